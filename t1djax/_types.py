@@ -1,0 +1,15 @@
+"""Array aliases and unit conventions; no logic.
+
+Units are fixed throughout and named at every boundary: time in minutes, glucose in mg/dL, insulin
+concentration in U/dL, insulin delivery in U/min (U/h in tables), carbohydrate appearance in mg/dL/min,
+carbohydrate intake in mg/min (g in tables), body mass in kg.
+"""
+
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+Scalar = Float[Array, ""]
+"""A real number held by JAX."""
+Flag = Bool[Array, ""]
+"""A truth value held by JAX."""
+Key = PRNGKeyArray
+"""A JAX random key."""

@@ -1,0 +1,211 @@
+"""Patients as people know them, and the same as the arrays that compiled programs see."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ..physics import PARAMETERS, Doses, Inputs
+from ._splits import split
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Patient:
+    """One person's record: readings, doses, and what is asserted of the physiology.
+
+    There is no truth in it: that of a synthetic patient travels apart, as `Truth`.
+
+    Raises:
+        ValueError: naming the patient and the field, where columns differ in length, time does not increase,
+            there is no reading at all, or an asserted parameter is unknown or not a finite number.
+    """
+
+    name: str
+    """Who it is; the name of the file."""
+    time_min: Float[np.ndarray, " rows"]
+    """Times of the rows, min, increasing. A row may carry a reading, a dose, or neither."""
+    glucose_mg_dL: Float[np.ndarray, " rows"]
+    """CGM readings, mg/dL; NaN where a row has none."""
+    doses: Doses
+    """Insulin and meals."""
+    known: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Asserted parameters by symbol, in the units of `PARAMETERS`; what is absent is unknown."""
+    start: dt.datetime | None = None
+    """Clock time of minute zero, where the record has one."""
+
+    def __post_init__(self) -> None:
+        if self.time_min.shape != self.glucose_mg_dL.shape:
+            raise ValueError(f"patient {self.name}: time_min and glucose_mg_dL differ in length")
+        if len(self.time_min) < 2 or not np.all(np.diff(self.time_min) > 0):
+            raise ValueError(f"patient {self.name}: time_min must have two rows or more and increase")
+        if not np.any(self.valid):
+            raise ValueError(f"patient {self.name}: glucose_mg_dL has no reading at all")
+        for symbol, value in self.known.items():
+            if symbol not in PARAMETERS:
+                raise ValueError(f"patient {self.name}: unknown parameter {symbol!r}; one of {', '.join(PARAMETERS)}")
+            if not np.isfinite(value):
+                raise ValueError(f"patient {self.name}: {symbol} is not a finite number")
+
+    @property
+    def valid(self) -> Bool[np.ndarray, " rows"]:
+        """Which rows carry a reading."""
+        return np.isfinite(self.glucose_mg_dL)
+
+    def __repr__(self) -> str:
+        hours = (self.time_min[-1] - self.time_min[0]) / 60
+        return f"Patient({self.name}: {int(self.valid.sum())} readings over {hours:.1f} h)"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Truth:
+    """What only a simulation knows of a patient. Scoring reads it; nothing else does."""
+
+    parameters: Mapping[str, float]
+    """True parameters by symbol, in the units of `PARAMETERS`."""
+    glucose_mg_dL: Float[np.ndarray, " rows"]
+    """Glucose without sensor noise at the patient's rows, mg/dL."""
+    insulin_U_dL: Float[np.ndarray, " rows"]
+    """Plasma insulin at the rows, U/dL."""
+    digestion_mg_dL_min: Float[np.ndarray, " rows"]
+    """Appearance of glucose from meals at the rows, mg/dL/min."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cohort:
+    """Patients in order, and the truth of those that are simulated.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=5)
+        >>> cohort.names[:2], len(cohort)
+        (('Pat2', 'Pat3'), 10)
+
+    Raises:
+        ValueError: where two patients have one name.
+    """
+
+    patients: tuple[Patient, ...]
+    """The patients."""
+    truth: Mapping[str, Truth] = dataclasses.field(default_factory=dict)
+    """Truth by patient name; empty for real people."""
+
+    def __post_init__(self) -> None:
+        twice = {name for name in self.names if self.names.count(name) > 1} if len(set(self.names)) < len(self) else ()
+        if twice:
+            raise ValueError(f"cohort: more than one patient is called {', '.join(sorted(twice))}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the patients, in order."""
+        return tuple(patient.name for patient in self.patients)
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __iter__(self) -> Iterator[Patient]:
+        return iter(self.patients)
+
+    def __getitem__(self, name: str) -> Patient:
+        for patient in self.patients:
+            if patient.name == name:
+                return patient
+        raise KeyError(f"no patient {name!r} in the cohort; there are {', '.join(self.names)}")
+
+    def select(self, names: Iterable[str]) -> "Cohort":
+        """The cohort of the named patients, in the order given.
+
+        Raises:
+            KeyError: naming the patient that is not there.
+        """
+        chosen = tuple(self[name] for name in names)
+        return Cohort(chosen, {p.name: self.truth[p.name] for p in chosen if p.name in self.truth})
+
+
+class Series(eqx.Module):
+    """Readings, masks and inputs of one patient as arrays; `stack` makes a cohort of them for `vmap`.
+
+    Rows that pad a patient to the cohort's length repeat the last time and are in no mask.
+    """
+
+    time_min: Float[Array, "*batch rows"]
+    """Times of the rows, min."""
+    glucose_mg_dL: Float[Array, "*batch rows"]
+    """Readings, mg/dL; a finite placeholder where there is none, so that no gradient meets a NaN."""
+    valid: Bool[Array, "*batch rows"]
+    """Whether the row carries a reading."""
+    fit: Bool[Array, "*batch rows"]
+    """Readings that a fit may see."""
+    held_out: Bool[Array, "*batch rows"]
+    """Readings inside the window that it may not see."""
+    forecast: Bool[Array, "*batch rows"]
+    """Readings after the forecast start, which it may not see."""
+    inputs: Inputs
+    """Insulin and carbohydrate rates."""
+
+    @property
+    def start_min(self) -> Array:
+        """Start of the window, min: the first row."""
+        return self.time_min[..., 0]
+
+    @property
+    def end_min(self) -> Array:
+        """End of the window, min: the last row."""
+        return self.time_min[..., -1]
+
+
+def series(patient: Patient) -> Series:
+    """The arrays of one patient, in JAX's current default precision."""
+    masks = split(patient.time_min, patient.valid)
+    # The placeholder is a reading that the fit sees anyway, so that nothing else leaks through it.
+    placeholder = patient.glucose_mg_dL[patient.valid][0]
+    return Series(
+        time_min=jnp.asarray(patient.time_min),
+        glucose_mg_dL=jnp.asarray(np.where(patient.valid, patient.glucose_mg_dL, placeholder)),
+        valid=jnp.asarray(patient.valid),
+        fit=jnp.asarray(masks.fit),
+        held_out=jnp.asarray(masks.held_out),
+        forecast=jnp.asarray(masks.forecast),
+        inputs=patient.doses.inputs(float(patient.time_min[0]), float(patient.time_min[-1])),
+    )
+
+
+def stack(patients: Sequence[Patient]) -> Series:
+    """The arrays of a cohort, padded to the longest record and the largest number of input breaks.
+
+    Every leaf gains a leading axis of patients. Lengths are rounded up to a multiple of 16 so that similar
+    cohorts share one compiled program.
+
+    Raises:
+        ValueError: where there is no patient.
+    """
+    if not patients:
+        raise ValueError("stack: give at least one patient")
+    each = [series(patient) for patient in patients]
+    rows = _round_up(max(s.time_min.shape[0] for s in each))
+    breaks = _round_up(max(s.inputs.break_min.shape[0] for s in each))
+    padded = [_pad(s, rows, breaks) for s in each]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
+
+
+def _round_up(n: int) -> int:
+    return -(-n // 16) * 16
+
+
+def _pad(s: Series, rows: int, breaks: int) -> Series:
+    extra = rows - s.time_min.shape[0]
+    last = lambda x: jnp.pad(x, (0, extra), mode="edge")
+    none = lambda x: jnp.pad(x, (0, extra))
+    return Series(
+        time_min=last(s.time_min),
+        glucose_mg_dL=last(s.glucose_mg_dL),
+        valid=none(s.valid),
+        fit=none(s.fit),
+        held_out=none(s.held_out),
+        forecast=none(s.forecast),
+        inputs=s.inputs.pad(breaks),
+    )

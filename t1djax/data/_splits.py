@@ -1,0 +1,46 @@
+"""Which readings a fit may see, which judge it inside the window, and which judge its forecast."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+FORECAST_FROM = 0.9
+"""Share of the record's span after which readings belong to the forecast."""
+HELD_OUT_EVERY = 10
+"""Of the readings before the forecast, the last in every so many is held out."""
+
+
+class Masks(NamedTuple):
+    """Three disjoint sets that together are the valid readings."""
+
+    fit: Bool[np.ndarray, " rows"]
+    """Seen by the fit."""
+    held_out: Bool[np.ndarray, " rows"]
+    """Inside the window, never seen."""
+    forecast: Bool[np.ndarray, " rows"]
+    """After the forecast start, never seen."""
+
+
+def split(time_min: Float[np.ndarray, " rows"], valid: Bool[np.ndarray, " rows"]) -> Masks:
+    """Masks of the valid readings.
+
+    With `t0` and `t_end` the times of the first and last valid reading, the forecast is
+    `time_min > t0 + 0.9 (t_end - t0)`. Of the others, in time order from 0, those with `index % 10 == 9` are
+    held out and the rest are fit.
+
+    Example:
+        >>> import numpy as np
+        >>> from t1djax import split
+        >>> masks = split(np.arange(100.0), np.full(100, True))
+        >>> [int(mask.sum()) for mask in masks]
+        [81, 9, 10]
+    """
+    seen = time_min[valid]
+    if seen.size == 0:
+        nothing = np.zeros(time_min.shape, dtype=bool)
+        return Masks(nothing, nothing.copy(), nothing.copy())
+    forecast = valid & (time_min > seen[0] + FORECAST_FROM * (seen[-1] - seen[0]))
+    inside = valid & ~forecast
+    held_out = inside & ((np.cumsum(inside) - 1) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1)
+    return Masks(inside & ~held_out, held_out, forecast)

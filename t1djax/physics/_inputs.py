@@ -1,0 +1,180 @@
+"""What goes into the body: doses as people state them, and the piecewise-constant rates they make."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+MG_PER_G = 1000.0
+MIN_PER_H = 60.0
+DOSE_DURATION_MIN = 1.0
+"""A bolus or meal without a stated duration is delivered at a constant rate over this time, min."""
+
+
+def _column(values: Iterable[float]) -> np.ndarray:
+    return np.asarray(list(values), dtype=np.float64)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Doses:
+    """Insulin and meals as events (time, amount, duration) and a basal schedule.
+
+    Amounts are whole doses: whatever grid they are later seen on, the integral of the rate is the dose.
+    Times are minutes on the clock of the record. Build one with `Doses.of`.
+
+    Raises:
+        ValueError: naming the field, where a number is not finite, negative, or out of order, or where
+            columns differ in length.
+    """
+
+    basal_time_min: Float[np.ndarray, " basals"]
+    """Start of each basal rate, min, increasing; it holds until the next."""
+    basal_U_h: Float[np.ndarray, " basals"]
+    """Basal rates, U/h."""
+    bolus_time_min: Float[np.ndarray, " boluses"]
+    """Start of each bolus, min."""
+    bolus_U: Float[np.ndarray, " boluses"]
+    """Amounts, U."""
+    bolus_duration_min: Float[np.ndarray, " boluses"]
+    """Time over which each is delivered, min; longer than 1 for an extended (square-wave) bolus."""
+    meal_time_min: Float[np.ndarray, " meals"]
+    """Start of each meal, min."""
+    carbs_g: Float[np.ndarray, " meals"]
+    """Carbohydrate, g."""
+    meal_duration_min: Float[np.ndarray, " meals"]
+    """Time over which each is eaten, min."""
+
+    def __post_init__(self) -> None:
+        columns = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for group in (("basal_time_min", "basal_U_h"),
+                      ("bolus_time_min", "bolus_U", "bolus_duration_min"),
+                      ("meal_time_min", "carbs_g", "meal_duration_min")):  # fmt: skip
+            if len({len(columns[name]) for name in group}) > 1:
+                raise ValueError(f"Doses: {', '.join(group)} differ in length; give one value per event")
+        for name, values in columns.items():
+            if not np.all(np.isfinite(values)):
+                raise ValueError(f"Doses: {name} has a value that is not a finite number")
+            if name.endswith("duration_min") and np.any(values <= 0):
+                raise ValueError(f"Doses: {name} has a duration of zero or less; a quick dose takes 1 min")
+            if name in ("basal_U_h", "bolus_U", "carbs_g") and np.any(values < 0):
+                raise ValueError(f"Doses: {name} has a negative amount")
+        if len(self.basal_time_min) == 0:
+            raise ValueError("Doses: state at least one basal rate (0 U/h for injections only)")
+        if np.any(np.diff(self.basal_time_min) <= 0):
+            raise ValueError("Doses: basal_time_min must increase")
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        basal: float | Iterable[tuple[float, float]] = 0.0,
+        boluses: Iterable[tuple[float, ...]] = (),
+        meals: Iterable[tuple[float, ...]] = (),
+    ) -> "Doses":
+        """Doses from tuples.
+
+        Args:
+            basal: one rate (U/h) held throughout, or `(time_min, U_h)` pairs.
+            boluses: `(time_min, U)` or `(time_min, U, duration_min)`.
+            meals: `(time_min, carbs_g)` or `(time_min, carbs_g, duration_min)`.
+
+        Example:
+            >>> from t1djax import Doses
+            >>> doses = Doses.of(basal=0.9, boluses=[(60, 5.0), (400, 4.0, 120)], meals=[(60, 50, 20)])
+            >>> float(doses.bolus_U.sum())
+            9.0
+        """
+        schedule = [(0.0, float(basal))] if isinstance(basal, (int, float)) else list(basal)
+        events = []
+        for group in (boluses, meals):
+            rows = [(*row, DOSE_DURATION_MIN) if len(row) == 2 else tuple(row) for row in group]
+            events.append([_column(row[i] for row in rows) for i in range(3)])
+        return cls(_column(t for t, _ in schedule), _column(x for _, x in schedule), *events[0], *events[1])
+
+    def inputs(self, start_min: float, end_min: float) -> "Inputs":
+        """The rates over a window that starts at `start_min` (min).
+
+        What is delivered before the window is cut off; what starts at `end_min` or later is left out.
+        The rate in force at `start_min` is the last basal stated before it (the first stated, if none is).
+        """
+        if not end_min > start_min:
+            raise ValueError(f"Doses.inputs: the window ends ({end_min} min) before it starts ({start_min} min)")
+        late = lambda t: t < end_min
+        b, m = late(self.bolus_time_min), late(self.meal_time_min)
+        bolus0, bolus1 = self.bolus_time_min[b], (self.bolus_time_min + self.bolus_duration_min)[b]
+        meal0, meal1 = self.meal_time_min[m], (self.meal_time_min + self.meal_duration_min)[m]
+        edges = np.concatenate([self.basal_time_min[late(self.basal_time_min)], bolus0, bolus1, meal0, meal1])
+        breaks = np.unique(np.concatenate([[start_min], edges[edges > start_min]]))
+        in_force = np.clip(np.searchsorted(self.basal_time_min, breaks, side="right") - 1, 0, None)
+        insulin = self.basal_U_h[in_force] / MIN_PER_H
+        insulin = insulin + _overlap(breaks, bolus0, bolus1, self.bolus_U[b] / (bolus1 - bolus0))
+        carbs = MG_PER_G * _overlap(breaks, meal0, meal1, self.carbs_g[m] / (meal1 - meal0))
+        keep = np.concatenate([[True], (np.diff(insulin) != 0) | (np.diff(carbs) != 0)])
+        return Inputs(jnp.asarray(breaks[keep]), jnp.asarray(insulin[keep]), jnp.asarray(carbs[keep]))
+
+
+def _overlap(breaks: np.ndarray, start: np.ndarray, stop: np.ndarray, rate: np.ndarray) -> np.ndarray:
+    """Sum of the rates of the events that cover each interval `[breaks[i], breaks[i + 1])`."""
+    # One difference per edge, sorted: linear in the number of events, however long the record.
+    total = np.zeros(len(breaks) + 1)
+    clipped = np.searchsorted(breaks, np.maximum(start, breaks[0]))
+    np.add.at(total, clipped, np.where(stop > breaks[0], rate, 0.0))
+    np.add.at(total, np.searchsorted(breaks, np.maximum(stop, breaks[0])), np.where(stop > breaks[0], -rate, 0.0))
+    active = np.zeros(len(breaks) + 1, dtype=np.int64)
+    np.add.at(active, clipped, (stop > breaks[0]).astype(np.int64))
+    np.add.at(active, np.searchsorted(breaks, np.maximum(stop, breaks[0])), -(stop > breaks[0]).astype(np.int64))
+    # Where nothing is active the running sum is rounding error: make it exactly zero.
+    return np.where(np.cumsum(active)[:-1] > 0, np.cumsum(total)[:-1], 0.0)
+
+
+class Inputs(eqx.Module):
+    """Piecewise-constant input rates of one patient; stack and `vmap` for a cohort.
+
+    Rate `i` holds on `[break_min[i], break_min[i + 1])`, the last one for ever. A repeated last break is
+    padding: it has no length. The first break is the start of the window.
+    """
+
+    break_min: Float[Array, " breaks"]
+    """Times at which a rate changes, min, not decreasing."""
+    insulin_U_min: Float[Array, " breaks"]
+    """Insulin delivery, U/min."""
+    carbs_mg_min: Float[Array, " breaks"]
+    """Carbohydrate intake, mg/min."""
+
+    @property
+    def start_min(self) -> Array:
+        """Start of the window, min."""
+        return self.break_min[..., 0]
+
+    def index(self, t: ArrayLike) -> Array:
+        """Which interval holds at `t` (min): at a jump, the one that begins there."""
+        return jnp.clip(jnp.searchsorted(self.break_min, jnp.asarray(t), side="right") - 1, 0)
+
+    def at(self, t: ArrayLike) -> tuple[Array, Array]:
+        """Insulin (U/min) and carbohydrate (mg/min) rates at `t` (min)."""
+        i = self.index(t)
+        return self.insulin_U_min[i], self.carbs_mg_min[i]
+
+    def delivered(self, ts: Float[Array, " times"]) -> tuple[Array, Array]:
+        """Insulin (U) and carbohydrate (g) given from the start of the window until each of `ts` (min).
+
+        Exact on any grid: differences of the result are the doses in each cell.
+        """
+        width = jnp.diff(self.break_min)
+        i = self.index(ts)
+        totals = []
+        for rate in (self.insulin_U_min, self.carbs_mg_min / MG_PER_G):
+            before = jnp.concatenate([jnp.zeros_like(rate[:1]), jnp.cumsum(rate[:-1] * width)])
+            totals.append(before[i] + rate[i] * (ts - self.break_min[i]))
+        return totals[0], totals[1]
+
+    def pad(self, length: int) -> "Inputs":
+        """The same rates with the last break repeated until there are `length` of them."""
+        extra = length - self.break_min.shape[0]
+        if extra < 0:
+            raise ValueError(f"Inputs.pad: {length} is fewer than the {self.break_min.shape[0]} breaks there are")
+        extend = lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], extra)])
+        return Inputs(extend(self.break_min), extend(self.insulin_U_min), extend(self.carbs_mg_min))

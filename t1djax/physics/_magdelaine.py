@@ -1,0 +1,163 @@
+"""The glucose-insulin model of Magdelaine et al. (2015): the one place where its equations stand."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from .._types import Scalar
+
+KB_BODY_MASS = 128.0
+"""Glucose use of the brain, mg/dL/min times kg: `kb = 128 / M` (Magdelaine et al. 2015, section II)."""
+
+
+def _real(x: ArrayLike) -> Array:
+    # A Python number would be weakly typed, and a weak leaf compiles every program a second time.
+    dtype = getattr(x, "dtype", None)
+    real = dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
+    return jnp.asarray(x, dtype if real else jnp.result_type(float))
+
+
+class State(eqx.Module):
+    """The five states, with each second-order absorption written as two first-order lags in cascade.
+
+    The paper's states `(G, I, I', D, D')` follow from `I' = (S - I)/Tu` and `D' = (E - D)/Tr`
+    (`to_second_order`). In this form a bolus is a bounded jump of `S`, never a spike.
+    """
+
+    G: Float[Array, "*shape"]
+    """Glucose, mg/dL."""
+    S: Float[Array, "*shape"]
+    """Insulin, first lag, U/dL."""
+    I: Float[Array, "*shape"]
+    """Plasma insulin, U/dL."""
+    E: Float[Array, "*shape"]
+    """Digestion, first lag, mg/dL/min."""
+    D: Float[Array, "*shape"]
+    """Appearance of glucose from meals, mg/dL/min."""
+
+
+class SecondOrderState(eqx.Module):
+    """The five states as the paper writes them."""
+
+    G: Float[Array, "*shape"]
+    """Glucose, mg/dL."""
+    I: Float[Array, "*shape"]
+    """Plasma insulin, U/dL."""
+    dI: Float[Array, "*shape"]
+    """Its rate, U/dL/min."""
+    D: Float[Array, "*shape"]
+    """Appearance of glucose from meals, mg/dL/min."""
+    dD: Float[Array, "*shape"]
+    """Its rate, mg/dL/min^2."""
+
+
+class Magdelaine(eqx.Module):
+    """Parameters of one patient; for a cohort, stack them and `jax.vmap`.
+
+    ```
+    G' = -ksi I + kl - kb + D
+    I'' + (2/Tu) I' + I/Tu^2 = (ku/Vi) u / Tu^2
+    D'' + (2/Tr) D' + D/Tr^2 = (kr/Vb) r / Tr^2
+    ```
+
+    with `u` the insulin delivered (U/min) and `r` the carbohydrate eaten (mg/min).
+
+    Example:
+        >>> from t1djax import Magdelaine
+        >>> p = Magdelaine.from_mass(M=72, ksi=197, kl=1.94, Tu=122, ku_Vi=0.059, Tr=183, kr_Vb=0.0024)
+        >>> round(float(p.equilibrium_insulin), 6)
+        0.000823
+
+    Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, doi 10.1109/TBME.2015.2393105.
+    """
+
+    ksi: Scalar = eqx.field(converter=_real)
+    """Insulin sensitivity, mg/U/min."""
+    kl: Scalar = eqx.field(converter=_real)
+    """Glucose output of the liver at zero insulin, mg/dL/min."""
+    kb: Scalar = eqx.field(converter=_real)
+    """Glucose use of the brain, mg/dL/min."""
+    Tu: Scalar = eqx.field(converter=_real)
+    """Time constant of insulin absorption, min."""
+    ku_Vi: Scalar = eqx.field(converter=_real)
+    """Insulin clearance time over distribution volume, min/dL."""
+    Tr: Scalar = eqx.field(converter=_real)
+    """Time constant of meal absorption, min."""
+    kr_Vb: Scalar = eqx.field(converter=_real)
+    """Carbohydrate bioavailability over blood volume, 1/dL."""
+
+    @classmethod
+    def from_mass(cls, *, M: ArrayLike, **parameters: ArrayLike) -> "Magdelaine":
+        """Parameters with `kb = 128 / M` from the body mass `M` (kg), as in the paper."""
+        return cls(kb=KB_BODY_MASS / _real(M), **parameters)
+
+    @property
+    def equilibrium_insulin(self) -> Array:
+        """Insulin at which glucose stands still without a meal, U/dL: `(kl - kb) / ksi`."""
+        return (self.kl - self.kb) / self.ksi
+
+    @property
+    def equilibrium_basal_U_h(self) -> Array:
+        """Basal rate that holds `equilibrium_insulin`, U/h: `60 (kl - kb) / (ksi ku/Vi)`."""
+        return 60.0 * self.equilibrium_insulin / self.ku_Vi
+
+
+def rates(p: Magdelaine, y: State, u: Any, r: Any) -> State:
+    """The right-hand side of the model for insulin `u` (U/min) and carbohydrate `r` (mg/min).
+
+    Example:
+        >>> from t1djax import Magdelaine, rates, steady_state
+        >>> p = Magdelaine.from_mass(M=72, ksi=197, kl=1.94, Tu=122, ku_Vi=0.059, Tr=183, kr_Vb=0.0024)
+        >>> dy = rates(p, steady_state(p, 120.0), p.equilibrium_basal_U_h / 60, 0.0)
+        >>> abs(float(dy.G)) < 1e-6
+        True
+    """
+    return State(
+        G=-p.ksi * y.I + p.kl - p.kb + y.D,
+        S=(p.ku_Vi * u - y.S) / p.Tu,
+        I=(y.S - y.I) / p.Tu,
+        E=(p.kr_Vb * r - y.E) / p.Tr,
+        D=(y.E - y.D) / p.Tr,
+    )
+
+
+def steady_state(p: Magdelaine, G0: ArrayLike) -> State:
+    """The state at glucose `G0` (mg/dL) with insulin at equilibrium and nothing left to digest.
+
+    Example:
+        >>> from t1djax import Magdelaine, steady_state
+        >>> p = Magdelaine.from_mass(M=72, ksi=197, kl=1.94, Tu=122, ku_Vi=0.059, Tr=183, kr_Vb=0.0024)
+        >>> float(steady_state(p, 120.0).D)
+        0.0
+    """
+    insulin = p.equilibrium_insulin
+    G0 = jnp.asarray(G0, insulin.dtype)
+    zero = jnp.zeros_like(insulin)
+    return State(G=G0, S=insulin, I=insulin, E=zero, D=zero)
+
+
+def residual(p: Magdelaine, y: State, dy: State, u: Any, r: Any) -> State:
+    """What a candidate trajectory `y` with time derivative `dy` misses of the model: `dy - rates`.
+
+    The unit of each field is that of the state per minute.
+    """
+    f = rates(p, y, u, r)
+    return State(G=dy.G - f.G, S=dy.S - f.S, I=dy.I - f.I, E=dy.E - f.E, D=dy.D - f.D)
+
+
+def to_second_order(p: Magdelaine, y: State) -> SecondOrderState:
+    """The paper's states from the cascaded lags."""
+    return SecondOrderState(G=y.G, I=y.I, dI=(y.S - y.I) / p.Tu, D=y.D, dD=(y.E - y.D) / p.Tr)
+
+
+def from_second_order(p: Magdelaine, x: SecondOrderState) -> State:
+    """The cascaded lags from the paper's states."""
+    return State(G=x.G, S=x.I + p.Tu * x.dI, I=x.I, E=x.D + p.Tr * x.dD, D=x.D)
+
+
+def second_order_rates(p: Magdelaine, x: SecondOrderState, u: Any, r: Any) -> SecondOrderState:
+    """The paper's five-state form: `rates` seen through the change of variables."""
+    f = rates(p, from_second_order(p, x), u, r)
+    return SecondOrderState(G=f.G, I=f.I, dI=(f.S - f.I) / p.Tu, D=f.D, dD=(f.E - f.D) / p.Tr)

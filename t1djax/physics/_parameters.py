@@ -1,0 +1,60 @@
+"""What each parameter is called, its unit, and the range in which people are found."""
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """Facts about one parameter of the model.
+
+    Example:
+        >>> from t1djax import PARAMETERS
+        >>> PARAMETERS["ksi"].unit
+        'mg/U/min'
+    """
+
+    symbol: str
+    """The paper's symbol, the key in every record."""
+    unit: str
+    """Its unit."""
+    meaning: str
+    """What it is, in words."""
+    column: str
+    """Its column in `patients.csv` and `truth.csv`."""
+    low: float
+    """Lower end of the population's range (mean less two standard deviations)."""
+    high: float
+    """Upper end of the population's range."""
+    start_low: float
+    """Lower end of the range from which a fit draws its start."""
+    start_high: float
+    """Upper end of that range."""
+
+    @property
+    def typical(self) -> float:
+        """Middle of the population's range: the value that `--assume-population` takes."""
+        return (self.low + self.high) / 2
+
+
+def _table(*rows: Parameter) -> Mapping[str, Parameter]:
+    return MappingProxyType({row.symbol: row for row in rows})
+
+
+PARAMETERS: Mapping[str, Parameter] = _table(
+    Parameter("M", "kg", "body mass, kb = 128 / M", "M_kg", 60.0, 110.0, 60.0, 110.0),
+    Parameter("ksi", "mg/U/min", "insulin sensitivity", "ksi", 152.0, 320.0, 150.0, 300.0),
+    Parameter("kl", "mg/dL/min", "liver glucose output at zero insulin", "kl", 1.58, 2.07, 1.7, 2.07),
+    Parameter("kb", "mg/dL/min", "glucose use of the brain", "kb", 1.16, 1.98, 1.16, 1.6),
+    Parameter("Tu", "min", "time constant of insulin absorption", "Tu_min", 67.0, 144.0, 67.0, 144.0),
+    Parameter("ku_Vi", "min/dL", "insulin clearance time over volume", "ku_Vi", 0.057, 0.065, 0.057, 0.065),
+    Parameter("Tr", "min", "time constant of meal absorption", "Tr_min", 1.0, 259.0, 40.0, 200.0),
+    Parameter("kr_Vb", "1/dL", "carbohydrate bioavailability over volume", "kr_Vb", 0.0018, 0.0026, 0.0018, 0.0026),
+    Parameter("G0", "mg/dL", "glucose at the start of the window", "G0_mg_dL", 70.0, 250.0, 70.0, 250.0),
+)
+"""The parameters that a table may assert and a fit may estimate, by symbol.
+
+Ranges: mean and two standard deviations over Pat2..Pat11, as an earlier study of the model drew its starts; starts of
+`kl` and `kb` are kept apart so that `kl > kb`, starts of `Tr` to times at which meals are in fact absorbed.
+"""
