@@ -10,6 +10,7 @@ from ._magdelaine import residual as residual
 from ._magdelaine import second_order_rates as second_order_rates
 from ._magdelaine import steady_state as steady_state
 from ._magdelaine import to_second_order as to_second_order
+from ._parameters import INITIAL_STATES as INITIAL_STATES
 from ._parameters import PARAMETERS as PARAMETERS
 from ._parameters import Parameter as Parameter
 from ._presets import Preset as Preset

@@ -58,3 +58,11 @@ PARAMETERS: Mapping[str, Parameter] = _table(
 Ranges: mean and two standard deviations over Pat2..Pat11, as an earlier study of the model drew its starts; starts of
 `kl` and `kb` are kept apart so that `kl > kb`, starts of `Tr` to times at which meals are in fact absorbed.
 """
+
+INITIAL_STATES: Mapping[str, Parameter] = _table(
+    Parameter("S0", "U/dL", "insulin on board at the start, first lag", "S0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
+    Parameter("I0", "U/dL", "plasma insulin at the start", "I0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
+    Parameter("E0", "mg/dL/min", "food on board at the start, first lag", "E0_mg_dL_min", 0.0, 5.0, 0.05, 0.5),
+    Parameter("D0", "mg/dL/min", "appearance from meals at the start", "D0_mg_dL_min", 0.0, 5.0, 0.05, 0.5),
+)
+"""The rest of the state at the start of a window, estimated on request: a real window does not begin at rest."""

@@ -64,7 +64,7 @@ def presets() -> Mapping[str, Preset]:
         cohort[name] = Preset(
             name=name,
             parameters=parameters,
-            doses=Doses.of(basal=basal, boluses=entry["boluses"], meals=entry["meals"]),
+            doses=Doses.of(basal=basal, boluses=map(tuple, entry["boluses"]), meals=map(tuple, entry["meals"])),
             start_min=float(start),
             end_min=float(end),
             source=entry["source"],

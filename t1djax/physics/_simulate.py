@@ -1,5 +1,7 @@
 """Trajectories: an adaptive diffrax solve of the vector field, and the exact solution of the linear system."""
 
+from typing import NamedTuple
+
 import diffrax
 import equinox as eqx
 import jax
@@ -141,18 +143,31 @@ def exact_lags(
     p: Magdelaine, inputs: Inputs, ts: Float[Array, " times"], y0: State
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
     """`(S, I, integral of I)` and `(E, D, integral of D)` at `ts`, exactly; the integrals run from the start."""
-    return (
-        _cascade(p.Tu, p.ku_Vi * inputs.insulin_U_min, inputs, ts, (y0.S, y0.I)),
-        _cascade(p.Tr, p.kr_Vb * inputs.carbs_mg_min, inputs, ts, (y0.E, y0.D)),
+    pair = _Lags(
+        T=jnp.stack([p.Tu, p.Tr]),
+        level=jnp.stack([p.ku_Vi * inputs.insulin_U_min, p.kr_Vb * inputs.carbs_mg_min]),
+        first0=jnp.stack([y0.S, y0.E]),
+        second0=jnp.stack([y0.I, y0.D]),
     )
+    index = inputs.index(ts)
+    # Insulin and meals are the same pair of lags: one traced body serves both, which halves compilation.
+    first, second, area = jax.vmap(lambda lags: _cascade(lags, inputs.break_min, ts, index))(pair)
+    return (first[0], second[0], area[0]), (first[1], second[1], area[1])
 
 
-def _cascade(
-    T: Array, level: Array, inputs: Inputs, ts: Array, start: tuple[Array, Array]
-) -> tuple[Array, Array, Array]:
-    """Two equal lags in cascade, driven to `level[i]` on interval `i`: first, second, integral of the second."""
-    first0, second0 = start
-    tau = jnp.diff(inputs.break_min) / T
+class _Lags(NamedTuple):
+    """Two equal lags in cascade, driven to `level[k]` on interval `k`."""
+
+    T: Array
+    level: Array
+    first0: Array
+    second0: Array
+
+
+def _cascade(lags: _Lags, break_min: Array, ts: Array, i: Array) -> tuple[Array, Array, Array]:
+    """First lag, second lag and the integral of the second, at `ts`; `i` tells in which interval each lies."""
+    T, level, first0, second0 = lags
+    tau = jnp.diff(break_min) / T
     # An affine map per interval; (tau, b) stands for y -> exp(-tau) [[1, 0], [tau, 1]] y + b.
     maps = (tau, level[:-1] * _rise1(tau), level[:-1] * _rise2(tau))
     tau_sum, b1, b2 = jax.lax.associative_scan(_compose, maps)
@@ -161,9 +176,8 @@ def _cascade(
     second = jnp.concatenate([second0[None], decay * (second0 + tau_sum * first0) + b2])
     x1, x2 = first - level, second - level  # deviations from the level, at the start of each interval
     areas = T * (level[:-1] * tau + x2[:-1] * _rise1(tau) + x1[:-1] * _rise2(tau))
-    area = jnp.concatenate([jnp.zeros_like(areas[:1]), jnp.cumsum(areas)]) if areas.size else jnp.zeros_like(level)
-    i = inputs.index(ts)
-    h = (ts - inputs.break_min[i]) / T
+    area = jnp.concatenate([jnp.zeros_like(first0)[None], jnp.cumsum(areas)])
+    h = (ts - break_min[i]) / T
     decay = jnp.exp(-h)
     return (
         level[i] + x1[i] * decay,

@@ -1,0 +1,129 @@
+"""How good a fit is: errors of glucose per set of readings, residuals, and, where it is known, the truth."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from .data import Cohort, Patient, Truth, split
+from .physics import KB_BODY_MASS
+from .records import Fit, PatientFit
+
+SETS = ("fit", "held_out", "forecast")
+"""The sets of readings that are scored; see `split`."""
+LOWEST_READING_MG_DL = 40.0
+"""Relative errors (MARD) take readings from here on: no sensor reports less."""
+
+
+def glucose_errors(
+    predicted: Float[np.ndarray, " rows"], observed: Float[np.ndarray, " rows"], where: Bool[np.ndarray, " rows"]
+) -> dict[str, float]:
+    """RMSE and MAE in mg/dL and MARD in % over the rows of a mask.
+
+    MARD, the mean absolute relative difference, is over readings of 40 mg/dL and more. A set without readings
+    gives NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> from t1djax import glucose_errors
+        >>> glucose_errors(np.array([110.0, 90.0]), np.array([100.0, 100.0]), np.array([True, True]))
+        {'rmse_mg_dL': 10.0, 'mae_mg_dL': 10.0, 'mard_percent': 10.0}
+    """
+    error, reading = (predicted - observed)[where], observed[where]
+    usable = reading >= LOWEST_READING_MG_DL
+    mean = lambda x: float(np.mean(x)) if x.size else float("nan")
+    return {
+        "rmse_mg_dL": float(np.sqrt(mean(error**2))),
+        "mae_mg_dL": mean(np.abs(error)),
+        "mard_percent": 100 * mean(np.abs(error[usable]) / reading[usable]),
+    }
+
+
+def metrics(fit: PatientFit, patient: Patient, truth: Truth | None = None) -> dict[str, float]:
+    """Errors of one patient's fit.
+
+    Args:
+        fit: the patient's fit.
+        patient: the record that was fitted.
+        truth: what the simulation knows; only this function and `recovery` read it.
+
+    Returns:
+        For each set s of fit, held_out, forecast: `rmse_s_mg_dL`, `mae_s_mg_dL`, `mard_s_percent` against the
+        readings, and with a truth `rmse_true_s_mg_dL` against glucose without sensor noise; then the largest
+        absolute residuals `max_abs_residual_G_mg_dL_min`, `max_abs_residual_I_U_dL_min`,
+        `max_abs_residual_D_mg_dL_min2`.
+    """
+    masks = split(patient.time_min, patient.valid)._asdict()
+    found: dict[str, float] = {}
+    for name in SETS:
+        for key, value in glucose_errors(fit.glucose_mg_dL, patient.glucose_mg_dL, masks[name]).items():
+            measure, unit = key.split("_", 1)
+            found[f"{measure}_{name}_{unit}"] = value
+        if truth is not None:
+            errors = glucose_errors(fit.glucose_mg_dL, truth.glucose_mg_dL, masks[name])
+            found[f"rmse_true_{name}_mg_dL"] = errors["rmse_mg_dL"]
+    found["max_abs_residual_G_mg_dL_min"] = float(np.max(np.abs(fit.residual_G_mg_dL_min)))
+    found["max_abs_residual_I_U_dL_min"] = float(np.max(np.abs(fit.residual_I_U_dL_min)))
+    found["max_abs_residual_D_mg_dL_min2"] = float(np.max(np.abs(fit.residual_D_mg_dL_min2)))
+    return found
+
+
+def true_values(parameters: Mapping[str, float]) -> dict[str, float]:
+    """True parameters with those that follow from them: `kb = 128 / M`, `p1 = ksi ku_Vi`, `c = kl - kb`."""
+    values = dict(parameters)
+    if "kb" not in values and "M" in values:
+        values["kb"] = KB_BODY_MASS / values["M"]
+    if {"ksi", "ku_Vi"} <= set(values):
+        values["p1"] = values["ksi"] * values["ku_Vi"]
+    if {"kl", "kb"} <= set(values):
+        values["c"] = values["kl"] - values["kb"]
+    return values
+
+
+def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float | None]]:
+    """Every estimate beside the truth, where there is one.
+
+    Returns:
+        By symbol (the estimated parameters, then `p1` and `c`): `value`, `initial`, `standard_error`, `truth`, and
+        `error_percent`, the absolute relative error in %; None where unknown.
+    """
+    known = true_values(truth.parameters) if truth is not None else {}
+    rows: dict[str, dict[str, float | None]] = {}
+    for symbol, estimate in {**fit.estimates, **fit.derived}.items():
+        true = known.get(symbol)
+        error = 100 * abs(estimate.value / true - 1) if true else None
+        rows[symbol] = {**estimate._asdict(), "truth": true, "error_percent": error}
+    return rows
+
+
+def summary(fit: Fit, cohort: Cohort) -> pd.DataFrame:
+    """One row per patient: estimates, their errors where truth is known, and the errors of glucose.
+
+    Columns: `patient, ok`, for each estimated parameter `{symbol}, {symbol}_se, {symbol}_error_percent`, then those of
+    `metrics`.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2"])
+        >>> fit = t1djax.fit(cohort, model="ode", mode="inverse", free=["ksi"])
+        >>> round(t1djax.summary(fit, cohort).loc[0, "ksi"], 2)
+        np.float64(197.0)
+    """
+    rows = []
+    for patient_fit in fit:
+        truth = cohort.truth.get(patient_fit.name)
+        row: dict[str, object] = {"patient": patient_fit.name, "ok": patient_fit.ok}
+        for symbol, entry in recovery(patient_fit, truth).items():
+            if symbol in fit.problem.start:
+                row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
+                row[f"{symbol}_error_percent"] = entry["error_percent"]
+        rows.append(row | metrics(patient_fit, cohort[patient_fit.name], truth))
+    return pd.DataFrame(rows)
+
+
+def persistence_rmse(patient: Patient) -> float:
+    """RMSE (mg/dL) of the simplest forecast: the last reading before the forecast start holds on."""
+    masks = split(patient.time_min, patient.valid)
+    last = patient.glucose_mg_dL[masks.fit | masks.held_out][-1]
+    return glucose_errors(np.full(patient.time_min.shape, last), patient.glucose_mg_dL, masks.forecast)["rmse_mg_dL"]

@@ -1,0 +1,224 @@
+"""Results on disk: one folder per patient and run, complete or not there at all."""
+
+import datetime as dt
+import importlib.metadata
+import json
+import math
+import platform
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..data import Cohort, Patient, split
+from ..records import Fit, PatientFit, Result
+
+FORMAT = "t1djax.result"
+FORMAT_VERSION = 1
+_PACKAGES = ("t1djax", "jax", "jaxlib", "equinox", "diffrax", "optax", "optimistix", "numpy")
+
+
+class ResultError(ValueError):
+    """A results folder cannot be read; the message names the file and the mend."""
+
+
+def run_name(model: str, mode: str, patient: str, named: Iterable[str], started: dt.datetime, seed: int) -> str:
+    """The folder's name for people: `{model}_{mode}_{patient}_{params}_{timestamp}-s{seed}`.
+
+    Example:
+        >>> import datetime as dt
+        >>> from t1djax.io import run_name
+        >>> run_name("pinn", "inverse", "Pat3", ["ksi"], dt.datetime(2026, 1, 31, 9, 5, 0), 0)
+        'pinn_inverse_Pat3_ksi_20260131_090500-s0'
+    """
+    parts = [model, mode, patient, "+".join(named), f"{started:%Y%m%d_%H%M%S}-s{seed}"]
+    return "_".join(part for part in parts if part)
+
+
+def write_results(
+    root: Path,
+    fit: Fit,
+    cohort: Cohort,
+    *,
+    recovered: Mapping[str, Mapping[str, Mapping[str, float | None]]],
+    scores: Mapping[str, Mapping[str, float]],
+    config: Mapping[str, Any],
+    seed: int,
+    started: dt.datetime,
+    draw: Callable[[Result], None] | None = None,
+) -> list[Path]:
+    """Write each patient's folder under `root`, in `{name}.partial` first, renamed when it is whole.
+
+    Nothing is overwritten: where a name is taken, `-2`, `-3`, ... is added to it.
+
+    Args:
+        root: the results folder; made if it is not there.
+        fit: the fit of the cohort.
+        cohort: what was fitted.
+        recovered: by patient, what `recovery` says of its estimates.
+        scores: by patient, what `metrics` says of its glucose.
+        config: the resolved configuration, kept in the metadata.
+        seed: the run's seed.
+        started: when the run began; local time for people.
+        draw: draws figures of a result into its folder.
+
+    Returns:
+        The folders, in the order of the fit.
+
+    Raises:
+        OSError: where the file system refuses; folders that were finished before stay.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    folders = []
+    for i, patient_fit in enumerate(fit):
+        patient = cohort[patient_fit.name]
+        partial, final = _claim(root, run_name(
+            fit.model, fit.problem.mode, patient.name, fit.problem.named, started, seed
+        ))  # fmt: skip
+        estimates = recovered[patient.name]
+        metadata = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "model": fit.model,
+            "mode": fit.problem.mode,
+            "patient": patient.name,
+            "named_parameters": list(fit.problem.named),
+            "seed": seed,
+            "started": started.isoformat(timespec="seconds"),
+            "ok": patient_fit.ok,
+            "message": patient_fit.message,
+            "config": config,
+            "notes": list(fit.problem.notes),
+            "assumed": dict(fit.problem.assumed),
+            "known": {symbol: float(value[i]) for symbol, value in fit.problem.known.items()},
+            "estimates": {s: entry for s, entry in estimates.items() if s in patient_fit.estimates},
+            "derived": {s: entry for s, entry in estimates.items() if s in patient_fit.derived},
+            "metrics": scores[patient.name],
+            "wall_seconds": fit.cost.compile_s + fit.cost.run_s,
+            "compile_seconds": fit.cost.compile_s,
+            "patients_in_the_program": len(fit),
+            "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in _PACKAGES},
+            "device": {"platform": jax.devices()[0].platform, "kind": jax.devices()[0].device_kind},
+        }
+        predictions = _predictions(patient_fit, patient)
+        np.savez_compressed(partial / "predictions.npz", allow_pickle=False, **predictions)
+        evolution = {}
+        for symbol, values in fit.history.values.items():
+            course = {"step": fit.history.step, "value": values[:, i]}
+            if (true := estimates[symbol]["truth"]) is not None:
+                course["truth"] = np.asarray(true)
+            evolution[symbol] = course
+            np.savez_compressed(partial / f"parameter_evolution_{symbol}.npz", allow_pickle=False, **course)
+        text = json.dumps(_without_nan(metadata), indent=2, allow_nan=False)
+        (partial / "metadata.json").write_text(text + "\n", encoding="utf-8")
+        if draw is not None:
+            draw(Result(partial, metadata, predictions, evolution))
+        partial.rename(final)
+        folders.append(final)
+    return folders
+
+
+def _claim(root: Path, name: str) -> tuple[Path, Path]:
+    """A fresh partial folder, and the name it will bear; making the folder is what claims the name."""
+    for n in range(1, 10_000):
+        final = root / (name if n == 1 else f"{name}-{n}")
+        partial = final.with_name(final.name + ".partial")
+        if final.exists():
+            continue
+        try:
+            partial.mkdir()
+        except FileExistsError:
+            continue
+        if final.exists():  # another run finished it in between
+            shutil.rmtree(partial)
+            continue
+        return partial, final
+    raise FileExistsError(f"{root / name}: ten thousand runs bear this name; choose another results folder")
+
+
+def _predictions(fit: PatientFit, patient: Patient) -> dict[str, np.ndarray]:
+    masks = split(patient.time_min, patient.valid)
+    return {
+        "time_min": patient.time_min,
+        "glucose_mg_dL": fit.glucose_mg_dL,
+        "insulin_U_dL": fit.insulin_U_dL,
+        "digestion_mg_dL_min": fit.digestion_mg_dL_min,
+        "observed_mg_dL": patient.glucose_mg_dL,
+        "mask_fit": masks.fit,
+        "mask_held_out": masks.held_out,
+        "mask_forecast": masks.forecast,
+        "residual_G_mg_dL_min": fit.residual_G_mg_dL_min,
+        "residual_I_U_dL_min": fit.residual_I_U_dL_min,
+        "residual_D_mg_dL_min2": fit.residual_D_mg_dL_min2,
+    }
+
+
+def _without_nan(x: Any) -> Any:
+    """JSON has no NaN: what is not a finite number becomes null."""
+    if isinstance(x, Mapping):
+        return {str(k): _without_nan(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return [_without_nan(v) for v in x]
+    if isinstance(x, np.generic):
+        x = x.item()
+    return None if isinstance(x, float) and not math.isfinite(x) else x
+
+
+def find_results(paths: Iterable[Path]) -> list[Path]:
+    """Run folders among `paths`: each is one itself or holds some. Unfinished (`.partial`) ones are left out.
+
+    Raises:
+        ResultError: naming the path that is not there or holds no result.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if (path / "metadata.json").is_file():
+            found.append(path)
+            continue
+        if not path.is_dir():
+            raise ResultError(f"{path}: no such results folder")
+        inside = sorted(p.parent for p in path.glob("*/metadata.json") if not p.parent.name.endswith(".partial"))
+        if not inside:
+            raise ResultError(f"{path}: holds no finished result (no metadata.json); name a folder that `train` wrote")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def read_result(folder: Path) -> Result:
+    """Read one run folder.
+
+    Raises:
+        ResultError: naming the file that is missing, damaged, or of a newer format.
+    """
+    path = folder / "metadata.json"
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise ResultError(f"{path}: not there; the folder is no finished result") from e
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise ResultError(f"{path}: is not valid JSON ({e}); restore it or run the fit again") from e
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise ResultError(f"{path}: does not describe a result of t1djax (format is not {FORMAT!r})")
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise ResultError(
+            f"{path}: has format version {metadata.get('format_version')}, this t1djax reads {FORMAT_VERSION}; "
+            "update t1djax"
+        )
+    predictions = _load(folder / "predictions.npz")
+    prefix = "parameter_evolution_"
+    evolution = {p.stem.removeprefix(prefix): _load(p) for p in sorted(folder.glob(f"{prefix}*.npz"))}
+    return Result(folder, metadata, predictions, evolution)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except FileNotFoundError as e:
+        raise ResultError(f"{path}: not there; run the fit again") from e
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as e:
+        raise ResultError(f"{path}: cannot be read ({e}); run the fit again") from e

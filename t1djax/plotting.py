@@ -1,0 +1,156 @@
+"""Figures of a result: glucose with data and forecast, latent states, residuals, parameters on their way."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .physics import INITIAL_STATES, PARAMETERS
+from .records import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008): told apart by readers with any colour vision, and in grey.
+_INK, _FIT, _HELD_OUT, _FORECAST, _TRUTH = "#222222", "#0072B2", "#E69F00", "#D55E00", "#009E73"
+_TARGET_MG_DL = (70.0, 180.0)  # Battelino et al., Diabetes Care 42(8), 2019
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "figure.constrained_layout.use": True,
+}
+
+
+def plot_result(result: Result) -> "dict[str, Figure]":
+    """The figures of one patient's run by name: `glucose`, `states`, `residuals`, and `parameters` in inverse mode.
+
+    Example:
+        >>> from t1djax.plotting import plot_result  # doctest: +SKIP
+        >>> plot_result(read_result(folder))["glucose"].savefig("glucose.png")  # doctest: +SKIP
+    """
+    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    with rc_context(_STYLE):
+        figures = {"glucose": Figure(figsize=(7.2, 3.4)), "states": Figure(figsize=(7.2, 3.8))}
+        figures["residuals"] = Figure(figsize=(7.2, 4.6))
+        _glucose(figures["glucose"].subplots(), result)
+        _states(figures["states"].subplots(2, 1, sharex=True), result)
+        _residuals(figures["residuals"].subplots(3, 1, sharex=True), result)
+        if result.evolution:
+            n = len(result.evolution)
+            figures["parameters"] = Figure(figsize=(7.2, 1.2 + 1.7 * n))
+            _parameters(figures["parameters"].subplots(n, 1, sharex=True, squeeze=False)[:, 0].tolist(), result)
+    return figures
+
+
+def save_figures(result: Result, folder: Path | None = None) -> list[Path]:
+    """Draw the figures of a result as PNG files into its folder, or another.
+
+    Raises:
+        OSError: where a file cannot be written.
+    """
+    from matplotlib import rc_context  # noqa: PLC0415
+
+    folder = result.folder if folder is None else folder
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with rc_context(_STYLE):
+        for name, figure in plot_result(result).items():
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1])
+    return paths
+
+
+def _title(result: Result) -> str:
+    m = result.metadata
+    return f"{m['patient']}: {m['model']} {m['mode']}, seed {m['seed']}"
+
+
+def _hours(result: Result) -> np.ndarray:
+    t = result.predictions["time_min"]
+    return (t - t[0]) / 60
+
+
+def _forecast_region(axes: "Sequence[Axes]", result: Result) -> None:
+    forecast = result.predictions["mask_forecast"]
+    if forecast.any():
+        hours = _hours(result)
+        for ax in axes:
+            ax.axvspan(hours[forecast][0], hours[-1], color=_FORECAST, alpha=0.08, lw=0)
+
+
+def _glucose(ax: "Axes", result: Result) -> None:
+    p, hours = result.predictions, _hours(result)
+    ax.axhspan(*_TARGET_MG_DL, color=_TRUTH, alpha=0.07, lw=0)
+    many = p["mask_fit"].sum() > 600
+    size = 1.5 if many else 5
+    for mask, colour, label in (
+        ("mask_fit", "#7f7f7f", "readings fitted"),
+        ("mask_held_out", _HELD_OUT, "readings held out"),
+        ("mask_forecast", _FORECAST, "readings after the forecast start"),
+    ):
+        m = p[mask]
+        ax.scatter(hours[m], p["observed_mg_dL"][m], s=size, color=colour, label=label, lw=0, alpha=0.7, zorder=2)
+    ax.plot(hours, p["glucose_mg_dL"], color=_FIT, lw=1.4, label="model", zorder=3)
+    _forecast_region([ax], result)
+    shown = [
+        k for k in ("rmse_fit_mg_dL", "rmse_held_out_mg_dL", "rmse_forecast_mg_dL") if k in result.metadata["metrics"]
+    ]
+    numbers = ", ".join(
+        f"{k.split('_', 1)[1].removesuffix('_mg_dL').replace('_', ' ')} {_number(result, k)}" for k in shown
+    )
+    ax.set(xlabel="time, h", ylabel="glucose, mg/dL", xlim=(hours[0], hours[-1]))
+    ax.set_title(f"{_title(result)}\nRMSE, mg/dL: {numbers}")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=2.5)
+
+
+def _number(result: Result, key: str) -> str:
+    value = result.metadata["metrics"][key]
+    return "none" if value is None or not np.isfinite(value) else f"{value:.3g}"
+
+
+def _states(axes: "Sequence[Axes]", result: Result) -> None:
+    p, hours = result.predictions, _hours(result)
+    axes[0].plot(hours, 1000 * p["insulin_U_dL"], color=_FIT, lw=1.4)
+    axes[0].set(ylabel="insulin I, mU/dL")
+    axes[0].set_title(f"{_title(result)}: unmeasured states")
+    axes[1].plot(hours, p["digestion_mg_dL_min"], color=_HELD_OUT, lw=1.4)
+    axes[1].set(ylabel="digestion D,\nmg/dL/min", xlabel="time, h", xlim=(hours[0], hours[-1]))
+    _forecast_region(axes, result)
+
+
+def _residuals(axes: "Sequence[Axes]", result: Result) -> None:
+    p, hours = result.predictions, _hours(result)
+    for ax, key, label in zip(
+        axes,
+        ("residual_G_mg_dL_min", "residual_I_U_dL_min", "residual_D_mg_dL_min2"),
+        ("glucose,\nmg/dL/min", "insulin,\nU/dL/min", "digestion,\nmg/dL/min²"),
+        strict=True,
+    ):
+        ax.axhline(0, color=_INK, lw=0.6)
+        ax.plot(hours, p[key], color=_FIT, lw=0.9)
+        ax.set(ylabel=label)
+        ax.ticklabel_format(axis="y", scilimits=(-2, 3))
+    axes[0].set_title(f"{_title(result)}: what the states miss of the equations")
+    axes[-1].set(xlabel="time, h", xlim=(hours[0], hours[-1]))
+    _forecast_region(axes, result)
+
+
+def _parameters(axes: "Sequence[Axes]", result: Result) -> None:
+    units = {symbol: row.unit for symbol, row in {**PARAMETERS, **INITIAL_STATES}.items()}
+    for ax, (symbol, course) in zip(axes, result.evolution.items(), strict=True):
+        ax.plot(course["step"], course["value"], color=_FIT, lw=1.4, marker=".", ms=3, label="estimate")
+        if "truth" in course:
+            ax.axhline(float(course["truth"]), color=_TRUTH, lw=1, ls="--", label="truth")
+        ax.set(ylabel=f"{symbol}, {units[symbol]}")
+    axes[0].set_title(f"{_title(result)}: parameters on their way")
+    axes[0].legend(loc="best")
+    axes[-1].set(xlabel="step")

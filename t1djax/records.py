@@ -1,0 +1,129 @@
+"""What a fit returns: estimates and states per patient, the history, what it cost."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from .problem import Problem
+
+
+class Estimate(NamedTuple):
+    """An estimated parameter of one patient, in the unit of `PARAMETERS`."""
+
+    value: float
+    """The estimate."""
+    initial: float
+    """Where the fit started."""
+    standard_error: float | None
+    """One standard deviation, from the curvature of the fit; None where it was not computed."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PatientFit:
+    """The fit of one patient, on the rows of the data."""
+
+    name: str
+    """The patient."""
+    ok: bool
+    """Whether the fit converged to finite numbers; a failure of one patient leaves the others alone."""
+    message: str
+    """Why not, in words; empty where all is well."""
+    estimates: Mapping[str, Estimate]
+    """What was estimated, by symbol."""
+    derived: Mapping[str, Estimate]
+    """`p1 = ksi ku_Vi` (mg/dL/U) and `c = kl - kb` (mg/dL/min), which glucose determines; empty in forward mode."""
+    time_min: Float[np.ndarray, " rows"]
+    """Times of the rows, min."""
+    glucose_mg_dL: Float[np.ndarray, " rows"]
+    """Fitted and forecast glucose, mg/dL."""
+    insulin_U_dL: Float[np.ndarray, " rows"]
+    """Plasma insulin, U/dL."""
+    digestion_mg_dL_min: Float[np.ndarray, " rows"]
+    """Appearance of glucose from meals, mg/dL/min."""
+    residual_G_mg_dL_min: Float[np.ndarray, " rows"]
+    """What the states miss of the glucose equation, mg/dL/min."""
+    residual_I_U_dL_min: Float[np.ndarray, " rows"]
+    """What they miss of `I' = (S - I)/Tu`, U/dL/min."""
+    residual_D_mg_dL_min2: Float[np.ndarray, " rows"]
+    """What they miss of `D' = (E - D)/Tr`, mg/dL/min^2."""
+
+
+class History(NamedTuple):
+    """The course of a fit, at its start and after each chunk of steps."""
+
+    step: np.ndarray
+    """Steps taken, `(points,)`."""
+    values: Mapping[str, np.ndarray]
+    """Estimates by symbol, `(points, patients)`."""
+    losses: Mapping[str, np.ndarray]
+    """Loss terms by name, `(points, patients)`."""
+
+
+class Cost(NamedTuple):
+    """Wall time of a fit, s."""
+
+    compile_s: float
+    """Tracing and compilation."""
+    run_s: float
+    """Everything after it."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fit:
+    """The fit of a cohort.
+
+    Example:
+        >>> import t1djax
+        >>> fit = t1djax.fit(t1djax.reference_cohort(interval_min=15), model="ode", mode="inverse", free=["ksi"])
+        >>> round(fit["Pat3"].estimates["ksi"].value, 3)
+        274.0
+    """
+
+    model: str
+    """`pinn` or `ode`."""
+    problem: Problem
+    """What was asked: known values, starts, assumptions."""
+    patients: tuple[PatientFit, ...]
+    """One record per patient, in the order of the cohort."""
+    history: History
+    """Estimates and losses on the way."""
+    cost: Cost
+    """What it took."""
+
+    def __iter__(self) -> Iterator[PatientFit]:
+        return iter(self.patients)
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __getitem__(self, name: str) -> PatientFit:
+        for patient in self.patients:
+            if patient.name == name:
+                return patient
+        raise KeyError(f"no patient {name!r} in the fit; there are {', '.join(p.name for p in self.patients)}")
+
+    def __repr__(self) -> str:
+        what = "+".join(self.problem.named) or "states"
+        failed = sum(not patient.ok for patient in self.patients)
+        trouble = f", {failed} failed" if failed else ""
+        return (
+            f"Fit({self.model} {self.problem.mode}: {what} of {len(self)} patients{trouble}, {self.cost.run_s:.1f} s)"
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """One patient's finished run, as read from its folder."""
+
+    folder: Path
+    """Where it lies."""
+    metadata: Mapping[str, Any]
+    """`metadata.json`: model, mode, patient, estimates, metrics, versions."""
+    predictions: Mapping[str, np.ndarray]
+    """`predictions.npz`: states, readings and masks on the rows of the data."""
+    evolution: Mapping[str, Mapping[str, np.ndarray]]
+    """`parameter_evolution_*.npz` by symbol: `step`, `value`, and `truth` where it is known."""

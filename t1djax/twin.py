@@ -1,0 +1,63 @@
+"""Parameters that are known and parameters that move; later, the network that stands beside them."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .physics import KB_BODY_MASS, Magdelaine, State
+
+
+class Physiology(eqx.Module):
+    """One patient's parameters, split into what is known and what is free.
+
+    Free parameters are positive and live as logarithms: positivity is kept here and nowhere else. Stack and
+    `vmap` for a cohort.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from t1djax import Physiology
+        >>> body = Physiology(known={"M": jnp.float32(72), "kl": jnp.float32(1.94)}, free={"ksi": jnp.log(200.0)})
+        >>> round(float(body.values()["ksi"]))
+        200
+    """
+
+    known: dict[str, Float[Array, "*batch"]]
+    """Values by symbol, in the units of `PARAMETERS` (and of `INITIAL_STATES`)."""
+    free: dict[str, Float[Array, "*batch"]]
+    """Natural logarithms of the values to be estimated, by symbol."""
+
+    def values(self) -> dict[str, Array]:
+        """Every parameter by symbol; `kb` follows from `M` where it is not stated itself."""
+        values = dict(self.known) | {symbol: jnp.exp(z) for symbol, z in self.free.items()}
+        if "kb" not in values and "M" in values:
+            values["kb"] = KB_BODY_MASS / values["M"]
+        return values
+
+    def model(self) -> Magdelaine:
+        """The parameters of the differential equations."""
+        v = self.values()
+        return Magdelaine(
+            ksi=v["ksi"], kl=v["kl"], kb=v["kb"], Tu=v["Tu"], ku_Vi=v["ku_Vi"], Tr=v["Tr"], kr_Vb=v["kr_Vb"]
+        )
+
+    def initial_state(self) -> State:
+        """The state at the start of the window.
+
+        Insulin starts at the equilibrium `(kl - kb) / ksi` of the current parameters, and nothing is left to
+        digest, unless `S0`, `I0`, `E0`, `D0` are stated or free.
+        """
+        v = self.values()
+        equilibrium = (v["kl"] - v["kb"]) / v["ksi"]
+        zero = jnp.zeros_like(equilibrium)
+        return State(
+            G=v["G0"],
+            S=v.get("S0", equilibrium),
+            I=v.get("I0", equilibrium),
+            E=v.get("E0", zero),
+            D=v.get("D0", zero),
+        )
+
+    def derived(self) -> dict[str, Array]:
+        """What glucose alone determines: `p1 = ksi ku_Vi` (mg/dL/U) and `c = kl - kb` (mg/dL/min)."""
+        v = self.values()
+        return {"p1": v["ksi"] * v["ku_Vi"], "c": v["kl"] - v["kb"]}
