@@ -10,6 +10,12 @@ from .data import Truth as Truth
 from .data import series as series
 from .data import split as split
 from .data import stack as stack
+from .identifiability import UnidentifiableError as UnidentifiableError
+from .identifiability import check_identifiable as check_identifiable
+from .inference import LeastSquares as LeastSquares
+from .inference import fisher_information as fisher_information
+from .inference import fit_ode as fit_ode
+from .physics import INITIAL_STATES as INITIAL_STATES
 from .physics import PARAMETERS as PARAMETERS
 from .physics import Doses as Doses
 from .physics import Inputs as Inputs
@@ -28,5 +34,14 @@ from .physics import second_order_rates as second_order_rates
 from .physics import simulate as simulate
 from .physics import steady_state as steady_state
 from .physics import to_second_order as to_second_order
+from .problem import Problem as Problem
+from .problem import pose as pose
+from .records import Cost as Cost
+from .records import Estimate as Estimate
+from .records import Fit as Fit
+from .records import History as History
+from .records import PatientFit as PatientFit
+from .records import Result as Result
+from .twin import Physiology as Physiology
 
 __version__ = _version("t1djax")

@@ -1,9 +1,10 @@
-"""Parameters that are known and parameters that move; later, the network that stands beside them."""
+"""A patient's double: parameters that are known or move, and the network that stands beside them."""
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .networks import AbstractSurrogate, Window
 from .physics import KB_BODY_MASS, Magdelaine, State
 
 
@@ -61,3 +62,44 @@ class Physiology(eqx.Module):
         """What glucose alone determines: `p1 = ksi ku_Vi` (mg/dL/U) and `c = kl - kb` (mg/dL/min)."""
         v = self.values()
         return {"p1": v["ksi"] * v["ku_Vi"], "c": v["kl"] - v["kb"]}
+
+
+class Scales(eqx.Module):
+    """Sizes of the three states, from the fit readings and the doses; they make the network's numbers about one."""
+
+    G: Float[Array, ""]
+    """Standard deviation of the fit readings, mg/dL."""
+    I: Float[Array, ""]
+    """Of insulin, U/dL: that of the doses' exact lags under the starting parameters."""
+    D: Float[Array, ""]
+    """Of digestion, mg/dL/min, likewise."""
+
+    def vector(self) -> Float[Array, " 3"]:
+        """The three sizes."""
+        return jnp.stack([self.G, self.I, self.D])
+
+
+class Twin(eqx.Module):
+    """A patient's double: a network for the states beside a physiology for the equations.
+
+    The states start at the physiology's initial state and add what the network says, in the sizes of `scales`.
+    Mg/dL, U/dL and mg/dL/min are the only units anyone sees. Stack and `vmap` for a cohort.
+    """
+
+    surrogate: AbstractSurrogate
+    """The network."""
+    physiology: Physiology
+    """Known and free parameters."""
+    scales: Scales
+    """Sizes of the states; they do not train."""
+    window: Window
+    """Where the network lives."""
+
+    def states(self, ts: Float[Array, " times"]) -> Float[Array, "times 3"]:
+        """`G` (mg/dL), `I` (U/dL) and `D` (mg/dL/min) at `ts` (min)."""
+        return self.from_basis(self.surrogate.basis(self.window, ts))
+
+    def from_basis(self, basis: Float[Array, "times basis"]) -> Float[Array, "times 3"]:
+        """The states where the network's basis is at hand already."""
+        start = self.physiology.initial_state()
+        return jnp.stack([start.G, start.I, start.D]) + basis @ (self.surrogate.readout * self.scales.vector())

@@ -17,6 +17,7 @@ from ._presets import Preset as Preset
 from ._presets import presets as presets
 from ._simulate import Trajectory as Trajectory
 from ._simulate import exact_lags as exact_lags
+from ._simulate import lag_response as lag_response
 from ._simulate import propagate as propagate
 from ._simulate import simulate as simulate
 from ._simulate import vector_field as vector_field

@@ -155,6 +155,21 @@ def exact_lags(
     return (first[0], second[0], area[0]), (first[1], second[1], area[1])
 
 
+def lag_response(
+    inputs: Inputs, rate: Float[Array, " breaks"], ts: Float[Array, " times"], T: Array
+) -> Float[Array, " times"]:
+    """Answer of two equal lags, empty at the start, to a piecewise-constant rate: exact, in the rate's unit.
+
+    Args:
+        inputs: gives the breaks.
+        rate: value on each interval of the inputs.
+        ts: times, min.
+        T: time constant of each lag, min.
+    """
+    empty = jnp.zeros((), rate.dtype)
+    return _cascade(_Lags(T, rate, empty, empty), inputs.break_min, ts, inputs.index(ts))[1]
+
+
 class _Lags(NamedTuple):
     """Two equal lags in cascade, driven to `level[k]` on interval `k`."""
 

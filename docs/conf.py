@@ -1,0 +1,127 @@
+"""Sphinx: strict, self-contained, with the API page made from the package itself."""
+
+import re
+import sys
+import typing
+from pathlib import Path
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.ext.napoleon import GoogleDocstring
+
+# jaxtyping then prints `Float[Array, "times"]` as it is written.
+typing.GENERATING_DOCUMENTATION = True  # pyright: ignore[reportAttributeAccessIssue]
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from surface import Attribute, attribute_docs, is_data, public_names  # noqa: E402
+
+import t1djax  # noqa: E402
+
+project = "t1djax"
+author = "The t1djax authors"
+project_copyright = "2026, The t1djax authors"
+release = t1djax.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+default_role = "literal"
+nitpicky = True
+# Types of other packages, which these pages do not describe. Those of t1djax must be public.
+nitpick_ignore_regex = [("py:class", r"(?!t1djax\.).*")]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_display_short_literal_types = True
+python_maximum_signature_line_length = 88
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = f"t1djax {release}"
+html_theme_options = {"navigation_with_keys": True}
+html_show_sourcelink = False
+html_copy_source = False
+html_math_renderer = "mathml"
+
+
+def write_api_page() -> None:
+    """Write `api.rst`: every public name, so that a new export cannot be forgotten."""
+    docs = attribute_docs(t1djax)
+    groups: dict[str, list[str]] = {"Functions": [], "Records and models": [], "Tables and constants": []}
+    for name, value in public_names(t1djax).items():
+        if is_data(value):
+            groups["Tables and constants"] += [f".. py:data:: t1djax.{name}", "", *indent(docs[name].doc), ""]
+            continue
+        # Annotations then refer to the public name.
+        value.__module__ = "t1djax"
+        if isinstance(value, type):
+            groups["Records and models"] += class_entry(name, docs)
+        else:
+            groups["Functions"] += [f".. autofunction:: t1djax.{name}", ""]
+    lines = ["API", "===", "", "Everything that `import t1djax` offers. Units stand in every entry.", ""]
+    for title, entries in groups.items():
+        lines += [title, "-" * len(title), "", *entries]
+    page, text = HERE / "api.rst", "\n".join(lines) + "\n"
+    if not page.exists() or page.read_text(encoding="utf-8") != text:
+        page.write_text(text, encoding="utf-8")
+
+
+def class_entry(name: str, docs: dict[str, Attribute]) -> list[str]:
+    """A class with its fields first, which autodoc does not find under the public name."""
+    fields = {key.split(".")[1]: field for key, field in docs.items() if key.startswith(f"{name}.")}
+    fields = {key: field for key, field in fields.items() if not key.startswith("_")}
+    lines = [f".. autoclass:: t1djax.{name}", "   :members:"]
+    lines += [f"   :exclude-members: {', '.join(fields)}", ""] if fields else [""]
+    for key, field in fields.items():
+        lines += [f"   .. py:attribute:: {key}"] + ([f"      :type: {field.annotation}"] if field.annotation else [])
+        lines += ["", *indent(field.doc, 6), ""]
+    return lines
+
+
+def indent(text: str, by: int = 3) -> list[str]:
+    """The lines of a text, moved to the right."""
+    return [" " * by + line if line else "" for line in text.splitlines()]
+
+
+def readable_signature(app, what, name, obj, options, signature: str | None, returns: str | None):
+    """A default made by a factory is shown as an ellipsis, which Sphinx can parse."""
+    return (signature or "").replace("<factory>", "...") or None, returns
+
+
+def fences_to_rst(app, what, name, obj, options, lines: list[str]) -> None:
+    """Docstrings fence their equations as Markdown does."""
+    inside, out = False, []
+    for line in lines:
+        if re.match(r"\s*```", line):
+            out += [] if inside else ["::", ""]
+            inside = not inside
+            if not inside:
+                out.append("")
+        else:
+            out.append(f"    {line}" if inside else line)
+    lines[:] = out
+
+
+def visit_math(self, node) -> None:
+    """Formulas as MathML, which browsers show without a script."""
+    display = "block" if node.tagname == "math_block" else "inline"
+    self.body.append(convert(node.astext(), display=display))
+    raise nodes.SkipNode
+
+
+# Napoleon would read "Insulin at rest, U/dL: ..." above a property as the name of a type.
+GoogleDocstring._parse_attribute_docstring = GoogleDocstring._consume_to_end  # pyright: ignore
+
+
+def setup(app) -> None:
+    """Connect the hooks."""
+    write_api_page()
+    app.connect("autodoc-process-docstring", fences_to_rst, priority=100)
+    app.connect("autodoc-process-signature", readable_signature)
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))

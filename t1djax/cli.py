@@ -1,0 +1,388 @@
+"""The command line: `t1djax simulate | train | evaluate | plot`. It parses, calls the library, and prints."""
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import jax
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from . import __version__
+from .config import ConfigError, load_experiment
+from .data import Cohort, reference_cohort, virtual_population
+from .evaluation import persistence_rmse
+from .experiment import Run, patient_names, run, sensor_noise
+from .identifiability import UnidentifiableError
+from .io import DataError, DataWarning, ResultError, find_results, read_result, write_cohort
+from .physics import PARAMETERS
+from .plotting import save_figures
+from .problem import Problem
+from .training import Progress
+
+EXIT_FAILED_PATIENTS = 4
+_EXIT_CODES = (
+    "Exit codes: 0 all well; 1 a file could not be read or written; 2 wrong flags or configuration; "
+    "3 wrong data; 4 finished, but the fit of some patient failed; 130 interrupted."
+)
+app = typer.Typer(
+    help=f"Type 1 diabetes in JAX: simulate, fit and forecast whole cohorts at once. Research software, not a "
+    f"medical device.\n\n{_EXIT_CODES}",
+    epilog="Example: t1djax train --model ode --mode inverse --data reference --results results",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+_stderr = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables, for machines.")]
+Noise = Annotated[str | None, typer.Option(help="Sensor error: none, white, ar1, breton-kovatchev.  [default: none]")]
+NoiseSd = Annotated[float | None, typer.Option(help="Its standard deviation, mg/dL (white, ar1).  [default: 10]")]
+Interval = Annotated[float | None, typer.Option(help="Minutes between readings.  [default: 1; virtual patients 5]")]
+Dropout = Annotated[float | None, typer.Option(help="Share of readings lost at random.  [default: 0]")]
+Censor = Annotated[bool | None, typer.Option("--censor", help="Report readings within 40 to 400 mg/dL, as devices do.")]
+
+
+def main() -> None:
+    """Entry point: known errors end in one line and an exit code, never in a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as e:
+        e.show()
+        code = e.exit_code
+    except (DataError, ResultError) as e:
+        code = _fail(e, 3)
+    except (ConfigError, UnidentifiableError, ValueError) as e:
+        code = _fail(e, 2)
+    except KeyError as e:
+        code = _fail(ValueError(e.args[0] if e.args else str(e)), 2)
+    except OSError as e:
+        code = _fail(e, 1)
+    except (click.Abort, KeyboardInterrupt):
+        _stderr.print("interrupted")
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(error: Exception, code: int) -> int:
+    _stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return code
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"t1djax {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: t1djax simulate --virtual 100 --seed 0 --noise white --noise-sd 10 --out cohort")
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder to write; it must be new or empty.")],
+    patients: Annotated[
+        str | None, typer.Option(help="Patients of the reference cohort: all, 3,5 or Pat2-Pat11.  [default: all]")
+    ] = None,
+    virtual: Annotated[int | None, typer.Option(min=1, help="Draw so many virtual patients instead.")] = None,
+    days: Annotated[int, typer.Option(min=1, help="Days that virtual patients live.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Sets virtual patients and noise.")] = 0,
+    noise: Noise = None,
+    noise_sd: NoiseSd = None,
+    interval_min: Interval = None,
+    dropout: Dropout = None,
+    censor: Censor = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate a cohort and write it as tables: one CSV per patient, patients.csv, and the truth in truth.csv."""
+    if virtual is not None and patients is not None:
+        raise ConfigError("--patients names patients of the reference cohort; it does not go with --virtual")
+    key = jax.random.key(seed)
+    sensor: dict[str, Any] = {
+        "noise": sensor_noise(noise or "none", 10.0 if noise_sd is None else noise_sd),
+        "dropout": dropout or 0.0,
+        "censor": bool(censor),
+        "key": jax.random.fold_in(key, 0),
+    }
+    if virtual is not None:
+        cohort = virtual_population(virtual, days=days, interval_min=interval_min or 5.0, **sensor)
+    else:
+        names = patient_names(patients or "all", reference=True)
+        cohort = reference_cohort(interval_min=interval_min or 1.0, names=names, **sensor)
+    write_cohort(cohort, out)
+    glucose = np.concatenate([cohort.truth[name].glucose_mg_dL for name in cohort.names])
+    inside = float(np.mean((glucose >= 40) & (glucose <= 400)))
+    facts = {
+        "out": str(out),
+        "patients": len(cohort),
+        "readings": int(sum(p.valid.sum() for p in cohort)),
+        "true_glucose_min_mg_dL": float(glucose.min()),
+        "true_glucose_max_mg_dL": float(glucose.max()),
+        "share_within_40_400": inside,
+    }
+    if as_json:
+        _print_json(facts)
+    else:
+        typer.echo(
+            f"{len(cohort)} patients, {facts['readings']} readings in {out}\n"
+            f"true glucose {glucose.min():.0f} to {glucose.max():.0f} mg/dL, {100 * inside:.1f} % within 40 to 400"
+        )
+
+
+@app.command(epilog="Example: t1djax train --model pinn --mode inverse --data reference --inverse-params ksi --seed 0")
+def train(
+    config: Annotated[Path | None, typer.Option(help="YAML file of an experiment; flags win over it.")] = None,
+    model: Annotated[str | None, typer.Option(help="pinn or ode.  [default: pinn]")] = None,
+    mode: Annotated[str | None, typer.Option(help="forward or inverse.  [default: inverse]")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of a cohort, file of a patient, or `reference`.  [default: reference]")
+    ] = None,
+    patients: Annotated[
+        str | None, typer.Option(help="all, or names: A,B; for the reference also 3,5 or Pat2-Pat11.  [default: all]")
+    ] = None,
+    inverse_params: Annotated[
+        str | None, typer.Option(help=f"What to estimate, of {', '.join(PARAMETERS)}.  [default: ksi]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Sets noise, starts and weights.  [default: 0]")] = None,
+    results: Annotated[str | None, typer.Option(help="Folder for results.  [default: results]")] = None,
+    noise: Noise = None,
+    noise_sd: NoiseSd = None,
+    interval_min: Interval = None,
+    dropout: Dropout = None,
+    censor: Censor = None,
+    assume_population: Annotated[
+        bool | None, typer.Option("--assume-population", help="Take what nobody stated from the population; said so.")
+    ] = None,
+    estimate_initial_state: Annotated[
+        bool | None,
+        typer.Option("--estimate-initial-state", help="Estimate insulin and food on board at the start too."),
+    ] = None,
+    strict: Annotated[bool | None, typer.Option("--strict", help="Refuse readings below 40 mg/dL.")] = None,
+    hupa_carbs: Annotated[
+        str | None, typer.Option(help="Read a HUPA-UCM file; its carbohydrate is in g, exchange, or none.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="HUPA-UCM: first time to keep, ISO 8601 local.")] = None,
+    hours: Annotated[float | None, typer.Option(help="HUPA-UCM: length of the window, h.")] = None,
+    info: Annotated[str | None, typer.Option(help="HUPA-UCM: patients_info.csv, for the body mass.")] = None,
+    figures: Annotated[bool, typer.Option(help="Draw figures into the result folders.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Fit every patient of a cohort at once, write a result folder for each, and print the table."""
+    flags = {
+        "model": model,
+        "mode": mode,
+        "data": data,
+        "patients": patients,
+        "inverse_params": inverse_params,
+        "seed": seed,
+        "results": results,
+        "sensor": {
+            "noise": noise,
+            "noise_sd_mg_dL": noise_sd,
+            "interval_min": interval_min,
+            "dropout": dropout,
+            "censor": censor,
+        },
+        "hupa": {"carbs_unit": hupa_carbs, "start": start, "hours": hours, "info": info},
+        "assume_population": assume_population,
+        "estimate_initial_state": estimate_initial_state,
+        "strict": strict,
+    }
+    experiment = load_experiment(config, flags)
+    cohort: list[Cohort] = []
+
+    def on_problem(patients_: Cohort, problem: Problem) -> None:
+        cohort.append(patients_)
+        if not as_json:
+            what = f"estimating {', '.join(problem.start)}" if problem.start else "parameters known"
+            _stderr.print(f"{experiment.model} {experiment.mode}: {len(patients_)} patients, {what}", highlight=False)
+            for note in problem.notes:
+                _stderr.print(f"  note: {note}", highlight=False, markup=False)
+
+    with _warnings_in_words(), _progress(show=not as_json) as on_progress:
+        finished = run(experiment, on_problem=on_problem, on_progress=on_progress, figures=figures)
+    if as_json:
+        _print_json(_as_json(finished))
+    else:
+        _print_summary(finished, cohort[0])
+    if not all(patient.ok for patient in finished.fit):
+        raise typer.Exit(EXIT_FAILED_PATIENTS)
+
+
+@app.command(epilog="Example: t1djax evaluate results --output metrics.csv")
+def evaluate(
+    results: Annotated[list[Path], typer.Argument(help="Result folders, or folders that hold some.")],
+    output: Annotated[Path | None, typer.Option(help="Write the table to this CSV file as well.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Collect the metrics of finished runs into one table."""
+    rows = []
+    for folder in find_results(results):
+        m = read_result(folder).metadata
+        row = {k: m[k] for k in ("model", "mode", "patient", "seed", "ok")}
+        for symbol, entry in {**m["estimates"], **m["derived"]}.items():
+            row |= {symbol: entry["value"], f"{symbol}_se": entry["standard_error"]}
+            row[f"{symbol}_error_percent"] = entry["error_percent"]
+        rows.append(row | m["metrics"] | {"wall_seconds": m["wall_seconds"], "folder": str(folder)})
+    table = pd.DataFrame(rows)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(output, index=False)
+    if as_json:
+        _print_json(rows)
+        return
+    symbols = [s for s in PARAMETERS if s in table]
+    shown = ["model", "mode", "patient", "seed"]
+    shown += [c for s in symbols for c in (s, f"{s}_error_percent")]
+    shown += [f"rmse_{s}_mg_dL" for s in ("fit", "held_out", "forecast")]
+    _print_table(table[shown].dropna(axis=1, how="all"))
+    if output is not None:
+        typer.echo(f"all {table.shape[1]} columns in {output}")
+
+
+@app.command(epilog="Example: t1djax plot results --out figures")
+def plot(
+    results: Annotated[list[Path], typer.Argument(help="Result folders, or folders that hold some.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures; left out, each result's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the figures of finished runs: glucose, latent states, residuals, parameters on their way."""
+    paths: list[Path] = []
+    for folder in find_results(results):
+        paths += save_figures(read_result(folder), None if out is None else out / folder.name)
+    if as_json:
+        _print_json([str(path) for path in paths])
+    else:
+        for path in paths:
+            typer.echo(path)
+
+
+@contextmanager
+def _warnings_in_words() -> Iterator[None]:
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        _stderr.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def _progress(*, show: bool) -> Iterator[Any]:
+    if not show:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[says]}"),
+    )
+    with Bar(*columns, console=_stderr) as bar:
+        task = bar.add_task("compiling", total=None, says="")
+        last = [0.0]
+
+        def on_progress(p: Progress) -> None:
+            values = ", ".join(f"{s} {np.median(v):.4g}" for s, v in list(p.values.items())[:3])
+            middle = f"median of {p.patients}: {values}" if values else f"{p.patients} patients"
+            left = f"{p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
+            says = f"loss {np.median(p.loss):.3g}  {middle}  {left}"
+            bar.update(task, description=f"stage {p.stage}", total=p.total_steps, completed=p.step, says=says)
+            # Where there is no terminal to redraw, a line now and then.
+            if not _stderr.is_terminal and (time.monotonic() - last[0] > 10 or p.step == p.total_steps):
+                last[0] = time.monotonic()
+                _stderr.print(f"stage {p.stage}: step {p.step} of {p.total_steps}, {says}", highlight=False)
+
+        yield on_progress
+
+
+def _as_json(finished: Run) -> dict[str, Any]:
+    return {
+        "model": finished.fit.model,
+        "mode": finished.fit.problem.mode,
+        "notes": list(finished.fit.problem.notes),
+        "assumed": dict(finished.fit.problem.assumed),
+        "compile_seconds": finished.fit.cost.compile_s,
+        "run_seconds": finished.fit.cost.run_s,
+        "patients": json.loads(finished.table.to_json(orient="records")),
+        "folders": [str(folder) for folder in finished.folders],
+    }
+
+
+def _print_json(x: Any) -> None:
+    typer.echo(json.dumps(x, indent=2))
+
+
+def _print_summary(finished: Run, cohort: Cohort) -> None:
+    table, problem = finished.table, finished.fit.problem
+    shown = ["patient"]
+    for symbol in problem.start:
+        shown += [c for c in (symbol, f"{symbol}_se", f"{symbol}_error_percent") if c in table]
+    shown += [f"rmse_{s}_mg_dL" for s in ("fit", "held_out", "forecast")]
+    table = table.assign(persistence=[persistence_rmse(cohort[name]) for name in table["patient"]])
+    _print_table(table[[*shown, "persistence"]].dropna(axis=1, how="all"))
+    for patient in finished.fit:
+        if not patient.ok:
+            _stderr.print(f"warning: {patient.name}: {patient.message}", style="yellow", markup=False)
+    cost = finished.fit.cost
+    where = finished.folders[0].parent if finished.folders else ""
+    typer.echo(f"compiled in {cost.compile_s:.1f} s, ran {cost.run_s:.1f} s; {len(finished.folders)} folders in {where}")
+
+
+_HEADINGS = {
+    "rmse_fit_mg_dL": "RMSE fit\nmg/dL",
+    "rmse_held_out_mg_dL": "RMSE held out\nmg/dL",
+    "rmse_forecast_mg_dL": "RMSE forecast\nmg/dL",
+    "persistence": "last reading\nheld, mg/dL",
+}
+
+
+def _heading(column: str) -> str:
+    symbol = column.split("_error_percent")[0].removesuffix("_se")
+    if column.endswith("_error_percent"):
+        return f"error of {symbol}\n%"
+    if column.endswith("_se"):
+        return f"std. error\n{PARAMETERS[symbol].unit}" if symbol in PARAMETERS else "std. error"
+    if column in PARAMETERS:
+        return f"{column}\n{PARAMETERS[column].unit}"
+    return _HEADINGS.get(column, column)
+
+
+def _print_table(frame: pd.DataFrame) -> None:
+    table = Table(show_edge=False, header_style="bold")
+    for column in frame.columns:
+        text = frame[column].dtype.kind not in "fiu"
+        table.add_column(_heading(str(column)), justify="left" if text else "right", no_wrap=True)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    Console(width=max(80, 24 * frame.shape[1]) if not sys.stdout.isatty() else None).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

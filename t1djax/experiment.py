@@ -1,0 +1,242 @@
+"""From a configuration to results: read, pose, fit, score, write."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import jax
+import pandas as pd
+
+from .config import REFERENCE, ConfigError, Experiment
+from .data import (
+    AbstractNoise,
+    AR1Noise,
+    BretonKovatchevNoise,
+    Cohort,
+    NoNoise,
+    Patient,
+    WhiteNoise,
+    reference_cohort,
+)
+from .evaluation import metrics, recovery, summary
+from .inference import LeastSquares, fit_ode
+from .io import read_cohort, read_hupa, write_results
+from .physics import presets
+from .plotting import save_figures
+from .problem import Mode, Problem, pose
+from .records import Fit
+from .training import PINNOptions, Progress, Stage, fit_pinn
+
+
+def fit(
+    cohort: Cohort | Sequence[Patient],
+    *,
+    model: str = "pinn",
+    mode: Mode = "inverse",
+    free: Iterable[str] = (),
+    seed: int = 0,
+    assume_population: bool = False,
+    estimate_initial_state: bool = False,
+    options: PINNOptions | LeastSquares | None = None,
+    stages: Sequence[Stage] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Fit every patient of a cohort at once.
+
+    Args:
+        cohort: the patients. A cohort's truth is not looked at.
+        model: `pinn`, the physics-informed network, or `ode`, least squares on the equations.
+        mode: `forward`, all parameters known, or `inverse`.
+        free: what to estimate in inverse mode, by symbol; ksi if not given.
+        seed: sets starts and initial weights.
+        assume_population: take parameters that nobody stated from the population.
+        estimate_initial_state: estimate insulin and food on board at the start of the window.
+        options: `PINNOptions` or `LeastSquares`.
+        stages: the curriculum of the network; the default one if not given.
+        on_progress: called after each chunk of training steps.
+
+    Returns:
+        The fit: estimates, states, history.
+
+    Raises:
+        ValueError: where the model is not known, or a parameter is neither stated nor free.
+        UnidentifiableError: where glucose cannot tell the free parameters apart.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat2"])
+        >>> found = t1djax.fit(cohort, model="ode", free=["ksi"])["Pat2"].estimates["ksi"]
+        >>> round(found.value, 3)
+        197.0
+    """
+    patients = tuple(cohort)
+    named = tuple(free) or (("ksi",) if mode == "inverse" else ())
+    key = jax.random.key(seed)
+    problem = pose(
+        patients,
+        mode=mode,
+        free=named,
+        key=jax.random.fold_in(key, 1),
+        assume_population=assume_population,
+        estimate_initial_state=estimate_initial_state,
+    )
+    return _fit(patients, problem, model, key, options, stages, on_progress)
+
+
+def _fit(
+    patients: Sequence[Patient],
+    problem: Problem,
+    model: str,
+    key: jax.Array,
+    options: PINNOptions | LeastSquares | None,
+    stages: Sequence[Stage] | None,
+    on_progress: Callable[[Progress], None] | None,
+) -> Fit:
+    key = jax.random.fold_in(key, 2)
+    if model == "ode":
+        if options is not None and not isinstance(options, LeastSquares):
+            raise ValueError("model ode takes LeastSquares options")
+        return fit_ode(patients, problem, key=key, options=options)
+    if model == "pinn":
+        if options is not None and not isinstance(options, PINNOptions):
+            raise ValueError("model pinn takes PINNOptions")
+        return fit_pinn(patients, problem, key=key, options=options, stages=stages, on_progress=on_progress)
+    raise ValueError(f"unknown model {model!r}; there are pinn and ode")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run."""
+
+    fit: Fit
+    """The fit of the cohort."""
+    table: pd.DataFrame
+    """One row per patient; see `summary`."""
+    folders: tuple[Path, ...]
+    """The result folders, one per patient."""
+
+
+def run(
+    config: Experiment,
+    *,
+    on_problem: Callable[[Cohort, Problem], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    figures: bool = True,
+) -> Run:
+    """Run an experiment: read the cohort, fit it, score it, write a folder per patient.
+
+    Args:
+        config: the experiment.
+        on_problem: called once everything is known to be in order, before the fit.
+        on_progress: called after each chunk of training steps.
+        figures: whether to draw figures into the result folders.
+
+    Returns:
+        The run.
+
+    Raises:
+        DataError: listing everything wrong with the files.
+        ValueError: where the question cannot be posed.
+        OSError: where results cannot be written; nothing is lost of what was written before.
+    """
+    started = dt.datetime.now().astimezone()
+    cohort = load_cohort(config)
+    key = jax.random.key(config.seed)
+    problem = pose(
+        cohort.patients,
+        mode=config.mode,
+        free=config.free,
+        key=jax.random.fold_in(key, 1),
+        assume_population=config.assume_population,
+        estimate_initial_state=config.estimate_initial_state,
+    )
+    root = Path(config.results)
+    root.mkdir(parents=True, exist_ok=True)  # find out before the fit, not after it
+    if on_problem is not None:
+        on_problem(cohort, problem)
+    options, stages = config.pinn_options() if config.model == "pinn" else (None, None)
+    fitted = _fit(cohort.patients, problem, config.model, key, options, stages, on_progress)
+    folders = write_results(
+        root,
+        fitted,
+        cohort,
+        recovered={f.name: recovery(f, cohort.truth.get(f.name)) for f in fitted},
+        scores={f.name: metrics(f, cohort[f.name], cohort.truth.get(f.name)) for f in fitted},
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+        started=started,
+        draw=save_figures if figures else None,
+    )
+    return Run(fitted, summary(fitted, cohort), tuple(folders))
+
+
+def load_cohort(config: Experiment) -> Cohort:
+    """The patients that the experiment names, with the truth of synthetic ones for scoring.
+
+    Raises:
+        DataError: listing everything wrong with the files.
+        ConfigError: where a patient is not there, or an option does not go with the data.
+    """
+    sensor = config.sensor
+    if config.data == REFERENCE:
+        names = patient_names(config.patients, reference=True)
+        return reference_cohort(
+            interval_min=sensor.interval_min or 1.0,
+            noise=sensor_noise(sensor.noise, sensor.noise_sd_mg_dL),
+            dropout=sensor.dropout,
+            censor=sensor.censor,
+            key=jax.random.fold_in(jax.random.key(config.seed), 0),
+            names=names,
+        )
+    if sensor != type(sensor)():
+        raise ConfigError("noise, interval, dropout and censor are for the reference cohort; a file is read as it is")
+    names = patient_names(config.patients, reference=False)
+    if config.hupa is not None:
+        h = config.hupa
+        person = read_hupa(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours, info=h.info)
+        return Cohort((person,))
+    return read_cohort(config.data, patients=names, strict=config.strict, truth=True)
+
+
+def sensor_noise(kind: str, sd_mg_dL: float) -> AbstractNoise:
+    """The model of sensor error by its name: none, white, ar1, breton-kovatchev."""
+    models: dict[str, Callable[[], AbstractNoise]] = {
+        "none": NoNoise,
+        "white": lambda: WhiteNoise(sd_mg_dL),
+        "ar1": lambda: AR1Noise(sd_mg_dL),
+        "breton-kovatchev": BretonKovatchevNoise,
+    }
+    if kind not in models:
+        raise ConfigError(f"unknown noise {kind!r}; there are {', '.join(models)}")
+    return models[kind]()
+
+
+def patient_names(text: str, *, reference: bool) -> list[str] | None:
+    """Names from a list separated by commas; None for `all`.
+
+    In the reference cohort a bare number means PatN and `Pat2-Pat11` a range. Elsewhere names are exact.
+
+    Raises:
+        ConfigError: naming the patient that the reference cohort does not have.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise ConfigError("patients: name at least one, or `all`")
+    if parts == ["all"]:
+        return None
+    if not reference:
+        return parts
+    there = list(presets())
+    names: list[str] = []
+    for part in parts:
+        first, dash, last = part.partition("-")
+        ends = [f"Pat{x}" if x.isdigit() else x for x in ((first, last) if dash else (first,))]
+        absent = [x for x in ends if x not in there]
+        if absent:
+            raise ConfigError(f"patients: no patient {', '.join(absent)}; the reference cohort has {', '.join(there)}")
+        i, j = there.index(ends[0]), there.index(ends[-1])
+        if j < i:
+            raise ConfigError(f"patients: the range {part} runs backwards")
+        names += there[i : j + 1]
+    return list(dict.fromkeys(names))

@@ -1,0 +1,10 @@
+from ._checks import DataError as DataError
+from ._checks import DataWarning as DataWarning
+from ._checks import Problem as Problem
+from ._frames import frame_to_patient as frame_to_patient
+from ._frames import patient_to_frame as patient_to_frame
+from ._hupa import read_hupa as read_hupa
+from ._tables import read_cohort as read_cohort
+from ._tables import read_patient as read_patient
+from ._tables import read_patient_truth as read_patient_truth
+from ._write import write_cohort as write_cohort

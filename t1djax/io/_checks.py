@@ -1,0 +1,376 @@
+"""Text tables as they come from disk, and everything that is wrong with them gathered into one error."""
+
+import csv
+import dataclasses
+import datetime as dt
+import difflib
+import io
+import os
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+MAX_BYTES = 256 * 2**20
+"""Largest file that is read. A year of 1-min rows with every column takes about 80 MB."""
+HUPA = ("time", "glucose", "basal_rate", "bolus_volume_delivered", "carb_input")
+"""Columns by which the HUPA-UCM layout is known."""
+HUPA_SEEN = "this is the HUPA-UCM layout, not a canonical table"
+HUPA_MEND = "read it with read_hupa, or with --layout hupa"
+SHOWN = 5
+"""Rows printed of each kind of problem."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER_CHARACTERS = frozenset("0123456789+-.eE \t")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}([, '\u00a0\u202f]\d{3})+(\.\d+)?", re.ASCII)
+_CLOCK = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:?\d\d(:\d\d([.]\d{1,6})?)?)?", re.ASCII
+)
+_MINUTE = dt.timedelta(minutes=1)
+
+
+class DataWarning(UserWarning):
+    """Something odd in a file that is nevertheless read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One kind of thing wrong in one place, with all the rows that have it.
+
+    Example:
+        >>> from t1djax.io import Problem
+        >>> print(Problem("Pat2.csv", "bolus_U", (7,), ("'-3' is negative",), "write a positive dose"))
+        Pat2.csv, row 7, column bolus_U: '-3' is negative; write a positive dose
+    """
+
+    file: str
+    """The file, or the name of the frame."""
+    column: str | None
+    """The column, where there is one."""
+    rows: tuple[Any, ...]
+    """Rows as an editor numbers the lines (the header is 1), or labels of the frame's index; may be empty."""
+    what: tuple[str, ...]
+    """What is wrong: one text for each of the first few rows, or one for all."""
+    mend: str
+    """What to do about it."""
+
+    def __str__(self) -> str:
+        place = f", column {self.column}" if self.column else ""
+        if not self.rows:
+            return f"{self.file}{place}: {self.what[0]}; {self.mend}"
+        text = [
+            f"{self.file}, row {row}{place}: {what}; {self.mend}"
+            for row, what in zip(self.rows, self.what, strict=False)
+        ]
+        more = len(self.rows) - len(text)
+        return "\n".join([*text, f"{self.file}{place}: and {more} more such rows"] if more else text)
+
+
+class DataError(ValueError):
+    """A file cannot be read as it stands. The message lists everything wrong with it.
+
+    Example:
+        >>> from t1djax.io import DataError, read_patient
+        >>> try:
+        ...     read_patient("nowhere.csv")
+        ... except DataError as error:
+        ...     print(error)
+        nowhere.csv: there is no such file; check the path
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        """Every problem found."""
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DataError, (self.problems,)
+
+
+class Table:
+    """Cells as text, by column, with the number of the line each row stands on."""
+
+    def __init__(self, file: str, names: Sequence[str], rows: Sequence[Sequence[str]], lines: Sequence[Any]) -> None:
+        self.file = file
+        self.names = tuple(names)
+        self.lines = lines
+        cells: list[Sequence[str]] = (
+            [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in names]
+        )
+        # Of columns with one name the first counts; that they repeat is reported apart.
+        self.columns: dict[str, Sequence[str]] = dict(zip(reversed(self.names), reversed(cells), strict=True))
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+class Findings:
+    """Collects problems and oddities of any number of files, then raises or warns."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.odd: list[str] = []
+
+    def add(self, file: str, what: str, mend: str, *, column: str | None = None, row: Any = None) -> None:
+        """One problem at one place."""
+        self.problems.append(Problem(file, column, () if row is None else (row,), (what,), mend))
+
+    def flag(self, table: Table, column: str, bad: Bool[np.ndarray, " rows"], what: str, mend: str) -> None:
+        """One kind of problem in the marked rows; `{}` in `what` becomes the cell."""
+        where = np.flatnonzero(bad)
+        if where.size:
+            cells = table.columns[column]
+            texts = tuple(what.replace("{}", quote(cells[i])) for i in map(int, where[:SHOWN]))
+            rows = tuple(table.lines[i] for i in map(int, where))
+            self.problems.append(Problem(table.file, column, rows, texts, mend))
+
+    def finish(self, stacklevel: int = 3) -> None:
+        """Raise what was found; where nothing was, warn of what is odd."""
+        if self.problems:
+            raise DataError(self.problems)
+        for text in self.odd:
+            warnings.warn(text, DataWarning, stacklevel=stacklevel)
+
+
+def quote(cell: str) -> str:
+    """A cell as an error shows it: escaped, and cut where it is long."""
+    return ascii(cell if len(cell) <= 40 else cell[:37] + "...")
+
+
+def read_text(path: Path, found: Findings) -> str | None:
+    """The text of a file, UTF-8 with or without a byte-order mark; None where there is none to be had."""
+    file = str(path)
+    try:
+        if not path.exists():
+            found.add(file, "there is no such file", "check the path")
+            return None
+        if not path.is_file():
+            found.add(file, "this is not a file", "give a CSV file")
+            return None
+        if path.stat().st_size > MAX_BYTES:
+            found.add(file, f"it is larger than {MAX_BYTES // 2**20} MB", "split it by patient or by month")
+            return None
+        raw = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        found.add(file, f"it cannot be opened ({error})", "check the path and its permissions")
+        return None
+    line = lambda at: raw.count(b"\n", 0, at) + 1
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        found.add(file, "it is UTF-16 text", "save it as UTF-8", row=1)
+    elif raw.startswith(b"PK\x03\x04"):
+        found.add(file, "it is a spreadsheet or an archive", "export it as CSV (UTF-8)", row=1)
+    elif b"\0" in raw:
+        at = raw.index(b"\0")
+        found.add(file, f"byte {at} is NUL, so it is not a text file", "export it as CSV (UTF-8)", row=line(at))
+    else:
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            # The codec counts from behind a byte-order mark.
+            at = error.start + (len(raw) - len(error.object))
+            what = f"byte {at} (0x{raw[at]:02x}) is not UTF-8"
+            found.add(file, what, "save it as UTF-8", row=line(at))
+            return None
+        if text.strip():
+            return text
+        found.add(file, "it is empty", "write a header line and rows", row=1)
+    return None
+
+
+def read_table(path: Path, found: Findings, *, delimiter: str = ",") -> Table | None:
+    """Header and rows of a delimited file; None where it is no such file. Rows of blank cells are skipped."""
+    text = read_text(path, found)
+    if text is None:
+        return None
+    file = str(path)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    line = 1
+    try:
+        for row in reader:
+            if any(row):
+                rows.append(row)
+                lines.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        found.add(file, f"the row cannot be split into cells ({error})", 'look for a stray " or a huge cell', row=line)
+        return None
+    if not rows:
+        found.add(file, "it has no header", "write a header line and rows", row=1)
+        return None
+    names = [name.strip() for name in rows[0]]
+    header = lines[0]
+    if len(names) == 1:
+        other = next((d for d in (",", ";", "\t", "|") if d != delimiter and d in names[0]), None)
+        if other is not None and delimiter == "," and set(HUPA) <= set(names[0].split(other)):
+            found.add(file, HUPA_SEEN, HUPA_MEND, row=header)
+            return None
+        if other is not None:
+            what = f"its cells are separated by {other!r}, not by {delimiter!r}"
+            found.add(file, what, f"export it with {delimiter!r} and a decimal point", row=header)
+            return None
+    for name in sorted({name for name in names if names.count(name) > 1 and name}):
+        found.add(file, "there is more than one such column", "keep one", column=quote_name(name), row=header)
+    for number, name in enumerate(names, 1):
+        if not name:
+            found.add(file, f"column {number} has no name", "name it or remove it", row=header)
+    ragged = [i for i in range(1, len(rows)) if len(rows[i]) != len(names)]
+    if ragged:
+        what = tuple(f"it has {len(rows[i])} cells, the header {len(names)}" for i in ragged[:SHOWN])
+        mend = "one cell for each column; is there a decimal comma?"
+        found.problems.append(Problem(file, None, tuple(lines[i] for i in ragged), what, mend))
+        skip = {0, *ragged}
+        rows = [row for i, row in enumerate(rows) if i not in skip]
+        lines = [number for i, number in enumerate(lines) if i not in skip]
+    else:
+        rows, lines = rows[1:], lines[1:]
+    if not rows and not ragged:
+        found.add(file, "there is a header and no row", "write the rows below it", row=header)
+        return None
+    return Table(file, names, rows, lines)
+
+
+def quote_name(name: str) -> str:
+    """A column's name as an error shows it: as it is where it is plain."""
+    return name if name.isascii() and name.isprintable() and len(name) <= 60 else quote(name)
+
+
+def check_columns(table: Table, required: Sequence[str], optional: Sequence[str], found: Findings) -> bool:
+    """Report required columns that are missing and columns that nobody knows; whether all are there."""
+    known = {*required, *optional}
+    unknown = [name for name in dict.fromkeys(table.names) if name and name not in known]
+    missing = [name for name in required if name not in table.names]
+    for name in missing:
+        close = difflib.get_close_matches(name, unknown, n=1, cutoff=0.5)
+        mend = f"is it {quote_name(close[0])}? rename it and mind the unit" if close else "add it"
+        found.add(table.file, "the column is missing", mend, column=name)
+    for name in unknown:
+        close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+        hint = f"; is {close[0]} meant?" if close else ""
+        found.odd.append(f"{table.file}, column {quote_name(name)}: unknown, not read{hint}")
+    return not missing
+
+
+def numbers(table: Table, column: str, found: Findings) -> Float[np.ndarray, " rows"]:
+    """A column as floats, read exactly; NaN where a cell is blank or wrong (the latter is reported)."""
+    cells = table.columns[column]
+    out = np.full(len(cells), np.nan)
+    text = "".join(cells)
+    if set(text) <= _NUMBER_CHARACTERS:
+        full = [i for i, cell in enumerate(cells) if cell and not cell.isspace()]
+        try:
+            out[full] = [float(cells[i]) for i in full]
+        except ValueError:
+            pass
+        else:
+            flag_infinite(table, column, np.isinf(out), found)
+            out[np.isinf(out)] = np.nan
+            return out
+    kinds: dict[str, list[int]] = {}
+    for i, cell in enumerate(map(str.strip, cells)):
+        if _NUMBER.fullmatch(cell):
+            out[i] = float(cell)
+        elif cell:
+            kinds.setdefault(_kind(cell), []).append(i)
+    for kind, where in kinds.items():
+        what, mend = _BAD[kind]
+        found.flag(table, column, np.isin(np.arange(len(cells)), where), what, mend)
+    flag_infinite(table, column, np.isinf(out), found)
+    out[np.isinf(out)] = np.nan
+    return out
+
+
+_BAD = {
+    "thousands": ("{} has a thousands separator", "write digits and a decimal point only"),
+    "comma": ("{} has a decimal comma", "write a decimal point"),
+    "infinite": ("{} is not a finite number", "leave the cell empty where there is no value"),
+    "text": ("{} is not a number", "write a number, or leave the cell empty where there is none"),
+}
+
+
+def _kind(cell: str) -> str:
+    if _THOUSANDS.fullmatch(cell):
+        return "thousands"
+    if _DECIMAL_COMMA.fullmatch(cell):
+        return "comma"
+    return "infinite" if cell.lower().lstrip("+-") in ("nan", "inf", "infinity", "na", "n/a") else "text"
+
+
+def flag_infinite(table: Table, column: str, bad: Bool[np.ndarray, " rows"], found: Findings) -> None:
+    """Report numbers too large for a float."""
+    found.flag(table, column, bad, *_BAD["infinite"])
+
+
+def blank(table: Table, column: str) -> Bool[np.ndarray, " rows"]:
+    """Which cells of a column are empty."""
+    return np.array([not cell or cell.isspace() for cell in table.columns[column]], dtype=bool)
+
+
+def clock(table: Table, column: str, found: Findings) -> tuple[Float[np.ndarray, " rows"], dt.datetime | None]:
+    """A column of ISO timestamps as minutes since its first row, and that row's time.
+
+    Clocks have a microsecond's resolution. Times with different offsets from UTC are converted to UTC; times
+    without one stay without. NaN where a cell is wrong.
+    """
+    cells = table.columns[column]
+    times: list[dt.datetime | None] = []
+    for cell in cells:
+        stamp = cell.strip()
+        try:
+            times.append(dt.datetime.fromisoformat(stamp) if _CLOCK.fullmatch(stamp) else None)
+        except ValueError:
+            times.append(None)
+    wrong = np.array([t is None for t in times], dtype=bool) & ~blank(table, column)
+    mend = "write ISO 8601 to the microsecond at most, such as 2024-05-01T07:30:00+02:00"
+    found.flag(table, column, wrong, "{} is not a timestamp", mend)
+    first = next((t for t in times if t is not None), None)
+    minutes = np.full(len(cells), np.nan)
+    if first is None:
+        return minutes, None
+    naive = np.array([t is not None and t.tzinfo is None for t in times], dtype=bool)
+    aware = np.array([t is not None and t.tzinfo is not None for t in times], dtype=bool)
+    if naive.any() and aware.any():
+        few = naive if naive.sum() <= aware.sum() else aware
+        word = "no" if few is naive else "an"
+        found.flag(table, column, few, f"{{}} has {word} offset from UTC, unlike others", "give all or none an offset")
+        return minutes, None
+    minutes[:] = [np.nan if t is None else (t - first) / _MINUTE for t in times]
+    if aware.any() and len({t.utcoffset() for t in times if t is not None}) > 1:
+        try:
+            first = first.astimezone(dt.UTC)
+        except OverflowError:
+            found.add(table.file, "the first time has no UTC equivalent", mend, column=column)
+    return minutes, first
+
+
+def check_order(table: Table, column: str, time_min: Float[np.ndarray, " rows"], found: Findings) -> None:
+    """Report blank times, times that do not increase, and a table too short to be a record."""
+    found.flag(table, column, blank(table, column), "the row has no time", "state it")
+    stated = np.flatnonzero(np.isfinite(time_min))
+    step = np.diff(time_min[stated])
+    back, same = np.zeros((2, len(table)), dtype=bool)
+    back[stated[1:]], same[stated[1:]] = step < 0, step == 0
+    found.flag(table, column, back, "{} goes back in time", "sort the rows; give local times an offset from UTC")
+    found.flag(table, column, same, "{} repeats the row before", "write what happens at one time in one row")
+    if len(table) < 2:
+        found.add(table.file, "there are fewer than two rows", "a record has a start and an end", column=column)
+
+
+def safe_name(name: str) -> str | None:
+    """Why a patient's name cannot be a file's name, or None where it can."""
+    if not name or name != name.strip():
+        return "is empty or has blanks around it"
+    if name.startswith(".") or any(c in '/\\<>:"|?*' or not c.isprintable() for c in name):
+        return 'begins with a dot or has one of / \\ < > : " | ? * or a character that does not print'
+    if name.casefold() in ("patients", "truth"):
+        return "is reserved"
+    try:
+        return "is too long" if len(os.fsencode(name)) > 200 else None
+    except UnicodeEncodeError:
+        return "has a character that no file name can hold"

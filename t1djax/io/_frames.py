@@ -1,0 +1,203 @@
+"""Patients as pandas frames: in and out by the same checks as files."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from ..data import Patient, Truth
+from ._checks import Findings, Table
+from ._tables import (
+    BASAL,
+    BOLUS,
+    BOLUS_DURATION,
+    BRIEFEST,
+    CARBS,
+    CLOCK,
+    GLUCOSE,
+    MEAL_DURATION,
+    TIME,
+    TRUTH,
+    table_to_patient,
+)
+
+
+def frame_to_patient(
+    frame: pd.DataFrame, name: str, *, known: Mapping[str, float] | None = None, strict: bool = False
+) -> Patient:
+    """A patient from a frame with the columns of a patient's file, by the same checks.
+
+    Args:
+        frame: the table; NaN, None or an empty text is an empty cell. `time` may hold timestamps or texts.
+        name: who it is.
+        known: asserted parameters by symbol.
+        strict: whether a reading below 40 mg/dL is an error rather than a warning.
+
+    Raises:
+        DataError: listing everything wrong; rows are labels of the frame's index.
+
+    Example:
+        >>> import pandas as pd
+        >>> from t1djax.io import frame_to_patient
+        >>> frame = pd.DataFrame({"time_min": [0, 5], "glucose_mg_dL": [120, 118], "basal_U_h": 0.9,
+        ...                       "bolus_U": 0, "carbs_g": 0})
+        >>> frame_to_patient(frame, "Ada")
+        Patient(Ada: 2 readings over 0.1 h)
+    """
+    found = Findings()
+    patient = table_to_patient(_frame_table(frame, name, found), name, known or {}, found, strict)
+    found.finish()
+    assert patient is not None
+    return patient
+
+
+def _frame_table(frame: pd.DataFrame, name: str, found: Findings) -> Table:
+    names = [str(column).strip() for column in frame.columns]
+    file = f"frame {name}"
+    for twice in sorted({column for column in names if names.count(column) > 1}):
+        found.add(file, "there is more than one such column", "keep one", column=twice)
+    if not len(frame):
+        found.add(file, "it has no row", "give rows")
+    cells = []
+    for i in range(len(names)):
+        values = frame.iloc[:, i]
+        # The shortest text that reads back as the same number; a timestamp's isoformat.
+        texts = ["" if gone else _text(x) for x, gone in zip(values.tolist(), values.isna().tolist(), strict=True)]
+        cells.append(texts)
+    return Table(file, names, list(zip(*cells, strict=True)), frame.index.tolist())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return repr(float(value))
+    return value.isoformat() if isinstance(value, dt.datetime) else str(value)
+
+
+def patient_to_frame(patient: Patient, truth: Truth | None = None) -> pd.DataFrame:
+    """The canonical table of a patient; NaN is an empty cell.
+
+    A row is added for every dose that falls between rows. The rate of basal stands where it changes. A table
+    states what is delivered from its first row to its last: of a dose that began earlier only the rest is
+    written, and what begins after the last row is left out. A record with a clock gets `time`, to the
+    microsecond; read back, its minute zero is the first row.
+
+    Args:
+        patient: the patient.
+        truth: its truth, where it is simulated.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: where two doses of one time differ in duration, or two rows fall on one microsecond.
+
+    Example:
+        >>> from t1djax import presets
+        >>> from t1djax.io import patient_to_frame
+        >>> import numpy as np
+        >>> from t1djax import Patient
+        >>> rows = np.array([0.0, 450.0, 900.0])
+        >>> frame = patient_to_frame(Patient("Pat2", rows, rows + 100, presets()["Pat2"].doses))
+        >>> frame["bolus_U"].tolist()
+        [nan, 0.5, 2.0, nan]
+    """
+    columns, _ = patient_columns(patient, truth)
+    return pd.DataFrame(columns)
+
+
+def patient_columns(patient: Patient, truth: Truth | None) -> tuple[dict[str, Sequence[Any]], int]:
+    """Columns of the canonical table, and the number of boluses and meals that lie outside its rows."""
+    first, last = float(patient.time_min[0]), float(patient.time_min[-1])
+    doses = patient.doses
+    basal = _schedule(doses.basal_time_min, doses.basal_U_h, first, last)
+    bolus, lost_bolus = _events(patient.name, BOLUS, doses.bolus_time_min, doses.bolus_U, doses.bolus_duration_min,
+                                first, last)  # fmt: skip
+    meal, lost_meal = _events(patient.name, CARBS, doses.meal_time_min, doses.carbs_g, doses.meal_duration_min,
+                              first, last)  # fmt: skip
+    stated = np.array([*basal, *bolus, *meal])
+    rows = np.unique(np.concatenate([patient.time_min, stated]))
+
+    def spread(times: Any, values: Any) -> list[float]:
+        out = np.full(len(rows), np.nan)
+        out[np.searchsorted(rows, np.asarray(times, dtype=np.float64))] = np.asarray(values, dtype=np.float64)
+        return out.tolist()
+
+    columns: dict[str, Sequence[Any]] = {}
+    if patient.start is None:
+        columns[TIME] = rows.tolist()
+    else:
+        columns[CLOCK] = _stamps(patient.name, patient.start, rows)
+    columns[GLUCOSE] = spread(patient.time_min, patient.glucose_mg_dL)
+    columns[BASAL] = spread([*basal], [*basal.values()])
+    for amount, duration, events in ((BOLUS, BOLUS_DURATION, bolus), (CARBS, MEAL_DURATION, meal)):
+        columns[amount] = spread([*events], [amount for amount, _ in events.values()])
+        if any(minutes != 1.0 for _, minutes in events.values()):
+            columns[duration] = spread([*events], [minutes for _, minutes in events.values()])
+    if truth is not None:
+        for name in TRUTH:
+            values = truth.glucose_mg_dL if name == TRUTH[0] else getattr(truth, name)
+            columns[name] = spread(patient.time_min, values)
+    return columns, lost_bolus + lost_meal
+
+
+def _schedule(
+    times: Float[np.ndarray, " basals"], rates: Float[np.ndarray, " basals"], first: float, last: float
+) -> dict[float, float]:
+    """Rates by time where they change, from the one in force at the first row."""
+    now = max(int(np.searchsorted(times, first, side="right")) - 1, 0)
+    out = {first: float(rates[now])}
+    rate = out[first]
+    for time, new in zip(times[now + 1 :].tolist(), rates[now + 1 :].tolist(), strict=True):
+        if first < time <= last and new != rate:
+            out[time] = rate = new
+    return out
+
+
+def _events(
+    name: str,
+    column: str,
+    times: Float[np.ndarray, " doses"],
+    amounts: Float[np.ndarray, " doses"],
+    durations: Float[np.ndarray, " doses"],
+    first: float,
+    last: float,
+) -> tuple[dict[float, tuple[float, float]], int]:
+    """Amount and duration by time, doses of one time merged; and how many lie outside the rows."""
+    out: dict[float, tuple[float, float]] = {}
+    lost = 0
+    given = amounts > 0
+    order = np.argsort(times[given], kind="stable")
+    columns = (column[given][order].tolist() for column in (times, amounts, durations))
+    for start, dose, whole in zip(*columns, strict=True):
+        time, amount, duration = start, dose, whole
+        if time < first:
+            duration = time + whole - first
+            time, amount = first, dose * duration / whole
+        if time != start or time > last:
+            lost += 1
+            if time > last or duration < BRIEFEST:
+                continue
+        earlier, same = out.get(time, (0.0, duration))
+        if same != duration:
+            raise ValueError(
+                f"patient {name}, minute {time:g}: doses in {column} over {same:g} and {duration:g} min cannot stand "
+                "in one row; move one of them by a second"
+            )
+        out[time] = (earlier + amount, duration)
+    return out, lost
+
+
+def _stamps(name: str, start: dt.datetime, rows: Float[np.ndarray, " rows"]) -> list[dt.datetime]:
+    offset = start.utcoffset()
+    if offset is not None:  # a fixed offset: a clock that springs forward cannot be added to
+        start = start.astimezone(dt.timezone(offset))
+    try:
+        stamps = [start + dt.timedelta(minutes=minutes) for minutes in rows.tolist()]
+    except OverflowError:
+        raise ValueError(f"patient {name}: a row is beyond the calendar; drop the patient's start") from None
+    if len(set(stamps)) < len(stamps):
+        raise ValueError(f"patient {name}: two rows fall on one microsecond; drop the patient's start")
+    return stamps

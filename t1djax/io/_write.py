@@ -1,0 +1,124 @@
+"""Cohorts become folders of files that read back as the same numbers."""
+
+import csv
+import datetime as dt
+import math
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data import Cohort
+from ..physics import PARAMETERS
+from ._checks import DataWarning, Findings, Table, safe_name
+from ._frames import patient_columns
+from ._tables import PATIENTS_FILE, TRUTH_FILE, parameter_table, table_to_patient
+
+
+def write_cohort(cohort: Cohort, folder: str | Path, *, overwrite: bool = False) -> None:
+    """Write a cohort as `read_cohort` reads it, without loss: every number by its shortest exact text.
+
+    `patients.csv` holds what is asserted, `truth.csv` the truth where there is any. Tables are those of
+    `patient_to_frame`. Everything is checked before anything is written, and each file appears whole or not at all.
+
+    Args:
+        cohort: the patients.
+        folder: where to; made if it is not there.
+        overwrite: whether to replace the files of a cohort of the same patients.
+
+    Raises:
+        FileExistsError: where the folder is not empty, or holds tables that are no part of the cohort.
+        DataError: where the cohort holds what no reader would accept.
+        ValueError: where there is no patient, or a table cannot state a patient's doses.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from t1djax import Cohort, Doses, Patient
+        >>> from t1djax.io import write_cohort
+        >>> import numpy as np
+        >>> ada = Patient("Ada", np.array([0.0, 5.0]), np.array([120.0, 118.0]), Doses.of(basal=0.9), {"M": 62.0})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_cohort(Cohort((ada,)), folder)
+        ...     print(pathlib.Path(folder, "Ada.csv").read_text())
+        time_min,glucose_mg_dL,basal_U_h,bolus_U,carbs_g
+        0,120,0.9,,
+        5,118,,,
+        <BLANKLINE>
+    """
+    if not len(cohort):
+        raise ValueError("write_cohort: there is no patient in the cohort; give at least one")
+    folder = Path(folder)
+    found = Findings()
+    files: dict[str, list[list[str]]] = {}
+    odd = []
+    names = [name.casefold() for name in cohort.names]
+    for name in cohort.names:
+        why = safe_name(name)
+        if why is not None:
+            found.add(f"patient {name!a}", f"the name {why}", "rename the patient")
+        elif names.count(name.casefold()) > 1:
+            found.add(f"patient {name!a}", "another's name differs in case alone", "rename one of them")
+    files[PATIENTS_FILE] = _parameters({patient.name: patient.known for patient in cohort}, PATIENTS_FILE, found)
+    if cohort.truth:
+        true = {name: cohort.truth[name].parameters for name in cohort.names if name in cohort.truth}
+        files[TRUTH_FILE] = _parameters(true, TRUTH_FILE, found)
+    for patient in cohort:
+        columns, lost = patient_columns(patient, cohort.truth.get(patient.name))
+        if lost:
+            odd.append(f"patient {patient.name}: {lost} doses begin outside the rows; they are cut or left out")
+        cells = [[_text(x) for x in column] for column in columns.values()]
+        rows = [list(row) for row in zip(*cells, strict=True)]
+        file = f"{patient.name}.csv"
+        table = Table(file, list(columns), rows, range(2, len(rows) + 2))
+        table_to_patient(table, patient.name, patient.known, found, strict=False)
+        files[file] = [list(columns), *rows]
+    found.odd.clear()  # what is merely odd in a cohort was said when it was read or made
+    found.finish()
+    _prepare(folder, files, overwrite)
+    for file, rows in files.items():
+        _write(folder / file, rows)
+    for text in odd:
+        warnings.warn(text, DataWarning, stacklevel=2)
+
+
+def _text(value: Any) -> str:
+    """The shortest text that reads back as the same number; empty for NaN."""
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    return "" if math.isnan(value) else repr(float(value)).removesuffix(".0")
+
+
+def _parameters(stated: Mapping[str, Mapping[str, float]], file: str, found: Findings) -> list[list[str]]:
+    header = ["patient", *(p.column for p in PARAMETERS.values())]
+    rows = [[name, *(_text(values.get(symbol, math.nan)) for symbol in PARAMETERS)] for name, values in stated.items()]
+    # An unsafe name is reported above, as the patient's.
+    safe = [row for row in rows if safe_name(row[0]) is None]
+    parameter_table(Table(file, header, safe, range(2, len(safe) + 2)), found)
+    return [header, *rows]
+
+
+def _prepare(folder: Path, files: Iterable[str], overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    there = sorted(path.name for path in folder.iterdir())
+    if there and not overwrite:
+        raise FileExistsError(f"{folder} is not empty; choose another folder, or pass overwrite=True (--overwrite)")
+    # A table of another cohort would be read as one more patient, or as this one's truth.
+    foreign = [name for name in there if name.lower().endswith(".csv") and name not in files]
+    if foreign:
+        raise FileExistsError(
+            f"{folder} holds tables that are no part of the cohort ({', '.join(foreign[:5])}"
+            f"{', ...' if len(foreign) > 5 else ''}); remove them or choose another folder"
+        )
+
+
+def _write(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

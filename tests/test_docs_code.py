@@ -1,0 +1,49 @@
+"""What the README, the pages and the docstrings show is run as it stands."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import t1djax
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MODULES = ["t1djax", *(module.name for module in pkgutil.walk_packages(t1djax.__path__, "t1djax."))]
+
+
+def code(page: Path) -> str:
+    """The Python blocks of a page in order, each on its own lines, so that an error names the page's line."""
+    text = page.read_text(encoding="utf-8")
+    lines = [""] * text.count("\n")
+    for block in BLOCK.finditer(text):
+        first = text.count("\n", 0, block.start(1))
+        inside = block.group(1).splitlines()
+        lines[first : first + len(inside)] = inside
+    return "\n".join(lines)
+
+
+WITH_CODE = [page for page in PAGES if code(page).strip()]
+
+
+def test_pages_have_code() -> None:
+    assert ROOT / "docs" / "index.md" in WITH_CODE
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
+def test_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks of a page share one namespace, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    exec(compile(code(page), str(page), "exec"), {"__name__": "__page__"})
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0

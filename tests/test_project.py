@@ -1,0 +1,153 @@
+"""The package as a whole: its metadata, its data files, what importing it does, and what its public names say."""
+
+import importlib.resources
+import importlib.util
+import inspect
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import metadata, version
+from pathlib import Path
+
+import jax.numpy as jnp
+import jaxtyping
+import pytest
+import yaml
+
+import t1djax
+
+ROOT = Path(__file__).resolve().parents[1]
+UNIT = re.compile(
+    r"mg/dL|U/dL|U/h|U/min|mg/U|mg/min|1/dL|min/dL|mmol/L|%|\b(min|g|kg|U|s|h|mm)\b|minutes?|hours?|seconds?"
+    r"|\bunits?\b|fraction|share|ratio|factor|number|steps?|how many|relative|without unit|weights?|correlation"
+    r"|(same|ends?|error) (as|of)",
+    re.IGNORECASE,
+)
+"""A unit, or words that say that a number counts, compares, or has the unit of something else."""
+UNIT_IN_NAME = re.compile(r"_(s|min|min2|mg_dL|U_dL|U_h|U|g|kg|h|percent|mg_dL_min2?|U_dL_min)$")
+
+
+def load(path: str):
+    """A module of the repository that is no part of the package."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+surface = load("docs/surface.py")
+PUBLIC = surface.public_names(t1djax)
+DOCS = surface.attribute_docs(t1djax)
+
+
+def doc_of(name: str) -> str:
+    if surface.is_data(PUBLIC[name]):
+        return DOCS[name].doc if name in DOCS else ""
+    return inspect.getdoc(PUBLIC[name]) or ""
+
+
+# Metadata and files
+
+
+def test_one_version() -> None:
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]
+    assert t1djax.__version__ == version("t1djax") == stated == str(cited)
+
+
+def test_changelog_has_room_for_the_next_change() -> None:
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_licence() -> None:
+    assert metadata("t1djax")["License-Expression"] == "MIT"
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License")
+
+
+@pytest.mark.parametrize("file", ["py.typed", "physics/reference_cohort.yaml"])
+def test_data_files_are_part_of_the_package(file: str) -> None:
+    assert importlib.resources.files("t1djax").joinpath(file).is_file()
+
+
+def test_no_file_looks_like_patient_data(tmp_path: Path) -> None:
+    guard = load(".ci/check_data.py")
+    (tmp_path / "person.csv").write_text("time_min,Glucose_mg_dL\n0,120\n", encoding="utf-8")
+    (tmp_path / "sensor.json").write_text('[{"sgv": 120, "date": 0}]', encoding="utf-8")
+    (tmp_path / "book.xlsx").write_bytes(b"PK")
+    (tmp_path / "lengths.csv").write_text("step,loss\n0,1.5\n", encoding="utf-8")
+    refused = {path.name for path in tmp_path.iterdir() if guard.looks_like_patient_data(path)}
+    assert refused == {"person.csv", "sensor.json", "book.xlsx"}
+
+
+# Importing
+
+
+@pytest.fixture(scope="module")
+def after_import() -> dict:
+    """What a fresh interpreter looks like after `import t1djax`."""
+    program = """
+import json, sys
+import jax
+before = dict(jax.config.values)
+import t1djax
+from jax._src import xla_bridge
+changed = {k: repr(v) for k, v in jax.config.values.items() if before.get(k, v) != v}
+print(json.dumps({"changed": changed, "modules": sorted(sys.modules), "device": xla_bridge.backends_are_initialized()}))
+"""
+    run = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    return json.loads(run.stdout)
+
+
+def test_import_leaves_jax_as_it_was(after_import: dict) -> None:
+    assert after_import["changed"] == {}
+
+
+def test_import_makes_no_array(after_import: dict) -> None:
+    """An array made at import would start a device before the user can choose one."""
+    assert after_import["device"] is False
+
+
+@pytest.mark.parametrize("heavy", ["matplotlib", "mlflow", "orbax", "typer"])
+def test_import_loads_nothing_heavy(after_import: dict, heavy: str) -> None:
+    assert heavy not in after_import["modules"]
+
+
+# Public names
+
+
+def test_annotations_are_checked_in_tests() -> None:
+    """The other tests count on it; a misspelt option would switch it off in silence."""
+    with pytest.raises(jaxtyping.TypeCheckError):
+        t1djax.Inputs(jnp.zeros(3), jnp.zeros(2), jnp.zeros(3))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_name_has_a_docstring(name: str) -> None:
+    first = doc_of(name).split("\n")[0]
+    assert len(first.split()) >= 3, "one line that says what it is"
+    assert not first.startswith(f"{name}("), "the docstring is the one that dataclasses make up"
+
+
+@pytest.mark.parametrize("name", [name for name, value in PUBLIC.items() if inspect.isclass(value)])
+def test_numeric_fields_state_a_unit(name: str) -> None:
+    """Every public field has a doc; a number's doc says its unit or what it counts."""
+    fields = {key: field for key, field in DOCS.items() if key.startswith(f"{name}.") and field.annotation}
+    for key, (annotation, doc) in fields.items():
+        if key.split(".")[1].startswith("_") or annotation.startswith("ClassVar"):
+            continue
+        assert doc, f"{key} has no doc"
+        numeric = re.search(r"Float\[|\bfloat\b|\bScalar\b", annotation) and "dict" not in annotation
+        if numeric and not annotation.startswith(("Mapping", "tuple")) and not UNIT_IN_NAME.search(key):
+            assert UNIT.search(doc) or UNIT.search(doc_of(name)), f"{key}: say its unit, or that it has none: {doc!r}"
+
+
+@pytest.mark.parametrize("name", [name for name, value in PUBLIC.items() if inspect.isclass(value)])
+def test_public_methods_have_docstrings(name: str) -> None:
+    for key, member in vars(PUBLIC[name]).items():
+        own = isinstance(member, property | classmethod | staticmethod) or inspect.isfunction(member)
+        if own and not key.startswith("_") and key not in {"copy"}:
+            assert inspect.getdoc(getattr(PUBLIC[name], key)), f"{name}.{key}"
