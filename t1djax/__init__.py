@@ -2,19 +2,44 @@
 
 from importlib.metadata import version as _version
 
+from .data import POPULATION as POPULATION
+from .data import AbstractNoise as AbstractNoise
+from .data import AR1Noise as AR1Noise
+from .data import BretonKovatchevNoise as BretonKovatchevNoise
 from .data import Cohort as Cohort
 from .data import Masks as Masks
+from .data import NoNoise as NoNoise
 from .data import Patient as Patient
+from .data import Prior as Prior
+from .data import RandomGaps as RandomGaps
+from .data import Sensor as Sensor
 from .data import Series as Series
+from .data import Subject as Subject
+from .data import Therapy as Therapy
 from .data import Truth as Truth
+from .data import WhiteNoise as WhiteNoise
+from .data import reference_cohort as reference_cohort
 from .data import series as series
+from .data import simulate_cohort as simulate_cohort
 from .data import split as split
 from .data import stack as stack
+from .data import virtual_population as virtual_population
+from .evaluation import glucose_errors as glucose_errors
+from .evaluation import metrics as metrics
+from .evaluation import persistence_rmse as persistence_rmse
+from .evaluation import recovery as recovery
+from .evaluation import summary as summary
+from .evaluation import true_values as true_values
+from .experiment import Run as Run
+from .experiment import fit as fit
 from .identifiability import UnidentifiableError as UnidentifiableError
 from .identifiability import check_identifiable as check_identifiable
 from .inference import LeastSquares as LeastSquares
 from .inference import fisher_information as fisher_information
 from .inference import fit_ode as fit_ode
+from .networks import PINN as PINN
+from .networks import AbstractSurrogate as AbstractSurrogate
+from .networks import Window as Window
 from .physics import INITIAL_STATES as INITIAL_STATES
 from .physics import PARAMETERS as PARAMETERS
 from .physics import Doses as Doses
@@ -42,6 +67,13 @@ from .records import Fit as Fit
 from .records import History as History
 from .records import PatientFit as PatientFit
 from .records import Result as Result
+from .training import PINNOptions as PINNOptions
+from .training import Progress as Progress
+from .training import Stage as Stage
+from .training import default_stages as default_stages
+from .training import fit_pinn as fit_pinn
 from .twin import Physiology as Physiology
+from .twin import Scales as Scales
+from .twin import Twin as Twin
 
 __version__ = _version("t1djax")

@@ -1,14 +1,17 @@
 """How good a fit is: errors of glucose per set of readings, residuals, and, where it is known, the truth."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float
 
 from .data import Cohort, Patient, Truth, split
 from .physics import KB_BODY_MASS
 from .records import Fit, PatientFit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SETS = ("fit", "held_out", "forecast")
 """The sets of readings that are scored; see `split`."""
@@ -97,7 +100,7 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
     return rows
 
 
-def summary(fit: Fit, cohort: Cohort) -> pd.DataFrame:
+def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
     """One row per patient: estimates, their errors where truth is known, and the errors of glucose.
 
     Columns: `patient, ok`, for each estimated parameter `{symbol}, {symbol}_se, {symbol}_error_percent`, then those of
@@ -110,6 +113,8 @@ def summary(fit: Fit, cohort: Cohort) -> pd.DataFrame:
         >>> round(t1djax.summary(fit, cohort).loc[0, "ksi"], 2)
         np.float64(197.0)
     """
+    import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
     rows = []
     for patient_fit in fit:
         truth = cohort.truth.get(patient_fit.name)

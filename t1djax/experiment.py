@@ -4,9 +4,9 @@ import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
-import pandas as pd
 
 from .config import REFERENCE, ConfigError, Experiment
 from .data import (
@@ -27,6 +27,9 @@ from .plotting import save_figures
 from .problem import Mode, Problem, pose
 from .records import Fit
 from .training import PINNOptions, Progress, Stage, fit_pinn
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def fit(
@@ -111,7 +114,7 @@ class Run:
 
     fit: Fit
     """The fit of the cohort."""
-    table: pd.DataFrame
+    table: "pd.DataFrame"
     """One row per patient; see `summary`."""
     folders: tuple[Path, ...]
     """The result folders, one per patient."""

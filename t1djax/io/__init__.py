@@ -8,3 +8,8 @@ from ._tables import read_cohort as read_cohort
 from ._tables import read_patient as read_patient
 from ._tables import read_patient_truth as read_patient_truth
 from ._write import write_cohort as write_cohort
+from ._results import ResultError as ResultError
+from ._results import find_results as find_results
+from ._results import read_result as read_result
+from ._results import run_name as run_name
+from ._results import write_results as write_results

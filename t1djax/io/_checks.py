@@ -21,6 +21,8 @@ HUPA = ("time", "glucose", "basal_rate", "bolus_volume_delivered", "carb_input")
 """Columns by which the HUPA-UCM layout is known."""
 HUPA_SEEN = "this is the HUPA-UCM layout, not a canonical table"
 HUPA_MEND = "read it with read_hupa, or with --layout hupa"
+BLANKS = " \t\r\n"
+"""What may stand around a cell's text. Other characters that count as white space are damage."""
 SHOWN = 5
 """Rows printed of each kind of problem."""
 
@@ -204,7 +206,7 @@ def read_table(path: Path, found: Findings, *, delimiter: str = ",") -> Table | 
     if not rows:
         found.add(file, "it has no header", "write a header line and rows", row=1)
         return None
-    names = [name.strip() for name in rows[0]]
+    names = [name.strip(BLANKS) for name in rows[0]]
     header = lines[0]
     if len(names) == 1:
         other = next((d for d in (",", ";", "\t", "|") if d != delimiter and d in names[0]), None)
@@ -273,7 +275,7 @@ def numbers(table: Table, column: str, found: Findings) -> Float[np.ndarray, " r
             out[np.isinf(out)] = np.nan
             return out
     kinds: dict[str, list[int]] = {}
-    for i, cell in enumerate(map(str.strip, cells)):
+    for i, cell in enumerate(cell.strip(BLANKS) for cell in cells):
         if _NUMBER.fullmatch(cell):
             out[i] = float(cell)
         elif cell:
@@ -309,7 +311,7 @@ def flag_infinite(table: Table, column: str, bad: Bool[np.ndarray, " rows"], fou
 
 def blank(table: Table, column: str) -> Bool[np.ndarray, " rows"]:
     """Which cells of a column are empty."""
-    return np.array([not cell or cell.isspace() for cell in table.columns[column]], dtype=bool)
+    return np.array([not cell.strip(BLANKS) for cell in table.columns[column]], dtype=bool)
 
 
 def clock(table: Table, column: str, found: Findings) -> tuple[Float[np.ndarray, " rows"], dt.datetime | None]:
@@ -321,7 +323,7 @@ def clock(table: Table, column: str, found: Findings) -> tuple[Float[np.ndarray,
     cells = table.columns[column]
     times: list[dt.datetime | None] = []
     for cell in cells:
-        stamp = cell.strip()
+        stamp = cell.strip(BLANKS)
         try:
             times.append(dt.datetime.fromisoformat(stamp) if _CLOCK.fullmatch(stamp) else None)
         except ValueError:

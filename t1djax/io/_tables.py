@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from ..data import Cohort, Patient, Truth
 from ..physics import KB_BODY_MASS, PARAMETERS, Doses
 from ._checks import (
+    BLANKS,
     HUPA,
     HUPA_MEND,
     HUPA_SEEN,
@@ -383,7 +384,7 @@ def parameter_table(table: Table, found: Findings) -> dict[str, dict[str, float]
     columns = {p.column: symbol for symbol, p in PARAMETERS.items()}
     if not check_columns(table, ("patient",), tuple(columns), found):
         return {}
-    names = [name.strip() for name in table.columns["patient"]]
+    names = [name.strip(BLANKS) for name in table.columns["patient"]]
     reasons = [safe_name(name) for name in names]
     for why in dict.fromkeys(why for why in reasons if why):
         found.flag(table, "patient", _where([w == why for w in reasons]), f"the name {{}} {why}", "rename the patient")

@@ -78,7 +78,7 @@ def default_stages(mode: Mode) -> tuple[Stage, ...]:
     A low weight first lets the network follow the readings while parameters are wrong; at the high weight the
     equations hold, and the fit is that of least squares on them.
     """
-    joint = Stage(trains="joint", steps=12, residual_weight=(10.0, 1000.0))
+    joint = Stage(trains="joint", steps=12, residual_weight=(10.0, 10_000.0))
     return (joint,) if mode == "inverse" else (dataclasses.replace(joint, trains="network", steps=6),)
 
 
