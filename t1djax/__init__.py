@@ -2,6 +2,9 @@
 
 from importlib.metadata import version as _version
 
+from .config import ConfigError as ConfigError
+from .config import Experiment as Experiment
+from .config import load_experiment as load_experiment
 from .data import POPULATION as POPULATION
 from .data import AbstractNoise as AbstractNoise
 from .data import AR1Noise as AR1Noise
@@ -29,14 +32,27 @@ from .evaluation import metrics as metrics
 from .evaluation import persistence_rmse as persistence_rmse
 from .evaluation import recovery as recovery
 from .evaluation import summary as summary
-from .evaluation import true_values as true_values
 from .experiment import Run as Run
 from .experiment import fit as fit
+from .experiment import run as run
 from .identifiability import UnidentifiableError as UnidentifiableError
 from .identifiability import check_identifiable as check_identifiable
 from .inference import LeastSquares as LeastSquares
 from .inference import fisher_information as fisher_information
 from .inference import fit_ode as fit_ode
+from .io import DataError as DataError
+from .io import DataWarning as DataWarning
+from .io import Flaw as Flaw
+from .io import ResultError as ResultError
+from .io import find_results as find_results
+from .io import frame_to_patient as frame_to_patient
+from .io import patient_to_frame as patient_to_frame
+from .io import read_cohort as read_cohort
+from .io import read_hupa as read_hupa
+from .io import read_patient as read_patient
+from .io import read_patient_truth as read_patient_truth
+from .io import read_result as read_result
+from .io import write_cohort as write_cohort
 from .networks import PINN as PINN
 from .networks import AbstractSurrogate as AbstractSurrogate
 from .networks import Window as Window
@@ -59,6 +75,7 @@ from .physics import second_order_rates as second_order_rates
 from .physics import simulate as simulate
 from .physics import steady_state as steady_state
 from .physics import to_second_order as to_second_order
+from .physics import with_derived as with_derived
 from .problem import Problem as Problem
 from .problem import pose as pose
 from .records import Cost as Cost

@@ -27,7 +27,7 @@ def compile_once(
     """
     leaves, structure = jax.tree.flatten(args)
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-    key = (make, static, structure, shapes, jax.config.jax_default_matmul_precision)
+    key = (make, static, structure, shapes)
     began = time.perf_counter()
     if key not in _PROGRAMS:
         _PROGRAMS[key] = jax.jit(make(*static)).lower(*args).compile()

@@ -1,6 +1,7 @@
 """The command line: `t1djax simulate | train | evaluate | plot`. It parses, calls the library, and prints."""
 
 import json
+import math
 import sys
 import time
 import warnings
@@ -26,7 +27,7 @@ from .evaluation import persistence_rmse
 from .experiment import Run, patient_names, run, sensor_noise
 from .identifiability import UnidentifiableError
 from .io import DataError, DataWarning, ResultError, find_results, read_result, write_cohort
-from .physics import PARAMETERS
+from .physics import INITIAL_STATES, PARAMETERS
 from .plotting import save_figures
 from .problem import Problem
 from .training import Progress
@@ -110,6 +111,7 @@ def simulate(
     interval_min: Interval = None,
     dropout: Dropout = None,
     censor: Censor = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a cohort of the same patients.")] = False,
     as_json: Json = False,
 ) -> None:
     """Simulate a cohort and write it as tables: one CSV per patient, patients.csv, and the truth in truth.csv."""
@@ -127,7 +129,7 @@ def simulate(
     else:
         names = patient_names(patients or "all", reference=True)
         cohort = reference_cohort(interval_min=interval_min or 1.0, names=names, **sensor)
-    write_cohort(cohort, out)
+    write_cohort(cohort, out, overwrite=overwrite)
     glucose = np.concatenate([cohort.truth[name].glucose_mg_dL for name in cohort.names])
     inside = float(np.mean((glucose >= 40) & (glucose <= 400)))
     facts = {
@@ -176,8 +178,9 @@ def train(
         typer.Option("--estimate-initial-state", help="Estimate insulin and food on board at the start too."),
     ] = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="Refuse readings below 40 mg/dL.")] = None,
-    hupa_carbs: Annotated[
-        str | None, typer.Option(help="Read a HUPA-UCM file; its carbohydrate is in g, exchange, or none.")
+    layout: Annotated[str | None, typer.Option(help="Layout of the data: table or hupa (HUPA-UCM).")] = None,
+    carbs_unit: Annotated[
+        str | None, typer.Option(help="HUPA-UCM: its carbohydrate is in g, exchange (10 g), or none.")
     ] = None,
     start: Annotated[str | None, typer.Option(help="HUPA-UCM: first time to keep, ISO 8601 local.")] = None,
     hours: Annotated[float | None, typer.Option(help="HUPA-UCM: length of the window, h.")] = None,
@@ -201,7 +204,8 @@ def train(
             "dropout": dropout,
             "censor": censor,
         },
-        "hupa": {"carbs_unit": hupa_carbs, "start": start, "hours": hours, "info": info},
+        "layout": layout,
+        "hupa": {"carbs_unit": carbs_unit, "start": start, "hours": hours, "info": info},
         "assume_population": assume_population,
         "estimate_initial_state": estimate_initial_state,
         "strict": strict,
@@ -253,7 +257,7 @@ def evaluate(
     shown = ["model", "mode", "patient", "seed"]
     shown += [c for s in symbols for c in (s, f"{s}_error_percent")]
     shown += [f"rmse_{s}_mg_dL" for s in ("fit", "held_out", "forecast")]
-    _print_table(table[shown].dropna(axis=1, how="all"))
+    _print_table(table.loc[:, shown].dropna(axis=1, how="all"))
     if output is not None:
         typer.echo(f"all {table.shape[1]} columns in {output}")
 
@@ -298,7 +302,7 @@ def _progress(*, show: bool) -> Iterator[Any]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[says]}"),
     )
-    with Bar(*columns, console=_stderr) as bar:
+    with Bar(*columns, console=_stderr, transient=True, disable=not _stderr.is_terminal) as bar:
         task = bar.add_task("compiling", total=None, says="")
         last = [0.0]
 
@@ -324,7 +328,7 @@ def _as_json(finished: Run) -> dict[str, Any]:
         "assumed": dict(finished.fit.problem.assumed),
         "compile_seconds": finished.fit.cost.compile_s,
         "run_seconds": finished.fit.cost.run_s,
-        "patients": json.loads(finished.table.to_json(orient="records")),
+        "patients": json.loads(finished.table.to_json(orient="records") or "[]"),
         "folders": [str(folder) for folder in finished.folders],
     }
 
@@ -334,19 +338,22 @@ def _print_json(x: Any) -> None:
 
 
 def _print_summary(finished: Run, cohort: Cohort) -> None:
-    table, problem = finished.table, finished.fit.problem
+    table, problem = finished.table.copy(), finished.fit.problem
     shown = ["patient"]
     for symbol in problem.start:
-        shown += [c for c in (symbol, f"{symbol}_se", f"{symbol}_error_percent") if c in table]
+        table[symbol] = [_with_error(v, se) for v, se in zip(table[symbol], table[f"{symbol}_se"], strict=True)]
+        shown += [symbol, f"{symbol}_error_percent"]
     shown += [f"rmse_{s}_mg_dL" for s in ("fit", "held_out", "forecast")]
-    table = table.assign(persistence=[persistence_rmse(cohort[name]) for name in table["patient"]])
-    _print_table(table[[*shown, "persistence"]].dropna(axis=1, how="all"))
+    table["persistence"] = [persistence_rmse(cohort[name]) for name in table["patient"]]
+    _print_table(table.loc[:, [*shown, "persistence"]].dropna(axis=1, how="all"))
     for patient in finished.fit:
         if not patient.ok:
             _stderr.print(f"warning: {patient.name}: {patient.message}", style="yellow", markup=False)
     cost = finished.fit.cost
     where = finished.folders[0].parent if finished.folders else ""
-    typer.echo(f"compiled in {cost.compile_s:.1f} s, ran {cost.run_s:.1f} s; {len(finished.folders)} folders in {where}")
+    typer.echo(
+        f"compiled in {cost.compile_s:.1f} s, ran {cost.run_s:.1f} s; {len(finished.folders)} folders in {where}"
+    )
 
 
 _HEADINGS = {
@@ -358,30 +365,37 @@ _HEADINGS = {
 
 
 def _heading(column: str) -> str:
-    symbol = column.split("_error_percent")[0].removesuffix("_se")
     if column.endswith("_error_percent"):
-        return f"error of {symbol}\n%"
-    if column.endswith("_se"):
-        return f"std. error\n{PARAMETERS[symbol].unit}" if symbol in PARAMETERS else "std. error"
-    if column in PARAMETERS:
-        return f"{column}\n{PARAMETERS[column].unit}"
+        return f"error of {column.removesuffix('_error_percent')}\n%"
+    if (row := {**PARAMETERS, **INITIAL_STATES}.get(column)) is not None:
+        return f"{column}\n{row.unit}"
     return _HEADINGS.get(column, column)
 
 
 def _print_table(frame: pd.DataFrame) -> None:
     table = Table(show_edge=False, header_style="bold")
     for column in frame.columns:
-        text = frame[column].dtype.kind not in "fiu"
-        table.add_column(_heading(str(column)), justify="left" if text else "right", no_wrap=True)
+        names = column in ("patient", "model", "mode")
+        table.add_column(_heading(str(column)), justify="left" if names else "right", no_wrap=True)
     for row in frame.itertuples(index=False):
         table.add_row(*(_cell(value) for value in row))
-    Console(width=max(80, 24 * frame.shape[1]) if not sys.stdout.isatty() else None).print(table)
+    # Into a file or a pipe: as wide as it needs to be, never cut.
+    Console(width=None if sys.stdout.isatty() else 28 * frame.shape[1]).print(table)
 
 
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return "<0.0001" if 0 < abs(value) < 1e-4 else f"{value:.4g}"
+
+
+def _with_error(value: float, standard_error: float | None) -> str:
+    if standard_error is None or not np.isfinite(standard_error) or standard_error <= 1e-9 * abs(value):
+        return f"{value:.6g}"
+    digits = min(12, max(0, 1 - math.floor(math.log10(standard_error))))
+    return f"{value:.{digits}f} ± {standard_error:.{digits}f}"
 
 
 if __name__ == "__main__":

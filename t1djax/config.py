@@ -27,11 +27,11 @@ class SensorConfig(_Strict):
 
     noise: Literal["none", "white", "ar1", "breton-kovatchev"] = "none"
     """Model of the sensor error."""
-    noise_sd_mg_dL: float = pydantic.Field(10.0, ge=0)
+    noise_sd_mg_dL: float = pydantic.Field(default=10.0, ge=0)
     """Its standard deviation, mg/dL, for white and ar1."""
-    interval_min: float | None = pydantic.Field(None, gt=0)
+    interval_min: float | None = pydantic.Field(default=None, gt=0)
     """Time between readings, min; left out, 1 for the reference cohort and 5 for a virtual one."""
-    dropout: float = pydantic.Field(0.0, ge=0, lt=1)
+    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
     """Share of readings lost at random."""
     censor: bool = False
     """Whether readings are reported within 40 to 400 mg/dL."""
@@ -40,11 +40,11 @@ class SensorConfig(_Strict):
 class HupaConfig(_Strict):
     """How to read a file of the HUPA-UCM dataset."""
 
-    carbs_unit: Literal["g", "exchange", "none"]
-    """Unit of its carbohydrate column: it differs from person to person."""
+    carbs_unit: Literal["g", "exchange", "none"] | None = None
+    """Unit of its carbohydrate column. It differs from person to person, so it must be said."""
     start: str | None = None
     """First time to keep, ISO 8601 local."""
-    hours: float | None = pydantic.Field(None, gt=0)
+    hours: float | None = pydantic.Field(default=None, gt=0)
     """Length of the window, h."""
     info: str | None = None
     """`patients_info.csv`, for the body mass."""
@@ -59,7 +59,7 @@ class StageConfig(_Strict):
     """How many steps."""
     optimizer: str = "gauss_newton"
     """`gauss_newton`, or the name of an optax optimiser such as `adam`."""
-    learning_rate: float = pydantic.Field(3e-3, gt=0)
+    learning_rate: float = pydantic.Field(default=3e-3, gt=0)
     """For optax optimisers."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """How the learning rate goes."""
@@ -74,13 +74,13 @@ class StageConfig(_Strict):
 class NetworkConfig(_Strict):
     """The PINN and its training."""
 
-    width: int = pydantic.Field(PINNOptions().width, gt=0)
+    width: int = pydantic.Field(default=PINNOptions().width, gt=0)
     """Units of a hidden layer."""
-    depth: int = pydantic.Field(PINNOptions().depth, gt=0)
+    depth: int = pydantic.Field(default=PINNOptions().depth, gt=0)
     """Hidden layers."""
-    octaves: int = pydantic.Field(PINNOptions().octaves, gt=0)
+    octaves: int = pydantic.Field(default=PINNOptions().octaves, gt=0)
     """Fourier octaves of time."""
-    cell_min: float = pydantic.Field(PINNOptions().cell_min, gt=0)
+    cell_min: float = pydantic.Field(default=PINNOptions().cell_min, gt=0)
     """Length of a collocation cell, min."""
     stages: tuple[StageConfig, ...] | None = None
     """The curriculum; left out, the default one."""
@@ -105,14 +105,16 @@ class Experiment(_Strict):
     """`all`, or names separated by commas; `3,5` and `Pat2-Pat11` mean patients of the reference cohort."""
     inverse_params: tuple[str, ...] = ()
     """What to estimate in inverse mode; left out, ksi."""
-    seed: int = pydantic.Field(0, ge=0)
+    seed: int = pydantic.Field(default=0, ge=0)
     """Sets noise, starts and initial weights."""
     results: str = "results"
     """Where result folders go."""
     sensor: SensorConfig = SensorConfig()
     """The sensor, for the reference cohort."""
-    hupa: HupaConfig | None = None
-    """Given, `data` is read as a file of the HUPA-UCM dataset."""
+    layout: Literal["table", "hupa"] = "table"
+    """Layout of `data`: the library's own tables, or a file of the HUPA-UCM dataset."""
+    hupa: HupaConfig = HupaConfig()
+    """How to read the latter."""
     strict: bool = False
     """Whether readings below 40 mg/dL are an error."""
     assume_population: bool = False
@@ -131,6 +133,10 @@ class Experiment(_Strict):
     def _consistent(self) -> "Experiment":
         if self.mode == "forward" and self.inverse_params:
             raise ValueError("forward mode estimates nothing: leave inverse_params out, or set mode to inverse")
+        if self.layout == "hupa" and self.hupa.carbs_unit is None:
+            raise ValueError("layout hupa needs the unit of its carbohydrate (--carbs-unit): g, exchange, or none")
+        if self.layout != "hupa" and self.hupa != HupaConfig():
+            raise ValueError("carbs-unit, start, hours and info go with layout hupa")
         return self
 
     @property

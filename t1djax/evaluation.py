@@ -1,13 +1,12 @@
 """How good a fit is: errors of glucose per set of readings, residuals, and, where it is known, the truth."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from .data import Cohort, Patient, Truth, split
-from .physics import KB_BODY_MASS
+from .physics import with_derived
 from .records import Fit, PatientFit
 
 if TYPE_CHECKING:
@@ -72,18 +71,6 @@ def metrics(fit: PatientFit, patient: Patient, truth: Truth | None = None) -> di
     return found
 
 
-def true_values(parameters: Mapping[str, float]) -> dict[str, float]:
-    """True parameters with those that follow from them: `kb = 128 / M`, `p1 = ksi ku_Vi`, `c = kl - kb`."""
-    values = dict(parameters)
-    if "kb" not in values and "M" in values:
-        values["kb"] = KB_BODY_MASS / values["M"]
-    if {"ksi", "ku_Vi"} <= set(values):
-        values["p1"] = values["ksi"] * values["ku_Vi"]
-    if {"kl", "kb"} <= set(values):
-        values["c"] = values["kl"] - values["kb"]
-    return values
-
-
 def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float | None]]:
     """Every estimate beside the truth, where there is one.
 
@@ -91,7 +78,7 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
         By symbol (the estimated parameters, then `p1` and `c`): `value`, `initial`, `standard_error`, `truth`, and
         `error_percent`, the absolute relative error in %; None where unknown.
     """
-    known = true_values(truth.parameters) if truth is not None else {}
+    known = with_derived(truth.parameters) if truth is not None else {}
     rows: dict[str, dict[str, float | None]] = {}
     for symbol, estimate in {**fit.estimates, **fit.derived}.items():
         true = known.get(symbol)

@@ -195,8 +195,7 @@ def load_cohort(config: Experiment) -> Cohort:
     if sensor != type(sensor)():
         raise ConfigError("noise, interval, dropout and censor are for the reference cohort; a file is read as it is")
     names = patient_names(config.patients, reference=False)
-    if config.hupa is not None:
-        h = config.hupa
+    if config.layout == "hupa" and (h := config.hupa).carbs_unit is not None:
         person = read_hupa(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours, info=h.info)
         return Cohort((person,))
     return read_cohort(config.data, patients=names, strict=config.strict, truth=True)

@@ -79,17 +79,21 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
         data = stack(patients)
         known = {symbol: jnp.asarray(value) for symbol, value in problem.known.items()}
         z0 = {symbol: jnp.stack([jnp.log(d[symbol]) for d in draws], axis=1) for symbol in problem.start}
-        program, compile_s = compile_once(_cohort_program, (options, len(patients)), (data, known, z0))
+        args = (_Given(known, {s: jnp.log(value) for s, value in problem.prior.items()}, data), z0)
+        program, compile_s = compile_once(_cohort_program, (options, len(patients)), args)
         began = time.perf_counter()
-        solution = jax.block_until_ready(program(data, known, z0))
+        solution = jax.block_until_ready(program(*args))
         run_s = time.perf_counter() - began
         solution = jax.tree.map(np.asarray, solution)
-    return _record(patients, problem, solution, Cost(compile_s, run_s))
+    return _record(patients, problem, solution, Cost(compile_s, run_s), options)
 
 
 def _cohort_program(options: LeastSquares, patients: int) -> Callable[..., _Solution]:
     """The fit of a whole cohort: one vmapped block, or a map over blocks where there are many patients."""
-    solve = lambda args: _fit_patient(*args, options)
+
+    def solve(args: tuple[_Given, dict[str, Array]]) -> _Solution:
+        return _fit_patient(*args, options)
+
     if patients <= _CHUNK:
         return lambda *args: jax.vmap(solve)(args)
     return lambda *args: jax.lax.map(solve, args, batch_size=_CHUNK)
@@ -113,18 +117,24 @@ def _dense_tangents(f: Callable[[Array, Any], Array]) -> Callable[[Array, Any], 
     return g
 
 
-def _residuals(z: dict[str, Array], args: tuple[dict[str, Array], Series]) -> Float[Array, " rows"]:
-    known, data = args
-    return jnp.where(data.fit, _trajectory(known, z, data).glucose_mg_dL - data.glucose_mg_dL, 0.0)
+class _Given(NamedTuple):
+    known: dict[str, Array]
+    prior: dict[str, Array]
+    data: Series
 
 
-def _trajectory(known: dict[str, Array], z: dict[str, Array], data: Series) -> Trajectory:
-    body = Physiology(known, z)
+def _residuals(z: dict[str, Array], given: _Given) -> Float[Array, " residuals"]:
+    body, data = Physiology(given.known, z, given.prior), given.data
+    misfit = jnp.where(data.fit, _trajectory(body, data).glucose_mg_dL - data.glucose_mg_dL, 0.0)
+    return jnp.concatenate([misfit, body.prior_misfit()])
+
+
+def _trajectory(body: Physiology, data: Series) -> Trajectory:
     return propagate(body.model(), data.inputs, data.time_min, y0=body.initial_state())
 
 
-def _fit_patient(data: Series, known: dict[str, Array], starts: dict[str, Array], options: LeastSquares) -> _Solution:
-    args = (known, data)
+def _fit_patient(args: _Given, starts: dict[str, Array], options: LeastSquares) -> _Solution:
+    data, known = args.data, args.known
     if starts:
         solver = optx.LevenbergMarquardt(
             rtol=options.tolerance, atol=options.tolerance, linear_solver=lx.Normal(lx.Cholesky())
@@ -146,7 +156,7 @@ def _fit_patient(data: Series, known: dict[str, Array], starts: dict[str, Array]
     else:  # nothing is free: the states follow from the parameters
         z, start, steps, converged = {}, {}, jnp.asarray(0), jnp.asarray(True)
         loss = jnp.sum(_residuals(z, args) ** 2)
-    trajectory = _trajectory(known, z, data)
+    trajectory = _trajectory(Physiology(known, z), data)
     covariance = _covariance(z, args, loss)
     derived = lambda z: Physiology(known, z).derived()
     return _Solution(
@@ -177,20 +187,19 @@ def fisher_information(
         data: the patient's arrays; only its `fit` mask and inputs count, not the readings.
         noise_sd_mg_dL: standard deviation of the sensor's white noise, mg/dL.
     """
-    J = _jacobian(z, (known, data))
+    J = _jacobian(z, _Given(known, {}, data))
     return J.T @ J / noise_sd_mg_dL**2
 
 
-def _jacobian(z: dict[str, Array], args: tuple[dict[str, Array], Series]) -> Float[Array, "rows free"]:
+def _jacobian(z: dict[str, Array], args: _Given) -> Float[Array, "rows free"]:
     columns = jax.jacfwd(_residuals)(z, args)
     return jnp.stack([columns[symbol] for symbol in sorted(z)], axis=-1)
 
 
-def _covariance(z: dict[str, Array], args: tuple[dict[str, Array], Series], loss: Array) -> Array:
+def _covariance(z: dict[str, Array], args: _Given, loss: Array) -> Array:
     if not z:
         return jnp.zeros((0, 0))
-    _, data = args
-    freedom = jnp.maximum(jnp.sum(data.fit) - len(z), 1)
+    freedom = jnp.maximum(jnp.sum(args.data.fit) - len(z), 1)
     J = _jacobian(z, args)
     size = jnp.linalg.norm(J, axis=0)
     size = jnp.where(size > 0, size, 1.0)
@@ -200,7 +209,7 @@ def _covariance(z: dict[str, Array], args: tuple[dict[str, Array], Series], loss
     return loss / freedom * inverse / jnp.outer(size, size)
 
 
-def _spread(derived, z: dict[str, Array], covariance: Array) -> dict[str, Array]:  # noqa: ANN001
+def _spread(derived, z: dict[str, Array], covariance: Array) -> dict[str, Array]:
     if not z:
         return {symbol: jnp.zeros_like(value) for symbol, value in derived(z).items()}
     slopes = jax.jacfwd(derived)(z)
@@ -208,7 +217,15 @@ def _spread(derived, z: dict[str, Array], covariance: Array) -> dict[str, Array]
     return {symbol: jnp.sqrt(g @ covariance @ g) for symbol, g in gradient.items()}
 
 
-def _record(patients: Sequence[Patient], problem: Problem, s: _Solution, cost: Cost) -> Fit:
+def _why_not(options: LeastSquares, steps: int, finite: bool) -> str:
+    if not finite:
+        return "least squares met numbers that are not finite; check the patient's parameters and doses"
+    if steps >= options.max_steps:
+        return f"least squares did not converge in {steps} steps; estimate fewer parameters, or give it a longer window"
+    return f"least squares stopped after {steps} steps without converging; estimate fewer parameters"
+
+
+def _record(patients: Sequence[Patient], problem: Problem, s: _Solution, cost: Cost, options: LeastSquares) -> Fit:
     order = sorted(s.z)
     fits = []
     for i, patient in enumerate(patients):
@@ -228,7 +245,7 @@ def _record(patients: Sequence[Patient], problem: Problem, s: _Solution, cost: C
             PatientFit(
                 name=patient.name,
                 ok=bool(s.ok[i]),
-                message="" if s.ok[i] else "least squares did not converge to finite numbers",
+                message="" if s.ok[i] else _why_not(options, int(s.steps[i]), bool(np.isfinite(s.loss[i]))),
                 estimates={symbol: estimates[symbol] for symbol in problem.start},
                 derived=derived if problem.mode == "inverse" else {},
                 time_min=patient.time_min,

@@ -39,7 +39,7 @@ def plot_result(result: Result) -> "dict[str, Figure]":
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     with rc_context(_STYLE):
-        figures = {"glucose": Figure(figsize=(7.2, 3.4)), "states": Figure(figsize=(7.2, 3.8))}
+        figures = {"glucose": Figure(figsize=(7.2, 3.8)), "states": Figure(figsize=(7.2, 3.8))}
         figures["residuals"] = Figure(figsize=(7.2, 4.6))
         _glucose(figures["glucose"].subplots(), result)
         _states(figures["states"].subplots(2, 1, sharex=True), result)
@@ -109,7 +109,7 @@ def _glucose(ax: "Axes", result: Result) -> None:
     )
     ax.set(xlabel="time, h", ylabel="glucose, mg/dL", xlim=(hours[0], hours[-1]))
     ax.set_title(f"{_title(result)}\nRMSE, mg/dL: {numbers}")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=2.5)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, markerscale=2.5)
 
 
 def _number(result: Result, key: str) -> str:

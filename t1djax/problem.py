@@ -39,6 +39,11 @@ class Problem:
     notes: tuple[str, ...]
     """What a reader of the result should know: values ignored, assumed, estimated along."""
 
+    @property
+    def prior(self) -> dict[str, np.ndarray]:
+        """Values near which a fit holds what is on board at the start, where that is free."""
+        return {symbol: value for symbol, value in self.start.items() if symbol in INITIAL_STATES}
+
     def redraw(self, key: Key) -> dict[str, np.ndarray]:
         """Other starts for the named parameters, drawn as the first were; the rest starts where it did."""
         return {s: v if s not in self.named or s == "G0" else _draw(self.names, s, key) for s, v in self.start.items()}
@@ -96,7 +101,9 @@ def pose(
         equilibrium = np.maximum(c, 0.05) / (known["ksi"] if "ksi" in known else starts["ksi"])
         typical = {symbol: np.full(len(patients), INITIAL_STATES[symbol].start_low) for symbol in INITIAL_STATES}
         starts |= typical | {"S0": equilibrium, "I0": equilibrium}
-        notes.append("insulin and food on board at the start (S0, I0, E0, D0) are estimated along")
+        notes.append(
+            "insulin and food on board at the start (S0, I0, E0, D0) are estimated along, with a wide prior near rest"
+        )
     return Problem(
         names=names,
         mode=mode,

@@ -1,6 +1,7 @@
 """What a fit returns: estimates and states per patient, the history, what it cost."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,10 +102,13 @@ class Fit:
         return len(self.patients)
 
     def __getitem__(self, name: str) -> PatientFit:
-        for patient in self.patients:
-            if patient.name == name:
-                return patient
-        raise KeyError(f"no patient {name!r} in the fit; there are {', '.join(p.name for p in self.patients)}")
+        if name not in self._by_name:
+            raise KeyError(f"no patient {name!r} in the fit; there are {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, PatientFit]:
+        return {patient.name: patient for patient in self.patients}
 
     def __repr__(self) -> str:
         what = "+".join(self.problem.named) or "states"

@@ -5,7 +5,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .networks import AbstractSurrogate, Window
-from .physics import KB_BODY_MASS, Magdelaine, State
+from .physics import Magdelaine, State, with_derived
+
+PRIOR_SD_LOG = 2.0
+"""Standard deviation of the logarithm of what is on board at the start: a factor of seven either way."""
+PRIOR_NOISE_MG_DL = 10.0
+"""Noise of the imagined reading that states it, mg/dL."""
 
 
 class Physiology(eqx.Module):
@@ -26,13 +31,13 @@ class Physiology(eqx.Module):
     """Values by symbol, in the units of `PARAMETERS` (and of `INITIAL_STATES`)."""
     free: dict[str, Float[Array, "*batch"]]
     """Natural logarithms of the values to be estimated, by symbol."""
+    prior: dict[str, Float[Array, "*batch"]] = eqx.field(default_factory=dict)
+    """Logarithms near which some of the free ones are held: those of `INITIAL_STATES`, where they are free."""
 
     def values(self) -> dict[str, Array]:
         """Every parameter by symbol; `kb` follows from `M` where it is not stated itself."""
-        values = dict(self.known) | {symbol: jnp.exp(z) for symbol, z in self.free.items()}
-        if "kb" not in values and "M" in values:
-            values["kb"] = KB_BODY_MASS / values["M"]
-        return values
+        values = with_derived(dict(self.known) | {symbol: jnp.exp(z) for symbol, z in self.free.items()})
+        return {symbol: value for symbol, value in values.items() if symbol not in ("p1", "c")}
 
     def model(self) -> Magdelaine:
         """The parameters of the differential equations."""
@@ -58,10 +63,19 @@ class Physiology(eqx.Module):
             D=v.get("D0", zero),
         )
 
+    def prior_misfit(self) -> Float[Array, " held"]:
+        """How far the held parameters are from their prior, in mg/dL so as to stand beside readings.
+
+        A factor of `e^PRIOR_SD_LOG` counts as one reading that is `PRIOR_NOISE_MG_DL` off. What was on board at the
+        start is often not visible in the readings; without this its logarithm would drift to minus infinity.
+        """
+        away = [(self.free[symbol] - self.prior[symbol]) / PRIOR_SD_LOG for symbol in sorted(self.prior)]
+        return PRIOR_NOISE_MG_DL * jnp.stack(away) if away else jnp.zeros(0)
+
     def derived(self) -> dict[str, Array]:
         """What glucose alone determines: `p1 = ksi ku_Vi` (mg/dL/U) and `c = kl - kb` (mg/dL/min)."""
-        v = self.values()
-        return {"p1": v["ksi"] * v["ku_Vi"], "c": v["kl"] - v["kb"]}
+        v = with_derived(self.values())
+        return {"p1": v["p1"], "c": v["c"]}
 
 
 class Scales(eqx.Module):

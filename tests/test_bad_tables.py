@@ -47,7 +47,7 @@ BAD: list[tuple[str, str | bytes, str]] = [
     ("huge cell", f"{HEADER}\n{FINE}10,{'9' * 140_000},,,\n", ", row 4: the row cannot be split into cells"),
     ("text", f"{HEADER}\n{FINE}10,High,,,\n", ", row 4, column glucose_mg_dL: 'High' is not a number"),
     ("digits of other scripts", f"{HEADER}\n{FINE}10,١٢٠,,,\n", ", row 4, column glucose_mg_dL: "),
-    ("control character", f"{HEADER}\n{FINE}10,120\x1c,,,\n", ", row 4, column glucose_mg_dL: '120\\x1c' is not a number"),
+    ("control character", f"{HEADER}\n{FINE}10,120\x1c,,,\n", ", row 4, column glucose_mg_dL: '120\\x1c' is not"),
     ("underscore", f"{HEADER}\n{FINE}10,1_20,,,\n", ", row 4, column glucose_mg_dL: '1_20' is not a number"),
     ("long text", f"{HEADER}\n{FINE}10,{'x' * 500},,,\n", f", row 4, column glucose_mg_dL: '{'x' * 37}...' is not"),
     ("inf", f"{HEADER}\n{FINE}10,inf,,,\n", ", row 4, column glucose_mg_dL: 'inf' is not a finite number"),

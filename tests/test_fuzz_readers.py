@@ -30,7 +30,7 @@ HUPA = (
     "2020-01-17T00:45:00;177.1;11.3;72;45;0.1333;0.0;0.0\n"
 )
 FUZZ = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 WORDS = st.sampled_from(
     ["", "nan", "inf", "-1", "1e999", "1e-320", "-0", "5,5", "1_0", "\0", '"', ",", ";", "\n", "\r", "\ufeff", "Low",

@@ -116,7 +116,7 @@ def test_forward_mode_is_the_exact_solution():
 
 def test_a_hopeless_patient_leaves_the_others_alone():
     patients = _grid(15.0)[:3]
-    broken = dataclasses.replace(patients[1], known=patients[1].known | {"kr_Vb": 1e308})
+    broken = dataclasses.replace(patients[1], known={**patients[1].known, "kr_Vb": 1e308})
     problem = pose(patients, mode="inverse", free=["ksi"], key=KEY)
     alone = fit_ode(patients, problem, key=KEY)
     mixed = [patients[0], broken, patients[2]]

@@ -1,7 +1,9 @@
 """Patients as people know them, and the same as the arrays that compiled programs see."""
 
+import collections
 import dataclasses
 import datetime as dt
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import equinox as eqx
@@ -95,7 +97,7 @@ class Cohort:
     """Truth by patient name; empty for real people."""
 
     def __post_init__(self) -> None:
-        twice = {name for name in self.names if self.names.count(name) > 1} if len(set(self.names)) < len(self) else ()
+        twice = [name for name, count in collections.Counter(self.names).items() if count > 1]
         if twice:
             raise ValueError(f"cohort: more than one patient is called {', '.join(sorted(twice))}")
 
@@ -111,10 +113,13 @@ class Cohort:
         return iter(self.patients)
 
     def __getitem__(self, name: str) -> Patient:
-        for patient in self.patients:
-            if patient.name == name:
-                return patient
-        raise KeyError(f"no patient {name!r} in the cohort; there are {', '.join(self.names)}")
+        if name not in self._by_name:
+            raise KeyError(f"no patient {name!r} in the cohort; there are {', '.join(self.names)}")
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Patient]:
+        return {patient.name: patient for patient in self.patients}
 
     def select(self, names: Iterable[str]) -> "Cohort":
         """The cohort of the named patients, in the order given.

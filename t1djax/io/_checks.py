@@ -41,12 +41,12 @@ class DataWarning(UserWarning):
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class Flaw:
     """One kind of thing wrong in one place, with all the rows that have it.
 
     Example:
-        >>> from t1djax.io import Problem
-        >>> print(Problem("Pat2.csv", "bolus_U", (7,), ("'-3' is negative",), "write a positive dose"))
+        >>> from t1djax.io import Flaw
+        >>> print(Flaw("Pat2.csv", "bolus_U", (7,), ("'-3' is negative",), "write a positive dose"))
         Pat2.csv, row 7, column bolus_U: '-3' is negative; write a positive dose
     """
 
@@ -85,7 +85,7 @@ class DataError(ValueError):
         nowhere.csv: there is no such file; check the path
     """
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Flaw]) -> None:
         self.problems = tuple(problems)
         """Every problem found."""
         super().__init__("\n".join(str(problem) for problem in self.problems))
@@ -115,12 +115,12 @@ class Findings:
     """Collects problems and oddities of any number of files, then raises or warns."""
 
     def __init__(self) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[Flaw] = []
         self.odd: list[str] = []
 
     def add(self, file: str, what: str, mend: str, *, column: str | None = None, row: Any = None) -> None:
         """One problem at one place."""
-        self.problems.append(Problem(file, column, () if row is None else (row,), (what,), mend))
+        self.problems.append(Flaw(file, column, () if row is None else (row,), (what,), mend))
 
     def flag(self, table: Table, column: str, bad: Bool[np.ndarray, " rows"], what: str, mend: str) -> None:
         """One kind of problem in the marked rows; `{}` in `what` becomes the cell."""
@@ -129,7 +129,7 @@ class Findings:
             cells = table.columns[column]
             texts = tuple(what.replace("{}", quote(cells[i])) for i in map(int, where[:SHOWN]))
             rows = tuple(table.lines[i] for i in map(int, where))
-            self.problems.append(Problem(table.file, column, rows, texts, mend))
+            self.problems.append(Flaw(table.file, column, rows, texts, mend))
 
     def finish(self, stacklevel: int = 3) -> None:
         """Raise what was found; where nothing was, warn of what is odd."""
@@ -226,7 +226,7 @@ def read_table(path: Path, found: Findings, *, delimiter: str = ",") -> Table | 
     if ragged:
         what = tuple(f"it has {len(rows[i])} cells, the header {len(names)}" for i in ragged[:SHOWN])
         mend = "one cell for each column; is there a decimal comma?"
-        found.problems.append(Problem(file, None, tuple(lines[i] for i in ragged), what, mend))
+        found.problems.append(Flaw(file, None, tuple(lines[i] for i in ragged), what, mend))
         skip = {0, *ragged}
         rows = [row for i, row in enumerate(rows) if i not in skip]
         lines = [number for i, number in enumerate(lines) if i not in skip]

@@ -49,7 +49,7 @@ def write_results(
     config: Mapping[str, Any],
     seed: int,
     started: dt.datetime,
-    draw: Callable[[Result], None] | None = None,
+    draw: Callable[[Result], object] | None = None,
 ) -> list[Path]:
     """Write each patient's folder under `root`, in `{name}.partial` first, renamed when it is whole.
 

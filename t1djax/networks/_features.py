@@ -10,8 +10,8 @@ from ..physics import Inputs, lag_response
 def fourier_octaves(phase: Float[Array, " times"], octaves: int) -> Float[Array, "times features"]:
     """Sines and cosines of octave frequencies, with the slope of `phase` itself, for `phase` in 0..1.
 
-    Columns: `2 phase - 1`, then `2^-k sin(pi 2^k phase)` and `2^-k cos(pi 2^k phase)` for k below `octaves`. The falling
-    amplitude is that of a smooth function; with equal ones a random network is mostly ripple.
+    Columns: `2 phase - 1`, then `2^-k sin(pi 2^k phase)` and `2^-k cos(pi 2^k phase)` for k below `octaves`. The
+    falling amplitude is that of a smooth function; with equal ones a random network is mostly ripple.
 
     Source: Tancik et al., "Fourier features let networks learn high frequency functions in low dimensional domains",
     NeurIPS 2020.

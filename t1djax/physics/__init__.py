@@ -1,6 +1,5 @@
 from ._inputs import Doses as Doses
 from ._inputs import Inputs as Inputs
-from ._magdelaine import KB_BODY_MASS as KB_BODY_MASS
 from ._magdelaine import Magdelaine as Magdelaine
 from ._magdelaine import SecondOrderState as SecondOrderState
 from ._magdelaine import State as State
@@ -11,8 +10,10 @@ from ._magdelaine import second_order_rates as second_order_rates
 from ._magdelaine import steady_state as steady_state
 from ._magdelaine import to_second_order as to_second_order
 from ._parameters import INITIAL_STATES as INITIAL_STATES
+from ._parameters import KB_BODY_MASS as KB_BODY_MASS
 from ._parameters import PARAMETERS as PARAMETERS
 from ._parameters import Parameter as Parameter
+from ._parameters import with_derived as with_derived
 from ._presets import Preset as Preset
 from ._presets import presets as presets
 from ._simulate import Trajectory as Trajectory

@@ -7,9 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._types import Scalar
-
-KB_BODY_MASS = 128.0
-"""Glucose use of the brain, mg/dL/min times kg: `kb = 128 / M` (Magdelaine et al. 2015, section II)."""
+from ._parameters import KB_BODY_MASS
 
 
 def _real(x: ArrayLike) -> Array:

@@ -3,6 +3,10 @@
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
+
+KB_BODY_MASS = 128.0
+"""Glucose use of the brain, mg/dL/min times kg: `kb = 128 / M` (Magdelaine et al. 2015, section II)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +66,27 @@ Ranges: mean and two standard deviations over Pat2..Pat11, as an earlier study o
 INITIAL_STATES: Mapping[str, Parameter] = _table(
     Parameter("S0", "U/dL", "insulin on board at the start, first lag", "S0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
     Parameter("I0", "U/dL", "plasma insulin at the start", "I0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
-    Parameter("E0", "mg/dL/min", "food on board at the start, first lag", "E0_mg_dL_min", 0.0, 5.0, 0.05, 0.5),
-    Parameter("D0", "mg/dL/min", "appearance from meals at the start", "D0_mg_dL_min", 0.0, 5.0, 0.05, 0.5),
+    Parameter("E0", "mg/dL/min", "food on board at the start, first lag", "E0_mg_dL_min", 0.0, 5.0, 0.2, 0.2),
+    Parameter("D0", "mg/dL/min", "appearance from meals at the start", "D0_mg_dL_min", 0.0, 5.0, 0.2, 0.2),
 )
 """The rest of the state at the start of a window, estimated on request: a real window does not begin at rest."""
+
+
+def with_derived(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with those that follow from them, where they can: `kb = 128 / M`, `p1 = ksi ku_Vi`, `c = kl - kb`.
+
+    `p1` (mg/dL/U) and `c` (mg/dL/min) are what glucose alone determines. Numbers and arrays alike.
+
+    Example:
+        >>> from t1djax import with_derived
+        >>> with_derived({"M": 64.0, "kl": 2.25})
+        {'M': 64.0, 'kl': 2.25, 'kb': 2.0, 'c': 0.25}
+    """
+    values = dict(values)
+    if "kb" not in values and "M" in values:
+        values["kb"] = KB_BODY_MASS / values["M"]
+    if {"ksi", "ku_Vi"} <= set(values):
+        values["p1"] = values["ksi"] * values["ku_Vi"]
+    if {"kl", "kb"} <= set(values):
+        values["c"] = values["kl"] - values["kb"]
+    return values

@@ -193,7 +193,9 @@ def _cascade(lags: _Lags, break_min: Array, ts: Array, i: Array) -> tuple[Array,
     maps = (tau, level[:-1] * _rise1(tau), level[:-1] * _rise2(tau))
 
     # Sequential: there are few breaks, many patients beside them, and it compiles in half the time of a parallel scan.
-    def cross(y: tuple[Array, Array], step: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    def cross(
+        y: tuple[Array, Array], step: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         tau, b1, b2 = step
         decay = jnp.exp(-tau)
         y = (decay * y[0] + b1, decay * (y[1] + tau * y[0]) + b2)

@@ -12,10 +12,10 @@ from jaxtyping import Array
 
 from .._compile import compile_once
 from .._types import Key
-from ..data import Patient, Series, stack
+from ..data import Patient, Series, split, stack
 from ..losses import Drive, drive, pointwise_residuals
 from ..networks import PINN, Window
-from ..physics import exact_lags
+from ..physics import exact_lags, with_derived
 from ..problem import Problem, patient_key
 from ..records import Cost, Estimate, Fit, PatientFit
 from ..twin import Physiology, Scales, Twin
@@ -61,7 +61,8 @@ def fit_pinn(
         keys = jnp.stack([patient_key(key, name) for name in problem.names])
         known = {s: jnp.asarray(v, options.dtype) for s, v in problem.known.items()}
         start = {s: jnp.log(jnp.asarray(v, options.dtype)) for s, v in problem.start.items()}
-        args = (keys, data, known, start)
+        prior = {s: jnp.log(jnp.asarray(v, options.dtype)) for s, v in problem.prior.items()}
+        args = (keys, data, Physiology(known, start, prior))
         program, build_s = compile_once(_build_program, (options, options.cells(span)), args)
         twins, d = program(*args)
         trained = train(twins, data, d, stages, on_progress=on_progress)
@@ -74,10 +75,9 @@ def fit_pinn(
 
 
 def _build_program(options: PINNOptions, cells: int) -> Callable[..., tuple[Twin, Drive]]:
-    def one(key: Key, data: Series, known: dict[str, Array], start: dict[str, Array]) -> tuple[Twin, Drive]:
+    def one(key: Key, data: Series, body: Physiology) -> tuple[Twin, Drive]:
         d = drive(data, cells)
         window = Window(data.inputs, data.end_min - data.start_min)
-        body = Physiology(known, start)
         network = PINN(width=options.width, depth=options.depth, octaves=options.octaves, key=key)
         network = network.scaled_to(window, d.edges_min)
         twin = Twin(network, body, _scales(body, data, d), window)
@@ -130,13 +130,12 @@ def _records(
     patients: Sequence[Patient], problem: Problem, trained: Trained, report: _Report
 ) -> tuple[PatientFit, ...]:
     order = sorted(problem.start)
-    at_start = Physiology(
-        {s: jnp.asarray(v) for s, v in problem.known.items()}, {s: jnp.log(v) for s, v in problem.start.items()}
-    ).derived()
+    start = {**problem.known, **problem.start}
+    at_start = with_derived(start)
     records = []
     for i, patient in enumerate(patients):
         rows = len(patient.time_min)
-        freedom = max(int(np.sum(patient.valid)) - len(order), 1)
+        freedom = max(int(split(patient.time_min, patient.valid).fit.sum()) - len(order), 1)
         covariance = report.misfit[i] / freedom * _inverse(np.asarray(trained.information[i], dtype=np.float64))
         sd = np.sqrt(np.diagonal(covariance))
         value = {s: float(report.values[s][i]) for s in order}
@@ -152,7 +151,7 @@ def _records(
             )
             for s, slope in report.slopes.items()
         }
-        states = report.states[i, :rows]
+        states = np.asarray(report.states[i, :rows])
         ok = bool(np.all(np.isfinite(states)) and np.all(np.isfinite(list(value.values()))))
         records.append(
             PatientFit(
@@ -165,9 +164,9 @@ def _records(
                 glucose_mg_dL=states[:, 0],
                 insulin_U_dL=states[:, 1],
                 digestion_mg_dL_min=states[:, 2],
-                residual_G_mg_dL_min=report.residuals[0][i, :rows],
-                residual_I_U_dL_min=report.residuals[1][i, :rows],
-                residual_D_mg_dL_min2=report.residuals[2][i, :rows],
+                residual_G_mg_dL_min=np.asarray(report.residuals[0][i, :rows]),
+                residual_I_U_dL_min=np.asarray(report.residuals[1][i, :rows]),
+                residual_D_mg_dL_min2=np.asarray(report.residuals[2][i, :rows]),
             )
         )
     return tuple(records)

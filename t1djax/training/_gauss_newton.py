@@ -79,7 +79,7 @@ def gauss_newton_step(
     balance = weight * jnp.sqrt(count / prepared.basis.shape[0])
 
     def body(z: Array) -> Physiology:
-        return Physiology(twin.physiology.known, dict(zip(symbols, z, strict=True)))
+        return Physiology(twin.physiology.known, dict(zip(symbols, z, strict=True)), twin.physiology.prior)
 
     def states_from(w: Array, z: Array) -> Array:
         start = body(z).initial_state()
@@ -94,7 +94,7 @@ def gauss_newton_step(
         return prepared.readings @ coefficients
 
     def everything(w: Array, z: Array) -> Array:
-        return jnp.concatenate([equations(states_from(w, z), z), misfit(w, z)])
+        return jnp.concatenate([equations(states_from(w, z), z), misfit(w, z), body(z).prior_misfit()])
 
     z = jnp.stack([twin.physiology.free[s] for s in symbols]) if symbols else jnp.zeros(0, readout.dtype)
     r = everything(readout, z)
@@ -106,7 +106,8 @@ def gauss_newton_step(
     columns = jax.vmap(push)(directions.reshape(size, *states.shape)).T
     data_columns = jnp.zeros((prepared.readings.shape[0], readout.shape[0], 3), readout.dtype)
     data_columns = data_columns.at[:, :, 0].set(prepared.readings[:, :-2]).reshape(-1, size)
-    J = jnp.concatenate([columns, data_columns])
+    held = jnp.zeros((len(twin.physiology.prior), size), readout.dtype)
+    J = jnp.concatenate([columns, data_columns, held])
     if symbols:
         J = jnp.concatenate([J, jax.jacfwd(everything, argnums=1)(readout, z)], axis=1)
     move = jnp.concatenate([jnp.broadcast_to(moves[0], (size,)), jnp.broadcast_to(moves[1], (len(symbols),))])

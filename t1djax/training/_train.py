@@ -46,12 +46,14 @@ def trainable(twin: Twin, trains: Trains) -> PyTree:
     nothing = jax.tree.map(lambda _: False, twin)
     network, free = trains in ("joint", "network"), trains in ("joint", "physiology")
     mask = eqx.tree_at(
-        lambda t: t.surrogate, nothing, jax.tree.map(lambda leaf: network and eqx.is_inexact_array(leaf), twin.surrogate)
+        lambda t: t.surrogate,
+        nothing,
+        jax.tree.map(lambda leaf: network and eqx.is_inexact_array(leaf), twin.surrogate),
     )
     if hasattr(mask.surrogate, "feature_scale"):
         mask = eqx.tree_at(lambda t: t.surrogate.feature_scale, mask, False)
     return eqx.tree_at(
-        lambda t: t.physiology.free, mask, {symbol: free for symbol in twin.physiology.free}, is_leaf=lambda x: x is None
+        lambda t: t.physiology.free, mask, dict.fromkeys(twin.physiology.free, free), is_leaf=lambda x: x is None
     )
 
 
@@ -218,7 +220,9 @@ def _first_order_program(stage: Stage, in_blocks: bool) -> Callable[..., Any]:
 
             def objective(moving: Any, weight: Array) -> Array:
                 terms = losses(eqx.combine(moving, still), data, d)
-                return terms.data + weight**2 * (terms.G + terms.I + terms.D)
+                equations = weight**2 * (terms.G + terms.I + terms.D)
+                body = eqx.combine(moving, still).physiology
+                return terms.data + equations + jnp.sum(body.prior_misfit() ** 2) / jnp.sum(data.fit)
 
             def step(carry: tuple[Any, Any], weight: Array) -> tuple[tuple[Any, Any], None]:
                 moving, state = carry
