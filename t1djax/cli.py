@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import jax
 import numpy as np
 import pandas as pd
@@ -21,12 +20,12 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from . import __version__
-from .config import ConfigError, load_experiment
-from .data import Cohort, reference_cohort, virtual_population
+from .config import ConfigError, Experiment, load_experiment
+from .data import Cohort, virtual_population
 from .evaluation import persistence_rmse
-from .experiment import Run, patient_names, run, sensor_noise
+from .experiment import Run, load_cohort, run, sensor_noise
 from .identifiability import UnidentifiableError
-from .io import DataError, DataWarning, ResultError, find_results, read_result, write_cohort
+from .io import DataError, DataWarning, ResultError, find_results, read_result, without_nan, write_cohort
 from .physics import INITIAL_STATES, PARAMETERS
 from .plotting import save_figures
 from .problem import Problem
@@ -59,10 +58,7 @@ Censor = Annotated[bool | None, typer.Option("--censor", help="Report readings w
 def main() -> None:
     """Entry point: known errors end in one line and an exit code, never in a traceback."""
     try:
-        code = app(standalone_mode=False)
-    except click.ClickException as e:
-        e.show()
-        code = e.exit_code
+        code = app()  # leaves by SystemExit; wrong flags, --help and interrupts are its own business
     except (DataError, ResultError) as e:
         code = _fail(e, 3)
     except (ConfigError, UnidentifiableError, ValueError) as e:
@@ -71,10 +67,9 @@ def main() -> None:
         code = _fail(ValueError(e.args[0] if e.args else str(e)), 2)
     except OSError as e:
         code = _fail(e, 1)
-    except (click.Abort, KeyboardInterrupt):
-        _stderr.print("interrupted")
-        code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+    except MemoryError as e:
+        code = _fail(MemoryError(f"not enough memory ({e}); take fewer patients, days or readings"), 1)
+    sys.exit(code)
 
 
 def _fail(error: Exception, code: int) -> int:
@@ -82,10 +77,11 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         typer.echo(f"t1djax {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -104,7 +100,7 @@ def simulate(
         str | None, typer.Option(help="Patients of the reference cohort: all, 3,5 or Pat2-Pat11.  [default: all]")
     ] = None,
     virtual: Annotated[int | None, typer.Option(min=1, help="Draw so many virtual patients instead.")] = None,
-    days: Annotated[int, typer.Option(min=1, help="Days that virtual patients live.")] = 2,
+    days: Annotated[int | None, typer.Option(min=1, help="Days that virtual patients live.  [default: 2]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Sets virtual patients and noise.")] = 0,
     noise: Noise = None,
     noise_sd: NoiseSd = None,
@@ -117,19 +113,24 @@ def simulate(
     """Simulate a cohort and write it as tables: one CSV per patient, patients.csv, and the truth in truth.csv."""
     if virtual is not None and patients is not None:
         raise ConfigError("--patients names patients of the reference cohort; it does not go with --virtual")
-    key = jax.random.key(seed)
-    sensor: dict[str, Any] = {
-        "noise": sensor_noise(noise or "none", 10.0 if noise_sd is None else noise_sd),
-        "dropout": dropout or 0.0,
-        "censor": bool(censor),
-        "key": jax.random.fold_in(key, 0),
-    }
-    if virtual is not None:
-        cohort = virtual_population(virtual, days=days, interval_min=interval_min or 5.0, **sensor)
+    if virtual is None and days is not None:
+        raise ConfigError("--days goes with --virtual; the patients of the reference cohort live their 48 h")
+    flags = {"patients": patients, "seed": seed, "sensor": _sensor(noise, noise_sd, interval_min, dropout, censor)}
+    asked = _checked(load_experiment(None, flags), noise_sd)
+    if virtual is None:
+        cohort = load_cohort(asked)
     else:
-        names = patient_names(patients or "all", reference=True)
-        cohort = reference_cohort(interval_min=interval_min or 1.0, names=names, **sensor)
-    write_cohort(cohort, out, overwrite=overwrite)
+        cohort = virtual_population(
+            virtual,
+            days=days or 2,
+            interval_min=asked.sensor.interval_min or 5.0,
+            noise=sensor_noise(asked.sensor.noise, asked.sensor.noise_sd_mg_dL),
+            dropout=asked.sensor.dropout,
+            censor=asked.sensor.censor,
+            key=jax.random.fold_in(jax.random.key(seed), 0),
+        )
+    with _warnings_in_words():
+        write_cohort(cohort, out, overwrite=overwrite)
     glucose = np.concatenate([cohort.truth[name].glucose_mg_dL for name in cohort.names])
     inside = float(np.mean((glucose >= 40) & (glucose <= 400)))
     facts = {
@@ -197,20 +198,14 @@ def train(
         "inverse_params": inverse_params,
         "seed": seed,
         "results": results,
-        "sensor": {
-            "noise": noise,
-            "noise_sd_mg_dL": noise_sd,
-            "interval_min": interval_min,
-            "dropout": dropout,
-            "censor": censor,
-        },
+        "sensor": _sensor(noise, noise_sd, interval_min, dropout, censor),
         "layout": layout,
         "hupa": {"carbs_unit": carbs_unit, "start": start, "hours": hours, "info": info},
         "assume_population": assume_population,
         "estimate_initial_state": estimate_initial_state,
         "strict": strict,
     }
-    experiment = load_experiment(config, flags)
+    experiment = _checked(load_experiment(config, flags), noise_sd)
     cohort: list[Cohort] = []
 
     def on_problem(patients_: Cohort, problem: Problem) -> None:
@@ -219,7 +214,7 @@ def train(
             what = f"estimating {', '.join(problem.start)}" if problem.start else "parameters known"
             _stderr.print(f"{experiment.model} {experiment.mode}: {len(patients_)} patients, {what}", highlight=False)
             for note in problem.notes:
-                _stderr.print(f"  note: {note}", highlight=False, markup=False)
+                _stderr.print(f"  note: {note}", highlight=False, markup=False, soft_wrap=True)
 
     with _warnings_in_words(), _progress(show=not as_json) as on_progress:
         finished = run(experiment, on_problem=on_problem, on_progress=on_progress, figures=figures)
@@ -270,13 +265,35 @@ def plot(
 ) -> None:
     """Draw the figures of finished runs: glucose, latent states, residuals, parameters on their way."""
     paths: list[Path] = []
-    for folder in find_results(results):
+    folders = find_results(results)
+    if out is not None and len({folder.name for folder in folders}) < len(folders):
+        raise ConfigError("two of these results bear one name; draw them into their own folders, without --out")
+    for folder in folders:
         paths += save_figures(read_result(folder), None if out is None else out / folder.name)
     if as_json:
         _print_json([str(path) for path in paths])
     else:
         for path in paths:
             typer.echo(path)
+
+
+def _sensor(
+    noise: str | None, sd: float | None, interval_min: float | None, dropout: float | None, censor: bool | None
+) -> dict[str, Any]:
+    return {
+        "noise": noise,
+        "noise_sd_mg_dL": sd,
+        "interval_min": interval_min,
+        "dropout": dropout,
+        "censor": censor,
+    }
+
+
+def _checked(experiment: Experiment, noise_sd: float | None) -> Experiment:
+    """Refuse a standard deviation that nothing would use: a person who states one expects noise."""
+    if noise_sd is not None and experiment.sensor.noise not in ("white", "ar1"):
+        raise ConfigError(f"--noise-sd goes with --noise white or ar1, but the noise is {experiment.sensor.noise}")
+    return experiment
 
 
 @contextmanager
@@ -328,13 +345,13 @@ def _as_json(finished: Run) -> dict[str, Any]:
         "assumed": dict(finished.fit.problem.assumed),
         "compile_seconds": finished.fit.cost.compile_s,
         "run_seconds": finished.fit.cost.run_s,
-        "patients": json.loads(finished.table.to_json(orient="records") or "[]"),
+        "patients": finished.table.to_dict(orient="records"),
         "folders": [str(folder) for folder in finished.folders],
     }
 
 
 def _print_json(x: Any) -> None:
-    typer.echo(json.dumps(x, indent=2))
+    typer.echo(json.dumps(without_nan(x), indent=2, allow_nan=False))
 
 
 def _print_summary(finished: Run, cohort: Cohort) -> None:

@@ -1,12 +1,14 @@
 """One experiment as a strict, frozen record: from YAML, from flags, or both."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 import yaml
 
+from .physics import PARAMETERS
 from .problem import Mode
 from .training import PINNOptions, Stage, default_stages
 
@@ -14,12 +16,20 @@ REFERENCE = "reference"
 """The name under which the packaged cohort goes."""
 
 
+# Of optax, those that need nothing but a gradient and a learning rate.
+_Optimizer = Literal[
+    "gauss_newton", "adabelief", "adagrad", "adam", "adamw", "amsgrad", "lamb", "lion", "nadam", "radam", "rmsprop",
+    "sgd", "yogi",
+]  # fmt: skip
+
+
 class ConfigError(ValueError):
     """A configuration is not valid; the message names each field and the mend."""
 
 
 class _Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    # Strict: `seed: true` and `strict: "yes"` are slips, not numbers and booleans.
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class SensorConfig(_Strict):
@@ -29,8 +39,8 @@ class SensorConfig(_Strict):
     """Model of the sensor error."""
     noise_sd_mg_dL: float = pydantic.Field(default=10.0, ge=0)
     """Its standard deviation, mg/dL, for white and ar1."""
-    interval_min: float | None = pydantic.Field(default=None, gt=0)
-    """Time between readings, min; left out, 1 for the reference cohort and 5 for a virtual one."""
+    interval_min: float | None = pydantic.Field(default=None, ge=0.1, le=1440)
+    """Time between readings, min, from 0.1 to a day; left out, 1 for the reference cohort and 5 for a virtual one."""
     dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
     """Share of readings lost at random."""
     censor: bool = False
@@ -57,14 +67,19 @@ class StageConfig(_Strict):
     """Which leaves move."""
     steps: int = pydantic.Field(gt=0)
     """How many steps."""
-    optimizer: str = "gauss_newton"
-    """`gauss_newton`, or the name of an optax optimiser such as `adam`."""
+    optimizer: _Optimizer = "gauss_newton"
+    """`gauss_newton`, or the name of an optax optimiser."""
     learning_rate: float = pydantic.Field(default=3e-3, gt=0)
     """For optax optimisers."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """How the learning rate goes."""
-    residual_weight: tuple[float, float] = (1.0, 1.0)
+    residual_weight: tuple[float, float] = pydantic.Field(default=(1.0, 1.0), strict=False)
     """Weight of the equations against the readings, first and last step; geometric in between."""
+
+    @pydantic.model_validator(mode="after")
+    def _buildable(self) -> "StageConfig":
+        self.stage()  # says what else is wrong, now rather than when it comes to training
+        return self
 
     def stage(self) -> Stage:
         """The stage as training takes it."""
@@ -82,7 +97,9 @@ class NetworkConfig(_Strict):
     """Fourier octaves of time."""
     cell_min: float = pydantic.Field(default=PINNOptions().cell_min, gt=0)
     """Length of a collocation cell, min."""
-    stages: tuple[StageConfig, ...] | None = None
+    precision: Literal["float32", "float64"] = PINNOptions().precision
+    """Arithmetic of training."""
+    stages: tuple[StageConfig, ...] | None = pydantic.Field(default=None, min_length=1, strict=False)
     """The curriculum; left out, the default one."""
 
 
@@ -99,15 +116,15 @@ class Experiment(_Strict):
     """What is fitted: a physics-informed network, or the equations themselves."""
     mode: Mode = "inverse"
     """forward: parameters known. inverse: `inverse_params` estimated."""
-    data: str = REFERENCE
+    data: str = pydantic.Field(default=REFERENCE, min_length=1)
     """A cohort's folder, a patient's file, or `reference`."""
     patients: str = "all"
     """`all`, or names separated by commas; `3,5` and `Pat2-Pat11` mean patients of the reference cohort."""
-    inverse_params: tuple[str, ...] = ()
+    inverse_params: tuple[str, ...] = pydantic.Field(default=(), strict=False)
     """What to estimate in inverse mode; left out, ksi."""
-    seed: int = pydantic.Field(default=0, ge=0)
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
     """Sets noise, starts and initial weights."""
-    results: str = "results"
+    results: str = pydantic.Field(default="results", min_length=1)
     """Where result folders go."""
     sensor: SensorConfig = SensorConfig()
     """The sensor, for the reference cohort."""
@@ -127,7 +144,19 @@ class Experiment(_Strict):
     @pydantic.field_validator("inverse_params", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        parts = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not parts:
+            raise ValueError("name at least one parameter, for example ksi")
+        return parts
+
+    @pydantic.field_validator("inverse_params")
+    @classmethod
+    def _parameters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [symbol for symbol in value if symbol not in PARAMETERS]:
+            raise ValueError(f"unknown parameter {', '.join(unknown)}; one can estimate {', '.join(PARAMETERS)}")
+        return value
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Experiment":
@@ -137,6 +166,10 @@ class Experiment(_Strict):
             raise ValueError("layout hupa needs the unit of its carbohydrate (--carbs-unit): g, exchange, or none")
         if self.layout != "hupa" and self.hupa != HupaConfig():
             raise ValueError("carbs-unit, start, hours and info go with layout hupa")
+        if self.layout == "hupa" and self.data == REFERENCE:
+            raise ValueError("layout hupa reads a file: name it as data")
+        if self.layout == "hupa" and self.patients != "all":
+            raise ValueError("layout hupa reads one person's file: leave patients out")
         return self
 
     @property
@@ -144,12 +177,14 @@ class Experiment(_Strict):
         """The parameters to estimate: those named, or ksi."""
         return () if self.mode == "forward" else self.inverse_params or ("ksi",)
 
-    def pinn_options(self) -> tuple[PINNOptions, tuple[Stage, ...]]:
-        """The network's options and its curriculum."""
-        n = self.network
-        options = PINNOptions(width=n.width, depth=n.depth, octaves=n.octaves, cell_min=n.cell_min)
-        stages = default_stages(self.mode) if n.stages is None else tuple(s.stage() for s in n.stages)
-        return options, stages
+    def pinn_options(self) -> PINNOptions:
+        """The network's options."""
+        return PINNOptions(**self.network.model_dump(exclude={"stages"}))
+
+    def stages(self, free: Iterable[str]) -> tuple[Stage, ...]:
+        """The curriculum: the one given, or the default one for what is `free`."""
+        given = self.network.stages
+        return default_stages(self.mode, free) if given is None else tuple(s.stage() for s in given)
 
 
 def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -165,10 +200,10 @@ def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader) or {}
         except OSError as e:
             raise ConfigError(f"{path}: cannot be read ({e.strerror}); name a YAML file") from e
-        except (yaml.YAMLError, UnicodeDecodeError) as e:
+        except (yaml.YAMLError, ValueError, RecursionError) as e:
             raise ConfigError(f"{path}: is not valid YAML: {e}") from e
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: must be a mapping of fields such as `model: pinn`")
@@ -180,19 +215,39 @@ def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None
         raise ConfigError(f"{where}the configuration is not valid\n" + "\n".join(lines)) from e
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which no key stands twice and `3e-3` is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
 def _say(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such field; see `t1djax train --help`"
-    return f"{error['msg'].removeprefix('Value error, ')} (given: {error['input']!r})"
+    said = error["msg"].removeprefix("Value error, ")
+    given = error["input"]
+    return said if isinstance(given, Mapping) else f"{said} (given: {given!r:.60})"
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(base: Mapping[Any, Any], over: Mapping[str, Any]) -> dict[Any, Any]:
     merged = dict(base)
     for name, value in over.items():
         if isinstance(value, Mapping):
-            below = merged.get(name)
-            inner = _merge(below if isinstance(below, Mapping) else {}, value)
-            if inner or name in merged:
+            below = merged.get(name, {})
+            # What is no mapping stays, for the validation to name it.
+            if isinstance(below, Mapping) and (inner := _merge(below, value)):
                 merged[name] = inner
         elif value is not None:
             merged[name] = value

@@ -2,9 +2,10 @@
 
 import dataclasses
 import datetime as dt
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -155,10 +156,11 @@ def run(
         estimate_initial_state=config.estimate_initial_state,
     )
     root = Path(config.results)
-    root.mkdir(parents=True, exist_ok=True)  # find out before the fit, not after it
+    _prepare(root)
     if on_problem is not None:
         on_problem(cohort, problem)
-    options, stages = config.pinn_options() if config.model == "pinn" else (None, None)
+    options = config.pinn_options() if config.model == "pinn" else None
+    stages = config.stages(problem.start) if config.model == "pinn" else None
     fitted = _fit(cohort.patients, problem, config.model, key, options, stages, on_progress)
     folders = write_results(
         root,
@@ -166,12 +168,31 @@ def run(
         cohort,
         recovered={f.name: recovery(f, cohort.truth.get(f.name)) for f in fitted},
         scores={f.name: metrics(f, cohort[f.name], cohort.truth.get(f.name)) for f in fitted},
-        config=config.model_dump(mode="json"),
+        config=_resolved(config, stages),
         seed=config.seed,
         started=started,
         draw=save_figures if figures else None,
     )
     return Run(fitted, summary(fitted, cohort), tuple(folders))
+
+
+def _prepare(root: Path) -> None:
+    """Find out before the fit, not after it, whether results can be written."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as e:
+        raise OSError(f"results cannot be written to {root} ({e.strerror or e}); name another folder") from e
+
+
+def _resolved(config: Experiment, stages: Sequence[Stage] | None) -> dict[str, Any]:
+    """The configuration with nothing left to a default that may change: `train --config` runs it again."""
+    resolved = config.model_dump(mode="json")
+    resolved["inverse_params"] = list(config.free)
+    if stages is not None:
+        resolved["network"]["stages"] = [dataclasses.asdict(stage) for stage in stages]
+    return resolved
 
 
 def load_cohort(config: Experiment) -> Cohort:
@@ -194,10 +215,10 @@ def load_cohort(config: Experiment) -> Cohort:
         )
     if sensor != type(sensor)():
         raise ConfigError("noise, interval, dropout and censor are for the reference cohort; a file is read as it is")
-    names = patient_names(config.patients, reference=False)
     if config.layout == "hupa" and (h := config.hupa).carbs_unit is not None:
         person = read_hupa(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours, info=h.info)
         return Cohort((person,))
+    names = patient_names(config.patients, reference=False)
     return read_cohort(config.data, patients=names, strict=config.strict, truth=True)
 
 

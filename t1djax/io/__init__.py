@@ -8,6 +8,7 @@ from ._results import ResultError as ResultError
 from ._results import find_results as find_results
 from ._results import read_result as read_result
 from ._results import run_name as run_name
+from ._results import without_nan as without_nan
 from ._results import write_results as write_results
 from ._tables import read_cohort as read_cohort
 from ._tables import read_patient as read_patient

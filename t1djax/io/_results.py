@@ -7,6 +7,7 @@ import math
 import platform
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,20 @@ from ..records import Fit, PatientFit, Result
 
 FORMAT = "t1djax.result"
 FORMAT_VERSION = 1
+_NEEDED = ("model", "mode", "patient", "seed", "ok", "estimates", "derived", "metrics", "wall_seconds")
+_PREDICTIONS = (
+    "time_min",
+    "glucose_mg_dL",
+    "insulin_U_dL",
+    "digestion_mg_dL_min",
+    "observed_mg_dL",
+    "mask_fit",
+    "mask_held_out",
+    "mask_forecast",
+    "residual_G_mg_dL_min",
+    "residual_I_U_dL_min",
+    "residual_D_mg_dL_min2",
+)
 _PACKAGES = ("t1djax", "jax", "jaxlib", "equinox", "diffrax", "optax", "optimistix", "numpy")
 
 
@@ -113,7 +128,7 @@ def write_results(
                 course["truth"] = np.asarray(true)
             evolution[symbol] = course
             np.savez_compressed(partial / f"parameter_evolution_{symbol}.npz", allow_pickle=False, **course)
-        text = json.dumps(_without_nan(metadata), indent=2, allow_nan=False)
+        text = json.dumps(without_nan(metadata), indent=2, allow_nan=False)
         (partial / "metadata.json").write_text(text + "\n", encoding="utf-8")
         if draw is not None:
             draw(Result(partial, metadata, predictions, evolution))
@@ -157,12 +172,12 @@ def _predictions(fit: PatientFit, patient: Patient) -> dict[str, np.ndarray]:
     }
 
 
-def _without_nan(x: Any) -> Any:
+def without_nan(x: Any) -> Any:
     """JSON has no NaN: what is not a finite number becomes null."""
     if isinstance(x, Mapping):
-        return {str(k): _without_nan(v) for k, v in x.items()}
+        return {str(k): without_nan(v) for k, v in x.items()}
     if isinstance(x, list | tuple):
-        return [_without_nan(v) for v in x]
+        return [without_nan(v) for v in x]
     if isinstance(x, np.generic):
         x = x.item()
     return None if isinstance(x, float) and not math.isfinite(x) else x
@@ -176,12 +191,17 @@ def find_results(paths: Iterable[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if (path / "metadata.json").is_file():
+        unfinished = path.name.endswith(".partial")
+        if (path / "metadata.json").is_file() and not unfinished:
             found.append(path)
             continue
         if not path.is_dir():
             raise ResultError(f"{path}: no such results folder")
-        inside = sorted(p.parent for p in path.glob("*/metadata.json") if not p.parent.name.endswith(".partial"))
+        inside = (
+            []
+            if unfinished
+            else sorted(p.parent for p in path.glob("*/metadata.json") if not p.parent.name.endswith(".partial"))
+        )
         if not inside:
             raise ResultError(f"{path}: holds no finished result (no metadata.json); name a folder that `train` wrote")
         found += inside
@@ -208,17 +228,25 @@ def read_result(folder: Path) -> Result:
             f"{path}: has format version {metadata.get('format_version')}, this t1djax reads {FORMAT_VERSION}; "
             "update t1djax"
         )
-    predictions = _load(folder / "predictions.npz")
+    if absent := [key for key in _NEEDED if key not in metadata]:
+        raise ResultError(f"{path}: lacks {', '.join(absent)}; restore it or run the fit again")
+    predictions = _load(folder / "predictions.npz", _PREDICTIONS)
     prefix = "parameter_evolution_"
-    evolution = {p.stem.removeprefix(prefix): _load(p) for p in sorted(folder.glob(f"{prefix}*.npz"))}
+    evolution = {
+        p.stem.removeprefix(prefix): _load(p, ("step", "value")) for p in sorted(folder.glob(f"{prefix}*.npz"))
+    }
     return Result(folder, metadata, predictions, evolution)
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def _load(path: Path, needed: Iterable[str]) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise ResultError(f"{path}: not there; run the fit again")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except FileNotFoundError as e:
-        raise ResultError(f"{path}: not there; run the fit again") from e
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as e:
+        # `np.load` alone would take other formats too.
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError, NotImplementedError) as e:
         raise ResultError(f"{path}: cannot be read ({e}); run the fit again") from e
+    if absent := [name for name in needed if name not in arrays]:
+        raise ResultError(f"{path}: lacks {', '.join(absent)}; run the fit again")
+    return arrays

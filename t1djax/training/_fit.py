@@ -53,7 +53,7 @@ def fit_pinn(
     Source: Raissi, Perdikaris, Karniadakis, J. Comput. Phys. 378, 2019.
     """
     options = PINNOptions() if options is None else options
-    stages = default_stages(problem.mode) if stages is None else tuple(stages)
+    stages = default_stages(problem.mode, problem.start) if stages is None else tuple(stages)
     began = time.perf_counter()
     with jax.enable_x64(options.precision == "float64"):
         data = stack(patients)

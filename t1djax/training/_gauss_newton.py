@@ -134,4 +134,5 @@ def gauss_newton_step(
         twin,
         (w, dict(zip(symbols, z, strict=True))),
     )
-    return moved, Damping(damping, corner @ corner.T)
+    information = corner @ corner.T
+    return moved, Damping(damping, jnp.where(jnp.all(jnp.isfinite(information)), information, state.information))

@@ -1,6 +1,7 @@
 """What a curriculum is made of: stages, and what is told of their progress."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -72,14 +73,27 @@ class Stage:
         return optax.chain(optax.clip_by_global_norm(1e6), getattr(optax, self.optimizer)(rate))
 
 
-def default_stages(mode: Mode) -> tuple[Stage, ...]:
+def default_stages(mode: Mode, free: Iterable[str] = ()) -> tuple[Stage, ...]:
     """The curriculum that is used where none is given: Gauss-Newton with a rising weight of the equations.
 
     A low weight first lets the network follow the readings while parameters are wrong; at the high weight the
     equations hold, and the fit is that of least squares on them.
+
+    Args:
+        mode: forward or inverse.
+        free: what is estimated, `G0` included. Time constants enter non-linearly and get twice the steps.
+
+    Example:
+        >>> from t1djax import default_stages
+        >>> default_stages("inverse", ["ksi"])[0].steps, default_stages("inverse", ["ksi", "Tr"])[0].steps
+        (12, 24)
     """
-    joint = Stage(trains="joint", steps=12, residual_weight=(10.0, 10_000.0))
-    return (joint,) if mode == "inverse" else (dataclasses.replace(joint, trains="network", steps=6),)
+    free = set(free)
+    steps = 24 if {"Tu", "Tr"} & free else 12
+    joint = Stage(trains="joint", steps=steps, residual_weight=(10.0, 10_000.0))
+    if mode == "inverse" or free:
+        return (joint,)
+    return (dataclasses.replace(joint, trains="network", steps=6),)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -124,8 +124,8 @@ class _Run:
         if self.prepared is None:
             self.prepared = self.call(_prepare_program, (), self.twins, self.data, self.drive)
         state = self.call(_damping_program, (), self.twins)
-        weights, moves = self.as_weights([weight]), (np.asarray(True), np.asarray(True))
-        state = eqx.tree_at(lambda s: s.damping, state, jnp.full_like(state.damping, 1e-10))
+        # Several steps, so that damping can settle where the arithmetic allows; the moved twins are thrown away.
+        weights, moves = self.as_weights([weight] * 8), (np.asarray(True), np.asarray(True))
         _, state = self.call(_gauss_newton_program, (), self.twins, state, weights, self.prepared, self.drive, moves)
         self.information = state.information
 

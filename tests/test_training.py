@@ -1,0 +1,368 @@
+"""The networks' contract: freezing, one trace per kind of stage, vmap equals loop; and what the PINN reaches."""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+import t1djax
+from t1djax import _compile
+from t1djax.losses import drive, equation_residuals, losses, pointwise_residuals
+from t1djax.training import train, trainable
+from t1djax.training._fit import _build_program
+
+KEY = jax.random.key(0)
+SMALL = t1djax.PINNOptions(width=16, depth=1, octaves=4, cell_min=30.0)
+
+
+@functools.cache
+def _cohort(interval: float = 15.0, count: int = 3) -> t1djax.Cohort:
+    return t1djax.reference_cohort(interval_min=interval, names=list(t1djax.presets())[:count])
+
+
+def _pose(cohort: t1djax.Cohort, mode: str = "inverse", free: tuple[str, ...] = ("ksi",)) -> t1djax.Problem:
+    return t1djax.pose(cohort.patients, mode=mode, free=free if mode == "inverse" else (), key=KEY)  # pyright: ignore[reportArgumentType]
+
+
+def column(table: pd.DataFrame, name: str) -> np.ndarray:
+    return np.asarray(table[name], dtype=np.float64)
+
+
+def worst(table: pd.DataFrame, name: str) -> float:
+    return float(column(table, name).max())
+
+
+def _twins(cohort: t1djax.Cohort, problem: t1djax.Problem, options: t1djax.PINNOptions = SMALL):
+    data = t1djax.stack(cohort.patients)
+    keys = jax.random.split(KEY, len(cohort))
+    known = {s: jnp.asarray(v, options.dtype) for s, v in problem.known.items()}
+    start = {s: jnp.log(jnp.asarray(v, options.dtype)) for s, v in problem.start.items()}
+    twins, d = jax.jit(_build_program(options, options.cells(2880.0)))(keys, data, t1djax.Physiology(known, start))
+    return twins, d, data
+
+
+@pytest.mark.parametrize("optimizer", ["gauss_newton", "adam"])
+@pytest.mark.parametrize("trains", ["joint", "network", "physiology"])
+def test_what_a_stage_does_not_train_does_not_move(trains, optimizer):
+    with jax.enable_x64(True):
+        problem = _pose(_cohort())
+        twins, d, data = _twins(_cohort(), problem)
+        stage = t1djax.Stage(trains=trains, steps=2, optimizer=optimizer, residual_weight=(10.0, 10.0))
+        after = train(twins, data, d, [stage]).twins
+    same = lambda a, b: all(bool(jnp.all(x == y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    assert same(twins.physiology.known, after.physiology.known)
+    assert same(twins.scales, after.scales)
+    assert same(twins.window, after.window)
+    assert same(twins.surrogate.feature_scale, after.surrogate.feature_scale)
+    assert same(twins.surrogate.readout, after.surrogate.readout) == (trains == "physiology")
+    assert same(twins.physiology.free, after.physiology.free) == (trains == "network")
+    hidden_still = same(
+        (twins.surrogate.weights, twins.surrogate.biases), (after.surrogate.weights, after.surrogate.biases)
+    )
+    # With a readout of zero the first step leaves the hidden layers alone; the second moves them.
+    assert hidden_still == (optimizer == "gauss_newton" or trains == "physiology")
+
+
+@pytest.mark.parametrize("trains", ["joint", "network", "physiology"])
+def test_gradients_are_where_they_belong_and_absent_elsewhere(trains):
+    with jax.enable_x64(True):
+        problem = _pose(_cohort())
+        twins, d, data = _twins(_cohort(), problem)
+        twin, data, d = jax.tree.map(lambda x: x[0], (twins, data, d))
+        twin = eqx.tree_at(lambda t: t.surrogate.readout, twin, twin.surrogate.readout + 0.1)
+        moving, still = eqx.partition(twin, trainable(twin, trains))
+        gradient = jax.grad(lambda m: losses(eqx.combine(m, still), data, d).G)(moving)
+    moved = {jax.tree_util.keystr(path) for path, leaf in jax.tree_util.tree_leaves_with_path(gradient) if np.any(leaf)}
+    network = {".surrogate.readout", ".surrogate.weights[0]", ".surrogate.biases[0]"}
+    free = {".physiology.free['ksi']"}
+    assert moved == {"joint": network | free, "network": network, "physiology": free}[trains]
+
+
+def test_frozen_leaves_have_no_moments():
+    with jax.enable_x64(True):
+        twins, *_ = _twins(_cohort(), _pose(_cohort()))
+        twin = jax.tree.map(lambda x: x[0], twins)
+        stage = t1djax.Stage(trains="physiology", steps=1, optimizer="adam")
+        state = stage.transformation().init(eqx.filter(twin, trainable(twin, "physiology")))
+    arrays = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype == jnp.float64]
+    assert [leaf.shape for leaf in arrays] == [(), ()]  # the two moments of log ksi
+
+
+@pytest.mark.parametrize("mode", ["forward", "inverse"])
+def test_initial_condition_is_built_in(mode):
+    with jax.enable_x64(True):
+        problem = _pose(_cohort(), mode)
+        twins, d, data = _twins(_cohort(), problem)
+        stages = [t1djax.Stage(trains="network", steps=2)]
+        twin = jax.tree.map(lambda x: x[0], train(twins, data, d, stages).twins)
+        at_start = twin.states(jnp.zeros(1))[0]
+        start = twin.physiology.initial_state()
+    np.testing.assert_array_equal(at_start, [start.G, start.I, start.D])
+    assert float(start.G) == 220.0
+
+
+def test_residuals_of_the_exact_solution_vanish():
+    preset = t1djax.presets()["Pat3"]
+    with jax.enable_x64(True):
+        data = t1djax.series(_cohort()["Pat3"])
+        body = t1djax.Physiology({s: jnp.asarray(v) for s, v in preset.parameters.items()}, {})
+        worst = []
+        for cells in (144, 576):
+            d = drive(data, cells)
+            exact = t1djax.propagate(body.model(), data.inputs, d.edges_min, y0=body.initial_state())
+            states = jnp.stack([exact.glucose_mg_dL, exact.insulin_U_dL, exact.digestion_mg_dL_min], axis=1)
+            terms = equation_residuals(states, body, d)
+            assert float(jnp.max(jnp.abs(terms.G))) < 1e-10  # exact, whatever the cells
+            worst.append(float(jnp.max(jnp.abs(jnp.stack([terms.I, terms.D])))))
+            wrong = equation_residuals(
+                states, dataclasses.replace(body, known=body.known | {"ksi": jnp.asarray(300.0)}), d
+            )
+            assert float(jnp.max(jnp.abs(wrong.G))) > 0.05
+    assert worst[1] < 0.05
+    assert worst[1] < worst[0] / 3
+
+
+def test_pointwise_residuals_equal_finite_differences():
+    with jax.enable_x64(True):
+        twins, d, data = _twins(_cohort(), _pose(_cohort()))
+        twins = train(twins, data, d, [t1djax.Stage(steps=2, residual_weight=(10.0, 10.0))]).twins
+        twin = jax.tree.map(lambda x: x[1], twins)
+        ts, h = jnp.asarray([100.0, 700.5, 1441.7, 2500.0]), 1e-3
+        slope = (twin.states(ts + h) - twin.states(ts - h)) / (2 * h)
+        p, G_I_D = twin.physiology.model(), twin.states(ts)
+        lags = t1djax.propagate(p, twin.window.inputs, ts, y0=twin.physiology.initial_state()).state
+        miss = pointwise_residuals(twin, ts)
+    np.testing.assert_allclose(miss[0], slope[:, 0] + p.ksi * G_I_D[:, 1] - p.kl + p.kb - G_I_D[:, 2], atol=1e-6)
+    np.testing.assert_allclose(miss[1], slope[:, 1] - (lags.S - G_I_D[:, 1]) / p.Tu, atol=1e-9)
+    np.testing.assert_allclose(miss[2], slope[:, 2] - (lags.E - G_I_D[:, 2]) / p.Tr, atol=1e-6)
+
+
+def test_gauss_newton_step_is_that_of_the_dense_jacobian():
+    """Against a step written down with autodiff of the whole residual vector and every reading in it."""
+    with jax.enable_x64(True):
+        problem = _pose(_cohort(), free=("ksi", "G0"))
+        twins, d, data = _twins(_cohort(), problem, t1djax.PINNOptions(width=6, depth=1, octaves=2, cell_min=90.0))
+        weight = 30.0
+        stage = t1djax.Stage(steps=1, residual_weight=(weight, weight))
+        after = jax.tree.map(lambda x: x[0], train(twins, data, d, [stage]).twins)
+        twin, data, d = jax.tree.map(lambda x: x[0], (twins, data, d))
+        n, m = float(jnp.sum(data.fit)), d.edges_min.shape[0]
+
+        def residuals(v):
+            w, z = v[:-2].reshape(twin.surrogate.readout.shape), v[-2:]
+            t = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w, {"G0": z[0], "ksi": z[1]}))
+            terms = equation_residuals(t.states(d.edges_min), t.physiology, d)
+            equations = weight * jnp.sqrt(n / m) * jnp.concatenate([terms.G, terms.I, terms.D])
+            return jnp.concatenate([equations, (t.states(data.time_min)[:, 0] - data.glucose_mg_dL)[data.fit]])
+
+        free = twin.physiology.free
+        v = jnp.concatenate([twin.surrogate.readout.ravel(), jnp.stack([free["G0"], free["ksi"]])])
+        J, r = jax.jit(jax.jacfwd(residuals))(v), residuals(v)
+        A = J.T @ J
+        damped = A + 1e-3 * jnp.diag(jnp.diag(A) + 1e-2 * jnp.mean(jnp.diag(A)))
+        step = -jnp.linalg.solve(damped, J.T @ r)
+        step = step.at[-2:].set(jnp.clip(step[-2:], -0.5, 0.5))
+    found = np.concatenate(
+        [np.ravel(after.surrogate.readout), [after.physiology.free["G0"], after.physiology.free["ksi"]]]
+    )
+    np.testing.assert_allclose(found, v + step, rtol=1e-6, atol=1e-8)
+
+
+def test_one_program_per_kind_of_stage_and_no_recompilation():
+    cohort = _cohort()
+    fit = functools.partial(t1djax.fit, cohort, options=SMALL)
+    stage = t1djax.Stage(steps=4, residual_weight=(10.0, 100.0))
+    fit(stages=[stage])
+    programs = len(_compile._PROGRAMS)
+    fit(stages=[stage, dataclasses.replace(stage, steps=10), dataclasses.replace(stage, trains="physiology", steps=6)])
+    fit(stages=[stage], seed=7)
+    other = t1djax.reference_cohort(interval_min=15, names=["Pat5", "Pat7", "Pat9"])
+    t1djax.fit(other, options=SMALL, stages=[stage])
+    assert len(_compile._PROGRAMS) == programs
+    fit(stages=[t1djax.Stage(steps=50, optimizer="adam")])
+    with_adam = len(_compile._PROGRAMS)
+    assert with_adam == programs + 2  # the moments and the chunk
+    fit(stages=[t1djax.Stage(steps=50, optimizer="adam")], seed=3)
+    assert len(_compile._PROGRAMS) == with_adam
+
+
+def test_each_step_is_traced_once_whatever_the_number_of_patients(monkeypatch):
+    from t1djax.training import _train  # noqa: PLC0415
+
+    traces = []
+    step = _train.gauss_newton_step
+    monkeypatch.setattr(_train, "gauss_newton_step", lambda *args: (traces.append(1), step(*args))[1])
+    monkeypatch.setattr(_compile, "_PROGRAMS", {})
+    t1djax.fit(_cohort(count=5), options=SMALL, stages=[t1djax.Stage(steps=8, residual_weight=(10.0, 100.0))])
+    assert len(traces) == 1
+
+
+def test_a_cohort_equals_its_patients_one_by_one():
+    cohort = _cohort()
+    together = t1djax.fit(cohort, options=SMALL)
+    for name in cohort.names[1:2]:
+        alone = t1djax.fit(cohort.select([name]), options=SMALL)[name]
+        assert alone.estimates["ksi"].initial == together[name].estimates["ksi"].initial
+        assert alone.estimates["ksi"].value == pytest.approx(together[name].estimates["ksi"].value, rel=1e-6)
+        np.testing.assert_allclose(alone.glucose_mg_dL, together[name].glucose_mg_dL, atol=1e-3)
+
+
+def test_more_patients_than_a_block_give_the_same_as_fewer():
+    cohort = _cohort()
+    many = [dataclasses.replace(p, name=f"{p.name}-{i}") for i in range(12) for p in cohort]
+    options = dataclasses.replace(SMALL, depth=0)  # no random layers: copies of a patient are the same problem
+    start = {"ksi": np.full(36, 210.0)}
+    problem = dataclasses.replace(t1djax.pose(many, mode="inverse", free=["ksi"], key=KEY), start=start)
+    fit = t1djax.fit_pinn(many, problem, key=KEY, options=options)
+    values = np.array([f.estimates["ksi"].value for f in fit]).reshape(12, 3)
+    np.testing.assert_allclose(values, values[:1].repeat(12, axis=0), rtol=1e-8)
+
+
+def test_a_hopeless_patient_leaves_the_others_alone():
+    cohort = _cohort()
+    broken = dataclasses.replace(cohort.patients[1], known={**cohort.patients[1].known, "kr_Vb": 1e308})
+    mixed = [cohort.patients[0], broken, cohort.patients[2]]
+    fit, alone = t1djax.fit(mixed, options=SMALL), t1djax.fit(cohort, options=SMALL)
+    assert [f.ok for f in fit] == [True, False, True]
+    assert fit["Pat3"].message
+    for name in ("Pat2", "Pat4"):
+        assert fit[name].estimates == alone[name].estimates
+        np.testing.assert_array_equal(fit[name].glucose_mg_dL, alone[name].glucose_mg_dL)
+
+
+@pytest.mark.parametrize("optimizer", ["gauss_newton", "adam"])
+def test_forecast_honesty(optimizer):
+    """Truth, and readings that are held out or come after the forecast start, change not a byte."""
+    stages = [t1djax.Stage(steps=4, optimizer=optimizer, residual_weight=(10.0, 100.0))]
+    cohort = _cohort()
+    unseen = [~t1djax.split(p.time_min, p.valid).fit for p in cohort]
+    other = t1djax.Cohort(
+        tuple(
+            dataclasses.replace(p, glucose_mg_dL=np.where(u, p.glucose_mg_dL * 0.5 + 99.0, p.glucose_mg_dL))
+            for p, u in zip(cohort, unseen, strict=True)
+        ),
+        {
+            name: t1djax.Truth(
+                {s: 2 * v for s, v in t.parameters.items()}, t.glucose_mg_dL + 7, -t.insulin_U_dL, 0 * t.insulin_U_dL
+            )
+            for name, t in cohort.truth.items()
+        },
+    )
+    free = ("ksi", "G0")
+    a = t1djax.fit(cohort, free=free, options=SMALL, stages=stages)
+    b = t1djax.fit(other, free=free, options=SMALL, stages=stages)
+    for x, y in zip(a, b, strict=True):
+        assert x.estimates == y.estimates
+        for field in ("glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min", "residual_G_mg_dL_min"):
+            assert getattr(x, field).tobytes() == getattr(y, field).tobytes()
+
+
+def test_seed_sets_start_and_weights_and_nothing_else_does():
+    cohort = _cohort()
+    stages = [t1djax.Stage(steps=2, residual_weight=(10.0, 10.0))]
+    a, b, c = (t1djax.fit(cohort, options=SMALL, stages=stages, seed=seed)["Pat3"] for seed in (1, 1, 2))
+    assert a.estimates == b.estimates
+    assert a.estimates["ksi"].initial != c.estimates["ksi"].initial
+    assert a.glucose_mg_dL.tobytes() == b.glucose_mg_dL.tobytes() != c.glucose_mg_dL.tobytes()
+
+
+def test_progress_is_told_after_each_chunk():
+    told: list[t1djax.Progress] = []
+    stages = [t1djax.Stage(steps=4), t1djax.Stage(steps=2, trains="network")]
+    fit = t1djax.fit(_cohort(), options=SMALL, stages=stages, on_progress=told.append)
+    assert [(p.stage, p.step, p.total_steps) for p in told] == [(1, 2, 6), (1, 4, 6), (2, 6, 6)]
+    assert told[-1].seconds_left == 0
+    np.testing.assert_array_equal(fit.history.step, [0, 2, 4, 6])
+    assert fit.history.values["ksi"].shape == (4, 3)
+    assert set(fit.history.losses) == {"data", "G", "I", "D"}
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"trains": "everything"}, "trains"),
+        ({"optimizer": "sgdd"}, "sgdd"),
+        ({"residual_weight": (0.0, 1.0)}, "residual_weight"),
+    ],
+)
+def test_a_stage_that_makes_no_sense_is_refused(options, match):
+    with pytest.raises((ValueError, TypeError), match=match):  # TypeError: the tests check annotations too
+        t1djax.Stage(**options)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_inverse_on_the_noise_free_reference_cohort(seed):
+    cohort = _cohort(1.0, 10)
+    fit = t1djax.fit(cohort, model="pinn", mode="inverse", free=["ksi"], seed=seed)
+    table = t1djax.summary(fit, cohort)
+    rmse = [round(worst(table, f"rmse_{part}_mg_dL"), 4) for part in ("fit", "held_out", "forecast")]
+    print(f"seed {seed}: worst ksi {worst(table, 'ksi_error_percent'):.5f} %, worst RMSE, mg/dL: {rmse}")
+    assert worst(table, "ksi_error_percent") < 0.1
+    for part in ("fit", "held_out", "forecast"):
+        assert worst(table, f"rmse_{part}_mg_dL") < 0.5
+
+
+def test_forward_on_the_noise_free_reference_cohort():
+    cohort = _cohort(1.0, 10)
+    fit = t1djax.fit(cohort, model="pinn", mode="forward")
+    for found in fit:
+        truth = cohort.truth[found.name]
+        for mine, true in (
+            (found.insulin_U_dL, truth.insulin_U_dL),
+            (found.digestion_mg_dL_min, truth.digestion_mg_dL_min),
+        ):
+            assert np.max(np.abs(mine - true)) < 0.02 * np.ptp(true)
+        assert np.sqrt(np.mean((found.glucose_mg_dL - truth.glucose_mg_dL) ** 2)) < 0.5
+        assert np.max(np.abs(found.residual_G_mg_dL_min)) < 0.2
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_noisy_readings_are_fitted_as_well_as_least_squares_on_the_equations_does(seed):
+    cohort = t1djax.reference_cohort(interval_min=5, noise=t1djax.WhiteNoise(10.0), key=jax.random.key(seed))
+    fits = {model: t1djax.fit(cohort, model=model, free=["ksi"], seed=seed) for model in ("pinn", "ode")}
+    tables = {model: t1djax.summary(fit, cohort) for model, fit in fits.items()}
+    pinn, ode = tables["pinn"], tables["ode"]
+    assert worst(pinn, "ksi_error_percent") < 1.0
+    for part in ("fit", "held_out", "forecast"):
+        assert worst(pinn, f"rmse_true_{part}_mg_dL") < 3.5
+    ratio = lambda name: float(np.linalg.norm(column(pinn, name)) / np.linalg.norm(column(ode, name)))
+    ratios = {c: ratio(c) for c in ("ksi_error_percent", "rmse_true_fit_mg_dL", "rmse_true_forecast_mg_dL")}
+    print(f"seed {seed}: rms over least squares:", {k: round(v, 3) for k, v in ratios.items()})
+    assert max(ratios.values()) < 1.1
+    np.testing.assert_allclose(column(pinn, "ksi_se"), column(ode, "ksi_se"), rtol=0.05)
+
+
+def test_five_parameters_and_G0_at_once():
+    cohort = _cohort(5.0, 4)
+    fit = t1djax.fit(cohort, free=["ksi", "kl", "Tu", "Tr", "kr_Vb", "G0"])
+    for found in fit:
+        errors = t1djax.recovery(found, cohort.truth[found.name])
+        for symbol in ("p1", "c", "Tu", "Tr", "kr_Vb"):
+            assert errors[symbol]["error_percent"] < 5.0
+
+
+def test_first_order_training_in_float32_moves_every_weight_and_works():
+    cohort = t1djax.reference_cohort(interval_min=15, names=["Pat2", "Pat3"])
+    stage = t1djax.Stage(steps=1500, optimizer="adam", residual_weight=(30.0, 300.0))
+    options = t1djax.PINNOptions(width=64, precision="float32", cell_min=10.0)
+    fit = t1djax.fit(cohort, free=["ksi"], options=options, stages=[stage])
+    table = t1djax.summary(fit, cohort)
+    assert worst(table, "ksi_error_percent") < 2.0
+    assert worst(table, "rmse_forecast_mg_dL") < 10.0
+    assert np.all(np.isfinite(column(table, "ksi_se")))
+
+
+@pytest.mark.slow
+def test_a_hundred_virtual_patients():
+    cohort = t1djax.virtual_population(100, key=jax.random.key(2))
+    errors = column(t1djax.summary(t1djax.fit(cohort, free=["ksi"]), cohort), "ksi_error_percent")
+    median, high, worst_one = np.quantile(errors, [0.5, 0.95, 1.0])
+    print(f"ksi error %: median {median:.5f}, 95 % {high:.5f}, worst {worst_one:.5f}")
+    assert median < 0.5
+    assert high < 1.0
