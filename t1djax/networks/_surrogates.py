@@ -1,9 +1,11 @@
 """Networks that stand in for the states."""
 
+import abc
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from .._types import Key
 from ..physics import Inputs
@@ -32,9 +34,13 @@ class AbstractSurrogate(eqx.Module):
 
     readout: eqx.AbstractVar[Float[Array, "basis 3"]]
 
+    @abc.abstractmethod
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
         """Everything before the readout, zero at the start of the window, at `ts` (min)."""
-        raise TypeError(f"{type(self).__name__} has no basis")
+
+    @abc.abstractmethod
+    def moves(self, yes: bool) -> PyTree[bool]:
+        """Which leaves training may move: a tree like the network, `yes` at its weights, False at all else."""
 
 
 class PINN(AbstractSurrogate):
@@ -113,6 +119,11 @@ class PINN(AbstractSurrogate):
         """The same network with dose memories scaled to at most one over `ts` (min)."""
         largest = jnp.max(jnp.abs(dose_memories(window.inputs, ts, self.lags_min)), axis=0)
         return eqx.tree_at(lambda n: n.feature_scale, self, jnp.where(largest > 1e-9, largest, 1.0))
+
+    def moves(self, yes: bool) -> PyTree[bool]:
+        """Weights, biases and readout may move; the scale of the features follows from the doses and may not."""
+        weights = jax.tree.map(lambda leaf: yes and eqx.is_inexact_array(leaf), self)
+        return eqx.tree_at(lambda n: n.feature_scale, weights, False)
 
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
         """Hidden units, features and one at `ts` (min), each times the gate."""

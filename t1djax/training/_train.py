@@ -45,13 +45,7 @@ def trainable(twin: Twin, trains: Trains) -> PyTree:
     """
     nothing = jax.tree.map(lambda _: False, twin)
     network, free = trains in ("joint", "network"), trains in ("joint", "physiology")
-    mask = eqx.tree_at(
-        lambda t: t.surrogate,
-        nothing,
-        jax.tree.map(lambda leaf: network and eqx.is_inexact_array(leaf), twin.surrogate),
-    )
-    if hasattr(mask.surrogate, "feature_scale"):
-        mask = eqx.tree_at(lambda t: t.surrogate.feature_scale, mask, False)
+    mask = eqx.tree_at(lambda t: t.surrogate, nothing, twin.surrogate.moves(network))
     return eqx.tree_at(
         lambda t: t.physiology.free, mask, dict.fromkeys(twin.physiology.free, free), is_leaf=lambda x: x is None
     )

@@ -1,0 +1,209 @@
+"""The configuration: strict, complete in its errors, and the same from a file, from flags, and from a result."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import jax.numpy as jnp
+import pydantic
+import pytest
+
+import t1djax
+from t1djax.config import ConfigError, Experiment, StageConfig, load_experiment
+from t1djax.training import default_stages
+
+
+@pytest.fixture
+def yaml_file(tmp_path: Path) -> Any:
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "run.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def wrong(path: Path | None, overrides: dict[str, Any] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path, overrides)
+    message = str(caught.value)
+    if path is not None:
+        assert message.startswith(f"{path}: ")
+    return message
+
+
+def test_defaults_are_those_of_the_documentation():
+    e = load_experiment(None)
+    assert (e.model, e.mode, e.data, e.patients, e.seed, e.results) == (
+        "pinn",
+        "inverse",
+        "reference",
+        "all",
+        0,
+        "results",
+    )
+    assert (e.sensor.noise, e.sensor.noise_sd_mg_dL, e.sensor.interval_min) == ("none", 10.0, None)
+    assert e.free == ("ksi",)
+    assert e.pinn_options() == t1djax.PINNOptions()
+    assert e.stages(["ksi"]) == default_stages("inverse", ["ksi"])
+
+
+def test_an_empty_file_is_the_defaults(yaml_file):
+    assert load_experiment(yaml_file("")) == load_experiment(yaml_file("# nothing\n")) == Experiment()
+
+
+def test_a_whole_file(yaml_file):
+    path = yaml_file(
+        "model: pinn\nmode: inverse\ninverse_params: [ksi, G0]\nseed: 3\n"
+        "sensor: {noise: ar1, noise_sd_mg_dL: 5, interval_min: 5, dropout: 0.1, censor: true}\n"
+        "network:\n  width: 32\n  stages:\n"
+        "  - {steps: 100, optimizer: adam, learning_rate: 3e-3, schedule: constant, trains: network}\n"
+        "  - {steps: 4, residual_weight: [1, 1e4]}\n"
+    )
+    e = load_experiment(path)
+    assert e.free == ("ksi", "G0")
+    assert (e.sensor.noise, e.sensor.noise_sd_mg_dL, e.sensor.dropout) == ("ar1", 5.0, 0.1)
+    assert e.pinn_options().width == 32
+    assert e.stages(["ksi", "G0"]) == (
+        t1djax.Stage(trains="network", steps=100, optimizer="adam", learning_rate=3e-3, schedule="constant"),
+        t1djax.Stage(steps=4, residual_weight=(1.0, 1e4)),
+    )
+    # What a result keeps can be run again.
+    assert Experiment.model_validate(json.loads(e.model_dump_json())) == e
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("modle: ode", "modle: there is no such field"),
+        ("model: lstm", "model: "),
+        ("mode: both", "mode: "),
+        ("seed: x", "seed: "),
+        ("seed: 1.5", "seed: "),
+        ("seed: true", "seed: "),
+        ("seed: '5'", "seed: "),
+        ("seed: -1", "seed: "),
+        ("seed: 4294967296", "seed: "),
+        ("seed: .nan", "seed: "),
+        ("data: 2026-01-01", "data: "),
+        ("data: ''", "data: "),
+        ("results: ''", "results: "),
+        ("patients: 3", "patients: "),
+        ("strict: 'yes'", "strict: "),
+        ("assume_population: 1", "assume_population: "),
+        ("inverse_params: [1, 2]", "inverse_params.0: "),
+        ("inverse_params: foo, ksi", "inverse_params: unknown parameter foo"),
+        ("inverse_params: ' , '", "inverse_params: name at least one"),
+        ("sensor: 5", "sensor: "),
+        ("sensor: [white]", "sensor: "),
+        ("sensor:", "sensor: "),
+        ("sensor: {nois: white}", "sensor.nois: there is no such field"),
+        ("sensor: {noise: pink}", "sensor.noise: "),
+        ("sensor: {noise_sd_mg_dL: .inf}", "sensor.noise_sd_mg_dL: "),
+        ("sensor: {interval_min: 0}", "sensor.interval_min: "),
+        ("sensor: {interval_min: .nan}", "sensor.interval_min: "),
+        ("sensor: {dropout: 1}", "sensor.dropout: "),
+        ("sensor: {censor: 'no'}", "sensor.censor: "),
+        ("layout: csv", "layout: "),
+        ("hupa: {hours: -1}", "hupa.hours: "),
+        ("network: {width: 0}", "network.width: "),
+        ("network: {width: 16.5}", "network.width: "),
+        ("network: {cell_min: .inf}", "network.cell_min: "),
+        ("network: {stages: []}", "network.stages: "),
+        ("network: {stages: [{}]}", "network.stages.0.steps: "),
+        ("network: {stages: [{steps: 2}, {steps: 0}]}", "network.stages.1.steps: "),
+        ("network: {stages: [{steps: 2, optimizer: nope}]}", "network.stages.0.optimizer: "),
+        ("network: {stages: [{steps: 2, optimizer: global_norm}]}", "network.stages.0.optimizer: "),
+        ("network: {stages: [{steps: 2, optimizer: lbfgs}]}", "network.stages.0.optimizer: "),
+        ("network: {stages: [{steps: 2, residual_weight: [0, 1]}]}", "network.stages.0: Stage: residual_weight"),
+        ("network: {stages: [{steps: 2, residual_weight: [1]}]}", "network.stages.0.residual_weight"),
+        ("network: {stages: [{steps: 2, learning_rate: 0}]}", "network.stages.0.learning_rate: "),
+    ],
+)
+def test_each_wrong_field_is_named(yaml_file, text, names):
+    path = yaml_file(text)
+    assert f"\n  {names}" in wrong(path)
+    # Flags that say nothing hide nothing.
+    silent = {"seed": None, "sensor": {"noise": None, "interval_min": None}, "hupa": {"hours": None}}
+    assert f"\n  {names}" in wrong(path, silent)
+
+
+def test_every_error_is_listed_at_once(yaml_file):
+    message = wrong(yaml_file("modle: ode\nseed: x\nsensor: {nois: 1}\nnetwork: {stages: [{steps: 0}]}"))
+    for name in ("modle", "seed", "sensor.nois", "network.stages.0.steps"):
+        assert f"\n  {name}: " in message
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("model: [", "is not valid YAML"),
+        ("model: ode\nmodel: pinn\n", "model stands twice"),
+        ("sensor: {noise: none, noise: white}", "noise stands twice"),
+        (b"\xff\xfe\x00", "is not valid YAML"),
+        ("seed: 2026-99-99", "is not valid YAML"),
+        ("[" * 5000, "is not valid YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "is not valid YAML"),
+        ("? [a]\n: 1", "is not valid YAML"),
+        ("- a", "must be a mapping"),
+        ("5", "must be a mapping"),
+        ("1: ode", "1: "),
+    ],
+)
+def test_a_file_that_is_no_configuration(yaml_file, text, says):
+    assert says in wrong(yaml_file(text))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    assert "cannot be read" in wrong(tmp_path / "nowhere.yaml")
+    assert "cannot be read" in wrong(tmp_path)
+
+
+@pytest.mark.parametrize("name", get_args(StageConfig.model_fields["optimizer"].annotation)[1:])
+def test_every_optimiser_on_offer_makes_a_step_downhill(name):
+    optimiser = StageConfig(steps=10, optimizer=name, learning_rate=0.01).stage().transformation()
+    x = jnp.ones(3)
+    update, _ = optimiser.update(2 * x, optimiser.init(x), x)
+    assert bool(jnp.all(update < 0))
+
+
+def test_numbers_with_exponents_are_numbers(yaml_file):
+    text = "network: {stages: [{steps: 1, learning_rate: %s}]}"
+    for written, value in (("3e-3", 3e-3), ("1E2", 100.0), ("2.5e+1", 25.0), (".5e1", 5.0), ("1", 1.0)):
+        (stage,) = load_experiment(yaml_file(text % written)).network.stages or ()
+        assert stage.learning_rate == value
+
+
+def test_overrides_win_and_nested_ones_merge(yaml_file):
+    path = yaml_file("seed: 1\nmodel: ode\nsensor: {noise: white, noise_sd_mg_dL: 3}")
+    e = load_experiment(path, {"seed": 2, "model": None, "sensor": {"interval_min": 5.0, "noise": None}})
+    assert (e.seed, e.model) == (2, "ode")
+    assert (e.sensor.noise, e.sensor.noise_sd_mg_dL, e.sensor.interval_min) == ("white", 3.0, 5.0)
+    assert load_experiment(path, {"seed": 0, "strict": False}).seed == 0  # zero and false are values
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"mode": "forward", "inverse_params": "ksi"}, "forward mode estimates nothing"),
+        ({"layout": "hupa", "data": "x.csv"}, "--carbs-unit"),
+        ({"hupa": {"hours": 48.0}}, "layout hupa"),
+        ({"layout": "hupa", "hupa": {"carbs_unit": "g"}}, "reads a file"),
+        ({"layout": "hupa", "data": "x.csv", "patients": "A", "hupa": {"carbs_unit": "g"}}, "leave patients out"),
+    ],
+)
+def test_fields_that_contradict(values, says):
+    message = wrong(None, values)
+    assert says in message
+    assert "{" not in message  # the mend, not a dump of the whole input
+
+
+def test_free_parameters_follow_the_mode():
+    assert Experiment(mode="forward").free == ()
+    assert Experiment(inverse_params=("ksi", "kl")).free == ("ksi", "kl")
+    assert load_experiment(None, {"inverse_params": "ksi, Tu,"}).free == ("ksi", "Tu")
+
+
+def test_an_experiment_does_not_change():
+    with pytest.raises(pydantic.ValidationError):
+        Experiment().seed = 3  # pyright: ignore[reportAttributeAccessIssue]
