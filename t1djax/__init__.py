@@ -4,6 +4,10 @@ from importlib.metadata import version as _version
 
 from .config import ConfigError as ConfigError
 from .config import Experiment as Experiment
+from .config import HupaConfig as HupaConfig
+from .config import NetworkConfig as NetworkConfig
+from .config import SensorConfig as SensorConfig
+from .config import StageConfig as StageConfig
 from .config import load_experiment as load_experiment
 from .data import POPULATION as POPULATION
 from .data import AbstractNoise as AbstractNoise
@@ -27,6 +31,7 @@ from .data import simulate_cohort as simulate_cohort
 from .data import split as split
 from .data import stack as stack
 from .data import virtual_population as virtual_population
+from .evaluation import doubts as doubts
 from .evaluation import glucose_errors as glucose_errors
 from .evaluation import metrics as metrics
 from .evaluation import persistence_rmse as persistence_rmse

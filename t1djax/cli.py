@@ -22,7 +22,7 @@ from rich.table import Table
 from . import __version__
 from .config import ConfigError, Experiment, load_experiment
 from .data import Cohort, virtual_population
-from .evaluation import persistence_rmse
+from .evaluation import doubts, persistence_rmse
 from .experiment import Run, load_cohort, run, sensor_noise
 from .identifiability import UnidentifiableError
 from .io import DataError, DataWarning, ResultError, find_results, read_result, without_nan, write_cohort
@@ -100,7 +100,9 @@ def simulate(
         str | None, typer.Option(help="Patients of the reference cohort: all, 3,5 or Pat2-Pat11.  [default: all]")
     ] = None,
     virtual: Annotated[int | None, typer.Option(min=1, help="Draw so many virtual patients instead.")] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="Days that virtual patients live.  [default: 2]")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=366, help="Days that virtual patients live.  [default: 2]")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Sets virtual patients and noise.")] = 0,
     noise: Noise = None,
     noise_sd: NoiseSd = None,
@@ -364,8 +366,8 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
     table["persistence"] = [persistence_rmse(cohort[name]) for name in table["patient"]]
     _print_table(table.loc[:, [*shown, "persistence"]].dropna(axis=1, how="all"))
     for patient in finished.fit:
-        if not patient.ok:
-            _stderr.print(f"warning: {patient.name}: {patient.message}", style="yellow", markup=False)
+        for doubt in doubts(patient):
+            _stderr.print(f"warning: {patient.name}: {doubt}", style="yellow", markup=False, soft_wrap=True)
     cost = finished.fit.cost
     where = finished.folders[0].parent if finished.folders else ""
     typer.echo(

@@ -70,11 +70,11 @@ class StageConfig(_Strict):
     optimizer: _Optimizer = "gauss_newton"
     """`gauss_newton`, or the name of an optax optimiser."""
     learning_rate: float = pydantic.Field(default=3e-3, gt=0)
-    """For optax optimisers."""
+    """For optax optimisers, without unit."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """How the learning rate goes."""
     residual_weight: tuple[float, float] = pydantic.Field(default=(1.0, 1.0), strict=False)
-    """Weight of the equations against the readings, first and last step; geometric in between."""
+    """Weight of the equations against the readings, first and last step; geometric in between. Without unit."""
 
     @pydantic.model_validator(mode="after")
     def _buildable(self) -> "StageConfig":

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from .data import Cohort, Patient, Truth, split
-from .physics import with_derived
+from .physics import PARAMETERS, with_derived
 from .records import Fit, PatientFit
 
 if TYPE_CHECKING:
@@ -85,6 +85,26 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
         error = 100 * abs(estimate.value / true - 1) if true else None
         rows[symbol] = {**estimate._asdict(), "truth": true, "error_percent": error}
     return rows
+
+
+def doubts(fit: PatientFit) -> list[str]:
+    """What should make a reader doubt the estimates, in words; empty where nothing does.
+
+    An estimate far outside the population's range (beyond half its lower or twice its upper end), or a standard error
+    larger than a half of the estimate, says that the readings hardly determine it, or that the model does not fit.
+    """
+    found = [fit.message] if fit.message else []
+    for symbol, (value, _, standard_error) in fit.estimates.items():
+        row = PARAMETERS.get(symbol)
+        if row is not None and symbol != "G0" and not row.low / 2 <= value <= row.high * 2:
+            found.append(
+                f"{symbol} = {value:.4g} {row.unit} is far outside the range of people ({row.low:g} to {row.high:g})"
+            )
+        if row is not None and standard_error is not None and not standard_error <= value / 2:
+            found.append(
+                f"{symbol} = {value:.4g} has a standard error of {standard_error:.2g}: the readings hardly determine it"
+            )
+    return found
 
 
 def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":

@@ -20,7 +20,7 @@ from .data import (
     WhiteNoise,
     reference_cohort,
 )
-from .evaluation import metrics, recovery, summary
+from .evaluation import doubts, metrics, recovery, summary
 from .inference import LeastSquares, fit_ode
 from .io import read_cohort, read_hupa, write_results
 from .physics import presets
@@ -168,6 +168,7 @@ def run(
         cohort,
         recovered={f.name: recovery(f, cohort.truth.get(f.name)) for f in fitted},
         scores={f.name: metrics(f, cohort[f.name], cohort.truth.get(f.name)) for f in fitted},
+        doubts={f.name: doubts(f) for f in fitted},
         config=_resolved(config, stages),
         seed=config.seed,
         started=started,

@@ -68,7 +68,7 @@ def test_the_glucose_figure_shows_each_set_and_the_model(tmp_path):
     r = result(tmp_path)
     (ax,) = plot_result(r)["glucose"].axes
     p = r.predictions
-    drawn = {c.get_label(): np.asarray(c.get_offsets()) for c in ax.collections}
+    drawn = {str(c.get_label()): np.asarray(c.get_offsets()) for c in ax.collections}
     for label, mask in (
         ("readings fitted", "mask_fit"),
         ("readings held out", "mask_held_out"),
@@ -77,7 +77,7 @@ def test_the_glucose_figure_shows_each_set_and_the_model(tmp_path):
         wanted = np.column_stack([(p["time_min"] - 100) / 60, p["observed_mg_dL"]])[p[mask]]
         np.testing.assert_allclose(drawn[label], wanted)
     (model,) = [line for line in ax.lines if line.get_label() == "model"]
-    np.testing.assert_allclose(model.get_ydata(), p["glucose_mg_dL"])
+    np.testing.assert_allclose(np.asarray(model.get_ydata()), p["glucose_mg_dL"])
     assert ax.get_xlim() == pytest.approx((0.0, (p["time_min"][-1] - 100) / 60))
     title = ax.get_title(loc="left")
     assert "fit 1.25" in title
@@ -90,8 +90,10 @@ def test_the_glucose_figure_shows_each_set_and_the_model(tmp_path):
 
 def test_the_states_are_drawn_in_the_units_of_their_labels(tmp_path):
     insulin, digestion = plot_result(result(tmp_path))["states"].axes
-    np.testing.assert_allclose(insulin.lines[0].get_ydata(), 2.0)  # 2e-3 U/dL
-    np.testing.assert_allclose(digestion.lines[0].get_ydata(), result(tmp_path).predictions["digestion_mg_dL_min"])
+    np.testing.assert_allclose(np.asarray(insulin.lines[0].get_ydata()), 2.0)  # 2e-3 U/dL
+    np.testing.assert_allclose(
+        np.asarray(digestion.lines[0].get_ydata()), result(tmp_path).predictions["digestion_mg_dL_min"]
+    )
 
 
 def test_truth_is_drawn_where_it_is_known(tmp_path):

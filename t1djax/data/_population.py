@@ -38,13 +38,13 @@ class Prior:
     meaning: str
     """What it is, in words."""
     mean: float
-    """Mean before the cut-off."""
+    """Mean before the cut-off, in the trait's unit."""
     sd: float
-    """Standard deviation before the cut-off."""
+    """Standard deviation before the cut-off, in the trait's unit."""
     low: float
-    """Lower bound."""
+    """Lower bound, in the trait's unit."""
     high: float
-    """Upper bound."""
+    """Upper bound, in the trait's unit."""
     log_normal: bool
     """Whether the logarithm is normal."""
     source: str

@@ -8,7 +8,7 @@ import platform
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ def write_results(
     config: Mapping[str, Any],
     seed: int,
     started: dt.datetime,
+    doubts: Mapping[str, Sequence[str]] | None = None,
     draw: Callable[[Result], object] | None = None,
 ) -> list[Path]:
     """Write each patient's folder under `root`, in `{name}.partial` first, renamed when it is whole.
@@ -79,6 +80,7 @@ def write_results(
         config: the resolved configuration, kept in the metadata.
         seed: the run's seed.
         started: when the run began; local time for people.
+        doubts: by patient, what `doubts` says against its estimates.
         draw: draws figures of a result into its folder.
 
     Returns:
@@ -108,6 +110,7 @@ def write_results(
             "message": patient_fit.message,
             "config": config,
             "notes": list(fit.problem.notes),
+            "doubts": list((doubts or {}).get(patient.name, ())),
             "assumed": dict(fit.problem.assumed),
             "known": {symbol: float(value[i]) for symbol, value in fit.problem.known.items()},
             "estimates": {s: entry for s, entry in estimates.items() if s in patient_fit.estimates},

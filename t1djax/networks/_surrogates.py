@@ -33,6 +33,7 @@ class AbstractSurrogate(eqx.Module):
     """
 
     readout: eqx.AbstractVar[Float[Array, "basis 3"]]
+    """Weights from the basis to the three states, without unit."""
 
     @abc.abstractmethod
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
