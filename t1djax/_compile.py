@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+_MOST = 64  # programs kept: each holds megabytes of code
 _PROGRAMS: dict[Hashable, Any] = {}
 
 
@@ -30,5 +31,7 @@ def compile_once(
     key = (make, static, structure, shapes)
     began = time.perf_counter()
     if key not in _PROGRAMS:
+        while len(_PROGRAMS) >= _MOST:
+            del _PROGRAMS[next(iter(_PROGRAMS))]  # the oldest
         _PROGRAMS[key] = jax.jit(make(*static)).lower(*args).compile()
     return _PROGRAMS[key], time.perf_counter() - began

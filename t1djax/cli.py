@@ -329,7 +329,7 @@ def _progress(*, show: bool) -> Iterator[Any]:
             values = ", ".join(f"{s} {np.median(v):.4g}" for s, v in list(p.values.items())[:3])
             middle = f"median of {p.patients}: {values}" if values else f"{p.patients} patients"
             left = f"{p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
-            says = f"loss {np.median(p.loss):.3g}  {middle}  {left}"
+            says = f"misfit {np.sqrt(np.median(p.loss)):.3g} mg/dL  {middle}  {left}"
             bar.update(task, description=f"stage {p.stage}", total=p.total_steps, completed=p.step, says=says)
             # Where there is no terminal to redraw, a line now and then.
             if not _stderr.is_terminal and (time.monotonic() - last[0] > 10 or p.step == p.total_steps):
@@ -366,7 +366,7 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
     table["persistence"] = [persistence_rmse(cohort[name]) for name in table["patient"]]
     _print_table(table.loc[:, [*shown, "persistence"]].dropna(axis=1, how="all"))
     for patient in finished.fit:
-        for doubt in doubts(patient):
+        for doubt in doubts(patient, cohort[patient.name]):
             _stderr.print(f"warning: {patient.name}: {doubt}", style="yellow", markup=False, soft_wrap=True)
     cost = finished.fit.cost
     where = finished.folders[0].parent if finished.folders else ""
@@ -413,6 +413,8 @@ def _cell(value: Any) -> str:
 def _with_error(value: float, standard_error: float | None) -> str:
     if standard_error is None or not np.isfinite(standard_error) or standard_error <= 1e-9 * abs(value):
         return f"{value:.6g}"
+    if standard_error > abs(value):
+        return f"{value:.3g} ± {standard_error:.2g}"
     digits = min(12, max(0, 1 - math.floor(math.log10(standard_error))))
     return f"{value:.{digits}f} ± {standard_error:.{digits}f}"
 

@@ -87,23 +87,30 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
     return rows
 
 
-def doubts(fit: PatientFit) -> list[str]:
-    """What should make a reader doubt the estimates, in words; empty where nothing does.
+def doubts(fit: PatientFit, patient: Patient) -> list[str]:
+    """What should make a reader doubt a fit, in words; empty where nothing does.
 
-    An estimate far outside the population's range (beyond half its lower or twice its upper end), or a standard error
-    larger than a half of the estimate, says that the readings hardly determine it, or that the model does not fit.
+    A misfit larger than the spread of the readings themselves; an estimate far outside the population's range (below
+    half its lower or above twice its upper end); a standard error larger than half the estimate.
     """
     found = [fit.message] if fit.message else []
+    seen = patient.glucose_mg_dL[split(patient.time_min, patient.valid).fit]
+    misfit = metrics(fit, patient)["rmse_fit_mg_dL"]
+    if not misfit <= max(float(np.std(seen)), 1.0):
+        found.append(
+            f"the fit misses its own readings by {misfit:.3g} mg/dL, where a constant would miss them by "
+            f"{np.std(seen):.3g}: the model does not describe them"
+        )
     for symbol, (value, _, standard_error) in fit.estimates.items():
         row = PARAMETERS.get(symbol)
-        if row is not None and symbol != "G0" and not row.low / 2 <= value <= row.high * 2:
-            found.append(
-                f"{symbol} = {value:.4g} {row.unit} is far outside the range of people ({row.low:g} to {row.high:g})"
-            )
-        if row is not None and standard_error is not None and not standard_error <= value / 2:
-            found.append(
-                f"{symbol} = {value:.4g} has a standard error of {standard_error:.2g}: the readings hardly determine it"
-            )
+        if row is None:
+            continue
+        if not row.low / 2 <= value <= row.high * 2:
+            people = f"people have {row.low:g} to {row.high:g}"
+            found.append(f"{symbol} = {value:.4g} {row.unit} is far outside what people have ({people})")
+        if standard_error is not None and not standard_error <= value / 2:
+            error = f"a standard error of {standard_error:.2g}"
+            found.append(f"{symbol} = {value:.4g} has {error}: the readings hardly determine it")
     return found
 
 

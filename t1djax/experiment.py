@@ -168,7 +168,7 @@ def run(
         cohort,
         recovered={f.name: recovery(f, cohort.truth.get(f.name)) for f in fitted},
         scores={f.name: metrics(f, cohort[f.name], cohort.truth.get(f.name)) for f in fitted},
-        doubts={f.name: doubts(f) for f in fitted},
+        doubts={f.name: doubts(f, cohort[f.name]) for f in fitted},
         config=_resolved(config, stages),
         seed=config.seed,
         started=started,

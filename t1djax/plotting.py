@@ -98,7 +98,7 @@ def _glucose(ax: "Axes", result: Result) -> None:
         ("mask_forecast", _FORECAST, "readings after the forecast start"),
     ):
         m = p[mask]
-        ax.scatter(hours[m], p["observed_mg_dL"][m], s=size, color=colour, label=label, lw=0, alpha=0.7, zorder=2)
+        ax.scatter(hours[m], p["observed_mg_dL"][m], s=size, color=colour, label=label, lw=0, alpha=0.7, zorder=4)
     ax.plot(hours, p["glucose_mg_dL"], color=_FIT, lw=1.4, label="model", zorder=3)
     _forecast_region([ax], result)
     shown = [

@@ -17,6 +17,7 @@ from .physics import INITIAL_STATES, KB_BODY_MASS, PARAMETERS
 Mode = Literal["forward", "inverse"]
 """*forward*: every parameter is known and the states are fitted. *inverse*: the named ones are estimated too."""
 
+_FAR = 20.0  # times the typical value, either way
 _LOWEST_READING = 40.0  # what a sensor reports at the least; a start below it would have no logarithm
 
 
@@ -79,13 +80,16 @@ def pose(
         at the first fit reading.
 
     Raises:
-        ValueError: naming the parameter and the patients, where a symbol is unknown or a value is missing.
+        ValueError: naming the parameter and the patients, where a symbol is unknown, a value is missing or not
+            plausible in its unit, or a patient has fewer readings than unknowns.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
     """
     free = tuple(dict.fromkeys(free))
     _check_names(mode, free)
     if not patients:
         raise ValueError("no patient is selected")
+    _check_readings(patients, free)
+    _check_plausible(patients, free)
     check_identifiable(patients, free)
     settled = _settle(patients, free, assume_population)
     known, notes = settled.known, settled.notes
@@ -123,6 +127,34 @@ def _check_names(mode: Mode, free: tuple[str, ...]) -> None:
         raise ValueError(f"forward mode estimates no parameter, but {', '.join(free)} is named; use mode inverse")
     if mode == "inverse" and not free:
         raise ValueError("inverse mode needs at least one parameter to estimate, for example ksi")
+
+
+def _check_readings(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
+    count = {p.name: int(split(p.time_min, p.valid).fit.sum()) for p in patients}
+    unknown = {p.name: len({*free, *([] if "G0" in p.known else ["G0"])}) for p in patients}
+    few = {name: n for name, n in count.items() if n <= unknown[name]}
+    if free and few:
+        enough = [name for name in count if name not in few]
+        lines = [f"{name} has {n}" for name, n in few.items()]
+        rest = f"; leave it out and take {_some(enough)}" if enough else ""
+        raise ValueError(
+            f"too few readings to estimate {', '.join(free)}: {'; '.join(lines[:5])} before the forecast start{rest}"
+        )
+
+
+def _check_plausible(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
+    """A value twenty times off what people have is one in another unit."""
+    found = []
+    for symbol, row in PARAMETERS.items():
+        low, high = row.typical / _FAR, row.typical * _FAR
+        odd = {p.name: p.known[symbol] for p in patients if symbol in p.known and not low <= p.known[symbol] <= high}
+        found += [
+            f"{row.column} of {name} = {value:g} {row.unit} (people have {row.low:g} to {row.high:g})"
+            for name, value in odd.items()
+            if symbol not in free and symbol != "G0"
+        ]
+    if found:
+        raise ValueError(f"far from what people have, is the unit another? {'; '.join(found[:8])}")
 
 
 @dataclasses.dataclass

@@ -9,7 +9,7 @@ from .physics import Magdelaine, State, with_derived
 
 PRIOR_SD_LOG = 2.0
 """Standard deviation of the logarithm of what is on board at the start: a factor of seven either way."""
-PRIOR_NOISE_MG_DL = 10.0
+PRIOR_NOISE_MG_DL = 1.0
 """Noise of the imagined reading that states it, mg/dL."""
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from t1djax import _compile
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -22,3 +24,11 @@ def strict_jax() -> Iterator[None]:
     """No silent promotion of types or ranks."""
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_end_with_their_file() -> Iterator[None]:
+    """What one file compiled is of no use to the next and would fill the memory of a worker."""
+    yield
+    _compile._PROGRAMS.clear()
+    jax.clear_caches()

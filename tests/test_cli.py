@@ -30,7 +30,7 @@ network:
   depth: 1
   octaves: 3
   cell_min: 60
-  stages: [{steps: 2, residual_weight: [1, 10]}]
+  stages: [{steps: 12, residual_weight: [10, 1000]}]
 """
 FITTED = ("time_min", "glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min", "mask_fit", "mask_held_out")
 
@@ -575,7 +575,7 @@ def test_pinn_end_to_end_and_blind_to_truth_and_forecast(tmp_path, tiny, noisy):
     assert said["model"] == "pinn"
     for result in results_of(said):
         assert result.folder.name.startswith(f"pinn_inverse_{result.metadata['patient']}_ksi_")
-        assert result.evolution["ksi"]["step"].tolist() == [0, 2]
+        assert result.evolution["ksi"]["step"].tolist() == [0, 2, 4, 6, 8, 10, 12]
         config = result.metadata["config"]
         assert config["network"]["width"] == 16
         assert t1djax.Experiment.model_validate(config).model_dump(mode="json") == config  # it can be run again
@@ -584,7 +584,7 @@ def test_pinn_end_to_end_and_blind_to_truth_and_forecast(tmp_path, tiny, noisy):
     blind = perturbed(noisy, tmp_path / "perturbed")
     assert_same_fit(said, done(*train, "--data", blind, "--results", tmp_path / "p").json)
     loud = done("train", "--config", tiny, "--seed", "5", "--no-figures", "--data", noisy, "--results", tmp_path / "l")
-    assert "stage 1: step 2 of 2, loss" in loud.err
+    assert "stage 1: step 12 of 12, misfit" in loud.err
     assert "ksi" in loud.err
 
 

@@ -122,7 +122,7 @@ def test_summary_has_a_row_per_patient_and_what_was_estimated():
     a, b = patient([0.0, 5.0, 10.0], [100.0] * 3), patient([0.0, 5.0, 10.0], [90.0] * 3, "Bob")
     truth = {"Ada": t1djax.Truth({"ksi": 200.0}, *(np.full(3, 100.0) for _ in range(3)))}
     cohort = t1djax.Cohort((a, b), truth)
-    known = {"ksi": 200.0, "kl": 1.9, "kb": 1.5, "Tu": 90.0, "ku_Vi": 0.06, "Tr": 60.0, "kr_Vb": 0.002}
+    known = {"ksi": 200.0, "kl": 1.9, "kb": 1.5, "Tu": 90.0, "ku_Vi": 0.06, "Tr": 60.0, "kr_Vb": 0.002, "G0": 100.0}
     posed = t1djax.pose(
         [dataclasses.replace(p, known=known) for p in cohort], mode="inverse", free=["ksi"], key=jax.random.key(0)
     )

@@ -116,11 +116,10 @@ def test_forward_mode_is_the_exact_solution():
 
 def test_a_hopeless_patient_leaves_the_others_alone():
     patients = _grid(15.0)[:3]
-    broken = dataclasses.replace(patients[1], known={**patients[1].known, "kr_Vb": 1e308})
     problem = pose(patients, mode="inverse", free=["ksi"], key=KEY)
     alone = fit_ode(patients, problem, key=KEY)
-    mixed = [patients[0], broken, patients[2]]
-    fit = fit_ode(mixed, pose(mixed, mode="inverse", free=["ksi"], key=KEY), key=KEY)
+    broken = {**problem.known, "kr_Vb": np.where(np.arange(3) == 1, 1e308, problem.known["kr_Vb"])}
+    fit = fit_ode(patients, dataclasses.replace(problem, known=broken), key=KEY)
     assert [found.ok for found in fit] == [True, False, True]
     assert fit["Pat3"].message
     for name in ("Pat2", "Pat4"):
@@ -154,9 +153,12 @@ def test_initial_state_is_found_when_asked_for():
     )
     problem = pose([patient], mode="inverse", free=["ksi"], key=KEY, estimate_initial_state=True)
     found = fit_ode([patient], problem, key=KEY)["late"]
-    assert found.estimates["ksi"].value == pytest.approx(274.0, rel=1e-5)
-    for symbol, value in board.items():
-        assert found.estimates[symbol].value == pytest.approx(value, rel=1e-3)
+    # The wide prior on what is on board costs less than a thousandth. Food on board is seen; insulin is seen as a sum.
+    assert found.estimates["ksi"].value == pytest.approx(274.0, rel=1e-3)
+    assert found.estimates["E0"].value == pytest.approx(board["E0"], rel=0.1)
+    assert found.estimates["D0"].value == pytest.approx(board["D0"], rel=0.2)
+    on_board = found.estimates["S0"].value + found.estimates["I0"].value
+    assert on_board == pytest.approx(board["S0"] + board["I0"], rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -213,3 +215,14 @@ def test_more_than_a_block_of_patients_gives_the_same_as_fewer():
     assert all(
         f.estimates["ksi"].value == pytest.approx(p.known["ksi"], rel=1e-6) for f, p in zip(fit, patients, strict=True)
     )
+
+
+def test_implausible_values_and_too_few_readings_are_refused_by_name():
+    patient = _grid(15.0)[0]
+    hours = dataclasses.replace(patient, known={**patient.known, "Tu": 2.03})
+    with pytest.raises(ValueError, match=r"the unit another.*Tu_min of Pat2 = 2.03 min .*67 to 144"):
+        pose([hours], mode="forward", key=KEY)
+    assert pose([hours], mode="inverse", free=["Tu"], key=KEY).named == ("Tu",)  # it is not used then
+    one = dataclasses.replace(patient, name="One", glucose_mg_dL=np.where(np.arange(193) == 5, 100.0, np.nan))
+    with pytest.raises(ValueError, match=r"One has 1.*leave it out.*Pat2"):
+        pose([patient, one], mode="inverse", free=["ksi"], key=KEY)

@@ -19,8 +19,8 @@ KNOWN = {"ksi": 200.0, "kl": 1.9, "kb": 1.5, "Tu": 90.0, "ku_Vi": 0.06, "Tr": 60
 ROWS = 41
 METADATA = {
     "format", "format_version", "model", "mode", "patient", "named_parameters", "seed", "started", "ok", "message",
-    "config", "notes", "assumed", "known", "estimates", "derived", "metrics", "wall_seconds", "compile_seconds",
-    "patients_in_the_program", "versions", "device",
+    "config", "notes", "assumed", "known", "estimates", "derived", "doubts", "metrics", "wall_seconds",
+    "compile_seconds", "patients_in_the_program", "versions", "device",
 }  # fmt: skip
 
 

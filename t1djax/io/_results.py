@@ -17,6 +17,7 @@ import numpy as np
 
 from ..data import Cohort, Patient, split
 from ..records import Fit, PatientFit, Result
+from ._tables import natural
 
 FORMAT = "t1djax.result"
 FORMAT_VERSION = 1
@@ -203,12 +204,18 @@ def find_results(paths: Iterable[Path]) -> list[Path]:
         inside = (
             []
             if unfinished
-            else sorted(p.parent for p in path.glob("*/metadata.json") if not p.parent.name.endswith(".partial"))
+            else sorted(
+                (p.parent for p in path.glob("*/metadata.json") if not p.parent.name.endswith(".partial")),
+                key=lambda folder: natural(folder.name),
+            )
         )
         if not inside:
             raise ResultError(f"{path}: holds no finished result (no metadata.json); name a folder that `train` wrote")
         found += inside
     return list(dict.fromkeys(found))
+
+
+_ENTRY = {"value", "initial", "standard_error", "truth", "error_percent"}
 
 
 def read_result(folder: Path) -> Result:
@@ -233,6 +240,11 @@ def read_result(folder: Path) -> Result:
         )
     if absent := [key for key in _NEEDED if key not in metadata]:
         raise ResultError(f"{path}: lacks {', '.join(absent)}; restore it or run the fit again")
+    groups = [metadata[key] for key in ("estimates", "derived")]
+    entry = lambda x: isinstance(x, dict) and x.keys() >= _ENTRY
+    sound = all(isinstance(group, dict) and all(map(entry, group.values())) for group in groups)
+    if not sound or not isinstance(metadata["metrics"], dict):
+        raise ResultError(f"{path}: estimates, derived or metrics are damaged; restore it or run the fit again")
     predictions = _load(folder / "predictions.npz", _PREDICTIONS)
     prefix = "parameter_evolution_"
     evolution = {

@@ -15,12 +15,14 @@ from .._types import Key
 from ..data import Patient, Series, split, stack
 from ..losses import Drive, drive, pointwise_residuals
 from ..networks import PINN, Window
-from ..physics import exact_lags, with_derived
+from ..physics import PARAMETERS, exact_lags, with_derived
 from ..problem import Problem, patient_key
 from ..records import Cost, Estimate, Fit, PatientFit
 from ..twin import Physiology, Scales, Twin
 from ._stages import PINNOptions, Progress, Stage, default_stages
 from ._train import Trained, train
+
+_STILL_MOVING = 0.05  # relative change over the last chunk of steps
 
 
 def fit_pinn(
@@ -48,7 +50,8 @@ def fit_pinn(
         on_progress: called after each chunk of steps.
 
     Returns:
-        The fit. A patient whose numbers are not finite has `ok` false; the others are not touched.
+        The fit. A patient whose numbers are not finite, or whose estimates still move by more than 5 % at the end, has
+        `ok` false and a message; the others are not touched.
 
     Source: Raissi, Perdikaris, Karniadakis, J. Comput. Phys. 378, 2019.
     """
@@ -152,12 +155,13 @@ def _records(
             for s, slope in report.slopes.items()
         }
         states = np.asarray(report.states[i, :rows])
-        ok = bool(np.all(np.isfinite(states)) and np.all(np.isfinite(list(value.values()))))
+        message = _why_not(states, {s: course[:, i] for s, course in trained.history.values.items()})
+        ok = not message
         records.append(
             PatientFit(
                 name=patient.name,
                 ok=ok,
-                message="" if ok else "training ran into numbers that are not finite",
+                message=message,
                 estimates=estimates,
                 derived=derived if problem.mode == "inverse" else {},
                 time_min=patient.time_min,
@@ -170,6 +174,16 @@ def _records(
             )
         )
     return tuple(records)
+
+
+def _why_not(states: np.ndarray, courses: dict[str, np.ndarray]) -> str:
+    """What keeps a fit from being good, in words; empty where nothing does."""
+    if not np.all(np.isfinite(states)) or not all(np.all(np.isfinite(course)) for course in courses.values()):
+        return "training ran into numbers that are not finite; check the patient's parameters and doses"
+    # What is on board at the start may wander where nothing depends on it; it does not count.
+    moving = {s: abs(c[-1] / c[-2] - 1) for s, c in courses.items() if len(c) > 1 and s in PARAMETERS}
+    still = [f"{s} by {100 * change:.0f} %" for s, change in moving.items() if change > _STILL_MOVING]
+    return f"not converged: the last steps moved {', '.join(still)}; train longer, or estimate fewer" if still else ""
 
 
 def _inverse(information: np.ndarray) -> np.ndarray:
