@@ -119,8 +119,10 @@ class _Run:
             self.prepared = self.call(_prepare_program, (), self.twins, self.data, self.drive)
         state = self.call(_damping_program, (), self.twins)
         # Several steps, so that damping can settle where the arithmetic allows; the moved twins are thrown away.
-        weights, moves = self.as_weights([weight] * 8), (np.asarray(True), np.asarray(True))
-        _, state = self.call(_gauss_newton_program, (), self.twins, state, weights, self.prepared, self.drive, moves)
+        weights, moves = self.as_weights([weight, weight]), (np.asarray(True), np.asarray(True))
+        twins = self.twins
+        for _ in range(4):
+            twins, state = self.call(_gauss_newton_program, (), twins, state, weights, self.prepared, self.drive, moves)
         self.information = state.information
 
     def first_order(self, number: int, stage: Stage) -> None:
