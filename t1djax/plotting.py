@@ -91,15 +91,15 @@ def _glucose(ax: "Axes", result: Result) -> None:
     p, hours = result.predictions, _hours(result)
     ax.axhspan(*_TARGET_MG_DL, color=_TRUTH, alpha=0.07, lw=0)
     many = p["mask_fit"].sum() > 600
-    size = 1.5 if many else 5
+    size = 14 if many else 8  # wider than the line: where the two agree, both are seen
     for mask, colour, label in (
         ("mask_fit", "#7f7f7f", "readings fitted"),
         ("mask_held_out", _HELD_OUT, "readings held out"),
         ("mask_forecast", _FORECAST, "readings after the forecast start"),
     ):
         m = p[mask]
-        ax.scatter(hours[m], p["observed_mg_dL"][m], s=size, color=colour, label=label, lw=0, alpha=0.7, zorder=4)
-    ax.plot(hours, p["glucose_mg_dL"], color=_FIT, lw=1.4, label="model", zorder=3)
+        ax.scatter(hours[m], p["observed_mg_dL"][m], s=size, color=colour, label=label, lw=0, alpha=0.6, zorder=2)
+    ax.plot(hours, p["glucose_mg_dL"], color=_FIT, lw=1.0, label="model", zorder=3)
     _forecast_region([ax], result)
     shown = [
         k for k in ("rmse_fit_mg_dL", "rmse_held_out_mg_dL", "rmse_forecast_mg_dL") if k in result.metadata["metrics"]
@@ -109,7 +109,7 @@ def _glucose(ax: "Axes", result: Result) -> None:
     )
     ax.set(xlabel="time, h", ylabel="glucose, mg/dL", xlim=(hours[0], hours[-1]))
     ax.set_title(f"{_title(result)}\nRMSE, mg/dL: {numbers}")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, markerscale=2.5)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, markerscale=1.5)
 
 
 def _number(result: Result, key: str) -> str:
