@@ -45,13 +45,18 @@ def drive(data: Series, cells: int) -> Drive:
 
 
 def equation_residuals(states: Float[Array, "edges 3"], body: Physiology, d: Drive) -> Terms:
-    """Residuals of the three first-order equations, averaged over each cell, in mg/dL/min.
+    """How far the states are from the equations' exact step over each cell, in mg/dL/min.
 
-    Averaging turns derivatives into differences of the states at the edges, so that the kink of a bolus inside a
-    cell costs nothing. The first lags `S` and `E` are exact, from the doses and the current parameters, with
-    `S(0) = I(0)` at the current equilibrium: `mean S = ku_Vi mean u - Tu (S1 - S0)/h`. In the lag equations the means
-    of `I` and `D` are trapezoids; in the glucose equation they are exact where the lags hold, `mean I = mean S - Tu
-    (I1 - I0)/h`, so that no error adds up over the window.
+    The lag equations are stepped exactly, whatever the cell's length. With `e = I - Iex` the distance from the exact
+    solution under the current parameters, and `r` a disturbance held over the cell, `Tu e' + e = r` gives
+
+    ```
+    r = (e1 - a e0) / (1 - a),   a = exp(-h/Tu)
+    ```
+
+    and likewise for `D`. The balance of glucose is taken over the whole cell, `(G1 - G0)/h + ksi mean I - c - mean D`,
+    with means that are exact where the lags hold, `mean I = mean S - Tu (I1 - I0)/h`, so that no error adds up over
+    the window. Nothing is lost between collocation points, and the kink of a bolus inside a cell costs nothing.
 
     Args:
         states: `(G, I, D)` at the edges.
@@ -62,19 +67,21 @@ def equation_residuals(states: Float[Array, "edges 3"], body: Physiology, d: Dri
     insulin, digestion = exact_lags(p, d.inputs, d.edges_min, body.initial_state())
     width = jnp.diff(d.edges_min)
     slope = lambda x: jnp.diff(x) / width
-    mean = lambda x: (x[1:] + x[:-1]) / 2
     G, I, D = states.T
     zero = jnp.zeros_like(width)
+    change = State(G=slope(G), S=zero, I=slope(I), E=zero, D=slope(D))
     S = p.ku_Vi * d.insulin_U_min - p.Tu * slope(insulin[0])
     E = p.kr_Vb * d.carbs_mg_min - p.Tr * slope(digestion[0])
-    change = State(G=slope(G), S=zero, I=slope(I), E=zero, D=slope(D))
-    lag = residual(p, State(G=zero, S=S, I=mean(I), E=E, D=mean(D)), change, zero, zero)
     level = State(G=zero, S=S, I=S - p.Tu * change.I, E=E, D=E - p.Tr * change.D)
     balance = residual(p, level, change, zero, zero)
-    # Multiplied by the current ksi Tu and Tr, in mg/dL/min. Fixed factors let the time constants run away to infinity,
-    # where a lag passes nothing on; measured from starts over the whole population's range.
-    size = (p.ksi * p.Tu, p.Tr)
-    return Terms(data=jnp.zeros(()), G=balance.G, I=size[0] * lag.I, D=size[1] * lag.D)
+
+    def disturbance(x: Array, exact: Array, T: Array) -> Array:
+        e = x - exact
+        return (e[1:] - jnp.exp(-width / T) * e[:-1]) / -jnp.expm1(-width / T)
+
+    # Times the current ksi, in mg/dL/min like the balance.
+    miss_I, miss_D = disturbance(I, insulin[1], p.Tu), disturbance(D, digestion[1], p.Tr)
+    return Terms(data=jnp.zeros(()), G=balance.G, I=p.ksi * miss_I, D=miss_D)
 
 
 def reading_residuals(
