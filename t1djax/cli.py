@@ -22,7 +22,7 @@ from rich.table import Table
 from . import __version__
 from .config import ConfigError, Experiment, load_experiment
 from .data import Cohort, virtual_population
-from .evaluation import doubts, persistence_rmse
+from .evaluation import doubts, persistence_rmse, spread
 from .experiment import Run, load_cohort, run, sensor_noise
 from .identifiability import UnidentifiableError
 from .io import DataError, DataWarning, ResultError, find_results, read_result, without_nan, write_cohort
@@ -155,7 +155,7 @@ def simulate(
 @app.command(epilog="Example: t1djax train --model pinn --mode inverse --data reference --inverse-params ksi --seed 0")
 def train(
     config: Annotated[Path | None, typer.Option(help="YAML file of an experiment; flags win over it.")] = None,
-    model: Annotated[str | None, typer.Option(help="pinn or ode.  [default: pinn]")] = None,
+    model: Annotated[str | None, typer.Option(help="pinn, modified_mlp, birnn or ode.  [default: pinn]")] = None,
     mode: Annotated[str | None, typer.Option(help="forward or inverse.  [default: inverse]")] = None,
     data: Annotated[
         str | None, typer.Option(help="Folder of a cohort, file of a patient, or `reference`.  [default: reference]")
@@ -167,6 +167,9 @@ def train(
         str | None, typer.Option(help=f"What to estimate, of {', '.join(PARAMETERS)}.  [default: ksi]")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Sets noise, starts and weights.  [default: 0]")] = None,
+    members: Annotated[
+        int | None, typer.Option(min=1, help="Fits per patient, from so many seeds, in one program.  [default: 1]")
+    ] = None,
     results: Annotated[str | None, typer.Option(help="Folder for results.  [default: results]")] = None,
     noise: Noise = None,
     noise_sd: NoiseSd = None,
@@ -199,6 +202,7 @@ def train(
         "patients": patients,
         "inverse_params": inverse_params,
         "seed": seed,
+        "members": members,
         "results": results,
         "sensor": _sensor(noise, noise_sd, interval_min, dropout, censor),
         "layout": layout,
@@ -224,7 +228,7 @@ def train(
         _print_json(_as_json(finished))
     else:
         _print_summary(finished, cohort[0])
-    if not all(patient.ok for patient in finished.fit):
+    if not all(patient.ok for fit in finished.ensemble for patient in fit):
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
 
@@ -348,6 +352,7 @@ def _as_json(finished: Run) -> dict[str, Any]:
         "compile_seconds": finished.fit.cost.compile_s,
         "run_seconds": finished.fit.cost.run_s,
         "patients": finished.table.to_dict(orient="records"),
+        "spread": spread(finished.ensemble).to_dict(orient="records") if len(finished.ensemble) > 1 else [],
         "folders": [str(folder) for folder in finished.folders],
     }
 
@@ -358,16 +363,24 @@ def _print_json(x: Any) -> None:
 
 def _print_summary(finished: Run, cohort: Cohort) -> None:
     table, problem = finished.table.copy(), finished.fit.problem
-    shown = ["patient"]
+    shown = ["patient"] if len(finished.ensemble) == 1 else ["patient", "seed"]
     for symbol in problem.start:
         table[symbol] = [_with_error(v, se) for v, se in zip(table[symbol], table[f"{symbol}_se"], strict=True)]
         shown += [symbol, f"{symbol}_error_percent"]
     shown += [f"rmse_{s}_mg_dL" for s in ("fit", "held_out", "forecast")]
     table["persistence"] = [persistence_rmse(cohort[name]) for name in table["patient"]]
     _print_table(table.loc[:, [*shown, "persistence"]].dropna(axis=1, how="all"))
-    for patient in finished.fit:
+    if len(finished.ensemble) > 1:
+        over = spread(finished.ensemble)
+        columns = [c for s in problem.start for c in (s, f"{s}_sd", f"{s}_start_sd")]
+        typer.echo(f"\nspread over {len(finished.ensemble)} seeds (starts and initial weights; same readings)")
+        _print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
+    said = set()
+    for patient in (patient for fit in finished.ensemble for patient in fit):
         for doubt in doubts(patient, cohort[patient.name]):
-            _stderr.print(f"warning: {patient.name}: {doubt}", style="yellow", markup=False, soft_wrap=True)
+            if (line := f"warning: {patient.name}: {doubt}") not in said:
+                _stderr.print(line, style="yellow", markup=False, soft_wrap=True)
+                said.add(line)
     cost = finished.fit.cost
     where = finished.folders[0].parent if finished.folders else ""
     typer.echo(
@@ -380,12 +393,16 @@ _HEADINGS = {
     "rmse_held_out_mg_dL": "RMSE held out\nmg/dL",
     "rmse_forecast_mg_dL": "RMSE forecast\nmg/dL",
     "persistence": "last reading\nheld, mg/dL",
+    "glucose_sd_mg_dL": "sd of glucose\nmg/dL",
 }
 
 
 def _heading(column: str) -> str:
     if column.endswith("_error_percent"):
         return f"error of {column.removesuffix('_error_percent')}\n%"
+    for end, word in (("_start_sd", "sd of starts"), ("_sd", "sd")):
+        if column.endswith(end) and column != "glucose_sd_mg_dL":
+            return f"{word}\n{_heading(column.removesuffix(end)).split(chr(10))[-1]}"
     if (row := {**PARAMETERS, **INITIAL_STATES}.get(column)) is not None:
         return f"{column}\n{row.unit}"
     return _HEADINGS.get(column, column)

@@ -1,26 +1,29 @@
 """One experiment as a strict, frozen record: from YAML, from flags, or both."""
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 
+from .networks import ARCHITECTURES, NetworkOptions
 from .physics import PARAMETERS
 from .problem import Mode
-from .training import PINNOptions, Stage, default_stages
+from .training import Stage, default_stages
 
 REFERENCE = "reference"
 """The name under which the packaged cohort goes."""
 
 
-# Of optax, those that need nothing but a gradient and a learning rate.
+# Of optax, those that need nothing but a gradient and a learning rate, and one that searches along its line.
 _Optimizer = Literal[
-    "gauss_newton", "adabelief", "adagrad", "adam", "adamw", "amsgrad", "lamb", "lion", "nadam", "radam", "rmsprop",
-    "sgd", "yogi",
+    "gauss_newton", "adabelief", "adagrad", "adam", "adamw", "amsgrad", "lamb", "lbfgs", "lion", "nadam", "radam",
+    "rmsprop", "sgd", "yogi",
 ]  # fmt: skip
+_Model = Literal["pinn", "modified_mlp", "birnn", "ode"]
 
 
 class ConfigError(ValueError):
@@ -73,8 +76,14 @@ class StageConfig(_Strict):
     """For optax optimisers, without unit."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """How the learning rate goes."""
+    clip_norm: float | None = pydantic.Field(default=None, gt=0)
+    """Largest norm of the gradient, for optax optimisers."""
     residual_weight: tuple[float, float] = pydantic.Field(default=(1.0, 1.0), strict=False)
     """Weight of the equations against the readings, first and last step; geometric in between. Without unit."""
+    balance: Literal["none", "gradient_norm", "ntk"] = "none"
+    """How the terms of the loss are balanced, for optax optimisers."""
+    causal: float = pydantic.Field(default=0.0, ge=0)
+    """How strongly equations wait for earlier ones, for optax optimisers."""
 
     @pydantic.model_validator(mode="after")
     def _buildable(self) -> "StageConfig":
@@ -86,21 +95,7 @@ class StageConfig(_Strict):
         return Stage(**self.model_dump())
 
 
-class NetworkConfig(_Strict):
-    """The PINN and its training."""
-
-    width: int = pydantic.Field(default=PINNOptions().width, gt=0)
-    """Units of a hidden layer."""
-    depth: int = pydantic.Field(default=PINNOptions().depth, gt=0)
-    """Hidden layers."""
-    octaves: int = pydantic.Field(default=PINNOptions().octaves, gt=0)
-    """Fourier octaves of time."""
-    cell_min: float = pydantic.Field(default=PINNOptions().cell_min, gt=0)
-    """Length of a collocation cell, min."""
-    precision: Literal["float32", "float64"] = PINNOptions().precision
-    """Arithmetic of training."""
-    stages: tuple[StageConfig, ...] | None = pydantic.Field(default=None, min_length=1, strict=False)
-    """The curriculum; left out, the default one."""
+_STAGES = pydantic.TypeAdapter(Annotated[tuple[StageConfig, ...], pydantic.Field(min_length=1, strict=False)])
 
 
 class Experiment(_Strict):
@@ -112,8 +107,8 @@ class Experiment(_Strict):
         'all'
     """
 
-    model: Literal["pinn", "ode"] = "pinn"
-    """What is fitted: a physics-informed network, or the equations themselves."""
+    model: _Model = "pinn"
+    """What is fitted: one of the physics-informed networks, or the equations themselves."""
     mode: Mode = "inverse"
     """forward: parameters known. inverse: `inverse_params` estimated."""
     data: str = pydantic.Field(default=REFERENCE, min_length=1)
@@ -124,6 +119,8 @@ class Experiment(_Strict):
     """What to estimate in inverse mode; left out, ksi."""
     seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
     """Sets noise, starts and initial weights."""
+    members: int = pydantic.Field(default=1, ge=1, le=1000)
+    """Fits per patient, in one program, from starts and weights of `seed`, `seed + 1`, ..., on the same readings."""
     results: str = pydantic.Field(default="results", min_length=1)
     """Where result folders go."""
     sensor: SensorConfig = SensorConfig()
@@ -138,8 +135,23 @@ class Experiment(_Strict):
     """Take parameters that nobody stated from the population."""
     estimate_initial_state: bool = False
     """Estimate insulin and food on board at the start."""
-    network: NetworkConfig = NetworkConfig()
-    """The PINN and its training; not used by `ode`."""
+    network: dict[str, Any] = {}
+    """Fields of the architecture's options (`PINNOptions`, `ModifiedMLPOptions`, `BIRNNOptions`), and `stages`, a list
+    of stages with the fields of `Stage`; not used by `ode`."""
+
+    @pydantic.field_validator("network")
+    @classmethod
+    def _buildable(cls, value: dict[str, Any], info: Any) -> dict[str, Any]:
+        if (model := info.data.get("model")) is not None:
+            errors = []
+            for field, build in (("", lambda: _options(model, value)), ("stages", lambda: _stages(value))):
+                try:
+                    build()
+                except pydantic.ValidationError as e:
+                    errors += [{**x, "loc": (*([field] if field else []), *x["loc"])} for x in e.errors()]
+            if errors:
+                raise _Nested(errors)
+        return value
 
     @pydantic.field_validator("inverse_params", mode="before")
     @classmethod
@@ -177,14 +189,37 @@ class Experiment(_Strict):
         """The parameters to estimate: those named, or ksi."""
         return () if self.mode == "forward" else self.inverse_params or ("ksi",)
 
-    def pinn_options(self) -> PINNOptions:
-        """The network's options."""
-        return PINNOptions(**self.network.model_dump(exclude={"stages"}))
+    def options(self) -> NetworkOptions | None:
+        """The network's options; None for `ode`."""
+        return _options(self.model, self.network)
 
     def stages(self, free: Iterable[str]) -> tuple[Stage, ...]:
         """The curriculum: the one given, or the default one for what is `free`."""
-        given = self.network.stages
-        return default_stages(self.mode, free) if given is None else tuple(s.stage() for s in given)
+        given = _stages(self.network)
+        return default_stages(self.mode, free, self.options()) if given is None else given
+
+
+class _Nested(ValueError):
+    """Errors of a part that is validated on its own, to be listed with the others."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, x['loc']))}: {_say(x)}" for x in errors))
+        self.errors = errors
+
+
+def _options(model: str, network: Mapping[str, Any]) -> NetworkOptions | None:
+    if model not in ARCHITECTURES:
+        return None
+    fields = {name: value for name, value in network.items() if name != "stages"}
+    # By way of JSON, where strict validation takes a list for a tuple and a mapping for a record.
+    text = json.dumps(fields, default=str)
+    return pydantic.TypeAdapter(ARCHITECTURES[model]).validate_json(text, strict=True)
+
+
+def _stages(network: Mapping[str, Any]) -> tuple[Stage, ...] | None:
+    if network.get("stages") is None:
+        return None
+    return tuple(config.stage() for config in _STAGES.validate_python(network["stages"]))
 
 
 def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -211,8 +246,17 @@ def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None
         return Experiment.model_validate(_merge(values, overrides or {}))
     except pydantic.ValidationError as e:
         where = f"{path}: " if path is not None else ""
-        lines = [f"  {'.'.join(map(str, x['loc'])) or 'experiment'}: {_say(x)}" for x in e.errors()]
+        lines = [f"  {'.'.join(map(str, x['loc'])) or 'experiment'}: {_say(x)}" for x in _flat(e.errors())]
         raise ConfigError(f"{where}the configuration is not valid\n" + "\n".join(lines)) from e
+
+
+def _flat(errors: Iterable[Any]) -> Iterator[Any]:
+    for error in errors:
+        inner = error.get("ctx", {}).get("error")
+        if isinstance(inner, _Nested):
+            yield from ({**x, "loc": (*error["loc"], *x["loc"])} for x in inner.errors)
+        else:
+            yield error
 
 
 class _Loader(yaml.SafeLoader):

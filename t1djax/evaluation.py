@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 
 from .data import Cohort, Patient, Truth, split
 from .physics import PARAMETERS, with_derived
-from .records import Fit, PatientFit
+from .records import Ensemble, Fit, PatientFit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,6 +138,30 @@ def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
                 row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
                 row[f"{symbol}_error_percent"] = entry["error_percent"]
         rows.append(row | metrics(patient_fit, cohort[patient_fit.name], truth))
+    return pd.DataFrame(rows)
+
+
+def spread(ensemble: Ensemble) -> "pd.DataFrame":
+    """One row per patient: how the members of an ensemble differ.
+
+    Columns: `patient, ok` (whether all are), for each estimated parameter `{symbol}` (mean over members),
+    `{symbol}_sd`, `{symbol}_low`, `{symbol}_high`, `{symbol}_start_sd` (spread of the starts), and `glucose_sd_mg_dL`,
+    the standard deviation over members, root mean square over the rows. It says how far the answer depends on starts
+    and initial weights. It says nothing of the sensor's noise, which all members share: that is the standard error's.
+    """
+    import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+    rows = []
+    for name in (patient.name for patient in ensemble.members[0]):
+        fits = [member[name] for member in ensemble]
+        row: dict[str, object] = {"patient": name, "ok": all(fit.ok for fit in fits)}
+        for symbol in ensemble.members[0].problem.start:
+            values, starts = np.array([fit.estimates[symbol][:2] for fit in fits]).T
+            row |= {symbol: values.mean(), f"{symbol}_sd": values.std(), f"{symbol}_start_sd": starts.std()}
+            row |= {f"{symbol}_low": values.min(), f"{symbol}_high": values.max()}
+        glucose = np.stack([fit.glucose_mg_dL for fit in fits])
+        row["glucose_sd_mg_dL"] = float(np.sqrt(np.mean(glucose.var(axis=0))))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

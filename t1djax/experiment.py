@@ -23,11 +23,12 @@ from .data import (
 from .evaluation import doubts, metrics, recovery, summary
 from .inference import LeastSquares, fit_ode
 from .io import read_cohort, read_hupa, write_results
+from .networks import ARCHITECTURES, NetworkOptions
 from .physics import presets
 from .plotting import save_figures
 from .problem import Mode, Problem, pose
-from .records import Fit
-from .training import PINNOptions, Progress, Stage, fit_pinn
+from .records import Ensemble, Fit
+from .training import Progress, Stage, fit_members
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
 def fit(
     cohort: Cohort | Sequence[Patient],
     *,
-    model: str = "pinn",
+    model: str | None = None,
     mode: Mode = "inverse",
     free: Iterable[str] = (),
     seed: int = 0,
     assume_population: bool = False,
     estimate_initial_state: bool = False,
-    options: PINNOptions | LeastSquares | None = None,
+    options: NetworkOptions | LeastSquares | None = None,
     stages: Sequence[Stage] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Fit:
@@ -50,13 +51,15 @@ def fit(
 
     Args:
         cohort: the patients. A cohort's truth is not looked at.
-        model: `pinn`, the physics-informed network, or `ode`, least squares on the equations.
+        model: `pinn` (if not given), `modified_mlp` or `birnn`, the physics-informed networks; `ode`, least squares on
+            the equations; `flax` with `FlaxOptions`, or the name of options of your own.
         mode: `forward`, all parameters known, or `inverse`.
         free: what to estimate in inverse mode, by symbol; ksi if not given.
         seed: sets starts and initial weights.
         assume_population: take parameters that nobody stated from the population.
         estimate_initial_state: estimate insulin and food on board at the start of the window.
-        options: `PINNOptions` or `LeastSquares`.
+        options: the network's options, such as `BIRNNOptions`, or `LeastSquares`; they decide the model if it is not
+            named.
         stages: the curriculum of the network; the default one if not given.
         on_progress: called after each chunk of training steps.
 
@@ -74,51 +77,120 @@ def fit(
         >>> round(found.value, 3)
         197.0
     """
+    return fit_ensemble(
+        cohort,
+        seeds=(seed,),
+        model=model,
+        mode=mode,
+        free=free,
+        assume_population=assume_population,
+        estimate_initial_state=estimate_initial_state,
+        options=options,
+        stages=stages,
+        on_progress=on_progress,
+    ).members[0]
+
+
+def fit_ensemble(
+    cohort: Cohort | Sequence[Patient],
+    *,
+    seeds: Sequence[int],
+    model: str | None = None,
+    mode: Mode = "inverse",
+    free: Iterable[str] = (),
+    assume_population: bool = False,
+    estimate_initial_state: bool = False,
+    options: NetworkOptions | LeastSquares | None = None,
+    stages: Sequence[Stage] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Ensemble:
+    """Fit every patient of a cohort from several seeds at once: seeds times patients train as one program.
+
+    Args:
+        cohort: the patients.
+        seeds: one per member, all different; each sets its own starts and initial weights.
+        model: as for `fit`, like the rest.
+        mode: forward or inverse.
+        free: what to estimate.
+        assume_population: take parameters that nobody stated from the population.
+        estimate_initial_state: estimate insulin and food on board at the start of the window.
+        options: the network's options, or `LeastSquares`.
+        stages: the curriculum.
+        on_progress: called after each chunk of training steps.
+
+    Returns:
+        The members, each what `fit` gives for its seed; `spread` compares them.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
+        >>> ensemble = t1djax.fit_ensemble(cohort, seeds=[0, 1, 2], model="ode")
+        >>> t1djax.spread(ensemble)["ksi_sd"].max() < 1e-6
+        np.True_
+    """
     patients = tuple(cohort)
+    seeds = tuple(seeds)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError("seeds: name at least one, and each once")
     named = tuple(free) or (("ksi",) if mode == "inverse" else ())
-    key = jax.random.key(seed)
-    problem = pose(
+    pose_one = lambda seed: pose(
         patients,
         mode=mode,
         free=named,
-        key=jax.random.fold_in(key, 1),
+        key=jax.random.fold_in(jax.random.key(seed), 1),
         assume_population=assume_population,
         estimate_initial_state=estimate_initial_state,
     )
-    return _fit(patients, problem, model, key, options, stages, on_progress)
+    problems = [pose_one(seed) for seed in seeds]
+    return Ensemble(seeds, _fit(patients, problems, seeds, _model(model, options), options, stages, on_progress))
+
+
+def _model(model: str | None, options: NetworkOptions | LeastSquares | None) -> str:
+    """The model that name and options agree on."""
+    stated = "ode" if isinstance(options, LeastSquares) else None if options is None else options.model
+    if model is None:
+        return stated or "pinn"
+    if stated is not None and model != stated:
+        raise ValueError(f"model {model} and {type(options).__name__} do not go together; leave one of them out")
+    if stated is None and model != "ode" and model not in ARCHITECTURES:
+        known = ", ".join([*ARCHITECTURES, "ode"])
+        raise ValueError(f"unknown model {model!r}; there are {known}, and any other that comes with its options")
+    return model
 
 
 def _fit(
     patients: Sequence[Patient],
-    problem: Problem,
+    problems: Sequence[Problem],
+    seeds: Sequence[int],
     model: str,
-    key: jax.Array,
-    options: PINNOptions | LeastSquares | None,
+    options: NetworkOptions | LeastSquares | None,
     stages: Sequence[Stage] | None,
     on_progress: Callable[[Progress], None] | None,
-) -> Fit:
-    key = jax.random.fold_in(key, 2)
+) -> tuple[Fit, ...]:
+    keys = [jax.random.fold_in(jax.random.key(seed), 2) for seed in seeds]
     if model == "ode":
-        if options is not None and not isinstance(options, LeastSquares):
-            raise ValueError("model ode takes LeastSquares options")
-        return fit_ode(patients, problem, key=key, options=options)
-    if model == "pinn":
-        if options is not None and not isinstance(options, PINNOptions):
-            raise ValueError("model pinn takes PINNOptions")
-        return fit_pinn(patients, problem, key=key, options=options, stages=stages, on_progress=on_progress)
-    raise ValueError(f"unknown model {model!r}; there are pinn and ode")
+        assert options is None or isinstance(options, LeastSquares)
+        return tuple(fit_ode(patients, p, key=key, options=options) for p, key in zip(problems, keys, strict=True))
+    assert not isinstance(options, LeastSquares)
+    options = ARCHITECTURES[model]() if options is None else options
+    return fit_members(patients, problems, keys=keys, options=options, stages=stages, on_progress=on_progress)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """A finished run."""
 
-    fit: Fit
-    """The fit of the cohort."""
+    ensemble: Ensemble
+    """The fits of the cohort, one per seed."""
     table: "pd.DataFrame"
-    """One row per patient; see `summary`."""
+    """One row per seed and patient: `seed`, then the columns of `summary`."""
     folders: tuple[Path, ...]
-    """The result folders, one per patient."""
+    """The result folders, one per seed and patient."""
+
+    @property
+    def fit(self) -> Fit:
+        """The fit of the first seed."""
+        return self.ensemble.members[0]
 
 
 def run(
@@ -146,35 +218,49 @@ def run(
     """
     started = dt.datetime.now().astimezone()
     cohort = load_cohort(config)
-    key = jax.random.key(config.seed)
-    problem = pose(
-        cohort.patients,
-        mode=config.mode,
-        free=config.free,
-        key=jax.random.fold_in(key, 1),
-        assume_population=config.assume_population,
-        estimate_initial_state=config.estimate_initial_state,
-    )
+    seeds = tuple(range(config.seed, config.seed + config.members))
+    problems = [
+        pose(
+            cohort.patients,
+            mode=config.mode,
+            free=config.free,
+            key=jax.random.fold_in(jax.random.key(seed), 1),
+            assume_population=config.assume_population,
+            estimate_initial_state=config.estimate_initial_state,
+        )
+        for seed in seeds
+    ]
     root = Path(config.results)
     _prepare(root)
     if on_problem is not None:
-        on_problem(cohort, problem)
-    options = config.pinn_options() if config.model == "pinn" else None
-    stages = config.stages(problem.start) if config.model == "pinn" else None
-    fitted = _fit(cohort.patients, problem, config.model, key, options, stages, on_progress)
-    folders = write_results(
-        root,
-        fitted,
-        cohort,
-        recovered={f.name: recovery(f, cohort.truth.get(f.name)) for f in fitted},
-        scores={f.name: metrics(f, cohort[f.name], cohort.truth.get(f.name)) for f in fitted},
-        doubts={f.name: doubts(f, cohort[f.name]) for f in fitted},
-        config=_resolved(config, stages),
-        seed=config.seed,
-        started=started,
-        draw=save_figures if figures else None,
-    )
-    return Run(fitted, summary(fitted, cohort), tuple(folders))
+        on_problem(cohort, problems[0])
+    options = config.options()
+    stages = None if options is None else config.stages(problems[0].start)
+    fits = _fit(cohort.patients, problems, seeds, config.model, options, stages, on_progress)
+    folders: list[Path] = []
+    for seed, fitted in zip(seeds, fits, strict=True):
+        folders += write_results(
+            root,
+            fitted,
+            cohort,
+            recovered={f.name: recovery(f, cohort.truth.get(f.name)) for f in fitted},
+            scores={f.name: metrics(f, cohort[f.name], cohort.truth.get(f.name)) for f in fitted},
+            doubts={f.name: doubts(f, cohort[f.name]) for f in fitted},
+            config=_resolved(config, options, stages),
+            seed=seed,
+            started=started,
+            draw=save_figures if figures else None,
+        )
+    return Run(Ensemble(seeds, fits), _table(seeds, fits, cohort), tuple(folders))
+
+
+def _table(seeds: Sequence[int], fits: Sequence[Fit], cohort: Cohort) -> "pd.DataFrame":
+    import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+    tables = [summary(fitted, cohort) for fitted in fits]
+    for seed, table in zip(seeds, tables, strict=True):
+        table.insert(0, "seed", seed)
+    return pd.concat(tables, ignore_index=True)
 
 
 def _prepare(root: Path) -> None:
@@ -187,11 +273,12 @@ def _prepare(root: Path) -> None:
         raise OSError(f"results cannot be written to {root} ({e.strerror or e}); name another folder") from e
 
 
-def _resolved(config: Experiment, stages: Sequence[Stage] | None) -> dict[str, Any]:
+def _resolved(config: Experiment, options: NetworkOptions | None, stages: Sequence[Stage] | None) -> dict[str, Any]:
     """The configuration with nothing left to a default that may change: `train --config` runs it again."""
     resolved = config.model_dump(mode="json")
     resolved["inverse_params"] = list(config.free)
-    if stages is not None:
+    if options is not None and stages is not None:
+        resolved["network"] = dataclasses.asdict(options)
         resolved["network"]["stages"] = [dataclasses.asdict(stage) for stage in stages]
     return resolved
 

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from .networks import NetworkOptions
 from .problem import Problem
+from .twin import Twin
 
 
 class Estimate(NamedTuple):
@@ -85,7 +87,7 @@ class Fit:
     """
 
     model: str
-    """`pinn` or `ode`."""
+    """`pinn`, `modified_mlp`, `birnn`, `flax`, or `ode`."""
     problem: Problem
     """What was asked: known values, starts, assumptions."""
     patients: tuple[PatientFit, ...]
@@ -94,6 +96,10 @@ class Fit:
     """Estimates and losses on the way."""
     cost: Cost
     """What it took."""
+    twins: Twin | None = None
+    """The trained networks with their physiologies, stacked along the patients; None for `ode`."""
+    options: NetworkOptions | None = None
+    """Shape of the networks; None for `ode`."""
 
     def __iter__(self) -> Iterator[PatientFit]:
         return iter(self.patients)
@@ -117,6 +123,25 @@ class Fit:
         return (
             f"Fit({self.model} {self.problem.mode}: {what} of {len(self)} patients{trouble}, {self.cost.run_s:.1f} s)"
         )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Fits of one cohort from several seeds."""
+
+    seeds: tuple[int, ...]
+    """The seeds, each of which set a member's starts and initial weights."""
+    members: tuple[Fit, ...]
+    """One fit per seed."""
+
+    def __iter__(self) -> Iterator[Fit]:
+        return iter(self.members)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __repr__(self) -> str:
+        return f"Ensemble({len(self)} seeds of {self.members[0]!r})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

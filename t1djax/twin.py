@@ -87,6 +87,8 @@ class Scales(eqx.Module):
     """Of insulin, U/dL: that of the doses' exact lags under the starting parameters."""
     D: Float[Array, ""]
     """Of digestion, mg/dL/min, likewise."""
+    noise: Float[Array, ""]
+    """Noise of the readings, mg/dL, at least one: what a residual of the equations is weighed against."""
 
     def vector(self) -> Float[Array, " 3"]:
         """The three sizes."""

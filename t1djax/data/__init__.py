@@ -1,3 +1,4 @@
+from ._noise_level import noise_level as noise_level
 from ._population import POPULATION as POPULATION
 from ._population import Prior as Prior
 from ._population import virtual_population as virtual_population

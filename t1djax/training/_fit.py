@@ -1,4 +1,4 @@
-"""The PINN fit of a cohort, from patients to records."""
+"""The fit of a cohort by networks, from patients to records."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,27 +10,27 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._compile import compile_once
+from .._compile import compile_once, one_thread_per_factorisation
 from .._types import Key
-from ..data import Patient, Series, split, stack
+from ..data import Patient, Series, noise_level, split, stack
 from ..losses import Drive, drive, pointwise_residuals
-from ..networks import PINN, Window
+from ..networks import NetworkOptions, PINNOptions, Window
 from ..physics import PARAMETERS, exact_lags, with_derived
 from ..problem import Problem, patient_key
-from ..records import Cost, Estimate, Fit, PatientFit
+from ..records import Cost, Estimate, Fit, History, PatientFit
 from ..twin import Physiology, Scales, Twin
-from ._stages import PINNOptions, Progress, Stage, default_stages
+from ._stages import Progress, Stage, default_stages
 from ._train import Trained, train
 
 _STILL_MOVING = 0.05  # relative change over the last chunk of steps
 
 
-def fit_pinn(
+def fit_network(
     patients: Sequence[Patient],
     problem: Problem,
     *,
     key: Key,
-    options: PINNOptions | None = None,
+    options: NetworkOptions | None = None,
     stages: Sequence[Stage] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Fit:
@@ -45,7 +45,8 @@ def fit_pinn(
         patients: the cohort.
         problem: what is known and what is free; see `pose`.
         key: draws the initial weights; a patient's do not depend on who else is there.
-        options: shape of network and collocation.
+        options: architecture, shape and collocation: `PINNOptions` (if not given), `ModifiedMLPOptions`,
+            `BIRNNOptions`, `FlaxOptions`, or your own.
         stages: the curriculum; `default_stages` if not given.
         on_progress: called after each chunk of steps.
 
@@ -55,17 +56,49 @@ def fit_pinn(
 
     Source: Raissi, Perdikaris, Karniadakis, J. Comput. Phys. 378, 2019.
     """
+    members = fit_members(patients, [problem], keys=[key], options=options, stages=stages, on_progress=on_progress)
+    return members[0]
+
+
+def fit_members(
+    patients: Sequence[Patient],
+    problems: Sequence[Problem],
+    *,
+    keys: Sequence[Key],
+    options: NetworkOptions | None = None,
+    stages: Sequence[Stage] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> tuple[Fit, ...]:
+    """Fit several networks per patient in one program: members times patients is the vmapped axis.
+
+    Args:
+        patients: the cohort.
+        problems: one per member, alike but for their starts.
+        keys: one per member.
+        options: as for `fit_network`, like the rest.
+        stages: the curriculum.
+        on_progress: called after each chunk of steps.
+
+    Returns:
+        One fit per member. Their cost is that of the program they share.
+    """
     options = PINNOptions() if options is None else options
-    stages = default_stages(problem.mode, problem.start) if stages is None else tuple(stages)
+    problem = problems[0]
+    stages = default_stages(problem.mode, problem.start, options) if stages is None else tuple(stages)
     began = time.perf_counter()
-    with jax.enable_x64(options.precision == "float64"):
-        data = stack(patients)
+    with one_thread_per_factorisation(), jax.enable_x64(options.precision == "float64"):
+        everyone = [patient for _ in problems for patient in patients]
+        data = stack(everyone)
         span = max(float(p.time_min[-1] - p.time_min[0]) for p in patients)
-        keys = jnp.stack([patient_key(key, name) for name in problem.names])
-        known = {s: jnp.asarray(v, options.dtype) for s, v in problem.known.items()}
-        start = {s: jnp.log(jnp.asarray(v, options.dtype)) for s, v in problem.start.items()}
-        prior = {s: jnp.log(jnp.asarray(v, options.dtype)) for s, v in problem.prior.items()}
-        args = (keys, data, Physiology(known, start, prior))
+        own = jnp.stack([patient_key(key, name) for key, p in zip(keys, problems, strict=True) for name in p.names])
+        joined = {
+            field: {s: np.concatenate([getattr(p, field)[s] for p in problems]) for s in getattr(problem, field)}
+            for field in ("known", "start", "prior")
+        }
+        known = {s: jnp.asarray(v, options.dtype) for s, v in joined["known"].items()}
+        start = {s: jnp.log(jnp.asarray(v, options.dtype)) for s, v in joined["start"].items()}
+        prior = {s: jnp.log(jnp.asarray(v, options.dtype)) for s, v in joined["prior"].items()}
+        args = (own, data, Physiology(known, start, prior))
         program, build_s = compile_once(_build_program, (options, options.cells(span)), args)
         twins, d = program(*args)
         trained = train(twins, data, d, stages, on_progress=on_progress)
@@ -74,15 +107,27 @@ def fit_pinn(
         report = jax.tree.map(np.asarray, jax.block_until_ready(program(*args)))
     compile_s = build_s + trained.compile_s + report_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
-    return Fit("pinn", problem, _records(patients, problem, trained, report), trained.history, cost)
+    n = len(patients)
+    shares = [_share(trained, report, slice(i * n, (i + 1) * n)) for i in range(len(problems))]
+    return tuple(
+        Fit(options.model, p, _records(patients, p, *share), share[0].history, cost, share[0].twins, options)
+        for p, share in zip(problems, shares, strict=True)
+    )
 
 
-def _build_program(options: PINNOptions, cells: int) -> Callable[..., tuple[Twin, Drive]]:
+def _share(trained: Trained, report: "_Report", mine: slice) -> tuple[Trained, "_Report"]:
+    """One member's part of what a program gave."""
+    twins, report = jax.tree.map(lambda x: x[mine], (trained.twins, report))
+    course = lambda by_name: {name: values[:, mine] for name, values in by_name.items()}
+    history = History(trained.history.step, course(trained.history.values), course(trained.history.losses))
+    return trained._replace(twins=twins, information=trained.information[mine], history=history), report
+
+
+def _build_program(options: NetworkOptions, cells: int) -> Callable[..., tuple[Twin, Drive]]:
     def one(key: Key, data: Series, body: Physiology) -> tuple[Twin, Drive]:
         d = drive(data, cells)
         window = Window(data.inputs, data.end_min - data.start_min)
-        network = PINN(width=options.width, depth=options.depth, octaves=options.octaves, key=key)
-        network = network.scaled_to(window, d.edges_min)
+        network = options.network(window, d.edges_min, key=key)
         twin = Twin(network, body, _scales(body, data, d), window)
         return jax.tree.map(lambda x: x.astype(options.dtype) if eqx.is_inexact_array(x) else x, (twin, d))
 
@@ -97,7 +142,10 @@ def _scales(body: Physiology, data: Series, d: Drive) -> Scales:
     insulin, digestion = exact_lags(body.model(), d.inputs, d.edges_min, body.initial_state())
     # No change at all leaves a size of nothing: a hundredth of what one sees in people keeps numbers finite.
     return Scales(
-        G=jnp.maximum(spread, 1.0), I=jnp.maximum(jnp.std(insulin[1]), 1e-5), D=jnp.maximum(jnp.std(digestion[1]), 1e-2)
+        G=jnp.maximum(spread, 1.0),
+        I=jnp.maximum(jnp.std(insulin[1]), 1e-5),
+        D=jnp.maximum(jnp.std(digestion[1]), 1e-2),
+        noise=jnp.maximum(noise_level(data), 1.0),
     )
 
 

@@ -1,5 +1,6 @@
 """Damped Gauss-Newton on the readout and the free parameters of one twin."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -16,10 +17,16 @@ _LARGEST_DAMPING = 1e6
 
 
 class Prepared(NamedTuple):
-    """What stays the same from step to step: the basis at the edges, and the readings condensed."""
+    """What stays the same from step to step: the basis at the edges, and products of the basis and the readings."""
 
     basis: Float[Array, "edges basis"]
-    readings: Float[Array, "condensed columns"]
+    cells: Float[Array, "4 basis basis"]
+    """Of the basis at the start of each cell (0) and its change over the cell (1), summed over cells: 00, 01, 10,
+    11."""
+    readings: Float[Array, "columns columns"]
+    """Of `[basis, 1, reading - reference]` at the fit readings, in mg/dL; they cost the same however many there are."""
+    reference: Float[Array, ""]
+    """Mean of the fit readings, mg/dL: taken off for the sake of rounding."""
 
 
 class Damping(NamedTuple):
@@ -31,15 +38,16 @@ class Damping(NamedTuple):
 
 
 def prepare(twin: Twin, data: Series, d: Drive) -> Prepared:
-    """Evaluate the basis once and condense the fit readings.
-
-    The misfit is linear in the readout of G and in G0: `|B w + G0 - y|^2`. The triangular factor of `[B, 1, y]`
-    has the same norm with as many rows as columns, however many readings there are.
-    """
+    """Evaluate the basis once and condense cells and readings to products of its columns."""
     rows = twin.surrogate.basis(twin.window, data.time_min) * twin.scales.G
-    table = jnp.concatenate([rows, jnp.ones_like(rows[:, :1]), data.glucose_mg_dL[:, None]], axis=1)
+    reference = jnp.sum(jnp.where(data.fit, data.glucose_mg_dL, 0.0)) / jnp.maximum(jnp.sum(data.fit), 1)
+    table = jnp.concatenate([rows, jnp.ones_like(rows[:, :1]), (data.glucose_mg_dL - reference)[:, None]], axis=1)
     table = jnp.where(data.fit[:, None], table, 0.0)
-    return Prepared(twin.surrogate.basis(twin.window, d.edges_min), jnp.linalg.qr(table, mode="r"))
+    basis = twin.surrogate.basis(twin.window, d.edges_min)
+    level, change = basis[:-1], jnp.diff(basis, axis=0)
+    mixed = level.T @ change
+    cells = jnp.stack([level.T @ level, mixed, mixed.T, change.T @ change])
+    return Prepared(basis, cells, table.T @ table, reference)
 
 
 def initial_damping(twin: Twin) -> Damping:
@@ -57,11 +65,9 @@ def gauss_newton_step(
     d: Drive,
     moves: tuple[Bool[Array, ""], Bool[Array, ""]],
 ) -> tuple[Twin, Damping]:
-    """One Levenberg-Marquardt step on `sum (misfit)^2 + weight^2 n/m sum (equation residual)^2`.
+    """One Levenberg-Marquardt step on `sum (misfit)^2 + (weight noise)^2 n/m sum (equation residual)^2`.
 
-    `n` readings and `m` cells weigh alike. Residuals depend on the readout through the states alone, so their
-    Jacobian is the basis pushed through a cell-wise linear map, and costs next to nothing beside the normal
-    equations.
+    `n` readings and `m` cells weigh alike, and the equations follow the noise.
 
     Args:
         twin: the twin.
@@ -71,68 +77,118 @@ def gauss_newton_step(
         d: see `drive`.
         moves: whether the network moves and whether the physiology does.
     """
-    symbols = sorted(twin.physiology.free)
-    scale = twin.scales.vector()
-    readout = twin.surrogate.readout
-    size = readout.size
-    count = jnp.sum(prepared.readings[:, -2] ** 2)  # the column of ones: how many readings there are
-    balance = weight * jnp.sqrt(count / prepared.basis.shape[0])
+    misses = _Misses(twin, weight, prepared, d)
+    w, z = twin.surrogate.readout.T, misses.start()  # state, basis
+    size = w.size
+    A, g = _normal_equations(misses, w, z)
+    move = jnp.concatenate([jnp.broadcast_to(moves[0], (size,)), jnp.broadcast_to(moves[1], z.shape)])
+    A = jnp.where(move[:, None] & move, A, 0.0)
+    g = jnp.where(move, g, 0.0)
 
-    def body(z: Array) -> Physiology:
-        return Physiology(twin.physiology.known, dict(zip(symbols, z, strict=True)), twin.physiology.prior)
-
-    def states_from(w: Array, z: Array) -> Array:
-        start = body(z).initial_state()
-        return jnp.stack([start.G, start.I, start.D]) + prepared.basis @ (w * scale)
-
-    def equations(states: Array, z: Array) -> Array:
-        terms: Terms = equation_residuals(states, body(z), d)
-        return balance * jnp.concatenate([terms.G, terms.I, terms.D])
-
-    def misfit(w: Array, z: Array) -> Array:
-        coefficients = jnp.concatenate([w[:, 0], body(z).initial_state().G[None], -jnp.ones(1, w.dtype)])
-        return prepared.readings @ coefficients
-
-    def everything(w: Array, z: Array) -> Array:
-        return jnp.concatenate([equations(states_from(w, z), z), misfit(w, z), body(z).prior_misfit()])
-
-    z = jnp.stack([twin.physiology.free[s] for s in symbols]) if symbols else jnp.zeros(0, readout.dtype)
-    r = everything(readout, z)
-    # Readout: each basis function enters each state; push it through the cell-wise map.
-    states = states_from(readout, z)
-    _, push = jax.linearize(lambda y: equations(y, z), states)
-    one_hot = jnp.eye(3, dtype=readout.dtype) * scale
-    directions = prepared.basis.T[:, None, :, None] * one_hot[None, :, None, :]  # basis, state, edges, 3
-    columns = jax.vmap(push)(directions.reshape(size, *states.shape)).T
-    data_columns = jnp.zeros((prepared.readings.shape[0], readout.shape[0], 3), readout.dtype)
-    data_columns = data_columns.at[:, :, 0].set(prepared.readings[:, :-2]).reshape(-1, size)
-    held = jnp.zeros((len(twin.physiology.prior), size), readout.dtype)
-    J = jnp.concatenate([columns, data_columns, held])
-    if symbols:
-        J = jnp.concatenate([J, jax.jacfwd(everything, argnums=1)(readout, z)], axis=1)
-    move = jnp.concatenate([jnp.broadcast_to(moves[0], (size,)), jnp.broadcast_to(moves[1], (len(symbols),))])
-    J = jnp.where(move, J, 0.0)
-
-    A = J.T @ J
-    g = J.T @ r
     diagonal = jnp.diag(A) + 1e-2 * jnp.mean(jnp.diag(A))
     damped = A + jnp.diag(state.damping * diagonal)
     factor = jnp.linalg.cholesky(damped)
     step = -jax.scipy.linalg.cho_solve((factor, True), g)
     step = jnp.where(move, step, 0.0)
-    dw, dz = step[:size].reshape(readout.shape), jnp.clip(step[size:], -_LARGEST_LOG_STEP, _LARGEST_LOG_STEP)
-    before = jnp.sum(r**2)
-    after = jnp.sum(everything(readout + dw, z + dz) ** 2)
+    dw, dz = step[:size].reshape(w.shape), jnp.clip(step[size:], -_LARGEST_LOG_STEP, _LARGEST_LOG_STEP)
+    before = misses.sum_of_squares(w, z)
+    after = misses.sum_of_squares(w + dw, z + dz)
     better = jnp.isfinite(after) & (after <= before * (1 + 1e-4))
-    least = 10 * jnp.finfo(readout.dtype).eps  # below it the factorisation fails
+    least = 10 * jnp.finfo(w.dtype).eps  # below it the factorisation fails
     damping = jnp.clip(jnp.where(better, 0.1, 10.0) * state.damping, least, _LARGEST_DAMPING)
     # The last block of the Cholesky factor is that of the Schur complement: the readout eliminated.
     corner = factor[size:, size:]
-    w, z = jnp.where(better, readout + dw, readout), jnp.where(better, z + dz, z)
-    moved = eqx.tree_at(
-        lambda t: (t.surrogate.readout, t.physiology.free),
-        twin,
-        (w, dict(zip(symbols, z, strict=True))),
-    )
+    w, z = jnp.where(better, w + dw, w), jnp.where(better, z + dz, z)
+    moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
     information = corner @ corner.T
     return moved, Damping(damping, jnp.where(jnp.all(jnp.isfinite(information)), information, state.information))
+
+
+class _Misses(eqx.Module):
+    """What a twin misses, as a function of the readout `w` (state, basis) and the free parameters `z`."""
+
+    twin: Twin
+    weight: Array
+    prepared: Prepared
+    drive: Drive
+
+    def start(self) -> Array:
+        free = self.twin.physiology.free
+        return jnp.stack([free[s] for s in sorted(free)]) if free else jnp.zeros(0, self.twin.scales.G.dtype)
+
+    def named(self, z: Array) -> dict[str, Array]:
+        return dict(zip(sorted(self.twin.physiology.free), z, strict=True))
+
+    def body(self, z: Array) -> Physiology:
+        return Physiology(self.twin.physiology.known, self.named(z), self.twin.physiology.prior)
+
+    def equations(self, states: Array, z: Array) -> Float[Array, "3 cells"]:
+        count = self.prepared.readings[-2, -2]  # the column of ones with itself: how many readings there are
+        balance = self.weight * self.twin.scales.noise * jnp.sqrt(count / self.prepared.basis.shape[0])
+        terms: Terms = equation_residuals(states, self.body(z), self.drive)
+        return balance * jnp.stack([terms.G, terms.I, terms.D])
+
+    def rows(self, w: Array, z: Array) -> tuple[Array, Array]:
+        """Equations, and distances from priors."""
+        start = self.body(z).initial_state()
+        states = jnp.stack([start.G, start.I, start.D]) + self.prepared.basis @ (w.T * self.twin.scales.vector())
+        return self.equations(states, z), self.body(z).prior_misfit()
+
+    def misfit(self, w: Array, z: Array) -> Array:
+        """Coefficients of the columns of the readings: basis, one, reading."""
+        G0 = self.body(z).initial_state().G - self.prepared.reference
+        return jnp.concatenate([w[0], G0[None], -jnp.ones(1, w.dtype)])
+
+    def sum_of_squares(self, w: Array, z: Array) -> Array:
+        c, parts = self.misfit(w, z), self.rows(w, z)
+        return jnp.sum(parts[0] ** 2) + jnp.sum(parts[1] ** 2) + c @ self.prepared.readings @ c
+
+
+def _normal_equations(misses: _Misses, w: Array, z: Array) -> tuple[Array, Array]:
+    """`J'J` and `J'r` over readout and free parameters.
+
+    Equations are linear in the states at the two edges of their cell, with coefficients that are the same in every
+    cell: `r = P x0 + Q (x1 - x0) + ...`. So the block of the readout is a few products of the basis, made once, times
+    3 by 3 matrices, and a step costs little more than one factorisation.
+    """
+    prepared, size = misses.prepared, w.size
+    scale = misses.twin.scales.vector()
+    P, Q = _coefficients(lambda states: misses.equations(states, z), prepared.basis.shape[0], scale)
+    both = jnp.stack([P.T @ P, P.T @ Q, Q.T @ P, Q.T @ Q])
+    A = jnp.einsum("mij,mab->iajb", both, prepared.cells)
+    A = A.at[0, :, 0].add(prepared.readings[:-2, :-2]).reshape(size, size)
+
+    def back(row: Array, readings: Array) -> Array:
+        """The transposed Jacobian of the readout times rows of equations and coefficients of readings."""
+        at_start = (row @ prepared.basis[:-1]).T @ P
+        over_cell = (row @ jnp.diff(prepared.basis, axis=0)).T @ Q
+        found = (at_start + over_cell).T
+        return found.at[0].add(prepared.readings[:-2] @ readings).ravel()
+
+    r, held = misses.rows(w, z)
+    c = misses.misfit(w, z)
+    g = back(r, c)
+    if not z.size:
+        return A, g
+    r_z, held_z = jax.jacfwd(misses.rows, argnums=1)(w, z)
+    c_z = jax.jacfwd(misses.misfit, argnums=1)(w, z)
+    side = jax.vmap(back, in_axes=-1, out_axes=-1)(r_z, c_z)
+    corner = jnp.einsum("ikx,iky->xy", r_z, r_z) + held_z.T @ held_z + c_z.T @ prepared.readings @ c_z
+    A = jnp.concatenate([jnp.concatenate([A, side], axis=1), jnp.concatenate([side.T, corner], axis=1)])
+    g_z = jnp.einsum("ikx,ik->x", r_z, r) + held_z.T @ held + c_z.T @ prepared.readings @ c
+    return A, jnp.concatenate([g, g_z])
+
+
+def _coefficients(
+    equations: Callable[[Array], Array], edges: int, scale: Float[Array, " 3"]
+) -> tuple[Float[Array, "equation state"], Float[Array, "equation state"]]:
+    """`P` and `Q` of `r = P x0 + Q (x1 - x0) + ...` for states in units of one.
+
+    A state that is one everywhere shows `P` in every cell; one that counts the edges from zero shows `Q` in the first.
+    """
+    nothing = jnp.zeros((edges, 3), scale.dtype)
+    _, push = jax.linearize(equations, nothing)
+    counting = jnp.arange(edges, dtype=scale.dtype)[:, None]
+    one_hot = jnp.eye(3, dtype=scale.dtype) * scale
+    seen = lambda shape: jax.vmap(lambda e: push(shape * e)[:, 0])(one_hot).T
+    return seen(jnp.ones_like(counting)), seen(counting)

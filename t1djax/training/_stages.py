@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ..networks import NetworkOptions
 from ..problem import Mode
 
 GAUSS_NEWTON = "gauss_newton"
@@ -34,20 +34,34 @@ class Stage:
     """How many steps."""
     optimizer: str = GAUSS_NEWTON
     """`gauss_newton` (the readout and the free parameters, by damped normal equations) or the name of an optax
-    optimiser, which moves hidden layers too."""
+    optimiser, such as adam or lbfgs, which moves hidden layers too."""
     learning_rate: float = 3e-3
-    """Of an optax optimiser; the logarithms of parameters and the weights share it."""
+    """Of an optax optimiser; the logarithms of parameters and the weights share it. Not used by lbfgs, which searches
+    along its line."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """How the learning rate goes over the stage."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient for an optax optimiser; None leaves it as it is."""
     residual_weight: tuple[float, float] = (1.0, 1.0)
-    """What a residual of 1 mg/dL/min counts against a misfit of 1 mg/dL, at the first and the last step; geometric
-    in between. High weights make the equations a constraint."""
+    """What a residual of 1 mg/dL/min counts against a misfit of one standard deviation of the noise (taken as 1 mg/dL
+    at least), at the first and the last step; geometric in between. High weights make the equations a constraint."""
+    balance: Literal["none", "gradient_norm", "ntk"] = "none"
+    """Further weights that make the terms of the loss pull alike, for optax optimisers: by the norms of their
+    gradients, or by the traces of their neural tangent kernels."""
+    causal: float = 0.0
+    """How strongly equations wait for earlier ones to be met, for optax optimisers; 0 turns it off."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError("Stage: steps must be at least 1")
         if min(self.residual_weight) <= 0:
             raise ValueError("Stage: residual_weight must be positive")
+        if self.causal < 0 or (self.clip_norm is not None and self.clip_norm <= 0):
+            raise ValueError("Stage: causal must not be negative, clip_norm must be positive")
+        if self.balance not in ("none", "gradient_norm", "ntk"):
+            raise ValueError(f"Stage: balance must be none, gradient_norm or ntk, not {self.balance!r}")
+        if self.optimizer == GAUSS_NEWTON and (self.balance != "none" or self.causal or self.clip_norm is not None):
+            raise ValueError("Stage: balance, causal and clip_norm go with an optax optimiser, not with gauss_newton")
         if self.trains not in ("joint", "network", "physiology"):
             raise ValueError(f"Stage: trains must be joint, network or physiology, not {self.trains!r}")
         if self.optimizer != GAUSS_NEWTON and not callable(getattr(optax, self.optimizer, None)):
@@ -65,23 +79,28 @@ class Stage:
         """The residual's weight at each step, `(steps,)`."""
         return np.geomspace(*self.residual_weight, self.steps)
 
-    def transformation(self) -> optax.GradientTransformation:
+    def transformation(self) -> optax.GradientTransformationExtraArgs:
         """The optax optimiser with its schedule."""
+        if self.optimizer == "lbfgs":
+            return optax.lbfgs()
         rate = optax.constant_schedule(self.learning_rate)
         if self.schedule == "cosine":
             rate = optax.cosine_decay_schedule(self.learning_rate, self.steps)
-        return optax.chain(optax.clip_by_global_norm(1e6), getattr(optax, self.optimizer)(rate))
+        clip = optax.identity() if self.clip_norm is None else optax.clip_by_global_norm(self.clip_norm)
+        return optax.with_extra_args_support(optax.chain(clip, getattr(optax, self.optimizer)(rate)))
 
 
-def default_stages(mode: Mode, free: Iterable[str] = ()) -> tuple[Stage, ...]:
+def default_stages(mode: Mode, free: Iterable[str] = (), options: NetworkOptions | None = None) -> tuple[Stage, ...]:
     """The curriculum that is used where none is given: Gauss-Newton with a rising weight of the equations.
 
     A low weight first lets the network follow the readings while parameters are wrong; at the high weight the
-    equations hold, and the fit is that of least squares on them.
+    equations hold, and the fit is that of least squares on them. Parameters alone come first in no curriculum of ours:
+    against a network that has not seen the readings the equations say nothing about them.
 
     Args:
         mode: forward or inverse.
         free: what is estimated, `G0` included. Time constants enter non-linearly and get twice the steps.
+        options: of the network; one whose hidden layers must be trained gets a stage of Adam first.
 
     Example:
         >>> from t1djax import default_stages
@@ -90,42 +109,13 @@ def default_stages(mode: Mode, free: Iterable[str] = ()) -> tuple[Stage, ...]:
     """
     free = set(free)
     steps = 24 if {"Tu", "Tr"} & free else 12
-    joint = Stage(trains="joint", steps=steps, residual_weight=(10.0, 10_000.0))
-    if mode == "inverse" or free:
-        return (joint,)
-    return (dataclasses.replace(joint, trains="network", steps=6),)
-
-
-@dataclasses.dataclass(frozen=True)
-class PINNOptions:
-    """Shape of the network and of its collocation.
-
-    Example:
-        >>> from t1djax import PINNOptions
-        >>> PINNOptions(width=64).cells(2880.0)
-        576
-    """
-
-    width: int = 128
-    """Units of a hidden layer."""
-    depth: int = 2
-    """Hidden layers."""
-    octaves: int = 7
-    """Fourier octaves of time."""
-    cell_min: float = 5.0
-    """Length of a collocation cell, min."""
-    precision: Literal["float32", "float64"] = "float64"
-    """Arithmetic. Gauss-Newton forms normal equations, which want float64; first-order training is content with
-    float32."""
-
-    def cells(self, span_min: float) -> int:
-        """Collocation cells of a window of this length, min."""
-        return max(1, int(np.ceil(span_min / self.cell_min)))
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The NumPy type of `precision`."""
-        return jnp.dtype(self.precision)
+    last = Stage(trains="joint", steps=steps, residual_weight=(1.0, 1_000.0))
+    if mode == "forward" and not free:
+        last = dataclasses.replace(last, trains="network", steps=6)
+    if options is None or options.random_layers_suffice:
+        return (last,)
+    first = Stage(trains=last.trains, steps=500, optimizer="adam", residual_weight=(1.0, 30.0))
+    return (first, dataclasses.replace(last, residual_weight=(30.0, 1_000.0)))
 
 
 class Progress(NamedTuple):

@@ -4,20 +4,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from .._compile import compile_once
 from ..data import Series
 from ..losses import Drive, Terms, losses
 from ..records import History
 from ..twin import Twin
+from ._first_order import first_order_steps, initial_moments
 from ._gauss_newton import Damping, Prepared, gauss_newton_step, initial_damping, prepare
-from ._stages import GAUSS_NEWTON, Progress, Stage, Trains
+from ._stages import GAUSS_NEWTON, Progress, Stage
 
 _BLOCK = 32  # patients per vmapped block: bounds the memory of their normal equations
 
@@ -35,20 +33,6 @@ class Trained(NamedTuple):
     """Seconds spent compiling."""
     run_s: float
     """Seconds spent training."""
-
-
-def trainable(twin: Twin, trains: Trains) -> PyTree:
-    """Which leaves of a twin move: a tree of booleans.
-
-    The network's are its weights, biases and readout; the physiology's its free parameters. Scales, windows, known
-    values and the scale of the features never move.
-    """
-    nothing = jax.tree.map(lambda _: False, twin)
-    network, free = trains in ("joint", "network"), trains in ("joint", "physiology")
-    mask = eqx.tree_at(lambda t: t.surrogate, nothing, twin.surrogate.moves(network))
-    return eqx.tree_at(
-        lambda t: t.physiology.free, mask, dict.fromkeys(twin.physiology.free, free), is_leaf=lambda x: x is None
-    )
 
 
 def train(
@@ -200,35 +184,12 @@ def _gauss_newton_program(in_blocks: bool) -> Callable[..., tuple[Twin, Damping]
 
 
 def _moments_program(stage: Stage, in_blocks: bool) -> Callable[..., Any]:
-    def one(twin: Twin) -> Any:
-        return stage.transformation().init(eqx.filter(twin, trainable(twin, stage.trains)))
-
-    return _over_patients(one, in_blocks)
+    return _over_patients(lambda twin: initial_moments(twin, stage), in_blocks)
 
 
 def _first_order_program(stage: Stage, in_blocks: bool) -> Callable[..., Any]:
-    """Steps of an optax optimiser on the leaves that the stage trains; the others are outside the gradient."""
-    optimiser = stage.transformation()
-
     def program(twins: Twin, states: Any, weights: Array, data: Series, d: Drive) -> Any:
-        def one(twin: Twin, state: Any, data: Series, d: Drive) -> Any:
-            moving, still = eqx.partition(twin, trainable(twin, stage.trains))
-
-            def objective(moving: Any, weight: Array) -> Array:
-                terms = losses(eqx.combine(moving, still), data, d)
-                equations = weight**2 * (terms.G + terms.I + terms.D)
-                body = eqx.combine(moving, still).physiology
-                return terms.data + equations + jnp.sum(body.prior_misfit() ** 2) / jnp.sum(data.fit)
-
-            def step(carry: tuple[Any, Any], weight: Array) -> tuple[tuple[Any, Any], None]:
-                moving, state = carry
-                gradient = jax.grad(objective)(moving, weight)
-                updates, state = optimiser.update(gradient, state, moving)
-                return (optax.apply_updates(moving, updates), state), None
-
-            (moving, state), _ = jax.lax.scan(step, (moving, state), weights)
-            return eqx.combine(moving, still), state
-
+        one = lambda twin, state, data, d: first_order_steps(twin, state, weights, data, d, stage)
         return _over_patients(one, in_blocks)(twins, states, data, d)
 
     return program

@@ -1,0 +1,139 @@
+"""A network that somebody wrote in flax, as a surrogate."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from .._types import Key
+from ._features import TimeFeatureOptions, TimeFeatures
+from ._surrogates import AbstractSurrogate, NetworkOptions, Window
+
+if TYPE_CHECKING:
+    import flax.linen
+    import flax.nnx
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FlaxOptions(NetworkOptions):
+    """A flax module as the network.
+
+    The module maps features of time and doses, `(times, features)`, to `(times, outputs)`, with any number of outputs;
+    a readout maps these, and with `skip` the features too, to the three states. It may hold parameters and nothing
+    else: no batch statistics, no dropout.
+
+    Example:
+        >>> import jax
+        >>> from flax import nnx
+        >>> import t1djax
+        >>> def make(features, rngs):
+        ...     return nnx.Sequential(nnx.Linear(features, 24, rngs=rngs), jax.numpy.tanh)
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
+        >>> options = t1djax.FlaxOptions(module=make, cell_min=30)
+        >>> fit = t1djax.fit(cohort, model="flax", options=options, stages=[t1djax.Stage(residual_weight=(10, 1e4))])
+        >>> round(fit["Pat3"].estimates["ksi"].value)
+        274
+    """
+
+    model: ClassVar[str] = "flax"
+    random_layers_suffice: ClassVar[bool] = False
+
+    module: "flax.linen.Module | Callable[[int, flax.nnx.Rngs], flax.nnx.Module]"
+    """A linen module, or a function `(features, rngs)` that makes an nnx module."""
+    skip: bool = True
+    """Whether the features go to the readout as well."""
+    time: TimeFeatureOptions = dataclasses.field(default_factory=TimeFeatureOptions)
+    """What the network sees of time and doses."""
+
+    def network(self, window: Window, edges_min: Float[Array, " edges"], *, key: Key) -> "FlaxSurrogate":
+        """The module with the parameters that it draws, and a readout of zero."""
+        return FlaxSurrogate(self, window, edges_min, key=key)
+
+
+class FlaxSurrogate(AbstractSurrogate):
+    """`y = (1 - exp(-(t - t0)/60)) [module(x), x, 1] @ readout`, with `x` features of time and doses.
+
+    See `FlaxOptions`.
+
+    Raises:
+        ValueError: where the module holds anything but parameters, or its output has another shape.
+    """
+
+    features: TimeFeatures
+    """What it sees; does not train."""
+    parameters: PyTree[Array]
+    """The module's, as nested dictionaries."""
+    readout: Float[Array, "basis 3"]
+    """From the module's outputs, the features and one to the states."""
+    apply: Callable[[PyTree, Array], Array] = eqx.field(static=True)
+    """Parameters and features to outputs."""
+    skip: bool = eqx.field(static=True)
+    """Whether the features go to the readout as well."""
+
+    def __init__(self, options: FlaxOptions, window: Window, ts: Float[Array, " times"], *, key: Key):
+        """The module with the parameters that it draws, a readout of zero; features scaled over `ts` (min)."""
+        for_module, for_features = jax.random.split(key)
+        self.features = TimeFeatures(options.time, window, ts, key=for_features)
+        self.skip = options.skip
+        self.parameters, self.apply = _bind(options.module, self.features.size, for_module)
+        x = jax.ShapeDtypeStruct((2, self.features.size), ts.dtype)
+        outputs = jax.eval_shape(self.apply, self.parameters, x)
+        if outputs.ndim != x.ndim or outputs.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"flax module: maps (times, features) = {x.shape} to {outputs.shape}; it must give (times, outputs)"
+            )
+        size = outputs.shape[1] + (self.features.size if self.skip else 0) + 1
+        self.readout = jnp.zeros((size, 3))
+
+    def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
+        """Outputs of the module, features and one at `ts` (min), each times the gate."""
+        x = self.features(window, ts)
+        columns = [self.apply(self.parameters, x), *([x] if self.skip else []), jnp.ones_like(x[:, :1])]
+        return self.features.gate(window, ts)[:, None] * jnp.concatenate(columns, axis=1)
+
+
+def _bind(module: Any, features: int, key: Key) -> tuple[PyTree[Array], "_Linen | _NNX"]:
+    """Parameters of the module, and a hashable function from parameters and input to output."""
+    from flax import linen, nnx  # noqa: PLC0415 - heavy, and only for those who bring a flax module
+
+    if isinstance(module, linen.Module):
+        variables = dict(module.init(key, jnp.zeros((1, features))))
+        parameters = variables.pop("params", {})
+        others = list(variables)
+        apply = _Linen(module)
+    else:
+        graph, state, rest = nnx.split(module(features, nnx.Rngs(key)), nnx.Param, ...)
+        parameters, apply = nnx.to_pure_dict(state), _NNX(graph)
+        others = sorted({type(leaf).__name__ for _, leaf in nnx.to_flat_state(rest)})
+    if others:
+        raise ValueError(
+            f"flax module: holds {', '.join(others)} beside its parameters; take a module without batch statistics, "
+            "dropout or other state"
+        )
+    return parameters, apply
+
+
+@dataclasses.dataclass(frozen=True)
+class _Linen:
+    module: "flax.linen.Module"
+
+    def __call__(self, parameters: PyTree, x: Array) -> Array:
+        y = self.module.apply({"params": parameters}, x)
+        assert isinstance(y, jax.Array)
+        return y
+
+
+@dataclasses.dataclass(frozen=True)
+class _NNX:
+    graph: "flax.nnx.GraphDef"
+
+    def __call__(self, parameters: PyTree, x: Array) -> Array:
+        from flax import nnx  # noqa: PLC0415
+
+        # Integer keys (lists of layers) and nested dictionaries are what `State` is made of.
+        state = nnx.State(jax.tree.map(nnx.Param, parameters))
+        return nnx.merge(self.graph, state)(x)

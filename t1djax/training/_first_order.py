@@ -1,0 +1,115 @@
+"""First-order steps on the leaves that a stage trains, with the ways the field weighs the terms of the loss."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from ..data import Series
+from ..losses import Drive, Terms, equation_residuals, reading_residuals
+from ..twin import Twin
+from ._stages import Stage, Trains
+
+_PROBES = 4  # random signs per term in the trace of its tangent kernel
+
+
+def trainable(twin: Twin, trains: Trains) -> PyTree:
+    """Which leaves of a twin move: a tree of booleans.
+
+    The network's are its weights, biases and readout; the physiology's its free parameters. Scales, windows, known
+    values and features never move.
+    """
+    nothing = jax.tree.map(lambda _: False, twin)
+    network, free = trains in ("joint", "network"), trains in ("joint", "physiology")
+    mask = eqx.tree_at(lambda t: t.surrogate, nothing, twin.surrogate.moves(network))
+    return eqx.tree_at(
+        lambda t: t.physiology.free, mask, dict.fromkeys(twin.physiology.free, free), is_leaf=lambda x: x is None
+    )
+
+
+def initial_moments(twin: Twin, stage: Stage) -> Any:
+    """The optimiser's state before the first step: for the leaves that move and no others."""
+    return stage.transformation().init(eqx.filter(twin, trainable(twin, stage.trains)))
+
+
+def first_order_steps(twin: Twin, state: Any, weights: Array, data: Series, d: Drive, stage: Stage) -> tuple[Twin, Any]:
+    """Steps of an optax optimiser, one per weight of the equations.
+
+    The loss is in units of the noise: `mean (misfit/noise)^2 + weight^2 (mean rG^2 + mean rI^2 + mean rD^2)`.
+    """
+    optimiser = stage.transformation()
+    moving, still = eqx.partition(twin, trainable(twin, stage.trains))
+    parts = lambda moving: _parts(eqx.combine(moving, still), data, d)
+    pull = _balance(stage.balance, parts, moving)
+
+    def objective(moving: Any, weight: Array) -> Array:
+        miss = parts(moving)
+        body = eqx.combine(moving, still).physiology
+        scaled = Terms(miss.data, weight * miss.G, weight * miss.I, weight * miss.D)
+        if stage.causal:
+            scaled = _wait(scaled, stage.causal)
+        squares = jax.tree.map(lambda factor, r: factor * jnp.sum(r**2), pull, scaled)
+        held = jnp.sum((body.prior_misfit() / twin.scales.noise) ** 2) / jnp.maximum(jnp.sum(data.fit), 1)
+        return squares.data + squares.G + squares.I + squares.D + held
+
+    def step(carry: tuple[Any, Any], weight: Array) -> tuple[tuple[Any, Any], None]:
+        moving, state = carry
+        loss = lambda moving: objective(moving, weight)
+        value, gradient = jax.value_and_grad(loss)(moving)
+        updates, state = optimiser.update(gradient, state, moving, value=value, grad=gradient, value_fn=loss)
+        return (optax.apply_updates(moving, updates), state), None
+
+    (moving, state), _ = jax.lax.scan(step, (moving, state), weights)
+    return eqx.combine(moving, still), state
+
+
+def _parts(twin: Twin, data: Series, d: Drive) -> Terms:
+    """Residuals by term, scaled so that their sum of squares is the term: the misfit in units of the noise."""
+    terms = equation_residuals(twin.states(d.edges_min), twin.physiology, d)
+    scaled = jax.tree.map(lambda r: r / jnp.sqrt(r.size), terms)
+    miss = reading_residuals(twin.states(data.time_min)[:, 0], data.glucose_mg_dL, data.fit)
+    size = twin.scales.noise * jnp.sqrt(jnp.maximum(jnp.sum(data.fit), 1))
+    return eqx.tree_at(lambda t: t.data, scaled, miss / size)
+
+
+def _wait(terms: Terms, strength: float) -> Terms:
+    """Each cell's residuals, the less counted the worse the cells before it are met.
+
+    Source: Wang, Sankaran, Perdikaris, "Respecting causality for training physics-informed neural networks", Comput.
+    Methods Appl. Mech. Eng. 421, 2024.
+    """
+    cell = terms.G**2 + terms.I**2 + terms.D**2
+    earlier = jnp.cumsum(cell) - cell
+    half = jax.lax.stop_gradient(jnp.exp(-strength * earlier / 2))
+    return Terms(terms.data, half * terms.G, half * terms.I, half * terms.D)
+
+
+def _balance(kind: str, parts: Callable[[Any], Terms], moving: Any) -> Terms:
+    """A factor for each term, held for a chunk of steps: the sum of all terms' pulls over the term's own.
+
+    Source: Wang, Teng, Perdikaris, SIAM J. Sci. Comput. 43(5), 2021 (gradient norms); Wang, Yu, Perdikaris, "When and
+    why PINNs fail to train: a neural tangent kernel perspective", J. Comput. Phys. 449, 2022 (traces, here by random
+    signs).
+    """
+    one = jnp.ones((), jax.tree.leaves(moving)[0].dtype)
+    if kind == "none":
+        return Terms(one, one, one, one)
+    miss, back = jax.vjp(parts, moving)
+    names = ("data", "G", "I", "D")
+    nothing = jax.tree.map(jnp.zeros_like, miss)
+
+    def size(name: str, direction: Array) -> Array:
+        cotangent = eqx.tree_at(lambda t: getattr(t, name), nothing, direction)
+        return optax.tree.norm(back(cotangent)[0])
+
+    if kind == "gradient_norm":
+        pulls = [size(name, 2 * getattr(miss, name)) for name in names]
+    else:
+        signs = lambda r: jax.random.rademacher(jax.random.key(0), (_PROBES, r.size), r.dtype)
+        pulls = [jnp.mean(jnp.stack([size(name, s) for s in signs(getattr(miss, name))]) ** 2) for name in names]
+    total = sum(pulls)
+    return jax.lax.stop_gradient(Terms(*(total / jnp.maximum(pull, 1e-12 * total) for pull in pulls)))

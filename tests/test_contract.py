@@ -1,0 +1,187 @@
+"""The contract that every network keeps: each architecture x mode x stage."""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import t1djax
+from t1djax.losses import losses
+from t1djax.networks import AbstractFeatures
+from t1djax.training import train, trainable
+
+from .networks import ARCHITECTURES, KEY, cohort, first, pose, same, twins
+
+every_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
+every_mode = pytest.mark.parametrize("mode", ["forward", "inverse"])
+every_stage = pytest.mark.parametrize("trains", ["joint", "network", "physiology"])
+GAUSS_NEWTON = t1djax.Stage(steps=4, residual_weight=(1.0, 100.0))
+
+
+@functools.cache
+def _untrained(name: str, mode: str = "inverse"):
+    """Twins with a readout that is not zero, so that every weight has a gradient."""
+    with jax.enable_x64(True):
+        made, d, data = twins(pose(mode), ARCHITECTURES[name])
+        noise = 0.1 * jax.random.normal(KEY, made.surrogate.readout.shape)
+        return eqx.tree_at(lambda t: t.surrogate.readout, made, made.surrogate.readout + noise), d, data
+
+
+def _weights(name: str) -> set[str]:
+    """Paths of the leaves that are weights: everything inexact outside of features."""
+    twin = first(_untrained(name)[0])
+    fixed = lambda x: isinstance(x, AbstractFeatures)
+    paths = jax.tree_util.tree_leaves_with_path(twin.surrogate, is_leaf=fixed)
+    return {".surrogate" + jax.tree_util.keystr(path) for path, leaf in paths if not fixed(leaf)}
+
+
+@every_architecture
+@every_mode
+def test_shapes_start_and_arithmetic(name, mode):
+    with jax.enable_x64(True):
+        made, d, data = _untrained(name, mode)
+        twin = first(made)
+        ts = jnp.asarray([0.0, 0.25, 61.3, 1441.0, 2880.0])
+        states = twin.states(ts)
+        basis = twin.surrogate.basis(twin.window, ts)
+        assert twin.surrogate.readout.shape == (basis.shape[1], 3)
+        assert states.shape == (5, 3)
+        assert states.dtype == basis.dtype == jnp.float64
+        start = twin.physiology.initial_state()
+        np.testing.assert_array_equal(basis[0], np.zeros(basis.shape[1]))
+        np.testing.assert_array_equal(states[0], [start.G, start.I, start.D])
+        assert np.all(np.isfinite(states))
+        # The same network, patient by patient.
+        together = jax.jit(jax.vmap(lambda twin: twin.states(ts)))(made)
+        np.testing.assert_allclose(together[0], states, rtol=1e-9, atol=1e-12)
+        assert made.surrogate.readout.shape[0] == len(cohort()) == data.time_min.shape[0] == d.edges_min.shape[0]
+
+
+@every_architecture
+def test_time_derivatives_equal_finite_differences(name):
+    with jax.enable_x64(True):
+        twin = first(_untrained(name)[0])
+        ts, h = jnp.asarray([13.0, 701.7, 2500.1]), 1e-3
+        _, slope = jax.jvp(twin.states, (ts,), (jnp.ones_like(ts),))
+        np.testing.assert_allclose(slope, (twin.states(ts + h) - twin.states(ts - h)) / (2 * h), rtol=1e-5, atol=1e-9)
+
+
+@every_architecture
+@every_mode
+@every_stage
+def test_gradients_are_where_they_belong_and_absent_elsewhere(name, mode, trains):
+    with jax.enable_x64(True):
+        twin, d, data = (first(x) for x in _untrained(name, mode)[:3])
+        moving, still = eqx.partition(twin, trainable(twin, trains))
+
+        def loss(moving):
+            terms = losses(eqx.combine(moving, still), data, d)
+            return terms.data + 100 * (terms.G + terms.I + terms.D)
+
+        gradient = jax.grad(loss)(moving)
+    leaves = jax.tree_util.tree_leaves_with_path(gradient)
+    with_gradient = {jax.tree_util.keystr(path) for path, leaf in leaves if np.any(leaf)}
+    assert {jax.tree_util.keystr(path) for path, _ in leaves} == with_gradient  # none that moves is dead
+    free = {".physiology.free['ksi']"} if mode == "inverse" else set()
+    expected = {"joint": _weights(name) | free, "network": _weights(name), "physiology": free}[trains]
+    assert with_gradient == expected
+
+
+@every_architecture
+@pytest.mark.parametrize("optimizer", ["gauss_newton", "adam"])
+@every_stage
+def test_what_a_stage_does_not_train_does_not_move(name, trains, optimizer):
+    with jax.enable_x64(True):
+        before, d, data = _untrained(name)
+        stage = t1djax.Stage(trains=trains, steps=1, optimizer=optimizer, residual_weight=(10.0, 10.0))
+        after = train(before, data, d, [stage]).twins
+    leaves = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
+    moved = {jax.tree_util.keystr(path) for (path, old), new in leaves if not np.array_equal(old, new)}
+    network = {".surrogate.readout"} if optimizer == "gauss_newton" else _weights(name)
+    free = {".physiology.free['ksi']"}
+    assert moved == {"joint": network | free, "network": network, "physiology": free}[trains]
+
+
+@every_architecture
+def test_frozen_leaves_have_no_moments(name):
+    with jax.enable_x64(True):
+        twin = first(_untrained(name)[0])
+        for trains, count in (("physiology", 1), ("network", len(_weights(name)))):
+            stage = t1djax.Stage(trains=trains, steps=1, optimizer="adam")
+            state = stage.transformation().init(eqx.filter(twin, trainable(twin, trains)))
+            moments = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype == jnp.float64]
+            assert len(moments) == 2 * count
+
+
+@every_architecture
+@every_mode
+def test_a_cohort_equals_its_patients_one_by_one_and_the_fit_improves(name, mode):
+    everyone = cohort()
+    fit = functools.partial(t1djax.fit, mode=mode, options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])
+    together = fit(everyone)
+    alone = fit(everyone.select(["Pat3"]))["Pat3"]
+    np.testing.assert_allclose(alone.glucose_mg_dL, together["Pat3"].glucose_mg_dL, atol=1e-3)
+    assert together.model == ARCHITECTURES[name].model
+    assert together.history.losses["data"][-1].max() < together.history.losses["data"][0].min()
+    if mode == "inverse":
+        assert alone.estimates["ksi"].initial == together["Pat3"].estimates["ksi"].initial
+        assert alone.estimates["ksi"].value == pytest.approx(together["Pat3"].estimates["ksi"].value, rel=1e-6)
+
+
+@every_architecture
+def test_float32_is_kept(name):
+    options = dataclasses.replace(ARCHITECTURES[name], precision="float32")
+    stage = t1djax.Stage(steps=2, optimizer="adam", residual_weight=(1.0, 1.0))
+    fit = t1djax.fit(cohort(), options=options, stages=[stage])
+    assert fit.twins is not None
+    assert {leaf.dtype for leaf in jax.tree.leaves(fit.twins) if jnp.issubdtype(leaf.dtype, jnp.inexact)} == {
+        jnp.dtype("float32")
+    }
+
+
+@every_architecture
+@pytest.mark.parametrize("optimizer", ["gauss_newton", "adam"])
+def test_forecast_honesty(name, optimizer):
+    """Truth, and readings that are held out or come after the forecast start, change not a byte."""
+    stages = [t1djax.Stage(steps=2, optimizer=optimizer, residual_weight=(10.0, 100.0))]
+    seen = cohort()
+    unseen = [~t1djax.split(p.time_min, p.valid).fit for p in seen]
+    other = t1djax.Cohort(
+        tuple(
+            dataclasses.replace(p, glucose_mg_dL=np.where(u, p.glucose_mg_dL * 0.5 + 99.0, p.glucose_mg_dL))
+            for p, u in zip(seen, unseen, strict=True)
+        ),
+        {
+            name: t1djax.Truth(
+                {s: 2 * v for s, v in t.parameters.items()}, t.glucose_mg_dL + 7, -t.insulin_U_dL, 0 * t.insulin_U_dL
+            )
+            for name, t in seen.truth.items()
+        },
+    )
+    a, b = (t1djax.fit(c, free=("ksi", "G0"), options=ARCHITECTURES[name], stages=stages) for c in (seen, other))
+    assert same(a.twins, b.twins)  # weights, estimates, scales
+    for x, y in zip(a, b, strict=True):
+        assert x.estimates == y.estimates
+        for field in ("glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min", "residual_G_mg_dL_min"):
+            assert getattr(x, field).tobytes() == getattr(y, field).tobytes()
+
+
+@pytest.mark.parametrize("name", ["pinn", "birnn"])
+def test_members_of_an_ensemble_are_the_fits_of_their_seeds(name):
+    fit = functools.partial(t1djax.fit, cohort(), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])
+    ensemble = t1djax.fit_ensemble(cohort(), seeds=(3, 1), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])
+    for seed, member in zip((3, 1), ensemble, strict=True):
+        for a, b in zip(member, fit(seed=seed), strict=True):
+            assert a.estimates["ksi"].initial == b.estimates["ksi"].initial
+            assert a.estimates["ksi"].value == pytest.approx(b.estimates["ksi"].value, rel=1e-9)
+            np.testing.assert_allclose(a.glucose_mg_dL, b.glucose_mg_dL, atol=1e-6)
+        assert member.history.values["ksi"].shape == (3, 3)
+    table = t1djax.spread(ensemble)
+    values = np.array([[f.estimates["ksi"].value for f in member] for member in ensemble])
+    np.testing.assert_allclose(table["ksi_sd"], values.std(axis=0))
+    np.testing.assert_allclose(table["ksi"], values.mean(axis=0))
+    assert np.all(table["ksi_sd"] < table["ksi_start_sd"])
