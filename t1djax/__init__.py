@@ -81,6 +81,7 @@ from .physics import simulate as simulate
 from .physics import steady_state as steady_state
 from .physics import to_second_order as to_second_order
 from .physics import with_derived as with_derived
+from .problem import LogNormal as LogNormal
 from .problem import Problem as Problem
 from .problem import pose as pose
 from .records import Cost as Cost

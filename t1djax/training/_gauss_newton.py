@@ -27,7 +27,8 @@ class Damping(NamedTuple):
 
     damping: Float[Array, ""]
     information: Float[Array, "free free"]
-    """Normal equations of the free parameters with the readout eliminated, per (mg/dL)^2 of noise."""
+    """Of the readings about the free coordinates: normal equations with the readout eliminated and without priors,
+    per (mg/dL)^2 of noise."""
 
 
 def prepare(twin: Twin, data: Series, d: Drive) -> Prepared:
@@ -57,9 +58,10 @@ def gauss_newton_step(
     d: Drive,
     moves: tuple[Bool[Array, ""], Bool[Array, ""]],
 ) -> tuple[Twin, Damping]:
-    """One Levenberg-Marquardt step on `sum (misfit)^2 + weight^2 n/m sum (equation residual)^2`.
+    """One Levenberg-Marquardt step on `sum (misfit)^2 + weight^2 n/m sum (equation residual)^2 + priors`.
 
-    `n` readings and `m` cells weigh alike. Residuals depend on the readout through the states alone, so their
+    `n` readings and `m` cells weigh alike. Priors weigh by the readings' noise, which, where it is not given, is
+    that of the misfit before the step. Residuals depend on the readout through the states alone, so their
     Jacobian is the basis pushed through a cell-wise linear map, and costs next to nothing beside the normal
     equations.
 
@@ -79,11 +81,13 @@ def gauss_newton_step(
     balance = weight * jnp.sqrt(count / prepared.basis.shape[0])
 
     def body(z: Array) -> Physiology:
-        return Physiology(twin.physiology.known, dict(zip(symbols, z, strict=True)), twin.physiology.prior)
+        return twin.physiology.with_free(dict(zip(symbols, z, strict=True)))
 
     def states_from(w: Array, z: Array) -> Array:
         start = body(z).initial_state()
-        return jnp.stack([start.G, start.I, start.D]) + prepared.basis @ (w * scale)
+        return jnp.stack([start.G, start.I, start.D]) + prepared.basis @ (
+            w * _same_action(twin.physiology, body(z)) * scale
+        )
 
     def equations(states: Array, z: Array) -> Array:
         terms: Terms = equation_residuals(states, body(z), d)
@@ -94,9 +98,10 @@ def gauss_newton_step(
         return prepared.readings @ coefficients
 
     def everything(w: Array, z: Array) -> Array:
-        return jnp.concatenate([equations(states_from(w, z), z), misfit(w, z), body(z).prior_misfit()])
+        return jnp.concatenate([equations(states_from(w, z), z), misfit(w, z), body(z).prior_misfit(noise)])
 
     z = jnp.stack([twin.physiology.free[s] for s in symbols]) if symbols else jnp.zeros(0, readout.dtype)
+    noise = twin.physiology.noise(jnp.sum(misfit(readout, z) ** 2), count)
     r = everything(readout, z)
     # Readout: each basis function enters each state; push it through the cell-wise map.
     states = states_from(readout, z)
@@ -128,11 +133,24 @@ def gauss_newton_step(
     damping = jnp.clip(jnp.where(better, 0.1, 10.0) * state.damping, least, _LARGEST_DAMPING)
     # The last block of the Cholesky factor is that of the Schur complement: the readout eliminated.
     corner = factor[size:, size:]
-    w, z = jnp.where(better, readout + dw, readout), jnp.where(better, z + dz, z)
+    held_rows = J[J.shape[0] - len(twin.physiology.prior) :, size:]
+    stepped = (readout + dw) * _same_action(twin.physiology, body(z + dz))
+    w, z = jnp.where(better, stepped, readout), jnp.where(better, z + dz, z)
     moved = eqx.tree_at(
         lambda t: (t.surrogate.readout, t.physiology.free),
         twin,
         (w, dict(zip(symbols, z, strict=True))),
     )
-    information = corner @ corner.T
+    # Of the readings alone: without the priors, and without the damping, which would pass for knowledge.
+    information = corner @ corner.T - held_rows.T @ held_rows - jnp.diag((state.damping * diagonal)[size:])
     return moved, Damping(damping, jnp.where(jnp.all(jnp.isfinite(information)), information, state.information))
+
+
+def _same_action(now: Physiology, then: Physiology) -> Array:
+    """What the readout is multiplied by so that `ksi I` stays as it is when the parameters change.
+
+    Only that product acts on glucose. With it as a coordinate, changing ksi and ku_Vi against each other leaves every
+    residual alone; with `I` itself, steps along that valley leave it sideways and are refused.
+    """
+    ratio = now.values()["ksi"] / then.values()["ksi"]
+    return jnp.stack([jnp.ones_like(ratio), ratio, jnp.ones_like(ratio)])

@@ -28,7 +28,7 @@ class Trained(NamedTuple):
     twins: Twin
     """Trained twins, stacked."""
     information: Array
-    """Of the free parameters with the network eliminated, per (mg/dL)^2 of noise, `(patients, free, free)`."""
+    """Of the readings about the free coordinates, network eliminated, per (mg/dL)^2, `(patients, free, free)`."""
     history: History
     """Estimates and losses after each chunk."""
     compile_s: float
@@ -142,7 +142,7 @@ class _Run:
 
     def record(self, stage: int) -> None:
         terms = self.call(_losses_program, (), self.twins, self.data, self.drive)
-        values = {symbol: np.exp(np.asarray(z)) for symbol, z in self.twins.physiology.free.items()}
+        values = {symbol: np.asarray(x) for symbol, x in self.twins.physiology.estimates().items()}
         self.steps.append(self.step)
         self.courses.append((values, jax.tree.map(np.asarray, terms)))
         if self.on_progress is not None and self.step:
@@ -217,8 +217,9 @@ def _first_order_program(stage: Stage, in_blocks: bool) -> Callable[..., Any]:
             def objective(moving: Any, weight: Array) -> Array:
                 terms = losses(eqx.combine(moving, still), data, d)
                 equations = weight**2 * (terms.G + terms.I + terms.D)
-                body = eqx.combine(moving, still).physiology
-                return terms.data + equations + jnp.sum(body.prior_misfit() ** 2) / jnp.sum(data.fit)
+                body, n = eqx.combine(moving, still).physiology, jnp.sum(data.fit)
+                noise = jax.lax.stop_gradient(body.noise(terms.data * n, n))
+                return terms.data + equations + jnp.sum(body.prior_misfit(noise) ** 2) / n
 
             def step(carry: tuple[Any, Any], weight: Array) -> tuple[tuple[Any, Any], None]:
                 moving, state = carry
