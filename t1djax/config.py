@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 
-from .physics import PARAMETERS
-from .problem import Mode
+from .physics import INITIAL_STATES, PARAMETERS
+from .problem import LogNormal, Mode
 from .training import PINNOptions, Stage, default_stages
 
 REFERENCE = "reference"
@@ -86,6 +86,23 @@ class StageConfig(_Strict):
         return Stage(**self.model_dump())
 
 
+class PriorConfig(_Strict):
+    """What is believed of a parameter; see `t1djax.LogNormal`."""
+
+    median: float = pydantic.Field(gt=0)
+    """The median, in the parameter's unit."""
+    sd_log: float = pydantic.Field(gt=0)
+    """Standard deviation of the natural logarithm, without unit."""
+
+    def belief(self) -> LogNormal:
+        """The prior as `pose` takes it."""
+        return LogNormal(self.median, self.sd_log)
+
+
+_Positive = Annotated[float, pydantic.Field(gt=0)]
+_Bounds = Annotated[tuple[_Positive, _Positive], pydantic.Field(strict=False)]
+
+
 class NetworkConfig(_Strict):
     """The PINN and its training."""
 
@@ -138,6 +155,12 @@ class Experiment(_Strict):
     """Take parameters that nobody stated from the population."""
     estimate_initial_state: bool = False
     """Estimate insulin and food on board at the start."""
+    priors: dict[str, PriorConfig] = {}
+    """What is believed of some of the parameters to estimate, by symbol."""
+    bounds: dict[str, _Bounds] = {}
+    """Lower and upper bounds of some of them, in their units, by symbol."""
+    noise_sd_mg_dL: float | None = pydantic.Field(default=None, gt=0)
+    """Standard deviation of the readings' noise, mg/dL; left out, it is estimated from the misfit."""
     network: NetworkConfig = NetworkConfig()
     """The PINN and its training; not used by `ode`."""
 
@@ -156,6 +179,22 @@ class Experiment(_Strict):
     def _parameters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [symbol for symbol in value if symbol not in PARAMETERS]:
             raise ValueError(f"unknown parameter {', '.join(unknown)}; one can estimate {', '.join(PARAMETERS)}")
+        return value
+
+    @pydantic.field_validator("priors", "bounds")
+    @classmethod
+    def _estimable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        there = [*PARAMETERS, *INITIAL_STATES]
+        if unknown := [symbol for symbol in value if symbol not in there]:
+            raise ValueError(f"unknown parameter {', '.join(unknown)}; there are {', '.join(there)}")
+        return value
+
+    @pydantic.field_validator("bounds")
+    @classmethod
+    def _in_order(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for symbol, (low, high) in value.items():
+            if low >= high:
+                raise ValueError(f"{symbol} from {low:g} to {high:g}: the lower bound comes first")
         return value
 
     @pydantic.model_validator(mode="after")

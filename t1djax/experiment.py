@@ -3,7 +3,7 @@
 import dataclasses
 import datetime as dt
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from .inference import LeastSquares, fit_ode
 from .io import read_cohort, read_hupa, write_results
 from .physics import presets
 from .plotting import save_figures
-from .problem import Mode, Problem, pose
+from .problem import LogNormal, Mode, Problem, pose
 from .records import Fit
 from .training import PINNOptions, Progress, Stage, fit_pinn
 
@@ -42,6 +42,9 @@ def fit(
     seed: int = 0,
     assume_population: bool = False,
     estimate_initial_state: bool = False,
+    priors: Mapping[str, LogNormal] = {},
+    bounds: Mapping[str, tuple[float, float]] = {},
+    noise_sd_mg_dL: float | None = None,
     options: PINNOptions | LeastSquares | None = None,
     stages: Sequence[Stage] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -56,6 +59,9 @@ def fit(
         seed: sets starts and initial weights.
         assume_population: take parameters that nobody stated from the population.
         estimate_initial_state: estimate insulin and food on board at the start of the window.
+        priors: what is believed of free parameters, by symbol.
+        bounds: lower and upper bounds of free parameters, in their units, by symbol.
+        noise_sd_mg_dL: standard deviation of the readings' noise, mg/dL; estimated from the misfit if not given.
         options: `PINNOptions` or `LeastSquares`.
         stages: the curriculum of the network; the default one if not given.
         on_progress: called after each chunk of training steps.
@@ -64,7 +70,8 @@ def fit(
         The fit: estimates, states, history.
 
     Raises:
-        ValueError: where the model is not known, or a parameter is neither stated nor free.
+        ValueError: where the model is not known, a parameter is neither stated nor free, or a prior or a bound makes
+            no sense.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
 
     Example:
@@ -84,6 +91,9 @@ def fit(
         key=jax.random.fold_in(key, 1),
         assume_population=assume_population,
         estimate_initial_state=estimate_initial_state,
+        priors=priors,
+        bounds=bounds,
+        noise_sd_mg_dL=noise_sd_mg_dL,
     )
     return _fit(patients, problem, model, key, options, stages, on_progress)
 
@@ -154,6 +164,9 @@ def run(
         key=jax.random.fold_in(key, 1),
         assume_population=config.assume_population,
         estimate_initial_state=config.estimate_initial_state,
+        priors={symbol: prior.belief() for symbol, prior in config.priors.items()},
+        bounds=config.bounds,
+        noise_sd_mg_dL=config.noise_sd_mg_dL,
     )
     root = Path(config.results)
     _prepare(root)
