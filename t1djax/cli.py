@@ -5,7 +5,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -183,6 +183,15 @@ def train(
         bool | None,
         typer.Option("--estimate-initial-state", help="Estimate insulin and food on board at the start too."),
     ] = None,
+    prior: Annotated[
+        list[str] | None, typer.Option(help="Belief of a parameter, median:sd of its log: ksi=200:0.3; repeatable.")
+    ] = None,
+    bounds: Annotated[
+        list[str] | None, typer.Option(help="Bounds of a parameter: ksi=50:600, in its unit; repeatable.")
+    ] = None,
+    noise_level: Annotated[
+        float | None, typer.Option(help="Noise of the readings, mg/dL, that a fit goes by.  [default: estimated]")
+    ] = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="Refuse readings below 40 mg/dL.")] = None,
     layout: Annotated[str | None, typer.Option(help="Layout of the data: table or hupa (HUPA-UCM).")] = None,
     carbs_unit: Annotated[
@@ -209,6 +218,9 @@ def train(
         "hupa": {"carbs_unit": carbs_unit, "start": start, "hours": hours, "info": info},
         "assume_population": assume_population,
         "estimate_initial_state": estimate_initial_state,
+        "priors": {s: {"median": a, "sd_log": b} for s, (a, b) in _pairs("--prior", "200:0.3", prior).items()},
+        "bounds": {symbol: list(pair) for symbol, pair in _pairs("--bounds", "50:600", bounds).items()},
+        "noise_sd_mg_dL": noise_level,
         "strict": strict,
     }
     experiment = _checked(load_experiment(config, flags), noise_sd)
@@ -293,6 +305,21 @@ def _sensor(
         "dropout": dropout,
         "censor": censor,
     }
+
+
+def _pairs(flag: str, example: str, texts: Sequence[str] | None) -> dict[str, tuple[float, float]]:
+    """Pairs of numbers by symbol, from texts such as `ksi=50:600`."""
+    found: dict[str, tuple[float, float]] = {}
+    for text in texts or ():
+        try:
+            symbol, numbers = text.replace(" ", "").split("=")
+            first, second = map(float, numbers.split(":"))
+        except ValueError as e:
+            raise ConfigError(f"{flag} {text}: write a symbol and two numbers, as in {flag} ksi={example}") from e
+        if symbol in found:
+            raise ConfigError(f"{flag} {text}: {symbol} stands twice")
+        found[symbol] = (first, second)
+    return found
 
 
 def _checked(experiment: Experiment, noise_sd: float | None) -> Experiment:

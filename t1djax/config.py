@@ -10,8 +10,8 @@ import pydantic
 import yaml
 
 from .networks import ARCHITECTURES, NetworkOptions
-from .physics import PARAMETERS
-from .problem import Mode
+from .physics import INITIAL_STATES, PARAMETERS
+from .problem import LogNormal, Mode
 from .training import Stage, default_stages
 
 REFERENCE = "reference"
@@ -98,6 +98,23 @@ class StageConfig(_Strict):
 _STAGES = pydantic.TypeAdapter(Annotated[tuple[StageConfig, ...], pydantic.Field(min_length=1, strict=False)])
 
 
+class PriorConfig(_Strict):
+    """What is believed of a parameter; see `t1djax.LogNormal`."""
+
+    median: float = pydantic.Field(gt=0)
+    """The median, in the parameter's unit."""
+    sd_log: float = pydantic.Field(gt=0)
+    """Standard deviation of the natural logarithm, without unit."""
+
+    def belief(self) -> LogNormal:
+        """The prior as `pose` takes it."""
+        return LogNormal(self.median, self.sd_log)
+
+
+_Positive = Annotated[float, pydantic.Field(gt=0)]
+_Bounds = Annotated[tuple[_Positive, _Positive], pydantic.Field(strict=False)]
+
+
 class Experiment(_Strict):
     """Everything that determines a run.
 
@@ -135,6 +152,12 @@ class Experiment(_Strict):
     """Take parameters that nobody stated from the population."""
     estimate_initial_state: bool = False
     """Estimate insulin and food on board at the start."""
+    priors: dict[str, PriorConfig] = {}
+    """What is believed of some of the parameters to estimate, by symbol."""
+    bounds: dict[str, _Bounds] = {}
+    """Lower and upper bounds of some of them, in their units, by symbol."""
+    noise_sd_mg_dL: float | None = pydantic.Field(default=None, gt=0)
+    """Standard deviation of the readings' noise, mg/dL; left out, it is estimated."""
     network: dict[str, Any] = {}
     """Fields of the architecture's options (`PINNOptions`, `ModifiedMLPOptions`, `BIRNNOptions`), and `stages`, a list
     of stages with the fields of `Stage`; not used by `ode`."""
@@ -168,6 +191,22 @@ class Experiment(_Strict):
     def _parameters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [symbol for symbol in value if symbol not in PARAMETERS]:
             raise ValueError(f"unknown parameter {', '.join(unknown)}; one can estimate {', '.join(PARAMETERS)}")
+        return value
+
+    @pydantic.field_validator("priors", "bounds")
+    @classmethod
+    def _estimable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        there = [*PARAMETERS, *INITIAL_STATES]
+        if unknown := [symbol for symbol in value if symbol not in there]:
+            raise ValueError(f"unknown parameter {', '.join(unknown)}; there are {', '.join(there)}")
+        return value
+
+    @pydantic.field_validator("bounds")
+    @classmethod
+    def _in_order(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for symbol, (low, high) in value.items():
+            if low >= high:
+                raise ValueError(f"{symbol} from {low:g} to {high:g}: the lower bound comes first")
         return value
 
     @pydantic.model_validator(mode="after")

@@ -75,8 +75,9 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
     """Every estimate beside the truth, where there is one.
 
     Returns:
-        By symbol (the estimated parameters, then `p1` and `c`): `value`, `initial`, `standard_error`, `truth`, and
-        `error_percent`, the absolute relative error in %; None where unknown.
+        By symbol (the estimated parameters, then `p1` and `c`): `value`, `initial`, `standard_error`,
+        `prior_dominated`, `at_bound`, `truth`, and `error_percent`, the absolute relative error in %; None where
+        unknown.
     """
     known = with_derived(truth.parameters) if truth is not None else {}
     rows: dict[str, dict[str, float | None]] = {}
@@ -91,7 +92,8 @@ def doubts(fit: PatientFit, patient: Patient) -> list[str]:
     """What should make a reader doubt a fit, in words; empty where nothing does.
 
     A misfit larger than the spread of the readings themselves; an estimate far outside the population's range (below
-    half its lower or above twice its upper end); a standard error larger than half the estimate.
+    half its lower or above twice its upper end); a standard error larger than half the estimate; an estimate that
+    its prior sets, or that stands at a bound.
     """
     found = [fit.message] if fit.message else []
     seen = patient.glucose_mg_dL[split(patient.time_min, patient.valid).fit]
@@ -101,14 +103,18 @@ def doubts(fit: PatientFit, patient: Patient) -> list[str]:
             f"the fit misses its own readings by {misfit:.3g} mg/dL, where a constant would miss them by "
             f"{np.std(seen):.3g}: the model does not describe them"
         )
-    for symbol, (value, _, standard_error) in fit.estimates.items():
+    for symbol, (value, _, standard_error, prior_dominated, at_bound) in fit.estimates.items():
         row = PARAMETERS.get(symbol)
         if row is None:
             continue
         if not row.low / 2 <= value <= row.high * 2:
             people = f"people have {row.low:g} to {row.high:g}"
             found.append(f"{symbol} = {value:.4g} {row.unit} is far outside what people have ({people})")
-        if standard_error is not None and not standard_error <= value / 2:
+        if at_bound:
+            found.append(f"{symbol} = {value:.4g} {row.unit} stands at its bound: the readings would have it beyond")
+        if prior_dominated:
+            found.append(f"{symbol} = {value:.4g} {row.unit} is set by a prior, not by the readings")
+        elif standard_error is not None and not standard_error <= value / 2:
             error = f"a standard error of {standard_error:.2g}"
             found.append(f"{symbol} = {value:.4g} has {error}: the readings hardly determine it")
     return found

@@ -3,7 +3,7 @@
 import dataclasses
 import datetime as dt
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from .io import read_cohort, read_hupa, write_results
 from .networks import ARCHITECTURES, NetworkOptions
 from .physics import presets
 from .plotting import save_figures
-from .problem import Mode, Problem, pose
+from .problem import LogNormal, Mode, Problem, pose
 from .records import Ensemble, Fit
 from .training import Progress, Stage, fit_members
 
@@ -43,6 +43,9 @@ def fit(
     seed: int = 0,
     assume_population: bool = False,
     estimate_initial_state: bool = False,
+    priors: Mapping[str, LogNormal] = {},
+    bounds: Mapping[str, tuple[float, float]] = {},
+    noise_sd_mg_dL: float | None = None,
     options: NetworkOptions | LeastSquares | None = None,
     stages: Sequence[Stage] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -58,6 +61,9 @@ def fit(
         seed: sets starts and initial weights.
         assume_population: take parameters that nobody stated from the population.
         estimate_initial_state: estimate insulin and food on board at the start of the window.
+        priors: what is believed of free parameters, by symbol.
+        bounds: lower and upper bounds of free parameters, in their units, by symbol.
+        noise_sd_mg_dL: standard deviation of the readings' noise, mg/dL; estimated if not given.
         options: the network's options, such as `BIRNNOptions`, or `LeastSquares`; they decide the model if it is not
             named.
         stages: the curriculum of the network; the default one if not given.
@@ -67,7 +73,8 @@ def fit(
         The fit: estimates, states, history.
 
     Raises:
-        ValueError: where the model is not known, or a parameter is neither stated nor free.
+        ValueError: where the model is not known, a parameter is neither stated nor free, or a prior or a bound makes
+            no sense.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
 
     Example:
@@ -85,6 +92,9 @@ def fit(
         free=free,
         assume_population=assume_population,
         estimate_initial_state=estimate_initial_state,
+        priors=priors,
+        bounds=bounds,
+        noise_sd_mg_dL=noise_sd_mg_dL,
         options=options,
         stages=stages,
         on_progress=on_progress,
@@ -100,6 +110,9 @@ def fit_ensemble(
     free: Iterable[str] = (),
     assume_population: bool = False,
     estimate_initial_state: bool = False,
+    priors: Mapping[str, LogNormal] = {},
+    bounds: Mapping[str, tuple[float, float]] = {},
+    noise_sd_mg_dL: float | None = None,
     options: NetworkOptions | LeastSquares | None = None,
     stages: Sequence[Stage] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -114,6 +127,9 @@ def fit_ensemble(
         free: what to estimate.
         assume_population: take parameters that nobody stated from the population.
         estimate_initial_state: estimate insulin and food on board at the start of the window.
+        priors: what is believed of free parameters.
+        bounds: bounds of free parameters.
+        noise_sd_mg_dL: the readings' noise, mg/dL.
         options: the network's options, or `LeastSquares`.
         stages: the curriculum.
         on_progress: called after each chunk of training steps.
@@ -140,6 +156,9 @@ def fit_ensemble(
         key=jax.random.fold_in(jax.random.key(seed), 1),
         assume_population=assume_population,
         estimate_initial_state=estimate_initial_state,
+        priors=priors,
+        bounds=bounds,
+        noise_sd_mg_dL=noise_sd_mg_dL,
     )
     problems = [pose_one(seed) for seed in seeds]
     return Ensemble(seeds, _fit(patients, problems, seeds, _model(model, options), options, stages, on_progress))
@@ -227,6 +246,9 @@ def run(
             key=jax.random.fold_in(jax.random.key(seed), 1),
             assume_population=config.assume_population,
             estimate_initial_state=config.estimate_initial_state,
+            priors={symbol: prior.belief() for symbol, prior in config.priors.items()},
+            bounds=config.bounds,
+            noise_sd_mg_dL=config.noise_sd_mg_dL,
         )
         for seed in seeds
     ]

@@ -4,11 +4,17 @@ With `p1 = ksi ku_Vi`, `c = kl - kb` and `J = ksi I` the model reads `G' = c - J
 `J'' + 2 J'/Tu + J/Tu^2 = p1 u/Tu^2`: nothing else of `ksi, ku_Vi, kl, kb` appears in it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from .data import Patient, split
+from .twin import Sensitivities
+
+_DOMINATED = 2.0  # the prior rules where the readings alone would leave so many times the standard error
+_NOTHING = 1e-10  # relative to what they tell in the other directions, readings that tell so little tell nothing
 
 
 class UnidentifiableError(ValueError):
@@ -29,24 +35,34 @@ _TOGETHER: tuple[tuple[set[str], str], ...] = (
         {"kl", "M"},
         "M enters through kb = 128 / M alone, and only c = kl - kb shows in glucose; estimate kl with M known",
     ),
-    ({"kb", "M"}, "they are one parameter, kb = 128 / M; estimate one of them"),
 )
+_ONE_PARAMETER = "kb and M: they are one parameter, kb = 128 / M; estimate one of them"
 
 
-def check_identifiable(patients: Sequence[Patient], free: Sequence[str]) -> None:
+def check_identifiable(patients: Sequence[Patient], free: Sequence[str], priors: Collection[str] = ()) -> None:
     """Refuse a set of free parameters that glucose cannot tell apart, whatever its noise.
+
+    A prior adds what glucose does not tell: of two parameters that show together, one must carry a prior; a
+    parameter that does not show at all must carry its own.
 
     Args:
         patients: the cohort; what each was given between the first and the last fit reading counts.
         free: symbols to estimate.
+        priors: symbols among them that carry a prior.
 
     Raises:
         UnidentifiableError: naming the parameters, the reason, and what can be estimated instead.
 
     Source: Magdelaine et al. 2015, equations (1) to (3); the two symmetries follow by substitution.
     """
-    chosen = set(free)
-    reasons = [f"{' and '.join(sorted(pair))}: {why}" for pair, why in _TOGETHER if pair <= chosen]
+    chosen, held = set(free), set(priors)
+    reasons = [
+        f"{' and '.join(sorted(pair))}: {why}, or give one of them a prior"
+        for pair, why in _TOGETHER
+        if pair <= chosen and not pair & held
+    ]
+    if {"kb", "M"} <= chosen:
+        reasons.append(_ONE_PARAMETER)
     needs: tuple[tuple[set[str], Callable[[Patient], bool], str], ...] = (
         ({"Tr", "kr_Vb"}, _has_meal, "no meal before the last fit reading"),
         (
@@ -56,12 +72,60 @@ def check_identifiable(patients: Sequence[Patient], free: Sequence[str]) -> None
         ),
     )
     for symbols, present, why in needs:
-        asked = [symbol for symbol in free if symbol in symbols]
+        asked = [symbol for symbol in free if symbol in symbols - held]
         lacking = [patient.name for patient in patients if asked and not present(patient)]
         if lacking:
-            reasons.append(f"{', '.join(asked)} of {', '.join(lacking[:5])}: {why}; name other parameters")
+            mend = f"name other parameters, or give {' and '.join(asked)} a prior"
+            reasons.append(f"{', '.join(asked)} of {', '.join(lacking[:5])}: {why}; {mend}")
     if reasons:
         raise UnidentifiableError("cannot be estimated from glucose: " + "; ".join(reasons))
+
+
+class Certainty(NamedTuple):
+    """How well a quantity is determined."""
+
+    standard_error: float
+    """One posterior standard deviation, in the unit of the quantity."""
+    prior_dominated: bool
+    """Whether the readings alone would leave it more than twice as large."""
+
+
+def certainties(
+    information: Float[np.ndarray, "free free"], noise_sd_mg_dL: float, s: Sensitivities
+) -> dict[str, Certainty]:
+    """Standard errors by the delta rule, with the prior and without it.
+
+    With the information `S` of the readings per unit noise, that of the prior `P`, and the slope `g` of a quantity,
+    its variance is `g' (S / sd^2 + P)^-1 g`. It assumes white noise and a model that is right.
+
+    Args:
+        information: of the readings about the free coordinates of one patient, per (mg/dL)^2 of noise.
+        noise_sd_mg_dL: standard deviation of the noise, mg/dL.
+        s: slopes of the quantities; see `Physiology.sensitivities`.
+
+    Returns:
+        By symbol.
+    """
+    information, prior = np.asarray(information, np.float64), np.asarray(s.prior, np.float64)
+    # Times the variance of the noise, so that no noise at all divides by nothing.
+    both = _inverse(information + noise_sd_mg_dL**2 * prior, np.finfo(np.float64).eps)
+    alone = _inverse(information, _NOTHING) if prior.any() else both
+    found = {}
+    for symbol, slope in s.slopes.items():
+        g = np.asarray(slope, np.float64)
+        sd, sd_alone = (noise_sd_mg_dL * float(np.sqrt(g @ covariance @ g)) for covariance in (both, alone))
+        found[symbol] = Certainty(sd, sd_alone > _DOMINATED * sd)
+    return found
+
+
+def _inverse(information: np.ndarray, least: float) -> np.ndarray:
+    """Inverse by eigenvalues: a direction without information gets a huge variance, not an error."""
+    if not np.all(np.isfinite(information)):
+        return np.full(information.shape, np.nan)
+    size = np.sqrt(np.maximum(np.diagonal(information), 0.0))
+    size = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    return (vectors / np.maximum(values, least)) @ vectors.T / np.outer(size, size)
 
 
 def _fit_span(patient: Patient) -> tuple[float, float]:

@@ -14,12 +14,15 @@ from jaxtyping import Array, Bool, Float
 from ._compile import compile_once
 from ._types import Key
 from .data import Patient, Series, stack
+from .identifiability import certainties
 from .physics import State, Trajectory, propagate
 from .problem import Problem
 from .records import Cost, Estimate, Fit, History, PatientFit
-from .twin import Physiology
+from .twin import Physiology, Sensitivities
 
 _CHUNK = 128  # patients per vmapped block: bounds memory, and one slow patient holds up only its block
+_FIRST_NOISE = 1.0  # mg/dL
+_ROUNDS = 6  # solves, where priors weigh by a noise that the solve before estimates
 _SEVERAL_VALLEYS = {"Tu", "Tr", "S0", "I0", "E0", "D0"}  # time constants enter non-linearly
 
 
@@ -41,12 +44,10 @@ class LeastSquares(NamedTuple):
 
 
 class _Solution(NamedTuple):
-    z: dict[str, Array]
     start: dict[str, Array]
-    covariance: Array
-    derived: dict[str, Array]
-    derived_start: dict[str, Array]
-    derived_sd: dict[str, Array]
+    found: Sensitivities
+    information: Array
+    noise: Array
     trajectory: Trajectory
     loss: Array
     steps: Array
@@ -56,10 +57,16 @@ class _Solution(NamedTuple):
 def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options: LeastSquares | None = None) -> Fit:
     """Fit the equations to the `fit` readings by non-linear least squares, all patients in one program.
 
-    `min over z of sum over fit readings of (G(t_i; exp(z)) - y_i)^2`, by Levenberg-Marquardt on the
-    logarithms of the free parameters, with `G` the exact solution and derivatives by forward-mode autodiff.
-    Standard errors come from the curvature, `s^2 (J'J)^-1`, with `s^2` the residual variance; they assume
-    white sensor noise. It computes in float64, whatever the global setting.
+    ```
+    min over theta of   sum over fit readings of (G(t_i; theta) - y_i)^2
+                      + s^2 sum over priors of ((log theta_j - log median_j) / sd_j)^2
+    ```
+
+    by Levenberg-Marquardt on the free coordinates of `Physiology`, with `G` the exact solution and derivatives by
+    forward-mode autodiff. `s` is the readings' noise: given, or estimated from the misfit, in which case a problem
+    with priors is solved six times, each time with the `s` of the solve before. Standard errors come from the
+    curvature, `(J'J / s^2 + P)^-1` with `P` the information of the priors; they assume white sensor noise. It
+    computes in float64, whatever the global setting.
 
     Args:
         patients: the cohort.
@@ -77,9 +84,9 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
     draws = [problem.start] + [problem.redraw(jax.random.fold_in(key, i)) for i in range(1, starts)]
     with jax.enable_x64(True):
         data = stack(patients)
-        known = {symbol: jnp.asarray(value) for symbol, value in problem.known.items()}
-        z0 = {symbol: jnp.stack([jnp.log(d[symbol]) for d in draws], axis=1) for symbol in problem.start}
-        args = (_Given(known, {s: jnp.log(value) for s, value in problem.prior.items()}, data), z0)
+        each = [problem.physiology(start=draw) for draw in draws]
+        z0 = {symbol: jnp.stack([body.free[symbol] for body in each], axis=1) for symbol in problem.start}
+        args = (_Given(each[0], data), z0)
         program, compile_s = compile_once(_cohort_program, (options, len(patients)), args)
         began = time.perf_counter()
         solution = jax.block_until_ready(program(*args))
@@ -118,59 +125,89 @@ def _dense_tangents(f: Callable[[Array, Any], Array]) -> Callable[[Array, Any], 
 
 
 class _Given(NamedTuple):
-    known: dict[str, Array]
-    prior: dict[str, Array]
+    body: Physiology
     data: Series
 
 
-def _residuals(z: dict[str, Array], given: _Given) -> Float[Array, " residuals"]:
-    body, data = Physiology(given.known, z, given.prior), given.data
-    misfit = jnp.where(data.fit, _trajectory(body, data).glucose_mg_dL - data.glucose_mg_dL, 0.0)
-    return jnp.concatenate([misfit, body.prior_misfit()])
+def _misfit(z: dict[str, Array], given: _Given) -> Float[Array, " rows"]:
+    body, data = given.body.with_free(z), given.data
+    return jnp.where(data.fit, _trajectory(body, data).glucose_mg_dL - data.glucose_mg_dL, 0.0)
 
 
 def _trajectory(body: Physiology, data: Series) -> Trajectory:
     return propagate(body.model(), data.inputs, data.time_min, y0=body.initial_state())
 
 
-def _fit_patient(args: _Given, starts: dict[str, Array], options: LeastSquares) -> _Solution:
-    data, known = args.data, args.known
+def _fit_patient(given: _Given, starts: dict[str, Array], options: LeastSquares) -> _Solution:
+    data, body = given.data, given.body
+    readings = jnp.sum(data.fit)
     if starts:
-        solver = optx.LevenbergMarquardt(
-            rtol=options.tolerance, atol=options.tolerance, linear_solver=lx.Normal(lx.Cholesky())
-        )
-
-        flat = _dense_tangents(lambda z, args: _residuals(dict(zip(sorted(starts), z, strict=True)), args))
-
-        def solve(z0: dict[str, Array]) -> tuple[dict[str, Array], Array, Array, Array]:
-            # One vector rather than a leaf per parameter: the sensitivities are then traced once.
-            vector = jnp.stack([z0[symbol] for symbol in sorted(z0)])
-            found = optx.least_squares(flat, solver, vector, args, max_steps=options.max_steps, throw=False)
-            loss = jnp.sum(flat(found.value, args) ** 2)
-            z = dict(zip(sorted(starts), found.value, strict=True))
-            return z, loss, found.stats["num_steps"], found.result == optx.RESULTS.successful
-
-        each = jax.vmap(solve)(starts)
-        best = jnp.argmin(jnp.where(jnp.isfinite(each[1]), each[1], jnp.inf))
-        (z, loss, steps, converged), start = jax.tree.map(lambda x: x[best], (each, starts))
+        each = jax.vmap(lambda z0: _solve(z0, given, options))(starts)
+        best = jnp.argmin(jnp.where(jnp.isfinite(each.score), each.score, jnp.inf))
+        found, start = jax.tree.map(lambda x: x[best], (each, starts))
+        z, steps, converged = found.z, found.steps, found.converged
     else:  # nothing is free: the states follow from the parameters
         z, start, steps, converged = {}, {}, jnp.asarray(0), jnp.asarray(True)
-        loss = jnp.sum(_residuals(z, args) ** 2)
-    trajectory = _trajectory(Physiology(known, z), data)
-    covariance = _covariance(z, args, loss)
-    derived = lambda z: Physiology(known, z).derived()
+    loss = jnp.sum(_misfit(z, given) ** 2)
+    trajectory = _trajectory(body.with_free(z), data)
+    J = _jacobian(z, given)
     return _Solution(
-        z=z,
-        start=start,
-        covariance=covariance,
-        derived=derived(z),
-        derived_start=derived(start),
-        derived_sd=_spread(derived, z, covariance),
+        start=body.with_free(start).sensitivities().values,
+        found=body.with_free(z).sensitivities(),
+        information=J.T @ J,
+        noise=body.noise(loss, readings),
         trajectory=trajectory,
-        loss=loss / jnp.maximum(jnp.sum(data.fit), 1),
+        loss=loss / jnp.maximum(readings, 1),
         steps=steps,
         ok=converged & trajectory.ok & jnp.isfinite(loss),
     )
+
+
+class _Found(NamedTuple):
+    z: dict[str, Array]
+    score: Array
+    steps: Array
+    converged: Array
+
+
+def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares) -> _Found:
+    """The least squares from one start."""
+    body, readings = given.body, jnp.sum(given.data.fit)
+    named = lambda vector: dict(zip(sorted(z0), vector, strict=True))
+    solver = optx.LevenbergMarquardt(
+        rtol=options.tolerance, atol=options.tolerance, linear_solver=lx.Normal(lx.Cholesky())
+    )
+
+    def residuals(vector: Array, args: tuple[_Given, Array]) -> Array:
+        given, noise = args
+        held = given.body.with_free(named(vector)).prior_misfit(noise)
+        return jnp.concatenate([_misfit(named(vector), given), held])
+
+    flat = _dense_tangents(residuals)
+
+    def solve(vector: Array, noise: Array) -> tuple[Array, Array, Array, Array]:
+        found = optx.least_squares(flat, solver, vector, (given, noise), max_steps=options.max_steps, throw=False)
+        squares = jnp.sum(flat(found.value, (given, noise)) ** 2)
+        return found.value, squares, found.stats["num_steps"], found.result == optx.RESULTS.successful
+
+    # One vector rather than a leaf per parameter: the sensitivities are then traced once.
+    vector = jnp.stack([z0[symbol] for symbol in sorted(z0)])
+    if not body.prior or body.noise_sd_mg_dL is not None:
+        vector, score, steps, converged = solve(vector, body.noise(jnp.zeros(()), readings))
+        return _Found(named(vector), score, steps, converged)
+
+    def again(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+        vector, noise = carry
+        vector, squares, steps, converged = solve(vector, noise)
+        # Twice the negative logarithm of the posterior: starts differ in the noise that they leave.
+        score = 2 * readings * jnp.log(noise) + squares / noise**2
+        return (vector, body.noise(jnp.sum(_misfit(named(vector), given) ** 2), readings)), (score, steps, converged)
+
+    # Nearly exact readings first: the noise is then what the equations miss, not what a wrong prior makes them miss.
+    carry, (scores, steps, converged) = jax.lax.scan(
+        again, (vector, jnp.asarray(_FIRST_NOISE, vector.dtype)), length=_ROUNDS
+    )
+    return _Found(named(carry[0]), scores[-1], jnp.sum(steps), converged[-1])
 
 
 def fisher_information(
@@ -187,34 +224,13 @@ def fisher_information(
         data: the patient's arrays; only its `fit` mask and inputs count, not the readings.
         noise_sd_mg_dL: standard deviation of the sensor's white noise, mg/dL.
     """
-    J = _jacobian(z, _Given(known, {}, data))
+    J = _jacobian(z, _Given(Physiology(known, z), data))
     return J.T @ J / noise_sd_mg_dL**2
 
 
-def _jacobian(z: dict[str, Array], args: _Given) -> Float[Array, "rows free"]:
-    columns = jax.jacfwd(_residuals)(z, args)
-    return jnp.stack([columns[symbol] for symbol in sorted(z)], axis=-1)
-
-
-def _covariance(z: dict[str, Array], args: _Given, loss: Array) -> Array:
-    if not z:
-        return jnp.zeros((0, 0))
-    freedom = jnp.maximum(jnp.sum(args.data.fit) - len(z), 1)
-    J = _jacobian(z, args)
-    size = jnp.linalg.norm(J, axis=0)
-    size = jnp.where(size > 0, size, 1.0)
-    eigenvalues, vectors = jnp.linalg.eigh((J / size).T @ (J / size))
-    # A direction without information keeps a huge variance; a pseudo-inverse would call it certain.
-    inverse = (vectors / jnp.maximum(eigenvalues, jnp.finfo(J.dtype).eps)) @ vectors.T
-    return loss / freedom * inverse / jnp.outer(size, size)
-
-
-def _spread(derived, z: dict[str, Array], covariance: Array) -> dict[str, Array]:
-    if not z:
-        return {symbol: jnp.zeros_like(value) for symbol, value in derived(z).items()}
-    slopes = jax.jacfwd(derived)(z)
-    gradient = {symbol: jnp.stack([by[s] for s in sorted(z)]) for symbol, by in slopes.items()}
-    return {symbol: jnp.sqrt(g @ covariance @ g) for symbol, g in gradient.items()}
+def _jacobian(z: dict[str, Array], given: _Given) -> Float[Array, "rows free"]:
+    columns = jax.jacfwd(_misfit)(z, given) if z else {}
+    return jnp.stack([columns[symbol] for symbol in sorted(z)], axis=-1) if z else jnp.zeros((given.data.fit.size, 0))
 
 
 def _why_not(options: LeastSquares, steps: int, finite: bool) -> str:
@@ -226,19 +242,19 @@ def _why_not(options: LeastSquares, steps: int, finite: bool) -> str:
 
 
 def _record(patients: Sequence[Patient], problem: Problem, s: _Solution, cost: Cost, options: LeastSquares) -> Fit:
-    order = sorted(s.z)
     fits = []
     for i, patient in enumerate(patients):
         rows = len(patient.time_min)
-        sd = np.sqrt(np.diagonal(s.covariance[i]))
-        value = {symbol: np.exp(s.z[symbol][i]) for symbol in order}
-        estimates = {
-            symbol: Estimate(float(value[symbol]), float(np.exp(s.start[symbol][i])), float(value[symbol] * sd[j]))
-            for j, symbol in enumerate(order)
-        }
-        derived = {
-            symbol: Estimate(float(s.derived[symbol][i]), float(s.derived_start[symbol][i]), float(spread[i]))
-            for symbol, spread in s.derived_sd.items()
+        found: Sensitivities = jax.tree.map(lambda x, i=i: x[i], s.found)
+        certain = certainties(np.asarray(s.information[i]), float(s.noise[i]), found)
+        report = {
+            symbol: Estimate(
+                float(value),
+                float(s.start[symbol][i]),
+                *certain[symbol],
+                at_bound=problem.at_bound(symbol, float(value)),
+            )
+            for symbol, value in found.values.items()
         }
         states: State = s.trajectory.state
         fits.append(
@@ -246,8 +262,8 @@ def _record(patients: Sequence[Patient], problem: Problem, s: _Solution, cost: C
                 name=patient.name,
                 ok=bool(s.ok[i]),
                 message="" if s.ok[i] else _why_not(options, int(s.steps[i]), bool(np.isfinite(s.loss[i]))),
-                estimates={symbol: estimates[symbol] for symbol in problem.start},
-                derived=derived if problem.mode == "inverse" else {},
+                estimates={symbol: report[symbol] for symbol in problem.start},
+                derived={symbol: report[symbol] for symbol in ("p1", "c") if problem.mode == "inverse"},
                 time_min=patient.time_min,
                 glucose_mg_dL=np.asarray(states.G[i, :rows]),
                 insulin_U_dL=np.asarray(states.I[i, :rows]),
@@ -258,6 +274,6 @@ def _record(patients: Sequence[Patient], problem: Problem, s: _Solution, cost: C
                 residual_D_mg_dL_min2=np.zeros(rows),
             )
         )
-    values = {k: np.stack([np.exp(s.start[k]), np.exp(s.z[k])]) for k in problem.start}
+    values = {k: np.stack([s.start[k], s.found.values[k]]) for k in problem.start}
     history = History(np.array([0, int(np.max(s.steps))]), values, {"data": np.stack([s.loss * np.nan, s.loss])})
     return Fit("ode", problem, tuple(fits), history, cost)

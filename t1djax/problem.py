@@ -3,22 +3,50 @@
 import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from ._types import Key
 from .data import Patient, split
 from .identifiability import check_identifiable
-from .physics import INITIAL_STATES, KB_BODY_MASS, PARAMETERS
+from .physics import INITIAL_STATES, KB_BODY_MASS, PARAMETERS, Parameter
+from .twin import Physiology
 
 Mode = Literal["forward", "inverse"]
 """*forward*: every parameter is known and the states are fitted. *inverse*: the named ones are estimated too."""
 
 _FAR = 20.0  # times the typical value, either way
 _LOWEST_READING = 40.0  # what a sensor reports at the least; a start below it would have no logarithm
+_ON_BOARD_SD_LOG = 2.0  # of what is on board at the start: a factor of seven either way
+_AT_BOUND = 0.01  # so near, in the logarithm, an estimate stands at its bound
+
+
+@dataclasses.dataclass(frozen=True)
+class LogNormal:
+    """What is believed of a parameter before any reading is seen: its logarithm is normal.
+
+    Example:
+        >>> from t1djax import LogNormal
+        >>> LogNormal(200.0, 0.3)
+        LogNormal(median=200.0, sd_log=0.3)
+
+    Raises:
+        ValueError: where a number is not positive and finite.
+    """
+
+    median: float
+    """The median, in the parameter's unit."""
+    sd_log: float
+    """Standard deviation of the natural logarithm, without unit: 0.3 is about 30 % either way."""
+
+    def __post_init__(self) -> None:
+        for name in ("median", "sd_log"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ValueError(f"{name} of a prior must be positive, not {getattr(self, name):g}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,15 +67,43 @@ class Problem:
     """Values taken from the population because nobody stated them."""
     notes: tuple[str, ...]
     """What a reader of the result should know: values ignored, assumed, estimated along."""
+    priors: Mapping[str, LogNormal] = dataclasses.field(default_factory=dict)
+    """What is believed of some of the free ones, by symbol."""
+    bounds: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    """Lower and upper bounds of some of the free ones, in their units."""
+    noise_sd_mg_dL: float | None = None
+    """Standard deviation of the readings' noise, mg/dL; estimated from the misfit where it is None."""
 
-    @property
-    def prior(self) -> dict[str, np.ndarray]:
-        """Values near which a fit holds what is on board at the start, where that is free."""
-        return {symbol: value for symbol, value in self.start.items() if symbol in INITIAL_STATES}
+    def physiology(self, dtype: Any = None, start: Mapping[str, np.ndarray] | None = None) -> Physiology:
+        """The patients' parameters at the start, stacked, as a fit takes them.
+
+        What is on board at the start of the window is held near rest by a wide prior, where it is free and has no
+        prior of its own: the readings often do not show it, and its logarithm would drift to minus infinity.
+
+        Args:
+            dtype: NumPy type of the numbers; JAX's default if not given.
+            start: other starts than the problem's own.
+        """
+        each = np.ones(len(self.names))
+        pairs = lambda a, b: jnp.asarray(np.stack([a * each, b * each], axis=-1), dtype)
+        prior = {s: pairs(np.log(self.start[s]), _ON_BOARD_SD_LOG) for s in INITIAL_STATES if s in self.start}
+        prior |= {s: pairs(np.log(p.median), p.sd_log) for s, p in self.priors.items()}
+        return Physiology.at(
+            {s: jnp.asarray(v, dtype) for s, v in self.known.items()},
+            {s: jnp.asarray(v, dtype) for s, v in (self.start if start is None else start).items()},
+            prior=prior,
+            bounds={s: pairs(np.log(low), np.log(high)) for s, (low, high) in self.bounds.items()},
+            noise_sd_mg_dL=None if self.noise_sd_mg_dL is None else jnp.asarray(self.noise_sd_mg_dL * each, dtype),
+        )
+
+    def at_bound(self, symbol: str, value: float) -> bool:
+        """Whether a value of a free parameter, in its unit, stands within 1 % of one of its bounds."""
+        return any(abs(np.log(value / bound)) < _AT_BOUND for bound in self.bounds.get(symbol, ()))
 
     def redraw(self, key: Key) -> dict[str, np.ndarray]:
         """Other starts for the named parameters, drawn as the first were; the rest starts where it did."""
-        return {s: v if s not in self.named or s == "G0" else _draw(self.names, s, key) for s, v in self.start.items()}
+        draw = lambda symbol: _draw(self.names, symbol, key, self.bounds.get(symbol))
+        return {s: v if s not in self.named or s == "G0" else draw(s) for s, v in self.start.items()}
 
 
 def patient_key(key: Key, name: str) -> Key:
@@ -63,6 +119,9 @@ def pose(
     key: Key,
     assume_population: bool = False,
     estimate_initial_state: bool = False,
+    priors: Mapping[str, LogNormal] = {},
+    bounds: Mapping[str, tuple[float, float]] = {},
+    noise_sd_mg_dL: float | None = None,
 ) -> Problem:
     """Settle what is known and what is free, before any long work.
 
@@ -74,6 +133,10 @@ def pose(
         key: from which the starts are drawn, uniformly in each parameter's range.
         assume_population: take what nobody stated from the middle of the population's range.
         estimate_initial_state: estimate insulin and food on board at the start too (`INITIAL_STATES`).
+        priors: what is believed of free parameters, by symbol.
+        bounds: lower and upper bounds of free parameters, in their units, by symbol.
+        noise_sd_mg_dL: standard deviation of the readings' noise, mg/dL, by which priors weigh and from which
+            standard errors follow; estimated from the misfit if not given.
 
     Returns:
         The problem. `G0` needs no naming: where a patient does not state it, it is estimated along, starting
@@ -81,7 +144,7 @@ def pose(
 
     Raises:
         ValueError: naming the parameter and the patients, where a symbol is unknown, a value is missing or not
-            plausible in its unit, or a patient has fewer readings than unknowns.
+            plausible in its unit, a patient has fewer readings than unknowns, or a prior or a bound makes no sense.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
     """
     free = tuple(dict.fromkeys(free))
@@ -90,11 +153,12 @@ def pose(
         raise ValueError("no patient is selected")
     _check_readings(patients, free)
     _check_plausible(patients, free)
-    check_identifiable(patients, free)
+    check_identifiable(patients, free, priors)
     settled = _settle(patients, free, assume_population)
     known, notes = settled.known, settled.notes
     names = tuple(patient.name for patient in patients)
-    starts = {symbol: _draw(names, symbol, key) for symbol in free if symbol != "G0"}
+    _check_bounds(bounds)
+    starts = {symbol: _draw(names, symbol, key, bounds.get(symbol)) for symbol in free if symbol != "G0"}
     if "G0" in free or "G0" not in known:
         if "G0" not in free:
             notes.append("G0 is not stated for every patient: it is estimated along, starting at the first fit reading")
@@ -108,6 +172,9 @@ def pose(
         notes.append(
             "insulin and food on board at the start (S0, I0, E0, D0) are estimated along, with a wide prior near rest"
         )
+    _check_beliefs(starts, priors, bounds, noise_sd_mg_dL)
+    starts |= {symbol: np.clip(starts[symbol], *limits) for symbol, limits in bounds.items()}
+    notes += _outside(patients, bounds)
     return Problem(
         names=names,
         mode=mode,
@@ -116,6 +183,9 @@ def pose(
         start=starts,
         assumed=settled.assumed,
         notes=tuple(notes),
+        priors=dict(priors),
+        bounds={symbol: (float(low), float(high)) for symbol, (low, high) in bounds.items()},
+        noise_sd_mg_dL=noise_sd_mg_dL,
     )
 
 
@@ -127,6 +197,53 @@ def _check_names(mode: Mode, free: tuple[str, ...]) -> None:
         raise ValueError(f"forward mode estimates no parameter, but {', '.join(free)} is named; use mode inverse")
     if mode == "inverse" and not free:
         raise ValueError("inverse mode needs at least one parameter to estimate, for example ksi")
+
+
+def _check_bounds(bounds: Mapping[str, tuple[float, float]]) -> None:
+    for symbol, (low, high) in bounds.items():
+        if not 0 < low < high < np.inf:
+            raise ValueError(f"bounds of {symbol}: {low:g} to {high:g}; state 0 < low < high")
+
+
+def _check_beliefs(
+    starts: Mapping[str, np.ndarray],
+    priors: Mapping[str, LogNormal],
+    bounds: Mapping[str, tuple[float, float]],
+    noise_sd_mg_dL: float | None,
+) -> None:
+    """Refuse priors and bounds that nothing would use, that contradict each other, or that mean another unit."""
+    if noise_sd_mg_dL is not None and not 0 < noise_sd_mg_dL < np.inf:
+        raise ValueError(f"noise_sd_mg_dL is {noise_sd_mg_dL:g}; it must be positive, or left out to be estimated")
+    for what, symbols in (("a prior", priors), ("bounds", bounds)):
+        for symbol in symbols:
+            if symbol not in starts:
+                free = f"free are {', '.join(starts)}" if starts else "nothing is free"
+                raise ValueError(f"{symbol} has {what} but is not estimated; name it among the free ones ({free})")
+    for symbol, prior in priors.items():
+        low, high = bounds.get(symbol, (0.0, np.inf))
+        if not low < prior.median < high:
+            raise ValueError(
+                f"the prior of {symbol} has its median {prior.median:g} outside its bounds {low:g}, {high:g}"
+            )
+    for symbol, row in ({s: PARAMETERS[s] for s in PARAMETERS if s in starts}).items():
+        low, high = bounds.get(symbol, (row.low, row.high))
+        if symbol in priors and not row.typical / _FAR <= priors[symbol].median <= row.typical * _FAR:
+            raise ValueError(f"the prior of {symbol} has its median at {priors[symbol].median:g} {_far(row)}")
+        if low > row.typical * _FAR or high < row.typical / _FAR:
+            raise ValueError(f"the bounds of {symbol} are {low:g} to {high:g} {_far(row)}")
+
+
+def _far(row: Parameter) -> str:
+    return f"{row.unit}, far from what people have ({row.low:g} to {row.high:g}); is the unit another?"
+
+
+def _outside(patients: Sequence[Patient], bounds: Mapping[str, tuple[float, float]]) -> list[str]:
+    notes = []
+    for symbol, (low, high) in bounds.items():
+        out = [p.name for p in patients if symbol in p.known and not low <= p.known[symbol] <= high]
+        if out:
+            notes.append(f"the value stated for {symbol} of {_some(out)} lies outside its bounds, {low:g} to {high:g}")
+    return notes
 
 
 def _check_readings(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
@@ -214,11 +331,16 @@ def _kb(known: Mapping[str, np.ndarray], starts: Mapping[str, np.ndarray]) -> np
     return both["kb"] if "kb" in both else KB_BODY_MASS / both["M"]
 
 
-def _draw(names: Sequence[str], symbol: str, key: Key) -> np.ndarray:
+def _draw(names: Sequence[str], symbol: str, key: Key, bounds: tuple[float, float] | None) -> np.ndarray:
+    """Starts within the parameter's range and its bounds; within the bounds alone where these do not meet."""
     row = PARAMETERS[symbol]
+    low, high = row.start_low, row.start_high
+    if bounds is not None:
+        within = max(low, bounds[0]), min(high, bounds[1])
+        low, high = within if within[0] < within[1] else bounds
     index = list(PARAMETERS).index(symbol)
     u = [float(jax.random.uniform(jax.random.fold_in(patient_key(key, name), index))) for name in names]
-    return row.start_low + (row.start_high - row.start_low) * np.asarray(u, dtype=np.float64)
+    return low + (high - low) * np.asarray(u, dtype=np.float64)
 
 
 def _first_fit_reading(patient: Patient) -> float:

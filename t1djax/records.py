@@ -23,6 +23,10 @@ class Estimate(NamedTuple):
     """Where the fit started."""
     standard_error: float | None
     """One standard deviation, from the curvature of the fit; None where it was not computed."""
+    prior_dominated: bool = False
+    """Whether the prior rather than the readings sets it: they alone would leave over twice the standard error."""
+    at_bound: bool = False
+    """Whether it stands at one of its bounds, within 1 %."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

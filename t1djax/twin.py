@@ -1,23 +1,45 @@
 """A patient's double: parameters that are known or move, and the network that stands beside them."""
 
+import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .networks import AbstractSurrogate, Window
 from .physics import Magdelaine, State, with_derived
 
-PRIOR_SD_LOG = 2.0
-"""Standard deviation of the logarithm of what is on board at the start: a factor of seven either way."""
-PRIOR_NOISE_MG_DL = 1.0
-"""Noise of the imagined reading that states it, mg/dL."""
+LEAST_NOISE_MG_DL = 0.1
+"""Where noise is estimated and a prior is to be weighed by it, the least it is taken to be, mg/dL."""
+_INSIDE = 0.01  # a start keeps this share of the (logarithmic) range away from either bound
+
+
+class Sensitivities(NamedTuple):
+    """What follows from the free parameters of one patient, and how it moves with them."""
+
+    values: dict[str, Float[Array, ""]]
+    """The estimates and `p1`, `c`, by symbol."""
+    slopes: dict[str, Float[Array, " free"]]
+    """Their derivatives by the free coordinates, in sorted order."""
+    prior: Float[Array, "free free"]
+    """Information of the prior about these coordinates."""
 
 
 class Physiology(eqx.Module):
     """One patient's parameters, split into what is known and what is free.
 
-    Free parameters are positive and live as logarithms: positivity is kept here and nowhere else. Stack and
-    `vmap` for a cohort.
+    Free parameters are positive and live as logarithms, or, between bounds, as a logit of the logarithm: the ways
+    there (`at`) and back (`values`) are here and nowhere else. With `l` and `h` the logarithms of the bounds,
+    `w = h - l` and `m` their middle,
+
+    ```
+    log value = l + w / (1 + exp(-4 (z - m) / w))
+    ```
+
+    which is `z` itself, far from the bounds. Stack and `vmap` for a cohort.
 
     Example:
         >>> import jax.numpy as jnp
@@ -30,13 +52,52 @@ class Physiology(eqx.Module):
     known: dict[str, Float[Array, "*batch"]]
     """Values by symbol, in the units of `PARAMETERS` (and of `INITIAL_STATES`)."""
     free: dict[str, Float[Array, "*batch"]]
-    """Natural logarithms of the values to be estimated, by symbol."""
-    prior: dict[str, Float[Array, "*batch"]] = eqx.field(default_factory=dict)
-    """Logarithms near which some of the free ones are held: those of `INITIAL_STATES`, where they are free."""
+    """Coordinates of the values to be estimated, by symbol: natural logarithms where there are no bounds."""
+    prior: dict[str, Float[Array, "*batch 2"]] = eqx.field(default_factory=dict)
+    """Normal priors of the logarithms of some of the free ones: median and standard deviation."""
+    bounds: dict[str, Float[Array, "*batch 2"]] = eqx.field(default_factory=dict)
+    """Logarithms of the lower and the upper bound of some of the free ones."""
+    noise_sd_mg_dL: Float[Array, "*batch"] | None = None
+    """Standard deviation of the readings' noise, mg/dL, where it is given."""
+
+    @classmethod
+    def at(
+        cls,
+        known: Mapping[str, Array],
+        values: Mapping[str, Array],
+        *,
+        prior: Mapping[str, Array] | None = None,
+        bounds: Mapping[str, Array] | None = None,
+        noise_sd_mg_dL: Array | None = None,
+    ) -> "Physiology":
+        """The physiology whose free parameters have these values; one at or beyond a bound is moved inside.
+
+        Args:
+            known: values that stay, by symbol, in the units of `PARAMETERS`.
+            values: values of the free ones.
+            prior: see the field.
+            bounds: see the field.
+            noise_sd_mg_dL: see the field, mg/dL.
+        """
+        bounds = dict(bounds or {})
+        free = {symbol: _coordinate(jnp.log(value), bounds.get(symbol)) for symbol, value in values.items()}
+        return cls(dict(known), free, dict(prior or {}), bounds, noise_sd_mg_dL)
+
+    def with_free(self, free: dict[str, Array]) -> "Physiology":
+        """The same with other coordinates of the free parameters."""
+        return dataclasses.replace(self, free=free)
+
+    def log_values(self) -> dict[str, Array]:
+        """Natural logarithms of the free parameters, by symbol."""
+        return {symbol: _log_value(z, self.bounds.get(symbol)) for symbol, z in self.free.items()}
+
+    def estimates(self) -> dict[str, Array]:
+        """Values of the free parameters, by symbol."""
+        return {symbol: jnp.exp(x) for symbol, x in self.log_values().items()}
 
     def values(self) -> dict[str, Array]:
         """Every parameter by symbol; `kb` follows from `M` where it is not stated itself."""
-        values = with_derived(dict(self.known) | {symbol: jnp.exp(z) for symbol, z in self.free.items()})
+        values = with_derived(dict(self.known) | self.estimates())
         return {symbol: value for symbol, value in values.items() if symbol not in ("p1", "c")}
 
     def model(self) -> Magdelaine:
@@ -63,19 +124,65 @@ class Physiology(eqx.Module):
             D=v.get("D0", zero),
         )
 
-    def prior_misfit(self) -> Float[Array, " held"]:
-        """How far the held parameters are from their prior, in mg/dL so as to stand beside readings.
+    def prior_misfit(self, noise_sd_mg_dL: Float[Array, ""]) -> Float[Array, " held"]:
+        """How far the free parameters are from their priors, in mg/dL so as to stand beside the misfit of readings.
 
-        A factor of `e^PRIOR_SD_LOG` counts as one reading that is `PRIOR_NOISE_MG_DL` off. What was on board at the
-        start is often not visible in the readings; without this its logarithm would drift to minus infinity.
+        `sigma (log value - log median) / sd`: divided by the noise `sigma`, the sum of the squares of both is twice
+        the negative logarithm of the posterior density.
+
+        Args:
+            noise_sd_mg_dL: standard deviation of the noise of a reading, mg/dL.
         """
-        away = [(self.free[symbol] - self.prior[symbol]) / PRIOR_SD_LOG for symbol in sorted(self.prior)]
-        return PRIOR_NOISE_MG_DL * jnp.stack(away) if away else jnp.zeros(0)
+        x = self.log_values()
+        away = [(x[symbol] - self.prior[symbol][0]) / self.prior[symbol][1] for symbol in sorted(self.prior)]
+        return noise_sd_mg_dL * jnp.stack(away) if away else jnp.zeros(0)
+
+    def noise(self, misfit: Float[Array, ""], readings: Array) -> Float[Array, ""]:
+        """Standard deviation of the readings' noise, mg/dL: given, or estimated from a misfit.
+
+        `s^2 = misfit / (n - k)` with `k` free parameters, and not less than `LEAST_NOISE_MG_DL` where there are priors.
+
+        Args:
+            misfit: sum of squares over the fitted readings, (mg/dL)^2.
+            readings: how many there are.
+        """
+        if self.noise_sd_mg_dL is not None:
+            return self.noise_sd_mg_dL
+        s = jnp.sqrt(misfit / jnp.maximum(readings - len(self.free), 1))
+        return jnp.maximum(s, LEAST_NOISE_MG_DL) if self.prior else s
+
+    def sensitivities(self) -> Sensitivities:
+        """Estimates, `p1` and `c`, their slopes, and what the prior says, at the current coordinates."""
+        reported = lambda z: self.with_free(z).estimates() | self.with_free(z).derived()
+        values, order = reported(self.free), sorted(self.free)
+        if not order:
+            return Sensitivities(values, {symbol: jnp.zeros(0) for symbol in values}, jnp.zeros((0, 0)))
+        stacked = lambda by: jnp.stack([by[symbol] for symbol in order], axis=-1)
+        slopes = {symbol: stacked(by) for symbol, by in jax.jacfwd(reported)(self.free).items()}
+        rows = stacked(jax.jacfwd(lambda z: self.with_free(z).prior_misfit(jnp.ones(())))(self.free))
+        return Sensitivities(values, slopes, rows.T @ rows)
 
     def derived(self) -> dict[str, Array]:
         """What glucose alone determines: `p1 = ksi ku_Vi` (mg/dL/U) and `c = kl - kb` (mg/dL/min)."""
         v = with_derived(self.values())
         return {"p1": v["p1"], "c": v["c"]}
+
+
+def _log_value(z: Array, bounds: Array | None) -> Array:
+    if bounds is None:
+        return z
+    low, high = bounds[..., 0], bounds[..., 1]
+    width = high - low
+    return low + width * jax.nn.sigmoid(4 * (z - (low + high) / 2) / width)
+
+
+def _coordinate(log_value: Array, bounds: Array | None) -> Array:
+    if bounds is None:
+        return log_value
+    low, high = bounds[..., 0], bounds[..., 1]
+    width = high - low
+    share = jnp.clip((log_value - low) / width, _INSIDE, 1 - _INSIDE)
+    return (low + high) / 2 + width / 4 * (jnp.log(share) - jnp.log1p(-share))
 
 
 class Scales(eqx.Module):

@@ -30,24 +30,24 @@ class LinenModule(flax.linen.Module):
         return flax.linen.Dense(3)(jnp.tanh(flax.linen.Dense(8)(x)))
 
 
-SMALL = t1djax.PINNOptions(width=16, depth=1, time=_TIME, cell_min=30.0)
+SMALL = t1djax.PINNOptions(width=16, depth=1, time=_TIME, cell_min=60.0)
 ARCHITECTURES: dict[str, t1djax.NetworkOptions] = {
     "pinn": SMALL,
-    "modified_mlp": t1djax.ModifiedMLPOptions(width=12, time=_TIME, cell_min=30.0),
+    "modified_mlp": t1djax.ModifiedMLPOptions(width=12, time=_TIME, cell_min=60.0),
     "modified_mlp_factorised": t1djax.ModifiedMLPOptions(
-        width=12, factorised=True, time=t1djax.TimeFeatureOptions(waves="random", octaves=4), cell_min=30.0
+        width=12, factorised=True, time=t1djax.TimeFeatureOptions(waves="random", octaves=4), cell_min=60.0
     ),
-    "birnn": t1djax.BIRNNOptions(units=6, step_min=30.0, cell_min=30.0),
-    "birnn_min_gru": t1djax.BIRNNOptions(units=6, step_min=30.0, cell="min_gru", cell_min=30.0),
-    "birnn_no_skip": t1djax.BIRNNOptions(units=6, step_min=30.0, skip=False, cell_min=30.0),
-    "flax_nnx": t1djax.FlaxOptions(module=nnx_module, time=_TIME, cell_min=30.0),
-    "flax_linen": t1djax.FlaxOptions(module=LinenModule(), time=_TIME, cell_min=30.0),
+    "birnn": t1djax.BIRNNOptions(units=6, step_min=60.0, cell_min=60.0),
+    "birnn_min_gru": t1djax.BIRNNOptions(units=6, step_min=60.0, cell="min_gru", cell_min=60.0),
+    "birnn_no_skip": t1djax.BIRNNOptions(units=6, step_min=60.0, skip=False, cell_min=60.0),
+    "flax_nnx": t1djax.FlaxOptions(module=nnx_module, time=_TIME, cell_min=60.0),
+    "flax_linen": t1djax.FlaxOptions(module=LinenModule(), time=_TIME, cell_min=60.0),
 }
 """One small network of each kind. A new architecture is one more row here."""
 
 
 @functools.cache
-def cohort(interval: float = 15.0, count: int = 3) -> t1djax.Cohort:
+def cohort(interval: float = 30.0, count: int = 3) -> t1djax.Cohort:
     """The first patients of the reference cohort."""
     return t1djax.reference_cohort(interval_min=interval, names=list(t1djax.presets())[:count])
 

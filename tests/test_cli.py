@@ -28,7 +28,7 @@ inverse_params: [ksi]
 network:
   width: 16
   depth: 1
-  octaves: 3
+  time: {octaves: 3}
   cell_min: 60
   stages: [{steps: 12, residual_weight: [10, 1000]}]
 """
@@ -79,7 +79,7 @@ def no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fit that begins fails the test."""
     never: Callable[..., None] = lambda *_, **__: pytest.fail("the fit began")
     monkeypatch.setattr(experiment, "fit_ode", never)
-    monkeypatch.setattr(experiment, "fit_pinn", never)
+    monkeypatch.setattr(experiment, "fit_members", never)
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,7 @@
+from ._checkpoints import CheckpointError as CheckpointError
+from ._checkpoints import SavedTwins as SavedTwins
+from ._checkpoints import load_twins as load_twins
+from ._checkpoints import save_twins as save_twins
 from ._checks import DataError as DataError
 from ._checks import DataWarning as DataWarning
 from ._checks import Flaw as Flaw

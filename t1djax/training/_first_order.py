@@ -53,7 +53,7 @@ def first_order_steps(twin: Twin, state: Any, weights: Array, data: Series, d: D
         if stage.causal:
             scaled = _wait(scaled, stage.causal)
         squares = jax.tree.map(lambda factor, r: factor * jnp.sum(r**2), pull, scaled)
-        held = jnp.sum((body.prior_misfit() / twin.scales.noise) ** 2) / jnp.maximum(jnp.sum(data.fit), 1)
+        held = jnp.sum(body.prior_misfit(jnp.ones_like(weight)) ** 2) / jnp.maximum(jnp.sum(data.fit), 1)
         return squares.data + squares.G + squares.I + squares.D + held
 
     def step(carry: tuple[Any, Any], weight: Array) -> tuple[tuple[Any, Any], None]:

@@ -12,13 +12,14 @@ from jaxtyping import Array
 
 from .._compile import compile_once, one_thread_per_factorisation
 from .._types import Key
-from ..data import Patient, Series, noise_level, split, stack
+from ..data import Patient, Series, noise_level, stack
+from ..identifiability import certainties
 from ..losses import Drive, drive, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
 from ..physics import PARAMETERS, exact_lags, with_derived
 from ..problem import Problem, patient_key
 from ..records import Cost, Estimate, Fit, History, PatientFit
-from ..twin import Physiology, Scales, Twin
+from ..twin import Physiology, Scales, Sensitivities, Twin
 from ._stages import Progress, Stage, default_stages
 from ._train import Trained, train
 
@@ -91,14 +92,8 @@ def fit_members(
         data = stack(everyone)
         span = max(float(p.time_min[-1] - p.time_min[0]) for p in patients)
         own = jnp.stack([patient_key(key, name) for key, p in zip(keys, problems, strict=True) for name in p.names])
-        joined = {
-            field: {s: np.concatenate([getattr(p, field)[s] for p in problems]) for s in getattr(problem, field)}
-            for field in ("known", "start", "prior")
-        }
-        known = {s: jnp.asarray(v, options.dtype) for s, v in joined["known"].items()}
-        start = {s: jnp.log(jnp.asarray(v, options.dtype)) for s, v in joined["start"].items()}
-        prior = {s: jnp.log(jnp.asarray(v, options.dtype)) for s, v in joined["prior"].items()}
-        args = (own, data, Physiology(known, start, prior))
+        bodies = [p.physiology(options.dtype) for p in problems]
+        args = (own, data, jax.tree.map(lambda *x: jnp.concatenate(x), *bodies))
         program, build_s = compile_once(_build_program, (options, options.cells(span)), args)
         twins, d = program(*args)
         trained = train(twins, data, d, stages, on_progress=on_progress)
@@ -145,33 +140,26 @@ def _scales(body: Physiology, data: Series, d: Drive) -> Scales:
         G=jnp.maximum(spread, 1.0),
         I=jnp.maximum(jnp.std(insulin[1]), 1e-5),
         D=jnp.maximum(jnp.std(digestion[1]), 1e-2),
-        noise=jnp.maximum(noise_level(data), 1.0),
+        noise=jnp.maximum(noise_level(data) if body.noise_sd_mg_dL is None else body.noise_sd_mg_dL, 1.0),
     )
 
 
 class _Report(NamedTuple):
     states: Array
     residuals: tuple[Array, Array, Array]
-    misfit: Array
-    values: dict[str, Array]
-    derived: dict[str, Array]
-    slopes: dict[str, Array]
+    noise: Array
+    found: Sensitivities
 
 
 def _report_program() -> Callable[..., _Report]:
     def one(twin: Twin, data: Series) -> _Report:
         states = twin.states(data.time_min)
-        free = twin.physiology.free
-        derived = lambda z: Physiology(twin.physiology.known, z).derived()
-        slopes = jax.jacfwd(derived)(free) if free else {}
-        stacked = {name: jnp.stack([by[s] for s in sorted(free)]) for name, by in slopes.items()}
+        misfit = jnp.sum(jnp.where(data.fit, states[:, 0] - data.glucose_mg_dL, 0.0) ** 2)
         return _Report(
             states=states,
             residuals=pointwise_residuals(twin, data.time_min),
-            misfit=jnp.sum(jnp.where(data.fit, states[:, 0] - data.glucose_mg_dL, 0.0) ** 2),
-            values={symbol: jnp.exp(z) for symbol, z in free.items()},
-            derived=derived(free),
-            slopes=stacked,
+            noise=twin.physiology.noise(misfit, jnp.sum(data.fit)),
+            found=twin.physiology.sensitivities(),
         )
 
     return jax.vmap(one)
@@ -180,27 +168,20 @@ def _report_program() -> Callable[..., _Report]:
 def _records(
     patients: Sequence[Patient], problem: Problem, trained: Trained, report: _Report
 ) -> tuple[PatientFit, ...]:
-    order = sorted(problem.start)
-    start = {**problem.known, **problem.start}
-    at_start = with_derived(start)
+    at_start = with_derived({**problem.known, **problem.start})
     records = []
     for i, patient in enumerate(patients):
         rows = len(patient.time_min)
-        freedom = max(int(split(patient.time_min, patient.valid).fit.sum()) - len(order), 1)
-        covariance = report.misfit[i] / freedom * _inverse(np.asarray(trained.information[i], dtype=np.float64))
-        sd = np.sqrt(np.diagonal(covariance))
-        value = {s: float(report.values[s][i]) for s in order}
-        estimates = {
-            s: Estimate(value[s], float(problem.start[s][i]), float(value[s] * sd[order.index(s)]))
-            for s in problem.start
-        }
-        derived = {
+        sensitivities: Sensitivities = jax.tree.map(lambda x, i=i: x[i], report.found)
+        certain = certainties(np.asarray(trained.information[i]), float(report.noise[i]), sensitivities)
+        found = {
             s: Estimate(
-                float(report.derived[s][i]),
+                float(value),
                 float(at_start[s][i]),
-                float(np.sqrt(slope[i] @ covariance @ slope[i])),
+                *certain[s],
+                at_bound=problem.at_bound(s, float(value)),
             )
-            for s, slope in report.slopes.items()
+            for s, value in sensitivities.values.items()
         }
         states = np.asarray(report.states[i, :rows])
         message = _why_not(states, {s: course[:, i] for s, course in trained.history.values.items()})
@@ -210,8 +191,8 @@ def _records(
                 name=patient.name,
                 ok=ok,
                 message=message,
-                estimates=estimates,
-                derived=derived if problem.mode == "inverse" else {},
+                estimates={s: found[s] for s in problem.start},
+                derived={s: found[s] for s in ("p1", "c") if problem.mode == "inverse"},
                 time_min=patient.time_min,
                 glucose_mg_dL=states[:, 0],
                 insulin_U_dL=states[:, 1],
@@ -232,11 +213,3 @@ def _why_not(states: np.ndarray, courses: dict[str, np.ndarray]) -> str:
     moving = {s: abs(c[-1] / c[-2] - 1) for s, c in courses.items() if len(c) > 1 and s in PARAMETERS}
     still = [f"{s} by {100 * change:.0f} %" for s, change in moving.items() if change > _STILL_MOVING]
     return f"not converged: the last steps moved {', '.join(still)}; train longer, or estimate fewer" if still else ""
-
-
-def _inverse(information: np.ndarray) -> np.ndarray:
-    """Inverse by eigenvalues: a direction without information gets a huge variance, not an error."""
-    if not np.all(np.isfinite(information)):
-        return np.full(information.shape, np.nan)
-    values, vectors = np.linalg.eigh(information)
-    return (vectors / np.maximum(values, 1e-30)) @ vectors.T

@@ -34,7 +34,8 @@ class Damping(NamedTuple):
 
     damping: Float[Array, ""]
     information: Float[Array, "free free"]
-    """Normal equations of the free parameters with the readout eliminated, per (mg/dL)^2 of noise."""
+    """Of the readings about the free coordinates: normal equations with the readout eliminated and without priors,
+    per (mg/dL)^2 of noise."""
 
 
 def prepare(twin: Twin, data: Series, d: Drive) -> Prepared:
@@ -65,9 +66,10 @@ def gauss_newton_step(
     d: Drive,
     moves: tuple[Bool[Array, ""], Bool[Array, ""]],
 ) -> tuple[Twin, Damping]:
-    """One Levenberg-Marquardt step on `sum (misfit)^2 + (weight noise)^2 n/m sum (equation residual)^2`.
+    """One Levenberg-Marquardt step on `sum (misfit)^2 + (weight noise)^2 n/m sum (equation residual)^2 + priors`.
 
-    `n` readings and `m` cells weigh alike, and the equations follow the noise.
+    `n` readings and `m` cells weigh alike, and the equations follow the noise of the readings. So do priors; where it
+    is not given, that of the misfit before the step counts for them.
 
     Args:
         twin: the twin.
@@ -77,10 +79,10 @@ def gauss_newton_step(
         d: see `drive`.
         moves: whether the network moves and whether the physiology does.
     """
-    misses = _Misses(twin, weight, prepared, d)
+    misses = _Misses(twin, weight, prepared, d, moves[0])
     w, z = twin.surrogate.readout.T, misses.start()  # state, basis
     size = w.size
-    A, g = _normal_equations(misses, w, z)
+    A, g, held = _normal_equations(misses, w, z)
     move = jnp.concatenate([jnp.broadcast_to(moves[0], (size,)), jnp.broadcast_to(moves[1], z.shape)])
     A = jnp.where(move[:, None] & move, A, 0.0)
     g = jnp.where(move, g, 0.0)
@@ -98,19 +100,22 @@ def gauss_newton_step(
     damping = jnp.clip(jnp.where(better, 0.1, 10.0) * state.damping, least, _LARGEST_DAMPING)
     # The last block of the Cholesky factor is that of the Schur complement: the readout eliminated.
     corner = factor[size:, size:]
-    w, z = jnp.where(better, w + dw, w), jnp.where(better, z + dz, z)
+    w = jnp.where(better, misses.readout(w + dw, z + dz), w)
+    z = jnp.where(better, z + dz, z)
     moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
-    information = corner @ corner.T
+    # Of the readings alone: without the priors, and without the damping, which would pass for knowledge.
+    information = corner @ corner.T - held - jnp.diag((state.damping * diagonal)[size:])
     return moved, Damping(damping, jnp.where(jnp.all(jnp.isfinite(information)), information, state.information))
 
 
 class _Misses(eqx.Module):
-    """What a twin misses, as a function of the readout `w` (state, basis) and the free parameters `z`."""
+    """What a twin misses, as a function of the readout `w` (state, basis) and the free coordinates `z`."""
 
     twin: Twin
     weight: Array
     prepared: Prepared
     drive: Drive
+    network_moves: Array
 
     def start(self) -> Array:
         free = self.twin.physiology.free
@@ -120,19 +125,40 @@ class _Misses(eqx.Module):
         return dict(zip(sorted(self.twin.physiology.free), z, strict=True))
 
     def body(self, z: Array) -> Physiology:
-        return Physiology(self.twin.physiology.known, self.named(z), self.twin.physiology.prior)
+        return self.twin.physiology.with_free(self.named(z))
+
+    def readout(self, w: Array, z: Array) -> Array:
+        """The readout such that `ksi I` is what `w` says of it under the parameters before the step.
+
+        Only that product acts on glucose. With it as a coordinate, changing ksi and ku_Vi against each other leaves
+        every residual alone; with `I` itself, steps along that valley leave it sideways and are refused.
+        """
+        ratio = self.twin.physiology.values()["ksi"] / self.body(z).values()["ksi"]
+        return (
+            w
+            * jnp.stack([jnp.ones_like(ratio), jnp.where(self.network_moves, ratio, 1.0), jnp.ones_like(ratio)])[
+                :, None
+            ]
+        )
+
+    @property
+    def count(self) -> Array:
+        """How many readings are fitted: the column of ones with itself."""
+        return self.prepared.readings[-2, -2]
 
     def equations(self, states: Array, z: Array) -> Float[Array, "3 cells"]:
-        count = self.prepared.readings[-2, -2]  # the column of ones with itself: how many readings there are
-        balance = self.weight * self.twin.scales.noise * jnp.sqrt(count / self.prepared.basis.shape[0])
+        balance = self.weight * self.twin.scales.noise * jnp.sqrt(self.count / self.prepared.basis.shape[0])
         terms: Terms = equation_residuals(states, self.body(z), self.drive)
         return balance * jnp.stack([terms.G, terms.I, terms.D])
 
     def rows(self, w: Array, z: Array) -> tuple[Array, Array]:
         """Equations, and distances from priors."""
-        start = self.body(z).initial_state()
-        states = jnp.stack([start.G, start.I, start.D]) + self.prepared.basis @ (w.T * self.twin.scales.vector())
-        return self.equations(states, z), self.body(z).prior_misfit()
+        start, readout = self.body(z).initial_state(), self.readout(w, z)
+        shift = self.prepared.basis @ (readout.T * self.twin.scales.vector())
+        states = jnp.stack([start.G, start.I, start.D]) + shift
+        now = self.misfit(self.twin.surrogate.readout.T, self.start())
+        noise = self.twin.physiology.noise(jnp.maximum(now @ self.prepared.readings @ now, 0.0), self.count)
+        return self.equations(states, z), self.body(z).prior_misfit(noise)
 
     def misfit(self, w: Array, z: Array) -> Array:
         """Coefficients of the columns of the readings: basis, one, reading."""
@@ -144,8 +170,8 @@ class _Misses(eqx.Module):
         return jnp.sum(parts[0] ** 2) + jnp.sum(parts[1] ** 2) + c @ self.prepared.readings @ c
 
 
-def _normal_equations(misses: _Misses, w: Array, z: Array) -> tuple[Array, Array]:
-    """`J'J` and `J'r` over readout and free parameters.
+def _normal_equations(misses: _Misses, w: Array, z: Array) -> tuple[Array, Array, Array]:
+    """`J'J` and `J'r` over readout and free coordinates, and the priors' part of the former.
 
     Equations are linear in the states at the two edges of their cell, with coefficients that are the same in every
     cell: `r = P x0 + Q (x1 - x0) + ...`. So the block of the readout is a few products of the basis, made once, times
@@ -169,14 +195,15 @@ def _normal_equations(misses: _Misses, w: Array, z: Array) -> tuple[Array, Array
     c = misses.misfit(w, z)
     g = back(r, c)
     if not z.size:
-        return A, g
+        return A, g, jnp.zeros((0, 0), w.dtype)
     r_z, held_z = jax.jacfwd(misses.rows, argnums=1)(w, z)
     c_z = jax.jacfwd(misses.misfit, argnums=1)(w, z)
     side = jax.vmap(back, in_axes=-1, out_axes=-1)(r_z, c_z)
-    corner = jnp.einsum("ikx,iky->xy", r_z, r_z) + held_z.T @ held_z + c_z.T @ prepared.readings @ c_z
+    of_priors = held_z.T @ held_z
+    corner = jnp.einsum("ikx,iky->xy", r_z, r_z) + of_priors + c_z.T @ prepared.readings @ c_z
     A = jnp.concatenate([jnp.concatenate([A, side], axis=1), jnp.concatenate([side.T, corner], axis=1)])
     g_z = jnp.einsum("ikx,ik->x", r_z, r) + held_z.T @ held + c_z.T @ prepared.readings @ c
-    return A, jnp.concatenate([g, g_z])
+    return A, jnp.concatenate([g, g_z]), of_priors
 
 
 def _coefficients(

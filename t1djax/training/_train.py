@@ -26,7 +26,7 @@ class Trained(NamedTuple):
     twins: Twin
     """Trained twins, stacked."""
     information: Array
-    """Of the free parameters with the network eliminated, per (mg/dL)^2 of noise, `(patients, free, free)`."""
+    """Of the readings about the free coordinates, network eliminated, per (mg/dL)^2, `(patients, free, free)`."""
     history: History
     """Estimates and losses after each chunk."""
     compile_s: float
@@ -126,7 +126,7 @@ class _Run:
 
     def record(self, stage: int) -> None:
         terms = self.call(_losses_program, (), self.twins, self.data, self.drive)
-        values = {symbol: np.exp(np.asarray(z)) for symbol, z in self.twins.physiology.free.items()}
+        values = {symbol: np.asarray(x) for symbol, x in self.twins.physiology.estimates().items()}
         self.steps.append(self.step)
         self.courses.append((values, jax.tree.map(np.asarray, terms)))
         if self.on_progress is not None and self.step:

@@ -1,0 +1,212 @@
+"""Trained networks on disk: arrays by Orbax, and the recipe to rebuild what they belong to as JSON."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..networks import ARCHITECTURES, NetworkOptions, Window
+from ..physics import Inputs
+from ..records import Fit
+from ..twin import Physiology, Scales, Twin
+
+FORMAT = "t1djax.twins"
+FORMAT_VERSION = 1
+_RECIPE = "recipe.json"
+_ARRAYS = "arrays"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read; the message names the file and the mend."""
+
+
+class SavedTwins(NamedTuple):
+    """Trained networks of a cohort, read back."""
+
+    names: tuple[str, ...]
+    """The patients, in order."""
+    twins: Twin
+    """Networks with their physiologies, stacked along the patients, bit for bit as they were saved."""
+    options: NetworkOptions
+    """Shape of the networks."""
+
+
+def save_twins(fit: Fit, folder: str | Path) -> Path:
+    """Write the trained networks of a fit to a new folder: all of it, or nothing.
+
+    Args:
+        fit: of a network; `ode` has none.
+        folder: where; it must not exist.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: where the fit holds no network.
+        FileExistsError: where the folder is there.
+    """
+    import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
+
+    if fit.twins is None or fit.options is None:
+        raise ValueError(f"the fit of {fit.model} holds no network to save")
+    folder = Path(folder).absolute()
+    if folder.exists():
+        raise FileExistsError(f"{folder}: is there already; name a new folder")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    body = fit.twins.physiology
+    recipe = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": fit.model,
+        "options": _as_json(fit.options),
+        "patients": list(fit.problem.names),
+        "cells": fit.options.cells(float(np.max(np.asarray(fit.twins.window.span_min)))),
+        "physiology": {name: sorted(getattr(body, name)) for name in ("known", "free", "prior", "bounds")},
+        "noise_given": body.noise_sd_mg_dL is not None,
+    }
+    (partial / _RECIPE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(partial / _ARRAYS, _flat(fit.twins))
+    partial.rename(folder)
+    return folder
+
+
+def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> SavedTwins:
+    """Read trained networks.
+
+    Args:
+        folder: what `save_twins` wrote.
+        options: for a network of your own (flax), which JSON cannot hold: the options it was trained with.
+
+    Returns:
+        The networks. Their arithmetic is that of the options: use float64 ones under `jax.enable_x64(True)`.
+
+    Raises:
+        CheckpointError: naming the file that is missing, damaged, of a newer format, or does not fit the options.
+
+    Example:
+        >>> import tempfile
+        >>> import jax
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
+        >>> fit = t1djax.fit(cohort, options=t1djax.BIRNNOptions(units=8, cell_min=30))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     saved = t1djax.load_twins(t1djax.save_twins(fit, f"{folder}/twins"))
+        >>> with jax.enable_x64(True):
+        ...     glucose = jax.vmap(lambda twin: twin.states(jax.numpy.asarray([0.0, 60.0])))(saved.twins)[0, :, 0]
+        >>> round(float(glucose[0]))
+        220
+    """
+    import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
+
+    folder = Path(folder).absolute()
+    recipe = _read_recipe(folder / _RECIPE)
+    options = _options(recipe, folder / _RECIPE) if options is None else options
+    if options.model != recipe["model"]:
+        raise CheckpointError(f"{folder}: holds networks of {recipe['model']}, the options are of {options.model}")
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            shapes = dict(checkpointer.metadata(folder / _ARRAYS).item_metadata.items())
+            like = {name: np.empty(x.shape, x.dtype) for name, x in shapes.items()}
+            arrays = checkpointer.restore(folder / _ARRAYS, like)
+    except (ValueError, OSError, KeyError, AttributeError, TypeError) as e:
+        raise CheckpointError(f"{folder / _ARRAYS}: cannot be read ({e}); take another checkpoint") from e
+    with jax.enable_x64(options.precision == "float64"):
+        skeleton = _skeleton(recipe, options, arrays)
+    paths = jax.tree_util.tree_leaves_with_path(skeleton)
+    names = [jax.tree_util.keystr(path) for path, _ in paths]
+    misfits = [n for n, (_, leaf) in zip(names, paths, strict=True) if n not in arrays or arrays[n].shape != leaf.shape]
+    if misfits or len(names) != len(arrays):
+        wrong = misfits or sorted(set(arrays) - set(names))
+        raise CheckpointError(f"{folder}: {wrong[0]} does not fit the options; give those it was trained with")
+    with jax.enable_x64(options.precision == "float64"):
+        leaves = [jnp.asarray(arrays[name]) for name in names]
+    return SavedTwins(tuple(recipe["patients"]), jax.tree.unflatten(jax.tree.structure(skeleton), leaves), options)
+
+
+def _flat(twins: Twin) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(twins)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _as_json(options: NetworkOptions) -> dict[str, Any] | None:
+    try:
+        return json.loads(json.dumps(dataclasses.asdict(options)))
+    except TypeError:  # a module of the user's own
+        return None
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        recipe = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise CheckpointError(f"{path}: not there; name a folder that save_twins wrote") from e
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise CheckpointError(f"{path}: is not valid JSON ({e}); take another checkpoint") from e
+    if not isinstance(recipe, dict) or recipe.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: does not describe networks of t1djax (format is not {FORMAT!r})")
+    if recipe.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: has format version {recipe.get('format_version')}, this t1djax reads {FORMAT_VERSION}; update it"
+        )
+    needed = ("model", "options", "patients", "cells", "physiology", "noise_given")
+    if absent := [name for name in needed if name not in recipe]:
+        raise CheckpointError(f"{path}: lacks {', '.join(absent)}; take another checkpoint")
+    return recipe
+
+
+def _options(recipe: dict[str, Any], path: Path) -> NetworkOptions:
+    if recipe["model"] not in ARCHITECTURES or recipe["options"] is None:
+        raise CheckpointError(
+            f"{path}: is of a network of your own ({recipe['model']}); give the options to load_twins"
+        )
+    return _build(ARCHITECTURES[recipe["model"]], recipe["options"], path)
+
+
+def _build(kind: type[Any], values: dict[str, Any], path: Path) -> Any:
+    """A record from its JSON: tuples were lists, records were dictionaries."""
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    if unknown := [name for name in values if name not in known]:
+        raise CheckpointError(f"{path}: options have {', '.join(unknown)}, which this t1djax does not know; update it")
+    made = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            factory = known[name].default_factory
+            assert isinstance(factory, type)
+            made[name] = _build(factory, value, path)
+        else:
+            made[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**made)
+
+
+def _skeleton(recipe: dict[str, Any], options: NetworkOptions, arrays: dict[str, np.ndarray]) -> Twin:
+    """Twins of shapes without numbers."""
+    dtype = options.dtype
+    scalar = jax.ShapeDtypeStruct((), dtype)
+    breaks = arrays[".window.inputs.break_min"].shape[1:]
+    column = jax.ShapeDtypeStruct(breaks, dtype)
+    window = Window(Inputs(column, column, column), scalar)  # pyright: ignore[reportArgumentType]
+    edges = jax.ShapeDtypeStruct((recipe["cells"] + 1,), dtype)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    network = eqx.filter_eval_shape(lambda w, e, k: options.network(w, e, key=k), window, edges, key)
+    pair = jax.ShapeDtypeStruct((2,), dtype)
+    symbols = recipe["physiology"]
+    body = Physiology(
+        known=dict.fromkeys(symbols["known"], scalar),  # pyright: ignore[reportArgumentType]
+        free=dict.fromkeys(symbols["free"], scalar),  # pyright: ignore[reportArgumentType]
+        prior=dict.fromkeys(symbols["prior"], pair),  # pyright: ignore[reportArgumentType]
+        bounds=dict.fromkeys(symbols["bounds"], pair),  # pyright: ignore[reportArgumentType]
+        noise_sd_mg_dL=scalar if recipe["noise_given"] else None,  # pyright: ignore[reportArgumentType]
+    )
+    scales = Scales(scalar, scalar, scalar, scalar)  # pyright: ignore[reportArgumentType]
+    one = Twin(network, body, scales, window)
+    patients = len(recipe["patients"])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((patients, *x.shape), x.dtype), one)
