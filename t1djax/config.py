@@ -317,7 +317,7 @@ _Loader.add_implicit_resolver(
 
 
 def _say(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return "there is no such field; see `t1djax train --help`"
     said = error["msg"].removeprefix("Value error, ")
     given = error["input"]

@@ -17,6 +17,9 @@ SETS = ("fit", "held_out", "forecast")
 LOWEST_READING_MG_DL = 40.0
 """Relative errors (MARD) take readings from here on: no sensor reports less."""
 
+_GAP_MG_DL = 0.1  # further from the equations than this, and than
+_GAP_SHARE = 0.05  # this share of the misfit, a network does not describe them
+
 
 def glucose_errors(
     predicted: Float[np.ndarray, " rows"], observed: Float[np.ndarray, " rows"], where: Bool[np.ndarray, " rows"]
@@ -52,8 +55,9 @@ def metrics(fit: PatientFit, patient: Patient, truth: Truth | None = None) -> di
 
     Returns:
         For each set s of fit, held_out, forecast: `rmse_s_mg_dL`, `mae_s_mg_dL`, `mard_s_percent` against the
-        readings, and with a truth `rmse_true_s_mg_dL` against glucose without sensor noise; then the largest
-        absolute residuals `max_abs_residual_G_mg_dL_min`, `max_abs_residual_I_U_dL_min`,
+        readings, and with a truth `rmse_true_s_mg_dL` against glucose without sensor noise; then
+        `rms_gap_to_equations_mg_dL`, the distance from the exact solution under the estimates, and the largest absolute
+        residuals `max_abs_residual_G_mg_dL_min`, `max_abs_residual_I_U_dL_min`,
         `max_abs_residual_D_mg_dL_min2`.
     """
     masks = split(patient.time_min, patient.valid)._asdict()
@@ -65,6 +69,7 @@ def metrics(fit: PatientFit, patient: Patient, truth: Truth | None = None) -> di
         if truth is not None:
             errors = glucose_errors(fit.glucose_mg_dL, truth.glucose_mg_dL, masks[name])
             found[f"rmse_true_{name}_mg_dL"] = errors["rmse_mg_dL"]
+    found["rms_gap_to_equations_mg_dL"] = fit.gap_mg_dL
     found["max_abs_residual_G_mg_dL_min"] = float(np.max(np.abs(fit.residual_G_mg_dL_min)))
     found["max_abs_residual_I_U_dL_min"] = float(np.max(np.abs(fit.residual_I_U_dL_min)))
     found["max_abs_residual_D_mg_dL_min2"] = float(np.max(np.abs(fit.residual_D_mg_dL_min2)))
@@ -91,9 +96,9 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
 def doubts(fit: PatientFit, patient: Patient) -> list[str]:
     """What should make a reader doubt a fit, in words; empty where nothing does.
 
-    A misfit larger than the spread of the readings themselves; an estimate far outside the population's range (below
-    half its lower or above twice its upper end); a standard error larger than half the estimate; an estimate that
-    its prior sets, or that stands at a bound.
+    A misfit larger than the spread of the readings themselves; a network far from the equations' own solution; an
+    estimate far outside the population's range (below half its lower or above twice its upper end); a standard error
+    larger than half the estimate; an estimate that its prior sets, or that stands at a bound.
     """
     found = [fit.message] if fit.message else []
     seen = patient.glucose_mg_dL[split(patient.time_min, patient.valid).fit]
@@ -102,6 +107,11 @@ def doubts(fit: PatientFit, patient: Patient) -> list[str]:
         found.append(
             f"the fit misses its own readings by {misfit:.3g} mg/dL, where a constant would miss them by "
             f"{np.std(seen):.3g}: the model does not describe them"
+        )
+    if not fit.gap_mg_dL <= max(_GAP_MG_DL, _GAP_SHARE * misfit):
+        found.append(
+            f"the network is {fit.gap_mg_dL:.3g} mg/dL away from the equations' own solution under its estimates, "
+            "which are then off: give it more units, shorter cells, or more steps at a higher residual_weight"
         )
     for symbol, (value, _, standard_error, prior_dominated, at_bound) in fit.estimates.items():
         row = PARAMETERS.get(symbol)

@@ -57,6 +57,9 @@ class PatientFit:
     """What they miss of `I' = (S - I)/Tu`, U/dL/min."""
     residual_D_mg_dL_min2: Float[np.ndarray, " rows"]
     """What they miss of `D' = (E - D)/Tr`, mg/dL/min^2."""
+    gap_mg_dL: float = 0.0
+    """Root mean square distance of the fitted glucose from the equations' exact solution under the estimates, mg/dL;
+    a network that cannot follow the equations has a large one, and its estimates are then off."""
 
 
 class History(NamedTuple):

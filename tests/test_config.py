@@ -170,7 +170,8 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_every_optimiser_on_offer_makes_a_step_downhill(name):
     optimiser = StageConfig(steps=10, optimizer=name, learning_rate=0.01).stage().transformation()
     x = jnp.ones(3)
-    update, _ = optimiser.update(2 * x, optimiser.init(x), x)
+    square = lambda x: jnp.sum(x**2)
+    update, _ = optimiser.update(2 * x, optimiser.init(x), x, value=square(x), grad=2 * x, value_fn=square)
     assert bool(jnp.all(jnp.asarray(update) < 0))
 
 

@@ -16,7 +16,7 @@ from ..data import Patient, Series, noise_level, stack
 from ..identifiability import certainties
 from ..losses import Drive, drive, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
-from ..physics import PARAMETERS, exact_lags, with_derived
+from ..physics import PARAMETERS, exact_lags, propagate, with_derived
 from ..problem import Problem, patient_key
 from ..records import Cost, Estimate, Fit, History, PatientFit
 from ..twin import Physiology, Scales, Sensitivities, Twin
@@ -148,18 +148,22 @@ class _Report(NamedTuple):
     states: Array
     residuals: tuple[Array, Array, Array]
     noise: Array
+    gap: Array
     found: Sensitivities
 
 
 def _report_program() -> Callable[..., _Report]:
     def one(twin: Twin, data: Series) -> _Report:
         states = twin.states(data.time_min)
+        body = twin.physiology
+        exact = propagate(body.model(), data.inputs, data.time_min, y0=body.initial_state()).glucose_mg_dL
         misfit = jnp.sum(jnp.where(data.fit, states[:, 0] - data.glucose_mg_dL, 0.0) ** 2)
         return _Report(
             states=states,
             residuals=pointwise_residuals(twin, data.time_min),
-            noise=twin.physiology.noise(misfit, jnp.sum(data.fit)),
-            found=twin.physiology.sensitivities(),
+            noise=body.noise(misfit, jnp.sum(data.fit)),
+            gap=jnp.sqrt(jnp.mean((states[:, 0] - exact) ** 2)),
+            found=body.sensitivities(),
         )
 
     return jax.vmap(one)
@@ -200,6 +204,7 @@ def _records(
                 residual_G_mg_dL_min=np.asarray(report.residuals[0][i, :rows]),
                 residual_I_U_dL_min=np.asarray(report.residuals[1][i, :rows]),
                 residual_D_mg_dL_min2=np.asarray(report.residuals[2][i, :rows]),
+                gap_mg_dL=float(report.gap[i]),
             )
         )
     return tuple(records)
