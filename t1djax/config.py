@@ -77,13 +77,13 @@ class StageConfig(_Strict):
     schedule: Literal["constant", "cosine"] = "cosine"
     """How the learning rate goes."""
     clip_norm: float | None = pydantic.Field(default=None, gt=0)
-    """Largest norm of the gradient, for optax optimisers."""
+    """Largest norm of the gradient, for optax optimisers; without unit."""
     residual_weight: tuple[float, float] = pydantic.Field(default=(1.0, 1.0), strict=False)
     """Weight of the equations against the readings, first and last step; geometric in between. Without unit."""
     balance: Literal["none", "gradient_norm", "ntk"] = "none"
     """How the terms of the loss are balanced, for optax optimisers."""
     causal: float = pydantic.Field(default=0.0, ge=0)
-    """How strongly equations wait for earlier ones, for optax optimisers."""
+    """How strongly equations wait for earlier ones, for optax optimisers; without unit."""
 
     @pydantic.model_validator(mode="after")
     def _buildable(self) -> "StageConfig":

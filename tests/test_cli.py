@@ -357,7 +357,18 @@ def test_inverse_on_the_reference_finds_the_truth(tmp_path):
 
 def test_json_holds_what_it_documents(runs):
     results, said = runs
-    assert set(said) == {"model", "mode", "notes", "assumed", "compile_seconds", "run_seconds", "patients", "folders"}
+    assert set(said) == {
+        "model",
+        "mode",
+        "notes",
+        "assumed",
+        "compile_seconds",
+        "run_seconds",
+        "patients",
+        "spread",
+        "folders",
+    }
+    assert said["spread"] == []  # of one seed there is none
     assert (said["model"], said["mode"], said["assumed"]) == ("ode", "inverse", {})
     assert [Path(folder).parent for folder in said["folders"]] == [results, results]
     assert [row["patient"] for row in said["patients"]] == ["Pat2", "Pat3"]

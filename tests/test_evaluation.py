@@ -79,7 +79,20 @@ def test_metrics_of_each_set_by_hand():
     assert found["max_abs_residual_D_mg_dL_min2"] == pytest.approx(7e-4)
     measures = [f"{m}_{s}_{u}" for s in ("fit", "held_out", "forecast")
                 for m, u in (("rmse", "mg_dL"), ("mae", "mg_dL"), ("mard", "percent"))]  # fmt: skip
-    assert {key for key in found if "true" not in key and "residual" not in key} == set(measures)
+    assert {key for key in found if not {"true", "residual", "gap"} & set(key.split("_"))} == set(measures)
+
+
+def test_a_network_that_does_not_follow_the_equations_is_doubted():
+    p = patient([0.0, 5.0, 10.0, 15.0], [100.0, 120.0, 140.0, 130.0])
+    near, far = (dataclasses.replace(fitted(p, p.glucose_mg_dL + 1.0), gap_mg_dL=gap) for gap in (0.09, 0.5))
+    assert not any("own solution" in doubt for doubt in t1djax.doubts(near, p))
+    assert any("0.5 mg/dL away from the equations' own solution" in doubt for doubt in t1djax.doubts(far, p))
+    # A network that is too small for the equations is such a one, and its estimate is off.
+    cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
+    poor = t1djax.PINNOptions(width=4, depth=1, time=t1djax.TimeFeatureOptions(octaves=2, lags_min=()), cell_min=60.0)
+    fit = t1djax.fit(cohort, options=poor)["Pat3"]
+    assert (t1djax.recovery(fit, cohort.truth["Pat3"])["ksi"]["error_percent"] or 0.0) > 1.0
+    assert any("own solution" in doubt for doubt in t1djax.doubts(fit, cohort["Pat3"]))
 
 
 def test_without_truth_nothing_is_said_of_it():

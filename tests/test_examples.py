@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -18,5 +19,5 @@ def test_custom_network(tmp_path):
     assert "read back bit for bit" in said.stdout
     assert (out / "glucose.png").stat().st_size > 10_000
     table = pd.read_csv(out / "estimates.csv")
-    assert (table["ksi_error_percent_network"] < 5.0).all()
-    assert (table["ksi_error_percent_network"] < table["ksi_error_percent_equations"] + 1.0).all()
+    network, equations = (np.asarray(table[f"ksi_error_percent_{which}"]) for which in ("network", "equations"))
+    assert np.all(network < equations + 0.5)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._types import Key
 from ..networks import ARCHITECTURES, NetworkOptions, Window
 from ..physics import Inputs
 from ..records import Fit
@@ -189,24 +190,21 @@ def _build(kind: type[Any], values: dict[str, Any], path: Path) -> Any:
 
 def _skeleton(recipe: dict[str, Any], options: NetworkOptions, arrays: dict[str, np.ndarray]) -> Twin:
     """Twins of shapes without numbers."""
-    dtype = options.dtype
-    scalar = jax.ShapeDtypeStruct((), dtype)
     breaks = arrays[".window.inputs.break_min"].shape[1:]
-    column = jax.ShapeDtypeStruct(breaks, dtype)
-    window = Window(Inputs(column, column, column), scalar)  # pyright: ignore[reportArgumentType]
-    edges = jax.ShapeDtypeStruct((recipe["cells"] + 1,), dtype)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    network = eqx.filter_eval_shape(lambda w, e, k: options.network(w, e, key=k), window, edges, key)
-    pair = jax.ShapeDtypeStruct((2,), dtype)
-    symbols = recipe["physiology"]
-    body = Physiology(
-        known=dict.fromkeys(symbols["known"], scalar),  # pyright: ignore[reportArgumentType]
-        free=dict.fromkeys(symbols["free"], scalar),  # pyright: ignore[reportArgumentType]
-        prior=dict.fromkeys(symbols["prior"], pair),  # pyright: ignore[reportArgumentType]
-        bounds=dict.fromkeys(symbols["bounds"], pair),  # pyright: ignore[reportArgumentType]
-        noise_sd_mg_dL=scalar if recipe["noise_given"] else None,  # pyright: ignore[reportArgumentType]
-    )
-    scales = Scales(scalar, scalar, scalar, scalar)  # pyright: ignore[reportArgumentType]
-    one = Twin(network, body, scales, window)
-    patients = len(recipe["patients"])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((patients, *x.shape), x.dtype), one)
+    symbols, dtype = recipe["physiology"], options.dtype
+
+    def one(key: Key) -> Twin:
+        column, scalar, pair = jnp.zeros(breaks, dtype), jnp.zeros((), dtype), jnp.zeros(2, dtype)
+        window = Window(Inputs(column, column, column), scalar)
+        network = options.network(window, jnp.zeros(recipe["cells"] + 1, dtype), key=key)
+        body = Physiology(
+            known=dict.fromkeys(symbols["known"], scalar),
+            free=dict.fromkeys(symbols["free"], scalar),
+            prior=dict.fromkeys(symbols["prior"], pair),
+            bounds=dict.fromkeys(symbols["bounds"], pair),
+            noise_sd_mg_dL=scalar if recipe["noise_given"] else None,
+        )
+        return Twin(network, body, Scales(scalar, scalar, scalar, scalar), window)
+
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), len(recipe["patients"])))
+    return eqx.filter_eval_shape(jax.vmap(one), keys)

@@ -1,0 +1,86 @@
+"""The command line of the benchmarks: `python -m benchmarks accuracy | parameters | matrix | optimisers | options`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import accuracy as accuracy_
+from . import matrix as matrix_
+from . import optimisers as optimisers_
+from . import options as options_
+from . import parameters as parameters_
+from .options import PATIENTS
+from .report import Report
+from .runners import NETWORKS, Scope
+
+app = typer.Typer(
+    help="What each model reaches and what it costs. Each command writes a Markdown table and the same as JSON, with "
+    "machine, versions, seeds and date, row by row: a run that is stopped keeps what it had.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+Quick = Annotated[bool, typer.Option("--quick", help="Two patients, one seed, small networks: only to see it run.")]
+Out = Annotated[Path, typer.Option(help="Folder for the tables.")]
+Seeds = Annotated[int, typer.Option(help="How many seeds; each sets noise, starts and weights.", min=1)]
+_OUT = Path("results") / "benchmarks"
+
+
+def _done(report: Report) -> None:
+    typer.echo(report.out / f"{report.name}.md")
+
+
+@app.command()
+def accuracy(
+    virtual: Annotated[int, typer.Option(help="Also this many unseen virtual patients.", min=0)] = 0,
+    seeds: Seeds = 3,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Errors of ksi and glucose: guess, least squares and networks; noise-free, white, and autocorrelated noise."""
+    _done(accuracy_.run(Scope.of(quick, seeds), out, virtual=virtual))
+
+
+@app.command()
+def parameters(
+    draws: Annotated[int, typer.Option(help="Noisy draws of all patients together.", min=1)] = 200,
+    seeds: Seeds = 3,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Five parameters and G0 at once, noise-free; and least squares at 10 mg/dL against its Cramer-Rao bound."""
+    _done(parameters_.run(Scope.of(quick, seeds), out, draws=4 if quick else draws))
+
+
+@app.command()
+def matrix(quick: Quick = False, out: Out = _OUT) -> None:
+    """Three architectures by ten patients, noise-free: seconds to compile and to run, and the worst error."""
+    _done(matrix_.run(Scope.of(quick, 1), out))
+
+
+@app.command()
+def optimisers(
+    budget: Annotated[float, typer.Option(help="Seconds of running per row, compilation left out.", min=0.1)] = 30.0,
+    model: Annotated[list[str] | None, typer.Option(help="Only this architecture; may be repeated.")] = None,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Adam, Adam then L-BFGS, and Gauss-Newton, for every architecture, at equal seconds."""
+    _done(optimisers_.run(Scope.of(quick, 1), out, budget_s=budget, models=tuple(model or NETWORKS)))
+
+
+@app.command()
+def options(
+    only: Annotated[str, typer.Option(help="Only rows whose option has this in its name.")] = "",
+    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 2,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Options of the Modified MLP, one at a time, on and off."""
+    _done(options_.run(Scope.of(quick, seeds, PATIENTS), out, only=only))
+
+
+if __name__ == "__main__":
+    app()

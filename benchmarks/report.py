@@ -1,0 +1,123 @@
+"""Tables that grow row by row: Markdown to read, JSON to compare, both with what they were measured on."""
+
+import dataclasses
+import datetime as dt
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+PACKAGES = ("t1djax", "jax", "jaxlib", "equinox", "optax", "optimistix", "numpy", "scipy")
+"""Packages whose versions a report states."""
+_stderr = Console(stderr=True, highlight=False)
+
+
+def progress(text: str) -> None:
+    """One line on the error stream."""
+    _stderr.print(f"{dt.datetime.now():%H:%M:%S} {text}", markup=False, soft_wrap=True)
+
+
+def surroundings() -> dict[str, Any]:
+    """The machine without its name, the versions, and the date."""
+    import jax  # noqa: PLC0415 - asking for devices starts the backend, so only when a report is made
+
+    device = jax.devices()[0]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "date": dt.date.today().isoformat(),
+        "machine": f"{cores} cores, {platform.machine()}, {device.platform}: {device.device_kind}",
+        "load_at_start": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+    }
+
+
+@dataclasses.dataclass
+class Report:
+    """One benchmark's table. Every row that is added is on disk before the next one starts.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = Report("demo", "A demonstration", Path(folder), {"seeds": [0]})
+        ...     report.add({"model": "ode", "ksi worst, %": 0.123456})
+        ...     print((Path(folder) / "demo.md").read_text().splitlines()[-1])
+        | ode | 0.123 |
+    """
+
+    name: str
+    """Name of the two files."""
+    title: str
+    """What the table shows, in a sentence without its full stop."""
+    out: Path
+    """The folder for the two files."""
+    settings: Mapping[str, Any]
+    """What the run was asked for: seeds, patients, sizes."""
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """The rows so far; keys are the column heads."""
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """Lines under the table."""
+    about: dict[str, Any] = dataclasses.field(default_factory=surroundings)
+    """Machine, versions and date."""
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row, write both files, and say so."""
+        self.rows.append(dict(row))
+        self.write()
+        progress(f"{self.name}: " + ", ".join(f"{head} {cell(value)}" for head, value in row.items() if value != ""))
+
+    def note(self, line: str) -> None:
+        """Add a line under the table."""
+        self.notes.append(line)
+        self.write()
+
+    def write(self) -> None:
+        """Both files, whole: a reader never meets half a table."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        content = {"benchmark": self.name, "title": self.title, **self.about, "settings": dict(self.settings)}
+        content |= {"rows": [{k: _plain(v) for k, v in row.items()} for row in self.rows], "notes": self.notes}
+        _replace(self.out / f"{self.name}.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+        _replace(self.out / f"{self.name}.md", self.markdown())
+
+    def markdown(self) -> str:
+        """The table with its heading, its notes before it."""
+        machine = f"{self.about['machine']}; {self.about['date']}"
+        parts = [f"# {self.title}", machine, *self.notes, markdown_table(self.rows)]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """A table of every column that any row has."""
+    heads = list(dict.fromkeys(head for row in rows for head in row))
+    lines = [heads, ["---"] * len(heads), *([cell(row.get(head)) for head in heads] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(value: object) -> str:
+    """Three significant digits; nothing where there is no number."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def _plain(value: Any) -> Any:
+    """A value that strict JSON can hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_suffix(path.suffix + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,161 @@
+"""The benchmarks run shrunk, and their files hold the rows that they promise."""
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import t1djax
+from benchmarks import report as report_
+from benchmarks.__main__ import app
+from benchmarks.accuracy import verdict
+from benchmarks.optimisers import Course
+from benchmarks.parameters import bound_percent
+from benchmarks.problems import CLEAN, SCORED, WHITE
+from benchmarks.runners import NETWORKS, solve
+
+
+def rows(command: str, folder: Path, *flags: str) -> list[dict]:
+    """Run a command shrunk and read its table from JSON, once it is clear that the Markdown says the same."""
+    found = CliRunner().invoke(app, [command, "--quick", "--out", str(folder), *flags], catch_exceptions=False)
+    assert found.exit_code == 0
+    stated = json.loads((folder / f"{command}.json").read_text(encoding="utf-8"))
+    assert stated["settings"]["seeds"] == [0]
+    assert {"date", "machine", "versions", "command"} <= stated.keys()
+    lines = (folder / f"{command}.md").read_text(encoding="utf-8").splitlines()
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    assert len(table) == 2 + len(stated["rows"])  # heads and rule
+    assert {len(line) for line in table} == {len(table[0])}
+    return stated["rows"]
+
+
+def test_every_command_is_documented() -> None:
+    helped = CliRunner().invoke(app, ["--help"]).output
+    for command in ("accuracy", "parameters", "matrix", "optimisers", "options"):
+        assert command in helped
+        assert "--quick" in CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+
+
+def test_a_report_is_whole_after_every_row(tmp_path: Path) -> None:
+    report = report_.Report("demo", "A demonstration", tmp_path, {}, about={"machine": "m", "date": "d"})
+    report.add({"model": "a", "x": 1.23456})
+    report.add({"model": "b", "x": math.nan, "y": 1e-9})
+    stated = json.loads((tmp_path / "demo.json").read_text(encoding="utf-8"))
+    assert stated["rows"] == [{"model": "a", "x": 1.23456}, {"model": "b", "x": None, "y": 1e-9}]
+    assert (tmp_path / "demo.md").read_text(encoding="utf-8").splitlines()[-4:] == [
+        "| model | x | y |",
+        "| --- | --- | --- |",
+        "| a | 1.23 |  |",
+        "| b |  | 1e-09 |",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.json", "demo.md"]
+
+
+def test_seeds_draw_noise_of_their_own_and_models_share_it() -> None:
+    names = ("Pat2",)
+    first, same, other = (WHITE.reference(seed, names)["Pat2"].glucose_mg_dL for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, same)
+    assert np.nanstd(first - other) > 10
+
+
+def test_verdicts() -> None:
+    clean = {"worst": 0.05, "fit worst": 0.5, "held-out worst": 0.5, "forecast worst": 0.5}
+    assert verdict(clean, {}, CLEAN) == "aim"
+    assert verdict(clean | {"forecast worst": 4.0}, {}, CLEAN) == "pass"
+    assert verdict(clean | {"worst": 1.1}, {}, CLEAN) == "FAIL"
+    assert verdict(clean | {"fit worst": math.nan}, {}, CLEAN) == "FAIL"
+    assert verdict({"worst": 0.5}, {"ksi": 1.05, "forecast": 1.0}, WHITE) == "aim"
+    assert verdict({"worst": 0.5}, {"ksi": 1.05, "forecast": 1.4}, WHITE) == "pass"
+    assert verdict({"worst": 0.5}, {"ksi": 1.6}, WHITE) == "FAIL"
+    assert verdict({"worst": 0.5}, {}, WHITE) == "FAIL"
+
+
+def test_a_guess_is_scored_as_the_start_it_is() -> None:
+    cohort = WHITE.reference(0, ("Pat2",))
+    guess, fitted = (solve(model, [cohort], [0], WHITE.free) for model in ("guess", "ode"))
+    start = t1djax.fit(cohort, model="ode", free=WHITE.free, seed=0)["Pat2"].estimates["ksi"].initial
+    true = cohort.truth["Pat2"].parameters["ksi"]
+    assert guess.errors("ksi_error_percent") == pytest.approx(100 * abs(start / true - 1))
+    assert guess.errors("rmse_true_fit_mg_dL") > 5 * fitted.errors("rmse_true_fit_mg_dL")
+
+
+def test_the_bound_is_that_of_finite_differences_in_the_scored_parameters() -> None:
+    """Differences in p1 and c themselves, where the benchmark takes the delta rule on the logarithms of ksi and kl."""
+    cohort = WHITE.reference(0, ("Pat3",))
+    patient, true = cohort["Pat3"], cohort.truth["Pat3"].parameters
+    where = t1djax.split(patient.time_min, patient.valid).fit
+    at = np.array(
+        [true["ksi"] * true["ku_Vi"], true["kl"] - true["kb"], *(true[s] for s in ("Tu", "Tr", "kr_Vb", "G0"))]
+    )
+
+    def glucose(values: np.ndarray) -> np.ndarray:
+        p1, c, Tu, Tr, kr_Vb, G0 = values
+        body = t1djax.Magdelaine(
+            ksi=p1 / true["ku_Vi"], kl=c + true["kb"], kb=true["kb"], Tu=Tu, ku_Vi=true["ku_Vi"], Tr=Tr, kr_Vb=kr_Vb
+        )
+        inputs = patient.doses.inputs(patient.time_min[0], patient.time_min[-1])
+        return np.asarray(t1djax.propagate(body, inputs, jnp.asarray(patient.time_min), G0=G0).glucose_mg_dL)[where]
+
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(glucose(at), cohort.truth["Pat3"].glucose_mg_dL[where], atol=1e-6)
+        steps = 1e-4 * np.eye(6)
+        slopes = [(glucose(at * (1 + e)) - glucose(at * (1 - e))) / 2e-4 for e in steps]
+    J = np.stack(slopes, axis=1) / 10.0
+    bound = 100 * np.sqrt(np.diagonal(np.linalg.inv(J.T @ J)))[: len(SCORED)]
+    np.testing.assert_allclose(bound_percent(patient, cohort.truth["Pat3"]), bound, rtol=1e-3)
+
+
+def test_time_to_a_level_leaves_compilation_out_and_must_last() -> None:
+    course = Course()
+    # Two stages of ten-step chunks, 1 s each, whose first chunks take 100 s more.
+    course.stamps = [(0, 0, 0.0), (1, 10, 101.0), (1, 20, 102.0), (1, 30, 103.0), (2, 40, 204.0), (2, 50, 205.0)]
+    course.ksi = [np.array([x, 100.0]) for x in (130.0, 100.5, 110.0, 100.2, 100.05)]
+    np.testing.assert_allclose(course.seconds(), [1, 2, 3, 4, 5])
+    truth = np.array([100.0, 100.0])
+    assert course.time_to(1.0, truth) == pytest.approx(4)
+    assert course.time_to(0.1, truth) == pytest.approx(5)
+    assert course.time_to(0.01, truth) is None
+    assert course.per_step(1) == pytest.approx(0.1)
+
+
+@pytest.mark.slow
+def test_accuracy_has_a_row_per_model(tmp_path: Path) -> None:
+    found = rows("accuracy", tmp_path)
+    assert [row["model"] for row in found] == ["ode", "guess", "pinn", "birnn"]
+    by_model = {row["model"]: row for row in found}
+    assert by_model["ode"]["verdict"] == "aim"
+    assert by_model["guess"]["verdict"] == "FAIL"
+    assert by_model["birnn"]["worst"] < 1
+
+
+@pytest.mark.slow
+def test_parameters_has_errors_and_the_bound(tmp_path: Path) -> None:
+    found = rows("parameters", tmp_path)
+    assert [row["model"] for row in found] == ["ode", "pinn", "ode", ""]
+    assert found[0]["all"] < 0.01
+    assert 0.2 < found[2]["all"] < 3  # four draws
+
+
+@pytest.mark.slow
+def test_matrix_has_a_row_per_architecture_and_the_sum(tmp_path: Path) -> None:
+    found = rows("matrix", tmp_path)
+    assert [row["model"] for row in found] == [*NETWORKS, "all"]
+    assert found[-1]["total, s"] == pytest.approx(sum(row["total, s"] for row in found[:-1]))
+
+
+@pytest.mark.slow
+def test_optimisers_has_a_row_per_optimiser(tmp_path: Path) -> None:
+    found = rows("optimisers", tmp_path)
+    assert [row["optimiser"] for row in found] == ["adam + lbfgs", "gauss_newton"]
+    assert all(row["ksi worst, %"] > 0 for row in found)
+
+
+@pytest.mark.slow
+def test_options_has_a_row_per_option(tmp_path: Path) -> None:
+    found = rows("options", tmp_path)
+    assert [row["optimiser"] for row in found] == ["adam", "gauss_newton"]
