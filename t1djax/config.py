@@ -1,5 +1,6 @@
 """One experiment as a strict, frozen record: from YAML, from flags, or both."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,17 +13,12 @@ import yaml
 from .networks import ARCHITECTURES, NetworkOptions
 from .physics import INITIAL_STATES, PARAMETERS
 from .problem import LogNormal, Mode
-from .training import Stage, default_stages
+from .training import Optimizer, Stage, default_stages
 
 REFERENCE = "reference"
 """The name under which the packaged cohort goes."""
 
 
-# Of optax, those that need nothing but a gradient and a learning rate, and one that searches along its line.
-_Optimizer = Literal[
-    "gauss_newton", "adabelief", "adagrad", "adam", "adamw", "amsgrad", "lamb", "lbfgs", "lion", "nadam", "radam",
-    "rmsprop", "sgd", "yogi",
-]  # fmt: skip
 _Model = Literal["pinn", "modified_mlp", "birnn", "ode"]
 
 
@@ -70,7 +66,7 @@ class StageConfig(_Strict):
     """Which leaves move."""
     steps: int = pydantic.Field(gt=0)
     """How many steps."""
-    optimizer: _Optimizer = "gauss_newton"
+    optimizer: Optimizer = "gauss_newton"
     """`gauss_newton`, or the name of an optax optimiser."""
     learning_rate: float = pydantic.Field(default=3e-3, gt=0)
     """For optax optimisers, without unit."""
@@ -95,7 +91,7 @@ class StageConfig(_Strict):
         return Stage(**self.model_dump())
 
 
-_STAGES = pydantic.TypeAdapter(Annotated[tuple[StageConfig, ...], pydantic.Field(min_length=1, strict=False)])
+_STAGES = pydantic.TypeAdapter(Annotated[tuple[StageConfig, ...], pydantic.Field(strict=False)])
 
 
 class PriorConfig(_Strict):
@@ -172,6 +168,13 @@ class Experiment(_Strict):
                     build()
                 except pydantic.ValidationError as e:
                     errors += [{**x, "loc": (*([field] if field else []), *x["loc"])} for x in e.errors()]
+            for x in errors:
+                if x["type"] == "unexpected_keyword_argument" and len(x["loc"]) == 1:
+                    fields = [f.name for f in dataclasses.fields(ARCHITECTURES[model])]
+                    x["msg"] = f"there is no such field of {model}; there are {', '.join(fields)} and stages"
+            if value.get("stages") is not None and not value["stages"] and not errors:
+                what = {"type": "value_error", "loc": ("stages",), "input": {}}
+                errors.append(what | {"msg": "name at least one stage, or leave them out"})
             if errors:
                 raise _Nested(errors)
         return value
@@ -211,6 +214,8 @@ class Experiment(_Strict):
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Experiment":
+        if self.seed + self.members > 2**32:
+            raise ValueError("seed + members must stay below 4294967296")
         if self.mode == "forward" and self.inverse_params:
             raise ValueError("forward mode estimates nothing: leave inverse_params out, or set mode to inverse")
         if self.layout == "hupa" and self.hupa.carbs_unit is None:
@@ -317,7 +322,7 @@ _Loader.add_implicit_resolver(
 
 
 def _say(error: Any) -> str:
-    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if error["type"] == "extra_forbidden" or error["msg"] == "Unexpected keyword argument":
         return "there is no such field; see `t1djax train --help`"
     said = error["msg"].removeprefix("Value error, ")
     given = error["input"]

@@ -111,7 +111,7 @@ def doubts(fit: PatientFit, patient: Patient) -> list[str]:
     if not fit.gap_mg_dL <= max(_GAP_MG_DL, _GAP_SHARE * misfit):
         found.append(
             f"the network is {fit.gap_mg_dL:.3g} mg/dL away from the equations' own solution under its estimates, "
-            "which are then off: give it more units, shorter cells, or more steps at a higher residual_weight"
+            "which are then off: give it more units, shorter cells, a shorter window, or take model birnn"
         )
     for symbol, (value, _, standard_error, prior_dominated, at_bound) in fit.estimates.items():
         row = PARAMETERS.get(symbol)
@@ -161,22 +161,23 @@ def spread(ensemble: Ensemble) -> "pd.DataFrame":
     """One row per patient: how the members of an ensemble differ.
 
     Columns: `patient, ok` (whether all are), for each estimated parameter `{symbol}` (mean over members),
-    `{symbol}_sd`, `{symbol}_low`, `{symbol}_high`, `{symbol}_start_sd` (spread of the starts), and `glucose_sd_mg_dL`,
-    the standard deviation over members, root mean square over the rows. It says how far the answer depends on starts
+    `{symbol}_sd` (with n - 1), `{symbol}_low`, `{symbol}_high`, `{symbol}_start_sd` (spread of the starts), and
+    `glucose_sd_mg_dL`, the standard deviation over members, root mean square over the rows. It says how far the answer depends on starts
     and initial weights. It says nothing of the sensor's noise, which all members share: that is the standard error's.
     """
     import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
-    rows = []
+    rows, one_less = [], min(len(ensemble) - 1, 1)
     for name in (patient.name for patient in ensemble.members[0]):
         fits = [member[name] for member in ensemble]
         row: dict[str, object] = {"patient": name, "ok": all(fit.ok for fit in fits)}
         for symbol in ensemble.members[0].problem.start:
             values, starts = np.array([fit.estimates[symbol][:2] for fit in fits]).T
-            row |= {symbol: values.mean(), f"{symbol}_sd": values.std(), f"{symbol}_start_sd": starts.std()}
+            sds = {f"{symbol}_sd": values.std(ddof=one_less), f"{symbol}_start_sd": starts.std(ddof=one_less)}
+            row |= {symbol: values.mean()} | sds
             row |= {f"{symbol}_low": values.min(), f"{symbol}_high": values.max()}
         glucose = np.stack([fit.glucose_mg_dL for fit in fits])
-        row["glucose_sd_mg_dL"] = float(np.sqrt(np.mean(glucose.var(axis=0))))
+        row["glucose_sd_mg_dL"] = float(np.sqrt(np.mean(glucose.var(axis=0, ddof=one_less))))
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -144,11 +144,14 @@ def fit_ensemble(
         >>> t1djax.spread(ensemble)["ksi_sd"].max() < 1e-6
         np.True_
     """
+    if isinstance(cohort, Patient):
+        raise ValueError("give a cohort or a list of patients: fit([patient])")
     patients = tuple(cohort)
     seeds = tuple(seeds)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError("seeds: name at least one, and each once")
-    named = tuple(free) or (("ksi",) if mode == "inverse" else ())
+    if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
+        raise ValueError("seeds: name at least one, each once, from 0 to 4294967295")
+    named = (free,) if isinstance(free, str) else tuple(free)
+    named = named or (("ksi",) if mode == "inverse" else ())
     pose_one = lambda seed: pose(
         patients,
         mode=mode,
@@ -171,6 +174,8 @@ def _model(model: str | None, options: NetworkOptions | LeastSquares | None) -> 
         return stated or "pinn"
     if stated is not None and model != stated:
         raise ValueError(f"model {model} and {type(options).__name__} do not go together; leave one of them out")
+    if stated is None and model == "flax":
+        raise ValueError("model flax needs its module: options=FlaxOptions(module=...)")
     if stated is None and model != "ode" and model not in ARCHITECTURES:
         known = ", ".join([*ARCHITECTURES, "ode"])
         raise ValueError(f"unknown model {model!r}; there are {known}, and any other that comes with its options")
@@ -189,6 +194,8 @@ def _fit(
     keys = [jax.random.fold_in(jax.random.key(seed), 2) for seed in seeds]
     if model == "ode":
         assert options is None or isinstance(options, LeastSquares)
+        if stages is not None:
+            raise ValueError("model ode has no stages; leave them out, or name a network")
         return tuple(fit_ode(patients, p, key=key, options=options) for p, key in zip(problems, keys, strict=True))
     assert not isinstance(options, LeastSquares)
     options = ARCHITECTURES[model]() if options is None else options

@@ -66,7 +66,7 @@ def forecast(fit: PatientFit, patient: Patient, *, origin_min: float, warm_up: W
         The forecast at the rows of the record after the origin.
 
     Raises:
-        ValueError: where there is no reading up to the origin, or no row after it.
+        ValueError: where there is no reading up to the origin, or no row after it; where the fit is not of this record.
 
     Example:
         >>> import t1djax
@@ -77,6 +77,12 @@ def forecast(fit: PatientFit, patient: Patient, *, origin_min: float, warm_up: W
         32
     """
     warm_up = WarmUp() if warm_up is None else warm_up
+    if fit.name != patient.name or not np.array_equal(fit.time_min, patient.time_min):
+        raise ValueError(
+            f"the fit is of {fit.name} on other rows than the record of {patient.name}; give the two together"
+        )
+    if not (min(warm_up.memory_min, warm_up.fade_min, warm_up.noise_sd_mg_dL) > 0 <= warm_up.drift_sd_mg_dL_min):
+        raise ValueError(f"{warm_up}: memory_min, fade_min and noise_sd_mg_dL must be positive, the drift not negative")
     before = patient.valid & (patient.time_min <= origin_min)
     after = patient.time_min > origin_min
     if not before.any() or not after.any():
@@ -89,7 +95,7 @@ def forecast(fit: PatientFit, patient: Patient, *, origin_min: float, warm_up: W
     miss = patient.glucose_mg_dL[before] - fit.glucose_mg_dL[before]
     # Backwards in time the drift is taken as it is at the origin, without its end.
     columns = np.stack([np.ones_like(age), -age], axis=1)[:, : 2 if warm_up.drift_sd_mg_dL_min > 0 else 1]
-    weight = np.exp(-age / warm_up.memory_min)
+    weight = np.exp((age.min() - age) / warm_up.memory_min)  # the newest reading counts whole
     normal = (columns * weight[:, None]).T @ columns
     if warm_up.drift_sd_mg_dL_min > 0:
         normal[1, 1] += (warm_up.noise_sd_mg_dL / warm_up.drift_sd_mg_dL_min) ** 2

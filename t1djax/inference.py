@@ -80,6 +80,8 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
     Source: Levenberg-Marquardt as in optimistix; Cramer-Rao for the standard errors.
     """
     options = LeastSquares() if options is None else options
+    if not options.tolerance > 0 or options.max_steps < 1 or (options.starts is not None and options.starts < 1):
+        raise ValueError(f"{options}: tolerance must be positive, max_steps and starts at least 1")
     starts = options.starts or (4 if _SEVERAL_VALLEYS & set(problem.start) else 1)
     draws = [problem.start] + [problem.redraw(jax.random.fold_in(key, i)) for i in range(1, starts)]
     with jax.enable_x64(True):

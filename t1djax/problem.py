@@ -3,7 +3,7 @@
 import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -97,8 +97,10 @@ class Problem:
         )
 
     def at_bound(self, symbol: str, value: float) -> bool:
-        """Whether a value of a free parameter, in its unit, stands within 1 % of one of its bounds."""
-        return any(abs(np.log(value / bound)) < _AT_BOUND for bound in self.bounds.get(symbol, ()))
+        """Whether a value of a free parameter, in its unit, stands at one of its bounds: within 1 % of it or of the range."""
+        limits = self.bounds.get(symbol, ())
+        near = _AT_BOUND * min(1.0, float(np.log(limits[1] / limits[0]))) if limits else 0.0
+        return any(abs(np.log(value / bound)) < near for bound in limits)
 
     def redraw(self, key: Key) -> dict[str, np.ndarray]:
         """Other starts for the named parameters, drawn as the first were; the rest starts where it did."""
@@ -189,7 +191,9 @@ def pose(
     )
 
 
-def _check_names(mode: Mode, free: tuple[str, ...]) -> None:
+def _check_names(mode: str, free: tuple[str, ...]) -> None:
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode must be forward or inverse, not {mode!r}")
     unknown = [symbol for symbol in free if symbol not in PARAMETERS]
     if unknown:
         raise ValueError(f"unknown parameter {', '.join(unknown)}; one can estimate {', '.join(PARAMETERS)}")

@@ -30,7 +30,7 @@ def test_train_with_members(model, tmp_path):
     for row, one, other in zip(said["spread"], results[:2], results[2:], strict=True):
         np.testing.assert_array_equal(one.predictions["observed_mg_dL"], other.predictions["observed_mg_dL"])
         values = [r.metadata["estimates"]["ksi"]["value"] for r in (one, other)]
-        assert row["ksi_sd"] == pytest.approx(np.std(values))
+        assert row["ksi_sd"] == pytest.approx(np.std(values, ddof=1))
         assert values[0] != values[1]
     network = results[0].metadata["config"]["network"]
     assert network["cell_min"] == 60

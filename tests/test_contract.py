@@ -209,6 +209,6 @@ def test_members_of_an_ensemble_are_the_fits_of_their_seeds(name):
         assert member.history.values["ksi"].shape == (3, 3)
     table = t1djax.spread(ensemble)
     values = np.array([[f.estimates["ksi"].value for f in member] for member in ensemble])
-    np.testing.assert_allclose(table["ksi_sd"], values.std(axis=0))
+    np.testing.assert_allclose(table["ksi_sd"], values.std(axis=0, ddof=1))
     np.testing.assert_allclose(table["ksi"], values.mean(axis=0))
     assert np.all(table["ksi_sd"] < table["ksi_start_sd"])

@@ -238,15 +238,61 @@ def test_every_way_of_training_lowers_the_misfit(options):
     assert np.all(fit.history.losses["data"][-1] < 0.8 * fit.history.losses["data"][0])
 
 
+def test_a_second_order_stage_after_a_first_order_one_sees_the_new_basis():
+    cohort = _cohort(count=1)
+    second = t1djax.Stage(steps=8, residual_weight=(1.0, 100.0))
+    first_ = t1djax.Stage(steps=50, optimizer="adam", learning_rate=0.02, residual_weight=(30.0, 30.0))
+    gaps = [t1djax.fit(cohort, options=SMALL, stages=s)["Pat2"].gap_mg_dL for s in ([second], [second, first_, second])]
+    assert gaps[1] < 2 * gaps[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"stages": []}, "at least one"),
+        ({"mode": "Inverse"}, "mode must be"),
+        ({"model": "flax"}, "FlaxOptions"),
+        ({"model": "lstm"}, "there are pinn"),
+        ({"model": "ode", "stages": [t1djax.Stage()]}, "no stages"),
+        ({"model": "ode", "options": SMALL}, "do not go together"),
+        ({"seed": 2**32}, "seeds"),
+    ],
+)
+def test_a_fit_that_makes_no_sense_is_refused(options, match):
+    with pytest.raises((ValueError, TypeError), match=match if options != {"mode": "Inverse"} else "(?i)inverse"):
+        t1djax.fit(_cohort(), **options)
+
+
+def test_long_windows_are_warned_about():
+    person = t1djax.virtual_population(1, days=5, interval_min=60, key=KEY).patients
+    with pytest.warns(UserWarning, match="5.0 days is longer"):
+        t1djax.fit(person, options=SMALL, stages=[t1djax.Stage(steps=2)])
+
+
 def test_noise_is_read_off_the_readings():
     for sd in (3.0, 10.0):
         cohort = t1djax.reference_cohort(interval_min=5, noise=t1djax.WhiteNoise(sd), dropout=0.05, key=KEY)
         found = jax.vmap(t1djax.noise_level)(t1djax.stack(cohort.patients))
         np.testing.assert_allclose(np.mean(found), sd, rtol=0.1)
     assert np.max(jax.vmap(t1djax.noise_level)(t1djax.stack(_cohort(5.0, 10).patients))) < 0.5
+    # Jitter of the clock, rows without readings, and every fourth reading missing change little.
+    regular = t1djax.series(cohort.patients[1])
+    level = float(t1djax.noise_level(regular))
+    jitter = 0.05 * jax.random.normal(KEY, regular.time_min.shape)
+    thin = regular.fit & (jnp.arange(regular.fit.shape[0]) % 4 != 3)
+    double = lambda x: jnp.repeat(x, 2)
+    between = double(regular.fit) & (jnp.arange(2 * regular.fit.shape[0]) % 2 == 0)
+    others = [
+        dataclasses.replace(regular, time_min=regular.time_min + jitter),
+        dataclasses.replace(regular, fit=thin),
+        dataclasses.replace(
+            regular, time_min=double(regular.time_min), glucose_mg_dL=double(regular.glucose_mg_dL), fit=between
+        ),
+    ]
+    assert [float(t1djax.noise_level(x)) for x in others] == pytest.approx([level] * 3, rel=0.15)
     data = t1djax.stack(_cohort().patients)
     few = dataclasses.replace(data, fit=data.fit & (jnp.arange(data.fit.shape[1]) % 3 == 0))
-    assert np.all(jax.vmap(t1djax.noise_level)(few) == 0)
+    assert np.all(np.abs(np.asarray(jax.vmap(t1djax.noise_level)(few)) - 10.0) < 1e-9)  # too sparse to tell
 
 
 @pytest.mark.parametrize(
@@ -256,6 +302,10 @@ def test_noise_is_read_off_the_readings():
         ({"trains": "everything"}, "trains"),
         ({"optimizer": "sgdd"}, "sgdd"),
         ({"residual_weight": (0.0, 1.0)}, "residual_weight"),
+        ({"residual_weight": (1.0, float("inf"))}, "residual_weight"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"schedule": "linear"}, "schedule"),
         ({"balance": "ntk"}, "optax"),
         ({"optimizer": "adam", "balance": "fair"}, "balance"),
         ({"optimizer": "adam", "causal": -1.0}, "causal"),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,9 +59,8 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
     folder = Path(folder).absolute()
     if folder.exists():
         raise FileExistsError(f"{folder}: is there already; name a new folder")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
     body = fit.twins.physiology
     recipe = {
         "format": FORMAT,
@@ -110,21 +109,37 @@ def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> 
 
     folder = Path(folder).absolute()
     recipe = _read_recipe(folder / _RECIPE)
-    options = _options(recipe, folder / _RECIPE) if options is None else options
-    if options.model != recipe["model"]:
+    damaged = (TypeError, ValueError, AttributeError, KeyError, AssertionError)
+    if options is None or recipe["options"] is not None:
+        try:
+            saved = _options(recipe, folder / _RECIPE)
+        except CheckpointError:
+            raise
+        except damaged as e:
+            raise CheckpointError(f"{folder / _RECIPE}: is damaged ({e!r}); take another checkpoint") from e
+        if options is not None and options != saved:
+            raise CheckpointError(f"{folder}: was trained with {saved}; load it with these, or without options")
+        options = saved
+    elif options.model != recipe["model"]:
         raise CheckpointError(f"{folder}: holds networks of {recipe['model']}, the options are of {options.model}")
     try:
         with ocp.StandardCheckpointer() as checkpointer:
+            if not (folder / _ARRAYS).is_dir():
+                raise FileNotFoundError("no such folder")
             shapes = dict(checkpointer.metadata(folder / _ARRAYS).item_metadata.items())
             like = {name: np.empty(x.shape, x.dtype) for name, x in shapes.items()}
             arrays = checkpointer.restore(folder / _ARRAYS, like)
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as e:
         raise CheckpointError(f"{folder / _ARRAYS}: cannot be read ({e}); take another checkpoint") from e
-    with jax.enable_x64(options.precision == "float64"):
-        skeleton = _skeleton(recipe, options, arrays)
+    try:
+        with jax.enable_x64(options.precision == "float64"):
+            skeleton = _skeleton(recipe, options, arrays)
+    except damaged as e:
+        raise CheckpointError(f"{folder / _RECIPE}: does not fit the arrays ({e!r}); take another checkpoint") from e
     paths = jax.tree_util.tree_leaves_with_path(skeleton)
     names = [jax.tree_util.keystr(path) for path, _ in paths]
-    misfits = [n for n, (_, leaf) in zip(names, paths, strict=True) if n not in arrays or arrays[n].shape != leaf.shape]
+    wanted = {name: (leaf.shape, leaf.dtype) for name, (_, leaf) in zip(names, paths, strict=True)}
+    misfits = [n for n in names if n not in arrays or (arrays[n].shape, arrays[n].dtype) != wanted[n]]
     if misfits or len(names) != len(arrays):
         wrong = misfits or sorted(set(arrays) - set(names))
         raise CheckpointError(f"{folder}: {wrong[0]} does not fit the options; give those it was trained with")
@@ -148,8 +163,8 @@ def _as_json(options: NetworkOptions) -> dict[str, Any] | None:
 def _read_recipe(path: Path) -> dict[str, Any]:
     try:
         recipe = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as e:
-        raise CheckpointError(f"{path}: not there; name a folder that save_twins wrote") from e
+    except OSError as e:
+        raise CheckpointError(f"{path}: cannot be read ({e.strerror}); name a folder that save_twins wrote") from e
     except (json.JSONDecodeError, UnicodeDecodeError) as e:
         raise CheckpointError(f"{path}: is not valid JSON ({e}); take another checkpoint") from e
     if not isinstance(recipe, dict) or recipe.get("format") != FORMAT:

@@ -15,6 +15,7 @@ from ._surrogates import AbstractFeatures as AbstractFeatures
 from ._surrogates import AbstractSurrogate as AbstractSurrogate
 from ._surrogates import NetworkOptions as NetworkOptions
 from ._surrogates import Window as Window
+from ._surrogates import check_numbers as check_numbers
 
 ARCHITECTURES: dict[str, type[NetworkOptions]] = {o.model: o for o in (PINNOptions, ModifiedMLPOptions, BIRNNOptions)}
 """Options by name of the architecture, of those that can be named on the command line."""

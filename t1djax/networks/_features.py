@@ -10,7 +10,10 @@ from jaxtyping import Array, Float
 
 from .._types import Key
 from ..physics import Inputs, lag_response
-from ._surrogates import AbstractFeatures, Window
+from ._surrogates import AbstractFeatures, Window, check_numbers
+
+LONGEST_WINDOW_MIN = 4 * 1440.0
+"""Networks of time were found good up to four days and poor from a week on."""
 
 
 def waves(
@@ -77,6 +80,7 @@ class TimeFeatureOptions:
     """Time constant of the gate that opens after the start, min."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.waves not in ("octaves", "random"):
             raise ValueError(f"waves must be octaves or random, not {self.waves!r}")
         if self.octaves < 1 or self.gate_min <= 0 or any(T <= 0 for T in self.lags_min):

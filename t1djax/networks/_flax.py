@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .._types import Key
-from ._features import TimeFeatureOptions, TimeFeatures
+from ._features import LONGEST_WINDOW_MIN, TimeFeatureOptions, TimeFeatures
 from ._surrogates import AbstractSurrogate, NetworkOptions, Window
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class FlaxOptions(NetworkOptions):
     """
 
     model: ClassVar[str] = "flax"
+    longest_window_min: ClassVar[float] = LONGEST_WINDOW_MIN
     random_layers_suffice: ClassVar[bool] = False
 
     module: "flax.linen.Module | Callable[[int, flax.nnx.Rngs], flax.nnx.Module]"
@@ -82,9 +83,11 @@ class FlaxSurrogate(AbstractSurrogate):
         self.parameters, self.apply = _bind(options.module, self.features.size, for_module)
         x = jax.ShapeDtypeStruct((2, self.features.size), ts.dtype)
         outputs = jax.eval_shape(self.apply, self.parameters, x)
-        if outputs.ndim != x.ndim or outputs.shape[0] != x.shape[0]:
+        shape = getattr(outputs, "shape", None)
+        if shape is None or len(shape) != len(x.shape) or shape[0] != x.shape[0]:
+            what = type(outputs).__name__ if shape is None else shape
             raise ValueError(
-                f"flax module: maps (times, features) = {x.shape} to {outputs.shape}; it must give (times, outputs)"
+                f"flax module: maps (times, features) = {x.shape} to {what}; it must give (times, outputs)"
             )
         size = outputs.shape[1] + (self.features.size if self.skip else 0) + 1
         self.readout = jnp.zeros((size, 3))
@@ -100,13 +103,19 @@ def _bind(module: Any, features: int, key: Key) -> tuple[PyTree[Array], "_Linen 
     """Parameters of the module, and a hashable function from parameters and input to output."""
     from flax import linen, nnx  # noqa: PLC0415 - heavy, and only for those who bring a flax module
 
+    say = "flax module: give an instance of flax.linen.Module, or a function (features, rngs) that makes an nnx module"
+    if isinstance(module, nnx.Module) or (isinstance(module, type) and issubclass(module, linen.Module)):
+        raise ValueError(f"{say}, not {module!r:.80}")
     if isinstance(module, linen.Module):
         variables = dict(module.init(key, jnp.zeros((1, features))))
         parameters = variables.pop("params", {})
         others = list(variables)
         apply = _Linen(module)
     else:
-        graph, state, rest = nnx.split(module(features, nnx.Rngs(key)), nnx.Param, ...)
+        made = module(features, nnx.Rngs(key)) if callable(module) else None
+        if not isinstance(made, nnx.Module):
+            raise ValueError(f"{say}; this one gave {type(made).__name__}")
+        graph, state, rest = nnx.split(made, nnx.Param, ...)
         parameters, apply = nnx.to_pure_dict(state), _NNX(graph)
         others = sorted({type(leaf).__name__ for _, leaf in nnx.to_flat_state(rest)})
     if others:
@@ -122,9 +131,7 @@ class _Linen:
     module: "flax.linen.Module"
 
     def __call__(self, parameters: PyTree, x: Array) -> Array:
-        y = self.module.apply({"params": parameters}, x)
-        assert isinstance(y, jax.Array)
-        return y
+        return self.module.apply({"params": parameters}, x)  # pyright: ignore[reportReturnType]
 
 
 @dataclasses.dataclass(frozen=True)

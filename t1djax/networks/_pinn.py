@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Key
-from ._features import TimeFeatureOptions, TimeFeatures
+from ._features import LONGEST_WINDOW_MIN, TimeFeatureOptions, TimeFeatures
 from ._layers import Dense
 from ._surrogates import AbstractSurrogate, NetworkOptions, Window
 
@@ -24,6 +24,7 @@ class PINNOptions(NetworkOptions):
     """
 
     model: ClassVar[str] = "pinn"
+    longest_window_min: ClassVar[float] = LONGEST_WINDOW_MIN
 
     width: int = 128
     """Units of a hidden layer."""

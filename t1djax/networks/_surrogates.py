@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -57,6 +57,21 @@ class AbstractSurrogate(eqx.Module):
         return jax.tree.map(mark, self, is_leaf=fixed)
 
 
+def check_numbers(options: Any) -> None:
+    """Refuse numbers of an options record that are not finite; make tuples of lists, so that it is hashable.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, list):
+            object.__setattr__(options, field.name, tuple(value))
+        numbers = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(x, float) and not np.isfinite(x) for x in numbers):
+            raise ValueError(f"{type(options).__name__}: {field.name} must be finite, not {value}")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkOptions(abc.ABC):
     """Shape of a network and of its collocation. Each architecture has its own; hashable, since it selects a program.
@@ -69,6 +84,8 @@ class NetworkOptions(abc.ABC):
     __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
     model: ClassVar[str]
     """Name of the architecture."""
+    longest_window_min: ClassVar[float] = np.inf
+    """The longest window for which the architecture was made, min."""
     random_layers_suffice: ClassVar[bool] = True
     """Whether hidden layers do their work with the values they were drawn with, so that training the readout alone is
     a good default."""
@@ -80,6 +97,7 @@ class NetworkOptions(abc.ABC):
     float32."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.cell_min <= 0:
             raise ValueError("cell_min must be positive")
         if self.precision not in ("float32", "float64"):

@@ -1,6 +1,7 @@
 """The fit of a cohort by networks, from patients to records."""
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -85,12 +86,18 @@ def fit_members(
     """
     options = PINNOptions() if options is None else options
     problem = problems[0]
-    stages = default_stages(problem.mode, problem.start, options) if stages is None else tuple(stages)
+    stages = default_stages(problem.mode, problem.start, options) if stages is None else _checked(stages)
+    span = max(float(p.time_min[-1] - p.time_min[0]) for p in patients)
+    if span > options.longest_window_min:
+        warnings.warn(
+            f"{options.model}: a window of {span / 1440:.1f} days is longer than the "
+            f"{options.longest_window_min / 1440:g} that its features were made for; cut the record, or take model birnn",
+            stacklevel=2,
+        )
     began = time.perf_counter()
     with one_thread_per_factorisation(), jax.enable_x64(options.precision == "float64"):
         everyone = [patient for _ in problems for patient in patients]
         data = stack(everyone)
-        span = max(float(p.time_min[-1] - p.time_min[0]) for p in patients)
         own = jnp.stack([patient_key(key, name) for key, p in zip(keys, problems, strict=True) for name in p.names])
         bodies = [p.physiology(options.dtype) for p in problems]
         args = (own, data, jax.tree.map(lambda *x: jnp.concatenate(x), *bodies))
@@ -108,6 +115,14 @@ def fit_members(
         Fit(options.model, p, _records(patients, p, *share), share[0].history, cost, share[0].twins, options)
         for p, share in zip(problems, shares, strict=True)
     )
+
+
+def _checked(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    if isinstance(stages, Stage) or not all(isinstance(stage, Stage) for stage in stages):
+        raise ValueError("stages: give a list of Stage")
+    if not stages:
+        raise ValueError("stages: name at least one, or leave them out for the default curriculum")
+    return tuple(stages)
 
 
 def _share(trained: Trained, report: "_Report", mine: slice) -> tuple[Trained, "_Report"]:
@@ -213,7 +228,10 @@ def _records(
 def _why_not(states: np.ndarray, courses: dict[str, np.ndarray]) -> str:
     """What keeps a fit from being good, in words; empty where nothing does."""
     if not np.all(np.isfinite(states)) or not all(np.all(np.isfinite(course)) for course in courses.values()):
-        return "training ran into numbers that are not finite; check the patient's parameters and doses"
+        return (
+            "training ran into numbers that are not finite; check the patient's parameters and doses, and the learning "
+            "rate of your stages"
+        )
     # What is on board at the start may wander where nothing depends on it; it does not count.
     moving = {s: abs(c[-1] / c[-2] - 1) for s, c in courses.items() if len(c) > 1 and s in PARAMETERS}
     still = [f"{s} by {100 * change:.0f} %" for s, change in moving.items() if change > _STILL_MOVING]

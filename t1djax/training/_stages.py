@@ -2,15 +2,21 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import optax
 
-from ..networks import NetworkOptions
+from ..networks import NetworkOptions, check_numbers
 from ..problem import Mode
 
-GAUSS_NEWTON = "gauss_newton"
+GAUSS_NEWTON: Literal["gauss_newton"] = "gauss_newton"
+# Of optax, those that need nothing but a gradient and a learning rate, and one that searches along its line.
+Optimizer = Literal[
+    "gauss_newton", "adabelief", "adagrad", "adam", "adamw", "amsgrad", "lamb", "lbfgs", "lion", "nadam", "radam",
+    "rmsprop", "sgd", "yogi",
+]  # fmt: skip
+"""`gauss_newton`, or the name of an optax optimiser."""
 Trains = Literal["joint", "network", "physiology"]
 """Which leaves move: network and free parameters, the network alone, or the free parameters alone."""
 
@@ -32,7 +38,7 @@ class Stage:
     """Which leaves move; the others have no gradient and no moments."""
     steps: int = 10
     """How many steps."""
-    optimizer: str = GAUSS_NEWTON
+    optimizer: Optimizer = GAUSS_NEWTON
     """`gauss_newton` (the readout and the free parameters, by damped normal equations) or the name of an optax
     optimiser, such as adam or lbfgs, which moves hidden layers too."""
     learning_rate: float = 3e-3
@@ -52,10 +58,15 @@ class Stage:
     """How strongly equations wait for earlier ones to be met, for optax optimisers; 0 turns it off."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError("Stage: steps must be at least 1")
-        if min(self.residual_weight) <= 0:
-            raise ValueError("Stage: residual_weight must be positive")
+        check_numbers(self)
+        if isinstance(self.steps, bool) or int(self.steps) != self.steps or self.steps < 1:
+            raise ValueError("Stage: steps must be a whole number, at least 1")
+        if len(self.residual_weight) != 2 or min(self.residual_weight) <= 0:
+            raise ValueError("Stage: residual_weight must be two positive numbers, the first and the last")
+        if self.learning_rate <= 0:
+            raise ValueError("Stage: learning_rate must be positive")
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f"Stage: schedule must be constant or cosine, not {self.schedule!r}")
         if self.causal < 0 or (self.clip_norm is not None and self.clip_norm <= 0):
             raise ValueError("Stage: causal must not be negative, clip_norm must be positive")
         if self.balance not in ("none", "gradient_norm", "ntk"):
@@ -64,10 +75,8 @@ class Stage:
             raise ValueError("Stage: balance, causal and clip_norm go with an optax optimiser, not with gauss_newton")
         if self.trains not in ("joint", "network", "physiology"):
             raise ValueError(f"Stage: trains must be joint, network or physiology, not {self.trains!r}")
-        if self.optimizer != GAUSS_NEWTON and not callable(getattr(optax, self.optimizer, None)):
-            raise ValueError(
-                f"Stage: optimizer {self.optimizer!r} is neither {GAUSS_NEWTON} nor an optax optimiser such as adam"
-            )
+        if self.optimizer not in get_args(Optimizer):
+            raise ValueError(f"Stage: optimizer {self.optimizer!r} is not one of {', '.join(get_args(Optimizer))}")
 
     @property
     def chunk(self) -> int:

@@ -110,6 +110,8 @@ class _Run:
         self.information = state.information
 
     def first_order(self, number: int, stage: Stage) -> None:
+        if stage.trains != "physiology":
+            self.prepared = None  # of a basis that moves now
         state = self.call(_moments_program, (stage,), self.twins)
         for weights in self.chunks(stage):
             self.twins, state = self.call(
