@@ -5,6 +5,7 @@ from importlib.metadata import version as _version
 from .config import ConfigError as ConfigError
 from .config import Experiment as Experiment
 from .config import HupaConfig as HupaConfig
+from .config import PriorConfig as PriorConfig
 from .config import SensorConfig as SensorConfig
 from .config import StageConfig as StageConfig
 from .config import load_experiment as load_experiment
@@ -118,6 +119,7 @@ from .training import fit_members as fit_members
 from .training import fit_network as fit_network
 from .twin import Physiology as Physiology
 from .twin import Scales as Scales
+from .twin import Sensitivities as Sensitivities
 from .twin import Twin as Twin
 
 __version__ = _version("t1djax")

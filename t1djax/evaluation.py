@@ -162,8 +162,10 @@ def spread(ensemble: Ensemble) -> "pd.DataFrame":
 
     Columns: `patient, ok` (whether all are), for each estimated parameter `{symbol}` (mean over members),
     `{symbol}_sd` (with n - 1), `{symbol}_low`, `{symbol}_high`, `{symbol}_start_sd` (spread of the starts), and
-    `glucose_sd_mg_dL`, the standard deviation over members, root mean square over the rows. It says how far the answer depends on starts
-    and initial weights. It says nothing of the sensor's noise, which all members share: that is the standard error's.
+    `glucose_sd_mg_dL`, the standard deviation over members, root mean square over the rows.
+
+    It says how far the answer depends on starts and initial weights. It says nothing of the sensor's noise, which all
+    members share: that is the standard error's.
     """
     import pandas as pd  # noqa: PLC0415 - costs half a second at import
 

@@ -97,7 +97,7 @@ class Problem:
         )
 
     def at_bound(self, symbol: str, value: float) -> bool:
-        """Whether a value of a free parameter, in its unit, stands at one of its bounds: within 1 % of it or of the range."""
+        """Whether a value of a free parameter stands at one of its bounds: within 1 % of it or of the range."""
         limits = self.bounds.get(symbol, ())
         near = _AT_BOUND * min(1.0, float(np.log(limits[1] / limits[0]))) if limits else 0.0
         return any(abs(np.log(value / bound)) < near for bound in limits)

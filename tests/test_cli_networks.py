@@ -1,5 +1,7 @@
 """Every network from the command line, and ensembles."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def test_train_with_members(model, tmp_path):
         (4, "Pat2"), (4, "Pat3"), (5, "Pat2"), (5, "Pat3"),
     ]  # fmt: skip
     assert [row["patient"] for row in said["spread"]] == ["Pat2", "Pat3"]
-    results = [t1djax.read_result(folder) for folder in said["folders"]]
+    results = [t1djax.read_result(Path(folder)) for folder in said["folders"]]
     assert [r.metadata["seed"] for r in results] == [4, 4, 5, 5]
     assert all(r.folder.name.startswith(f"{model}_inverse_Pat") for r in results)
     for row, one, other in zip(said["spread"], results[:2], results[2:], strict=True):

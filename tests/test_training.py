@@ -282,11 +282,12 @@ def test_noise_is_read_off_the_readings():
     thin = regular.fit & (jnp.arange(regular.fit.shape[0]) % 4 != 3)
     double = lambda x: jnp.repeat(x, 2)
     between = double(regular.fit) & (jnp.arange(2 * regular.fit.shape[0]) % 2 == 0)
+    nothing = jnp.zeros_like(between)
     others = [
         dataclasses.replace(regular, time_min=regular.time_min + jitter),
         dataclasses.replace(regular, fit=thin),
-        dataclasses.replace(
-            regular, time_min=double(regular.time_min), glucose_mg_dL=double(regular.glucose_mg_dL), fit=between
+        t1djax.Series(
+            double(regular.time_min), double(regular.glucose_mg_dL), between, between, nothing, nothing, regular.inputs
         ),
     ]
     assert [float(t1djax.noise_level(x)) for x in others] == pytest.approx([level] * 3, rel=0.15)

@@ -7,16 +7,16 @@ from ._records import Series
 
 TYPICAL_NOISE_MG_DL = 10.0
 """Of a continuous glucose monitor, mg/dL: taken where the readings are too sparse to tell."""
-_LONGEST_MIN = 60.0  # over longer times glucose itself bends
+_LONGEST_MIN = 180.0  # over longer times glucose itself bends
 _NORMAL_MEDIAN = 0.6745  # median of the absolute value of a standard normal number
 
 
 def noise_level(data: Series) -> Float[Array, ""]:
     """Standard deviation (mg/dL) of the white noise on the `fit` readings of one patient.
 
-    From third divided differences of four readings in a row within an hour, in which smooth glucose all but vanishes;
-    the median keeps meals from counting. Noise that lasts longer than a reading (autocorrelation, calibration) shows in
-    part. 10 mg/dL, as of a sensor, where there are no four such readings.
+    From third divided differences of four readings in a row within three hours, in which smooth glucose all but
+    vanishes; the median keeps meals from counting. Noise that lasts longer than a reading (autocorrelation,
+    calibration) shows in part. 10 mg/dL, as of a sensor, where there are no four such readings.
 
     Source: Rice, "Bandwidth choice for nonparametric regression", Ann. Statist. 12, 1984 (noise from differences).
     """

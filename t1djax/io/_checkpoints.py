@@ -103,7 +103,7 @@ def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> 
         >>> with jax.enable_x64(True):
         ...     glucose = jax.vmap(lambda twin: twin.states(jax.numpy.asarray([0.0, 60.0])))(saved.twins)[0, :, 0]
         >>> round(float(glucose[0]))
-        220
+        125
     """
     import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
 

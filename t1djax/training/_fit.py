@@ -89,9 +89,10 @@ def fit_members(
     stages = default_stages(problem.mode, problem.start, options) if stages is None else _checked(stages)
     span = max(float(p.time_min[-1] - p.time_min[0]) for p in patients)
     if span > options.longest_window_min:
+        days, longest = span / 1440, options.longest_window_min / 1440
         warnings.warn(
-            f"{options.model}: a window of {span / 1440:.1f} days is longer than the "
-            f"{options.longest_window_min / 1440:g} that its features were made for; cut the record, or take model birnn",
+            f"{options.model}: a window of {days:.1f} days is longer than the {longest:g} that its features were made "
+            "for; cut the record, or take model birnn",
             stacklevel=2,
         )
     began = time.perf_counter()
