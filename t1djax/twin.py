@@ -25,7 +25,7 @@ class Sensitivities(NamedTuple):
     slopes: dict[str, Float[Array, " free"]]
     """Their derivatives by the free coordinates, in sorted order."""
     prior: Float[Array, "free free"]
-    """Information of the prior about these coordinates."""
+    """Information of the prior about these coordinates, without unit."""
 
 
 class Physiology(eqx.Module):

@@ -154,10 +154,10 @@ def _flat(twins: Twin) -> dict[str, np.ndarray]:
 
 
 def _as_json(options: NetworkOptions) -> dict[str, Any] | None:
-    try:
-        return json.loads(json.dumps(dataclasses.asdict(options)))
-    except TypeError:  # a module of the user's own
+    """Fields of the options; None for a network of the user's own, which JSON cannot hold."""
+    if type(options) is not ARCHITECTURES.get(options.model):
         return None
+    return json.loads(json.dumps(dataclasses.asdict(options)))
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
@@ -219,7 +219,9 @@ def _skeleton(recipe: dict[str, Any], options: NetworkOptions, arrays: dict[str,
             bounds=dict.fromkeys(symbols["bounds"], pair),
             noise_sd_mg_dL=scalar if recipe["noise_given"] else None,
         )
-        return Twin(network, body, Scales(scalar, scalar, scalar, scalar), window)
+        twin = Twin(network, body, Scales(scalar, scalar, scalar, scalar), window)
+        # A flax module draws its parameters in a precision of its own.
+        return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, twin)
 
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), len(recipe["patients"])))
     return eqx.filter_eval_shape(jax.vmap(one), keys)
