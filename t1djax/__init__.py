@@ -109,9 +109,11 @@ from .records import Cost as Cost
 from .records import Ensemble as Ensemble
 from .records import Estimate as Estimate
 from .records import Fit as Fit
+from .records import FutureInputs as FutureInputs
 from .records import History as History
 from .records import PatientFit as PatientFit
 from .records import Result as Result
+from .records import RollingForecasts as RollingForecasts
 from .training import Progress as Progress
 from .training import Stage as Stage
 from .training import default_stages as default_stages

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from .networks import NetworkOptions
-from .problem import Problem
-from .twin import Twin
+from ..networks import NetworkOptions
+from ..problem import Problem
+from ..twin import Twin
 
 
 class Estimate(NamedTuple):

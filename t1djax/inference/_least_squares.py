@@ -11,14 +11,14 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
-from ._compile import compile_once
-from ._types import Key
-from .data import Patient, Series, stack
-from .identifiability import certainties
-from .physics import State, Trajectory, propagate
-from .problem import Problem
-from .records import Cost, Estimate, Fit, History, PatientFit
-from .twin import Physiology, Sensitivities
+from .._compile import compile_once
+from .._types import Key
+from ..data import Patient, Series, stack
+from ..identifiability import certainties
+from ..physics import State, Trajectory, propagate
+from ..problem import Problem
+from ..records import Cost, Estimate, Fit, History, PatientFit
+from ..twin import Physiology, Sensitivities
 
 _CHUNK = 128  # patients per vmapped block: bounds memory, and one slow patient holds up only its block
 _FIRST_NOISE = 1.0  # mg/dL

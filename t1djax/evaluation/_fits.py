@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
-from .data import Cohort, Patient, Truth, split
-from .physics import PARAMETERS, with_derived
-from .records import Ensemble, Fit, PatientFit
+from ..data import Cohort, Patient, Truth, split
+from ..physics import PARAMETERS, with_derived
+from ..records import Ensemble, Fit, PatientFit
 
 if TYPE_CHECKING:
     import pandas as pd

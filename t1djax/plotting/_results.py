@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .physics import INITIAL_STATES, PARAMETERS
-from .records import Result
+from ..physics import INITIAL_STATES, PARAMETERS
+from ..records import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,201 @@
+"""`t1djax train`."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from ..config import ConfigError, load_experiment
+from ..data import Cohort
+from ..evaluation import doubts, persistence_rmse, spread
+from ..experiment import Run, run
+from ..physics import PARAMETERS
+from ..problem import Problem
+from ..training import Progress
+from ._app import EXIT_FAILED_PATIENTS, Censor, Dropout, Interval, Json, Noise, NoiseSd, app, stderr, warnings_in_words
+from ._sensor import checked, sensor
+from ._tables import print_json, print_table, with_error
+
+
+@app.command(epilog="Example: t1djax train --model pinn --mode inverse --data reference --inverse-params ksi --seed 0")
+def train(
+    config: Annotated[Path | None, typer.Option(help="YAML file of an experiment; flags win over it.")] = None,
+    model: Annotated[str | None, typer.Option(help="pinn, modified_mlp, birnn or ode.  [default: pinn]")] = None,
+    mode: Annotated[str | None, typer.Option(help="forward or inverse.  [default: inverse]")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of a cohort, file of a patient, or `reference`.  [default: reference]")
+    ] = None,
+    patients: Annotated[
+        str | None, typer.Option(help="all, or names: A,B; for the reference also 3,5 or Pat2-Pat11.  [default: all]")
+    ] = None,
+    inverse_params: Annotated[
+        str | None, typer.Option(help=f"What to estimate, of {', '.join(PARAMETERS)}.  [default: ksi]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Sets noise, starts and weights.  [default: 0]")] = None,
+    members: Annotated[
+        int | None, typer.Option(min=1, help="Fits per patient, from so many seeds, in one program.  [default: 1]")
+    ] = None,
+    results: Annotated[str | None, typer.Option(help="Folder for results.  [default: results]")] = None,
+    noise: Noise = None,
+    noise_sd: NoiseSd = None,
+    interval_min: Interval = None,
+    dropout: Dropout = None,
+    censor: Censor = None,
+    assume_population: Annotated[
+        bool | None, typer.Option("--assume-population", help="Take what nobody stated from the population; said so.")
+    ] = None,
+    estimate_initial_state: Annotated[
+        bool | None,
+        typer.Option("--estimate-initial-state", help="Estimate insulin and food on board at the start too."),
+    ] = None,
+    prior: Annotated[
+        list[str] | None, typer.Option(help="Belief of a parameter, median:sd of its log: ksi=200:0.3; repeatable.")
+    ] = None,
+    bounds: Annotated[
+        list[str] | None, typer.Option(help="Bounds of a parameter: ksi=50:600, in its unit; repeatable.")
+    ] = None,
+    noise_level: Annotated[
+        float | None, typer.Option(help="Noise of the readings, mg/dL, that a fit goes by.  [default: estimated]")
+    ] = None,
+    strict: Annotated[bool | None, typer.Option("--strict", help="Refuse readings below 40 mg/dL.")] = None,
+    layout: Annotated[str | None, typer.Option(help="Layout of the data: table or hupa (HUPA-UCM).")] = None,
+    carbs_unit: Annotated[
+        str | None, typer.Option(help="HUPA-UCM: its carbohydrate is in g, exchange (10 g), or none.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="HUPA-UCM: first time to keep, ISO 8601 local.")] = None,
+    hours: Annotated[float | None, typer.Option(help="HUPA-UCM: length of the window, h.")] = None,
+    info: Annotated[str | None, typer.Option(help="HUPA-UCM: patients_info.csv, for the body mass.")] = None,
+    figures: Annotated[bool, typer.Option(help="Draw figures into the result folders.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Fit every patient of a cohort at once, write a result folder for each, and print the table."""
+    flags = {
+        "model": model,
+        "mode": mode,
+        "data": data,
+        "patients": patients,
+        "inverse_params": inverse_params,
+        "seed": seed,
+        "members": members,
+        "results": results,
+        "sensor": sensor(noise, noise_sd, interval_min, dropout, censor),
+        "layout": layout,
+        "hupa": {"carbs_unit": carbs_unit, "start": start, "hours": hours, "info": info},
+        "assume_population": assume_population,
+        "estimate_initial_state": estimate_initial_state,
+        "priors": {s: {"median": a, "sd_log": b} for s, (a, b) in _pairs("--prior", "200:0.3", prior).items()},
+        "bounds": {symbol: list(pair) for symbol, pair in _pairs("--bounds", "50:600", bounds).items()},
+        "noise_sd_mg_dL": noise_level,
+        "strict": strict,
+    }
+    experiment = checked(load_experiment(config, flags), noise_sd)
+    cohort: list[Cohort] = []
+
+    def on_problem(patients_: Cohort, problem: Problem) -> None:
+        cohort.append(patients_)
+        if not as_json:
+            what = f"estimating {', '.join(problem.start)}" if problem.start else "parameters known"
+            stderr.print(f"{experiment.model} {experiment.mode}: {len(patients_)} patients, {what}", highlight=False)
+            for note in problem.notes:
+                stderr.print(f"  note: {note}", highlight=False, markup=False, soft_wrap=True)
+
+    with warnings_in_words(), _progress(show=not as_json) as on_progress:
+        finished = run(experiment, on_problem=on_problem, on_progress=on_progress, figures=figures)
+    if as_json:
+        print_json(_as_json(finished))
+    else:
+        _print_summary(finished, cohort[0])
+    if not all(patient.ok for fit in finished.ensemble for patient in fit):
+        raise typer.Exit(EXIT_FAILED_PATIENTS)
+
+
+def _pairs(flag: str, example: str, texts: Sequence[str] | None) -> dict[str, tuple[float, float]]:
+    """Pairs of numbers by symbol, from texts such as `ksi=50:600`."""
+    found: dict[str, tuple[float, float]] = {}
+    for text in texts or ():
+        try:
+            symbol, numbers = text.replace(" ", "").split("=")
+            first, second = map(float, numbers.split(":"))
+        except ValueError as e:
+            raise ConfigError(f"{flag} {text}: write a symbol and two numbers, as in {flag} ksi={example}") from e
+        if symbol in found:
+            raise ConfigError(f"{flag} {text}: {symbol} stands twice")
+        found[symbol] = (first, second)
+    return found
+
+
+@contextmanager
+def _progress(*, show: bool) -> Iterator[Any]:
+    if not show:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[says]}"),
+    )
+    with Bar(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task("compiling", total=None, says="")
+        last = [0.0]
+
+        def on_progress(p: Progress) -> None:
+            values = ", ".join(f"{s} {np.median(v):.4g}" for s, v in list(p.values.items())[:3])
+            middle = f"median of {p.patients}: {values}" if values else f"{p.patients} patients"
+            left = f"{p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
+            says = f"misfit {np.sqrt(np.median(p.loss)):.3g} mg/dL  {middle}  {left}"
+            bar.update(task, description=f"stage {p.stage}", total=p.total_steps, completed=p.step, says=says)
+            # Where there is no terminal to redraw, a line now and then.
+            if not stderr.is_terminal and (time.monotonic() - last[0] > 10 or p.step == p.total_steps):
+                last[0] = time.monotonic()
+                stderr.print(f"stage {p.stage}: step {p.step} of {p.total_steps}, {says}", highlight=False)
+
+        yield on_progress
+
+
+def _as_json(finished: Run) -> dict[str, Any]:
+    return {
+        "model": finished.fit.model,
+        "mode": finished.fit.problem.mode,
+        "notes": list(finished.fit.problem.notes),
+        "assumed": dict(finished.fit.problem.assumed),
+        "compile_seconds": finished.fit.cost.compile_s,
+        "run_seconds": finished.fit.cost.run_s,
+        "patients": finished.table.to_dict(orient="records"),
+        "spread": spread(finished.ensemble).to_dict(orient="records") if len(finished.ensemble) > 1 else [],
+        "folders": [str(folder) for folder in finished.folders],
+    }
+
+
+def _print_summary(finished: Run, cohort: Cohort) -> None:
+    table, problem = finished.table.copy(), finished.fit.problem
+    shown = ["patient"] if len(finished.ensemble) == 1 else ["patient", "seed"]
+    for symbol in problem.start:
+        table[symbol] = [with_error(v, se) for v, se in zip(table[symbol], table[f"{symbol}_se"], strict=True)]
+        shown += [symbol, f"{symbol}_error_percent"]
+    shown += [f"rmse_{s}_mg_dL" for s in ("fit", "held_out", "forecast")]
+    table["persistence"] = [persistence_rmse(cohort[name]) for name in table["patient"]]
+    print_table(table.loc[:, [*shown, "persistence"]].dropna(axis=1, how="all"))
+    if len(finished.ensemble) > 1:
+        over = spread(finished.ensemble)
+        columns = [c for s in problem.start for c in (s, f"{s}_sd", f"{s}_start_sd")]
+        typer.echo(f"\nspread over {len(finished.ensemble)} seeds (starts and initial weights; same readings)")
+        print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
+    said = set()
+    for patient in (patient for fit in finished.ensemble for patient in fit):
+        for doubt in doubts(patient, cohort[patient.name]):
+            if (line := f"warning: {patient.name}: {doubt}") not in said:
+                stderr.print(line, style="yellow", markup=False, soft_wrap=True)
+                said.add(line)
+    cost = finished.fit.cost
+    where = finished.folders[0].parent if finished.folders else ""
+    typer.echo(
+        f"compiled in {cost.compile_s:.1f} s, ran {cost.run_s:.1f} s; {len(finished.folders)} folders in {where}"
+    )

@@ -1,0 +1,3 @@
+from ._least_squares import LeastSquares as LeastSquares
+from ._least_squares import fisher_information as fisher_information
+from ._least_squares import fit_ode as fit_ode

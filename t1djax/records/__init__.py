@@ -1,0 +1,9 @@
+from ._fits import Cost as Cost
+from ._fits import Ensemble as Ensemble
+from ._fits import Estimate as Estimate
+from ._fits import Fit as Fit
+from ._fits import History as History
+from ._fits import PatientFit as PatientFit
+from ._fits import Result as Result
+from ._forecasts import FutureInputs as FutureInputs
+from ._forecasts import RollingForecasts as RollingForecasts
