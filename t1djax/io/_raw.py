@@ -1,0 +1,73 @@
+"""What a parser finds in a file, before anyone judges it: times, numbers, and the units that the file states."""
+
+import dataclasses
+import datetime as dt
+from typing import Literal, NamedTuple
+
+GlucoseUnit = Literal["mg/dL", "mmol/L"]
+BasalUnit = Literal["U/h", "U/min", "U/5min"]
+"""Of a rate; `U/5min` is the dose in each five-minute row."""
+CarbsUnit = Literal["g", "exchange", "g/min", "none"]
+"""Of carbohydrate; an exchange is 10 g, `none` leaves it out (bare flags)."""
+
+
+class RawReading(NamedTuple):
+    """One glucose reading."""
+
+    time: dt.datetime
+    """As the file has it: naive local, or with an offset."""
+    value: float
+    """In the unit of the file; at the sensor's limit where it is censored."""
+    where: int
+    """Line of a text file, or number of the record (from 1) in another."""
+    censored: Literal["", "low", "high"] = ""
+    """Whether the file says that glucose lay beyond what the sensor reports."""
+    kind: Literal["cgm", "scan", "fingerstick", "calibration"] = "cgm"
+    """Who measured. Only the sensor's own series becomes the record's glucose; the rest is counted."""
+
+
+class RawBasal(NamedTuple):
+    """A basal rate that holds from a time until the next, or for a stated time."""
+
+    time: dt.datetime
+    rate: float
+    """In the basal unit of the file."""
+    where: int
+    duration_min: float | None = None
+    """Of a temporary rate; the scheduled one comes back after it. None: until the next."""
+    kind: Literal["scheduled", "temporary", "suspend"] = "scheduled"
+
+
+class RawDose(NamedTuple):
+    """A bolus or a meal."""
+
+    time: dt.datetime
+    amount: float
+    """U of a bolus; carbohydrate in the unit of the file."""
+    where: int
+    duration_min: float = 1.0
+    """Longer for an extended bolus, or a rate held over a row."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Raw:
+    """One person's file as parsed. Units are those the file states or its format documents; None where neither does."""
+
+    format: str
+    """Name of the format, such as `dexcom_clarity`."""
+    file: str
+    """The file, for messages."""
+    subject: str
+    """Who it is, for the patient's name: the file's stem where the file does not say."""
+    readings: tuple[RawReading, ...]
+    basal: tuple[RawBasal, ...] = ()
+    boluses: tuple[RawDose, ...] = ()
+    meals: tuple[RawDose, ...] = ()
+    glucose_unit: GlucoseUnit | None = None
+    basal_unit: BasalUnit | None = "U/h"
+    carbs_unit: CarbsUnit | None = "g"
+    time_zone: str | None = None
+    """IANA name where the file states one."""
+    body_mass_kg: float | None = None
+    notes: tuple[str, ...] = ()
+    """What a reader of the report should know: records skipped and why, columns not understood."""
