@@ -187,9 +187,11 @@ def read_text(path: Path, found: Findings) -> str | None:
 def read_table(path: Path, found: Findings, *, delimiter: str = ",") -> Table | None:
     """Header and rows of a delimited file; None where it is no such file. Rows of blank cells are skipped."""
     text = read_text(path, found)
-    if text is None:
-        return None
-    file = str(path)
+    return None if text is None else split_table(str(path), text, found, delimiter=delimiter)
+
+
+def split_table(file: str, text: str, found: Findings, *, delimiter: str = ",") -> Table | None:
+    """Header and rows of delimited text."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
