@@ -184,12 +184,10 @@ def read_text(path: Path, found: Findings) -> str | None:
     return None
 
 
-def read_table(path: Path, found: Findings, *, delimiter: str = ",") -> Table | None:
-    """Header and rows of a delimited file; None where it is no such file. Rows of blank cells are skipped."""
-    text = read_text(path, found)
-    if text is None:
-        return None
-    file = str(path)
+def split_rows(
+    file: str, text: str, found: Findings, *, delimiter: str = ","
+) -> tuple[list[list[str]], list[int]] | None:
+    """Rows of cells and the line each begins on, blank rows left out; None where the text cannot be split."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
@@ -206,6 +204,19 @@ def read_table(path: Path, found: Findings, *, delimiter: str = ",") -> Table | 
     if not rows:
         found.add(file, "it has no header", "write a header line and rows", row=1)
         return None
+    return rows, lines
+
+
+def read_table(path: Path, found: Findings, *, delimiter: str = ",") -> Table | None:
+    """Header and rows of a delimited file; None where it is no such file. Rows of blank cells are skipped."""
+    text = read_text(path, found)
+    if text is None:
+        return None
+    file = str(path)
+    split = split_rows(file, text, found, delimiter=delimiter)
+    if split is None:
+        return None
+    rows, lines = split
     names = [name.strip(BLANKS) for name in rows[0]]
     header = lines[0]
     if len(names) == 1:
