@@ -69,5 +69,9 @@ class Raw:
     time_zone: str | None = None
     """IANA name where the file states one."""
     body_mass_kg: float | None = None
+    merged_insulin: bool = False
+    """Whether `basal` holds all insulin, boluses included, because the file gives only their sum."""
+    clock: bool = True
+    """Whether the times are a clock's. Where they are not, they count from an arbitrary day."""
     notes: tuple[str, ...] = ()
     """What a reader of the report should know: records skipped and why, columns not understood."""

@@ -1,0 +1,50 @@
+"""The formats that people's files come in, and how each is known by its content."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from .._checks import Findings
+from .._raw import Raw
+from . import _glupredkit, _hupa, _ohio, _replaybg, _simglucose
+
+HEAD = 8192
+"""Characters of a file that a format is recognised by."""
+
+
+class Format(NamedTuple):
+    """One format."""
+
+    name: str
+    """As in reports and in `format=`."""
+    description: str
+    """What it is, in a few words."""
+    recognise: Callable[[str, str], bool]
+    """Whether the first characters of a file (and, in doubt, its name) are of this format."""
+    parse: Callable[[Path, str, Findings], Raw | None]
+    """The file as parsed; what is wrong with it is added to the findings."""
+    people: Callable[[str], tuple[str, ...]] | None = None
+    """Who is in a file, where a format puts several people into one."""
+
+
+def _format(name: str, description: str, module: ModuleType) -> Format:
+    return Format(name, description, module.recognise, module.parse, getattr(module, "people", None))
+
+
+FORMATS: Mapping[str, Format] = {
+    entry.name: entry
+    for entry in (
+        _format("ohio", "OhioT1DM, XML", _ohio),
+        _format("hupa", "HUPA-UCM dataset, 5-min rows", _hupa),
+        _format("replaybg", "ReplayBG, 5-min rows", _replaybg),
+        _format("simglucose", "simglucose, results of a simulation", _simglucose),
+        _format("glupredkit", "GluPredKit, 5-min rows", _glupredkit),
+    )
+}
+"""Formats by name, besides the canonical table."""
+
+
+def recognised(text: str, name: str) -> tuple[Format, ...]:
+    """The formats that a text can be of."""
+    return tuple(entry for entry in FORMATS.values() if entry.recognise(text[:HEAD], name))
