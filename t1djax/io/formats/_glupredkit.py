@@ -26,9 +26,11 @@ def recognise(head: str, name: str) -> bool:  # noqa: ARG001 - the content tells
 def people(text: str) -> tuple[str, ...]:
     """The people of a frame, in order; empty where it does not name them."""
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    return tuple(dict.fromkeys((row.get("id") or "").strip(BLANKS) for row in rows)) if "id" in (
-        rows.fieldnames or ()
-    ) else ()
+    return (
+        tuple(dict.fromkeys((row.get("id") or "").strip(BLANKS) for row in rows))
+        if "id" in (rows.fieldnames or ())
+        else ()
+    )
 
 
 def parse(path: Path, text: str, found: Findings, *, subject: str | None = None) -> Raw | None:
