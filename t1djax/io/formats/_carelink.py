@@ -59,7 +59,7 @@ def _is_header(cells: Sequence[str]) -> bool:
     return {"Date", "Time"} <= names and bool({BASAL, BOLUS} & names or any(map(_GLUCOSE.fullmatch, names)))
 
 
-def recognise(head: str, name: str) -> bool:  # noqa: ARG001 - the content tells
+def recognise(head: str, name: str) -> bool:
     """Whether one of the first lines is a header of CareLink, as exported or as R renames it."""
     return _delimiter(head) is not None
 
@@ -129,7 +129,6 @@ def _blocks(
     out: list[Block] = []
     for start, end in zip(heads, [*heads[1:], len(rows)], strict=True):
         names = [dotted(cell) for cell in rows[start]]
-        d, t = names.index("Date"), names.index("Time")
         index = names.index("Index") if "Index" in names else -1
         body: list[list[str]] = []
         where: list[int] = []

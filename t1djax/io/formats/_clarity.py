@@ -27,10 +27,10 @@ _ELSEWHERE = re.compile(r"\([^()]{4,10}[-T][^()]{2,6}T?hh:mm:ss\).*\((mg/dl|mmol
 _CLOCK = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d{1,2}):(\d\d):(\d\d)", re.ASCII)
 
 
-def recognise(head: str, name: str) -> bool:  # noqa: ARG001 - the content tells
+def recognise(head: str, name: str) -> bool:
     """Whether the first line is the header of Clarity, in English or another language."""
     line = head.lstrip("\ufeff").split("\n", 1)[0]
-    return TIME in line and TYPE in line or bool(_ELSEWHERE.search(line))
+    return (TIME in line and TYPE in line) or bool(_ELSEWHERE.search(line))
 
 
 def parse(path: Path, text: str, found: Findings) -> Raw | None:

@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -158,19 +159,19 @@ def _day_first(
 
 def _midnights(times: Sequence[dt.datetime | None]) -> int:
     """How often the rows go on over midnight."""
-    pairs = ((a, b) for a, b in zip(times, times[1:], strict=False) if a is not None and b is not None)
+    pairs = ((a, b) for a, b in pairwise(times) if a is not None and b is not None)
     return sum(a.date() != b.date() and abs(b - a) < NEAR for a, b in pairs)
 
 
 def check_swapped(table: Table, column: str, times: Sequence[dt.datetime | None], found: Findings) -> None:
     """Report rows out of order whose place would be right with day and month swapped."""
     rows = [(i, t) for i, t in enumerate(times) if t is not None]
-    steps = np.array([(b - a) / DAY for (_, a), (_, b) in zip(rows, rows[1:], strict=False)])
+    steps = np.array([(b - a) / DAY for (_, a), (_, b) in pairwise(rows)])
     if not steps.size:
         return
     forward = bool(np.median(steps) >= 0)
     back, far = np.zeros((2, len(table)), dtype=bool)
-    for (i, a), (j, b) in zip(rows, rows[1:], strict=False):
+    for (i, a), (j, b) in pairwise(rows):
         if abs(b - a) > DAY:
             for at, t, other in ((j, b, a), (i, a, b)):
                 if t.day <= 12 and t.day != t.month and abs(t.replace(month=t.day, day=t.month) - other) <= DAY:
@@ -188,5 +189,5 @@ def check_swapped(table: Table, column: str, times: Sequence[dt.datetime | None]
 def by_time(times: Sequence[dt.datetime | None]) -> bool:
     """Whether rows run forward; exports with the newest first run backward."""
     stated = [t for t in times if t is not None]
-    steps = [(b - a).total_seconds() for a, b in zip(stated, stated[1:], strict=False) if a != b]
+    steps = [(b - a).total_seconds() for a, b in pairwise(stated) if a != b]
     return not steps or float(np.median(steps)) > 0

@@ -27,7 +27,7 @@ HISTORIC, SCAN, STRIP, INSULIN, FOOD = "0", "1", "2", "4", "5"
 _UNIT = re.compile(r".*\b(mg/dL|mmol/L)", re.I)
 
 
-def recognise(head: str, name: str) -> bool:  # noqa: ARG001 - the content tells
+def recognise(head: str, name: str) -> bool:
     """Whether one of the first lines is a header of this shape."""
     return _header(head) is not None
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from .._raw import RawBasal
@@ -23,10 +24,8 @@ class Command(NamedTuple):
 def cut_short(commands: Sequence[Command]) -> list[Command]:
     """Each command ends where the next begins."""
     rows = sorted(commands, key=lambda command: command.start)
-    ends = [*(command.start for command in rows[1:]), None]
-    return [
-        row._replace(end=row.end if end is None else min(row.end, end)) for row, end in zip(rows, ends, strict=True)
-    ]
+    ends = [min(row.end, after.start) for row, after in pairwise(rows)]
+    return [row._replace(end=end) for row, end in zip(rows, [*ends, *(row.end for row in rows[-1:])], strict=True)]
 
 
 def delivered(scheduled: Sequence[RawBasal], commands: Sequence[Command]) -> tuple[RawBasal, ...]:
@@ -49,7 +48,7 @@ def delivered(scheduled: Sequence[RawBasal], commands: Sequence[Command]) -> tup
         [(0, 1.0, 'scheduled'), (3, 0.5, 'temporary'), (5, 1.0, 'scheduled')]
     """
     layers = [cut_short([command for command in commands if command.kind == kind]) for kind in ("suspend", "temporary")]
-    edges = {row.time for row in scheduled} | {edge for row in commands for edge in (row.start,)}
+    edges = {row.time for row in scheduled} | {row.start for row in commands}
     edges |= {row.end for layer in layers for row in layer}
     out: list[RawBasal] = []
     at, base = 0, None
