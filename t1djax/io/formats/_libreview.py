@@ -22,7 +22,13 @@ AMOUNTS = ("historic", "scan", "rapid", "carbs", "servings", "long", "strip", "m
            "change_part")  # fmt: skip
 LIMITS = {"mg/dL": (40.0, 400.0), "mmol/L": (2.2, 22.2)}
 """Within which every sensor of the family reports numbers; some go to 500 mg/dL."""
-HISTORIC, SCAN, STRIP, INSULIN, FOOD = "0", "1", "2", "4", "5"
+HISTORIC, INSULIN, FOOD = "0", "4", "5"
+GLUCOSE: tuple[tuple[str, str, Literal["cgm", "scan", "fingerstick"]], ...] = (
+    ("historic", HISTORIC, "cgm"),
+    ("scan", "1", "scan"),
+    ("strip", "2", "fingerstick"),
+)
+"""Columns of readings, the kind of record that fills each, and who measured."""
 
 _UNIT = re.compile(r".*\b(mg/dL|mmol/L)", re.I)
 
@@ -125,11 +131,7 @@ def _readings(
 ) -> tuple[RawReading, ...]:
     out: list[RawReading] = []
     high = limits[1]
-    for column, kind, who in (
-        ("historic", HISTORIC, "cgm"),
-        ("scan", SCAN, "scan"),
-        ("strip", STRIP, "fingerstick"),
-    ):
+    for column, kind, who in GLUCOSE:
         own = kinds == kind
         words = [cell.strip(BLANKS).upper() for cell in table.columns[column]]
         beyond = own & np.isin(words, ["LO", "HI"])
@@ -139,7 +141,7 @@ def _readings(
         found.flag(table, column, values == 0, "{} is no glucose", "leave the row out")
         if column == "historic" and np.isfinite(values).any():
             high = max(high, float(np.nanmax(values)))
-        for i in np.flatnonzero(own & (beyond | (values > 0))):
+        for i in map(int, np.flatnonzero(own & (beyond | (values > 0)))):
             t = when[i]
             if t is None:
                 continue
