@@ -18,7 +18,7 @@ TYPE, SUBTYPE = "Event Type", "Event Subtype"
 INSULIN, CARBS = "Insulin Value (u)", "Carb Value (grams)"
 LIMITS = {"mg/dL": (40.0, 400.0), "mmol/L": (2.2, 22.2)}
 """Between which the sensor reports numbers."""
-READINGS = {"EGV": "cgm", "Calibration": "calibration", "Fasting Glucose": "fingerstick"}
+READINGS: dict[str, Literal["cgm", "calibration", "fingerstick"]] = {"EGV": "cgm", "Calibration": "calibration", "Fasting Glucose": "fingerstick"}
 SKIPPED = ("Exercise", "Activity", "Health", "Notes", "Alert", "Device", "Sensor", "FirstName", "LastName",
            "DateOfBirth", "Medication", "Meal")  # fmt: skip
 
@@ -89,8 +89,9 @@ def _clock(cell: str) -> dt.datetime | None:
 
 
 def _where(table: Table, keep: np.ndarray) -> Table:
-    rows = [[table.columns[name][i] for name in table.names] for i in np.flatnonzero(keep)]
-    return Table(table.file, table.names, rows, [table.lines[i] for i in np.flatnonzero(keep)])
+    kept = [int(i) for i in np.flatnonzero(keep)]
+    rows = [[table.columns[name][i] for name in table.names] for i in kept]
+    return Table(table.file, table.names, rows, [table.lines[i] for i in kept])
 
 
 def _readings(
