@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 GlucoseUnit = Literal["mg/dL", "mmol/L"]
@@ -69,6 +70,8 @@ class Raw:
     time_zone: str | None = None
     """IANA name where the file states one."""
     body_mass_kg: float | None = None
+    known: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Parameters that are asserted beside the file, by symbol."""
     merged_insulin: bool = False
     """Whether `basal` holds all insulin, boluses included, because the file gives only their sum."""
     clock: bool = True

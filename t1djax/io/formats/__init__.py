@@ -1,5 +1,6 @@
 """The formats that people's files come in, and how each is known by its content."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -7,7 +8,7 @@ from typing import NamedTuple
 
 from .._checks import Findings
 from .._raw import Raw
-from . import _glupredkit, _hupa, _ohio, _replaybg, _simglucose
+from . import _canonical, _glupredkit, _hupa, _ohio, _replaybg, _simglucose
 
 HEAD = 8192
 """Characters of a file that a format is recognised by."""
@@ -24,25 +25,32 @@ class Format(NamedTuple):
     """Whether the first characters of a file (and, in doubt, its name) are of this format."""
     parse: Callable[[Path, str, Findings], Raw | None]
     """The file as parsed; what is wrong with it is added to the findings."""
+    options: frozenset[str] = frozenset()
+    """What else `parse` takes by name: `subject`, `day_first`."""
     people: Callable[[str], tuple[str, ...]] | None = None
     """Who is in a file, where a format puts several people into one."""
+    day_first: bool = False
+    """Whether its dates are written day before month."""
 
 
-def _format(name: str, description: str, module: ModuleType) -> Format:
-    return Format(name, description, module.recognise, module.parse, getattr(module, "people", None))
+def _format(name: str, description: str, module: ModuleType, *, day_first: bool = False) -> Format:
+    options = frozenset(inspect.signature(module.parse).parameters) - {"path", "text", "found"}
+    people = getattr(module, "people", None)
+    return Format(name, description, module.recognise, module.parse, options, people, day_first)
 
 
 FORMATS: Mapping[str, Format] = {
     entry.name: entry
     for entry in (
-        _format("ohio", "OhioT1DM, XML", _ohio),
+        _format("table", "t1djax's own table", _canonical),
+        _format("ohio", "OhioT1DM, XML", _ohio, day_first=True),
         _format("hupa", "HUPA-UCM dataset, 5-min rows", _hupa),
         _format("replaybg", "ReplayBG, 5-min rows", _replaybg),
         _format("simglucose", "simglucose, results of a simulation", _simglucose),
         _format("glupredkit", "GluPredKit, 5-min rows", _glupredkit),
     )
 }
-"""Formats by name, besides the canonical table."""
+"""Formats by name."""
 
 
 def recognised(text: str, name: str) -> tuple[Format, ...]:

@@ -18,7 +18,7 @@ _KNOWN = ("id", "is_test", "hour", "basal", "bolus", "heartrate", "steps", "calo
           "height", "source_file", "dosage_type")  # fmt: skip
 
 
-def recognise(head: str, name: str) -> bool:  # noqa: ARG001 - the content tells
+def recognise(head: str, name: str) -> bool:
     """Whether the header has the columns of the frame."""
     return set(COLUMNS) <= set(_rows.header_names(head))
 

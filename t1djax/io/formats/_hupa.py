@@ -7,7 +7,7 @@ from .._raw import Raw
 from . import _rows
 
 
-def recognise(head: str, name: str) -> bool:  # noqa: ARG001 - the content tells
+def recognise(head: str, name: str) -> bool:
     """Whether the header has the columns of the dataset."""
     return set(HUPA) <= set(_rows.header_names(head))
 

@@ -58,7 +58,7 @@ class _Event:
         self.bad.append((what, f"{self.kind}/{name}", text, self.line))
 
 
-def recognise(head: str, name: str) -> bool:  # noqa: ARG001 - the content tells
+def recognise(head: str, name: str) -> bool:
     """Whether it is XML of one patient with glucose levels."""
     return re.match(r"\ufeff?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<patient\b", head, re.DOTALL) is not None
 

@@ -13,7 +13,7 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _TIME = re.compile(r"(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d)", re.ASCII)
 
 
-def recognise(head: str, name: str) -> bool:  # noqa: ARG001 - the content tells
+def recognise(head: str, name: str) -> bool:
     """Whether the header has the columns of ReplayBG."""
     return set(COLUMNS) <= set(_rows.header_names(head))
 

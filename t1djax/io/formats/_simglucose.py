@@ -16,7 +16,7 @@ _EPOCH = dt.datetime(2000, 1, 1)
 _MERGED = "the file gives basal and bolus as one delivered rate"
 
 
-def recognise(head: str, name: str) -> bool:  # noqa: ARG001 - the content tells
+def recognise(head: str, name: str) -> bool:
     """Whether the header has the columns of a simulation."""
     names = set(_rows.header_names(head))
     return set(COLUMNS) <= names or set(STATES) <= names
