@@ -19,8 +19,8 @@ _MINUTE = dt.timedelta(minutes=1)
 _HOUR = dt.timedelta(hours=1)
 _ZONE_MEND = 'pass time_zone, such as "Europe/Madrid" (--time-zone), to place the hour that stands twice'
 _SWAP_MEND = (
-    "state their order with day_first=True or day_first=False (--day-first, --month-first); if the dates are right, cut "
-    "with start and hours"
+    "state their order with day_first=True or day_first=False (--day-first, --month-first); if the dates are right, "
+    "cut with start and hours"
 )
 _FIRST_CGM = dt.date(1999, 1, 1)
 

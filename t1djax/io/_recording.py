@@ -75,7 +75,8 @@ def read_recording(
     Example:
         >>> import pathlib, tempfile
         >>> import t1djax
-        >>> text = "Time,BG,CGM,CHO,insulin\\n2025-01-06 07:00:00,120,121,9,0.02\\n2025-01-06 07:05:00,124,122,0,0.02\\n"
+        >>> text = "Time,BG,CGM,CHO,insulin\\n2025-01-06 07:00:00,120,121,9,0.02\\n"
+        >>> text += "2025-01-06 07:05:00,124,122,0,0.02\\n"
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = pathlib.Path(folder, "adult.csv")
         ...     _ = file.write_text(text)
@@ -176,7 +177,7 @@ def _read(
         return None, asked, False
     kind = kinds[files[0]]
     assert kind is not None
-    if len(names) > 1 or (len(files) > 1 and "others" not in kind.options):
+    if len(names) > 1 or (len(files) > 1 and kind.parse_set is None):
         mend = "read one person's file at a time; several belong together only in Nightscout"
         found.add(_name(path), f"these are {len(files)} files of {', '.join(sorted(names))}", mend)
         return None, kind.name, False
@@ -231,9 +232,9 @@ def _kind(file: Path, text: str, asked: str | None, found: Findings) -> Format |
 
 
 def _parse(kind: Format, texts: Mapping[Path, str], options: ReadOptions, found: Findings) -> Raw | None:
-    first, *others = texts
+    if len(texts) > 1 and kind.parse_set is not None:
+        return kind.parse_set(list(texts.items()), found)
+    (path, text), *_ = texts.items()
     more: dict[str, Any] = {"subject": options.subject, "day_first": options.day_first}
     more = {name: value for name, value in more.items() if name in kind.options}
-    if others:
-        more["others"] = [(file, texts[file]) for file in others]
-    return kind.parse(first, texts[first], found, **more)
+    return kind.parse(path, text, found, **more)

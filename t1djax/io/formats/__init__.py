@@ -1,14 +1,26 @@
 """The formats that people's files come in, and how each is known by its content."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
 from .._checks import Findings
 from .._raw import Raw
-from . import _canonical, _glupredkit, _hupa, _ohio, _replaybg, _simglucose
+from . import (
+    _canonical,
+    _carelink,
+    _clarity,
+    _glupredkit,
+    _hupa,
+    _libreview,
+    _nightscout,
+    _ohio,
+    _replaybg,
+    _simglucose,
+    _tidepool,
+)
 
 HEAD = 8192
 """Characters of a file that a format is recognised by."""
@@ -29,20 +41,27 @@ class Format(NamedTuple):
     """What else `parse` takes by name: `subject`, `day_first`."""
     people: Callable[[str], tuple[str, ...]] | None = None
     """Who is in a file, where a format puts several people into one."""
+    parse_set: Callable[[Sequence[tuple[Path, str]], Findings], Raw | None] | None = None
+    """The same for several files of one person, where a format has them."""
     day_first: bool = False
     """Whether its dates are written day before month."""
 
 
 def _format(name: str, description: str, module: ModuleType, *, day_first: bool = False) -> Format:
     options = frozenset(inspect.signature(module.parse).parameters) - {"path", "text", "found"}
-    people = getattr(module, "people", None)
-    return Format(name, description, module.recognise, module.parse, options, people, day_first)
+    more = (getattr(module, name, None) for name in ("people", "parse_set"))
+    return Format(name, description, module.recognise, module.parse, options, *more, day_first)
 
 
 FORMATS: Mapping[str, Format] = {
     entry.name: entry
     for entry in (
         _format("table", "t1djax's own table", _canonical),
+        _format("nightscout", "Nightscout, JSON of entries, treatments and profiles", _nightscout),
+        _format("dexcom_clarity", "Dexcom Clarity, CSV export", _clarity),
+        _format("libreview", "LibreView, CSV export", _libreview),
+        _format("carelink", "Medtronic CareLink, CSV export", _carelink),
+        _format("tidepool", "Tidepool, export", _tidepool),
         _format("ohio", "OhioT1DM, XML", _ohio, day_first=True),
         _format("hupa", "HUPA-UCM dataset, 5-min rows", _hupa),
         _format("replaybg", "ReplayBG, 5-min rows", _replaybg),
