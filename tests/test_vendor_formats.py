@@ -113,8 +113,10 @@ def test_clarity_refusals(tmp_path: Path, rows: list[str], says: str) -> None:
 
 
 def test_clarity_in_another_language_is_named(tmp_path: Path) -> None:
-    header = ("Index,Zeitstempel (JJJJ-MM-TTThh:mm:ss),Ereignistyp,Ereignisuntertyp,Patient,Ger\u00e4t,"
-              "Quell-ID,Glukosewert (mg/dl),Insulinwert (E),Kohlenhydratwert (Gramm),Dauer (hh:mm:ss),x,y,z\n")  # fmt: skip
+    header = (
+        "Index,Zeitstempel (JJJJ-MM-TTThh:mm:ss),Ereignistyp,Ereignisuntertyp,Patient,Ger\u00e4t,"
+        "Quell-ID,Glukosewert (mg/dl),Insulinwert (E),Kohlenhydratwert (Gramm),Dauer (hh:mm:ss),x,y,z\n"
+    )
     says = refused(tmp_path / "de.csv", header + "1,2024-05-13T08:00:00,EGV,,,,,100,,,,,,\n")
     assert "set Clarity to English and export again" in says
 
