@@ -163,7 +163,7 @@ def _doses(rows: Sequence[Source], found: Findings) -> list[tuple[RawDose, bool]
             rate, share = row.number_of("relative", found), row.number_of("splitExt", found)
             total = row.number_of("enteredinsulin", found)
             later = rate * minutes / 60 if rate is not None else (total or 0.0) * (share or 0.0) / 100
-            if later and not minutes:
+            if (rate or later) and not minutes:
                 row.add("duration", "the extended bolus has no duration", "export the treatments again", found)
             elif later:
                 out.append((RawDose(time, later, row.number, long), False))
@@ -204,7 +204,8 @@ def _basal(
         notes.append(f"the profiles are in several time zones: {', '.join(sorted(zones))}")
     notes.extend(commands_note(commands))
     until = last + dt.timedelta(minutes=1)
-    return delivered(scheduled, [row._replace(end=min(row.end, until)) for row in commands]), zones.most_common(1)[0][0]
+    rates = delivered(scheduled, [row._replace(end=min(row.end, until)) for row in commands])
+    return tuple(rate for rate in rates if rate.time <= last), zones.most_common(1)[0][0]
 
 
 def _commands(treatments: Sequence[Source], notes: list[str], found: Findings) -> tuple[list[Command], int]:
