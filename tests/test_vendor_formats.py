@@ -121,6 +121,16 @@ def test_clarity_in_another_language_is_named(tmp_path: Path) -> None:
     assert "set Clarity to English and export again" in says
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_any_delimiter(tmp_path: Path, delimiter: str) -> None:
+    rows = [egv("2024-05-13T08:00:00", 100), event("2024-05-13T08:15:00", "Insulin,Fast-Acting", 4.5)]
+    raw, plain = (parsed(tmp_path / "a.csv", clarity(rows, delimiter=d)) for d in (delimiter, ","))
+    assert raw == plain
+    rows = [record("13-05-2024 08:00", 0, historic=98)]
+    raw, plain = (parsed(tmp_path / "l.csv", libre(rows).replace(",", d)) for d in (delimiter, ","))
+    assert raw == plain
+
+
 def test_clarity_mangled(tmp_path: Path) -> None:
     text = clarity([egv("2024-05-13T08:00:00", 100), egv("2024-05-13T08:05:00", 101)])
     assert "it is UTF-16 text; save it as UTF-8" in refused(tmp_path / "a.csv", text.encode("utf-16"))

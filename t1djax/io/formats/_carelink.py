@@ -67,7 +67,7 @@ def recognise(head: str, name: str) -> bool:
 def _delimiter(text: str) -> str | None:
     """What separates the cells of the first header; None where there is none."""
     for line in text.lstrip("\ufeff").splitlines()[:40]:
-        delimiter = max(",;\t", key=line.count)
+        delimiter = _exports.delimiter_of(line)
         if _is_header([cell.strip('"') for cell in line.split(delimiter)]):
             return delimiter
     return None

@@ -45,10 +45,14 @@ class Stamp(NamedTuple):
             return None
 
 
+def delimiter_of(line: str) -> str:
+    """What separates the cells of a line: of what could, that which stands in it most."""
+    return max(",;\t|", key=line.count)
+
+
 def best_delimiter(text: str, mark: str) -> str:
     """The delimiter of the first line that holds a mark."""
-    line = next((line for line in text.splitlines() if mark in line), "")
-    return max(",;\t", key=line.count)
+    return delimiter_of(next((line for line in text.splitlines() if mark in line), ""))
 
 
 def section(file: str, names: Sequence[str], rows: Sequence[list[str]], lines: Sequence[int], found: Findings) -> Table:

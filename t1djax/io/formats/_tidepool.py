@@ -25,7 +25,10 @@ USED = (*READINGS, "basal", "bolus", "wizard", "food", "insulin", "deviceEvent")
 HOLE_MIN = 30.0
 """Longest time without a basal record that is not remarked on, min."""
 
-_TYPE = re.compile(r'"type"\s*:\s*"(cbg|smbg|basal|bolus|wizard|food|upload|pumpSettings|cgmSettings|deviceEvent)"')
+_TYPE = re.compile(
+    r'"type"\s*:\s*"(cbg|smbg|basal|bolus|wizard|food|insulin|upload|(pump|cgm|controller)(Settings|Status)|deviceEvent|'
+    r'physicalActivity|reportedState|dosingDecision|bloodKetone|alert|water)"'
+)
 _KEYS = re.compile(r'"(uploadId|deviceTime|timezoneOffset|conversionOffset|deliveryType|subType|units|deviceId)"\s*:')
 _SHAPE = re.compile(r"\s*[\[{]")
 
