@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from .._checks import BLANKS, Findings, Table, blank, split_rows
 from .._raw import CarbsUnit, GlucoseUnit, Raw, RawBasal, RawDose, RawReading
 from . import _exports, _rows
-from ._rates import Command, delivered
+from ._rates import Command, commands_note, delivered
 
 TIME = "Date and Time"
 """The two columns put together."""
@@ -67,7 +67,7 @@ def recognise(head: str, name: str) -> bool:
 def _delimiter(text: str) -> str | None:
     """What separates the cells of the first header; None where there is none."""
     for line in text.lstrip("\ufeff").splitlines()[:40]:
-        delimiter = max(",;\t", key=line.count)
+        delimiter = _exports.delimiter_of(line)
         if _is_header([cell.strip('"') for cell in line.split(delimiter)]):
             return delimiter
     return None
@@ -94,7 +94,7 @@ def parse(path: Path, text: str, found: Findings, *, day_first: bool | None = No
         return None
     names = [name for block in blocks for name in block.table.names]
     glucose = _stated({match[2] for name in names if (match := _GLUCOSE.fullmatch(name))}, "glucose", file, found)
-    unit: GlucoseUnit | None = {"mg.dL": "mg/dL", "mmol.L": "mmol/L"}.get(glucose or "")  # pyright: ignore[reportAssignmentType]
+    words: dict[str | None, GlucoseUnit] = {"mg.dL": "mg/dL", "mmol.L": "mmol/L"}
     notes: list[str] = []
     meals, carbs_unit = _meals(blocks, file, notes, found)
     return Raw(
@@ -105,7 +105,7 @@ def parse(path: Path, text: str, found: Findings, *, day_first: bool | None = No
         basal=tuple(rate for block in blocks for rate in _basal(block, notes, found)),
         boluses=tuple(dose for block in blocks for dose in _boluses(block, notes, found)),
         meals=meals,
-        glucose_unit=unit,
+        glucose_unit=words.get(glucose),
         carbs_unit=carbs_unit,
         notes=tuple(notes),
     )
@@ -195,14 +195,9 @@ def _basal(block: Block, notes: list[str], found: Findings) -> tuple[RawBasal, .
         first, last = np.searchsorted(times, [start - near, start + near + np.timedelta64(1, "us")])
         if first == last:
             loose.append(command)
-        for i in range(int(first), int(last)):
-            if command.kind == "temporary" or rates[i].rate == 0:
-                rates[i] = rates[i]._replace(kind=command.kind)
-    live = [command for command in loose if command.end > command.start]
-    if live:
-        notes.append(f"{len(live)} commands to the pump without a rate of their own are laid over the schedule")
+    notes.extend(commands_note(commands))
     # A command that cancels another has no length of its own.
-    return delivered(rates, loose) if live else tuple(rates)
+    return delivered(rates, loose) if any(row.end > row.start for row in loose) else tuple(rates)
 
 
 def _temporary(block: Block, found: Findings) -> list[Command]:

@@ -18,7 +18,11 @@ TYPE, SUBTYPE = "Event Type", "Event Subtype"
 INSULIN, CARBS = "Insulin Value (u)", "Carb Value (grams)"
 LIMITS = {"mg/dL": (40.0, 400.0), "mmol/L": (2.2, 22.2)}
 """Between which the sensor reports numbers."""
-READINGS = {"EGV": "cgm", "Calibration": "calibration", "Fasting Glucose": "fingerstick"}
+READINGS: dict[str, Literal["cgm", "calibration", "fingerstick"]] = {
+    "EGV": "cgm",
+    "Calibration": "calibration",
+    "Fasting Glucose": "fingerstick",
+}
 SKIPPED = ("Exercise", "Activity", "Health", "Notes", "Alert", "Device", "Sensor", "FirstName", "LastName",
            "DateOfBirth", "Medication", "Meal")  # fmt: skip
 
@@ -89,8 +93,9 @@ def _clock(cell: str) -> dt.datetime | None:
 
 
 def _where(table: Table, keep: np.ndarray) -> Table:
-    rows = [[table.columns[name][i] for name in table.names] for i in np.flatnonzero(keep)]
-    return Table(table.file, table.names, rows, [table.lines[i] for i in np.flatnonzero(keep)])
+    kept = [int(i) for i in np.flatnonzero(keep)]
+    rows = [[table.columns[name][i] for name in table.names] for i in kept]
+    return Table(table.file, table.names, rows, [table.lines[i] for i in kept])
 
 
 def _readings(
@@ -116,10 +121,12 @@ def _readings(
     for kind, t, value, word, line in zip(kinds, when, values.tolist(), words, table.lines, strict=True):
         if t is None or kind not in READINGS:
             continue
-        if word in ("low", "high"):
-            out.append(RawReading(t, low if word == "low" else high, line, word, READINGS[kind]))  # pyright: ignore[reportArgumentType]
+        if word == "low":
+            out.append(RawReading(t, low, line, "low", READINGS[kind]))
+        elif word == "high":
+            out.append(RawReading(t, high, line, "high", READINGS[kind]))
         elif np.isfinite(value):
-            out.append(RawReading(t, value, line, "", READINGS[kind]))  # pyright: ignore[reportArgumentType]
+            out.append(RawReading(t, value, line, "", READINGS[kind]))
     return tuple(out)
 
 

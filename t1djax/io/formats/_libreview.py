@@ -40,7 +40,7 @@ def recognise(head: str, name: str) -> bool:
 
 def _header(text: str) -> int | None:
     for number, line in enumerate(text.lstrip("\ufeff").splitlines()[:4]):
-        cells = [cell.strip(BLANKS + '"') for cell in line.split(max(",;\t", key=line.count))]
+        cells = [cell.strip(BLANKS + '"') for cell in line.split(_exports.delimiter_of(line))]
         if len(cells) >= len(NAMES) and all(_UNIT.fullmatch(cells[i]) for i in (4, 5, 14)):
             return number
     return None
@@ -62,7 +62,7 @@ def parse(path: Path, text: str, found: Findings, *, day_first: bool | None = No
         found.add(file, what, mend, row=1)
         return None
     header_line = text.lstrip("\ufeff").splitlines()[at]
-    split = split_rows(file, text, found, delimiter=max(",;\t", key=header_line.count))
+    split = split_rows(file, text, found, delimiter=_exports.delimiter_of(header_line))
     if split is None:
         return None
     rows, lines = split

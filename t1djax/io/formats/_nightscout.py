@@ -10,7 +10,7 @@ from .._checks import Findings
 from .._raw import Raw, RawBasal, RawDose, RawReading
 from . import _nightscout_profiles as profiles
 from ._json import Source, once, read_records
-from ._rates import Command, delivered
+from ._rates import Command, commands_note, delivered
 
 LOW, HIGH = 39.0, 401.0
 """What uploaders write for readings beyond 40 and 400 mg/dL."""
@@ -29,9 +29,16 @@ def recognise(head: str, name: str) -> bool:
     return bool(_SHAPE.match(head.lstrip("\ufeff")) and _KEYS.search(head))
 
 
-def parse(path: Path, text: str, found: Findings) -> Raw | None:
-    """One file, with records of any kind, or an object with a list of each kind."""
-    return parse_set([(path, text)], found)
+def parse(path: Path, text: str, found: Findings, *, others: Sequence[tuple[Path, str]] = ()) -> Raw | None:
+    """One file with records of any kind, or an object with a list of each kind; and files that belong to it.
+
+    Args:
+        path: the file.
+        text: its content.
+        found: what is wrong.
+        others: other files of the same person, and their content.
+    """
+    return parse_set([(path, text), *others], found)
 
 
 def parse_set(paths_and_texts: Sequence[tuple[Path, str]], found: Findings) -> Raw | None:
@@ -156,7 +163,7 @@ def _doses(rows: Sequence[Source], found: Findings) -> list[tuple[RawDose, bool]
             rate, share = row.number_of("relative", found), row.number_of("splitExt", found)
             total = row.number_of("enteredinsulin", found)
             later = rate * minutes / 60 if rate is not None else (total or 0.0) * (share or 0.0) / 100
-            if later and not minutes:
+            if (rate or later) and not minutes:
                 row.add("duration", "the extended bolus has no duration", "export the treatments again", found)
             elif later:
                 out.append((RawDose(time, later, row.number, long), False))
@@ -195,8 +202,10 @@ def _basal(
     zones = Counter(schedule.zone.key for document in stored for schedule in document.store.values())
     if len(zones) > 1:
         notes.append(f"the profiles are in several time zones: {', '.join(sorted(zones))}")
+    notes.extend(commands_note(commands))
     until = last + dt.timedelta(minutes=1)
-    return delivered(scheduled, [row._replace(end=min(row.end, until)) for row in commands]), zones.most_common(1)[0][0]
+    rates = delivered(scheduled, [row._replace(end=min(row.end, until)) for row in commands])
+    return tuple(rate for rate in rates if rate.time <= last), zones.most_common(1)[0][0]
 
 
 def _commands(treatments: Sequence[Source], notes: list[str], found: Findings) -> tuple[list[Command], int]:

@@ -29,7 +29,7 @@ def cut_short(commands: Sequence[Command]) -> list[Command]:
 
 
 def delivered(scheduled: Sequence[RawBasal], commands: Sequence[Command]) -> tuple[RawBasal, ...]:
-    """Rates as delivered, each until the next: nothing is left to lay over anything.
+    """Rates as delivered. Each holds until the next and is marked as scheduled: nothing is left to lay over it.
 
     Args:
         scheduled: the schedule, in order of time.
@@ -44,8 +44,8 @@ def delivered(scheduled: Sequence[RawBasal], commands: Sequence[Command]) -> tup
         >>> from t1djax.io.formats._rates import Command, delivered
         >>> at = lambda hour: dt.datetime(2024, 5, 1, hour)
         >>> rates = delivered([RawBasal(at(0), 1.0, 2)], [Command(at(3), at(5), 7, factor=0.5)])
-        >>> [(b.time.hour, b.rate, b.kind) for b in rates]
-        [(0, 1.0, 'scheduled'), (3, 0.5, 'temporary'), (5, 1.0, 'scheduled')]
+        >>> [(b.time.hour, b.rate) for b in rates]
+        [(0, 1.0), (3, 0.5), (5, 1.0)]
     """
     layers = [cut_short([command for command in commands if command.kind == kind]) for kind in ("suspend", "temporary")]
     edges = {row.time for row in scheduled} | {row.start for row in commands}
@@ -65,9 +65,16 @@ def delivered(scheduled: Sequence[RawBasal], commands: Sequence[Command]) -> tup
         if holds is None:
             row = None if base is None else base._replace(time=edge)
         elif holds.rate_U_h is not None:
-            row = RawBasal(edge, holds.rate_U_h, holds.where, None, holds.kind)
+            row = RawBasal(edge, holds.rate_U_h, holds.where)
         else:
-            row = None if base is None else RawBasal(edge, base.rate * holds.factor, holds.where, None, holds.kind)
-        if row is not None and not (out and (out[-1].rate, out[-1].kind) == (row.rate, row.kind)):
+            row = None if base is None else RawBasal(edge, base.rate * holds.factor, holds.where)
+        if row is not None and not (out and out[-1].rate == row.rate):
             out.append(row)
     return tuple(out)
+
+
+def commands_note(commands: Sequence[Command]) -> list[str]:
+    """What the report says of them."""
+    live = [row.kind for row in commands if row.end > row.start]
+    words = {"temporary": "temporary basal rate(s)", "suspend": "suspension(s)"}
+    return [f"{live.count(kind)} {word} are worked into the basal" for kind, word in words.items() if live.count(kind)]

@@ -25,7 +25,10 @@ USED = (*READINGS, "basal", "bolus", "wizard", "food", "insulin", "deviceEvent")
 HOLE_MIN = 30.0
 """Longest time without a basal record that is not remarked on, min."""
 
-_TYPE = re.compile(r'"type"\s*:\s*"(cbg|smbg|basal|bolus|wizard|food|upload|pumpSettings|cgmSettings|deviceEvent)"')
+_TYPE = re.compile(
+    r'"type"\s*:\s*"(cbg|smbg|basal|bolus|wizard|food|insulin|upload|(pump|cgm|controller)(Settings|Status)|deviceEvent|'
+    r'physicalActivity|reportedState|dosingDecision|bloodKetone|alert|water)"'
+)
 _KEYS = re.compile(r'"(uploadId|deviceTime|timezoneOffset|conversionOffset|deliveryType|subType|units|deviceId)"\s*:')
 _SHAPE = re.compile(r"\s*[\[{]")
 
@@ -172,6 +175,7 @@ def _basal(timed: Sequence[tuple[Source, dt.datetime]], notes: list[str], found:
     """Rates as delivered: Tidepool cuts basal into pieces, each with its rate and length."""
     out: list[RawBasal] = []
     ends: list[dt.datetime | None] = []
+    kinds: Counter[str] = Counter()
     for row, time in timed:
         kind = str(row.data.get("deliveryType", ""))
         rate = 0.0 if kind == "suspend" else row.number_of("rate", found)
@@ -181,11 +185,10 @@ def _basal(timed: Sequence[tuple[Source, dt.datetime]], notes: list[str], found:
             row.add("rate", f"the basal of type {quote(kind)} states no rate", "export the file again", found)
             continue
         length = row.number_of("duration", found)
-        named: Literal["scheduled", "temporary", "suspend"] = (
-            "suspend" if kind == "suspend" else "scheduled" if kind in ("scheduled", "") else "temporary"
-        )
-        out.append(RawBasal(time, rate, row.number, None, named))
+        out.append(RawBasal(time, rate, row.number))
+        kinds[kind] += 1
         ends.append(None if length is None else time + dt.timedelta(milliseconds=length))
+    notes.extend(f"{kinds[kind]} pieces of basal are of the kind {kind}" for kind in ("temp", "suspend") if kinds[kind])
     holes = [
         (end, after.time)
         for end, (_, after) in zip(ends, pairwise(out), strict=False)
