@@ -211,7 +211,7 @@ def test_inspect_prints_and_gives_json(tmp_path: Path, monkeypatch: pytest.Monke
         "288, each 5 min",
         "28.8 U/day, basal and bolus not told apart",
         "45 g/day in 1.0 meals/day",
-        "gaps           none",
+        "gaps          none",
         "mmol/L)",
     )
     for text in expected:

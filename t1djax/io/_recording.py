@@ -177,7 +177,7 @@ def _read(
         return None, asked, False
     kind = kinds[files[0]]
     assert kind is not None
-    if len(names) > 1 or (len(files) > 1 and kind.parse_set is None):
+    if len(names) > 1 or (len(files) > 1 and "others" not in kind.options):
         mend = "read one person's file at a time; several belong together only in Nightscout"
         found.add(_name(path), f"these are {len(files)} files of {', '.join(sorted(names))}", mend)
         return None, kind.name, False
@@ -232,9 +232,7 @@ def _kind(file: Path, text: str, asked: str | None, found: Findings) -> Format |
 
 
 def _parse(kind: Format, texts: Mapping[Path, str], options: ReadOptions, found: Findings) -> Raw | None:
-    if len(texts) > 1 and kind.parse_set is not None:
-        return kind.parse_set(list(texts.items()), found)
-    (path, text), *_ = texts.items()
+    (path, text), *others = texts.items()
     more: dict[str, Any] = {"subject": options.subject, "day_first": options.day_first}
-    more = {name: value for name, value in more.items() if name in kind.options}
+    more = {name: value for name, value in (more | {"others": others}).items() if name in kind.options}
     return kind.parse(path, text, found, **more)

@@ -15,7 +15,7 @@ def schedule(
     """When the rate changes, and to what, in the unit of the entries.
 
     A scheduled rate holds until the next. A temporary rate covers it for its duration, or until the next temporary
-    rate; a suspension covers both. One without a duration ends at the next scheduled entry.
+    rate; a suspension covers both. One without a duration holds until the next entry of any kind.
 
     Args:
         entries: rates as parsed, in any order.
@@ -32,7 +32,9 @@ def schedule(
         noted.warnings.append("no scheduled basal rate is stated; between temporary rates it is taken as zero")
         base = [(rows[0][0], 0.0)]
     base_time, base_rate = _once(base, noted)
-    covers = [_cover([(t, e) for t, e in rows if e.kind == kind], base_time) for kind in ("temporary", "suspend")]
+    covers = [
+        _cover([(t, e) for t, e in rows if e.kind == kind], np.unique(minutes)) for kind in ("temporary", "suspend")
+    ]
     edges = [base_time, *(np.concatenate([begin, end[np.isfinite(end)]]) for begin, end, _ in covers)]
     time = np.unique(np.concatenate(edges))
     rate = base_rate[np.clip(np.searchsorted(base_time, time, side="right") - 1, 0, None)]
@@ -57,15 +59,14 @@ def _once(base: list[tuple[float, float]], noted: Noted) -> tuple[np.ndarray, np
     return np.array(list(rates)), np.array(list(rates.values()))
 
 
-def _cover(rows: list[tuple[float, RawBasal]], base_time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _cover(rows: list[tuple[float, RawBasal]], every: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Begins, ends and rates of what covers the schedule; each ends where the next begins, if not before."""
     last = dict(rows)
     begin = np.array(list(last), dtype=np.float64)
     following = np.concatenate([begin[1:], [np.inf]])
-    after = np.searchsorted(base_time, begin, side="right")
-    scheduled = np.concatenate([base_time, [np.inf]])[after]
+    next_entry = np.concatenate([every, [np.inf]])[np.searchsorted(every, begin, side="right")]
     stated = [entry.duration_min for entry in last.values()]
-    end = np.array([s if d is None else t + d for t, d, s in zip(begin, stated, scheduled, strict=True)])
+    end = np.array([n if d is None else t + d for t, d, n in zip(begin, stated, next_entry, strict=True)])
     rate = np.array([0.0 if e.kind == "suspend" else e.rate for e in last.values()])
     return begin, np.minimum(end, following).astype(np.float64), rate
 

@@ -1,5 +1,7 @@
 """Units by plausibility: what a file states is held against what people's bodies and devices do."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Float
 
@@ -10,9 +12,9 @@ from ._tables import MMOL
 
 G_PER_EXCHANGE = 10.0
 """Carbohydrate in one exchange as counted in Spain, g."""
-PER_DAY: dict[BasalUnit, float] = {"U/h": 24.0, "U/min": 1440.0, "U/5min": 288.0}
+PER_DAY: Mapping[str, float] = {"U/h": 24.0, "U/min": 1440.0, "U/5min": 288.0}
 """U a day of a basal rate of one, by its unit."""
-_WORD: dict[BasalUnit, str] = {"U/h": "U/h", "U/min": "U/min", "U/5min": "U per 5 min"}
+_WORD: Mapping[str, str] = {"U/h": "U/h", "U/min": "U/min", "U/5min": "U per 5 min"}
 _FEW_U, _USUAL_U, _MANY_U, _TOO_MANY_U = 2.5, (4.0, 80.0), 80.0, 200.0  # basal a day
 
 

@@ -1,12 +1,11 @@
 """The formats that people's files come in, and how each is known by its content."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from .._checks import Findings
 from .._raw import Raw
 from . import (
     _canonical,
@@ -35,22 +34,20 @@ class Format(NamedTuple):
     """What it is, in a few words."""
     recognise: Callable[[str, str], bool]
     """Whether the first characters of a file (and, in doubt, its name) are of this format."""
-    parse: Callable[[Path, str, Findings], Raw | None]
+    parse: Callable[..., Raw | None]
     """The file as parsed; what is wrong with it is added to the findings."""
     options: frozenset[str] = frozenset()
-    """What else `parse` takes by name: `subject`, `day_first`."""
+    """What else `parse` takes by name: `subject`, `day_first`, `others` (files of the same person)."""
     people: Callable[[str], tuple[str, ...]] | None = None
     """Who is in a file, where a format puts several people into one."""
-    parse_set: Callable[[Sequence[tuple[Path, str]], Findings], Raw | None] | None = None
-    """The same for several files of one person, where a format has them."""
     day_first: bool = False
     """Whether its dates are written day before month."""
 
 
 def _format(name: str, description: str, module: ModuleType, *, day_first: bool = False) -> Format:
     options = frozenset(inspect.signature(module.parse).parameters) - {"path", "text", "found"}
-    more = (getattr(module, name, None) for name in ("people", "parse_set"))
-    return Format(name, description, module.recognise, module.parse, options, *more, day_first)
+    people = getattr(module, "people", None)
+    return Format(name, description, module.recognise, module.parse, options, people, day_first)
 
 
 FORMATS: Mapping[str, Format] = {

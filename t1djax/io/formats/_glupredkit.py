@@ -54,10 +54,10 @@ def parse(path: Path, text: str, found: Findings, *, subject: str | None = None)
     basal, bolus, unit, notes = insulin, np.zeros(len(table)), "U/5min", []
     merged = not {"basal", "bolus"} <= set(table.names)
     if not merged:
-        apart = [_rows.column(table, name, found, nan=True) for name in ("basal", "bolus")]
-        per_row = _basal_unit(table, insulin, *apart, found)
+        held, given = (_rows.column(table, name, found, nan=True) for name in ("basal", "bolus"))
+        per_row = _basal_unit(table, insulin, held, given, found)
         if per_row is not None:
-            basal, bolus, unit = *apart, per_row
+            basal, bolus, unit = held, given, per_row
             notes.append(f"basal is in {per_row}: with it, insulin is the sum of basal and bolus")
         else:
             merged = True
@@ -104,7 +104,8 @@ def _basal_unit(
     rest = np.nan_to_num(insulin) - np.nan_to_num(bolus)
     given = np.nan_to_num(basal)
     scale = 1e-4 + 1e-3 * np.abs(np.nan_to_num(insulin))
-    for unit, rows_per in (("U/5min", 1.0), ("U/h", 60 / _rows.ROW_MIN)):
+    units: tuple[tuple[Literal["U/5min", "U/h"], float], ...] = (("U/5min", 1.0), ("U/h", 60 / _rows.ROW_MIN))
+    for unit, rows_per in units:
         if np.mean(np.abs(rest - given / rows_per) < scale) > 0.99:
             return unit
     mend = "put them right, or drop basal and bolus to read insulin as delivered"

@@ -31,9 +31,9 @@ class _Event:
         name = next((n for n in names if n in self.attributes), names[0])
         text = self.attributes.get(name, "").strip()
         if parts := _TIME.fullmatch(text):
-            day, month, year, *clock = map(int, parts.groups())
+            day, month, year, hour, minute, second = map(int, parts.groups())
             try:
-                return dt.datetime(year, month, day, *clock)
+                return dt.datetime(year, month, day, hour, minute, second)
             except ValueError:
                 pass
         return self._wrong("time", name, text)
@@ -99,11 +99,11 @@ def parse(path: Path, text: str, found: Findings) -> Raw | None:
 def _raw(path: Path, patient: dict[str, str], events: list[_Event]) -> Raw:
     of = lambda kind: (event for event in events if event.kind == kind)
     readings, basal, boluses, meals = [], [], [], []
-    for kind, as_kind in (("glucose_level", "cgm"), ("finger_stick", "fingerstick")):
+    for kind in ("glucose_level", "finger_stick"):
         for e in of(kind):
             t, value = e.time("ts"), e.number("value")
             if t is not None and value is not None:
-                readings.append(RawReading(t, value, e.line, kind=as_kind))
+                readings.append(RawReading(t, value, e.line, kind="cgm" if kind == "glucose_level" else "fingerstick"))
     for e in of("basal"):
         t, rate = e.time("ts"), e.number("value")
         if t is not None and rate is not None:
