@@ -1,9 +1,7 @@
 """Files that people have: formats, clocks, units and everything that may have happened to a file."""
 
 import datetime as dt
-import itertools
 import warnings
-import zoneinfo
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from t1djax import DataError, DataWarning, Recording, read_hupa, read_patient, read_recording, write_cohort
+from t1djax import DataError, DataWarning, read_hupa, read_patient, read_recording, write_cohort
 from t1djax.data import Cohort
-from t1djax.io._interpolated import own_readings
 from t1djax.io._noted import Noted
 from t1djax.io._raw import RawBasal
 from t1djax.io._schedule import mean_rate, schedule
 from t1djax.io.formats import FORMATS, recognised
 
+from .files import START, every, frame, walk
+
 MMOL = 18.016
-START = dt.datetime(2024, 5, 1)
 OHIO = """<?xml version="1.0" encoding="UTF-8"?>
 <patient id="559" weight="99" insulin_type="Novalog">
 <glucose_level>
@@ -40,48 +38,6 @@ OHIO = """<?xml version="1.0" encoding="UTF-8"?>
 <sleep><event ts_begin="01-05-2024 00:00:00" ts_end="01-05-2024 00:01:00" quality="3"/></sleep>
 </patient>
 """
-
-
-def walk(n: int, seed: int = 0) -> np.ndarray:
-    """A plausible course of whole readings, mg/dL."""
-    steps = np.random.default_rng(seed).integers(-6, 7, n)
-    return np.clip(140 + 40 * np.sin(np.arange(n) / 30) + np.cumsum(steps) % 25, 60, 300).round()
-
-
-def frame(
-    when: list[dt.datetime], glucose: np.ndarray, *, basal: float = 0.08, boluses: dict[int, float] | None = None,
-    carbs: dict[int, float] | None = None, merged: bool = False,
-) -> str:  # fmt: skip
-    """A GluPredKit frame."""
-    boluses, carbs = boluses or {}, carbs or {}
-    rows = ["date,id,CGM,insulin,carbs" + ("" if merged else ",basal,bolus")]
-    for i, (t, value) in enumerate(zip(when, glucose.tolist(), strict=True)):
-        bolus = boluses.get(i, 0)
-        row = [t.isoformat(" "), "1", repr(value), repr(basal + bolus), repr(carbs.get(i, 0))]
-        rows.append(",".join(row + ([] if merged else [repr(basal), repr(bolus)])))
-    return "\n".join(rows) + "\n"
-
-
-def every(minutes: float, n: int, start: dt.datetime = START) -> list[dt.datetime]:
-    return [start + i * dt.timedelta(minutes=minutes) for i in range(n)]
-
-
-def quietly(path: Path, **how: Any) -> Recording:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)
-        return read_recording(path, **how)
-
-
-@pytest.fixture
-def put(tmp_path: Path) -> Callable[[str], Path]:
-    count = itertools.count()
-
-    def put(text: str, suffix: str = "csv") -> Path:
-        file = tmp_path / f"person{next(count)}.{suffix}"
-        file.write_text(text, encoding="utf-8")
-        return file
-
-    return put
 
 
 # Formats
@@ -350,151 +306,6 @@ def test_the_pipeline_agrees_with_the_reader_of_hupa(put: Callable[..., Path]) -
     assert np.array_equal(mine.glucose_mg_dL, theirs.glucose_mg_dL)
     for name in vars(theirs.doses):
         assert np.array_equal(getattr(mine.doses, name), getattr(theirs.doses, name)), name
-
-
-# Interpolated readings
-
-
-@pytest.mark.parametrize(("row", "period"), [(5.0, 3), (5.0, 2), (1.0, 5), (1.0, 15), (5.0, 6)])
-def test_lines_between_readings_are_found_at_any_spacing(row: float, period: int) -> None:
-    n = 60 * period
-    at = np.arange(2, n, period)
-    rng = np.random.default_rng(5)
-    readings = 150.0 + rng.normal(0, 20, len(at)).cumsum() % 97
-    glucose = np.interp(np.arange(at[0], at[-1] + 1), at, readings)
-    own, how = own_readings(row * np.arange(len(glucose)), glucose)
-    assert how == f"straight lines between readings {period * row:g} min apart"
-    assert np.flatnonzero(own).tolist() == list(range(0, len(glucose), period))
-
-
-def test_held_readings_and_lines_over_gaps_are_found() -> None:
-    held = np.repeat(150 + np.random.default_rng(0).normal(0, 9, 80), 3)
-    own, how = own_readings(5.0 * np.arange(240), held)
-    assert how == "readings held over 15 min"
-    assert np.flatnonzero(own).tolist() == list(range(0, 240, 3))
-    filled = walk(300)
-    filled[99:141] = np.linspace(100.0, 167.0, 42)
-    own, how = own_readings(5.0 * np.arange(300), filled)
-    assert how == "straight lines across gaps"
-    assert np.flatnonzero(~own).tolist() == list(range(100, 140))
-
-
-@pytest.mark.parametrize(
-    "glucose",
-    [walk(600), walk(600).repeat(2)[:600] + np.arange(600) % 2, 140 + 60 * np.sin(np.arange(600) / 20),
-     (walk(600) / MMOL).round(1) * MMOL, np.full(600, 120.0),
-     130.0 + np.cumsum(np.random.default_rng(2).random(600) < 0.1)],
-    ids=["whole", "jagged", "smooth", "mmol/L", "level", "slow"],
-)  # fmt: skip
-def test_a_sensors_own_series_is_left_alone(glucose: np.ndarray) -> None:
-    own, how = own_readings(5.0 * np.arange(len(glucose)), glucose)
-    assert own.all()
-    assert how == ""
-
-
-# Clocks
-
-MADRID = zoneinfo.ZoneInfo("Europe/Madrid")
-AUTUMN = dt.datetime(2024, 10, 26, 20, tzinfo=dt.UTC)
-SPRING = dt.datetime(2024, 3, 30, 20, tzinfo=dt.UTC)
-
-
-def local(start: dt.datetime, n: int = 144, minutes: float = 5) -> list[dt.datetime]:
-    """What a clock in Madrid shows every few minutes."""
-    return [t.astimezone(MADRID).replace(tzinfo=None, fold=0) for t in every(minutes, n, start)]
-
-
-@pytest.mark.parametrize("minutes", [5, 15])
-@pytest.mark.parametrize("newest_first", [False, True])
-def test_an_hour_that_stands_twice(put: Callable[..., Path], minutes: float, newest_first: bool) -> None:
-    n = int(720 / minutes)
-    when, glucose = local(AUTUMN, n, minutes), walk(n)
-    rows = ["Time,CGM,CHO,insulin"]
-    body = [
-        f"{t.isoformat(' ')},{v:g},{6 if i == n // 2 else 0},0.02"
-        for i, (t, v) in enumerate(zip(when, glucose, strict=True))
-    ]
-    file = put("\n".join(rows + (body[::-1] if newest_first else body)) + "\n")
-    with pytest.raises(
-        DataError, match=r"the clock goes back from 2024-10-27 02:(55|45):00 to 2024-10-27 02:00:00; pass time_zone"
-    ):
-        read_recording(file)
-    recording = read_recording(file, time_zone="Europe/Madrid")
-    assert recording.patient.time_min == pytest.approx(minutes * np.arange(n))
-    assert np.array_equal(recording.patient.glucose_mg_dL, glucose)
-    assert recording.patient.doses.meal_time_min.tolist() == [minutes * (n // 2)]
-    assert recording.report.clock_changes == ("2024-10-27T02:00:00+01:00",)
-    with pytest.raises(DataError, match="Asia/Tokyo does not change there"):
-        read_recording(file, time_zone="Asia/Tokyo")
-
-
-def test_an_hour_that_stands_twice_and_was_sorted(put: Callable[..., Path]) -> None:
-    """Sorted rows do not tell the two hours apart: refused with and without a zone."""
-    pairs = sorted(zip(local(AUTUMN), walk(144).tolist(), strict=True), key=lambda pair: pair[0])
-    text = "Time,CGM,CHO,insulin\n" + "".join(f"{t.isoformat(' ')},{v:g},0,0.02\n" for t, v in pairs)
-    with pytest.raises(
-        DataError, match="the hour from 2024-10-27 02:00:00 stands twice, with two readings at one time"
-    ):
-        read_recording(put(text))
-    with pytest.raises(DataError, match="the order of the rows does not tell the two hours apart"):
-        read_recording(put(text), time_zone="Europe/Madrid")
-
-
-def test_an_hour_that_is_skipped(put: Callable[..., Path]) -> None:
-    file = put(frame(local(SPRING), walk(144)))
-    # The rows are off no grid of 5 min, and the gap is named.
-    with pytest.warns(DataWarning, match="a gap of an hour begins at 2024-03-31 01:55:00, the night of a clock change"):
-        blind = read_recording(file)
-    assert blind.report.gaps == 1
-    seeing = read_recording(file, time_zone="Europe/Madrid")
-    assert seeing.patient.time_min == pytest.approx(5.0 * np.arange(144))
-    assert (seeing.report.gaps, seeing.report.clock_changes) == (0, ("2024-03-31T03:00:00+02:00",))
-    # A clock that nobody changed has readings in the hour that does not exist.
-    unchanged = put(frame(every(5, 144, dt.datetime(2024, 3, 30, 21)), walk(144)))
-    assert read_recording(unchanged).report.gaps == 0
-    with pytest.warns(
-        DataWarning, match="12 readings stand in an hour that Europe/Madrid skips .*the clock was not changed"
-    ):
-        flat = read_recording(unchanged, time_zone="Europe/Madrid")
-    assert flat.patient.time_min == pytest.approx(5.0 * np.arange(144))
-
-
-def test_offsets_from_utc(put: Callable[..., Path]) -> None:
-    aware = [t.astimezone(MADRID) for t in every(5, 144, AUTUMN)]
-    recording = read_recording(put(frame(aware, walk(144))))
-    assert recording.patient.time_min == pytest.approx(5.0 * np.arange(144))
-    assert recording.report.time_zone == "UTC+01:00, UTC+02:00"
-    assert recording.report.clock_changes == ("2024-10-27T02:00:00+01:00",)
-    mixed = put(frame([*aware[:70], *(t.replace(tzinfo=None) for t in aware[70:])], walk(144)))
-    with pytest.raises(DataError, match=r"148 times have no offset from UTC, the other 140 have one; pass time_zone"):
-        read_recording(mixed)
-    with pytest.raises(ValueError, match="time_zone 'Madrid' is not known"):
-        read_recording(mixed, time_zone="Madrid")
-
-
-@pytest.mark.parametrize("order", ["all", "up to the twelfth"])
-def test_day_and_month_swapped(put: Callable[..., Path], order: str) -> None:
-    days = 8 if order == "all" else 20
-    when = every(15, 96 * days, dt.datetime(2024, 5, 3))
-    swap = lambda t: t.replace(day=t.month, month=t.day) if t.day <= 12 else t
-    text = "Time,CGM,CHO,insulin\n"
-    text += "".join(f"{swap(t).isoformat(' ')},{v:g},0,0.02\n" for t, v in zip(when, walk(len(when)), strict=True))
-    file = put(text)
-    with pytest.raises(
-        DataError, match=r"days with readings are far apart .* day and month look swapped; state their order"
-    ):
-        read_recording(file)
-    if order == "all":
-        right = quietly(file, day_first=True)
-        assert right.patient.time_min == pytest.approx(15.0 * np.arange(len(when)))
-
-
-def test_days_that_cannot_be(put: Callable[..., Path]) -> None:
-    soon = dt.datetime.now() + dt.timedelta(days=40)
-    with pytest.warns(DataWarning, match="the last reading is in the future"):
-        read_recording(put(frame(every(5, 60, soon.replace(minute=0, second=0, microsecond=0)), walk(60))))
-    with pytest.warns(DataWarning, match="the first reading is of 1961-04-12"):
-        read_recording(put(frame(every(5, 60, dt.datetime(1961, 4, 12)), walk(60))))
 
 
 # Duplicates, gaps, windows
