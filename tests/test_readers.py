@@ -1,6 +1,7 @@
 """Files that people have: formats, clocks, units and everything that may have happened to a file."""
 
 import datetime as dt
+import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from t1djax import DataError, DataWarning, read_hupa, read_patient, read_recording, write_cohort
+from t1djax import DataError, DataWarning, inspect_file, read_hupa, read_patient, read_recording, write_cohort
 from t1djax.data import Cohort
 from t1djax.io._noted import Noted
 from t1djax.io._raw import RawBasal
 from t1djax.io._schedule import mean_rate, schedule
 from t1djax.io.formats import FORMATS, recognised
 
-from .files import START, every, frame, walk
+from .files import START, every, frame, quietly, walk
 
 MMOL = 18.016
 OHIO = """<?xml version="1.0" encoding="UTF-8"?>
@@ -402,6 +403,46 @@ def test_damaged_files(tmp_path: Path, damage: Callable[[bytes], bytes], message
         read_recording(file)
     assert message in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+def test_a_report_comes_of_every_accident(tmp_path: Path) -> None:
+    """`inspect_file` never raises, and `read_recording` raises where, and only where, the report lists problems."""
+    rng = random.Random(11)
+    whole = [ohio(30), frame(every(5, 40), walk(40), boluses={4: 3.0}, carbs={4: 30}), hupa(60.0, 5.0, 40)]
+    words = [
+        "",
+        "nan",
+        "-1",
+        "1e999",
+        "5,5",
+        '"',
+        ",",
+        ";",
+        "\n",
+        "Low",
+        "9" * 30,
+        "0001-01-01 00:00:00",
+        "<",
+        "&",
+        "13",
+    ]
+    refused = 0
+    for case in range(150):
+        text = whole[case % 3]
+        for _ in range(rng.randint(1, 3)):
+            at = rng.randrange(len(text))
+            text = text[:at] + rng.choice(words) + text[at + rng.choice([0, 1, 3, 20]) :]
+        file = tmp_path / f"case{case}.txt"
+        file.write_text(text, encoding="utf-8")
+        report = inspect_file(file, carbs_unit="g")
+        assert report.file == str(file)
+        if report.problems:
+            refused += 1
+            with pytest.raises(DataError):
+                quietly(file, carbs_unit="g")
+        else:
+            quietly(file, carbs_unit="g")
+    assert 20 < refused < 150
 
 
 def test_what_is_read_can_be_written_and_read_again(put: Callable[..., Path], tmp_path: Path) -> None:
