@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,18 @@ from rich.console import Console
 from rich.table import Table
 
 from ..data import Cohort
-from ..io import ReadReport, Recording, inspect_file, people_in, read_recording, without_nan, write_cohort
+from ..io import (
+    BasalUnit,
+    CarbsUnit,
+    GlucoseUnit,
+    ReadReport,
+    Recording,
+    inspect_file,
+    people_in,
+    read_recording,
+    without_nan,
+    write_cohort,
+)
 from ..io.formats import FORMATS
 from ._app import Json, app, warnings_in_words
 from ._tables import print_json
@@ -26,10 +38,10 @@ Files = Annotated[
 FormatName = Annotated[
     str | None, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.  [default: by the content]")
 ]
-GlucoseUnit = Annotated[str | None, typer.Option(help="Glucose in the file is in mg/dL or mmol/L.")]
-BasalUnit = Annotated[str | None, typer.Option(help="Basal in the file is in U/h, U/min or U/5min (dose per row).")]
-CarbsUnit = Annotated[
-    str | None, typer.Option(help="Carbohydrate is in g, exchange (10 g), g/min, or none to skip it.")
+Glucose = Annotated[GlucoseUnit | None, typer.Option(help="Glucose in the file is in mg/dL or mmol/L.")]
+Basal = Annotated[BasalUnit | None, typer.Option(help="Basal in the file is in U/h, U/min or U/5min (dose per row).")]
+Carbs = Annotated[
+    CarbsUnit | None, typer.Option(help="Carbohydrate is in g, exchange (10 g), g/min, or none to skip it.")
 ]
 Zone = Annotated[str | None, typer.Option(help="IANA zone of local times, such as Europe/Madrid.")]
 DayFirst = Annotated[bool | None, typer.Option("--day-first/--month-first", help="Order of dates.")]
@@ -42,9 +54,9 @@ Hours = Annotated[float | None, typer.Option(help="Length to keep, h.")]
 def inspect(
     files: Files,
     format: FormatName = None,
-    glucose_unit: GlucoseUnit = None,
-    basal_unit: BasalUnit = None,
-    carbs_unit: CarbsUnit = None,
+    glucose_unit: Glucose = None,
+    basal_unit: Basal = None,
+    carbs_unit: Carbs = None,
     time_zone: Zone = None,
     day_first: DayFirst = None,
     subject: Subject = None,
@@ -72,9 +84,9 @@ def convert(
     files: Files,
     out: Annotated[Path, typer.Option(help="Folder for the cohort's tables.")],
     format: FormatName = None,
-    glucose_unit: GlucoseUnit = None,
-    basal_unit: BasalUnit = None,
-    carbs_unit: CarbsUnit = None,
+    glucose_unit: Glucose = None,
+    basal_unit: Basal = None,
+    carbs_unit: Carbs = None,
     time_zone: Zone = None,
     day_first: DayFirst = None,
     subject: Subject = None,
@@ -120,7 +132,7 @@ def _groups(files: Sequence[Path]) -> list[Path | list[Path]]:
 
 
 def _print(x: ReadReport) -> None:
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True, highlight=False, markup=False)
     console.print(f"{x.file}: {_kind(x)}", style="bold")
     table = Table(show_header=False, show_edge=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True)

@@ -86,9 +86,10 @@ def place(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Plac
     elif all(naive):
         wheres = {kind: [event.where for event in events[kind]] for kind in KINDS}
         times, stated = _localise(times, wheres, stated, raw, found, noted)
-    zero = min(times["readings"])
+    zero = min(times["readings"], key=_in_utc)
     minutes = {
-        kind: np.array([(t - zero) / _MINUTE for t in _utc(those)], dtype=np.float64) for kind, those in times.items()
+        kind: np.array([(_in_utc(t) - _in_utc(zero)) / _MINUTE for t in those], dtype=np.float64)
+        for kind, those in times.items()
     }
     if zero.tzinfo is None:
         return Placed(minutes, zero if raw.clock else None, None)
@@ -98,9 +99,9 @@ def place(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Plac
     return Placed(minutes, zero.astimezone(local), local)
 
 
-def _utc(times: Iterable[dt.datetime]) -> Iterable[dt.datetime]:
-    # Arithmetic between times of one zone ignores its changes; in UTC there are none.
-    return (t if t.tzinfo is None else t.astimezone(dt.UTC) for t in times)
+def _in_utc(t: dt.datetime) -> dt.datetime:
+    # Order and differences of times of one zone ignore its changes; in UTC there are none.
+    return t if t.tzinfo is None else t.astimezone(dt.UTC)
 
 
 def _stated_zone(raw: Raw, options: ReadOptions, noted: Noted) -> zoneinfo.ZoneInfo | None:
@@ -279,7 +280,7 @@ def _offsets(times: Iterable[dt.datetime]) -> str:
 
 def _say_changes(times: Iterable[dt.datetime], stated: zoneinfo.ZoneInfo | None, noted: Noted) -> None:
     """Clock changes within the span: first local time after each."""
-    ordered = sorted(times)
+    ordered = sorted(times, key=_in_utc)
     local = [t if stated is None else t.astimezone(stated) for t in ordered]
     changes = [b.isoformat() for a, b in itertools.pairwise(local) if a.utcoffset() != b.utcoffset()]
     noted.facts["clock_changes"] = tuple(changes)

@@ -68,6 +68,11 @@ def grid(table: Table, name: str, when: Times, row_min: float, found: Findings) 
     if not stated or len({t.tzinfo is None for t in stated}) > 1:
         return
     first = stated[0]
+    steps = np.diff([(t - first) / _MINUTE for t in stated])
+    if np.mean(np.isclose(np.abs(steps), row_min)) < 0.9:
+        mend = "amounts are per row: resample the file"
+        found.add(table.file, f"fewer than nine of ten rows are {row_min:g} min apart", mend, column=name)
+        return
     off = [t is not None and ((t - first) / _MINUTE) % row_min != 0 for t in when]
     mend = f"amounts are per {row_min:g} min: resample the file"
     found.flag(table, name, np.array(off, dtype=bool), f"{{}} is off the {row_min:g}-min grid of this format", mend)
@@ -78,7 +83,7 @@ def spacing(when: Times) -> float | None:
     stated = [t for t in when if t is not None]
     if len(stated) < 2 or len({t.tzinfo is None for t in stated}) > 1:
         return None
-    return float(np.median(np.diff([(t - stated[0]) / _MINUTE for t in stated])))
+    return float(np.median(np.abs(np.diff([(t - stated[0]) / _MINUTE for t in stated]))))
 
 
 def readings(table: Table, when: Times, values: Float[np.ndarray, " rows"]) -> tuple[RawReading, ...]:
