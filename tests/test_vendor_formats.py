@@ -40,12 +40,14 @@ def event(time: str, kind: str, insulin: object = "", carbs: object = "") -> str
 def test_clarity_sample(shared: Path) -> None:
     path = shared / "data" / "vendor_formats" / "dexcom_clarity_400rows.csv"
     frame = pd.read_csv(path, encoding="utf-8-sig")
-    kind, value = frame["Event Type"], frame["Glucose Value (mg/dL)"]
+    frame["line"] = frame.index + 2
+    egv_rows = frame.loc[frame["Event Type"] == "EGV"]
     raw = parsed(path)
-    assert [r.value for r in raw.readings] == value[kind == "EGV"].tolist()
+    assert [r.value for r in raw.readings] == egv_rows["Glucose Value (mg/dL)"].tolist()
     assert len(raw.readings) == 386
-    assert [r.time for r in raw.readings] == pd.to_datetime(frame.iloc[:, 1][kind == "EGV"]).dt.to_pydatetime().tolist()
-    assert [r.where for r in raw.readings] == (frame.index[kind == "EGV"] + 2).tolist()
+    when = pd.to_datetime(egv_rows["Timestamp (YYYY-MM-DDThh:mm:ss)"])
+    assert [r.time for r in raw.readings] == when.dt.to_pydatetime().tolist()
+    assert [r.where for r in raw.readings] == egv_rows["line"].tolist()
     assert [dose.amount for dose in raw.boluses] == [5.0, 4.0]
     assert steps(raw) == [(dt.datetime(1961, 4, 12, 6, 30), 27 / 24), (dt.datetime(1961, 4, 13, 6, 30), 0.0)]
     assert raw.glucose_unit == "mg/dL"

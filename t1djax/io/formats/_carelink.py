@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -127,7 +128,7 @@ def _blocks(
     """The parts of the file below each header, turned to run forward, without rows that repeat another."""
     heads = [i for i, row in enumerate(rows) if _is_header(row)]
     out: list[Block] = []
-    for start, end in zip(heads, [*heads[1:], len(rows)], strict=True):
+    for start, end in pairwise([*heads, len(rows)] if heads else ()):
         names = [dotted(cell) for cell in rows[start]]
         index = names.index("Index") if "Index" in names else -1
         body: list[list[str]] = []

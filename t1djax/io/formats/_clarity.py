@@ -89,7 +89,8 @@ def parse(path: Path, text: str, found: Findings) -> Raw | None:
 def _clock(cell: str) -> dt.datetime | None:
     # Newer files write the hour without a leading zero.
     match = _CLOCK.fullmatch(cell)
-    return _rows.iso(f"{match[1]}T{int(match[2]):02d}:{match[3]}:{match[4]}") if match else None
+    time = _rows.iso(f"{match[1]}T{int(match[2]):02d}:{match[3]}:{match[4]}") if match else None
+    return time if time is not None and time.year in _exports.YEARS else None
 
 
 def _where(table: Table, keep: np.ndarray) -> Table:

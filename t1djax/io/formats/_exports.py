@@ -14,6 +14,8 @@ DAY_FIRST = "state day_first=True or day_first=False"
 NEAR = dt.timedelta(hours=2)
 """Readings this near on both sides of midnight show which number is the day."""
 DAY = dt.timedelta(days=1)
+YEARS = range(1900, 2200)
+"""Of times that are one; outside there is damage, and clocks that no calendar carries."""
 
 _STAMP = re.compile(
     r"(\d{1,4})([-/.])(\d{1,2})\2(\d{2,4})\.?[T ]+(\d{1,2}):(\d\d)(?::(\d\d))?(?: ?([ap])\.?m\.?)?", re.ASCII | re.I
@@ -40,7 +42,7 @@ class Stamp(NamedTuple):
             day, month, year = (first, second, third) if day_first else (second, first, third)
             year += 2000 if self.short_year else 0
         try:
-            return dt.datetime(year, month, day, *self.clock)
+            return dt.datetime(year, month, day, *self.clock) if year in YEARS else None
         except ValueError:
             return None
 

@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 from .._checks import BLANKS, Findings, quote
 from . import _rows
+from ._exports import YEARS
 
 Record = Mapping[str, Any]
+LONGEST_MIN = 10 * 365 * 24 * 60.0
+MS_PER_MIN = 6e4
 _MEND = "is the file cut short? export it again"
 
 
@@ -50,10 +53,16 @@ class Source(NamedTuple):
         """A field as a time: ISO 8601 text, or milliseconds since 1970."""
         value = self.data.get(key)
         if isinstance(value, str):
-            return _rows.iso(value.strip(BLANKS))
-        if isinstance(value, int | float) and not isinstance(value, bool) and 1e11 < value < 1e13:
+            time = _rows.iso(value.strip(BLANKS))
+            return time if time is not None and time.year in YEARS else None
+        if isinstance(value, int | float) and not isinstance(value, bool) and 1e11 < value < 7e12:
             return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=float(value))
         return None
+
+    def minutes_of(self, key: str, found: Findings, *, per_min: float = 1.0) -> float | None:
+        """A field as a length, min. What lasts for years is cut to ten: it has no end in the file."""
+        value = self.number_of(key, found)
+        return None if value is None else min(value / per_min, LONGEST_MIN)
 
 
 def read_records(file: str, text: str, found: Findings) -> list[Source] | None:

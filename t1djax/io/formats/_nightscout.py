@@ -9,7 +9,7 @@ from pathlib import Path
 from .._checks import Findings
 from .._raw import Raw, RawBasal, RawDose, RawReading
 from . import _nightscout_profiles as profiles
-from ._json import Source, once, read_records
+from ._json import MS_PER_MIN, Source, once, read_records
 from ._rates import Command, commands_note, delivered
 
 LOW, HIGH = 39.0, 401.0
@@ -153,7 +153,7 @@ def _doses(rows: Sequence[Source], found: Findings) -> list[tuple[RawDose, bool]
         time = profiles.event_time(row, found)
         if time is None:
             continue
-        minutes = row.number_of("duration", found) or 0.0
+        minutes = row.minutes_of("duration", found) or 0.0
         long = max(minutes, 1.0)
         extended = combo or str(row.data.get("type", "")).lower() in ("square", "extended")
         if insulin:
@@ -232,7 +232,7 @@ def _commands(treatments: Sequence[Source], notes: list[str], found: Findings) -
         notes.append("temporary basals in percent are read as changes, as Nightscout defines them: -50 is half")
     never = 0
     for time, row in stops:
-        minutes = row.number_of("duration", found)
+        minutes = row.minutes_of("duration", found)
         end = min((t for t in resumes if t > time), default=None)
         if minutes:
             stop = time + dt.timedelta(minutes=minutes)
@@ -245,10 +245,10 @@ def _commands(treatments: Sequence[Source], notes: list[str], found: Findings) -
 
 def _temporary(row: Source, time: dt.datetime, found: Findings) -> Command | None:
     """A temporary rate; one of no length ends the one before it."""
-    milliseconds = row.number_of("durationInMilliseconds", found)
-    minutes = row.number_of("duration", found)
+    fine = row.minutes_of("durationInMilliseconds", found, per_min=MS_PER_MIN)
+    minutes = row.minutes_of("duration", found)
     if minutes is None:
-        minutes = 0.0 if milliseconds is None else milliseconds / 6e4
+        minutes = fine or 0.0
     end = time + dt.timedelta(minutes=minutes)
     # Absolute goes before percent, as in Nightscout: uploaders write both.
     rate = row.number_of("absolute", found)

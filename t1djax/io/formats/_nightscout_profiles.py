@@ -69,13 +69,13 @@ def read_documents(rows: Sequence[Source], notes: list[str], found: Findings) ->
         store = row.data.get("store")
         # The first versions kept one profile, without a store.
         plain = store if isinstance(store, dict) else {"Default": row.data}
-        default = row.data.get("defaultProfile") or next(iter(plain), "")
+        default = str(row.data.get("defaultProfile") or next(iter(plain), ""))
         read = {str(name): _schedule(row, str(name), data, notes, found) for name, data in plain.items()}
         kept = {name: schedule for name, schedule in read.items() if schedule is not None}
         if default not in plain:
-            row.add("defaultProfile", f"{quote(str(default))} is not in the store", "export again", found)
+            row.add("defaultProfile", f"{quote(default)} is not in the store", "export again", found)
         elif default in kept:
-            out.append(Document(_aware(start), str(default), kept))
+            out.append(Document(_aware(start), default, kept))
     return sorted(out, key=lambda document: document.start)
 
 
@@ -86,7 +86,7 @@ def read_switches(rows: Sequence[Source], notes: list[str], found: Findings) -> 
         if row.data.get("eventType") != SWITCH or row.data.get("isValid") is False:
             continue
         start = event_time(row, found)
-        minutes = row.number_of("duration", found) or 0.0
+        minutes = row.minutes_of("duration", found) or 0.0
         percent, shift = row.number_of("percentage", found), row.number_of("timeshift", found, negative=True) or 0.0
         name = str(row.data.get("profile") or "")
         schedule = None
@@ -101,7 +101,7 @@ def read_switches(rows: Sequence[Source], notes: list[str], found: Findings) -> 
         # AndroidAPS 2 marks its switches and counts a shift in hours, the other way round; 3 counts milliseconds.
         old = bool(row.data.get("CircadianPercentageProfile"))
         applies = old or schedule is not None
-        hours = -shift if old else int(shift / 3.6e6)
+        hours = (-shift if old else int(shift / 3.6e6)) % 24
         if start is not None:
             end = start + dt.timedelta(minutes=minutes) if minutes > 0 else None
             factor = percent / 100 if applies and percent else 1.0

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from .._checks import BLANKS, Findings, quote, split_rows
 from .._raw import CarbsUnit, GlucoseUnit, Raw, RawBasal, RawDose, RawReading
 from . import _exports
-from ._json import Source, once, read_records
+from ._json import MS_PER_MIN, Source, once, read_records
 from ._long_acting import long_acting_basal, long_acting_note
 
 MG_PER_MMOL = 18.01559
@@ -161,7 +161,7 @@ def _beyond(row: Source, value: float, unit: GlucoseUnit) -> tuple[float, Litera
     marks = row.data.get("annotations")
     for mark in marks if isinstance(marks, list) else ():
         side = mark.get("value") if isinstance(mark, dict) and mark.get("code") == "bg/out-of-range" else None
-        if side in LIMITS:
+        if side in ("low", "high"):
             limit = mark.get("threshold")
             limit = float(limit) if isinstance(limit, int | float) and limit > 0 else LIMITS[side]
             # Thresholds stay in mg/dL when readings are turned into mmol/L.
@@ -184,10 +184,10 @@ def _basal(timed: Sequence[tuple[Source, dt.datetime]], notes: list[str], found:
         if rate is None:
             row.add("rate", f"the basal of type {quote(kind)} states no rate", "export the file again", found)
             continue
-        length = row.number_of("duration", found)
+        length = row.minutes_of("duration", found, per_min=MS_PER_MIN)
         out.append(RawBasal(time, rate, row.number))
         kinds[kind] += 1
-        ends.append(None if length is None else time + dt.timedelta(milliseconds=length))
+        ends.append(None if length is None else time + dt.timedelta(minutes=length))
     notes.extend(f"{kinds[kind]} pieces of basal are of the kind {kind}" for kind in ("temp", "suspend") if kinds[kind])
     holes = [
         (end, after.time)
@@ -216,7 +216,7 @@ def _boluses(timed: Sequence[tuple[Source, dt.datetime]], found: Findings) -> tu
     for row, time in timed:
         if row.data["type"] == "bolus":
             now, later = row.number_of("normal", found), row.number_of("extended", found)
-            length = row.number_of("duration", found)
+            length = row.minutes_of("duration", found, per_min=MS_PER_MIN)
             if now is None and later is None:
                 row.add("normal", "the bolus states no amount", "export the file again", found)
             if now:
@@ -224,7 +224,7 @@ def _boluses(timed: Sequence[tuple[Source, dt.datetime]], found: Findings) -> tu
             if later and length is None:
                 row.add("duration", "the extended bolus has no duration", "export the file again", found)
             elif later:
-                out.append(RawDose(time, later, row.number, max((length or 0.0) / 6e4, 1.0)))
+                out.append(RawDose(time, later, row.number, max(length or 0.0, 1.0)))
         elif row.data["type"] == "insulin" and not _is_long(row):
             out.extend(_injection(row, time, found))
     return tuple(out)
