@@ -39,13 +39,13 @@ from .data import virtual_population as virtual_population
 from .evaluation import BASELINES as BASELINES
 from .evaluation import GLUCOSE_RANGES as GLUCOSE_RANGES
 from .evaluation import SURVEILLANCE_LEVELS as SURVEILLANCE_LEVELS
-from .evaluation import ZONES as ZONES
 from .evaluation import GlucoseUnit as GlucoseUnit
 from .evaluation import Glycaemia as Glycaemia
 from .evaluation import RidgeOptions as RidgeOptions
 from .evaluation import baseline_forecasts as baseline_forecasts
 from .evaluation import clarke_zones as clarke_zones
 from .evaluation import doubts as doubts
+from .evaluation import error_grid as error_grid
 from .evaluation import errors_by_range as errors_by_range
 from .evaluation import gaussian_crps as gaussian_crps
 from .evaluation import glucose_errors as glucose_errors
@@ -59,7 +59,6 @@ from .evaluation import score_forecasts as score_forecasts
 from .evaluation import spread as spread
 from .evaluation import summary as summary
 from .evaluation import surveillance_levels as surveillance_levels
-from .evaluation import zone_percent as zone_percent
 from .experiment import Run as Run
 from .experiment import fit as fit
 from .experiment import fit_ensemble as fit_ensemble
@@ -128,9 +127,11 @@ from .problem import Problem as Problem
 from .problem import pose as pose
 from .records import Cost as Cost
 from .records import Ensemble as Ensemble
+from .records import ErrorGrid as ErrorGrid
 from .records import Estimate as Estimate
 from .records import Fit as Fit
 from .records import FutureInputs as FutureInputs
+from .records import GridName as GridName
 from .records import History as History
 from .records import PatientFit as PatientFit
 from .records import Result as Result

@@ -1,15 +1,11 @@
 from ._baselines import BASELINES as BASELINES
 from ._baselines import RidgeOptions as RidgeOptions
 from ._baselines import baseline_forecasts as baseline_forecasts
-from ._error_grids import CLARKE_LINES as CLARKE_LINES
-from ._error_grids import PARKES_LOWER as PARKES_LOWER
-from ._error_grids import PARKES_UPPER as PARKES_UPPER
 from ._error_grids import SURVEILLANCE_LEVELS as SURVEILLANCE_LEVELS
-from ._error_grids import ZONES as ZONES
 from ._error_grids import clarke_zones as clarke_zones
+from ._error_grids import error_grid as error_grid
 from ._error_grids import parkes_zones as parkes_zones
 from ._error_grids import surveillance_levels as surveillance_levels
-from ._error_grids import zone_percent as zone_percent
 from ._errors import GLUCOSE_RANGES as GLUCOSE_RANGES
 from ._errors import errors_by_range as errors_by_range
 from ._errors import reading_errors as reading_errors

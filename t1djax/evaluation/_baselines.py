@@ -87,7 +87,7 @@ def baseline_forecasts(
         >>> patient = t1djax.reference_cohort(interval_min=15, names=["Pat2"])["Pat2"]
         >>> forecasts = t1djax.baseline_forecasts(patient, "persistence", horizon_min=(30.0,))
         >>> forecasts.mean_mg_dL.shape, forecasts.future_inputs
-        ((57, 1), 'none')
+        ((58, 1), 'none')
     """
     if method not in BASELINES:
         raise ValueError(f"baseline_forecasts: method is {method!r}; one of {', '.join(BASELINES)}")
@@ -123,8 +123,15 @@ def baseline_forecasts(
 
 
 def step_min(patient: Patient) -> float:
-    """The sensor's own step, min: the median time from a real reading to the next."""
-    return float(np.median(np.diff(patient.time_min[patient.valid])))
+    """The sensor's own step, min: the median time from a real reading to the next.
+
+    Raises:
+        ValueError: where there are fewer than two readings.
+    """
+    seen = patient.time_min[patient.valid]
+    if len(seen) < 2:
+        raise ValueError(f"{patient.name}: there is one reading only; the step of the sensor is unknown")
+    return float(np.median(np.diff(seen)))
 
 
 def readings_before(

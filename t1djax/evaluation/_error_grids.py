@@ -1,55 +1,12 @@
 """Error grids: how much harm an error of glucose could do, as panels of clinicians judged it."""
 
-from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
-ZONES = ("A", "B", "C", "D", "E")
-"""Zones of the Clarke and Parkes grids, from no consequence to the gravest."""
+from ..records import PARKES_LOWER, PARKES_UPPER, ZONES, ErrorGrid, GridName, Line
 
-Line = tuple[tuple[float, float], ...]
-"""Corners of a boundary, (reference, predicted) in mg/dL, outwards from an axis."""
-
-PARKES_UPPER: Mapping[int, Mapping[str, Line]] = {
-    1: {
-        "B": ((0, 50), (30, 50), (140, 170), (280, 380), (430, 550)),
-        "C": ((0, 60), (30, 60), (50, 80), (70, 110), (260, 550)),
-        "D": ((0, 100), (25, 100), (50, 125), (80, 215), (125, 550)),
-        "E": ((0, 150), (35, 155), (50, 550)),
-    },
-    2: {
-        "B": ((0, 50), (30, 50), (230, 330), (440, 550)),
-        "C": ((0, 60), (30, 60), (280, 550)),
-        "D": ((0, 80), (25, 80), (35, 90), (125, 550)),
-        "E": ((0, 200), (35, 200), (50, 550)),
-    },
-}
-"""Boundaries above which a zone begins, by type of diabetes, mg/dL (Pfützner et al. 2013)."""
-PARKES_LOWER: Mapping[int, Mapping[str, Line]] = {
-    1: {
-        "B": ((50, 0), (50, 30), (170, 145), (385, 300), (550, 450)),
-        "C": ((120, 0), (120, 30), (260, 130), (550, 250)),
-        "D": ((250, 0), (250, 40), (550, 150)),
-    },
-    2: {
-        "B": ((50, 0), (50, 30), (90, 80), (330, 230), (550, 450)),
-        "C": ((90, 0), (260, 130), (550, 250)),
-        "D": ((250, 0), (250, 40), (410, 110), (550, 160)),
-    },
-}
-"""Boundaries to the right of which a zone begins, by type of diabetes, mg/dL (Pfützner et al. 2013)."""
-CLARKE_LINES: tuple[Line, ...] = (
-    ((0, 70), (175 / 3, 70), (1000 / 3, 400)),
-    ((70, 84), (70, 400)),
-    ((0, 180), (70, 180), (290, 400)),
-    ((70, 0), (70, 56), (400, 320)),
-    ((130, 0), (180, 70)),
-    ((180, 0), (180, 70), (400, 70)),
-    ((240, 70), (240, 180), (400, 180)),
-)
-"""Boundaries of the Clarke grid on its square of 400 mg/dL."""
 SURVEILLANCE_LEVELS = (
     "none",
     "slight, lower",
@@ -71,7 +28,7 @@ def clarke_zones(reference_mg_dL: Float[np.ndarray, " n"], predicted_mg_dL: Floa
     ```
     A   |y - x| <= 0.2 x, or x < 70 and y < 70
     E   x <= 70 and y >= 180, or x >= 180 and y <= 70
-    C   70 <= x <= 290 and y > x + 110, or 130 <= x <= 180 and y < 1.4 (x - 130)
+    C   x >= 70 and y > x + 110, or 130 <= x <= 180 and y < 1.4 (x - 130)
     D   x < 70 and 70 <= y < 180, or x > 240 and 70 < y < 180
     B   the rest
     ```
@@ -99,7 +56,7 @@ def clarke_zones(reference_mg_dL: Float[np.ndarray, " n"], predicted_mg_dL: Floa
         # As 5 |y - x| <= x, the edges of the grid at whole numbers are exact.
         "A": (5 * np.abs(y - x) <= x) | ((x < 70) & (y < 70)),
         "E": ((x <= 70) & (y >= 180)) | ((x >= 180) & (y <= 70)),
-        "C": ((x >= 70) & (x <= 290) & (y > x + 110)) | ((x >= 130) & (x <= 180) & (5 * y < 7 * (x - 130))),
+        "C": ((x >= 70) & (y > x + 110)) | ((x >= 130) & (x <= 180) & (5 * y < 7 * (x - 130))),
         "D": ((x < 70) & (y >= 70) & (y < 180)) | ((x > 240) & (y > 70) & (y < 180)),
     }
     return np.select(list(conditions.values()), list(conditions), default="B")
@@ -147,16 +104,33 @@ def parkes_zones(
     return np.where(np.isfinite(x) & np.isfinite(y), np.asarray(ZONES)[zone], "")
 
 
-def zone_percent(zones: np.ndarray) -> dict[str, float]:
-    """Share of each zone, %, of the pairs that have one; NaN where none has.
+def error_grid(
+    reference_mg_dL: Float[np.ndarray, " n"], predicted_mg_dL: Float[np.ndarray, " n"], *, grid: GridName = "parkes1"
+) -> ErrorGrid:
+    """Pairs on an error grid, with their zones; pairs with a NaN are left out.
+
+    Args:
+        reference_mg_dL: what a reference read, mg/dL; for forecasts the reading that followed.
+        predicted_mg_dL: what is judged, mg/dL.
+        grid: `"clarke"`, or the Parkes grid for type 1 (`"parkes1"`) or type 2 diabetes (`"parkes2"`).
+
+    Returns:
+        The record that `plot_error_grid` draws; its `percent` is the share of each zone.
+
+    Raises:
+        ValueError: where the grid is unknown, or a reference is negative.
 
     Example:
         >>> import numpy as np, t1djax
-        >>> t1djax.zone_percent(np.array(["A", "A", "B", ""]))["B"]
-        33.333333333333336
+        >>> t1djax.error_grid(np.array([100.0, 60.0]), np.array([110.0, 100.0]), grid="clarke").percent["D"]
+        50.0
     """
-    there = zones[zones != ""]
-    return {name: 100.0 * float(np.mean(there == name)) if there.size else float("nan") for name in ZONES}
+    if grid not in get_args(GridName):
+        raise ValueError(f"error_grid: grid is {grid!r}; one of {', '.join(get_args(GridName))}")
+    both = np.isfinite(reference_mg_dL) & np.isfinite(predicted_mg_dL)
+    x, y = reference_mg_dL[both], predicted_mg_dL[both]
+    zones = clarke_zones(x, y) if grid == "clarke" else parkes_zones(x, y, diabetes_type=1 if grid == "parkes1" else 2)
+    return ErrorGrid(grid, x, y, zones)
 
 
 def surveillance_levels(

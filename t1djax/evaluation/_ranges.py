@@ -95,7 +95,7 @@ def glycaemia(patient: Patient, *, unit: GlucoseUnit = "mg/dL") -> Glycaemia:
         >>> import t1djax
         >>> found = t1djax.glycaemia(t1djax.reference_cohort(interval_min=5, names=["Pat2"])["Pat2"])
         >>> round(found.data_percent), found.gri_zone
-        (100, 'A')
+        (100, 'B')
 
     Source: Battelino et al., Diabetes Care 42(8):1593 (2019); Klonoff et al., J. Diabetes Sci. Technol. 17(5):1226
     (2023) for GRI; Bergenstal et al., Diabetes Care 41(11):2275 (2018) for GMI; Kovatchev et al., Diabetes Care
