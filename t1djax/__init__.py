@@ -136,6 +136,7 @@ from .records import History as History
 from .records import PatientFit as PatientFit
 from .records import Result as Result
 from .records import RollingForecasts as RollingForecasts
+from .reporting import write_report as write_report
 from .training import Progress as Progress
 from .training import Stage as Stage
 from .training import default_stages as default_stages

@@ -171,7 +171,9 @@ def plot_error_grid(pairs: ErrorGrid, *, title: str = "") -> "Figure":
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     clarke = pairs.grid == "clarke"
-    edge = 400.0 if clarke else 550.0
+    # The published grid ends at 550 mg/dL; sensors read to 400.
+    highest = max(float(np.max(x, initial=0.0)) for x in (pairs.reference_mg_dL, pairs.predicted_mg_dL))
+    edge = 400 if clarke or highest <= 400 else 550
     with rc_context(_STYLE):
         figure = Figure(figsize=(5.2, 5.0))
         ax = figure.subplots()
@@ -187,22 +189,29 @@ def plot_error_grid(pairs: ErrorGrid, *, title: str = "") -> "Figure":
             xy = np.clip((pairs.reference_mg_dL[here], pairs.predicted_mg_dL[here]), 0, edge)
             label = f"{zone} {shares[zone]:.1f} %"
             ax.scatter(*xy, s=size, color=ZONE_COLOURS[zone], alpha=0.55, lw=0, label=label, zorder=3)
-        for zone, x, y in _LETTERS["clarke" if clarke else f"parkes{kind}"]:
+        for zone, x, y in _LETTERS["clarke" if clarke else "parkes", edge]:
             ax.text(x, y, zone, fontsize=11, fontweight="bold", color=_INK, ha="center", va="center", zorder=4)
         ax.set(xlim=(0, edge), ylim=(0, edge), xlabel="reference, mg/dL", ylabel="predicted, mg/dL", aspect="equal")
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5, columnspacing=1.0, handletextpad=0.1)
+        ax.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.1),
+            ncols=5,
+            columnspacing=1.0,
+            handletextpad=0.1,
+            markerscale=2.0,
+        )
         name = "Clarke" if clarke else f"Parkes, type {kind}"
         ax.set_title(f"{title + ': ' if title else ''}{name} error grid, {len(pairs.zone)} pairs")
     return figure
 
 
 _LETTERS = {
-    "clarke": (("A", 30, 20), ("B", 255, 375), ("B", 375, 250), ("C", 130, 345), ("C", 160, 15), ("D", 30, 125),
-               ("D", 330, 125), ("E", 30, 300), ("E", 300, 30)),
-    "parkes1": (("A", 25, 20), ("B", 360, 520), ("B", 500, 350), ("C", 190, 520), ("C", 440, 150), ("D", 90, 520),
-                ("D", 480, 60), ("E", 20, 400)),
-    "parkes2": (("A", 25, 20), ("B", 360, 520), ("B", 500, 330), ("C", 190, 520), ("C", 440, 160), ("D", 85, 520),
-                ("D", 480, 60), ("E", 20, 400)),
+    ("clarke", 400): (("A", 30, 20), ("B", 255, 375), ("B", 375, 250), ("C", 130, 345), ("C", 160, 15), ("D", 30, 125),
+                      ("D", 330, 125), ("E", 30, 300), ("E", 300, 30)),
+    ("parkes", 550): (("A", 25, 20), ("B", 350, 520), ("B", 500, 340), ("C", 190, 520), ("C", 440, 155),
+                      ("D", 88, 520), ("D", 480, 60), ("E", 20, 400)),
+    ("parkes", 400): (("A", 18, 15), ("B", 231, 375), ("B", 370, 228), ("C", 141, 375), ("C", 370, 132),
+                      ("D", 70, 375), ("D", 370, 35), ("E", 15, 290)),
 }  # fmt: skip
 
 

@@ -24,8 +24,8 @@ def plot_forecasts(
     patient: Patient,
     *,
     start_min: float | None = None,
-    hours: float = 12.0,
-    every_min: float = 90.0,
+    hours: float = 24.0,
+    every_min: float | None = None,
 ) -> "Figure":
     """Fans of forecasts over the readings: the expected course with its central 50 % and 90 %.
 
@@ -34,7 +34,7 @@ def plot_forecasts(
         patient: the record.
         start_min: where to begin, min on the record's clock; left out, at the first origin.
         hours: how much of the record, h.
-        every_min: least distance between two fans, min.
+        every_min: least distance between two fans, min; left out, the longest horizon, so that none covers another.
 
     Returns:
         The figure.
@@ -57,10 +57,11 @@ def plot_forecasts(
         raise ValueError(f"plot_forecasts: the forecasts are of {forecasts.name}, the record of {patient.name}")
     begin = float(np.min(forecasts.origin_min, initial=np.inf)) if start_min is None else start_min
     end = begin + 60 * hours
+    apart = float(forecasts.horizon_min.max()) if every_min is None else every_min
     chosen: list[int] = []
     for i in np.flatnonzero((forecasts.origin_min >= begin) & (forecasts.origin_min < end)).tolist():
         known = np.isfinite(forecasts.mean_mg_dL[i]).any()
-        if known and (not chosen or forecasts.origin_min[i] >= forecasts.origin_min[chosen[-1]] + every_min):
+        if known and (not chosen or forecasts.origin_min[i] >= forecasts.origin_min[chosen[-1]] + apart):
             chosen.append(i)
     if not chosen:
         raise ValueError(f"plot_forecasts: {forecasts.name} has no forecast from {begin:g} to {end:g} min")
@@ -71,15 +72,13 @@ def plot_forecasts(
         ax = figure.subplots()
         _target(ax, 1.0)
         for n, i in enumerate(chosen):
-            _fan(ax, x, forecasts, patient, i, _COLOURS[n % 3], n == 0)
+            _fan(ax, x, forecasts, patient, i, _COLOURS[n % 2], n == 0)
         seen = patient.valid & (patient.time_min >= begin - 120) & (patient.time_min <= end)
         time, reading = _with_gaps(patient.time_min[seen], patient.glucose_mg_dL[seen])
         ax.plot(x(time), reading, color="#555555", lw=0.7, marker="o", ms=2.6, label="readings", zorder=5)
-        right = min(end + float(forecasts.horizon_min.max()), float(patient.time_min[-1]))
-        right = max(right, end) if right < end else end
-        ax.set(xlim=(x(begin - 60), x(right)), ylabel="glucose, mg/dL")
+        ax.set(xlim=(x(begin - 60), x(end)), ylabel="glucose, mg/dL")
         ax.set_ylim(bottom=0)
-        _clock_axis(ax, patient, x(begin - 60), x(right))
+        _clock_axis(ax, patient, x(begin - 60), x(end))
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
         knows = {"none": "no later insulin or meals", "announced": "announced insulin and meals"}
         says = knows.get(forecasts.future_inputs, "all recorded insulin and meals")
