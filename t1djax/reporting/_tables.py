@@ -159,6 +159,8 @@ def _fit_block(
     for symbol, entry in estimates.items():
         error = entry.get("standard_error")
         flags = [w for k, w in (("prior_dominated", "set by the prior"), ("at_bound", "at its bound")) if entry.get(k)]
+        if error == 0:
+            flags.append("known")
         rows.append((symbol, _UNITS.get(symbol, ""), text(entry.get("value")), text(error), ", ".join(flags)))
     names = (("fit", "readings fitted"), ("held_out", "held out"), ("forecast", "after the forecast start"))
     rmse = [(label, text(errors.get(f"rmse_{s}_mg_dL"))) for s, label in names]
@@ -197,7 +199,7 @@ def cohort_scores(table: "pd.DataFrame | None") -> list[list[str]]:
         mean = lambda column, digits=1, part=part: _number(float(part[column].mean()), digits)
         rows.append(
             [str(method), str(knows), f"{horizon:g}", str(part["patient"].nunique()), str(int(part["n"].sum()))]
-            + [mean(c) for c in ("rmse_mg_dL", "mae_mg_dL", "mard_percent", "bias_mg_dL", "crps_mg_dL")]
+            + [mean(c) for c in ("rmse_mg_dL", "mard_percent", "bias_mg_dL", "crps_mg_dL")]
             + [mean(c, 0) for c in ("coverage_50_percent", "coverage_90_percent")]
             + [str(int(part["hypo_n"].sum()))]
             + [mean(c, 0) for c in ("hypo_sensitivity_percent", "hypo_false_alarm_percent")]
@@ -206,7 +208,7 @@ def cohort_scores(table: "pd.DataFrame | None") -> list[list[str]]:
 
 
 def _number(x: float, digits: int) -> str:
-    return _NOTHING if np.isnan(x) else f"{x:.{digits}f}"
+    return _NOTHING if np.isnan(x) else f"{round(x, digits) + 0.0:.{digits}f}"  # never -0.0
 
 
 def _words(key: Any) -> str:
