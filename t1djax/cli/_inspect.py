@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,43 +10,37 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .._types import MG_DL_PER_MMOL_L
 from ..data import Cohort
 from ..io import (
-    BasalUnit,
-    CarbsUnit,
-    GlucoseUnit,
     ReadReport,
-    Recording,
     inspect_file,
-    people_in,
-    read_recording,
     without_nan,
     write_cohort,
 )
 from ..io.formats import FORMATS
 from ._app import Json, app, warnings_in_words
+from ._data import (
+    Basal,
+    Carbs,
+    DayFirst,
+    FormatName,
+    Glucose,
+    Hours,
+    Start,
+    Subject,
+    Zone,
+    groups,
+    recordings,
+)
 from ._tables import print_json
 
-_MMOL = 18.016
 _WRONG_DATA = 3
 REPORT_FILE = "reading.json"
 
 Files = Annotated[
     list[Path], typer.Argument(help="A file of any known format; for Nightscout its JSON files together, or a folder.")
 ]
-FormatName = Annotated[
-    str | None, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.  [default: by the content]")
-]
-Glucose = Annotated[GlucoseUnit | None, typer.Option(help="Glucose in the file is in mg/dL or mmol/L.")]
-Basal = Annotated[BasalUnit | None, typer.Option(help="Basal in the file is in U/h, U/min or U/5min (dose per row).")]
-Carbs = Annotated[
-    CarbsUnit | None, typer.Option(help="Carbohydrate is in g, exchange (10 g), g/min, or none to skip it.")
-]
-Zone = Annotated[str | None, typer.Option(help="IANA zone of local times, such as Europe/Madrid.")]
-DayFirst = Annotated[bool | None, typer.Option("--day-first/--month-first", help="Order of dates.")]
-Subject = Annotated[str | None, typer.Option(help="Name of the patient; whom to read where a file has several.")]
-Start = Annotated[str | None, typer.Option(help="First time to keep, ISO 8601, local.")]
-Hours = Annotated[float | None, typer.Option(help="Length to keep, h.")]
 
 
 @app.command(epilog="Example: t1djax inspect export.csv --carbs-unit g")
@@ -69,7 +62,7 @@ def inspect(
         "format": format, "glucose_unit": glucose_unit, "basal_unit": basal_unit, "carbs_unit": carbs_unit,
         "time_zone": time_zone, "day_first": day_first, "subject": subject, "start": start, "hours": hours,
     }  # fmt: skip
-    reports = [inspect_file(group, **how) for group in _groups(files)]
+    reports = [inspect_file(group, **how) for group in groups(files)]
     if as_json:
         print_json([x.as_dict() for x in reports] if len(reports) > 1 else reports[0].as_dict())
     else:
@@ -105,7 +98,7 @@ def convert(
         "keep_interpolated": keep_interpolated,
     }  # fmt: skip
     with warnings_in_words():
-        people = [x for group in _groups(files) for x in _people(group, subject, how)]
+        people = [x for group in groups(files) for x in recordings(group, subject=subject, **how)]
         write_cohort(Cohort(tuple(x.patient for x in people)), out, overwrite=overwrite)
     reports = [x.report.as_dict() for x in people]
     made = {"made": dt.datetime.now().astimezone().isoformat(timespec="seconds"), "reports": reports}
@@ -116,19 +109,6 @@ def convert(
         return
     for x in people:
         typer.echo(out / f"{x.patient.name}.csv")
-
-
-def _people(group: Path | list[Path], subject: str | None, how: Mapping[str, Any]) -> list[Recording]:
-    """The recordings of one file: several where its format holds several people and none is chosen."""
-    names = people_in(group) if isinstance(group, Path) and subject is None else ()
-    return [read_recording(group, subject=name, **how) for name in (names if len(names) > 1 else (subject,))]
-
-
-def _groups(files: Sequence[Path]) -> list[Path | list[Path]]:
-    """Files one by one, but JSON files together: Nightscout's belong to one person."""
-    together = [file for file in files if file.suffix.lower() == ".json"]
-    apart: list[Path | list[Path]] = [file for file in files if file not in together]
-    return apart + ([together] if len(together) > 1 else list(together))
 
 
 def _print(x: ReadReport) -> None:
@@ -159,7 +139,7 @@ def _rows(x: ReadReport) -> list[tuple[str, str]]:
     number = lambda value, unit="", digits=3: None if value is None else f"{value:.{digits}g}{unit}"
     share = lambda value: None if value is None else f"{100 * value:.1f} %"
     unit = lambda name, by: None if name is None else f"{name} ({by or 'not known'})"
-    both = lambda value: "-" if value is None else f"{value:.0f} mg/dL ({value / _MMOL:.1f} mmol/L)"
+    both = lambda value: "-" if value is None else f"{value:.0f} mg/dL ({value / MG_DL_PER_MMOL_L:.1f} mmol/L)"
     gaps = None
     if x.gaps is not None:
         longest = "".join(f"\n  {length:g} min from {begin}" for begin, length in x.gap_list[:5])

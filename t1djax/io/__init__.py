@@ -15,6 +15,7 @@ from ._recording import Recording as Recording
 from ._recording import inspect_file as inspect_file
 from ._recording import people_in as people_in
 from ._recording import read_recording as read_recording
+from ._recording import recognised_formats as recognised_formats
 from ._report import ReadReport as ReadReport
 from ._results import ResultError as ResultError
 from ._results import find_results as find_results

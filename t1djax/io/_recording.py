@@ -148,6 +148,12 @@ def people_in(path: str | Path) -> tuple[str, ...]:
     return kinds[0].people(text) if text is not None and len(kinds) == 1 and kinds[0].people else ()
 
 
+def recognised_formats(path: str | Path) -> tuple[str, ...]:
+    """Names of the formats that a file can be of by its content; none where it cannot be read as text."""
+    text = read_text(Path(path), Findings())
+    return () if text is None else tuple(kind.name for kind in recognised(text, Path(path).name))
+
+
 def _moment(start: str | dt.datetime | None) -> dt.datetime | None:
     if not isinstance(start, str):
         return start
