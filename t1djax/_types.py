@@ -13,3 +13,6 @@ Flag = Bool[Array, ""]
 """A truth value held by JAX."""
 Key = PRNGKeyArray
 """A JAX random key."""
+
+MG_DL_PER_MMOL_L = 18.016
+"""mg/dL of glucose in 1 mmol/L."""

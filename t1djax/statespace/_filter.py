@@ -85,9 +85,7 @@ def smooth(model: Model, filtered: Filtered, *, parallel: bool = False) -> Smoot
         jnp.concatenate([spread, filtered.cov[-1:]]),
     )
 
-    def combine(
-        later: tuple[Array, Array, Array], earlier: tuple[Array, Array, Array]
-    ) -> tuple[Array, Array, Array]:
+    def combine(later: tuple[Array, Array, Array], earlier: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         (E1, g1, L1), (E2, g2, L2) = later, earlier
         return E2 @ E1, _times(E2, g1) + g2, _symmetric(E2 @ L1 @ _transpose(E2) + L2)
 
