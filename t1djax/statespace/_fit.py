@@ -205,7 +205,7 @@ def _program(options: StateSpaceOptions) -> Callable[[_Data], _Solution]:
     def one(data: _Data) -> _Solution:
         return _solve(data, options)
 
-    return lambda data: jax.vmap(one)(data)
+    return jax.vmap(one)
 
 
 def _likelihood(z: Array, data: _Data, options: StateSpaceOptions) -> Array:

@@ -95,10 +95,6 @@ def unpaired(doses: Doses) -> Bool[np.ndarray, " boluses"]:
     meals = np.sort(doses.meal_time_min)
     upto = np.searchsorted(meals, doses.bolus_time_min, side="right")
     since = np.searchsorted(meals, doses.bolus_time_min - PAIRING_MIN, side="left")
-    import os
-
-    if os.environ.get("ALLB"):
-        return np.full(len(doses.bolus_U), True)
     return upto == since
 
 
