@@ -33,12 +33,11 @@ def typical(options: StateSpaceOptions, **changed: float) -> dict[str, jax.Array
     return h | {s: jnp.asarray(v) for s, v in changed.items()}
 
 
-def somebody(options: StateSpaceOptions = PLAIN) -> Person:
-    del options
+def somebody() -> Person:
     return Person(jnp.asarray(130.0), jnp.asarray([0.2, 20.0, 3.0, 10.0]), jnp.asarray([0.5, 10.0, 1.5, 10.0]))
 
 
-def record(n: int = 40, *, seed: int = 0, interval: float = 15.0) -> t1djax.Patient:
+def record(n: int = 24, *, seed: int = 0, interval: float = 15.0) -> t1djax.Patient:
     """Irregular readings with a gap, an extended bolus, a meal with and a bolus without carbohydrate."""
     rng = np.random.default_rng(seed)
     time = interval * np.arange(n) + rng.integers(0, 3, n)
@@ -108,13 +107,16 @@ def test_smoother_is_the_conditional_gaussian(walked):
     mean, cov, _ = condition(model, len(model.y))
     n = mean.shape[1]
     np.testing.assert_allclose(found.mean, mean, rtol=1e-4, atol=1e-5)
-    for i in (0, 10, 30):
+    for i in (0, 10, 20):
         at = slice(i * n, (i + 1) * n)
         np.testing.assert_allclose(found.cov[i], cov[at, at], rtol=1e-4, atol=1e-4)
 
 
 def test_parallel_and_sequential_agree(walked):
+    # An odd number of steps, among them ones without a reading; more only take longer to compile.
     model = walked[0]
+    model = model._replace(**{name: getattr(model, name)[:13] for name in ("transition", "noise", "y", "valid")})
+    assert not np.all(model.valid)
     both = jax.jit(lambda m, parallel: kalman_filter(m, parallel=parallel), static_argnums=1)
     one, other = both(model, False), both(model, True)
     np.testing.assert_allclose(one.mean, other.mean, rtol=1e-7, atol=1e-7)
@@ -175,7 +177,7 @@ def test_without_noise_it_is_the_deterministic_model():
     expected = t1djax.propagate(p, patient.doses.inputs(start, end + 1.0), steps.time_min, y0=y0).glucose_mg_dL
     options = StateSpaceOptions(daily_rhythm=0, reversion=False, slow_disturbance=False, unannounced_meals=False)
     h = typical(options, Tu=80.0, Tr=50.0, walk=0.0, fast=0.0)
-    model, _ = build(h, somebody(), steps, options)
+    model, _ = jax.jit(lambda h: build(h, somebody(), steps, options))(h)
     names = layout(options).names
     x = np.zeros(len(names))
     for name, value in {"G": 140.0 - 130.0, "c": 0.4, "p1": 15.0, "q": 2.2}.items():
@@ -187,11 +189,10 @@ def test_without_noise_it_is_the_deterministic_model():
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-def test_forecasts_are_those_of_longer_steps(walked):
+def test_forecasts_are_those_of_longer_steps():
     """The reading at a horizon, as a row times the state, against walking there step by step."""
-    del walked
     patient = record()
-    options = dataclasses.replace if False else EVERYTHING
+    options = EVERYTHING
     h = typical(options)
     doses = t1djax.Doses.of(basal=0.9, boluses=[(40.0, 3.0)], meals=[(30.0, 50.0)])
     last = float(patient.time_min[10])
@@ -200,9 +201,9 @@ def test_forecasts_are_those_of_longer_steps(walked):
     steps = steps_of(walk)
     at = np.searchsorted(np.asarray(steps.time_min), last)
     model, on_board = jax.jit(lambda h: build(h, somebody(), steps, options))(h)
-    found = kalman_filter(model._replace(valid=model.valid & (steps.time_min <= last)))
+    found = jax.jit(kalman_filter)(model._replace(valid=model.valid & (steps.time_min <= last)))
     take = lambda x: x[at : at + 1]
-    expected = ahead(
+    expected = jax.jit(ahead, static_argnums=2)(
         h, somebody(), options, jax.tree.map(take, found), jax.tree.map(take, on_board),
         take(level_at(steps, "none")), jnp.asarray([30.0, 60.0]),
     )  # fmt: skip
@@ -273,7 +274,8 @@ def test_forecasts_cover_and_beat_persistence(fitted):
         still = t1djax.baseline_forecasts(patient, "persistence", horizon_min=(30.0, 60.0))
         rmse = lambda f: np.sqrt(np.nanmean((f.observed_mg_dL - f.mean_mg_dL) ** 2, axis=0))
         better.append(rmse(found) / rmse(still))
-    inside = np.mean(np.abs(np.concatenate(z)[:-4]) < 1.6449, axis=0)
+    z = np.concatenate(z)
+    inside = np.sum(np.abs(z) < 1.6449, axis=0) / np.sum(np.isfinite(z), axis=0)
     assert np.all(inside > 0.83)
     assert np.all(inside < 0.96)
     assert np.all(np.mean(better, axis=0) < 0.95)
@@ -331,7 +333,7 @@ def test_recorded_inputs_are_those_of_the_walk(fitted):
     h = {s: jnp.asarray(e.value) for s, e in one.constants.items()}
     steps = steps_of(patient)
     model, _ = jax.jit(lambda h: build(h, one.person, steps, OPTIONS))(h)
-    blind = kalman_filter(model._replace(valid=model.valid & (steps.time_min <= origin[0])))
+    blind = jax.jit(kalman_filter)(model._replace(valid=model.valid & (steps.time_min <= origin[0])))
     at = np.searchsorted(np.asarray(steps.time_min), origin[0] + 60.0)
     np.testing.assert_allclose(found.mean_mg_dL[0, 0], blind.mean[at, 0] + one.person.level_mg_dL, rtol=1e-9)
     # Announced far ahead is recorded; announced not at all leaves out what begins later.

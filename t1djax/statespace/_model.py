@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from ..data import Patient
 from ..physics import Magdelaine, State, exact_lags
@@ -37,12 +37,14 @@ def person_of(patient: Patient, *, until_min: float) -> Person:
     """Level and priors of one patient.
 
     ```
-    p1 = 1700 / TDD  (half of it as standard deviation),   q = 3.4 +- 1.7,   r = (0.5 +- 0.5) p1
+    p1 = (1 +- 0.3) 1700 / TDD,   q = 3.4 +- 1,   r = (0.5 +- 0.3) p1
     c  = p1 mean(u) - q mean(carbs) - r mean(unpaired u)  +- 0.5:   no drift on average
     ```
 
     `TDD` is the total daily dose of the training part, U/day, between 10 and 200. The rules relate insulin effect and
-    carbohydrate effect to the dose: 1700 mg/dL U/day over TDD, and 500 g U/day over TDD per unit.
+    carbohydrate effect to the dose: 1700 mg/dL U/day over TDD, and 500 g U/day over TDD per unit. The spread is narrow
+    for a reason: meals come with boluses, which cancel them, and wider priors let the two trade places until insulin
+    raises glucose.
 
     Source: Davidson et al., "Analysis of guidelines for basal-bolus insulin dosing", Endocr. Pract. 14(9), 2008.
     """
@@ -57,7 +59,7 @@ def person_of(patient: Patient, *, until_min: float) -> Person:
     return Person(
         level_mg_dL=jnp.asarray(np.median(patient.glucose_mg_dL[seen])),
         effect_mean=jnp.asarray([p1 * u - q * carbs - r * alone, p1, q, r]),
-        effect_sd=jnp.asarray([0.5, 0.5 * p1, 1.7, 0.5 * p1]),
+        effect_sd=jnp.asarray([0.5, 0.3 * p1, 1.0, 0.3 * p1]),
     )
 
 
@@ -158,7 +160,7 @@ def _discrete(
     F = short[n:, n:].T
     Q = F @ short[:n, n:]
 
-    def double(_: int, FQ: tuple[Array, Array]) -> tuple[Array, Array]:
+    def double(_: ArrayLike, FQ: tuple[Array, Array]) -> tuple[Array, Array]:
         F, Q = FQ
         return F @ F, Q + F @ Q @ F.T
 
@@ -190,11 +192,11 @@ SIGNS = (-1.0, 1.0, 1.0)
 
 
 def effect_rows(
-    response: Float[Array, "*n 3 driven 3"],
-    second: Float[Array, "*n 3"],
-    first: Float[Array, "*n 3"],
-    level: Float[Array, "*n 3"],
-) -> Float[Array, "*n driven 3"]:
+    response: Float[Array, "... 3 driven 3"],
+    second: Float[Array, "... 3"],
+    first: Float[Array, "... 3"],
+    level: Float[Array, "... 3"],
+) -> Float[Array, "... driven 3"]:
     """What one unit of each effect (`p1`, `q`, `r`) does to glucose over a step."""
     x = jnp.stack([second, first, level], axis=-1)
     each = jnp.sum(response * x[..., None, :], axis=-1)
@@ -202,8 +204,8 @@ def effect_rows(
 
 
 def full_transition(
-    F: Float[Array, "*n core core"], rows: Float[Array, "*n driven 3"], where: Layout
-) -> Float[Array, "*n states states"]:
+    F: Float[Array, "... core core"], rows: Float[Array, "... driven 3"], where: Layout
+) -> Float[Array, "... states states"]:
     """The transition of all states: that of the core, and the effects, which stay and act on glucose."""
     n, m = len(where.names), where.core
     whole = jnp.zeros((*F.shape[:-2], n, n), F.dtype) + jnp.eye(n, dtype=F.dtype)
@@ -212,8 +214,8 @@ def full_transition(
 
 
 def full_noise(
-    Q: Float[Array, "*n core core"], dt_min: Float[Array, "*n"], person: Person, options: StateSpaceOptions
-) -> Float[Array, "*n states states"]:
+    Q: Float[Array, "... core core"], dt_min: Float[Array, "..."], person: Person, options: StateSpaceOptions
+) -> Float[Array, "... states states"]:
     """The noise of all states: that of the core, and the random walk of `p1`, which is taken constant in a step."""
     where = layout(options)
     n, m = len(where.names), where.core
