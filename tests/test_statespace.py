@@ -1,7 +1,12 @@
 """The stochastic model against a joint Gaussian, the matrix exponential, the deterministic model, and its own draws."""
 
+import contextlib
 import dataclasses
 import datetime as dt
+import io
+import json
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +16,7 @@ import scipy.integrate
 import scipy.linalg
 
 import t1djax
+from t1djax import cli
 from t1djax.statespace._ahead import ahead, level_at
 from t1djax.statespace._filter import kalman_filter, smooth
 from t1djax.statespace._fit import constants
@@ -369,3 +375,42 @@ def test_the_clock_of_the_record_does_not_matter():
     patient = record()
     later = dataclasses.replace(patient, start=dt.datetime(2020, 1, 1, 17, 30))
     assert jax.tree.all(jax.tree.map(np.array_equal, steps_of(patient), steps_of(later)))
+
+
+def call(*args: object) -> tuple[object, str, str]:
+    """`t1djax args` through the entry point of the script: exit code, output, errors."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["t1djax", *map(str, args)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    return left.value.code or 0, out.getvalue(), err.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--horizons", "30,soon"), "--horizons 30,soon"),
+        (("--future-inputs", "guessed"), "give none, announced or recorded"),
+        (("--train-share", "1"), "between 0 and 1"),
+    ],
+)
+def test_command_refuses_what_makes_no_sense(flags, words):
+    code, _, err = call("forecast", "reference", "--patients", "3", *flags)
+    assert code == 2
+    assert words in err
+
+
+@pytest.mark.slow
+def test_command_forecasts_beside_the_simple_methods(tmp_path: Path):
+    flags = ("--patients", "3", "--interval-min", "15", "--horizons", "30,60", "--out", tmp_path / "new", "--json")
+    with jax.enable_x64(False):
+        code, out, _ = call("forecast", "reference", *flags)
+    assert code in (0, 4)
+    said = json.loads(out)
+    rmse = {(row["method"], row["horizon_min"]): row["rmse_mg_dL"] for row in said["scores"]}
+    assert rmse["kalman", 30.0] < rmse["persistence", 30.0]
+    table = np.genfromtxt(tmp_path / "new" / "forecasts.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
+    mine = table[table["method"] == "kalman"]
+    assert np.all(mine["lower_90_mg_dL"] < mine["mean_mg_dL"])
+    assert (tmp_path / "new" / "Pat3.png").stat().st_size > 10_000
