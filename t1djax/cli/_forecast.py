@@ -108,7 +108,7 @@ def _methods(
     made = [state_space_forecasts(fit, patient, horizon_min=ahead, future_inputs=future, announced_min=announced_min)]
     for method in BASELINES:
         try:
-            made.append(baseline_forecasts(patient, method, horizon_min=ahead, train_until_min=end))  # pyright: ignore[reportArgumentType]
+            made.append(baseline_forecasts(patient, method, horizon_min=ahead, train_until_min=end))
         except ValueError as e:
             stderr.print(f"warning: {e}", style="yellow", markup=False, soft_wrap=True)
     return made

@@ -100,8 +100,9 @@ def forecast_moments(
         changes = changes_after(patient, origins, horizons, future=future, announced_min=announced_min)
         args = (h, person, steps, jnp.asarray(at), jnp.asarray(horizons), changes)
         program, _ = compile_once(_program, (options, future), args)
-        expected: Ahead = jax.tree.map(lambda x: np.asarray(x)[: len(origins)], program(*args))
-        return expected.mean + float(person.level_mg_dL), expected.var
+        expected: Ahead = program(*args)
+        mean, var = (np.asarray(x)[: len(origins)] for x in expected)
+        return mean + float(person.level_mg_dL), var
 
 
 def _program(options: StateSpaceOptions, future: FutureInputs) -> Callable[..., Ahead]:
