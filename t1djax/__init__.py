@@ -142,6 +142,17 @@ from .records import PatientFit as PatientFit
 from .records import Result as Result
 from .records import RollingForecasts as RollingForecasts
 from .reporting import write_report as write_report
+from .statespace import HYPERPARAMETERS as HYPERPARAMETERS
+from .statespace import Filtered as Filtered
+from .statespace import Hyper as Hyper
+from .statespace import PatientStateSpace as PatientStateSpace
+from .statespace import Smoothed as Smoothed
+from .statespace import StateSpaceFit as StateSpaceFit
+from .statespace import StateSpaceOptions as StateSpaceOptions
+from .statespace import fit_state_space as fit_state_space
+from .statespace import kalman_filter as kalman_filter
+from .statespace import smooth as smooth
+from .statespace import state_space_forecasts as state_space_forecasts
 from .training import Progress as Progress
 from .training import Stage as Stage
 from .training import default_stages as default_stages
