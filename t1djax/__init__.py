@@ -25,6 +25,7 @@ from .data import Subject as Subject
 from .data import Therapy as Therapy
 from .data import Truth as Truth
 from .data import WhiteNoise as WhiteNoise
+from .data import from_first_reading as from_first_reading
 from .data import noise_level as noise_level
 from .data import reference_cohort as reference_cohort
 from .data import series as series
@@ -109,6 +110,7 @@ from .physics import to_second_order as to_second_order
 from .physics import with_derived as with_derived
 from .problem import LogNormal as LogNormal
 from .problem import Problem as Problem
+from .problem import population_belief as population_belief
 from .problem import pose as pose
 from .records import Cost as Cost
 from .records import Determination as Determination

@@ -22,4 +22,5 @@ from ._synthetic import Subject as Subject
 from ._synthetic import reference_cohort as reference_cohort
 from ._synthetic import simulate_cohort as simulate_cohort
 from ._therapy import Therapy as Therapy
+from ._windows import from_first_reading as from_first_reading
 from ._windows import windows as windows

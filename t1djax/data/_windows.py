@@ -115,3 +115,18 @@ def _true(truth: Truth, rows: np.ndarray) -> Truth:
     # On board at rows[0] nothing may be at rest: the other parameters hold all along.
     parameters = dict(truth.parameters) | {"G0": float(truth.glucose_mg_dL[rows[0]])}
     return Truth(parameters, truth.glucose_mg_dL[rows], truth.insulin_U_dL[rows], truth.digestion_mg_dL_min[rows])
+
+
+def from_first_reading(patient: Patient) -> Patient:
+    """The record without the rows before its first reading, where the initial state is estimated there.
+
+    Example:
+        >>> import numpy as np
+        >>> import t1djax
+        >>> late = t1djax.Patient("Ada", np.arange(4.0), np.array([np.nan, 110.0, 112.0, 113.0]), t1djax.Doses.of())
+        >>> t1djax.from_first_reading(late).time_min
+        array([1., 2., 3.])
+    """
+    first = int(np.flatnonzero(patient.valid)[0])
+    rows = slice(min(first, len(patient.time_min) - 2), None)
+    return dataclasses.replace(patient, time_min=patient.time_min[rows], glucose_mg_dL=patient.glucose_mg_dL[rows])

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from .._compile import compile_once
 from ..data import Patient, Series, split, stack, stacked_shape
 from ..twin import Physiology, Sensitivities
-from ._least_squares import _Given, _jacobian, blocks
+from ._least_squares import FEW, _Given, _jacobian, blocks
 
 _BLOCK = 128
 _SIGNIFICANT = 2.0  # standard errors of an autocorrelation
@@ -91,7 +91,7 @@ def told(body: Physiology, patients: Sequence[Patient], memories: Sequence[Memor
         for here in blocks(len(patients), _BLOCK):
             mine, rate = jax.tree.map(lambda x, here=here: x[here], everyone)
             args = (_Given(mine, stack([patients[i] for i in here], least=shape)), rate)
-            program, _ = compile_once(_told_program, (), args)
+            program, _ = compile_once(_told_program, (), args, quick=len(here) <= FEW)
             parts.append(jax.tree.map(np.asarray, program(*args)))
     return jax.tree.map(lambda *x: np.concatenate(x)[: len(patients)], *parts)
 

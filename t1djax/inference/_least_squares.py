@@ -20,6 +20,8 @@ from ..twin import Physiology, Sensitivities
 from ._levenberg import Optimum, least_squares
 
 _CHUNK = 128  # patients per vmapped block: bounds memory, and one slow patient holds up only its block
+FEW = 16
+"""Patients up to which a program is compiled in haste: it runs for a moment only."""
 _FIRST_NOISE = 1.0  # mg/dL
 _ROUNDS = 6  # solves, where priors weigh by a noise that the solve before estimates
 _SEVERAL_VALLEYS = {"Tu", "Tr", "S0", "I0", "E0", "D0"}  # time constants enter non-linearly
@@ -105,7 +107,7 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
         for here in blocks(len(patients), _CHUNK):
             body, starts = jax.tree.map(lambda x, here=here: x[here], (each[0], z0))
             args = (_Given(body, stack([patients[i] for i in here], least=shape)), starts)
-            program, seconds = compile_once(_block_program, (options,), args)
+            program, seconds = compile_once(_block_program, (options,), args, quick=len(here) <= FEW)
             compile_s += seconds
             solution = jax.tree.map(np.asarray, program(*args))
             new = _records(patients[here[0] :][: len(here)], problem, solution, options)

@@ -13,7 +13,7 @@ from .._compile import compile_once, one_thread_per_factorisation
 from ..data import Cohort, Patient, split, stack, stacked_shape
 from ..records import Fit, PatientProfile, Profile
 from ._information import WHITE, coloured, memory, residuals
-from ._least_squares import _Given, _misfit, blocks
+from ._least_squares import FEW, _Given, _misfit, blocks
 from ._levenberg import Optimum, damped, least_squares
 
 _BLOCK = 64  # patients per program: two sides each
@@ -116,7 +116,7 @@ def profile(
             body, rate = jax.tree.map(lambda x, here=here: x[here], everyone)
             data = stack([patients[i] for i in here], least=shape)
             args = (_Given(body, data), rate, jnp.asarray(order.index(symbol)))
-            program, _ = compile_once(_program, (options,), args)
+            program, _ = compile_once(_program, (options,), args, quick=len(here) <= FEW)
             parts.append(jax.tree.map(np.asarray, program(*args)))
     traced = jax.tree.map(lambda *x: np.concatenate(x)[: len(patients)], *parts)
     limits = problem.bounds.get(symbol, (0.0, np.inf))

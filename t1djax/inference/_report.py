@@ -13,7 +13,7 @@ from .._types import Key
 from ..data import Cohort, Patient, split
 from ..physics import INITIAL_STATES, PARAMETERS
 from ..problem import LogNormal, Problem, pose
-from ..records import Determination, Direction, Fit, Identification, PatientIdentification, Verdict, WhatIf
+from ..records import Determination, Direction, Fit, Identification, PatientIdentification, Verdict, WhatIf, tally
 from ._information import WHITE, Bounds, Memory, Told, invert, memory, residuals, sandwich, told
 from ._what_if import changed
 from ._words import directions, listed, plus_minus, symmetries
@@ -140,6 +140,28 @@ def preflight(
     n = len(patients)
     asked = _Asked(problem, here, [noise_sd_mg_dL] * n, [WHITE] * n, [()] * n, level)
     return _report(patients, asked, what_if)
+
+
+def quick_verdict(fit: Fit, cohort: Cohort) -> str:
+    """The verdicts of a fit in one line, from its standard errors: nothing is computed anew.
+
+    Autocorrelated residuals widen all errors alike here, by `sqrt((1 + rho) / (1 - rho))`.
+
+    Args:
+        fit: in inverse mode.
+        cohort: the patients that were fitted.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for patient in fit:
+        rho = memory(*residuals(cohort[patient.name], patient.glucose_mg_dL)).correlation
+        wider = np.sqrt((1 + rho) / (1 - rho))
+        for symbol, e in patient.estimates.items():
+            sd = np.inf if e.standard_error is None else wider * e.standard_error / abs(e.value)
+            verdict = _called(_Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd))
+            by = counts.setdefault(symbol, {})
+            verdict = "at its bound" if e.at_bound else verdict
+            by[verdict] = by.get(verdict, 0) + 1
+    return tally(counts, len(fit))
 
 
 class _Asked(NamedTuple):

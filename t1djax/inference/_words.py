@@ -13,6 +13,8 @@ _ROUNDING = 1e-12  # share of what its members do to glucose, of what a symmetry
 _INVOLVED = 0.2  # share of the largest exponent below which a parameter is left out of a sentence
 _WEAK = 0.1  # standard deviation of a logarithm from which a direction is worth a sentence
 _MOST = 3  # sentences about weak directions
+_MEMBERS = 4  # parameters that a sentence names at the most
+_FACTOR = 10.0  # standard deviation of a logarithm that is as good as infinite
 
 _NO_EFFECT = {
     "ksi": "no insulin is given, and from I(0) = c/ksi glucose moves alike whatever ksi is",
@@ -145,7 +147,8 @@ def _of_product(exponents: Mapping[str, float], free: Sequence[str], covariance:
 def _shown(free: Sequence[str], v: np.ndarray) -> dict[str, float]:
     """Exponents as a sentence shows them: the largest is one, small ones are left out, two digits."""
     v = v / v[int(np.argmax(np.abs(v)))]
-    return {s: round(float(e), 2) for s, e in zip(free, v, strict=True) if abs(e) >= _INVOLVED}
+    least = max(_INVOLVED, np.sort(np.abs(v))[-_MEMBERS:][0])
+    return {s: round(float(e), 2) for s, e in zip(free, v, strict=True) if abs(e) >= least}
 
 
 def power(exponents: Mapping[str, float]) -> str:
@@ -169,8 +172,8 @@ def _factor(symbol: str, exponent: float) -> str:
 
 def plus_minus(sd_log: float) -> str:
     """A standard deviation of a logarithm in words."""
-    if not np.isfinite(sd_log):
-        return "not at all"
+    if not sd_log < _FACTOR:
+        return "nothing known"
     percent = 100 * sd_log
     if percent >= 1000:
         return f"a factor of {np.exp(min(sd_log, 50)):.2g} either way"
