@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks accuracy | parameters | matrix | optimisers | options | scale`."""
+"""The command line of the benchmarks: accuracy, parameters, matrix, optimisers, options, scale."""
 
 from pathlib import Path
 from typing import Annotated

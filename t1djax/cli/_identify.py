@@ -76,8 +76,8 @@ def identify(
     if before_fit:
         if profiles:
             raise ConfigError("--profile needs a fit; leave --preflight out")
-        noise = {} if noise_level is None else {"noise_sd_mg_dL": noise_level}
-        report, fitted, likelihoods = preflight(cohort, **asked, **noise, level=level), None, []
+        fitted, likelihoods = None, []
+        report = preflight(cohort, **asked, noise_sd_mg_dL=noise_level or 10.0, level=level)
     else:
         fitted = fit(cohort, model="ode", seed=seed, noise_sd_mg_dL=noise_level, **asked)
         report = identify_(fitted, cohort, level=level)

@@ -260,7 +260,7 @@ def _records(patients: Sequence[Patient], problem: Problem, s: _Solution, option
     for i, patient in enumerate(patients):
         rows = len(patient.time_min)
         found = Sensitivities(_of(s.found.values, i), _of(s.found.slopes, i), s.found.prior[i])
-        certain = certainties(s.information[i], float(s.noise[i]), found)
+        certain = certainties(np.asarray(s.information[i]), float(s.noise[i]), found)
         report = {
             symbol: Estimate(
                 float(value),
@@ -280,9 +280,9 @@ def _records(patients: Sequence[Patient], problem: Problem, s: _Solution, option
                 estimates={symbol: report[symbol] for symbol in problem.start},
                 derived={symbol: report[symbol] for symbol in ("p1", "c") if problem.mode == "inverse"},
                 time_min=patient.time_min,
-                glucose_mg_dL=s.glucose_mg_dL[i, :rows],
-                insulin_U_dL=s.insulin_U_dL[i, :rows],
-                digestion_mg_dL_min=s.digestion_mg_dL_min[i, :rows],
+                glucose_mg_dL=np.asarray(s.glucose_mg_dL[i, :rows]),
+                insulin_U_dL=np.asarray(s.insulin_U_dL[i, :rows]),
+                digestion_mg_dL_min=np.asarray(s.digestion_mg_dL_min[i, :rows]),
                 residual_G_mg_dL_min=nothing,
                 residual_I_U_dL_min=nothing,
                 residual_D_mg_dL_min2=nothing,

@@ -270,13 +270,14 @@ def _of_patient(
 ) -> PatientIdentification:
     s2, k = one.noise**2, len(one.free)
     white, prior = np.asarray(one.told.white), np.asarray(one.told.found.prior)
+    remembered = np.asarray(one.told.coloured)
     blind = np.diagonal(white) <= _NO_TRACE_MG_DL**2 * one.readings
     exact = symmetries(one.free, _complete(one.values), white, blind)
     alone = _scaled(invert(white, one.readings, len(exact)), s2)
-    alone_robust = sandwich(alone, one.told.coloured / s2, 0 * prior) if s2 else alone
+    alone_robust = sandwich(alone, remembered / s2, 0 * prior) if s2 else alone
     total = white + s2 * prior
     both = _scaled(invert(total, one.readings, len(exact) if not prior.any() else 0), s2)
-    robust = sandwich(both, one.told.coloured / s2, prior) if s2 else both
+    robust = sandwich(both, remembered / s2, prior) if s2 else both
     bounds_ = _Errors(alone, alone_robust, both, robust)
     found = directions(one.free, exact, alone_robust, alone)
     quantile = float(stats.t.ppf((1 + level) / 2, max(one.readings - k, 1)))
