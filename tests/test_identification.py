@@ -138,8 +138,8 @@ def test_coloured_information_equals_the_dense_product():
     J = rng.normal(size=(40, 3))
     patient = t1djax.Patient("A", t, np.full(40, 100.0), t1djax.Doses.of())
     with jax.enable_x64(True):
-        found = coloured(jnp.asarray(J), t1djax.series(patient), jnp.asarray(0.05))
-    R = np.exp(-0.05 * np.abs(t[:, None] - t[None]))
+        found = coloured(jnp.asarray(J), t1djax.series(patient), jnp.asarray([0.4, 0.05]))
+    R = 0.4 * np.exp(-0.05 * np.abs(t[:, None] - t[None])) + 0.6 * np.eye(40)
     np.testing.assert_allclose(found, J.T @ R @ J, rtol=1e-12)
 
 
@@ -152,7 +152,15 @@ def test_memory_of_white_and_autocorrelated_residuals():
         red[i] = 0.7 * red[i - 1] + e[i]
     found = memory(t, red)
     assert found.correlation == pytest.approx(0.7, abs=0.05)
-    assert np.exp(-5 * found.forgets_per_min) == pytest.approx(found.correlation)
+    assert found.share == pytest.approx(1.0, abs=0.1)
+    assert np.exp(-5 * found.forgets_per_min) == pytest.approx(0.7, abs=0.07)
+    # A slow drift under white noise of three times its variance: the next reading is no guide, later ones are.
+    slow = np.zeros(2000)
+    for i in range(1, 2000):
+        slow[i] = 0.98 * slow[i - 1] + np.sqrt(1 - 0.98**2) * e[i]
+    found = memory(t, slow + np.sqrt(3) * rng.normal(size=2000))
+    assert found.share == pytest.approx(0.25, abs=0.1)
+    assert 1 / found.forgets_per_min == pytest.approx(250, rel=0.6)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from ..config import ConfigError, load_experiment
 from ..data import Cohort, from_first_reading, windows
 from ..experiment import fit, load_cohort
 from ..inference import identify as identify_
-from ..inference import preflight, profile
+from ..inference import preflight, profile, residuals
 from ..physics import PARAMETERS
 from ..problem import LogNormal, population_belief
 from ..records import Fit, Identification, Profile
@@ -99,10 +99,11 @@ def _priors(texts: list[str] | None, named: list[str]) -> dict[str, LogNormal]:
 
 
 def _rmse(fitted: Fit | None, cohort: Cohort) -> dict[str, float]:
-    """Of all readings, in mg/dL, by patient."""
+    """Of the readings fitted, in mg/dL, by patient."""
     if fitted is None:
         return {}
-    return {f.name: float(np.sqrt(np.nanmean((f.glucose_mg_dL - cohort[f.name].glucose_mg_dL) ** 2))) for f in fitted}
+    left = {f.name: residuals(cohort[f.name], f.glucose_mg_dL)[1] for f in fitted}
+    return {name: float(np.sqrt(np.mean(e**2))) for name, e in left.items()}
 
 
 def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoods: list[Profile]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelih
         "verdict": report.verdict,
         "level": report.level,
         "notes": list(report.notes),
-        "patients": [p.as_dict() | {"rmse_mg_dL": rmse.get(p.name)} for p in report],
+        "patients": [p.as_dict() | {"rmse_fit_mg_dL": rmse.get(p.name)} for p in report],
         "profiles": [row for likelihood in likelihoods for row in likelihood.table().to_dict(orient="records")],
     }
 
@@ -121,7 +122,7 @@ def _print(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoo
         stderr.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     rmse = _rmse(fitted, cohort)
     for p in report:
-        after = f", rmse {rmse[p.name]:.3g} mg/dL" if p.name in rmse else ""
+        after = f", rmse of the readings fitted {rmse[p.name]:.3g} mg/dL" if p.name in rmse else ""
         typer.echo(f"{p.name}: rank {p.rank} of {len(p.parameters)}, noise {p.noise_sd_mg_dL:.3g} mg/dL{after}")
         for d in [*p.parameters.values(), *p.derived.values()]:
             ends = f"{d.interval[0]:.4g} to {d.interval[1]:.4g} {d.unit}"

@@ -1,3 +1,4 @@
+from ._information import residuals as residuals
 from ._least_squares import LeastSquares as LeastSquares
 from ._least_squares import fisher_information as fisher_information
 from ._least_squares import fit_ode as fit_ode

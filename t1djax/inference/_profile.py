@@ -110,12 +110,12 @@ def profile(
     estimates = {s: np.array([f.estimates[s].value for f in fit]) for s in problem.start}
     parts = []
     with one_thread_per_factorisation(), jax.enable_x64(True):
-        everyone = (problem.physiology(start=estimates), jnp.asarray([m.forgets_per_min for m in memories]))
+        everyone = (problem.physiology(start=estimates), jnp.asarray([m[1:] for m in memories], jnp.float64))
         shape = stacked_shape(patients)
         for here in blocks(len(patients), _BLOCK):
-            body, rate = jax.tree.map(lambda x, here=here: x[here], everyone)
+            body, remembers = jax.tree.map(lambda x, here=here: x[here], everyone)
             data = stack([patients[i] for i in here], least=shape)
-            args = (_Given(body, data), rate, jnp.asarray(order.index(symbol)))
+            args = (_Given(body, data), remembers, jnp.asarray(order.index(symbol)))
             program, _ = compile_once(_program, (options,), args, quick=len(here) <= FEW)
             parts.append(jax.tree.map(np.asarray, program(*args)))
     traced = jax.tree.map(lambda *x: np.concatenate(x)[: len(patients)], *parts)
@@ -133,13 +133,13 @@ def profile(
 
 
 def _program(options: ProfileOptions) -> Callable[..., _Traced]:
-    def one(given: _Given, forgets_per_min: Array, index: Array) -> _Traced:
-        return _trace(given, forgets_per_min, index, options)
+    def one(given: _Given, remembers: Array, index: Array) -> _Traced:
+        return _trace(given, remembers, index, options)
 
     return jax.vmap(one, in_axes=(0, 0, None))
 
 
-def _trace(given: _Given, forgets_per_min: Array, index: Array, options: ProfileOptions) -> _Traced:
+def _trace(given: _Given, remembers: Array, index: Array, options: ProfileOptions) -> _Traced:
     body, order, rows_seen = given.body, sorted(given.body.free), given.data.fit.size
     named = lambda z: dict(zip(order, z, strict=True))
     readings = jnp.sum(given.data.fit)
@@ -160,7 +160,7 @@ def _trace(given: _Given, forgets_per_min: Array, index: Array, options: Profile
         noise = body.noise(jnp.sum(_misfit(named(best.z), given) ** 2), readings)
     J, beliefs = best.jacobian[:rows_seen], best.jacobian[rows_seen:]
     inverse = _inverse(best.jacobian.T @ best.jacobian)
-    robust = inverse @ (coloured(J, given.data, forgets_per_min) + beliefs.T @ beliefs) @ inverse
+    robust = inverse @ (coloured(J, given.data, remembers) + beliefs.T @ beliefs) @ inverse
     inflation = jnp.sqrt(robust[index, index] / inverse[index, index])
     sd = jnp.minimum(noise * jnp.sqrt(robust[index, index]), options.widest)
 

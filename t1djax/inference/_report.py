@@ -32,7 +32,7 @@ def identify(
     The information comes from the exact equations at the estimates, whatever model fitted them:
     `F = J'J / s^2` with `J` the sensitivities of glucose by the logarithms of the parameters. Where the residuals are
     autocorrelated, the intervals use `A^-1 (J'RJ / s^2 + P) A^-1` with `A = J'J / s^2 + P`, `P` the information of
-    the priors and `R` the correlation of an AR(1) process that the residuals look like.
+    the priors and `R` the correlation of an AR(1) process and white noise that the residuals look like.
 
     Args:
         fit: from any model, in inverse mode.
@@ -145,7 +145,7 @@ def preflight(
 def quick_verdict(fit: Fit, cohort: Cohort) -> str:
     """The verdicts of a fit in one line, from its standard errors: nothing is computed anew.
 
-    Autocorrelated residuals widen all errors alike here, by `sqrt((1 + rho) / (1 - rho))`.
+    Autocorrelated residuals widen all errors alike here, as they widen that of a mean.
 
     Args:
         fit: in inverse mode.
@@ -153,9 +153,11 @@ def quick_verdict(fit: Fit, cohort: Cohort) -> str:
     """
     counts: dict[str, dict[str, int]] = {}
     for patient in fit:
-        rho = memory(*residuals(cohort[patient.name], patient.glucose_mg_dL)).correlation
-        wider = np.sqrt((1 + rho) / (1 - rho))
-        for symbol, e in patient.estimates.items():
+        times, left = residuals(cohort[patient.name], patient.glucose_mg_dL)
+        _, share, rate = memory(times, left)
+        rho = np.exp(-rate * np.median(np.diff(times))) if len(times) > 1 else 0.0
+        wider = np.sqrt(1 + 2 * share * rho / (1 - rho))
+        for symbol, e in sorted(patient.estimates.items()):
             sd = np.inf if e.standard_error is None else wider * e.standard_error / abs(e.value)
             verdict = _called(_Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd))
             by = counts.setdefault(symbol, {})
@@ -217,14 +219,12 @@ def insulin_follows_glucose(patient: Patient, time_min: np.ndarray, residual: np
     near = np.convolve(carbs, np.ones(13), mode="same")  # an hour about each interval
     design = np.stack([np.ones_like(past), carbs, near], axis=1)
     free = lambda x: x - design @ np.linalg.lstsq(design, x, rcond=None)[0]
-    u, e = free(insulin), free(past)
+    # Differences, so that slow courses of both do not pass for an answer; ranks, so that no single bolus decides.
+    u, e = np.diff(free(insulin / np.diff(time_min))), np.diff(free(past))
     if np.std(u) < 1e-9 or np.std(e) < 1e-9:
         return ""
-    r = float(np.corrcoef(u, e)[0, 1])
-    lag1 = lambda x: float(np.corrcoef(x[:-1], x[1:])[0, 1])
-    together = max(lag1(u) * lag1(e), 0.0)
-    n = len(u) * (1 - together) / (1 + together)
-    if r < _FOLLOWS / np.sqrt(n):
+    r = float(stats.spearmanr(u, e).statistic)
+    if r < _FOLLOWS / np.sqrt(len(u)):
         return ""
     return (
         f"insulin follows what glucose is above the model (correlation {r:.2f}, beyond meals): a closed loop or "

@@ -132,10 +132,9 @@ def _weak(free: Sequence[str], v: np.ndarray, covariance: np.ndarray) -> Directi
     _, w = np.linalg.eigh(covariance[np.ix_(members, members)])
     best = _shown([free[i] for i in members], w[:, 0])
     sd_best = _of_product(best, free, covariance)
-    text = (
-        f"{listed(list(exponents))} move together: {power(exponents)} is known to {plus_minus(sd)} only, "
-        f"{power(best)} to {plus_minus(sd_best)}"
-    )
+    left = f"is known to {plus_minus(sd)} only" if sd < _FACTOR else "stays open"
+    told = f", {power(best)} is known to {plus_minus(sd_best)}" if sd_best < _FACTOR else ""
+    text = f"{listed(list(exponents))} move together: {power(exponents)} {left}{told}"
     return Direction(False, exponents, 100 * sd, power(best), 100 * sd_best, text)
 
 
