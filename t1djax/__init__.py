@@ -27,6 +27,7 @@ from .data import Subject as Subject
 from .data import Therapy as Therapy
 from .data import Truth as Truth
 from .data import WhiteNoise as WhiteNoise
+from .data import from_first_reading as from_first_reading
 from .data import noise_level as noise_level
 from .data import readings_ahead as readings_ahead
 from .data import reference_cohort as reference_cohort
@@ -37,6 +38,7 @@ from .data import split as split
 from .data import stack as stack
 from .data import training_end as training_end
 from .data import virtual_population as virtual_population
+from .data import windows as windows
 from .evaluation import BASELINES as BASELINES
 from .evaluation import GLUCOSE_RANGES as GLUCOSE_RANGES
 from .evaluation import SURVEILLANCE_LEVELS as SURVEILLANCE_LEVELS
@@ -70,8 +72,12 @@ from .forecasting import forecast as forecast
 from .identifiability import UnidentifiableError as UnidentifiableError
 from .identifiability import check_identifiable as check_identifiable
 from .inference import LeastSquares as LeastSquares
+from .inference import ProfileOptions as ProfileOptions
 from .inference import fisher_information as fisher_information
 from .inference import fit_ode as fit_ode
+from .inference import identify as identify
+from .inference import preflight as preflight
+from .inference import profile as profile
 from .io import CheckpointError as CheckpointError
 from .io import DataError as DataError
 from .io import DataWarning as DataWarning
@@ -129,8 +135,11 @@ from .physics import to_second_order as to_second_order
 from .physics import with_derived as with_derived
 from .problem import LogNormal as LogNormal
 from .problem import Problem as Problem
+from .problem import population_belief as population_belief
 from .problem import pose as pose
 from .records import Cost as Cost
+from .records import Determination as Determination
+from .records import Direction as Direction
 from .records import Ensemble as Ensemble
 from .records import ErrorGrid as ErrorGrid
 from .records import Estimate as Estimate
@@ -138,9 +147,14 @@ from .records import Fit as Fit
 from .records import FutureInputs as FutureInputs
 from .records import GridName as GridName
 from .records import History as History
+from .records import Identification as Identification
 from .records import PatientFit as PatientFit
+from .records import PatientIdentification as PatientIdentification
+from .records import PatientProfile as PatientProfile
+from .records import Profile as Profile
 from .records import Result as Result
 from .records import RollingForecasts as RollingForecasts
+from .records import WhatIf as WhatIf
 from .reporting import write_report as write_report
 from .statespace import HYPERPARAMETERS as HYPERPARAMETERS
 from .statespace import Filtered as Filtered
