@@ -61,7 +61,7 @@ def pose(mode: str = "inverse", free: tuple[str, ...] = ("ksi",)) -> t1djax.Prob
 def twins(problem: t1djax.Problem, options: t1djax.NetworkOptions = SMALL) -> tuple[t1djax.Twin, Drive, t1djax.Series]:
     """Untrained twins of `cohort()`, stacked, with their collocation and data."""
     args = _ingredients(problem, options)
-    program, _ = compile_once(_build_program, (options, options.cells(2880.0)), args)
+    program, _ = compile_once(_build_program, (options, options.cells(2880.0)), args, quick=True)
     made, d = program(*args)
     return made, d, args[1]
 
