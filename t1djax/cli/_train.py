@@ -64,7 +64,9 @@ def train(
         float | None, typer.Option(help="Noise of the readings, mg/dL, that a fit goes by.  [default: estimated]")
     ] = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="Refuse readings below 40 mg/dL.")] = None,
-    layout: Annotated[str | None, typer.Option(help="Layout of the data: table or hupa (HUPA-UCM).")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Layout of the data: table, hupa (HUPA-UCM), or auto: by content.")
+    ] = None,
     carbs_unit: Annotated[
         str | None, typer.Option(help="HUPA-UCM: its carbohydrate is in g, exchange (10 g), or none.")
     ] = None,

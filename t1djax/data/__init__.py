@@ -1,4 +1,8 @@
 from ._noise_level import noise_level as noise_level
+from ._origins import HORIZONS_MIN as HORIZONS_MIN
+from ._origins import readings_ahead as readings_ahead
+from ._origins import rolling_origins as rolling_origins
+from ._origins import training_end as training_end
 from ._population import POPULATION as POPULATION
 from ._population import Prior as Prior
 from ._population import virtual_population as virtual_population
