@@ -222,10 +222,11 @@ def test_weighing_the_terms():
                 {name: getattr(jacobians, name) for name in names},
                 _first_order._balance("gradient_norm", parts, moving),
                 _first_order._balance("ntk", parts, moving),
-                _first_order._wait(miss, 5.0),
             )
 
-        miss, jacobians, factor, kernel, waits = jax.tree.map(np.asarray, weigh(moving))
+        miss, jacobians, factor, kernel = weigh(moving)
+        waits = jax.jit(lambda miss: _first_order._wait(miss, 5.0))(miss)
+        miss, jacobians, waits = jax.tree.map(np.asarray, (miss, jacobians, waits))
     of = lambda terms, name: np.asarray(getattr(terms, name))
     # By every residual's row over every weight: the gradient of a sum of squares, and the trace of the kernel.
     rows = {
@@ -288,7 +289,7 @@ def test_a_fit_that_makes_no_sense_is_refused(options, match):
 
 
 def test_long_windows_are_warned_about():
-    person = t1djax.virtual_population(1, days=5, interval_min=60, key=KEY).patients
+    person = [dataclasses.replace(p, time_min=2.5 * p.time_min) for p in _cohort()]
     with pytest.raises(UserWarning, match=r"5\.0 days is longer"):  # an error here, so that nothing is compiled
         t1djax.fit(person, options=SMALL, stages=[t1djax.Stage(steps=2)])
 
