@@ -10,6 +10,17 @@ import pytest
 
 from t1djax import _compile
 
+# Nearly all of the time of the fast tests is compilation of programs that then run on little. Unoptimised it takes a
+# third; `-m slow` and any other choice of marks that leaves out "not slow" compile as users do.
+_QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything is compiled; processes that tests start inherit it."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "not slow" in config.getoption("markexpr") and _QUICK not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_QUICK}"
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import t1djax
+from t1djax._compile import compile_once
 from t1djax.losses import Drive
 from t1djax.training._fit import _build_program
 
@@ -59,12 +60,23 @@ def pose(mode: str = "inverse", free: tuple[str, ...] = ("ksi",)) -> t1djax.Prob
 
 def twins(problem: t1djax.Problem, options: t1djax.NetworkOptions = SMALL) -> tuple[t1djax.Twin, Drive, t1djax.Series]:
     """Untrained twins of `cohort()`, stacked, with their collocation and data."""
+    args = _ingredients(problem, options)
+    program, _ = compile_once(_build_program, (options, options.cells(2880.0)), args, quick=True)
+    made, d = program(*args)
+    return made, d, args[1]
+
+
+def shapes_of_twins(
+    problem: t1djax.Problem, options: t1djax.NetworkOptions
+) -> tuple[t1djax.Twin, Drive, t1djax.Series]:
+    """The shapes and types of what `twins` gives, without compiling it."""
+    args = _ingredients(problem, options)
+    return *jax.eval_shape(_build_program(options, options.cells(2880.0)), *args), args[1]
+
+
+def _ingredients(problem: t1djax.Problem, options: t1djax.NetworkOptions) -> tuple[jax.Array, t1djax.Series, Any]:
     data = t1djax.stack(cohort().patients)
-    keys = jax.random.split(KEY, len(cohort()))
-    known = {s: jnp.asarray(v, options.dtype) for s, v in problem.known.items()}
-    start = {s: jnp.log(jnp.asarray(v, options.dtype)) for s, v in problem.start.items()}
-    made, d = jax.jit(_build_program(options, options.cells(2880.0)))(keys, data, t1djax.Physiology(known, start))
-    return made, d, data
+    return jax.random.split(KEY, len(cohort())), data, problem.physiology(options.dtype)
 
 
 def first(tree: Any) -> Any:

@@ -181,7 +181,7 @@ def test_an_interrupt_exits_130(monkeypatch):
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load_experiment", interrupted)
+    monkeypatch.setattr("t1djax.cli._train.load_experiment", interrupted)
     assert call("train").code == 130
 
 
@@ -189,7 +189,7 @@ def test_no_memory_is_said_in_words(monkeypatch, tmp_path):
     def exhausted(*_: Any, **__: Any) -> None:
         raise MemoryError("21 TiB")
 
-    monkeypatch.setattr(cli, "virtual_population", exhausted)
+    monkeypatch.setattr("t1djax.cli._simulate.virtual_population", exhausted)
     assert "not enough memory (21 TiB)" in refused(1, "simulate", "--virtual", "9", "--out", tmp_path / "x")
 
 

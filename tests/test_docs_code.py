@@ -13,7 +13,14 @@ import t1djax
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MODULES = ["t1djax", *(module.name for module in pkgutil.walk_packages(t1djax.__path__, "t1djax."))]
+MODULES = [
+    "t1djax",
+    *(
+        module.name
+        for module in pkgutil.walk_packages(t1djax.__path__, "t1djax.")
+        if not module.name.endswith("__main__")  # it runs when imported
+    ),
+]
 
 
 def code(page: Path) -> str:

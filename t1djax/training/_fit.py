@@ -22,7 +22,7 @@ from ..problem import Problem, patient_key
 from ..records import Cost, Estimate, Fit, History, PatientFit
 from ..twin import Physiology, Scales, Sensitivities, Twin
 from ._stages import Progress, Stage, default_stages
-from ._train import Trained, train
+from ._train import BLOCK, Trained, train
 
 _STILL_MOVING = 0.05  # relative change over the last chunk of steps
 
@@ -101,12 +101,13 @@ def fit_members(
         data = stack(everyone)
         own = jnp.stack([patient_key(key, name) for key, p in zip(keys, problems, strict=True) for name in p.names])
         bodies = [p.physiology(options.dtype) for p in problems]
+        few = len(everyone) <= BLOCK
         args = (own, data, jax.tree.map(lambda *x: jnp.concatenate(x), *bodies))
-        program, build_s = compile_once(_build_program, (options, options.cells(span)), args)
+        program, build_s = compile_once(_build_program, (options, options.cells(span)), args, quick=few)
         twins, d = program(*args)
         trained = train(twins, data, d, stages, on_progress=on_progress)
         args = (trained.twins, data)
-        program, report_s = compile_once(_report_program, (), args)
+        program, report_s = compile_once(_report_program, (), args, quick=few)
         report = jax.tree.map(np.asarray, jax.block_until_ready(program(*args)))
     compile_s = build_s + trained.compile_s + report_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)

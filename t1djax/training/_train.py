@@ -1,5 +1,6 @@
 """The training loop: Python over stages and chunks, compiled scans inside, the whole cohort at once."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from ._first_order import first_order_steps, initial_moments
 from ._gauss_newton import Damping, Prepared, gauss_newton_step, initial_damping, prepare
 from ._stages import GAUSS_NEWTON, Progress, Stage
 
-_BLOCK = 32  # patients per vmapped block: bounds the memory of their normal equations
+BLOCK = 32  # patients per vmapped block: bounds the memory of their normal equations
 
 
 class Trained(NamedTuple):
@@ -79,15 +80,16 @@ class _Run:
         self.information: Array | None = None
         self.record(0)
 
-    def call(self, make: Callable[..., Any], static: tuple[Any, ...], *args: Any) -> Any:
-        program, seconds = compile_once(make, (*static, self.patients > _BLOCK), args)
+    def call(self, make: Callable[..., Any], static: tuple[Any, ...], *args: Any, once: bool = False) -> Any:
+        many = self.patients > BLOCK
+        program, seconds = compile_once(make, (*static, many), args, quick=once and not many)
         self.compile_s += seconds
         return program(*args)
 
     def gauss_newton(self, number: int, stage: Stage) -> None:
         if self.prepared is None:
-            self.prepared = self.call(_prepare_program, (), self.twins, self.data, self.drive)
-        state = self.call(_damping_program, (), self.twins)
+            self.prepared = self.call(_prepare_program, (), self.twins, self.data, self.drive, once=True)
+        state = self.call(_damping_program, (), self.twins, once=True)
         moves = (np.asarray(stage.trains != "physiology"), np.asarray(stage.trains != "network"))
         for weights in self.chunks(stage):
             self.twins, state = self.call(
@@ -100,8 +102,8 @@ class _Run:
     def look(self, weight: float) -> None:
         """What the data say of the free parameters, where no Gauss-Newton stage came last."""
         if self.prepared is None:
-            self.prepared = self.call(_prepare_program, (), self.twins, self.data, self.drive)
-        state = self.call(_damping_program, (), self.twins)
+            self.prepared = self.call(_prepare_program, (), self.twins, self.data, self.drive, once=True)
+        state = self.call(_damping_program, (), self.twins, once=True)
         # Several steps, so that damping can settle where the arithmetic allows; the moved twins are thrown away.
         weights, moves = self.as_weights([weight, weight]), (np.asarray(True), np.asarray(True))
         twins = self.twins
@@ -112,10 +114,11 @@ class _Run:
     def first_order(self, number: int, stage: Stage) -> None:
         if stage.trains != "physiology":
             self.prepared = None  # of a basis that moves now
-        state = self.call(_moments_program, (stage,), self.twins)
+        kind = dataclasses.replace(stage, residual_weight=(1.0, 1.0))  # the weights are data: no program of their own
+        state = self.call(_moments_program, (kind,), self.twins, once=True)
         for weights in self.chunks(stage):
             self.twins, state = self.call(
-                _first_order_program, (stage,), self.twins, state, weights, self.data, self.drive
+                _first_order_program, (kind,), self.twins, state, weights, self.data, self.drive
             )
             self.step += len(weights)
             self.record(number)
@@ -154,7 +157,7 @@ class _Run:
 def _over_patients(f: Callable[..., Any], in_blocks: bool) -> Callable[..., Any]:
     """`vmap`, in blocks where there are many patients."""
     if in_blocks:
-        return lambda *args: jax.lax.map(lambda each: f(*each), args, batch_size=_BLOCK)
+        return lambda *args: jax.lax.map(lambda each: f(*each), args, batch_size=BLOCK)
     return jax.vmap(f)
 
 
