@@ -19,6 +19,8 @@ def run(draws: int, out: Path) -> Report:
         "Pat3, 48 h, 5 min, white noise of 5 mg/dL; basal raised by `gain` U/h per mg/dL that the reading is above "
         "130 and never below zero; an Ornstein-Uhlenbeck disturbance on G' that remembers for 2 h. ksi, kl and G0 "
         "estimated. "
+        "Pat3, 48 h, 5 min, white noise of 5 mg/dL; basal raised by `gain` U/h per mg/dL that the reading is above 130 "
+        "and never below zero; an Ornstein-Uhlenbeck disturbance on G' that remembers for 2 h. ksi, kl, G0 free. "
         "`error in robust errors`: rms of the error over the robust standard error; one where intervals hold."
     )
     for disturbance in (0.0, 0.1, 0.3):

@@ -160,7 +160,7 @@ def test_memory_of_white_and_autocorrelated_residuals():
         slow[i] = 0.98 * slow[i - 1] + np.sqrt(1 - 0.98**2) * e[i]
     found = memory(t, slow + np.sqrt(3) * rng.normal(size=2000))
     assert found.share == pytest.approx(0.25, abs=0.1)
-    assert 1 / found.forgets_per_min == pytest.approx(250, rel=0.6)
+    assert 100 < 1 / found.forgets_per_min < 600
 
 
 @pytest.fixture(scope="module")

@@ -54,19 +54,26 @@ def test_ends_of_the_interval_equal_those_of_scipy(cohort):
     assert found.low < fit["Pat2"].estimates["Tu"].value < found.high
 
 
-def test_a_profile_without_information_is_open(cohort):
-    # A trace of insulin lets the question pass, and the readings say nothing.
-    doses, pat3 = t1djax.Doses.of(basal=1e-6, meals=[(60, 50)]), cohort["Pat3"]
-    body = t1djax.presets()["Pat3"].model()
-    exact = t1djax.propagate(body, doses.inputs(0, 2880), jnp.asarray(pat3.time_min), G0=120.0).glucose_mg_dL
-    noise = np.random.default_rng(8).normal(0, 10, len(pat3.time_min))
-    patient = dataclasses.replace(pat3, doses=doses, glucose_mg_dL=np.asarray(exact) + noise)
-    fit = t1djax.fit([patient], model="ode", free=["ksi"])
+def test_a_profile_with_little_information_is_open_on_one_side(cohort):
+    # All insulin of two days moves glucose by a few mg/dL: less sensitivity cannot be excluded, much more can.
+    doses, pat3 = t1djax.Doses.of(basal=0.003, meals=[(60, 50)]), cohort["Pat3"]
+    with jax.enable_x64(True):
+        body = t1djax.presets()["Pat3"].model()
+        exact = t1djax.propagate(body, doses.inputs(0, 2880), jnp.asarray(pat3.time_min), G0=120.0).glucose_mg_dL
+        glucose = np.asarray(exact)
+    known = {**pat3.known, "G0": 120.0}
+    patient = dataclasses.replace(pat3, doses=doses, glucose_mg_dL=glucose, known=known)
+    fit = t1djax.fit([patient], model="ode", free=["ksi"], noise_sd_mg_dL=10.0)
     found = t1djax.profile(fit, [patient], "ksi")["Pat3"]
+    assert found.threshold == pytest.approx(2.7055, abs=1e-3)
+    assert found.estimate == pytest.approx(274.0, rel=1e-4)
     assert found.open_low
-    assert found.open_high
-    assert (found.low, found.high) == (0.0, np.inf)
-    assert "practically not identifiable" in found.words
+    assert not found.open_high
+    assert found.low == 0.0
+    # Glucose is linear in ksi here but for I(0) = c/ksi: the excess is that of the straight line.
+    bound = t1djax.identify(fit, [patient], what_if=False)["Pat3"].parameters["ksi"].bound_percent / 100
+    assert found.high == pytest.approx(274.0 * (1 + np.sqrt(2.7055) * bound), rel=0.05)
+    assert "practically not identifiable, its profile is open below" in found.words
 
 
 def test_crossing_is_exact_for_a_parabola():

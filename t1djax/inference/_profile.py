@@ -221,7 +221,7 @@ def _record(name: str, symbol: str, t: _Traced, threshold: float, limits: tuple[
 def _crossing(x: np.ndarray, excess: np.ndarray, threshold: float) -> float | None:
     """Where the excess first reaches the threshold, walking outwards; its root is nearly straight in between."""
     root, level = np.sqrt(excess), np.sqrt(threshold)
-    above = np.flatnonzero(~(root < level))
+    above = np.flatnonzero(root >= level)  # what is not a number excludes nothing
     if not above.size:
         return None
     i = int(above[0])

@@ -224,6 +224,7 @@ def insulin_follows_glucose(patient: Patient, time_min: np.ndarray, residual: np
     if np.std(u) < 1e-9 or np.std(e) < 1e-9:
         return ""
     r = float(np.asarray(stats.spearmanr(u, e))[0])
+    r = float(np.corrcoef(stats.rankdata(u), stats.rankdata(e))[0, 1])
     if r < _FOLLOWS / np.sqrt(len(u)):
         return ""
     return (

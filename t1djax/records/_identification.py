@@ -78,13 +78,13 @@ class PatientIdentification:
     rank: int
     """Of the Fisher information of the logarithms: how many directions the readings tell anything of."""
     condition: float
-    """Its condition number; infinite where the rank is short."""
+    """Its condition number, without unit; infinite where the rank is short."""
     noise_sd_mg_dL: float
     """Noise of the readings, mg/dL: given, or estimated."""
     autocorrelation: float
-    """Of the residuals, from one reading to the next; zero where it cannot be told from zero."""
+    """Of the residuals, from one reading to the next, without unit; zero where it cannot be told from zero."""
     correlation: Float[np.ndarray, "free free"]
-    """Of the estimates' logarithms, with the priors, in the order of `parameters`."""
+    """Of the estimates' logarithms, with the priors, in the order of `parameters`; without unit."""
     directions: tuple[Direction, ...]
     """Structural ones first, then weak ones, the weakest first."""
     what_if: tuple[WhatIf, ...]
@@ -125,7 +125,7 @@ class Identification:
     patients: tuple[PatientIdentification, ...]
     """One record each, in the order of the cohort."""
     level: float
-    """Probability of the intervals, such as 0.9."""
+    """Probability of the intervals, such as 0.9; without unit."""
     notes: tuple[str, ...] = ()
     """What was assumed or ignored on the way."""
 
@@ -190,21 +190,21 @@ class PatientProfile:
     estimate: float
     """Where the likelihood is largest, in the parameter's unit."""
     low: float
-    """Lower end of the interval; zero, or the bound, where the profile is open."""
+    """Lower end of the interval, in the parameter's unit; zero, or the bound, where the profile is open."""
     high: float
-    """Upper end; infinite, or the bound, where the profile is open."""
+    """Upper end, in the parameter's unit; infinite, or the bound, where the profile is open."""
     open_low: bool
     """Whether no lower value is excluded as far as was looked."""
     open_high: bool
     """Whether no higher value is excluded as far as was looked."""
     values: Float[np.ndarray, " points"]
-    """Values of the parameter, increasing."""
+    """Values of the parameter, in its unit, increasing."""
     excess: Float[np.ndarray, " points"]
-    """Rise of twice the negative log likelihood (and prior) above its least, per unit of noise and inflation."""
+    """Rise of twice the negative log likelihood (and prior) above its least, over noise and inflation squared: without unit."""
     threshold: float
-    """Rise at which the interval ends."""
+    """Rise at which the interval ends, without unit."""
     inflation: float
-    """Factor on the standard error for autocorrelated noise, by which the rise was divided, squared."""
+    """Factor on the error for autocorrelated noise, by whose square the rise was divided; without unit."""
     converged: bool
     """Whether every fit along the way converged."""
 
@@ -232,7 +232,7 @@ class Profile:
     symbol: str
     """The parameter."""
     level: float
-    """Probability of the intervals."""
+    """Probability of the intervals, without unit."""
     patients: tuple[PatientProfile, ...]
     """One record each, in the order of the cohort."""
 
