@@ -21,7 +21,7 @@ from t1djax.statespace._ahead import ahead, level_at
 from t1djax.statespace._filter import kalman_filter, smooth
 from t1djax.statespace._fit import constants
 from t1djax.statespace._hyper import HYPERPARAMETERS, StateSpaceOptions, free_symbols
-from t1djax.statespace._model import Model, Person, build, layout, matrices
+from t1djax.statespace._model import Model, Person, build, layout, matrices, person_of
 from t1djax.statespace._steps import stack_steps, steps_of, unpaired
 
 PLAIN = StateSpaceOptions(daily_rhythm=0)
@@ -227,7 +227,7 @@ def test_a_bolus_counts_as_unpaired_by_what_is_known_when_it_is_given():
 OPTIONS = StateSpaceOptions(horizons_min=(30.0,), max_steps=12, daily_rhythm=0)
 
 
-def drawn(n_people: int, seed: int, n: int = 260) -> list[t1djax.Patient]:
+def drawn(n_people: int, seed: int, n: int = 204) -> list[t1djax.Patient]:
     """People drawn from the model itself."""
     people = []
     for i in range(n_people):
@@ -241,7 +241,8 @@ def drawn(n_people: int, seed: int, n: int = 260) -> list[t1djax.Patient]:
         )
         blank = t1djax.Patient(f"D{i}", time, np.full(n, 130.0), doses)
         h = typical(OPTIONS)
-        model, _ = _jitted_build(h, jax.tree.map(lambda x: x[0], stack_steps([steps_of(blank)])))
+        person = person_of(blank, until_min=float(time[-1]))
+        model, _ = _jitted_build(h, person, jax.tree.map(lambda x: x[0], stack_steps([steps_of(blank)])))
         steps = steps_of(blank)
         x = rng.multivariate_normal(np.asarray(model.mean), np.asarray(model.cov) * 0.25)
         glucose = {}
@@ -254,8 +255,8 @@ def drawn(n_people: int, seed: int, n: int = 260) -> list[t1djax.Patient]:
 
 
 @jax.jit
-def _jitted_build(h, steps):
-    return build(h, somebody(), steps, OPTIONS)
+def _jitted_build(h, person, steps):
+    return build(h, person, steps, OPTIONS)
 
 
 def _root(Q: np.ndarray) -> np.ndarray:
@@ -266,7 +267,7 @@ def _root(Q: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def fitted() -> tuple[list[t1djax.Patient], t1djax.StateSpaceFit]:
     with jax.enable_x64(True):
-        people = drawn(4, 0)
+        people = drawn(6, 0)
     with jax.enable_x64(False):
         return people, t1djax.fit_state_space(people, options=OPTIONS)
 
@@ -282,7 +283,7 @@ def test_forecasts_cover_and_beat_persistence(fitted):
         better.append(rmse(found) / rmse(still))
     z = np.concatenate(z)
     inside = np.sum(np.abs(z) < 1.6449, axis=0) / np.sum(np.isfinite(z), axis=0)
-    assert np.all(inside > 0.83)
+    assert np.all(inside > 0.84)
     assert np.all(inside < 0.96)
     assert np.all(np.mean(better, axis=0) < 0.95)
 
@@ -290,18 +291,20 @@ def test_forecasts_cover_and_beat_persistence(fitted):
 def test_constants_and_effects_are_found_within_their_errors(fitted):
     _, fit = fitted
     for found in fit:
-        assert found.readings == 182
+        assert found.readings == 143
         for symbol in ("Tu", "fast", "noise"):
             estimate = found.constants[symbol]
             assert estimate.standard_error is not None
             assert abs(np.log(estimate.value / HYPERPARAMETERS[symbol].median)) < 1.2
-        assert found.effects["p1"].standard_error < 10.0
+        p1 = found.effects["p1"]
+        assert p1.standard_error is not None
+        assert p1.standard_error < 0.9 * 0.3 * p1.initial  # the readings say more than the prior
 
 
 def test_nothing_after_the_origin_counts(fitted):
     people, fit = fitted
     patient = people[0]
-    origin = patient.time_min[[200]]
+    origin = patient.time_min[[170]]
     after = patient.time_min > origin[0]
     rng = np.random.default_rng(3)
     late = patient.doses.bolus_time_min >= origin[0]
@@ -312,11 +315,11 @@ def test_nothing_after_the_origin_counts(fitted):
     )
     glucose = np.where(after, rng.uniform(60, 300, len(after)), patient.glucose_mg_dL)
     other = dataclasses.replace(patient, glucose_mg_dL=glucose, doses=doses)
-    one, two = (t1djax.state_space_forecasts(fit, p, origin_min=origin) for p in (patient, other))
+    ahead_of = lambda p: t1djax.state_space_forecasts(fit, p, origin_min=origin, horizon_min=(30.0, 60.0))
+    one, two = ahead_of(patient), ahead_of(other)
     assert np.array_equal(one.mean_mg_dL, two.mean_mg_dL)
     assert np.array_equal(one.sd_mg_dL, two.sd_mg_dL)
-    known = t1djax.state_space_forecasts(fit, other, origin_min=origin, future_inputs="recorded")
-    assert not np.array_equal(one.mean_mg_dL, known.mean_mg_dL)
+    assert not np.array_equal(one.observed_mg_dL, two.observed_mg_dL)
 
 
 def test_fit_sees_nothing_after_training(fitted):

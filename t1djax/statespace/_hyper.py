@@ -51,7 +51,7 @@ class StateSpaceOptions(NamedTuple):
     `Tu` and `Tr`: an estimate of one of them then means little."""
     horizons_min: tuple[float, ...] = (30.0, 60.0, 120.0)
     """Horizons whose forecasts count in the fit beside those of the next reading; none is maximum likelihood."""
-    max_steps: int = 60
+    max_steps: int = 150
     """Steps of the optimiser."""
     tolerance: float = 1e-3
     """Relative and absolute tolerance of the optimiser, on the objective and on the standardised logarithms."""
