@@ -16,9 +16,6 @@ def run(draws: int, out: Path) -> Report:
     """One row per gain of the controller and size of the disturbance."""
     report = Report("closed_loop", "Dosing that answers glucose biases ksi", out, {"draws": draws})
     report.note(
-        "Pat3, 48 h, 5 min, white noise of 5 mg/dL; basal raised by `gain` U/h per mg/dL that the reading is above "
-        "130 and never below zero; an Ornstein-Uhlenbeck disturbance on G' that remembers for 2 h. ksi, kl and G0 "
-        "estimated. "
         "Pat3, 48 h, 5 min, white noise of 5 mg/dL; basal raised by `gain` U/h per mg/dL that the reading is above 130 "
         "and never below zero; an Ornstein-Uhlenbeck disturbance on G' that remembers for 2 h. ksi, kl, G0 free. "
         "`error in robust errors`: rms of the error over the robust standard error; one where intervals hold."

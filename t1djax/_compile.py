@@ -15,7 +15,7 @@ _PROGRAMS: dict[Hashable, Any] = {}
 
 
 # On the CPU, kernels of the older emitter run as fast and compile in two thirds of the time.
-_FULL: dict[str, bool | int | str | float] = {"xla_cpu_use_fusion_emitters": False}
+_FULL: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
 _QUICK = _FULL | {"xla_backend_optimization_level": 0}
 
 
@@ -43,18 +43,18 @@ def compile_once(
     if key not in _PROGRAMS:
         while len(_PROGRAMS) >= _MOST:
             del _PROGRAMS[next(iter(_PROGRAMS))]  # the oldest
-        _PROGRAMS[key] = jax.jit(make(*static)).lower(*args).compile(_options(quick))
+        _PROGRAMS[key] = jax.jit(make(*static)).lower(*args).compile(compiler_options=_options(quick))
     return _PROGRAMS[key], time.perf_counter() - began
 
 
 @functools.cache
-def _options(quick: bool) -> dict[str, bool | int | str | float]:
+def _options(quick: bool) -> dict[str, Any]:
     """Options of XLA that shorten compilation, where this version of it knows them."""
     options = _QUICK if quick else _FULL
     if jax.default_backend() != "cpu":
         return {}
     try:
-        jax.jit(lambda: 0).lower().compile(options)
+        jax.jit(lambda: 0).lower().compile(compiler_options=options)
     except jax.errors.JaxRuntimeError:
         return {}
     return options

@@ -223,7 +223,6 @@ def insulin_follows_glucose(patient: Patient, time_min: np.ndarray, residual: np
     u, e = np.diff(free(insulin / np.diff(time_min))), np.diff(free(past))
     if np.std(u) < 1e-9 or np.std(e) < 1e-9:
         return ""
-    r = float(np.asarray(stats.spearmanr(u, e))[0])
     r = float(np.corrcoef(stats.rankdata(u), stats.rankdata(e))[0, 1])
     if r < _FOLLOWS / np.sqrt(len(u)):
         return ""
