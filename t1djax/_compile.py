@@ -16,7 +16,7 @@ _PROGRAMS: dict[Hashable, Any] = {}
 
 # On the CPU, kernels of the older emitter run as fast and compile in two thirds of the time.
 _FULL: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
-_QUICK = _FULL | {"xla_backend_optimization_level": 0}
+_QUICK: dict[str, Any] = _FULL | {"xla_backend_optimization_level": 0}
 
 
 def compile_once(
@@ -50,7 +50,7 @@ def compile_once(
 @functools.cache
 def _options(quick: bool) -> dict[str, Any]:
     """Options of XLA that shorten compilation, where this version of it knows them."""
-    options = _QUICK if quick else _FULL
+    options: dict[str, Any] = _QUICK if quick else _FULL
     if jax.default_backend() != "cpu":
         return {}
     try:
