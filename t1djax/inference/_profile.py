@@ -87,8 +87,10 @@ def profile(
         ValueError: where the parameter was not estimated, or the patients are not those of the fit.
 
     Example:
+        >>> import jax
         >>> import t1djax
-        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"], noise=t1djax.WhiteNoise(10.0))
+        >>> white = t1djax.WhiteNoise(10.0)
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"], noise=white, key=jax.random.key(0))
         >>> fit = t1djax.fit(cohort, model="ode", free=["ksi"])
         >>> t1djax.profile(fit, cohort, "ksi")["Pat3"].identifiable
         True

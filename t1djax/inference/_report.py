@@ -47,8 +47,10 @@ def identify(
         ValueError: where the fit estimated nothing, or the patients are not those of the fit.
 
     Example:
+        >>> import jax
         >>> import t1djax
-        >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3"], noise=t1djax.WhiteNoise(10.0))
+        >>> white = t1djax.WhiteNoise(10.0)
+        >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3"], noise=white, key=jax.random.key(0))
         >>> fit = t1djax.fit(cohort, model="ode", free=["ksi", "G0"])
         >>> t1djax.identify(fit, cohort, what_if=False).verdict
         'G0 determined; ksi determined'
@@ -112,7 +114,7 @@ def preflight(
         >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3"])
         >>> report = t1djax.preflight(cohort, free=["ksi", "ku_Vi"], what_if=False)
         >>> report["Pat3"].directions[0].words
-        'ksi and ku_Vi move together: only ksi*ku_Vi is determined (±0.059 %)'
+        'ksi and ku_Vi move together: only ksi*ku_Vi is determined (±0.089 %)'
     """
     patients = tuple(cohort)
     problem = pose(

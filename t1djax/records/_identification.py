@@ -200,7 +200,7 @@ class PatientProfile:
     values: Float[np.ndarray, " points"]
     """Values of the parameter, in its unit, increasing."""
     excess: Float[np.ndarray, " points"]
-    """Rise of twice the negative log posterior above its least, over noise and inflation squared: without unit."""
+    """Rise of minus twice the log posterior above its least, over the squares of noise and inflation; without unit."""
     threshold: float
     """Rise at which the interval ends, without unit."""
     inflation: float
