@@ -48,9 +48,12 @@ from .forecasting import WarmUp as WarmUp
 from .forecasting import forecast as forecast
 from .identifiability import UnidentifiableError as UnidentifiableError
 from .identifiability import check_identifiable as check_identifiable
+from .inference import HMC as HMC
+from .inference import NUTS as NUTS
 from .inference import LeastSquares as LeastSquares
 from .inference import fisher_information as fisher_information
 from .inference import fit_ode as fit_ode
+from .inference import sample_posterior as sample_posterior
 from .io import CheckpointError as CheckpointError
 from .io import DataError as DataError
 from .io import DataWarning as DataWarning
@@ -111,7 +114,11 @@ from .records import Estimate as Estimate
 from .records import Fit as Fit
 from .records import FutureInputs as FutureInputs
 from .records import History as History
+from .records import Interval as Interval
+from .records import NoiseModel as NoiseModel
 from .records import PatientFit as PatientFit
+from .records import PatientPosterior as PatientPosterior
+from .records import Posterior as Posterior
 from .records import Result as Result
 from .records import RollingForecasts as RollingForecasts
 from .training import Progress as Progress

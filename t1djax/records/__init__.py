@@ -7,3 +7,7 @@ from ._fits import PatientFit as PatientFit
 from ._fits import Result as Result
 from ._forecasts import FutureInputs as FutureInputs
 from ._forecasts import RollingForecasts as RollingForecasts
+from ._posterior import Interval as Interval
+from ._posterior import NoiseModel as NoiseModel
+from ._posterior import PatientPosterior as PatientPosterior
+from ._posterior import Posterior as Posterior

@@ -1,0 +1,314 @@
+"""The posterior of every patient by Hamiltonian Monte Carlo, all patients and chains in one program."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._compile import compile_once
+from .._types import Key
+from ..data import Cohort, Patient, Series, stack
+from ..physics import propagate
+from ..problem import Problem, patient_key
+from ..records import Cost, Fit, NoiseModel, PatientPosterior, Posterior
+from ..twin import LEAST_NOISE_MG_DL, Physiology
+from ._chains import HMC, NUTS, run_chains, trust
+from ._least_squares import fit_ode
+
+_BLOCK = 64  # patients per vmapped block: bounds memory
+_NOISE_PRIOR = (float(np.log(10.0)), 2.0)  # of the logarithm of what the noise exceeds its least by, mg/dL
+_CORRELATION_PRIOR = (float(np.log(15.0)), 1.0)  # of the logarithm of the correlation time, min
+_WIDEST = 1.0  # standard deviation of a coordinate, where the readings tell less than that
+_MOST_R_HAT, _LEAST_ESS, _MOST_DIVERGENT = 1.05, 100.0, 0.01
+
+
+def sample_posterior(
+    patients: Cohort | Sequence[Patient],
+    problem: Problem,
+    *,
+    key: Key,
+    chains: int = 4,
+    draws: int = 500,
+    warmup: int = 200,
+    noise: NoiseModel = "white",
+    sampler: HMC | NUTS | None = None,
+    fit: Fit | None = None,
+) -> Posterior:
+    """Draw from the posterior of the free parameters given the `fit` readings, all patients in one program.
+
+    ```
+    y_i = G(t_i; theta) + e_i,   e ~ N(0, s^2)                         white
+    e_i = r e_(i-1) + sqrt(1 - r^2) s v_i,   r = exp(-dt_i / tau)      ar1
+    ```
+
+    Priors are those of the problem. A parameter without one is flat in its logarithm, between its bounds where it
+    has some; so is what is on board at the start but for the wide prior of `Problem.physiology`. `log(s - 0.1 mg/dL)`
+    is normal about `log 10` with standard deviation 2, unless the problem gives the noise, and `log(tau / 15 min)` is
+    standard normal. Chains run in coordinates whitened by the curvature at the least-squares fit, so that
+    trajectories are short. It computes in float64.
+
+    Args:
+        patients: the cohort.
+        problem: what is known and what is free; see `pose`.
+        key: random key; a patient's draws do not depend on who else is there.
+        chains: how many, each with its own start and warm-up.
+        draws: per chain.
+        warmup: draws that adapt step size and mass matrix and are thrown away.
+        noise: whether errors of readings are independent (`white`) or remember (`ar1`).
+        sampler: `HMC()` if not given, or `NUTS()`.
+        fit: the least-squares fit of the same problem, where it is at hand.
+
+    Returns:
+        The draws. A patient whose chains disagree (R-hat above 1.05), mix badly (an effective size below 100) or
+        diverge in more than 1 % of the draws has `ok` false and a message; the others are not touched.
+
+    Raises:
+        ValueError: where nothing is free, or an option is out of its range.
+
+    Example:
+        >>> import jax
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(
+        ...     interval_min=30, noise=t1djax.WhiteNoise(10.0), key=jax.random.key(0), names=["Pat3"]
+        ... )
+        >>> problem = t1djax.pose(tuple(cohort), mode="inverse", free=["ksi"], key=jax.random.key(1))
+        >>> found = t1djax.sample_posterior(cohort, problem, key=jax.random.key(2), draws=200)
+        >>> low, high = found["Pat3"].interval("ksi", 0.9)
+        >>> 270 < low < high < 278
+        True
+
+    Source: Neal, "MCMC using Hamiltonian dynamics", Handbook of Markov Chain Monte Carlo, 2011.
+    """
+    patients = tuple(patients)
+    sampler = HMC() if sampler is None else sampler
+    _check(patients, problem, chains, draws, warmup, noise, sampler)
+    began = time.perf_counter()
+    first_compile_s = 0.0
+    if fit is None:
+        fit = fit_ode(patients, problem, key=key)
+        first_compile_s = fit.cost.compile_s
+    found = {s: np.array([p.estimates[s].value for p in fit]) for s in problem.start}
+    start = {s: np.where(np.isfinite(v) & (v > 0), v, problem.start[s]) for s, v in found.items()}
+    with jax.enable_x64(True):
+        keys = jnp.stack([patient_key(key, name) for name in problem.names])
+        args = (keys, problem.physiology(start=start), stack(patients))
+        static = (sampler, noise, chains, draws, warmup, len(patients))
+        program, compile_s = compile_once(_posterior_program, static, args)
+        sampled = jax.tree.map(np.asarray, jax.block_until_ready(program(*args)))
+    compile_s += first_compile_s
+    cost = Cost(compile_s, time.perf_counter() - began - compile_s)
+    return Posterior(problem, noise, _records(problem, fit, sampled), cost)
+
+
+def _check(
+    patients: tuple[Patient, ...],
+    problem: Problem,
+    chains: int,
+    draws: int,
+    warmup: int,
+    noise: str,
+    sampler: HMC | NUTS,
+) -> None:
+    if not problem.start:
+        raise ValueError("nothing is free: a posterior needs a parameter to estimate")
+    if tuple(p.name for p in patients) != problem.names:
+        raise ValueError("the problem was posed for other patients, or in another order")
+    if noise not in ("white", "ar1"):
+        raise ValueError(f"noise must be white or ar1, not {noise!r}")
+    if chains < 1 or draws < 8 or warmup < 20 or min(dataclasses.astuple(sampler)) < 1:
+        raise ValueError(
+            f"{chains} chains of {draws} draws after {warmup}, {sampler}: take one chain, 8 draws, a warm-up of 20 and "
+            "one step at the least"
+        )
+
+
+class Target(NamedTuple):
+    """The posterior of one patient in a vector: coordinates of the free parameters, then those of the noise."""
+
+    body: Physiology
+    data: Series
+    noise: NoiseModel
+
+    def named(self, x: Array) -> dict[str, Array]:
+        return {symbol: x[i] for i, symbol in enumerate(sorted(self.body.free))}
+
+    @property
+    def samples_noise(self) -> bool:
+        return self.body.noise_sd_mg_dL is None
+
+    def noise_sd(self, x: Array) -> Array:
+        given = self.body.noise_sd_mg_dL
+        return LEAST_NOISE_MG_DL + jnp.exp(x[len(self.body.free)]) if given is None else given
+
+    def correlation_time(self, x: Array) -> Array:
+        return jnp.exp(x[-1])
+
+    def misfit(self, x: Array) -> Float[Array, " rows"]:
+        """Misfits of the fit readings, in time order and before all other rows, mg/dL."""
+        body, data = self.body.with_free(self.named(x)), self.data
+        G = propagate(body.model(), data.inputs, data.time_min, y0=body.initial_state()).glucose_mg_dL
+        return jnp.where(data.fit, G - data.glucose_mg_dL, 0.0)[self._order()]
+
+    def _order(self) -> Array:
+        return jnp.argsort(~self.data.fit, stable=True)
+
+    def innovations(self, x: Array) -> tuple[Float[Array, " rows"], Array]:
+        """Misfits that are independent under the model, of variance `s^2`, and the logarithm of what that costs."""
+        r = self.misfit(x)
+        if self.noise == "white":
+            return r, jnp.zeros(())
+        order = self._order()
+        both = self.data.fit[order][1:]
+        apart = jnp.where(both, jnp.diff(self.data.time_min[order]), 1.0)
+        kept = jnp.exp(-apart / self.correlation_time(x))
+        rest = -jnp.expm1(-2 * apart / self.correlation_time(x))
+        later = jnp.where(both, (r[1:] - kept * r[:-1]) / jnp.sqrt(rest), 0.0)
+        return jnp.concatenate([r[:1], later]), 0.5 * jnp.sum(jnp.where(both, jnp.log(rest), 0.0))
+
+    def log_density(self, x: Array) -> Array:
+        body, s = self.body.with_free(self.named(x)), self.noise_sd(x)
+        e, cost = self.innovations(x)
+        log_p = -0.5 * jnp.sum(e**2) / s**2 - jnp.sum(self.data.fit) * jnp.log(s) - cost
+        log_p += body.log_stretch() - 0.5 * jnp.sum(body.prior_misfit(jnp.ones(())) ** 2)
+        if self.samples_noise:
+            log_p += _normal(x[len(self.body.free)], _NOISE_PRIOR)
+        if self.noise == "ar1":
+            log_p += _normal(x[-1], _CORRELATION_PRIOR)
+        return log_p
+
+    def mode(self) -> tuple[Float[Array, " free"], Float[Array, "free free"]]:
+        """Where the posterior is about largest, and a square root of its covariance there."""
+        body, n = self.body, jnp.maximum(jnp.sum(self.data.fit), 1)
+        x = jnp.stack([body.free[symbol] for symbol in sorted(body.free)])
+        extra = int(self.samples_noise) + (self.noise == "ar1")
+        with_white = self._replace(noise="white")
+        r = with_white.misfit(x)
+        s = body.noise(jnp.sum(r**2), n)
+        information = [jnp.zeros(0)]
+        if self.samples_noise:
+            above = jnp.maximum(s - LEAST_NOISE_MG_DL, 0.1 * LEAST_NOISE_MG_DL)
+            x = jnp.append(x, jnp.log(above))
+            information.append(jnp.atleast_1d(2 * n * (above / s) ** 2 + 1 / _NOISE_PRIOR[1] ** 2))
+        if self.noise == "ar1":
+            # From neighbours, as if all were as far apart as the first two: a start is all that is needed.
+            rho = jnp.clip(jnp.sum(r[1:] * r[:-1]) / jnp.maximum(jnp.sum(r**2), 1e-12), 0.05, 0.95)
+            order = self._order()
+            x = jnp.append(x, jnp.log(-jnp.diff(self.data.time_min[order])[0] / jnp.log(rho)))
+            tells = n * (rho * jnp.log(rho)) ** 2 / (1 - rho**2) + 1 / _CORRELATION_PRIOR[1] ** 2
+            information.append(jnp.atleast_1d(tells))
+        J = jax.jacfwd(lambda x: self.innovations(x)[0])(x)[:, : len(body.free)] / s
+        prior = body.sensitivities().prior
+        H = jnp.zeros((x.size, x.size)).at[: len(body.free), : len(body.free)].set(J.T @ J + prior)
+        H = H + jnp.diag(jnp.concatenate([jnp.zeros(len(body.free)), *information]))
+        assert extra == x.size - len(body.free)
+        values, vectors = jnp.linalg.eigh(H)
+        values = jnp.where(jnp.isfinite(values), values, 1.0)
+        return x, vectors / jnp.sqrt(jnp.maximum(values, 1 / _WIDEST**2))
+
+
+def _normal(x: Array, prior: tuple[float, float]) -> Array:
+    return -0.5 * ((x - prior[0]) / prior[1]) ** 2
+
+
+class _Sampled(NamedTuple):
+    draws: dict[str, Array]
+    r_hat: dict[str, Array]
+    ess_bulk: dict[str, Array]
+    ess_tail: dict[str, Array]
+    divergent: Array
+    acceptance: Array
+    steps: Array
+
+
+def _posterior_program(
+    sampler: HMC | NUTS, noise: NoiseModel, chains: int, draws: int, warmup: int, patients: int
+) -> Callable[..., _Sampled]:
+    def one(args: tuple[Key, Physiology, Series]) -> _Sampled:
+        key, body, data = args
+        target = Target(body, data, noise)
+        centre, root = target.mode()
+        start_key, key = jax.random.split(key)
+        starts = jax.random.normal(start_key, (chains, centre.size), centre.dtype)
+        log_density = lambda u: target.log_density(centre + root @ u)
+        found = run_chains(key, log_density, starts, sampler, draws=draws, warmup=warmup)
+
+        def quantities(u: Array) -> dict[str, Array]:
+            x = centre + root @ u
+            at = body.with_free(target.named(x))
+            values = at.estimates() | at.derived()
+            if target.samples_noise:
+                values["noise_sd_mg_dL"] = target.noise_sd(x)
+            if noise == "ar1":
+                values["correlation_time_min"] = target.correlation_time(x)
+            return values
+
+        by_symbol = jax.vmap(jax.vmap(quantities))(found.positions)
+        judged = trust(jnp.stack(list(by_symbol.values())))
+        named = [dict(zip(by_symbol, column, strict=True)) for column in judged]
+        return _Sampled(by_symbol, *named, found.divergent, found.acceptance, found.steps)
+
+    if patients <= _BLOCK:
+        return lambda *args: jax.vmap(one)(args)
+    return lambda *args: jax.lax.map(one, args, batch_size=_BLOCK)
+
+
+def _records(problem: Problem, fit: Fit, sampled: _Sampled) -> tuple[PatientPosterior, ...]:
+    records = []
+    order = [*problem.start, "p1", "c", *(s for s in sampled.draws if s.endswith(("_mg_dL", "_min")))]
+    order = [s for s in dict.fromkeys(order) if s in sampled.draws]
+    for i, name in enumerate(problem.names):
+        mine = lambda by, i=i: {s: by[s][i] for s in order}
+        each = lambda by, i=i: {s: float(by[s][i]) for s in order}
+        draws, r_hat = mine(sampled.draws), each(sampled.r_hat)
+        bulk, tail = each(sampled.ess_bulk), each(sampled.ess_tail)
+        # What is known does not move: nothing is to be said of it.
+        fixed = [s for s, x in draws.items() if np.ptp(x) == 0 and s not in problem.start]
+        for symbol in fixed:
+            for by in (draws, r_hat, bulk, tail):
+                del by[symbol]
+        total = next(iter(draws.values())).size
+        message = _why_not(draws, r_hat, bulk, tail, int(sampled.divergent[i]) / total)
+        if not fit[name].ok:
+            message = "; ".join(x for x in (fit[name].message, message) if x)
+        records.append(
+            PatientPosterior(
+                name=name,
+                ok=not message,
+                message=message,
+                draws=draws,
+                r_hat=r_hat,
+                ess_bulk=bulk,
+                ess_tail=tail,
+                divergences=int(sampled.divergent[i]),
+                acceptance=float(sampled.acceptance[i]),
+            )
+        )
+    return tuple(records)
+
+
+def _why_not(
+    draws: dict[str, np.ndarray],
+    r_hat: dict[str, float],
+    bulk: dict[str, float],
+    tail: dict[str, float],
+    divergent: float,
+) -> str:
+    """What keeps draws from being trusted, in words; empty where nothing does."""
+    if not all(np.all(np.isfinite(x)) for x in draws.values()):
+        return "the chains met numbers that are not finite; check the patient's parameters and doses"
+    apart = [f"{s} {x:.2f}" for s, x in r_hat.items() if not x <= _MOST_R_HAT]
+    least = {s: min(bulk[s], tail[s]) for s in draws}
+    few = [f"{s} {x:.0f}" for s, x in least.items() if not x >= _LEAST_ESS]
+    found = []
+    if apart:
+        found.append(f"the chains disagree (R-hat of {', '.join(apart)})")
+    if few:
+        found.append(f"too few effective draws ({', '.join(few)})")
+    if divergent > _MOST_DIVERGENT:
+        found.append(f"{100 * divergent:.0f} % of the draws diverge")
+    return "; ".join(found) + "; draw more, estimate fewer parameters, or give them priors" if found else ""
