@@ -52,6 +52,7 @@ from .inference import HMC as HMC
 from .inference import NUTS as NUTS
 from .inference import LeastSquares as LeastSquares
 from .inference import fisher_information as fisher_information
+from .inference import fit_hierarchy as fit_hierarchy
 from .inference import fit_ode as fit_ode
 from .inference import sample_posterior as sample_posterior
 from .io import CheckpointError as CheckpointError
@@ -113,11 +114,13 @@ from .records import Ensemble as Ensemble
 from .records import Estimate as Estimate
 from .records import Fit as Fit
 from .records import FutureInputs as FutureInputs
+from .records import Hierarchy as Hierarchy
 from .records import History as History
 from .records import Interval as Interval
 from .records import NoiseModel as NoiseModel
 from .records import PatientFit as PatientFit
 from .records import PatientPosterior as PatientPosterior
+from .records import PooledPatient as PooledPatient
 from .records import Posterior as Posterior
 from .records import Result as Result
 from .records import RollingForecasts as RollingForecasts

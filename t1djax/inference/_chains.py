@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -80,12 +80,12 @@ def run_chains(
     """
     import blackjax  # noqa: PLC0415 - costs a second at import
 
+    options: dict[str, Any]
     if isinstance(sampler, HMC):
         algorithm, options = blackjax.hmc, {"num_integration_steps": sampler.steps}
-        kernel = blackjax.hmc.build_kernel()
     else:
         algorithm, options = blackjax.nuts, {"max_num_doublings": sampler.max_doublings}
-        kernel = blackjax.nuts.build_kernel()
+    kernel = algorithm.build_kernel()
     adapt = blackjax.window_adaptation(
         algorithm,
         log_density,
@@ -95,14 +95,16 @@ def run_chains(
         **options,
     )
 
+    fixed = isinstance(sampler, HMC)
+
     def one(key: Key, start: Array) -> tuple[Array, ...]:
         warm_key, key = jax.random.split(key)
-        (state, tuned), _ = adapt.run(warm_key, start, warmup)
+        (state, tuned), _ = adapt.run(warm_key, start, warmup)  # pyright: ignore[reportCallIssue]
 
         def step(state, key):
             key, jitter_key = jax.random.split(key)
             # A trajectory of one length could be a whole turn of some direction, which then never mixes.
-            shorter = jax.random.uniform(jitter_key, (), minval=0.5) if isinstance(sampler, HMC) else 1.0
+            shorter = jax.random.uniform(jitter_key, (), minval=0.5) if fixed else 1.0
             by = {"step_size": shorter * tuned["step_size"], "inverse_mass_matrix": tuned["inverse_mass_matrix"]}
             state, info = kernel(key, state, log_density, **by, **options)
             return state, (state.position, info.is_divergent, info.acceptance_rate, info.num_integration_steps)

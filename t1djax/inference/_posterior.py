@@ -249,8 +249,9 @@ def _posterior_program(
 
         by_symbol = jax.vmap(jax.vmap(quantities))(found.positions)
         judged = trust(jnp.stack(list(by_symbol.values())))
-        named = [dict(zip(by_symbol, column, strict=True)) for column in judged]
-        return _Sampled(by_symbol, *named, found.divergent, found.acceptance, found.steps)
+        named = lambda column: dict(zip(by_symbol, column, strict=True))
+        judged = (named(judged.r_hat), named(judged.ess_bulk), named(judged.ess_tail))
+        return _Sampled(by_symbol, *judged, found.divergent, found.acceptance, found.steps)
 
     if patients <= _BLOCK:
         return lambda *args: jax.vmap(one)(args)

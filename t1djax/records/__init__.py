@@ -7,6 +7,8 @@ from ._fits import PatientFit as PatientFit
 from ._fits import Result as Result
 from ._forecasts import FutureInputs as FutureInputs
 from ._forecasts import RollingForecasts as RollingForecasts
+from ._hierarchy import Hierarchy as Hierarchy
+from ._hierarchy import PooledPatient as PooledPatient
 from ._posterior import Interval as Interval
 from ._posterior import NoiseModel as NoiseModel
 from ._posterior import PatientPosterior as PatientPosterior

@@ -27,6 +27,21 @@ class Interval(NamedTuple):
     """Its upper end."""
 
 
+def central_interval(draws: Mapping[str, np.ndarray], symbol: str, level: float) -> Interval:
+    """The central interval that holds a share of the draws of a symbol.
+
+    Raises:
+        KeyError: where there are no draws of the symbol.
+        ValueError: where the level is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level:g}; it is a share between 0 and 1")
+    if symbol not in draws:
+        raise KeyError(f"no draws of {symbol!r}; there are {', '.join(draws)}")
+    low, high = np.quantile(draws[symbol], [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class PatientPosterior:
     """Draws from the posterior of one patient."""
@@ -62,12 +77,7 @@ class PatientPosterior:
             KeyError: where there are no draws of the symbol.
             ValueError: where the level is not between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level is {level:g}; it is a share between 0 and 1")
-        if symbol not in self.draws:
-            raise KeyError(f"no draws of {symbol!r} for {self.name}; there are {', '.join(self.draws)}")
-        low, high = np.quantile(self.draws[symbol], [(1 - level) / 2, (1 + level) / 2])
-        return Interval(float(low), float(high))
+        return central_interval(self.draws, symbol, level)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
