@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks accuracy | parameters | matrix | optimisers | options`."""
+"""The command line of the benchmarks: `python -m benchmarks accuracy | parameters | coverage | misfit | ...`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from . import accuracy as accuracy_
+from . import coverage as coverage_
 from . import matrix as matrix_
+from . import misfit as misfit_
 from . import optimisers as optimisers_
 from . import options as options_
 from . import parameters as parameters_
@@ -80,6 +82,32 @@ def options(
 ) -> None:
     """Options of the Modified MLP, one at a time, on and off."""
     _done(options_.run(Scope.of(quick, seeds, PATIENTS), out, only=only))
+
+
+@app.command()
+def coverage(
+    patients: Annotated[int, typer.Option(help="Virtual patients for the mechanistic rows.", min=2)] = 1000,
+    network_patients: Annotated[int, typer.Option(help="Virtual patients for the networks.", min=2)] = 100,
+    members: Annotated[int, typer.Option(help="Seeds of an ensemble.", min=2)] = 5,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """How often 90 % intervals hold the truth: Fisher, posterior, networks, ensembles, and pooled short records."""
+    n = 12 if quick else patients
+    _done(coverage_.run(Scope.of(quick, 1), out, patients=n, network_patients=network_patients, members=members))
+
+
+@app.command()
+def misfit(
+    patients: Annotated[int, typer.Option(help="Simulated people per row.", min=2)] = 100,
+    simglucose: Annotated[
+        Path | None, typer.Option(help="Folder of simglucose traces; left out, those rows are.", exists=True)
+    ] = None,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Fits where the model is wrong: another model's data, doses that answer to glucose, noise that remembers."""
+    _done(misfit_.run(Scope.of(quick, 1), out, patients=4 if quick else patients, simglucose=simglucose))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ from .inference import fisher_information as fisher_information
 from .inference import fit_hierarchy as fit_hierarchy
 from .inference import fit_ode as fit_ode
 from .inference import sample_posterior as sample_posterior
+from .inference import posterior_glucose as posterior_glucose
 from .io import CheckpointError as CheckpointError
 from .io import DataError as DataError
 from .io import DataWarning as DataWarning

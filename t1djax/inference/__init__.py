@@ -5,3 +5,4 @@ from ._least_squares import LeastSquares as LeastSquares
 from ._least_squares import fisher_information as fisher_information
 from ._least_squares import fit_ode as fit_ode
 from ._posterior import sample_posterior as sample_posterior
+from ._predict import posterior_glucose as posterior_glucose
