@@ -117,9 +117,7 @@ def _pool(report: Report, cohort: t1djax.Cohort) -> None:
 
 def _cut(patient: t1djax.Patient, start_min: float, end_min: float) -> t1djax.Patient:
     keep = (patient.time_min >= start_min) & (patient.time_min <= end_min)
-    return dataclasses.replace(
-        patient, time_min=patient.time_min[keep], glucose_mg_dL=patient.glucose_mg_dL[keep]
-    )
+    return dataclasses.replace(patient, time_min=patient.time_min[keep], glucose_mg_dL=patient.glucose_mg_dL[keep])
 
 
 def _normal(fit: t1djax.Fit, symbol: str) -> list[Claim]:

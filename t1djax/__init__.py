@@ -54,8 +54,8 @@ from .inference import LeastSquares as LeastSquares
 from .inference import fisher_information as fisher_information
 from .inference import fit_hierarchy as fit_hierarchy
 from .inference import fit_ode as fit_ode
-from .inference import sample_posterior as sample_posterior
 from .inference import posterior_glucose as posterior_glucose
+from .inference import sample_posterior as sample_posterior
 from .io import CheckpointError as CheckpointError
 from .io import DataError as DataError
 from .io import DataWarning as DataWarning

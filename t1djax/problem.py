@@ -124,6 +124,7 @@ def pose(
     priors: Mapping[str, LogNormal] = {},
     bounds: Mapping[str, tuple[float, float]] = {},
     noise_sd_mg_dL: float | None = None,
+    refuse: bool = True,
 ) -> Problem:
     """Settle what is known and what is free, before any long work.
 
@@ -139,6 +140,7 @@ def pose(
         bounds: lower and upper bounds of free parameters, in their units, by symbol.
         noise_sd_mg_dL: standard deviation of the readings' noise, mg/dL, by which priors weigh and from which
             standard errors follow; estimated from the misfit if not given.
+        refuse: whether to refuse what glucose cannot tell apart; a report explains it instead.
 
     Returns:
         The problem. `G0` needs no naming: where a patient does not state it, it is estimated along, starting
@@ -155,7 +157,8 @@ def pose(
         raise ValueError("no patient is selected")
     _check_readings(patients, free)
     _check_plausible(patients, free)
-    check_identifiable(patients, free, priors)
+    if refuse:
+        check_identifiable(patients, free, priors)
     settled = _settle(patients, free, assume_population)
     known, notes = settled.known, settled.notes
     names = tuple(patient.name for patient in patients)
@@ -343,7 +346,8 @@ def _draw(names: Sequence[str], symbol: str, key: Key, bounds: tuple[float, floa
         within = max(low, bounds[0]), min(high, bounds[1])
         low, high = within if within[0] < within[1] else bounds
     index = list(PARAMETERS).index(symbol)
-    u = [float(jax.random.uniform(jax.random.fold_in(patient_key(key, name), index))) for name in names]
+    each = jnp.asarray([zlib.crc32(name.encode()) for name in names], jnp.uint32)
+    u = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, i), index)))(each)
     return low + (high - low) * np.asarray(u, dtype=np.float64)
 
 

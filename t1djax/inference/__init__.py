@@ -6,3 +6,7 @@ from ._least_squares import fisher_information as fisher_information
 from ._least_squares import fit_ode as fit_ode
 from ._posterior import sample_posterior as sample_posterior
 from ._predict import posterior_glucose as posterior_glucose
+from ._profile import ProfileOptions as ProfileOptions
+from ._profile import profile as profile
+from ._report import identify as identify
+from ._report import preflight as preflight

@@ -9,6 +9,15 @@ from ._forecasts import FutureInputs as FutureInputs
 from ._forecasts import RollingForecasts as RollingForecasts
 from ._hierarchy import Hierarchy as Hierarchy
 from ._hierarchy import PooledPatient as PooledPatient
+from ._identification import Determination as Determination
+from ._identification import Direction as Direction
+from ._identification import Identification as Identification
+from ._identification import PatientIdentification as PatientIdentification
+from ._identification import PatientProfile as PatientProfile
+from ._identification import Profile as Profile
+from ._identification import Verdict as Verdict
+from ._identification import WhatIf as WhatIf
+from ._identification import tally as tally
 from ._posterior import Interval as Interval
 from ._posterior import NoiseModel as NoiseModel
 from ._posterior import PatientPosterior as PatientPosterior
