@@ -89,12 +89,15 @@ def coverage(
     patients: Annotated[int, typer.Option(help="Virtual patients for the mechanistic rows.", min=2)] = 1000,
     network_patients: Annotated[int, typer.Option(help="Virtual patients for the networks.", min=2)] = 100,
     members: Annotated[int, typer.Option(help="Seeds of an ensemble.", min=2)] = 5,
+    part: Annotated[list[str] | None, typer.Option(help="Only mechanistic, networks or pool; may be repeated.")] = None,
     quick: Quick = False,
     out: Out = _OUT,
 ) -> None:
     """How often 90 % intervals hold the truth: Fisher, posterior, networks, ensembles, and pooled short records."""
     n = 12 if quick else patients
-    _done(coverage_.run(Scope.of(quick, 1), out, patients=n, network_patients=network_patients, members=members))
+    parts = tuple(part or coverage_.PARTS)
+    sizes = {"patients": n, "network_patients": network_patients, "members": members}
+    _done(coverage_.run(Scope.of(quick, 1), out, **sizes, parts=parts))
 
 
 @app.command()

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 import t1djax
+from t1djax.inference import profile
 
 from .problems import UNSEEN
 from .report import Report, progress
@@ -25,6 +26,8 @@ SETS = (("ksi", "G0"), ("ksi", "kl", "Tu", "G0"))
 """What is free."""
 SHORT_MIN = (420.0, 780.0)
 """The six hours that people with little data have, min."""
+PARTS = ("mechanistic", "networks", "pool")
+"""What the table is made of."""
 _NETWORKS = ("pinn", "birnn")
 
 
@@ -36,7 +39,15 @@ class Claim(NamedTuple):
     ok: bool = True
 
 
-def run(scope: Scope, out: Path, *, patients: int = 1000, network_patients: int = 100, members: int = 5) -> Report:
+def run(
+    scope: Scope,
+    out: Path,
+    *,
+    patients: int = 1000,
+    network_patients: int = 100,
+    members: int = 5,
+    parts: tuple[str, ...] = PARTS,
+) -> Report:
     """The table of coverage."""
     settings = {"patients": patients, "network_patients": network_patients, "members": members}
     report = Report("coverage", "Coverage of 90 % intervals", out, scope.settings() | settings)
@@ -46,12 +57,14 @@ def run(scope: Scope, out: Path, *, patients: int = 1000, network_patients: int 
         f"mechanistic fit, profile and posterior: {LIMITS[0]:g} to {LIMITS[1]:g} %; networks and pools as measured."
     )
     cohort = t1djax.virtual_population(patients, key=jax.random.key(UNSEEN), noise=NOISE)
-    for free in SETS[:1] if scope.quick else SETS:
+    sets = SETS[:1] if scope.quick else SETS
+    for free in sets if "mechanistic" in parts else ():
         _mechanistic(report, cohort, free)
     few = cohort.select(cohort.names[:network_patients])
-    for model in () if scope.quick else _NETWORKS:
+    for model in _NETWORKS if "networks" in parts and not scope.quick else ():
         _networks(report, few, model, members)
-    _pool(report, cohort.select(cohort.names[: min(patients, 200)]))
+    if "pool" in parts:
+        _pool(report, cohort.select(cohort.names[: min(patients, 200)]))
     return report
 
 
@@ -63,6 +76,11 @@ def _mechanistic(report: Report, cohort: t1djax.Cohort, free: tuple[str, ...]) -
     fit = t1djax.fit_ode(people, problem, key=jax.random.key(1))
     seconds = time.perf_counter() - began
     _add(report, cohort, name, "mechanistic fit, Fisher", {s: _normal(fit, s) for s in free}, seconds, judged=True)
+    progress(f"profiles of {name}")
+    began = time.perf_counter()
+    profiles = {s: profile(fit, people, s, level=LEVEL, autocorrelated=False) for s in free}
+    claims = {s: [Claim(p.low, p.high, p.converged) for p in found] for s, found in profiles.items()}
+    _add(report, cohort, name, "profile likelihood", claims, time.perf_counter() - began, judged=True)
     progress(f"posterior of {name}")
     posterior = t1djax.sample_posterior(people, problem, key=jax.random.key(2), chains=2, draws=300, fit=fit)
     claims = {s: [Claim(*p.interval(s, LEVEL), p.ok) for p in posterior] for s in free}
