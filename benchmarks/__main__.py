@@ -106,11 +106,15 @@ def misfit(
     simglucose: Annotated[
         Path | None, typer.Option(help="Folder of simglucose traces; left out, those rows are.", exists=True)
     ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Only noise, loop, hovorka or simglucose; may be repeated.")
+    ] = None,
     quick: Quick = False,
     out: Out = _OUT,
 ) -> None:
     """Fits where the model is wrong: another model's data, doses that answer to glucose, noise that remembers."""
-    _done(misfit_.run(Scope.of(quick, 1), out, patients=4 if quick else patients, simglucose=simglucose))
+    n, only = 4 if quick else patients, tuple(group or ())
+    _done(misfit_.run(Scope.of(quick, 1), out, patients=n, simglucose=simglucose, only=only))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,21 +116,27 @@ def _pool(report: Report, cohort: t1djax.Cohort) -> None:
     pooled = t1djax.fit_hierarchy(people, problem, key=jax.random.key(2))
     few = cohort.select(name for name in cohort.names if name in short)
     what = "ksi, G0, state at the start; 6 h"
-    rows = {
-        "alone, Fisher": ([p for p in alone if p.name in short], alone.cost),
-        "pooled": ([p for p in pooled if p.name in short], pooled.cost),
-    }
     truth = np.array([few.truth[name].parameters["ksi"] for name in few.names])
-    for method, (found, cost) in rows.items():
-        if method == "pooled":
-            claims = [Claim(*p.interval("ksi", LEVEL), p.ok) for p in found]
-            values = np.array([np.median(p.draws["ksi"]) for p in found])
-        else:
-            claims = [_symmetric(p.estimates["ksi"], p.ok) for p in found]
-            values = np.array([p.estimates["ksi"].value for p in found])
-        rms = float(np.sqrt(np.mean(np.log(values / truth) ** 2)))
-        extra = {"rms error of log": rms}
-        _add(report, few, what, method, {"ksi": claims}, cost.compile_s + cost.run_s, **extra)
+    lone = [p for p in alone if p.name in short]
+    together = [p for p in pooled if p.name in short]
+    rows = (
+        (
+            "alone, Fisher",
+            [p.estimates["ksi"].value for p in lone],
+            [_symmetric(p.estimates["ksi"], p.ok) for p in lone],
+            alone.cost,
+        ),
+        (
+            "pooled",
+            [float(np.median(p.draws["ksi"])) for p in together],
+            [Claim(*p.interval("ksi", LEVEL), p.ok) for p in together],
+            pooled.cost,
+        ),
+    )
+    for method, values, claims, cost in rows:
+        rms = float(np.sqrt(np.mean(np.log(np.array(values) / truth) ** 2)))
+        seconds = cost.compile_s + cost.run_s
+        _add(report, few, what, method, {"ksi": claims}, seconds, rms_error_of_log=rms)
 
 
 def _cut(patient: t1djax.Patient, start_min: float, end_min: float) -> t1djax.Patient:
@@ -152,11 +158,11 @@ def _add(
     cohort: t1djax.Cohort,
     free: str,
     method: str,
-    claims: dict[str, Sequence[Claim]],
+    claims: Mapping[str, Sequence[Claim]],
     seconds: float | None,
     *,
     judged: bool = False,
-    **extra: Any,
+    rms_error_of_log: float | None = None,
 ) -> None:
     covered: dict[str, Any] = {}
     widths = []
@@ -176,7 +182,7 @@ def _add(
             "width, %": " / ".join(f"{width:.3g}" for width in widths),
             "doubtful": sum(not c.ok for c in next(iter(claims.values()))),
             "seconds": seconds,
-            **extra,
+            "rms error of log": rms_error_of_log,
             "verdict": ("pass" if good else "FAIL") if judged else "as measured",
         }
     )

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import ArrayLike
 from scipy import stats
 
 import t1djax
@@ -17,14 +18,14 @@ from t1djax.records import Posterior
 
 KEY = jax.random.key(0)
 SD = 12.0
-BOUNDS, PRIOR = (150.0, 205.0), LogNormal(135.0, 0.03)
+BOUNDS, PRIOR = (150.0, 205.0), LogNormal(172.0, 0.03)
 
 
 @pytest.fixture(scope="module")
 def people() -> tuple[t1djax.Patient, ...]:
     """The first five hours of two patients: ksi is uncertain by tens of percent."""
     cohort = t1djax.reference_cohort(
-        interval_min=15, noise=t1djax.WhiteNoise(SD), key=jax.random.key(5), names=["Pat2", "Pat3"]
+        interval_min=15, noise=t1djax.WhiteNoise(SD), key=jax.random.key(5), names=["Pat8", "Pat6"]
     )
     keep = lambda p: p.time_min <= 480
     cut = lambda p: dataclasses.replace(p, time_min=p.time_min[keep(p)], glucose_mg_dL=p.glucose_mg_dL[keep(p)])
@@ -49,21 +50,21 @@ def posterior(people, problem) -> Posterior:
     return sample_posterior(people, problem, key=KEY, chains=4, draws=1000, warmup=150)
 
 
-def glucose(patient: t1djax.Patient, ksi: float, G0: float) -> jax.Array:
+def glucose(patient: t1djax.Patient, ksi: ArrayLike, G0: ArrayLike) -> jax.Array:
     k = patient.known
     body = t1djax.Magdelaine(
-        ksi=ksi, kl=k["kl"], kb=k["kb"], Tu=k["Tu"], ku_Vi=k["ku_Vi"], Tr=k["Tr"], kr_Vb=k["kr_Vb"]
+        ksi=jnp.asarray(ksi), kl=k["kl"], kb=k["kb"], Tu=k["Tu"], ku_Vi=k["ku_Vi"], Tr=k["Tr"], kr_Vb=k["kr_Vb"]
     )
     inputs = patient.doses.inputs(float(patient.time_min[0]), float(patient.time_min[-1]))
-    return t1djax.propagate(body, inputs, jnp.asarray(patient.time_min), G0=G0).glucose_mg_dL
+    return t1djax.propagate(body, inputs, jnp.asarray(patient.time_min), G0=jnp.asarray(G0)).glucose_mg_dL
 
 
 def test_draws_follow_the_density_on_a_grid(people, posterior) -> None:
     """Likelihood, a prior, and bounds that cut: all of them, against the density itself, flat in log ksi."""
     patient = people[0]
     where = t1djax.split(patient.time_min, patient.valid).fit
-    x = np.linspace(*np.log(BOUNDS), 161)
-    g = np.linspace(np.log(110.0), np.log(165.0), 161)
+    x = np.linspace(np.log(BOUNDS[0]), np.log(BOUNDS[1]), 161)
+    g = np.linspace(np.log(145.0), np.log(200.0), 161)
     with jax.enable_x64(True):
         run = jax.jit(jax.vmap(lambda x, g: glucose(patient, jnp.exp(x), jnp.exp(g))))
         pairs = np.stack(np.meshgrid(x, g, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -71,7 +72,7 @@ def test_draws_follow_the_density_on_a_grid(people, posterior) -> None:
     log_p = stats.norm.logpdf(G[:, where], patient.glucose_mg_dL[where], SD).sum(axis=1)
     log_p += stats.norm.logpdf(pairs[:, 1], np.log(PRIOR.median), PRIOR.sd_log)
     p = np.exp(log_p - log_p.max()).reshape(161, 161)
-    found = posterior["Pat2"]
+    found = posterior["Pat8"]
     assert found.ok, found.message
     for symbol, grid, mass in (("ksi", x, p.sum(axis=1)), ("G0", g, p.sum(axis=0))):
         cdf = (np.cumsum(mass) - mass / 2) / mass.sum()
@@ -94,18 +95,18 @@ def test_a_hopeless_patient_leaves_the_others_alone(people, problem, posterior) 
     worse = dataclasses.replace(problem, known=broken)
     found = sample_posterior(people, worse, key=KEY, chains=4, draws=1000, warmup=150)
     assert [p.ok for p in found] == [True, False]
-    assert found["Pat3"].message
-    np.testing.assert_array_equal(found["Pat2"].draws["ksi"], posterior["Pat2"].draws["ksi"])
+    assert found["Pat6"].message
+    np.testing.assert_array_equal(found["Pat8"].draws["ksi"], posterior["Pat8"].draws["ksi"])
 
 
 def test_intervals_and_table(posterior) -> None:
-    patient = posterior["Pat3"]
+    patient = posterior["Pat6"]
     low, high = patient.interval("ksi", 0.8)
     inside = (patient.draws["ksi"] >= low) & (patient.draws["ksi"] <= high)
     assert np.mean(inside) == pytest.approx(0.8, abs=1e-3)
     table = posterior.table(0.8).set_index(["patient", "symbol"])
-    assert table.loc[("Pat3", "ksi"), "low"] == low
-    assert table.loc[("Pat3", "ksi"), "mean"] == pytest.approx(patient.draws["ksi"].mean())
+    assert table.loc[("Pat6", "ksi"), "low"] == low
+    assert table.loc[("Pat6", "ksi"), "mean"] == pytest.approx(patient.draws["ksi"].mean())
     with pytest.raises(KeyError, match="no draws of 'Tu'"):
         patient.interval("Tu")
     with pytest.raises(ValueError, match="share between 0 and 1"):
@@ -122,10 +123,10 @@ def test_glucose_of_draws_is_the_exact_solution(people, posterior) -> None:
         ),
     )
     found = posterior_glucose(one, people, key=KEY, draws=3)
-    draw = {s: float(x[0, 0]) for s, x in posterior["Pat3"].draws.items()}
+    draw = {s: float(x[0, 0]) for s, x in posterior["Pat6"].draws.items()}
     with jax.enable_x64(True):
         exact = np.asarray(glucose(people[1], draw["ksi"], draw["G0"]))
-    np.testing.assert_allclose(found["Pat3"], np.stack([exact] * 3), rtol=1e-9)
+    np.testing.assert_allclose(found["Pat6"], np.stack([exact] * 3), rtol=1e-9)
     with pytest.raises(ValueError, match="other patients"):
         posterior_glucose(one, people[:1], key=KEY)
 
@@ -138,7 +139,7 @@ def test_density_is_that_of_a_dense_covariance(people, noise) -> None:
     problem = pose([patient], mode="inverse", free=["ksi", "G0"], key=KEY)
     where = t1djax.split(patient.time_min, patient.valid).fit
     t, y = patient.time_min[where], patient.glucose_mg_dL[where]
-    points = [(np.log(130.0), np.log(200.0), np.log(8.0)), (np.log(140.0), np.log(180.0), np.log(15.0))]
+    points = [(np.log(165.0), np.log(200.0), np.log(8.0)), (np.log(180.0), np.log(190.0), np.log(15.0))]
     ours, theirs = [], []
     with jax.enable_x64(True):
         body = jax.tree.map(lambda x: x[0], problem.physiology())
@@ -170,26 +171,23 @@ def test_diagnostics_of_known_chains() -> None:
 
 
 def test_what_makes_no_sense_is_refused(people, problem) -> None:
-    forward = pose(people, mode="forward", key=KEY, assume_population=True, noise_sd_mg_dL=SD)
-    if not forward.start:
-        with pytest.raises(ValueError, match="nothing is free"):
-            sample_posterior(people, forward, key=KEY)
+    known = [dataclasses.replace(p, known={**p.known, "G0": 150.0}) for p in people]
+    with pytest.raises(ValueError, match="nothing is free"):
+        sample_posterior(known, pose(known, mode="forward", key=KEY), key=KEY)
     with pytest.raises(ValueError, match="other patients"):
         sample_posterior(people[::-1], problem, key=KEY)
-    with pytest.raises(ValueError, match="white or ar1"):
-        sample_posterior(people, problem, key=KEY, noise="pink")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="one chain, 8 draws"):
         sample_posterior(people, problem, key=KEY, draws=1)
 
 
 def test_figures_show_chains_pairs_and_intervals(posterior) -> None:
-    figure = plot_draws(posterior["Pat2"])
-    texts = " ".join(ax.get_title() + ax.get_ylabel() for ax in figure.axes)
+    figure = plot_draws(posterior["Pat8"])
+    texts = " ".join(ax.get_title(loc="left") + ax.get_ylabel() for ax in figure.axes)
     assert "ksi, mg/U/min" in texts
     assert "correlation" in texts
     forest = plot_forest(posterior, "ksi", level=0.8).axes[0]
-    lines = [line.get_xdata() for line in forest.lines if len(line.get_xdata()) == 2]
-    np.testing.assert_allclose(lines[1], posterior["Pat3"].interval("ksi", 0.8))
+    lines = [x for x in (np.asarray(line.get_xdata()) for line in forest.lines) if x.size == 2]
+    np.testing.assert_allclose(lines[1], posterior["Pat6"].interval("ksi", 0.8))
 
 
 @pytest.mark.slow

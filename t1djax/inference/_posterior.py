@@ -102,7 +102,7 @@ def sample_posterior(
         sampled = jax.tree.map(np.asarray, jax.block_until_ready(program(*args)))
     compile_s += first_compile_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
-    return Posterior(problem, noise, _records(problem, fit, sampled), cost)
+    return Posterior(problem, noise, _records(problem, sampled), cost)
 
 
 def _check(
@@ -258,7 +258,7 @@ def _posterior_program(
     return lambda *args: jax.lax.map(one, args, batch_size=_BLOCK)
 
 
-def _records(problem: Problem, fit: Fit, sampled: _Sampled) -> tuple[PatientPosterior, ...]:
+def _records(problem: Problem, sampled: _Sampled) -> tuple[PatientPosterior, ...]:
     records = []
     order = [*problem.start, "p1", "c", *(s for s in sampled.draws if s.endswith(("_mg_dL", "_min")))]
     order = [s for s in dict.fromkeys(order) if s in sampled.draws]
@@ -273,9 +273,8 @@ def _records(problem: Problem, fit: Fit, sampled: _Sampled) -> tuple[PatientPost
             for by in (draws, r_hat, bulk, tail):
                 del by[symbol]
         total = next(iter(draws.values())).size
+        # A fit that ran to a bound has not converged; its chains, which began apart and agree, are no worse for it.
         message = _why_not(draws, r_hat, bulk, tail, int(sampled.divergent[i]) / total)
-        if not fit[name].ok:
-            message = "; ".join(x for x in (fit[name].message, message) if x)
         records.append(
             PatientPosterior(
                 name=name,
