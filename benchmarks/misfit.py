@@ -88,7 +88,7 @@ def _disturbed(n: int) -> list[Data]:
     """The model with a disturbance that nobody records: doses by plan, and doses that answer to glucose."""
     cohort = t1djax.virtual_population(n, key=jax.random.key(UNSEEN), noise=t1djax.WhiteNoise(NOISE_SD))
     truth = [cohort.truth[name].parameters for name in cohort.names]
-    known = [{s: v for s, v in t.items() if s not in ("ksi", "G0")} for t in truth]
+    known = [{s: v for s, v in t.items() if s not in ("ksi", "kl", "G0")} for t in truth]
     column = lambda s: jnp.asarray([t[s] for t in truth])
     found = []
     with jax.enable_x64(True):
@@ -106,7 +106,9 @@ def _disturbed(n: int) -> list[Data]:
         for name, closed in (("doses by plan", 0.0), ("closed loop", 1.0)):
             lives = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None)))(keys, bodies, column("G0"), closed)
             people = _records(lives, known)
-            found.append(Data(f"the model with an unknown disturbance, {name}", people, ("ksi", "G0"), _falls(cohort)))
+            found.append(
+                Data(f"the model with an unknown disturbance, {name}", people, ("ksi", "kl", "G0"), _falls(cohort))
+            )
     return found
 
 

@@ -24,6 +24,8 @@ _BLOCK = 64  # patients per vmapped block: bounds memory
 _NOISE_PRIOR = (float(np.log(10.0)), 2.0)  # of the logarithm of what the noise exceeds its least by, mg/dL
 _CORRELATION_PRIOR = (float(np.log(15.0)), 1.0)  # of the logarithm of the correlation time, min
 _WIDEST = 1.0  # standard deviation of a coordinate, where the readings tell less than that
+_FURTHEST = 3.0  # standard errors, of a step towards the mode
+_ROUNDS, _NEWTON = 4, 4  # of noise and parameters in turns, and of Newton on the noise in each
 _MOST_R_HAT, _LEAST_ESS, _MOST_DIVERGENT = 1.05, 100.0, 0.01
 
 
@@ -157,9 +159,8 @@ class Target(NamedTuple):
     def _order(self) -> Array:
         return jnp.argsort(~self.data.fit, stable=True)
 
-    def innovations(self, x: Array) -> tuple[Float[Array, " rows"], Array]:
-        """Misfits that are independent under the model, of variance `s^2`, and the logarithm of what that costs."""
-        r = self.misfit(x)
+    def innovations(self, r: Float[Array, " rows"], x: Array) -> tuple[Float[Array, " rows"], Array]:
+        """Misfits made independent under the model, of variance `s^2`, and the logarithm of what that costs."""
         if self.noise == "white":
             return r, jnp.zeros(())
         order = self._order()
@@ -170,45 +171,73 @@ class Target(NamedTuple):
         later = jnp.where(both, (r[1:] - kept * r[:-1]) / jnp.sqrt(rest), 0.0)
         return jnp.concatenate([r[:1], later]), 0.5 * jnp.sum(jnp.where(both, jnp.log(rest), 0.0))
 
-    def log_density(self, x: Array) -> Array:
-        body, s = self.body.with_free(self.named(x)), self.noise_sd(x)
-        e, cost = self.innovations(x)
+    def log_density_of_noise(self, r: Float[Array, " rows"], x: Array) -> Array:
+        """The part of the density in which the noise stands, for given misfits."""
+        s = self.noise_sd(x)
+        e, cost = self.innovations(r, x)
         log_p = -0.5 * jnp.sum(e**2) / s**2 - jnp.sum(self.data.fit) * jnp.log(s) - cost
-        log_p += body.log_stretch() - 0.5 * jnp.sum(body.prior_misfit(jnp.ones(())) ** 2)
         if self.samples_noise:
             log_p += _normal(x[len(self.body.free)], _NOISE_PRIOR)
-        if self.noise == "ar1":
-            log_p += _normal(x[-1], _CORRELATION_PRIOR)
-        return log_p
+        return log_p + _normal(x[-1], _CORRELATION_PRIOR) if self.noise == "ar1" else log_p
+
+    def log_prior(self, x: Array) -> Array:
+        """Of the parameters, in their coordinates."""
+        body = self.body.with_free(self.named(x))
+        return body.log_stretch() - 0.5 * jnp.sum(body.prior_misfit(jnp.ones(())) ** 2)
+
+    def log_density(self, x: Array) -> Array:
+        return self.log_prior(x) + self.log_density_of_noise(self.misfit(x), x)
 
     def mode(self) -> tuple[Float[Array, " free"], Float[Array, "free free"]]:
         """Where the posterior is about largest, and a square root of its covariance there."""
-        body, n = self.body, jnp.maximum(jnp.sum(self.data.fit), 1)
-        x = jnp.stack([body.free[symbol] for symbol in sorted(body.free)])
-        extra = int(self.samples_noise) + (self.noise == "ar1")
-        with_white = self._replace(noise="white")
-        r = with_white.misfit(x)
-        s = body.noise(jnp.sum(r**2), n)
-        information = [jnp.zeros(0)]
+        k = len(self.body.free)
+        x = jnp.stack([self.body.free[symbol] for symbol in sorted(self.body.free)])
+        r = self.misfit(x)
+        s = self.body.noise(jnp.sum(r**2), jnp.maximum(jnp.sum(self.data.fit), 1))
         if self.samples_noise:
-            above = jnp.maximum(s - LEAST_NOISE_MG_DL, 0.1 * LEAST_NOISE_MG_DL)
-            x = jnp.append(x, jnp.log(above))
-            information.append(jnp.atleast_1d(2 * n * (above / s) ** 2 + 1 / _NOISE_PRIOR[1] ** 2))
+            x = jnp.append(x, jnp.log(jnp.maximum(s - LEAST_NOISE_MG_DL, 0.1 * LEAST_NOISE_MG_DL)))
         if self.noise == "ar1":
-            # From neighbours, as if all were as far apart as the first two: a start is all that is needed.
-            rho = jnp.clip(jnp.sum(r[1:] * r[:-1]) / jnp.maximum(jnp.sum(r**2), 1e-12), 0.05, 0.95)
-            order = self._order()
-            x = jnp.append(x, jnp.log(-jnp.diff(self.data.time_min[order])[0] / jnp.log(rho)))
-            tells = n * (rho * jnp.log(rho)) ** 2 / (1 - rho**2) + 1 / _CORRELATION_PRIOR[1] ** 2
-            information.append(jnp.atleast_1d(tells))
-        J = jax.jacfwd(lambda x: self.innovations(x)[0])(x)[:, : len(body.free)] / s
-        prior = body.sensitivities().prior
-        H = jnp.zeros((x.size, x.size)).at[: len(body.free), : len(body.free)].set(J.T @ J + prior)
-        H = H + jnp.diag(jnp.concatenate([jnp.zeros(len(body.free)), *information]))
-        assert extra == x.size - len(body.free)
-        values, vectors = jnp.linalg.eigh(H)
-        values = jnp.where(jnp.isfinite(values), values, 1.0)
-        return x, vectors / jnp.sqrt(jnp.maximum(values, 1 / _WIDEST**2))
+            x = jnp.append(x, _CORRELATION_PRIOR[0])
+        H = jnp.eye(x.size)
+
+        both = jax.jacfwd(lambda x: (self.misfit(x),) * 2, has_aux=True)  # traced once
+
+        def again(carry: tuple[Array, Array], count: None) -> tuple[tuple[Array, Array], None]:
+            x = carry[0]
+            J, r = both(x)
+            J = J[:, :k]
+            # The noise first, for these misfits: Newton, as far as a factor of e at a time.
+            of_noise = lambda v: self.log_density_of_noise(r, jnp.concatenate([x[:k], v]))
+
+            def newton(carry: tuple[Array, Array], count: None) -> tuple[tuple[Array, Array], None]:
+                v = carry[0]
+                curved = _positive(-jax.hessian(of_noise)(v))
+                return (v + jnp.clip(jnp.linalg.solve(curved, jax.grad(of_noise)(v)), -1.0, 1.0), curved), None
+
+            noise = (x[k:], jnp.eye(x.size - k))
+            if x.size > k:
+                noise, _ = jax.lax.scan(newton, noise, length=_NEWTON)
+            v, curved = noise
+            x = jnp.concatenate([x[:k], v])
+            # Then one Gauss-Newton step of the parameters for this noise, by three standard errors at the most.
+            whiten = lambda r: self.innovations(r, x)[0] / self.noise_sd(x)
+            E = jax.vmap(lambda column: jax.jvp(whiten, (r,), (column,))[1], in_axes=1, out_axes=1)(J)
+            prior = self.body.with_free(self.named(x)).sensitivities().prior
+            H = jnp.zeros((x.size, x.size)).at[:k, :k].set(E.T @ E + prior).at[k:, k:].set(curved)
+            slope = jax.grad(self.log_prior)(x)[:k] - E.T @ whiten(r)
+            curved = _positive(H[:k, :k])
+            step = jnp.linalg.solve(curved, slope)
+            length = jnp.sqrt(step @ curved @ step)
+            return (x.at[:k].add(step * jnp.minimum(1.0, _FURTHEST / jnp.maximum(length, 1e-12))), H), None
+
+        (x, H), _ = jax.lax.scan(again, (x, H), length=_ROUNDS)
+        return x, jnp.linalg.inv(jnp.linalg.cholesky(_positive(H))).T
+
+
+def _positive(H: Array) -> Array:
+    """A curvature with no direction along which a coordinate would go further than `_WIDEST`."""
+    values, vectors = jnp.linalg.eigh(jnp.where(jnp.isfinite(H), H, 0.0))
+    return (vectors * jnp.maximum(jnp.abs(values), 1 / _WIDEST**2)) @ vectors.T
 
 
 def _normal(x: Array, prior: tuple[float, float]) -> Array:
