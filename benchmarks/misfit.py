@@ -190,7 +190,7 @@ def _simglucose(folder: Path | None) -> list[Data]:
         return []
     people, whose = [], []
     for path in sorted(folder.glob("*_72h.csv")):
-        table = pd.read_csv(path, parse_dates=["Time"])
+        table = pd.read_csv(path, parse_dates=["Time"]).dropna(subset=["insulin", "CHO"])  # the last row has none
         t = (table["Time"] - table["Time"].iloc[0]).dt.total_seconds().to_numpy() / 60
         rate, carbs = table["insulin"].to_numpy(), table["CHO"].to_numpy()
         change = np.flatnonzero(np.diff(rate, prepend=-1.0) != 0)
