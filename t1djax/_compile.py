@@ -14,7 +14,7 @@ _PROGRAMS: dict[Hashable, Any] = {}
 
 
 def compile_once(
-    make: Callable[..., Callable[..., Any]], static: tuple[Hashable, ...], args: tuple[Any, ...]
+    make: Callable[..., Callable[..., Any]], static: tuple[Hashable, ...], args: tuple[Any, ...], *, quick: bool = False
 ) -> tuple[Callable[..., Any], float]:
     """The compiled program of `make(*static)` for arguments of these shapes, and the seconds it took just now.
 
@@ -25,19 +25,29 @@ def compile_once(
         make: builds the function to compile from the static options; a module-level function.
         static: hashable options.
         args: the arguments of the first call.
+        quick: whether to compile in less time to a program that may run slower: for a few patients, once.
 
     Returns:
         The executable, and the seconds spent (near zero where it was at hand).
     """
     leaves, structure = jax.tree.flatten(args)
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-    key = (make, static, structure, shapes)
+    key = (make, static, structure, shapes, quick)
     began = time.perf_counter()
     if key not in _PROGRAMS:
         while len(_PROGRAMS) >= _MOST:
             del _PROGRAMS[next(iter(_PROGRAMS))]  # the oldest
-        _PROGRAMS[key] = jax.jit(make(*static)).lower(*args).compile()
+        lowered = jax.jit(make(*static)).lower(*args)
+        _PROGRAMS[key] = _quickly(lowered) if quick and jax.default_backend() == "cpu" else lowered.compile()
     return _PROGRAMS[key], time.perf_counter() - began
+
+
+def _quickly(lowered: Any) -> Any:
+    try:
+        # The emitters of fused loops take more than half of the time; without them LLVM has less to do.
+        return lowered.compile(compiler_options={"xla_cpu_use_fusion_emitters": False})
+    except jax.errors.JaxRuntimeError:  # a version of XLA that has no such option
+        return lowered.compile()
 
 
 @contextmanager

@@ -138,10 +138,10 @@ class Experiment(_Strict):
     """Where result folders go."""
     sensor: SensorConfig = SensorConfig()
     """The sensor, for the reference cohort."""
-    layout: Literal["table", "hupa"] = "table"
-    """Layout of `data`: the library's own tables, or a file of the HUPA-UCM dataset."""
+    layout: Literal["table", "hupa", "auto"] = "table"
+    """Layout of `data`: the library's own tables, a file of the HUPA-UCM dataset, or one known by its content."""
     hupa: HupaConfig = HupaConfig()
-    """How to read the latter."""
+    """How to read the latter two."""
     strict: bool = False
     """Whether readings below 40 mg/dL are an error."""
     assume_population: bool = False
@@ -220,12 +220,14 @@ class Experiment(_Strict):
             raise ValueError("forward mode estimates nothing: leave inverse_params out, or set mode to inverse")
         if self.layout == "hupa" and self.hupa.carbs_unit is None:
             raise ValueError("layout hupa needs the unit of its carbohydrate (--carbs-unit): g, exchange, or none")
-        if self.layout != "hupa" and self.hupa != HupaConfig():
+        if self.layout == "table" and self.hupa != HupaConfig():
             raise ValueError("carbs-unit, start, hours and info go with layout hupa")
-        if self.layout == "hupa" and self.data == REFERENCE:
-            raise ValueError("layout hupa reads a file: name it as data")
-        if self.layout == "hupa" and self.patients != "all":
-            raise ValueError("layout hupa reads one person's file: leave patients out")
+        if self.layout == "auto" and self.hupa.info is not None:
+            raise ValueError("info goes with layout hupa")
+        if self.layout != "table" and self.data == REFERENCE:
+            raise ValueError(f"layout {self.layout} reads a file: name it as data")
+        if self.layout != "table" and self.patients != "all":
+            raise ValueError(f"layout {self.layout} reads one person's file: leave patients out")
         return self
 
     @property

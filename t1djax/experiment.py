@@ -22,7 +22,7 @@ from .data import (
 )
 from .evaluation import doubts, metrics, recovery, summary
 from .inference import LeastSquares, fit_ode
-from .io import read_cohort, read_hupa, write_results
+from .io import read_cohort, read_hupa, read_recording, write_results
 from .networks import ARCHITECTURES, NetworkOptions
 from .physics import presets
 from .plotting import save_figures
@@ -335,6 +335,9 @@ def load_cohort(config: Experiment) -> Cohort:
     if config.layout == "hupa" and (h := config.hupa).carbs_unit is not None:
         person = read_hupa(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours, info=h.info)
         return Cohort((person,))
+    if config.layout == "auto":
+        h = config.hupa
+        return Cohort((read_recording(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours).patient,))
     names = patient_names(config.patients, reference=False)
     return read_cohort(config.data, patients=names, strict=config.strict, truth=True)
 

@@ -1,7 +1,8 @@
 """What the tests share: the folder of reference facts, and JAX at its strictest."""
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -32,3 +33,16 @@ def programs_end_with_their_file() -> Iterator[None]:
     yield
     _compile._PROGRAMS.clear()
     jax.clear_caches()
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., Path]:
+    """Write a text into a file of its own."""
+    count = itertools.count()
+
+    def put(text: str, suffix: str = "csv") -> Path:
+        file = tmp_path / f"person{next(count)}.{suffix}"
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return put

@@ -1,4 +1,9 @@
 from ._noise_level import noise_level as noise_level
+from ._origins import HORIZONS_MIN as HORIZONS_MIN
+from ._origins import TRAINING_SHARE as TRAINING_SHARE
+from ._origins import readings_ahead as readings_ahead
+from ._origins import rolling_origins as rolling_origins
+from ._origins import training_end as training_end
 from ._population import POPULATION as POPULATION
 from ._population import Prior as Prior
 from ._population import virtual_population as virtual_population
@@ -22,3 +27,5 @@ from ._synthetic import Subject as Subject
 from ._synthetic import reference_cohort as reference_cohort
 from ._synthetic import simulate_cohort as simulate_cohort
 from ._therapy import Therapy as Therapy
+from ._windows import from_first_reading as from_first_reading
+from ._windows import windows as windows

@@ -129,6 +129,15 @@ class Cohort:
         chosen = tuple(self[name] for name in names)
         return Cohort(chosen, {p.name: self.truth[p.name] for p in chosen if p.name in self.truth})
 
+    def asserting(self, known: Mapping[str, float]) -> "Cohort":
+        """The cohort with these parameters asserted of everybody, in place of what was asserted before.
+
+        Args:
+            known: values by symbol, in the units of `PARAMETERS`.
+        """
+        each = (dataclasses.replace(patient, known={**patient.known, **known}) for patient in self.patients)
+        return Cohort(tuple(each), self.truth)
+
 
 class Series(eqx.Module):
     """Readings, masks and inputs of one patient as arrays; `stack` makes a cohort of them for `vmap`.

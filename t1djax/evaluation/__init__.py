@@ -1,3 +1,15 @@
+from ._baselines import BASELINES as BASELINES
+from ._baselines import BaselineMethod as BaselineMethod
+from ._baselines import RidgeOptions as RidgeOptions
+from ._baselines import baseline_forecasts as baseline_forecasts
+from ._error_grids import SURVEILLANCE_LEVELS as SURVEILLANCE_LEVELS
+from ._error_grids import clarke_zones as clarke_zones
+from ._error_grids import error_grid as error_grid
+from ._error_grids import parkes_zones as parkes_zones
+from ._error_grids import surveillance_levels as surveillance_levels
+from ._errors import GLUCOSE_RANGES as GLUCOSE_RANGES
+from ._errors import errors_by_range as errors_by_range
+from ._errors import reading_errors as reading_errors
 from ._fits import SETS as SETS
 from ._fits import doubts as doubts
 from ._fits import glucose_errors as glucose_errors
@@ -6,3 +18,9 @@ from ._fits import persistence_rmse as persistence_rmse
 from ._fits import recovery as recovery
 from ._fits import spread as spread
 from ._fits import summary as summary
+from ._ranges import Glycaemia as Glycaemia
+from ._ranges import blood_glucose_indices as blood_glucose_indices
+from ._ranges import glycaemia as glycaemia
+from ._ranges import glycaemia_table as glycaemia_table
+from ._scores import gaussian_crps as gaussian_crps
+from ._scores import score_forecasts as score_forecasts

@@ -1,6 +1,7 @@
 from ._chains import HMC as HMC
 from ._chains import NUTS as NUTS
 from ._hierarchy import fit_hierarchy as fit_hierarchy
+from ._information import residuals as residuals
 from ._least_squares import LeastSquares as LeastSquares
 from ._least_squares import fisher_information as fisher_information
 from ._least_squares import fit_ode as fit_ode
@@ -10,3 +11,4 @@ from ._profile import ProfileOptions as ProfileOptions
 from ._profile import profile as profile
 from ._report import identify as identify
 from ._report import preflight as preflight
+from ._report import quick_verdict as quick_verdict

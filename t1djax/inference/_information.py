@@ -11,26 +11,28 @@ from jaxtyping import Array, Float
 from .._compile import compile_once
 from ..data import Patient, Series, split, stack, stacked_shape
 from ..twin import Physiology, Sensitivities
-from ._least_squares import _Given, _jacobian, blocks
+from ._least_squares import FEW, _Given, _jacobian, blocks
 
 _BLOCK = 128
 _SIGNIFICANT = 2.0  # standard errors of an autocorrelation
-_STRONGEST = 0.99  # autocorrelation beyond which a record holds no independent readings
-_WHITE = 1e3  # 1/min: noise that forgets within a second
+_FEWEST = 8  # residuals that say something of their memory
+_LONGEST = 0.5  # of the span of a record, time over which noise may be found to remember
 _NOTHING = 1e-12  # share of the information, in units where each parameter has one, that is rounding
 _UNSEEN_MG_DL = 1e-6  # change of glucose, per unit of a logarithm, that is rounding
 
 
 class Memory(NamedTuple):
-    """How long the noise of a patient's readings remembers."""
+    """How the noise of a patient's readings remembers: `R_ij = (1 - share) 1_ij + share exp(-rate |t_i - t_j|)`."""
 
     correlation: float
     """From one reading to the next; zero where it cannot be told from zero."""
+    share: float
+    """Part of the variance that remembers; the rest is new at each reading."""
     forgets_per_min: float
-    """Rate at which the correlation falls off, 1/min."""
+    """Rate at which it forgets, 1/min."""
 
 
-WHITE = Memory(0.0, _WHITE)
+WHITE = Memory(0.0, 0.0, 1.0)
 """Noise that does not remember."""
 
 
@@ -41,29 +43,38 @@ def residuals(patient: Patient, glucose_mg_dL: Float[np.ndarray, " rows"]) -> tu
 
 
 def memory(time_min: Float[np.ndarray, " readings"], residual: Float[np.ndarray, " readings"]) -> Memory:
-    """The AR(1) process that residuals look like: their correlation from one reading to the next.
+    """The sum of white noise and an AR(1) process that residuals look like.
 
-    ```
-    rho = mean of e_i e_(i+1) over neighbours / mean of e_i^2
-    ```
-
-    Neighbours are readings at most one and a half usual intervals apart. A correlation within two standard errors of
-    zero counts as none, and so does a negative one.
+    Its share and rate are those whose correlations are nearest, by least squares, to those of the residuals at 1, 2,
+    4, ... readings apart, up to a third of the record; so it sees slow drifts under white noise, too. A correlation
+    from one reading to the next that is within two standard errors of zero counts as none.
     """
-    if len(residual) < 4 or not np.all(np.isfinite(residual)):
+    n = len(residual)
+    if n < _FEWEST or not np.all(np.isfinite(residual)):
         return WHITE
-    apart = np.diff(time_min)
-    usual = float(np.median(apart))
-    near = apart <= 1.5 * usual
     power = float(np.mean(residual**2))
     # Without noise what is left is rounding, and rounding remembers.
-    if not near.any() or power < _UNSEEN_MG_DL**2:
+    if power < _UNSEEN_MG_DL**2:
         return WHITE
-    rho = float(np.mean((residual[:-1] * residual[1:])[near])) / power
-    if rho < _SIGNIFICANT / np.sqrt(near.sum()):
+    usual = float(np.median(np.diff(time_min)))
+    lags = 2 ** np.arange(int(np.log2(max(n // 3, 1))) + 1)
+    found, apart = [], []
+    for lag in lags:
+        gap = time_min[lag:] - time_min[:-lag]
+        near = gap <= 1.5 * np.median(gap)  # not across a hole in the record
+        found.append(float(np.mean((residual[:-lag] * residual[lag:])[near])) / power)
+        apart.append(float(np.mean(gap[near])))
+    first = found[0]
+    if first < _SIGNIFICANT / np.sqrt(n):
         return WHITE
-    rho = min(rho, _STRONGEST)
-    return Memory(rho, -np.log(rho) / usual)
+    rates = np.geomspace(1 / (_LONGEST * (time_min[-1] - time_min[0])), 2 / usual, 60)
+    shapes = np.exp(-rates[:, None] * np.asarray(apart))
+    # Far apart few pairs are independent: they weigh less.
+    weight = 1 / lags
+    shares = np.clip((shapes * weight) @ found / (shapes**2 @ weight), 0.0, 1.0)
+    misses = (shares[:, None] * shapes - found) ** 2 @ weight
+    best = int(np.argmin(misses))
+    return Memory(min(first, 1.0), float(shares[best]), float(rates[best]))
 
 
 class Told(NamedTuple):
@@ -86,28 +97,27 @@ def told(body: Physiology, patients: Sequence[Patient], memories: Sequence[Memor
         memories: how long the noise remembers.
     """
     with jax.enable_x64(True):
-        everyone = (body, jnp.asarray([m.forgets_per_min for m in memories]))
+        everyone = (body, jnp.asarray([m[1:] for m in memories], jnp.float64))
         shape, parts = stacked_shape(patients), []
         for here in blocks(len(patients), _BLOCK):
-            mine, rate = jax.tree.map(lambda x, here=here: x[here], everyone)
-            args = (_Given(mine, stack([patients[i] for i in here], least=shape)), rate)
-            program, _ = compile_once(_told_program, (), args)
+            mine, remembers = jax.tree.map(lambda x, here=here: x[here], everyone)
+            args = (_Given(mine, stack([patients[i] for i in here], least=shape)), remembers)
+            program, _ = compile_once(_told_program, (), args, quick=len(here) <= FEW)
             parts.append(jax.tree.map(np.asarray, program(*args)))
     return jax.tree.map(lambda *x: np.concatenate(x)[: len(patients)], *parts)
 
 
 def _told_program() -> Callable[..., Told]:
-    def one(given: _Given, forgets_per_min: Array) -> Told:
+    def one(given: _Given, remembers: Array) -> Told:
         J = _jacobian(given.body.free, given)
-        return Told(J.T @ J, coloured(J, given.data, forgets_per_min), given.body.sensitivities())
+        return Told(J.T @ J, coloured(J, given.data, remembers), given.body.sensitivities())
 
     return jax.vmap(one)
 
 
-def coloured(
-    J: Float[Array, "rows free"], data: Series, forgets_per_min: Float[Array, ""]
-) -> Float[Array, "free free"]:
-    """`J'RJ` for noise whose correlation falls off exponentially: `R_ij = exp(-rate |t_i - t_j|)`, in one pass."""
+def coloured(J: Float[Array, "rows free"], data: Series, remembers: Float[Array, "2"]) -> Float[Array, "free free"]:
+    """`J'RJ` in one pass, with `R` as in `Memory`; `remembers` is the share and the rate."""
+    share, forgets_per_min = remembers
 
     def step(kept: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
         J_i, decay = row
@@ -117,7 +127,7 @@ def coloured(
     decays = jnp.exp(-forgets_per_min * jnp.diff(data.time_min, prepend=data.time_min[:1]))
     _, earlier = jax.lax.scan(step, jnp.zeros(J.shape[1], J.dtype), (J, decays))
     once = J.T @ earlier
-    return once + once.T + J.T @ J
+    return share * (once + once.T) + J.T @ J
 
 
 class Bounds(NamedTuple):

@@ -13,11 +13,11 @@ from .._compile import compile_once, one_thread_per_factorisation
 from ..data import Cohort, Patient, split, stack, stacked_shape
 from ..records import Fit, PatientProfile, Profile
 from ._information import WHITE, coloured, memory, residuals
-from ._least_squares import _Given, _misfit, blocks
+from ._least_squares import FEW, _Given, _misfit, blocks
+from ._levenberg import Optimum, damped, least_squares
 
 _BLOCK = 64  # patients per program: two sides each
 _LEAST = 1e-10  # of a parameter's own information, what a direction is taken to have at the least
-_STIFFEST = 1e8  # damping at which no step helps any more
 
 
 class ProfileOptions(NamedTuple):
@@ -110,13 +110,13 @@ def profile(
     estimates = {s: np.array([f.estimates[s].value for f in fit]) for s in problem.start}
     parts = []
     with one_thread_per_factorisation(), jax.enable_x64(True):
-        everyone = (problem.physiology(start=estimates), jnp.asarray([m.forgets_per_min for m in memories]))
+        everyone = (problem.physiology(start=estimates), jnp.asarray([m[1:] for m in memories], jnp.float64))
         shape = stacked_shape(patients)
         for here in blocks(len(patients), _BLOCK):
-            body, rate = jax.tree.map(lambda x, here=here: x[here], everyone)
+            body, remembers = jax.tree.map(lambda x, here=here: x[here], everyone)
             data = stack([patients[i] for i in here], least=shape)
-            args = (_Given(body, data), rate, jnp.asarray(order.index(symbol)))
-            program, _ = compile_once(_program, (options,), args)
+            args = (_Given(body, data), remembers, jnp.asarray(order.index(symbol)))
+            program, _ = compile_once(_program, (options,), args, quick=len(here) <= FEW)
             parts.append(jax.tree.map(np.asarray, program(*args)))
     traced = jax.tree.map(lambda *x: np.concatenate(x)[: len(patients)], *parts)
     limits = problem.bounds.get(symbol, (0.0, np.inf))
@@ -133,23 +133,14 @@ def profile(
 
 
 def _program(options: ProfileOptions) -> Callable[..., _Traced]:
-    def one(given: _Given, forgets_per_min: Array, index: Array) -> _Traced:
-        return _trace(given, forgets_per_min, index, options)
+    def one(given: _Given, remembers: Array, index: Array) -> _Traced:
+        return _trace(given, remembers, index, options)
 
     return jax.vmap(one, in_axes=(0, 0, None))
 
 
-class _Point(NamedTuple):
-    """A constrained optimum."""
-
-    z: Float[Array, " free"]
-    cost: Array
-    information: Float[Array, "free free"]
-    converged: Array
-
-
-def _trace(given: _Given, forgets_per_min: Array, index: Array, options: ProfileOptions) -> _Traced:
-    body, order = given.body, sorted(given.body.free)
+def _trace(given: _Given, remembers: Array, index: Array, options: ProfileOptions) -> _Traced:
+    body, order, rows_seen = given.body, sorted(given.body.free), given.data.fit.size
     named = lambda z: dict(zip(order, z, strict=True))
     readings = jnp.sum(given.data.fit)
     z0 = jnp.stack([body.free[s] for s in order])
@@ -159,41 +150,42 @@ def _trace(given: _Given, forgets_per_min: Array, index: Array, options: Profile
     def rows(z: Array) -> Array:
         return jnp.concatenate([_misfit(named(z), given), body.with_free(named(z)).prior_misfit(noise)])
 
+    def relax(z: Array, moves: Array) -> Optimum:
+        return least_squares(rows, z, moves=moves, tolerance=options.tolerance, max_steps=options.max_steps)
+
     everything = jnp.ones_like(z0)
-    best = _relax(rows, z0, everything, options)
+    held = everything.at[index].set(0.0)
+    best = relax(z0, everything)
     if body.noise_sd_mg_dL is None:
         noise = body.noise(jnp.sum(_misfit(named(best.z), given) ** 2), readings)
-    J = jax.jacfwd(rows)(best.z)
-    A = J.T @ J
-    inverse = _inverse(A)
-    memoryless = A - J[: given.data.fit.size].T @ J[: given.data.fit.size]
-    robust = inverse @ (coloured(J[: given.data.fit.size], given.data, forgets_per_min) + memoryless) @ inverse
+    J, beliefs = best.jacobian[:rows_seen], best.jacobian[rows_seen:]
+    inverse = _inverse(best.jacobian.T @ best.jacobian)
+    robust = inverse @ (coloured(J, given.data, remembers) + beliefs.T @ beliefs) @ inverse
     inflation = jnp.sqrt(robust[index, index] / inverse[index, index])
     sd = jnp.minimum(noise * jnp.sqrt(robust[index, index]), options.widest)
-    held = everything.at[index].set(0.0)
 
-    def outwards(side: Array) -> _Point:
-        def to(point: _Point, multiple: Array) -> tuple[_Point, _Point]:
-            move = best.z[index] + side * multiple * sd - point.z[index]
-            others = _solve(point.information, held, -point.information[:, index] * move, 0.0)
-            start = (point.z + others).at[index].set(point.z[index] + move)
-            new = _relax(rows, start, held, options)
-            return new, new
+    def outwards(side: Array) -> tuple[Array, Array, Array]:
+        def to(point: tuple[Array, Array], multiple: Array) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+            z, A = point
+            move = best.z[index] + side * multiple * sd - z[index]
+            start = (z + damped(A, held, -A[:, index] * move, 0.0)).at[index].add(move)
+            new = relax(start, held)
+            return (new.z, new.jacobian.T @ new.jacobian), (new.z, new.squares, new.converged)
 
-        return jax.lax.scan(to, best, jnp.asarray(options.multiples, z0.dtype))[1]
+        here = (best.z, best.jacobian.T @ best.jacobian)
+        return jax.lax.scan(to, here, jnp.asarray(options.multiples, z0.dtype))[1]
 
-    sides = jax.vmap(outwards)(jnp.asarray([-1.0, 1.0], z0.dtype))
-    z = jnp.concatenate([sides.z[0, ::-1], best.z[None], sides.z[1]])
-    value = lambda point: body.with_free(named(point)).estimates()
-    pick = lambda point: jnp.stack([value(point)[s] for s in order])[index]
+    z, squares, converged = jax.vmap(outwards)(jnp.asarray([-1.0, 1.0], z0.dtype))
+    both = lambda sides, middle: jnp.concatenate([sides[0, ::-1], middle[None], sides[1]])
+    value = lambda point: jnp.stack([body.with_free(named(point)).estimates()[s] for s in order])[index]
     return _Traced(
-        values=jax.vmap(pick)(z),
-        cost=jnp.concatenate([sides.cost[0, ::-1], best.cost[None], sides.cost[1]]),
-        estimate=pick(best.z),
-        least=best.cost,
+        values=jax.vmap(value)(both(z, best.z)),
+        cost=both(squares, best.squares),
+        estimate=value(best.z),
+        least=best.squares,
         noise=noise,
         inflation=inflation,
-        converged=best.converged & jnp.all(sides.converged),
+        converged=best.converged & jnp.all(converged),
     )
 
 
@@ -201,49 +193,6 @@ def _inverse(A: Float[Array, "free free"]) -> Float[Array, "free free"]:
     size = jnp.sqrt(jnp.maximum(jnp.diagonal(A), 1e-30))
     values, vectors = jnp.linalg.eigh(A / jnp.outer(size, size))
     return (vectors / jnp.maximum(values, _LEAST)) @ vectors.T / jnp.outer(size, size)
-
-
-def _solve(A: Array, moves: Float[Array, " free"], b: Float[Array, " free"], damping: Array | float) -> Array:
-    """The damped step of what moves; what is held does not."""
-    diagonal = jnp.maximum(jnp.diagonal(A), 1e-30)
-    free = A * jnp.outer(moves, moves) + jnp.diag((damping + _LEAST) * diagonal * moves + (1 - moves))
-    size = jnp.sqrt(jnp.diagonal(free))
-    return jnp.linalg.solve(free / jnp.outer(size, size), b * moves / size) / size * moves
-
-
-def _relax(rows: Callable[[Array], Array], z0: Array, moves: Array, options: ProfileOptions) -> _Point:
-    """Levenberg-Marquardt on what moves."""
-
-    def at(z: Array) -> tuple[Array, Array, Array]:
-        # The value comes with its derivatives: one sweep.
-        J, r = jax.jacfwd(lambda z: (rows(z),) * 2, has_aux=True)(z)
-        return jnp.sum(r**2), J.T @ J, J.T @ r
-
-    class State(NamedTuple):
-        z: Array
-        cost: Array
-        A: Array
-        g: Array
-        damping: Array
-        steps: Array
-        done: Array
-
-    def step(s: State) -> State:
-        z = s.z + _solve(s.A, moves, -s.g, s.damping)
-        cost, A, g = at(z)
-        better = cost <= s.cost
-        small = better & (s.cost - cost <= options.tolerance * s.cost)
-        pick = lambda new, old: jnp.where(better, new, old)
-        damping = jnp.where(better, s.damping / 10, jnp.maximum(s.damping, 1e-4) * 10)
-        return State(
-            pick(z, s.z), pick(cost, s.cost), pick(A, s.A), pick(g, s.g), damping, s.steps + 1,
-            s.done | small | (damping > _STIFFEST),
-        )  # fmt: skip
-
-    cost, A, g = at(z0)
-    start = State(z0, cost, A, g, jnp.asarray(1e-6, z0.dtype), jnp.asarray(0), jnp.asarray(False))
-    end = jax.lax.while_loop(lambda s: ~s.done & (s.steps < options.max_steps), step, start)
-    return _Point(end.z, end.cost, end.A, end.done & jnp.isfinite(end.cost))
 
 
 def _record(name: str, symbol: str, t: _Traced, threshold: float, limits: tuple[float, float]) -> PatientProfile:

@@ -13,7 +13,7 @@ from .._types import Key
 from ..data import Cohort, Patient, split
 from ..physics import INITIAL_STATES, PARAMETERS
 from ..problem import LogNormal, Problem, pose
-from ..records import Determination, Direction, Fit, Identification, PatientIdentification, Verdict, WhatIf
+from ..records import Determination, Direction, Fit, Identification, PatientIdentification, Verdict, WhatIf, tally
 from ._information import WHITE, Bounds, Memory, Told, invert, memory, residuals, sandwich, told
 from ._what_if import changed
 from ._words import directions, listed, plus_minus, symmetries
@@ -32,7 +32,7 @@ def identify(
     The information comes from the exact equations at the estimates, whatever model fitted them:
     `F = J'J / s^2` with `J` the sensitivities of glucose by the logarithms of the parameters. Where the residuals are
     autocorrelated, the intervals use `A^-1 (J'RJ / s^2 + P) A^-1` with `A = J'J / s^2 + P`, `P` the information of
-    the priors and `R` the correlation of an AR(1) process that the residuals look like.
+    the priors and `R` the correlation of an AR(1) process and white noise that the residuals look like.
 
     Args:
         fit: from any model, in inverse mode.
@@ -142,6 +142,30 @@ def preflight(
     return _report(patients, asked, what_if)
 
 
+def quick_verdict(fit: Fit, cohort: Cohort) -> str:
+    """The verdicts of a fit in one line, from its standard errors: nothing is computed anew.
+
+    Autocorrelated residuals widen all errors alike here, as they widen that of a mean.
+
+    Args:
+        fit: in inverse mode.
+        cohort: the patients that were fitted.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for patient in fit:
+        times, left = residuals(cohort[patient.name], patient.glucose_mg_dL)
+        _, share, rate = memory(times, left)
+        rho = np.exp(-rate * np.median(np.diff(times))) if len(times) > 1 else 0.0
+        wider = np.sqrt(1 + 2 * share * rho / (1 - rho))
+        for symbol, e in sorted(patient.estimates.items()):
+            sd = np.inf if e.standard_error is None else wider * e.standard_error / abs(e.value)
+            verdict = _called(_Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd))
+            by = counts.setdefault(symbol, {})
+            verdict = "at its bound" if e.at_bound else verdict
+            by[verdict] = by.get(verdict, 0) + 1
+    return tally(counts, len(fit))
+
+
 class _Asked(NamedTuple):
     """The question, patient by patient."""
 
@@ -195,14 +219,12 @@ def insulin_follows_glucose(patient: Patient, time_min: np.ndarray, residual: np
     near = np.convolve(carbs, np.ones(13), mode="same")  # an hour about each interval
     design = np.stack([np.ones_like(past), carbs, near], axis=1)
     free = lambda x: x - design @ np.linalg.lstsq(design, x, rcond=None)[0]
-    u, e = free(insulin), free(past)
+    # Differences, so that slow courses of both do not pass for an answer; ranks, so that no single bolus decides.
+    u, e = np.diff(free(insulin / np.diff(time_min))), np.diff(free(past))
     if np.std(u) < 1e-9 or np.std(e) < 1e-9:
         return ""
-    r = float(np.corrcoef(u, e)[0, 1])
-    lag1 = lambda x: float(np.corrcoef(x[:-1], x[1:])[0, 1])
-    together = max(lag1(u) * lag1(e), 0.0)
-    n = len(u) * (1 - together) / (1 + together)
-    if r < _FOLLOWS / np.sqrt(n):
+    r = float(stats.spearmanr(u, e).statistic)
+    if r < _FOLLOWS / np.sqrt(len(u)):
         return ""
     return (
         f"insulin follows what glucose is above the model (correlation {r:.2f}, beyond meals): a closed loop or "
@@ -248,13 +270,14 @@ def _of_patient(
 ) -> PatientIdentification:
     s2, k = one.noise**2, len(one.free)
     white, prior = np.asarray(one.told.white), np.asarray(one.told.found.prior)
+    remembered = np.asarray(one.told.coloured)
     blind = np.diagonal(white) <= _NO_TRACE_MG_DL**2 * one.readings
     exact = symmetries(one.free, _complete(one.values), white, blind)
     alone = _scaled(invert(white, one.readings, len(exact)), s2)
-    alone_robust = sandwich(alone, one.told.coloured / s2, 0 * prior) if s2 else alone
+    alone_robust = sandwich(alone, remembered / s2, 0 * prior) if s2 else alone
     total = white + s2 * prior
     both = _scaled(invert(total, one.readings, len(exact) if not prior.any() else 0), s2)
-    robust = sandwich(both, one.told.coloured / s2, prior) if s2 else both
+    robust = sandwich(both, remembered / s2, prior) if s2 else both
     bounds_ = _Errors(alone, alone_robust, both, robust)
     found = directions(one.free, exact, alone_robust, alone)
     quantile = float(stats.t.ppf((1 + level) / 2, max(one.readings - k, 1)))

@@ -13,6 +13,8 @@ _ROUNDING = 1e-12  # share of what its members do to glucose, of what a symmetry
 _INVOLVED = 0.2  # share of the largest exponent below which a parameter is left out of a sentence
 _WEAK = 0.1  # standard deviation of a logarithm from which a direction is worth a sentence
 _MOST = 3  # sentences about weak directions
+_MEMBERS = 4  # parameters that a sentence names at the most
+_FACTOR = 10.0  # standard deviation of a logarithm that is as good as infinite
 
 _NO_EFFECT = {
     "ksi": "no insulin is given, and from I(0) = c/ksi glucose moves alike whatever ksi is",
@@ -130,10 +132,9 @@ def _weak(free: Sequence[str], v: np.ndarray, covariance: np.ndarray) -> Directi
     _, w = np.linalg.eigh(covariance[np.ix_(members, members)])
     best = _shown([free[i] for i in members], w[:, 0])
     sd_best = _of_product(best, free, covariance)
-    text = (
-        f"{listed(list(exponents))} move together: {power(exponents)} is known to {plus_minus(sd)} only, "
-        f"{power(best)} to {plus_minus(sd_best)}"
-    )
+    left = f"is known to {plus_minus(sd)} only" if sd < _FACTOR else "stays open"
+    told = f", {power(best)} is known to {plus_minus(sd_best)}" if sd_best < _FACTOR else ""
+    text = f"{listed(list(exponents))} move together: {power(exponents)} {left}{told}"
     return Direction(False, exponents, 100 * sd, power(best), 100 * sd_best, text)
 
 
@@ -145,7 +146,8 @@ def _of_product(exponents: Mapping[str, float], free: Sequence[str], covariance:
 def _shown(free: Sequence[str], v: np.ndarray) -> dict[str, float]:
     """Exponents as a sentence shows them: the largest is one, small ones are left out, two digits."""
     v = v / v[int(np.argmax(np.abs(v)))]
-    return {s: round(float(e), 2) for s, e in zip(free, v, strict=True) if abs(e) >= _INVOLVED}
+    least = max(_INVOLVED, np.sort(np.abs(v))[-_MEMBERS:][0])
+    return {s: round(float(e), 2) for s, e in zip(free, v, strict=True) if abs(e) >= least}
 
 
 def power(exponents: Mapping[str, float]) -> str:
@@ -169,8 +171,8 @@ def _factor(symbol: str, exponent: float) -> str:
 
 def plus_minus(sd_log: float) -> str:
     """A standard deviation of a logarithm in words."""
-    if not np.isfinite(sd_log):
-        return "not at all"
+    if not sd_log < _FACTOR:
+        return "nothing known"
     percent = 100 * sd_log
     if percent >= 1000:
         return f"a factor of {np.exp(min(sd_log, 50)):.2g} either way"

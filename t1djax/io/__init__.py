@@ -8,6 +8,15 @@ from ._checks import Flaw as Flaw
 from ._frames import frame_to_patient as frame_to_patient
 from ._frames import patient_to_frame as patient_to_frame
 from ._hupa import read_hupa as read_hupa
+from ._raw import BasalUnit as BasalUnit
+from ._raw import CarbsUnit as CarbsUnit
+from ._raw import GlucoseUnit as GlucoseUnit
+from ._recording import Recording as Recording
+from ._recording import inspect_file as inspect_file
+from ._recording import people_in as people_in
+from ._recording import read_recording as read_recording
+from ._recording import recognised_formats as recognised_formats
+from ._report import ReadReport as ReadReport
 from ._results import ResultError as ResultError
 from ._results import find_results as find_results
 from ._results import read_result as read_result

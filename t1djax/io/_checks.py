@@ -187,25 +187,15 @@ def read_text(path: Path, found: Findings) -> str | None:
 def read_table(path: Path, found: Findings, *, delimiter: str = ",") -> Table | None:
     """Header and rows of a delimited file; None where it is no such file. Rows of blank cells are skipped."""
     text = read_text(path, found)
-    if text is None:
+    return None if text is None else split_table(str(path), text, found, delimiter=delimiter)
+
+
+def split_table(file: str, text: str, found: Findings, *, delimiter: str = ",") -> Table | None:
+    """Header and rows of delimited text."""
+    split = split_rows(file, text, found, delimiter=delimiter)
+    if split is None:
         return None
-    file = str(path)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    line = 1
-    try:
-        for row in reader:
-            if any(row):
-                rows.append(row)
-                lines.append(line)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        found.add(file, f"the row cannot be split into cells ({error})", 'look for a stray " or a huge cell', row=line)
-        return None
-    if not rows:
-        found.add(file, "it has no header", "write a header line and rows", row=1)
-        return None
+    rows, lines = split
     names = [name.strip(BLANKS) for name in rows[0]]
     header = lines[0]
     if len(names) == 1:
@@ -236,6 +226,29 @@ def read_table(path: Path, found: Findings, *, delimiter: str = ",") -> Table | 
         found.add(file, "there is a header and no row", "write the rows below it", row=header)
         return None
     return Table(file, names, rows, lines)
+
+
+def split_rows(
+    file: str, text: str, found: Findings, *, delimiter: str = ","
+) -> tuple[list[list[str]], list[int]] | None:
+    """Rows of cells and the line each begins on, blank rows left out; None where the text cannot be split."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    line = 1
+    try:
+        for row in reader:
+            if any(row):
+                rows.append(row)
+                lines.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        found.add(file, f"the row cannot be split into cells ({error})", 'look for a stray " or a huge cell', row=line)
+        return None
+    if not rows:
+        found.add(file, "it has no header", "write a header line and rows", row=1)
+        return None
+    return rows, lines
 
 
 def quote_name(name: str) -> str:

@@ -10,15 +10,11 @@ from jaxtyping import Bool, Float
 from ..data import Patient
 from ..physics import Doses
 from ._checks import HUPA, Findings, Table, check_columns, check_order, clock, numbers, read_table
+from ._interpolated import ROW_MIN, sensor_rows
 from ._tables import BASAL, BOLUS, CARBS, GLUCOSE, TOO_MUCH, amounts_column, first_rate, glucose_column
+from ._units import G_PER_EXCHANGE, carbs_doubt
 
 CarbsUnit = Literal["g", "exchange", "none"]
-G_PER_EXCHANGE = 10.0
-"""Carbohydrate in one exchange as counted in Spain, g."""
-ROW_MIN = 5.0
-"""Spacing of the rows, min."""
-PHASES = 3
-"""Rows between two readings of the sensor: one each 15 min."""
 
 
 def read_hupa(
@@ -183,64 +179,11 @@ def _carbs_unit(
     unit: CarbsUnit,
     found: Findings,
 ) -> None:
-    """Whether the carbohydrate can be in the unit stated.
-
-    In the dataset the median carbohydrate per unit of bolus is 12.7 for a person who counts grams and 0.5 to 2.7 for
-    those who count exchanges. Meals are of tens of grams, or of a few exchanges.
-    """
-    meals = stated[stated > 0]
-    if meals.size < 3:
-        return
+    """Report carbohydrate that cannot be in the unit stated."""
     both = (stated > 0) & (bolus > 0)
-    ratio = float(np.median(stated[both] / bolus[both])) if both.sum() >= 5 else np.nan
-    size = float(np.median(meals))
-    say = lambda what, mend: found.add(table.file, what, mend, column="carb_input")
-    evidence = f"the median is {size:g} a meal" + ("" if np.isnan(ratio) else f" and {ratio:.3g} per U of bolus")
-    if np.all(meals == 1):
-        say("every entry is 1: a flag, not an amount", 'pass carbs_unit="none"')
-    elif unit == "g" and (ratio < 4 or size < 10):
-        say(f"{evidence}, which are not grams", 'pass carbs_unit="exchange", or "none"')
-    elif unit == "exchange" and (ratio > 6 or size > 20):
-        say(f"{evidence}, which are not exchanges", 'pass carbs_unit="g"')
-
-
-def sensor_rows(time_min: Float[np.ndarray, " rows"], glucose: Float[np.ndarray, " rows"]) -> Bool[np.ndarray, " rows"]:
-    """Rows whose reading is the sensor's own; all, where the series shows no interpolation.
-
-    A straight line between two readings has no kink inside. So if nine of ten kinks of the series lie on one phase of
-    three of the 5-min grid, that phase is the sensor's, and the rest is interpolated, strays of another device
-    included. Where the readings there are whole numbers, a straight stretch with fractions in it spans a gap; so does
-    one of an hour and more that is not level.
-    """
-    n = len(time_min)
-    own = np.full(n, True)
-    if n < PHASES:
-        return own
-    slot = np.round(time_min / ROW_MIN).astype(np.int64)
-    even = (np.diff(slot)[1:] == 1) & (np.diff(slot)[:-1] == 1)
-    bend = glucose[2:] - 2 * glucose[1:-1] + glucose[:-2]
-    kink = np.full(n, False)
-    kink[1:-1] = even & np.isfinite(bend) & (np.abs(bend) > 1e-6)
-    counts = np.bincount(slot[kink] % PHASES, minlength=PHASES)
-    phase = int(np.argmax(counts))
-    if counts.sum() < 10 or counts[phase] < 0.9 * counts.sum():
-        return own
-    own = slot % PHASES == phase
-    rows = np.flatnonzero(own & np.isfinite(glucose))
-    whole = np.abs(glucose - np.round(glucose)) < 1e-6
-    drawn = whole[kink & own].mean() > 0.95
-    # Where a neighbour is missing nobody can tell; such a row ends a straight stretch as a kink does.
-    end = kink.copy()
-    end[[0, -1]] = True
-    end[1:-1] |= ~(even & np.isfinite(bend))
-    stretch = np.cumsum(end[rows])
-    for label in np.unique(stretch[~end[rows]]):
-        inside = rows[(stretch == label) & ~end[rows]]
-        if (drawn and not whole[inside].all()) or (len(inside) > 3 and np.ptp(glucose[inside]) > 1e-6):
-            own[inside] = False
-    if drawn:
-        own &= kink | whole
-    return own
+    doubt = carbs_doubt(stated[stated > 0], stated[both] / bolus[both], unit)
+    if doubt is not None:
+        found.add(table.file, *doubt, column="carb_input")
 
 
 def _mass(path: Path, person: str, found: Findings) -> dict[str, float]:

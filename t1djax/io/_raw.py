@@ -2,9 +2,11 @@
 
 import dataclasses
 import datetime as dt
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-GlucoseUnit = Literal["mg/dL", "mmol/L"]
+from .._types import GlucoseUnit
+
 BasalUnit = Literal["U/h", "U/min", "U/5min"]
 """Of a rate; `U/5min` is the dose in each five-minute row."""
 CarbsUnit = Literal["g", "exchange", "g/min", "none"]
@@ -69,5 +71,11 @@ class Raw:
     time_zone: str | None = None
     """IANA name where the file states one."""
     body_mass_kg: float | None = None
+    known: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Parameters that are asserted beside the file, by symbol."""
+    merged_insulin: bool = False
+    """Whether `basal` holds all insulin, boluses included, because the file gives only their sum."""
+    clock: bool = True
+    """Whether the times are a clock's. Where they are not, they count from an arbitrary day."""
     notes: tuple[str, ...] = ()
     """What a reader of the report should know: records skipped and why, columns not understood."""

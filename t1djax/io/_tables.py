@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .._types import MG_DL_PER_MMOL_L
 from ..data import Cohort, Patient, Truth
 from ..physics import KB_BODY_MASS, PARAMETERS, Doses
 from ._checks import (
@@ -33,7 +34,7 @@ BOLUS_DURATION, MEAL_DURATION = "bolus_duration_min", "meal_duration_min"
 TRUTH = ("true_glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min")
 PATIENTS_FILE, TRUTH_FILE = "patients.csv", "truth.csv"
 
-MMOL = 18.016
+MMOL = MG_DL_PER_MMOL_L
 """mg/dL of glucose in 1 mmol/L."""
 LOW = 40.0
 """A sensor reports nothing below this, mg/dL."""

@@ -1,3 +1,11 @@
+from ._clinical import plot_agp as plot_agp
+from ._clinical import plot_day as plot_day
+from ._clinical import plot_error_grid as plot_error_grid
+from ._forecasts import plot_forecasts as plot_forecasts
+from ._forecasts import plot_horizons as plot_horizons
+from ._forecasts import plot_residuals as plot_residuals
+from ._identification import plot_identification as plot_identification
+from ._identification import plot_profiles as plot_profiles
 from ._posterior import plot_draws as plot_draws
 from ._posterior import plot_forest as plot_forest
 from ._results import plot_result as plot_result

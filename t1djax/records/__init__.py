@@ -1,3 +1,10 @@
+from ._error_grids import CLARKE_LINES as CLARKE_LINES
+from ._error_grids import PARKES_LOWER as PARKES_LOWER
+from ._error_grids import PARKES_UPPER as PARKES_UPPER
+from ._error_grids import ZONES as ZONES
+from ._error_grids import ErrorGrid as ErrorGrid
+from ._error_grids import GridName as GridName
+from ._error_grids import Line as Line
 from ._fits import Cost as Cost
 from ._fits import Ensemble as Ensemble
 from ._fits import Estimate as Estimate

@@ -1,0 +1,134 @@
+"""The people whom a command is about: the reference cohort, a folder of tables, or files of any known format."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from ..config import REFERENCE, ConfigError
+from ..data import Cohort, reference_cohort
+from ..experiment import patient_names
+from ..io import (
+    BasalUnit,
+    CarbsUnit,
+    GlucoseUnit,
+    ReadReport,
+    Recording,
+    people_in,
+    read_cohort,
+    read_recording,
+    recognised_formats,
+)
+from ..io.formats import FORMATS
+from ..physics import PARAMETERS
+
+Data = Annotated[
+    list[str],
+    typer.Argument(
+        help="`reference`; a folder of t1djax's tables; or files of any known format: one for each person, but the "
+        "JSON files of Nightscout together."
+    ),
+]
+Names = Annotated[
+    str | None, typer.Option("--patients", help="all, or names: A,B; for the reference also 3,5.  [default: all]")
+]
+FormatName = Annotated[
+    str | None, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.  [default: by the content]")
+]
+Glucose = Annotated[GlucoseUnit | None, typer.Option(help="Glucose in the file is in mg/dL or mmol/L.")]
+Basal = Annotated[BasalUnit | None, typer.Option(help="Basal in the file is in U/h, U/min or U/5min (dose per row).")]
+Carbs = Annotated[
+    CarbsUnit | None, typer.Option(help="Carbohydrate is in g, exchange (10 g), g/min, or none to skip it.")
+]
+Zone = Annotated[str | None, typer.Option(help="IANA zone of local times, such as Europe/Madrid.")]
+DayFirst = Annotated[bool | None, typer.Option("--day-first/--month-first", help="Order of dates.")]
+Subject = Annotated[str | None, typer.Option(help="Name of the patient; whom to read where a file has several.")]
+Start = Annotated[str | None, typer.Option(help="First time to keep, ISO 8601, local.")]
+Hours = Annotated[float | None, typer.Option(help="Length to keep, h.")]
+Known = Annotated[
+    list[str] | None, typer.Option(help="What is known of everybody, as in M=72 or ku_Vi=0.06; repeatable.")
+]
+
+
+class People(NamedTuple):
+    """Who was read, and the report of each file."""
+
+    cohort: Cohort
+    reports: tuple[ReadReport, ...]
+
+
+def read_people(
+    data: Sequence[str],
+    *,
+    names: str | None = None,
+    interval_min: float | None = None,
+    known: Sequence[str] | None = None,
+    **how: Any,
+) -> People:
+    """Read what a command's arguments name.
+
+    Args:
+        data: the arguments.
+        names: patients to take, as people write them.
+        interval_min: of the reference cohort, min.
+        known: texts such as `M=72`.
+        how: options of `read_recording`; those that are None are left out.
+    """
+    how = {key: value for key, value in how.items() if value is not None}
+    asserted = _known(known)
+    reference = list(data) == [REFERENCE]
+    if not reference and interval_min is not None:
+        raise ConfigError("--interval-min is for the reference cohort; a file is read as it is")
+    chosen = None if names is None else patient_names(names, reference=reference)
+    folders = [Path(item) for item in data if Path(item).is_dir()]
+    reports: tuple[ReadReport, ...] = ()
+    if reference:
+        if how or asserted:
+            raise ConfigError(f"{_flags([*how, *(['known'] if asserted else [])])}: for files, not for the reference")
+        return People(reference_cohort(interval_min=interval_min or 1.0, names=chosen), ())
+    if len(data) == 1 and folders and not how and _own_tables(folders[0]):
+        cohort = read_cohort(folders[0], patients=chosen)
+    else:
+        read = [one for group in groups([Path(item) for item in data]) for one in recordings(group, **how)]
+        cohort, reports = Cohort(tuple(one.patient for one in read)), tuple(one.report for one in read)
+        cohort = cohort if chosen is None else cohort.select(chosen)
+    return People(cohort.asserting(asserted) if asserted else cohort, reports)
+
+
+def recordings(group: Path | list[Path], *, subject: str | None = None, **how: Any) -> list[Recording]:
+    """The recordings of one file: several where its format holds several people and none is chosen."""
+    names = people_in(group) if isinstance(group, Path) and group.is_file() and subject is None else ()
+    return [read_recording(group, subject=name, **how) for name in (names if len(names) > 1 else (subject,))]
+
+
+def groups(files: Sequence[Path]) -> list[Path | list[Path]]:
+    """Files one by one, but JSON files together: Nightscout's belong to one person."""
+    together = [file for file in files if file.suffix.lower() == ".json"]
+    apart: list[Path | list[Path]] = [file for file in files if file not in together]
+    return apart + ([together] if len(together) > 1 else list(together))
+
+
+def _own_tables(folder: Path) -> bool:
+    """Whether a folder holds t1djax's tables: all else is for `read_recording`, which says what it is."""
+    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".csv")
+    return any(path.name == "patients.csv" for path in tables) or any(
+        "table" in recognised_formats(path) for path in tables
+    )
+
+
+def _known(texts: Sequence[str] | None) -> Mapping[str, float]:
+    found: dict[str, float] = {}
+    for text in texts or ():
+        symbol, _, number = text.replace(" ", "").partition("=")
+        try:
+            found[symbol] = float(number)
+        except ValueError:
+            raise ConfigError(f"--known {text}: write a symbol and a number, as in --known M=72") from None
+        if symbol not in PARAMETERS:
+            raise ConfigError(f"--known {text}: unknown parameter {symbol!r}; one of {', '.join(PARAMETERS)}")
+    return found
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)

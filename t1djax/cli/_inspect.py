@@ -1,0 +1,177 @@
+"""`t1djax inspect` and `t1djax convert`: files that people have."""
+
+import datetime as dt
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .._types import MG_DL_PER_MMOL_L
+from ..data import Cohort
+from ..io import (
+    ReadReport,
+    inspect_file,
+    without_nan,
+    write_cohort,
+)
+from ..io.formats import FORMATS
+from ._app import Json, app, warnings_in_words
+from ._data import (
+    Basal,
+    Carbs,
+    DayFirst,
+    FormatName,
+    Glucose,
+    Hours,
+    Start,
+    Subject,
+    Zone,
+    groups,
+    recordings,
+)
+from ._tables import print_json
+
+_WRONG_DATA = 3
+REPORT_FILE = "reading.json"
+
+Files = Annotated[
+    list[Path], typer.Argument(help="A file of any known format; for Nightscout its JSON files together, or a folder.")
+]
+
+
+@app.command(epilog="Example: t1djax inspect export.csv --carbs-unit g")
+def inspect(
+    files: Files,
+    format: FormatName = None,
+    glucose_unit: Glucose = None,
+    basal_unit: Basal = None,
+    carbs_unit: Carbs = None,
+    time_zone: Zone = None,
+    day_first: DayFirst = None,
+    subject: Subject = None,
+    start: Start = None,
+    hours: Hours = None,
+    as_json: Json = False,
+) -> None:
+    """Report what files hold: span, gaps, units, doses per day, and what is wrong. Exit code 3 if something is."""
+    how: dict[str, Any] = {
+        "format": format, "glucose_unit": glucose_unit, "basal_unit": basal_unit, "carbs_unit": carbs_unit,
+        "time_zone": time_zone, "day_first": day_first, "subject": subject, "start": start, "hours": hours,
+    }  # fmt: skip
+    reports = [inspect_file(group, **how) for group in groups(files)]
+    if as_json:
+        print_json([x.as_dict() for x in reports] if len(reports) > 1 else reports[0].as_dict())
+    else:
+        for x in reports:
+            _print(x)
+    if any(x.problems for x in reports):
+        raise typer.Exit(_WRONG_DATA)
+
+
+@app.command(epilog="Example: t1djax convert ada.csv ben.csv --glucose-unit mmol/L --out cohort")
+def convert(
+    files: Files,
+    out: Annotated[Path, typer.Option(help="Folder for the cohort's tables.")],
+    format: FormatName = None,
+    glucose_unit: Glucose = None,
+    basal_unit: Basal = None,
+    carbs_unit: Carbs = None,
+    time_zone: Zone = None,
+    day_first: DayFirst = None,
+    subject: Subject = None,
+    start: Start = None,
+    hours: Hours = None,
+    keep_interpolated: Annotated[
+        bool, typer.Option("--keep-interpolated", help="Keep readings drawn between the sensor's own.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the tables of the same patients.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write files of any known format as a cohort of t1djax's own tables, in mg/dL, U/h, U and g."""
+    how: dict[str, Any] = {
+        "format": format, "glucose_unit": glucose_unit, "basal_unit": basal_unit, "carbs_unit": carbs_unit,
+        "time_zone": time_zone, "day_first": day_first, "start": start, "hours": hours,
+        "keep_interpolated": keep_interpolated,
+    }  # fmt: skip
+    with warnings_in_words():
+        people = [x for group in groups(files) for x in recordings(group, subject=subject, **how)]
+        write_cohort(Cohort(tuple(x.patient for x in people)), out, overwrite=overwrite)
+    reports = [x.report.as_dict() for x in people]
+    made = {"made": dt.datetime.now().astimezone().isoformat(timespec="seconds"), "reports": reports}
+    text = json.dumps(without_nan(made), indent=2, allow_nan=False)
+    (out / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
+    if as_json:
+        print_json({"folder": str(out), "patients": [x.patient.name for x in people], "reports": reports})
+        return
+    for x in people:
+        typer.echo(out / f"{x.patient.name}.csv")
+
+
+def _print(x: ReadReport) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{x.file}: {_kind(x)}", style="bold")
+    table = Table(show_header=False, show_edge=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for name, value in _rows(x):
+        table.add_row(name, value)
+    if x.readings is not None:
+        console.print(table)
+    for words, style, texts in (
+        ("problem", "red", x.problems),
+        ("warning", "yellow", x.warnings),
+        ("note", "", x.notes),
+    ):
+        for text in texts:
+            console.print(f"{words}: {text}", style=style)
+
+
+def _kind(x: ReadReport) -> str:
+    return "not recognised" if x.format is None else FORMATS[x.format].description
+
+
+def _rows(x: ReadReport) -> list[tuple[str, str]]:
+    """What there is to say, in the order of reading."""
+    number = lambda value, unit="", digits=3: None if value is None else f"{value:.{digits}g}{unit}"
+    share = lambda value: None if value is None else f"{100 * value:.1f} %"
+    unit = lambda name, by: None if name is None else f"{name} ({by or 'not known'})"
+    both = lambda value: "-" if value is None else f"{value:.0f} mg/dL ({value / MG_DL_PER_MMOL_L:.1f} mmol/L)"
+    gaps = None
+    if x.gaps is not None:
+        longest = "".join(f"\n  {length:g} min from {begin}" for begin, length in x.gap_list[:5])
+        gaps = f"{x.gaps}, the longest {x.longest_gap_min:g} min{longest}" if x.gaps else "none"
+    insulin = None
+    if x.basal_U_day is not None:
+        insulin = f"basal {x.basal_U_day:.1f} + bolus {x.bolus_U_day:.1f} U/day; {x.boluses_day:.1f} boluses/day"
+    elif x.insulin_U_day is not None:
+        insulin = f"{x.insulin_U_day:.1f} U/day, basal and bolus not told apart"
+    carbs = None if x.carbs_g_day is None else f"{x.carbs_g_day:.0f} g/day in {x.meals_day:.1f} meals/day"
+    rows = [
+        ("subject", x.subject),
+        ("span", None if x.span_h is None else f"{x.first} to {x.last}, {x.span_h / 24:.2f} days"),
+        ("time zone", x.time_zone),
+        ("clock changes", ", ".join(x.clock_changes) or None),
+        ("readings", None if x.readings is None else f"{x.readings}, each {number(x.interval_min, ' min', 4)}"),
+        ("coverage", share(x.coverage)),
+        ("gaps", gaps),
+        ("duplicates", None if not x.duplicates else str(x.duplicates)),
+        ("contradictions", None if not x.conflicting_duplicates else str(x.conflicting_duplicates)),
+        ("glucose unit", unit(x.glucose_unit, x.glucose_unit_by)),
+        (
+            "glucose",
+            f"median {both(x.glucose_median_mg_dL)}, {both(x.glucose_min_mg_dL)} to {both(x.glucose_max_mg_dL)}",
+        ),
+        ("at a limit", share(x.censored_share)),
+        ("interpolated", share(x.interpolated_share) if x.interpolated else None),
+        ("basal unit", unit(x.basal_unit, x.basal_unit_by)),
+        ("insulin", insulin),
+        ("carbs unit", unit(x.carbs_unit, x.carbs_unit_by)),
+        ("carbohydrate", carbs),
+        ("g per U", number(x.g_per_U)),
+        ("body mass", number(x.body_mass_kg, " kg")),
+    ]
+    return [(name, value) for name, value in rows if value is not None]

@@ -1,0 +1,83 @@
+"""`t1djax report`: a cohort as one page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..config import ConfigError
+from ..evaluation import glycaemia_table, score_forecasts
+from ..io import find_results, read_result
+from ..reporting import write_report
+from ..statespace import fit_state_space
+from ._app import Interval, Json, app, stderr, warnings_in_words
+from ._data import Basal, Carbs, Data, Glucose, Names, Zone, read_people
+from ._forecast import by_every_method
+from ._tables import print_json, print_table
+
+
+@app.command(epilog="Example: t1djax report cohort --out report.html --forecast --fit-results results")
+def report(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    patients: Names = None,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Glucose report",
+    unit: Annotated[str, typer.Option(help="Unit of glucose: mg/dL or mmol/L.")] = "mg/dL",
+    forecast: Annotated[
+        bool,
+        typer.Option("--forecast", help="Forecast the last 30 % of each record, several methods."),
+    ] = False,
+    fit_results: Annotated[
+        list[Path] | None, typer.Option(help="Result folders of fits, or folders that hold some; repeatable.")
+    ] = None,
+    interval_min: Interval = None,
+    glucose_unit: Glucose = None,
+    basal_unit: Basal = None,
+    carbs_unit: Carbs = None,
+    time_zone: Zone = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if there is one.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a report that people read in a browser: glycaemic metrics, profiles, fits, forecasts with baselines."""
+    if unit not in ("mg/dL", "mmol/L"):
+        raise ConfigError(f"--unit {unit}: give mg/dL or mmol/L")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} is there already; name another file, or replace it with --overwrite")
+    with warnings_in_words():
+        cohort, reports = read_people(
+            data,
+            names=patients,
+            interval_min=interval_min,
+            glucose_unit=glucose_unit,
+            basal_unit=basal_unit,
+            carbs_unit=carbs_unit,
+            time_zone=time_zone,
+        )
+    # A report of reading names the file; the page names people.
+    read = dict(zip(cohort.names, reports, strict=True)) if reports else {}
+    results = [read_result(folder) for folder in find_results(fit_results)] if fit_results else []
+    known = [r for r in results if r.metadata["patient"] in cohort.names]
+    if len(known) < len(results):
+        others = sorted({r.metadata["patient"] for r in results} - set(cohort.names))
+        stderr.print(f"warning: results of {', '.join(others)} are left out: not among those read", style="yellow",
+                     markup=False, soft_wrap=True)  # fmt: skip
+    forecasts = by_every_method(fit_state_space(list(cohort)), cohort) if forecast else []
+    page = write_report(cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts)
+    table = glycaemia_table(cohort, unit=unit)
+    if as_json:
+        scores = score_forecasts(forecasts).to_dict(orient="records") if forecasts else []
+        print_json({"out": str(page), "glycaemia": table.to_dict(orient="records"), "forecasts": scores})
+        return
+    suffix = unit.replace("/", "_")
+    shown = [
+        "patient",
+        "days",
+        "data_percent",
+        f"mean_{suffix}",
+        "cv_percent",
+        "gmi_percent",
+        "in_range_percent",
+        "gri",
+    ]
+    print_table(table.loc[:, shown])
+    typer.echo(page)

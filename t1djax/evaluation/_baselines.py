@@ -1,0 +1,299 @@
+"""What a forecaster must beat: persistence, linear extrapolation, and a ridge regression on readings and doses."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ..data import HORIZONS_MIN, Patient, readings_ahead, rolling_origins, training_end
+from ..physics import Doses
+from ..records import FutureInputs, RollingForecasts
+
+BaselineMethod = Literal["persistence", "linear", "ridge"]
+"""A method that every forecaster must beat."""
+BASELINES: tuple[BaselineMethod, ...] = get_args(BaselineMethod)
+"""The methods that `baseline_forecasts` knows."""
+_PENALTIES = 10.0 ** np.arange(-2.0, 5.1, 0.5)
+_FOLDS = 5
+_LONGEST_BRACKET_MIN = 35.0  # a lag between two readings further apart than two of the slowest sensors is unknown
+_LEAST_PAIRS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class RidgeOptions:
+    """What the ridge regression looks at.
+
+    Example:
+        >>> from t1djax import RidgeOptions
+        >>> RidgeOptions(readings=4).bins
+        11
+    """
+
+    readings: int = 6
+    """How many readings, at the sensor's own step, the one at the origin among them."""
+    bins: int = 11
+    """How many sums of each input before the origin."""
+    bin_min: float = 15.0
+    """Length of a sum, min."""
+
+
+def baseline_forecasts(
+    patient: Patient,
+    method: BaselineMethod,
+    *,
+    origin_min: Float[np.ndarray, " origins"] | None = None,
+    horizon_min: Sequence[float] = HORIZONS_MIN,
+    train_until_min: float | None = None,
+    future_inputs: FutureInputs = "none",
+    options: RidgeOptions | None = None,
+) -> RollingForecasts:
+    """Forecast a record from many origins with a simple method.
+
+    With `G` the reading at the origin and `G15` the record 15 min before it, at horizon `h`:
+
+    ```
+    persistence   G
+    linear        G + (G - G15) h/15
+    ridge         G + b_h + w_h x     x: six readings, eleven 15-min sums of basal, bolus and carbohydrate
+    ```
+
+    The ridge regression minimises `|y - b - X w|^2 + penalty |w|^2` over the training part, on standardised columns,
+    for each horizon by itself; the penalty is chosen there by cross-validation over five consecutive blocks. A
+    lag that falls between two readings is interpolated from those two, both before the origin, where they are at most
+    35 min apart. The standard deviations are the root mean square errors of the training part, for the ridge on blocks
+    that its weights have not seen.
+
+    Nothing after the end of training is learnt from, and nothing after an origin is looked at, except as
+    `future_inputs` says.
+
+    Args:
+        patient: the record.
+        method: `"persistence"`, `"linear"` or `"ridge"`.
+        origin_min: times to forecast from, min; left out, `rolling_origins` after the training part.
+        horizon_min: how far ahead, min.
+        train_until_min: end of the training part, min; left out, `training_end(patient)`.
+        future_inputs: `"none"`, or, for the ridge, `"recorded"`: the sums go on until the horizon.
+        options: what the ridge regression looks at.
+
+    Returns:
+        The forecasts; NaN where a reading that the method needs is missing, and at horizons with fewer than 20
+        examples in the training part.
+
+    Raises:
+        ValueError: where the method is unknown, the training part is too short for it, an origin lies inside the
+            training part, or it cannot use the future inputs asked for.
+
+    Example:
+        >>> import t1djax
+        >>> patient = t1djax.reference_cohort(interval_min=15, names=["Pat2"])["Pat2"]
+        >>> forecasts = t1djax.baseline_forecasts(patient, "persistence", horizon_min=(30.0,))
+        >>> forecasts.mean_mg_dL.shape, forecasts.future_inputs
+        ((58, 1), 'none')
+    """
+    if method not in BASELINES:
+        raise ValueError(f"baseline_forecasts: method is {method!r}; one of {', '.join(BASELINES)}")
+    if future_inputs != "none" and (method != "ridge" or future_inputs != "recorded"):
+        raise ValueError(
+            f"baseline_forecasts: {method} cannot use {future_inputs} inputs; "
+            'give future_inputs="none", or "recorded" with the ridge'
+        )
+    end = training_end(patient) if train_until_min is None else train_until_min
+    origins = rolling_origins(patient, after_min=end) if origin_min is None else origin_min
+    if len(origins) and origins.min() < end:
+        raise ValueError(
+            f"{patient.name}: the origin at {origins.min():g} min lies in the training part, which ends at {end:g} min"
+        )
+    seen = np.where(patient.valid & (patient.time_min <= end), patient.glucose_mg_dL, np.nan)
+    if not np.isfinite(seen).any():
+        raise ValueError(f"{patient.name}: there is no reading until {end:g} min to learn from")
+    # The training part as a record of its own: what is not in it cannot be learnt from.
+    part = dataclasses.replace(patient, glucose_mg_dL=seen)
+    pairs = rolling_origins(part, after_min=-np.inf)
+    target = readings_ahead(part, pairs, horizon_min)
+    horizons = np.asarray(horizon_min, dtype=np.float64)
+    simple = {"persistence": _persistence, "linear": _linear}
+    if method in simple:
+        mean = simple[method](patient, origins, horizons)
+        sd = np.sqrt(_mean((target - simple[method](part, pairs, horizons)) ** 2))
+    else:
+        ridge = _Ridge(options or RidgeOptions(), step_min(part), future_inputs == "recorded")
+        mean, sd = ridge.forecasts(part, pairs, target, patient, origins, horizons)
+    ahead = readings_ahead(patient, origins, horizon_min)
+    spread = np.where(np.isfinite(mean), sd, np.nan)
+    return RollingForecasts(patient.name, method, future_inputs, origins, horizons, mean, spread, ahead)
+
+
+def step_min(patient: Patient) -> float:
+    """The sensor's own step, min: the median time from a real reading to the next.
+
+    Raises:
+        ValueError: where there are fewer than two readings.
+    """
+    seen = patient.time_min[patient.valid]
+    if len(seen) < 2:
+        raise ValueError(f"{patient.name}: there is one reading only; the step of the sensor is unknown")
+    return float(np.median(np.diff(seen)))
+
+
+def readings_before(
+    patient: Patient, time_min: Float[np.ndarray, "origins lags"], origin_min: Float[np.ndarray, " origins"]
+) -> Float[np.ndarray, "origins lags"]:
+    """Glucose (mg/dL) at times up to the origins, between the two readings about each; NaN across a gap.
+
+    The later of the two readings lies at the origin or before it.
+    """
+    seen, reading = patient.time_min[patient.valid], patient.glucose_mg_dL[patient.valid]
+    last = np.searchsorted(seen, origin_min, side="right")[:, None] - 1
+    right = np.minimum(np.searchsorted(seen, time_min), last)
+    left = (right - (seen[right] > time_min)).clip(0)
+    width = seen[right] - seen[left]
+    share = np.divide(time_min - seen[left], width, out=np.zeros_like(time_min), where=width > 0)
+    inside = (seen[left] <= time_min) & (seen[right] >= time_min) & (width <= _LONGEST_BRACKET_MIN) & (last >= 0)
+    return np.where(inside, reading[left] + share * (reading[right] - reading[left]), np.nan)
+
+
+def _persistence(
+    patient: Patient, origins: Float[np.ndarray, " origins"], horizons: Float[np.ndarray, " horizons"]
+) -> Float[np.ndarray, "origins horizons"]:
+    return np.repeat(readings_before(patient, origins[:, None], origins), len(horizons), axis=1)
+
+
+def _linear(
+    patient: Patient, origins: Float[np.ndarray, " origins"], horizons: Float[np.ndarray, " horizons"]
+) -> Float[np.ndarray, "origins horizons"]:
+    before, now = readings_before(patient, origins[:, None] - np.array([15.0, 0.0]), origins).T
+    return now[:, None] + (now - before)[:, None] / 15.0 * horizons
+
+
+class _Delivered:
+    """Basal and bolus insulin (U) and carbohydrate (g) since the start of the record, at any time.
+
+    A rate is taken from the last change before a time, never from the next, so that no later dose touches an
+    earlier value, not even by rounding.
+    """
+
+    def __init__(self, doses: Doses) -> None:
+        self.columns = [
+            _cumulative(doses.basal_time_min, doses.basal_U_h / 60.0),
+            *(
+                _cumulative(*_rates(*columns))
+                for columns in (
+                    (doses.bolus_time_min, doses.bolus_U, doses.bolus_duration_min),
+                    (doses.meal_time_min, doses.carbs_g, doses.meal_duration_min),
+                )
+            ),
+        ]
+
+    def sums(self, edges: Float[np.ndarray, "origins edges"]) -> Float[np.ndarray, "origins sums"]:
+        """Amounts between neighbouring edges, min: those of basal, then of bolus, then of carbohydrate."""
+        found = []
+        for breaks, rates, totals in self.columns:
+            i = np.searchsorted(breaks, edges, side="right") - 1
+            found.append(np.diff(np.where(i >= 0, totals[i] + rates[i] * (edges - breaks[i]), 0.0), axis=1))
+        return np.concatenate(found, axis=1)
+
+
+def _rates(
+    start: Float[np.ndarray, " doses"], amount: Float[np.ndarray, " doses"], duration: Float[np.ndarray, " doses"]
+) -> tuple[Float[np.ndarray, " breaks"], Float[np.ndarray, " breaks"]]:
+    """Times at which the sum of the doses' rates changes, and the rate from there."""
+    times = np.concatenate([start, start + duration])
+    steps = np.concatenate([amount / duration, -amount / duration])
+    order = np.lexsort((steps, times))
+    return times[order], np.cumsum(steps[order])
+
+
+def _cumulative(
+    breaks: Float[np.ndarray, " breaks"], rates: Float[np.ndarray, " breaks"]
+) -> tuple[Float[np.ndarray, " some"], Float[np.ndarray, " some"], Float[np.ndarray, " some"]]:
+    if not len(breaks):
+        breaks, rates = np.zeros(1), np.zeros(1)
+    return breaks, rates, np.concatenate([[0.0], np.cumsum(rates[:-1] * np.diff(breaks))])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ridge:
+    options: RidgeOptions
+    step_min: float
+    recorded: bool
+
+    def forecasts(
+        self,
+        part: Patient,
+        pairs: Float[np.ndarray, " pairs"],
+        target: Float[np.ndarray, "pairs horizons"],
+        patient: Patient,
+        origins: Float[np.ndarray, " origins"],
+        horizons: Float[np.ndarray, " horizons"],
+    ) -> tuple[Float[np.ndarray, "origins horizons"], Float[np.ndarray, " horizons"]]:
+        mean, sd = np.full((len(origins), len(horizons)), np.nan), np.full(len(horizons), np.nan)
+        for h, horizon in enumerate(horizons.tolist()):
+            x, now = self.columns(part, pairs, horizon)
+            use = np.isfinite(x).all(axis=1) & np.isfinite(target[:, h])
+            if use.sum() < _LEAST_PAIRS:
+                continue  # such as 15 min ahead of a sensor that reads each 30
+            change = target[use, h] - now[use]
+            penalty, sd[h] = _choose(x[use], change, pairs[use], horizon)
+            ahead, base = self.columns(patient, origins, horizon)
+            mean[:, h] = base + _fit(x[use], change, penalty)(ahead)
+        if not np.isfinite(sd).any():
+            raise ValueError(
+                f"{patient.name}: at no horizon have {_LEAST_PAIRS} readings of the training part the "
+                f"{self.options.readings} before them and one at the horizon; a ridge regression needs them"
+            )
+        return mean, sd
+
+    def columns(
+        self, patient: Patient, origins: Float[np.ndarray, " origins"], horizon: float
+    ) -> tuple[Float[np.ndarray, "origins columns"], Float[np.ndarray, " origins"]]:
+        """Readings and sums of inputs before each origin, and the reading at it."""
+        lags = self.step_min * np.arange(self.options.readings)
+        readings = readings_before(patient, origins[:, None] - lags, origins)
+        # The row of an origin states what begins at it; a forecast does not know that yet.
+        first, last = -self.options.bins, int(np.ceil(horizon / self.options.bin_min)) if self.recorded else 0
+        edges = np.minimum(self.options.bin_min * np.arange(first, last + 1), horizon if self.recorded else 0.0)
+        sums = _Delivered(patient.doses).sums(origins[:, None] + edges)
+        return np.concatenate([readings, sums], axis=1), readings[:, 0]
+
+
+class _fit:
+    """A ridge regression with a free constant, on standardised columns."""
+
+    def __init__(self, x: Float[np.ndarray, "n k"], y: Float[np.ndarray, " n"], penalty: float) -> None:
+        self.centre, scale = x.mean(axis=0), x.std(axis=0)
+        # A column that hardly varies (a constant basal) carries rounding, not knowledge.
+        self.scale = np.where(scale > 1e-9 * (1 + np.abs(self.centre)), scale, np.inf)
+        z = (x - self.centre) / self.scale
+        self.constant = y.mean()
+        self.weights = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ (y - self.constant))
+
+    def __call__(self, x: Float[np.ndarray, "m k"]) -> Float[np.ndarray, " m"]:
+        # Summed row by row: the same to the last bit however many rows there are.
+        return self.constant + (((x - self.centre) / self.scale) * self.weights).sum(axis=1)
+
+
+def _choose(
+    x: Float[np.ndarray, "n k"], y: Float[np.ndarray, " n"], time_min: Float[np.ndarray, " n"], horizon: float
+) -> tuple[float, float]:
+    """The penalty with the least error on blocks that the fit has not seen, and that error, mg/dL."""
+    blocks = np.array_split(np.arange(len(y)), _FOLDS)
+    misses = np.zeros((len(_PENALTIES), len(y)))
+    for block in blocks:
+        # Pairs whose readings overlap with those of the block would know some of its targets.
+        apart: Bool[np.ndarray, " n"] = (time_min < time_min[block[0]] - horizon) | (
+            time_min > time_min[block[-1]] + horizon
+        )
+        for k, penalty in enumerate(_PENALTIES.tolist()):
+            misses[k, block] = y[block] - _fit(x[apart], y[apart], penalty)(x[block])
+    errors = np.sqrt((misses**2).mean(axis=1))
+    best = int(np.argmin(errors))
+    return float(_PENALTIES[best]), float(errors[best])
+
+
+def _mean(x: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " columns"]:
+    """Means of the finite entries; NaN where there is none."""
+    finite = np.isfinite(x)
+    count = finite.sum(axis=0)
+    return np.divide(np.where(finite, x, 0.0).sum(axis=0), count, out=np.full(x.shape[1], np.nan), where=count > 0)

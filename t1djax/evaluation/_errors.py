@@ -1,0 +1,64 @@
+"""Errors of predicted glucose, over all readings and by their range."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ._fits import glucose_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GLUCOSE_RANGES: Mapping[str, Callable[[Float[np.ndarray, " n"]], Bool[np.ndarray, " n"]]] = {
+    "<54": lambda g: g < 54,
+    "54-69": lambda g: (g >= 54) & (g < 70),
+    "70-180": lambda g: (g >= 70) & (g <= 180),
+    "181-250": lambda g: (g > 180) & (g <= 250),
+    ">250": lambda g: g > 250,
+}
+"""The five ranges of the consensus (Battelino et al. 2019), mg/dL, by name; a reading lies in exactly one."""
+
+
+def reading_errors(predicted: Float[np.ndarray, " n"], observed: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """How many pairs, RMSE, MAE and bias in mg/dL, and MARD in %.
+
+    Bias is the mean of predicted less observed. No pair gives NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> from t1djax.evaluation import reading_errors
+        >>> reading_errors(np.array([110.0, 95.0]), np.array([100.0, 100.0]))["bias_mg_dL"]
+        2.5
+    """
+    everywhere = np.full(observed.shape, True)
+    bias = float(np.mean(predicted - observed)) if observed.size else float("nan")
+    return {"n": int(observed.size)} | glucose_errors(predicted, observed, everywhere) | {"bias_mg_dL": bias}
+
+
+def errors_by_range(predicted: Float[np.ndarray, " n"], observed: Float[np.ndarray, " n"]) -> "pd.DataFrame":
+    """Errors over all pairs and by the range of the reading; pairs with a NaN are left out.
+
+    Args:
+        predicted: glucose, mg/dL.
+        observed: readings, mg/dL; they set the range.
+
+    Returns:
+        One row per range, `all` first: `range, n, rmse_mg_dL, mae_mg_dL, mard_percent, bias_mg_dL`.
+
+    Example:
+        >>> import numpy as np, t1djax
+        >>> table = t1djax.errors_by_range(np.array([60.0, 110.0, np.nan]), np.array([50.0, 100.0, 90.0]))
+        >>> table.loc[table["n"] > 0, ["range", "n", "bias_mg_dL"]].values.tolist()
+        [['all', 2, 10.0], ['<54', 1, 10.0], ['70-180', 1, 10.0]]
+
+    Source: Battelino et al., Diabetes Care 42(8), 2019, for the ranges.
+    """
+    import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+    both = np.isfinite(predicted) & np.isfinite(observed)
+    p, o = predicted[both], observed[both]
+    rows = [{"range": "all"} | reading_errors(p, o)]
+    rows += [{"range": name} | reading_errors(p[inside(o)], o[inside(o)]) for name, inside in GLUCOSE_RANGES.items()]
+    return pd.DataFrame(rows)

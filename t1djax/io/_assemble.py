@@ -1,0 +1,357 @@
+"""From a parsed file to a patient: one clock, one set of units, nothing twice, nothing invented."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ..data import Patient
+from ..physics import Doses
+from ._checks import SHOWN, Findings, Flaw, safe_name
+from ._clocks import Placed, place
+from ._interpolated import own_readings
+from ._noted import Noted, ReadOptions
+from ._raw import Raw, RawBasal, RawDose
+from ._schedule import mean_rate, schedule
+from ._tables import BASAL, BOLUS, BRIEFEST, CARBS, GLUCOSE, MEAL_DURATION, TOO_MUCH
+from ._units import G_PER_EXCHANGE, PER_DAY, carbs_doubt, check_basal, glucose_factor
+
+_BEFORE_MIN = 1440.0
+"""How long before the first reading doses are kept, min."""
+_FAST = 10.0
+"""Change of glucose that no body makes from reading to reading, mg/dL/min."""
+
+
+class _Events(NamedTuple):
+    """Boluses or meals."""
+
+    time_min: Float[np.ndarray, " events"]
+    amount: Float[np.ndarray, " events"]
+    duration_min: Float[np.ndarray, " events"]
+
+
+def assemble(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Patient | None:
+    """The patient of a parsed file. Problems go to `found`; a patient may come out all the same, for a report."""
+    noted.notes += raw.notes
+    if not raw.readings:
+        found.add(raw.file, "there is no glucose reading at all", "a fit needs glucose")
+        return None
+    placed = place(raw, options, found, noted)
+    if placed is None:
+        return None
+    series = _readings(raw, placed, options, found, noted)
+    if series is None:
+        return None
+    time, glucose, own = series
+    window = _window(time, placed, options, raw, found)
+    time, glucose, own = time[window], glucose[window], own[window]
+    if len(time) < 2 or not own.any():
+        first, last = placed.at(float(series[0][0])), placed.at(float(series[0][-1]))
+        span = f"the file runs from {first or series[0][0]} to {last or series[0][-1]}"
+        found.add(raw.file, "there are fewer than two readings in the window", span, column="glucose")
+        return None
+    _say_readings(time, glucose, own, options.keep_interpolated, noted)
+    doses = _doses(raw, placed, options, (float(time[0]), float(time[-1])), found, noted)
+    name = options.subject or raw.subject
+    if (why := safe_name(name)) is not None:
+        found.add(raw.file, f"the patient's name {name!a} {why}", "pass subject (--subject)")
+    known = {**raw.known, **options.known}
+    if raw.body_mass_kg is not None:
+        known.setdefault("M", raw.body_mass_kg)
+    zero = float(time[0])
+    times = ("basal_time_min", "bolus_time_min", "meal_time_min")
+    doses = dataclasses.replace(doses, **{key: getattr(doses, key) - zero for key in times})
+    kept = own | options.keep_interpolated
+    return Patient(name, time - zero, np.where(kept, glucose, np.nan), doses, known, placed.at(zero))
+
+
+def _readings(
+    raw: Raw, placed: Placed, options: ReadOptions, found: Findings, noted: Noted
+) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"], Bool[np.ndarray, " rows"]] | None:
+    """The sensor's series in time: minutes, mg/dL, and which readings are its own."""
+    kinds = np.array([reading.kind for reading in raw.readings])
+    others = {kind: int(np.sum(kinds == kind)) for kind in ("scan", "fingerstick", "calibration")}
+    if any(others.values()):
+        words = ", ".join(f"{count} of kind {kind}" for kind, count in others.items() if count)
+        noted.notes.append(f"readings beside the sensor's series are not used: {words}")
+    cgm = kinds == "cgm"
+    if not cgm.any():
+        found.add(raw.file, "there is no reading of a sensor", "a fit needs a sensor's series")
+        return None
+    time = placed.minutes["readings"][cgm]
+    value = np.array([reading.value for reading in raw.readings], dtype=np.float64)[cgm]
+    where = np.array([reading.where for reading in raw.readings])[cgm]
+    limited = np.array([reading.censored != "" for reading in raw.readings])[cgm]
+    bad = ~np.isfinite(value) | (value < 0)
+    _flag(raw.file, "glucose", bad, where, "it is no glucose", "remove the row", found)
+    if bad.all():
+        return None
+    factor = glucose_factor(value[~bad], raw.glucose_unit, options.glucose_unit, raw.file, found, noted)
+    glucose = value * factor
+    bad |= glucose > TOO_MUCH[GLUCOSE]
+    _flag(raw.file, "glucose", glucose > TOO_MUCH[GLUCOSE], where, "it is no glucose in mg/dL", "check the unit", found)
+    order = np.argsort(time, kind="stable")
+    order = order[~bad[order]]
+    if not len(order):
+        return None
+    time, glucose, limited = time[order], glucose[order], limited[order]
+    first = np.concatenate([[True], np.diff(time) > 0])
+    held = np.flatnonzero(first)[np.cumsum(first) - 1]
+    differ = ~first & (glucose != glucose[held])
+    same, clash = int(np.sum(~first & ~differ)), int(np.sum(differ))
+    noted.facts |= {"duplicates": same, "conflicting_duplicates": clash}
+    if clash:
+        noted.warnings.append(f"{clash} readings contradict another at the same time; the first in the file is kept")
+    time, glucose, limited = time[first], glucose[first], limited[first]
+    noted.facts["limited"] = (time, limited | (glucose <= 40) | (glucose >= 400))
+    own, how = own_readings(time, glucose)
+    noted.facts["interpolation"] = how or None
+    return time, glucose, own
+
+
+def _flag(
+    file: str, column: str, bad: Bool[np.ndarray, " n"], where: np.ndarray, what: str, mend: str, found: Findings
+) -> None:
+    if bad.any():
+        rows = tuple(where[bad].tolist())
+        found.problems.append(Flaw(file, column, rows, (what,) * min(SHOWN, len(rows)), mend))
+
+
+def _window(
+    time: Float[np.ndarray, " rows"], placed: Placed, options: ReadOptions, raw: Raw, found: Findings
+) -> Bool[np.ndarray, " rows"]:
+    """Rows between `start` and `start + hours`."""
+    begin = float(time[0])
+    if options.start is not None:
+        try:
+            begin = max(begin, placed.minute(options.start))
+        except ValueError as error:
+            found.add(raw.file, str(error), "give it as the file has its times")
+    end = np.inf if options.hours is None else begin + 60 * options.hours
+    return (time >= begin) & (time <= end)
+
+
+def _say_readings(
+    time: Float[np.ndarray, " rows"],
+    glucose: Float[np.ndarray, " rows"],
+    own: Bool[np.ndarray, " rows"],
+    keep: bool,
+    noted: Noted,
+) -> None:
+    """Facts and doubts about the readings of the window."""
+    limited_at, limited = noted.facts.pop("limited")
+    inside = np.isin(limited_at, time[own])
+    noted.facts |= {
+        "censored_share": float(limited[inside].mean()),
+        "interpolated": int(np.sum(~own)),
+        "interpolated_share": float(np.mean(~own)),
+    }
+    if noted.facts["interpolation"] is not None and own.all():
+        noted.facts["interpolation"] = None
+    if not own.all():
+        noted.notes.append(
+            f"{np.sum(~own)} of {len(own)} readings are interpolated ({noted.facts['interpolation']}): they are "
+            + ("kept, as asked for" if keep else "neither fitted nor scored")
+        )
+    step = np.diff(time[own])
+    if len(step) < 3:
+        return
+    fast = np.mean(np.abs(np.diff(glucose[own])) > _FAST * np.maximum(step, 1.0))
+    if fast > 0.02:
+        noted.warnings.append(
+            f"{100 * fast:.0f} % of steps change faster than {_FAST:g} mg/dL/min: noise, two sensors, or rows out of "
+            "order"
+        )
+    close = int(np.sum(step < 0.5 * np.median(step)))
+    if close > 3 and close > 0.01 * len(step):
+        noted.warnings.append(f"{close} readings are closer than half the usual interval: two devices in one file?")
+
+
+def _doses(
+    raw: Raw, placed: Placed, options: ReadOptions, span: tuple[float, float], found: Findings, noted: Noted
+) -> Doses:
+    """Insulin and meals around the span, in U/h, U and g."""
+    boluses = _events(raw, raw.boluses, placed.minutes["boluses"], "bolus", found, noted)
+    meals = _events(raw, raw.meals, placed.minutes["meals"], "carbs", found, noted)
+    bolus_share = np.sum(boluses.amount[(boluses.time_min >= span[0]) & (boluses.time_min <= span[1])])
+    days = (span[1] - span[0]) / 1440
+    basal_time, basal_rate = _basal(raw, placed, options, span, float(bolus_share) / days, found, noted)
+    if raw.merged_insulin:
+        basal_rate, boluses = _bursts(basal_time, basal_rate, boluses)
+    meals = _carbs(raw, options, meals, boluses, found, noted)
+    if not (raw.basal or raw.boluses):
+        noted.warnings.append("there is no insulin in the file: without it no model of insulin can be fitted")
+    near = lambda e: _Events(*(x[(e.time_min >= span[0] - _BEFORE_MIN) & (e.time_min <= span[1])] for x in e))
+    cap = lambda e, most, column: _cap(raw, e, most, column, found)
+    boluses = _apart(near(cap(boluses, TOO_MUCH[BOLUS], "bolus")))
+    meals = _apart(near(cap(meals, TOO_MUCH[CARBS], "carbs")))
+    last = max(int(np.searchsorted(basal_time, span[0] - _BEFORE_MIN, side="right")) - 1, 0)
+    keep = (np.arange(len(basal_time)) >= last) & (basal_time <= max(span[1], basal_time[0]))
+    return Doses(basal_time[keep], basal_rate[keep], *boluses, *meals)
+
+
+def _events(
+    raw: Raw,
+    doses: Sequence[RawDose],
+    minutes: Float[np.ndarray, " events"],
+    column: str,
+    found: Findings,
+    noted: Noted,
+) -> _Events:
+    """Amounts in the file's unit, in time, each once."""
+    amount = np.array([dose.amount for dose in doses], dtype=np.float64)
+    duration = np.array([dose.duration_min for dose in doses], dtype=np.float64)
+    where = np.array([dose.where for dose in doses], dtype=np.int64)
+    bad = ~np.isfinite(amount) | (amount < 0) | ~(duration <= TOO_MUCH[MEAL_DURATION])
+    _flag(raw.file, column, bad, where, "its amount or duration is none", "put it right or remove it", found)
+    given = np.flatnonzero(~bad & (amount > 0))
+    key = list(zip(minutes[given].tolist(), amount[given].tolist(), duration[given].tolist(), strict=True))
+    once = [i for i, k in zip(given.tolist(), _firsts(key), strict=True) if k]
+    if len(once) < len(given):
+        noted.warnings.append(f"{len(given) - len(once)} entries of {column} repeat another exactly and are left out")
+    once = np.array(sorted(once, key=lambda i: minutes[i]), dtype=np.int64)
+    return _Events(minutes[once], amount[once], np.fmax(duration[once], BRIEFEST))
+
+
+def _firsts(keys: Sequence[tuple[float, ...]]) -> list[bool]:
+    seen: set[tuple[float, ...]] = set()
+    return [not (key in seen or seen.add(key)) for key in keys]
+
+
+def _cap(raw: Raw, events: _Events, most: float, column: str, found: Findings) -> _Events:
+    large = events.amount > most
+    if large.any():
+        what = f"{int(large.sum())} entries are more than {most:g}, the largest {events.amount.max():g}"
+        found.add(raw.file, what, "check the unit", column=column)
+    return _Events(*(x[~large] for x in events))
+
+
+def _apart(events: _Events) -> _Events:
+    """Doses of one time but different durations, a second apart, so that each has a row of its own in a table."""
+    time = events.time_min.copy()
+    for i in range(1, len(time)):
+        if abs(time[i] - time[i - 1]) < BRIEFEST / 2 and events.duration_min[i] != events.duration_min[i - 1]:
+            time[i] += BRIEFEST
+    return events._replace(time_min=time)
+
+
+def _basal(
+    raw: Raw,
+    placed: Placed,
+    options: ReadOptions,
+    span: tuple[float, float],
+    bolus_U_day: float,
+    found: Findings,
+    noted: Noted,
+) -> tuple[Float[np.ndarray, " basals"], Float[np.ndarray, " basals"]]:
+    """When the rate changes, and to what, U/h."""
+    if not raw.basal:
+        noted.facts |= {"basal_unit": None, "basal_unit_by": None}
+        noted.warnings.append("there is no basal rate in the file; it is taken as zero")
+        return np.array([span[0]]), np.zeros(1)
+    unit = options.basal_unit or raw.basal_unit
+    by = "asked for" if options.basal_unit else "stated or documented"
+    if unit is None:
+        unit, by = "U/h", "assumed"
+        mend = 'pass basal_unit="U/h", "U/min" or "U/5min" (--basal-unit)'
+        found.add(raw.file, "the unit of the basal rate is not stated", mend, column="basal")
+    noted.facts |= {"basal_unit": unit, "basal_unit_by": by}
+    rate = np.array([entry.rate for entry in raw.basal], dtype=np.float64)
+    bad = ~np.isfinite(rate) | (rate < 0)
+    where = np.array([entry.where for entry in raw.basal])
+    _flag(raw.file, "basal", bad, where, "it is no rate", "put it right or remove it", found)
+    entries: list[RawBasal] = [entry for entry, wrong in zip(raw.basal, bad.tolist(), strict=True) if not wrong]
+    if not entries:
+        return np.array([span[0]]), np.zeros(1)
+    time, rate = schedule(entries, placed.minutes["basal"][~bad], noted)
+    late = time[0] - span[0]
+    if late > 60:
+        noted.warnings.append(
+            f"the first basal rate is stated {late / 60:.1f} h after the first reading; it is held back"
+        )
+    mean = mean_rate(time, rate, span)
+    rows = len(entries) > 0.5 * (span[1] - span[0]) / 10
+    check_basal(mean, bolus_U_day, unit, options.basal_unit is not None, rows=rows, merged=raw.merged_insulin,
+                file=raw.file, found=found, noted=noted)  # fmt: skip
+    # Pumps step by fractions of a U/h; the twelfths in a file are rounded back to them.
+    rate = np.round(rate * PER_DAY[unit] / 24, 9)
+    most = TOO_MUCH[BASAL] if not raw.merged_insulin else 60 * TOO_MUCH[BOLUS]
+    if rate.max() > most:
+        what = f"a rate of {rate.max():.3g} U/h is more than {most:g}"
+        found.add(raw.file, what, "check the unit (--basal-unit)", column="basal")
+    return time, rate
+
+
+def _bursts(
+    time: Float[np.ndarray, " basals"], rate: Float[np.ndarray, " basals"], boluses: _Events
+) -> tuple[Float[np.ndarray, " basals"], _Events]:
+    """Rates that no basal reaches, as the rate before them and a dose over the row: the same insulin at the same time.
+
+    A table of patients holds no such rates.
+    """
+    burst = rate > TOO_MUCH[BASAL]
+    burst[-1] = False
+    if not burst.any():
+        return rate, boluses
+    calm = np.maximum.accumulate(np.where(burst, -1, np.arange(len(rate))))
+    before = np.where(calm < 0, 0.0, rate[np.clip(calm, 0, None)])
+    minutes = np.diff(time, append=time[-1])[burst]
+    amount = (rate - before)[burst] * minutes / 60
+    given = _Events(*(np.concatenate(x) for x in zip(boluses, (time[burst], amount, minutes), strict=True)))
+    order = np.argsort(given.time_min, kind="stable")
+    return np.where(burst, before, rate), _Events(*(x[order] for x in given))
+
+
+def _carbs(raw: Raw, options: ReadOptions, meals: _Events, boluses: _Events, found: Findings, noted: Noted) -> _Events:
+    """Meals in g; as entered, with an error, where the unit is not known."""
+    unit = options.carbs_unit or raw.carbs_unit
+    by = "asked for" if options.carbs_unit else "stated or documented" if raw.carbs_unit else None
+    noted.facts |= {
+        "carbs_unit": unit if len(meals.amount) else None,
+        "carbs_unit_by": by if len(meals.amount) else None,
+    }
+    if not len(meals.amount) or unit == "none":
+        return _Events(*(x[:0] for x in meals))
+    if unit == "g/min":
+        return meals._replace(amount=meals.amount * meals.duration_min)
+    per_unit = per_bolus(meals.time_min, meals.amount, boluses.time_min, boluses.amount)
+    if unit is None:
+        fits = [u for u in ("g", "exchange") if carbs_doubt(meals.amount, per_unit, u) is None]
+        flags = len(meals.amount) > 2 and bool(np.all(meals.amount == 1))
+        likely = "flags (none)" if flags else " or ".join(fits) or "none of them"
+        ratio = f", {np.median(per_unit):.3g} per U of bolus" if len(per_unit) else ""
+        what = f"the unit is not stated; the median is {np.median(meals.amount):g} a meal{ratio}: {likely} by its size"
+        mend = 'pass carbs_unit="g", "exchange" (10 g) or "none" (--carbs-unit)'
+        found.add(raw.file, what, mend, column="carbs")
+        return meals
+    sure = raw.carbs_unit is not None and options.carbs_unit in (None, raw.carbs_unit)
+    if (doubt := carbs_doubt(meals.amount, per_unit, unit, sure=sure)) is not None:
+        found.add(raw.file, *doubt, column="carbs")
+    elif (doubt := carbs_doubt(meals.amount, per_unit, unit)) is not None:
+        noted.warnings.append(f"carbohydrate is stated in {unit}, though {doubt[0].removesuffix('s')}s; check it")
+    grams = meals.amount * (G_PER_EXCHANGE if unit == "exchange" else 1.0)
+    small = int(np.sum(grams == 1))
+    if small and unit == "g":
+        noted.warnings.append(f"{small} meals are of exactly 1 g: marks rather than meals? they are kept")
+    return meals._replace(amount=grams)
+
+
+def per_bolus(
+    meal_min: Float[np.ndarray, " meals"],
+    carbs: Float[np.ndarray, " meals"],
+    bolus_min: Float[np.ndarray, " boluses"],
+    bolus: Float[np.ndarray, " boluses"],
+) -> Float[np.ndarray, " pairs"]:
+    """Carbohydrate per unit of bolus, for the meals with a bolus at their time; if these are few, within 20 min."""
+    ratios = np.zeros(0)
+    for near in (0.5, 20.0):
+        first = np.searchsorted(bolus_min, meal_min - near)
+        last = np.searchsorted(bolus_min, meal_min + near, side="right")
+        total = np.concatenate([[0.0], np.cumsum(bolus)])
+        units = total[last] - total[first]
+        ratios = carbs[units > 0] / units[units > 0]
+        if len(ratios) >= 5:
+            break
+    return ratios

@@ -1,0 +1,244 @@
+"""Any file that people have, to a patient and a report of what was read."""
+
+import dataclasses
+import datetime as dt
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data import Patient
+from ._assemble import assemble
+from ._checks import DataWarning, Findings, read_text
+from ._noted import Noted, ReadOptions
+from ._raw import BasalUnit, CarbsUnit, GlucoseUnit, Raw
+from ._report import ReadReport, report
+from .formats import FORMATS, Format, recognised
+
+Paths = str | Path | Sequence[str | Path]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recording:
+    """A person's file as read."""
+
+    patient: Patient
+    """The patient."""
+    report: ReadReport
+    """What was found in the file."""
+
+
+def read_recording(
+    path: Paths,
+    *,
+    format: str | None = None,
+    glucose_unit: GlucoseUnit | None = None,
+    basal_unit: BasalUnit | None = None,
+    carbs_unit: CarbsUnit | None = None,
+    time_zone: str | None = None,
+    day_first: bool | None = None,
+    subject: str | None = None,
+    start: str | dt.datetime | None = None,
+    hours: float | None = None,
+    keep_interpolated: bool = False,
+    known: Mapping[str, float] = {},
+) -> Recording:
+    """Read a person's file in any format that is known by its content.
+
+    Units are held against what bodies and devices do, and a file that contradicts its own is refused with the mend.
+    Gaps stay gaps. Readings that someone drew between the sensor's own are left without a value. Doses of the day
+    before the first reading are kept, at negative minutes.
+
+    Args:
+        path: the file; for Nightscout also its folder, or a list of entries, treatments and profiles.
+        format: name of the format, where the content does not tell; one of `FORMATS`.
+        glucose_unit: `"mg/dL"` or `"mmol/L"`; left out, what the file states, or its values where they are plain.
+        basal_unit: `"U/h"`, `"U/min"` or `"U/5min"` (the dose in each 5-min row); left out, the format's. Stated, a
+            sum that looks odd is a warning instead of an error.
+        carbs_unit: `"g"`, `"exchange"` (10 g), `"g/min"`, or `"none"` to leave carbohydrate out; left out, the
+            format's. HUPA-UCM has no unit of its own: it must be said.
+        time_zone: IANA name of the zone that times without an offset are local in, or in which to tell local time.
+        day_first: whether dates are written day before month, where the file does not tell.
+        subject: name of the patient, and whom to read of a file with several people.
+        start: first time to keep, ISO 8601 or a datetime; without an offset it is local.
+        hours: length to keep, h.
+        keep_interpolated: whether to keep readings that lie on lines between the sensor's own.
+        known: asserted parameters by symbol, such as `{"M": 72}` (kg).
+
+    Returns:
+        The patient and the report. Minute zero is the first row kept.
+
+    Raises:
+        DataError: listing everything wrong, with lines and mends.
+        ValueError: where an argument is not one of those above.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import t1djax
+        >>> text = "Time,BG,CGM,CHO,insulin\\n2025-01-06 07:00:00,120,121,9,0.02\\n"
+        >>> text += "2025-01-06 07:05:00,124,122,0,0.02\\n"
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = pathlib.Path(folder, "adult.csv")
+        ...     _ = file.write_text(text)
+        ...     recording = t1djax.read_recording(file)
+        >>> recording.report.format, recording.patient.doses.carbs_g.tolist()
+        ('simglucose', [45.0])
+    """
+    options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, _moment(start), hours,
+                          keep_interpolated, day_first, known=known)  # fmt: skip
+    found, noted = Findings(), Noted()
+    patient, kind, merged = _read(path, format, options, found, noted)
+    odd, found.odd = found.odd, []
+    found.finish()
+    assert patient is not None
+    said = report(_name(path), kind, patient, noted, (), merged=merged)
+    said = dataclasses.replace(said, warnings=(*odd, *said.warnings))
+    for text in said.warnings:
+        warnings.warn(text if text in odd else f"{said.file}: {text}", DataWarning, stacklevel=2)
+    return Recording(patient, said)
+
+
+def inspect_file(
+    path: Paths,
+    *,
+    format: str | None = None,
+    glucose_unit: GlucoseUnit | None = None,
+    basal_unit: BasalUnit | None = None,
+    carbs_unit: CarbsUnit | None = None,
+    time_zone: str | None = None,
+    day_first: bool | None = None,
+    subject: str | None = None,
+    start: str | dt.datetime | None = None,
+    hours: float | None = None,
+) -> ReadReport:
+    """Report what a file holds. What would make `read_recording` refuse it stands in the report's `problems`.
+
+    Args:
+        path: as for `read_recording`, like the rest.
+        format: name of the format.
+        glucose_unit: unit of glucose.
+        basal_unit: unit of basal rates.
+        carbs_unit: unit of carbohydrate.
+        time_zone: IANA name.
+        day_first: order of dates.
+        subject: whom to read.
+        start: first time.
+        hours: length to read, h.
+
+    Raises:
+        ValueError: where an argument is not one of those of `read_recording`.
+
+    Example:
+        >>> import t1djax
+        >>> t1djax.inspect_file("nowhere.csv").problems
+        ('nowhere.csv: there is no such file; check the path',)
+    """
+    options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, _moment(start), hours,
+                          day_first=day_first)  # fmt: skip
+    found, noted = Findings(), Noted()
+    patient, kind, merged = _read(path, format, options, found, noted)
+    noted.warnings[:0] = found.odd
+    return report(_name(path), kind, patient, noted, tuple(map(str, found.problems)), merged=merged)
+
+
+def people_in(path: str | Path) -> tuple[str, ...]:
+    """Whom a file holds, where its format puts several people into one; else nobody by name."""
+    text = read_text(Path(path), Findings())
+    kinds = () if text is None else recognised(text, Path(path).name)
+    return kinds[0].people(text) if text is not None and len(kinds) == 1 and kinds[0].people else ()
+
+
+def recognised_formats(path: str | Path) -> tuple[str, ...]:
+    """Names of the formats that a file can be of by its content; none where it cannot be read as text."""
+    text = read_text(Path(path), Findings())
+    return () if text is None else tuple(kind.name for kind in recognised(text, Path(path).name))
+
+
+def _moment(start: str | dt.datetime | None) -> dt.datetime | None:
+    if not isinstance(start, str):
+        return start
+    try:
+        return dt.datetime.fromisoformat(start)
+    except ValueError:
+        raise ValueError(f"start {start!r} is not ISO 8601, such as 2020-01-18T00:00") from None
+
+
+def _name(path: Paths) -> str:
+    return str(path) if isinstance(path, str | Path) else ", ".join(map(str, path))
+
+
+def _read(
+    path: Paths, asked: str | None, options: ReadOptions, found: Findings, noted: Noted
+) -> tuple[Patient | None, str | None, bool]:
+    """The patient, the name of the format, and whether basal and bolus come as one."""
+    if asked is not None and asked not in FORMATS:
+        raise ValueError(f"format {asked!r} is not known; there are {', '.join(FORMATS)}")
+    files = _files(path, found)
+    texts = {file: text for file in files if (text := read_text(file, found)) is not None}
+    if not files or len(texts) < len(files):
+        return None, asked, False
+    kinds = {file: _kind(file, text, asked, found) for file, text in texts.items()}
+    names = {kind.name for kind in kinds.values() if kind is not None}
+    if None in kinds.values():
+        return None, asked, False
+    kind = kinds[files[0]]
+    assert kind is not None
+    if len(names) > 1 or (len(files) > 1 and "others" not in kind.options):
+        mend = "read one person's file at a time; several belong together only in Nightscout"
+        found.add(_name(path), f"these are {len(files)} files of {', '.join(sorted(names))}", mend)
+        return None, kind.name, False
+    raw = _parse(kind, texts, options, found)
+    for file, text in texts.items():
+        if not text.endswith(("\n", "\r", "}", "]", ">")):
+            noted.warnings.append(
+                f"{file.name}: the last line has no end; if the file was cut off, its last value is wrong"
+            )
+    if raw is None:
+        if not found.problems:
+            found.add(_name(path), "nothing can be read from it", "see the formats in docs/real-data.md")
+        return None, kind.name, False
+    swap = options.day_first is not None and "day_first" not in kind.options and options.day_first != kind.day_first
+    patient = assemble(raw, dataclasses.replace(options, swap_day_month=swap), found, noted)
+    return patient, kind.name, raw.merged_insulin
+
+
+def _files(path: Paths, found: Findings) -> list[Path]:
+    """The files that a path stands for."""
+    if not isinstance(path, str | Path):
+        if not path:
+            raise ValueError("name at least one file")
+        return [Path(one) for one in path]
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    inside = sorted(file for file in path.iterdir() if file.suffix.lower() == ".json" and not file.name.startswith("."))
+    if not inside:
+        mend = "name a file; a folder is for Nightscout, a cohort's is read with read_cohort"
+        found.add(str(path), "the folder has no JSON file", mend)
+    return inside
+
+
+def _kind(file: Path, text: str, asked: str | None, found: Findings) -> Format | None:
+    """The format of a file."""
+    if asked is not None:
+        return FORMATS[asked]
+    kinds = recognised(text, file.name)
+    if len(kinds) == 1:
+        return kinds[0]
+    if kinds:
+        what = f"its format may be {' or '.join(kind.name for kind in kinds)}"
+        found.add(str(file), what, "name one of them with format (--format)")
+    elif {"weight", "bw"} & set(text.split("\n", 1)[0].strip().split(",")):
+        what = "this is a table about people, not a recording"
+        found.add(str(file), what, 'state a body mass with known={"M": 72} (kg); read_hupa takes the table as info')
+    else:
+        what = "its format is not recognised"
+        found.add(str(file), what, f"there are {', '.join(FORMATS)}; is the header whole?")
+    return None
+
+
+def _parse(kind: Format, texts: Mapping[Path, str], options: ReadOptions, found: Findings) -> Raw | None:
+    (path, text), *others = texts.items()
+    more: dict[str, Any] = {"subject": options.subject, "day_first": options.day_first}
+    more = {name: value for name, value in (more | {"others": others}).items() if name in kind.options}
+    return kind.parse(path, text, found, **more)

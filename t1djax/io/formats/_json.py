@@ -1,0 +1,112 @@
+"""Records of JSON exports: read as one array, one object, or one record a line, and judged by number."""
+
+import datetime as dt
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .._checks import BLANKS, Findings, quote
+from . import _rows
+from ._exports import YEARS
+
+Record = Mapping[str, Any]
+LONGEST_MIN = 10 * 365 * 24 * 60.0
+MS_PER_MIN = 6e4
+_MEND = "is the file cut short? export it again"
+
+
+class Source(NamedTuple):
+    """One record, and where it stands."""
+
+    file: str
+    number: int
+    """From 1, or the line where the records stand one on a line."""
+    data: Record
+
+    def add(self, key: str, what: str, mend: str, found: Findings) -> None:
+        """One problem with a field."""
+        found.add(self.file, f"record {self.number}: {what}", mend, column=key)
+
+    def number_of(self, key: str, found: Findings, *, negative: bool = False) -> float | None:
+        """A field as a number; None where it is absent or null, or wrong (which is reported)."""
+        value = self.data.get(key)
+        if value is None or value == "":
+            return None
+        number = math.nan
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            number = float(value)
+        elif isinstance(value, str):
+            try:
+                number = float(value) if value.strip(BLANKS).isascii() and "_" not in value else math.nan
+            except ValueError:
+                number = math.nan
+        if not math.isfinite(number):
+            self.add(key, f"{quote(str(value))} is not a number", "write a number with a decimal point", found)
+            return None
+        if number < 0 and not negative:
+            self.add(key, f"{number:g} is negative", "give zero or more", found)
+            return None
+        return number
+
+    def time_of(self, key: str) -> dt.datetime | None:
+        """A field as a time: ISO 8601 text, or milliseconds since 1970."""
+        value = self.data.get(key)
+        if isinstance(value, str):
+            time = _rows.iso(value.strip(BLANKS))
+            return time if time is not None and time.year in YEARS else None
+        if isinstance(value, int | float) and not isinstance(value, bool) and 1e11 < value < 7e12:
+            return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=float(value))
+        return None
+
+    def minutes_of(self, key: str, found: Findings, *, per_min: float = 1.0) -> float | None:
+        """A field as a length, min. What lasts for years is cut to ten: it has no end in the file."""
+        value = self.number_of(key, found)
+        return None if value is None else min(value / per_min, LONGEST_MIN)
+
+
+def read_records(file: str, text: str, found: Findings) -> list[Source] | None:
+    """The records of a text: those of an array, one object, or one object on each line."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        lines = _lines(file, text)
+        if lines is not None:
+            return lines
+        found.add(file, f"it is not JSON here ({error.msg}, column {error.colno})", _MEND, row=error.lineno)
+        return None
+    except RecursionError:
+        found.add(file, "its JSON is nested too deep", "export it again", row=1)
+        return None
+    rows = data if isinstance(data, list) else [data]
+    wrong = [number for number, row in enumerate(rows, 1) if not isinstance(row, dict)]
+    for number in wrong[:5]:
+        found.add(file, f"record {number}: it is no object", "export it again")
+    return None if wrong else [Source(file, number, row) for number, row in enumerate(rows, 1)]
+
+
+def _lines(file: str, text: str) -> list[Source] | None:
+    out: list[Source] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip(BLANKS):
+            try:
+                data = json.loads(line)
+            except (json.JSONDecodeError, RecursionError):
+                return None
+            if not isinstance(data, dict):
+                return None
+            out.append(Source(file, number, data))
+    return out if len(out) > 1 else None
+
+
+def once(rows: Sequence[Source], keys: Sequence[str]) -> list[Source]:
+    """Without records that come again under the same identity, or word for word."""
+    seen: set[str] = set()
+    out: list[Source] = []
+    for row in rows:
+        name = next((f"{key}={row.data[key]}" for key in keys if row.data.get(key)), None)
+        name = json.dumps(row.data, sort_keys=True) if name is None else name
+        if name not in seen:
+            seen.add(name)
+            out.append(row)
+    return out

@@ -1,0 +1,266 @@
+"""Nightscout: entries, treatments and profiles, in one file or in several."""
+
+import datetime as dt
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from .._checks import Findings
+from .._raw import Raw, RawBasal, RawDose, RawReading
+from . import _nightscout_profiles as profiles
+from ._json import MS_PER_MIN, Source, once, read_records
+from ._rates import Command, commands_note, delivered
+
+LOW, HIGH = 39.0, 401.0
+"""What uploaders write for readings beyond 40 and 400 mg/dL."""
+ERRORS = 13.0
+"""Below this a reading is the number of an error of the sensor."""
+TEMP, SUSPEND, RESUME = "Temp Basal", "Suspend Pump", "Resume Pump"
+LISTS = ("entries", "treatments", "profiles", "profile")
+IDENTITY = ("_id", "identifier")
+
+_KEYS = re.compile(r'"(sgv|mbg|eventType|defaultProfile|carbratio)"\s*:')
+_SHAPE = re.compile(r"\s*[\[{]")
+
+
+def recognise(head: str, name: str) -> bool:
+    """Whether the first records are entries, treatments or profiles."""
+    return bool(_SHAPE.match(head.lstrip("\ufeff")) and _KEYS.search(head))
+
+
+def parse(path: Path, text: str, found: Findings, *, others: Sequence[tuple[Path, str]] = ()) -> Raw | None:
+    """One file with records of any kind, or an object with a list of each kind; and files that belong to it.
+
+    Args:
+        path: the file.
+        text: its content.
+        found: what is wrong.
+        others: other files of the same person, and their content.
+    """
+    return parse_set([(path, text), *others], found)
+
+
+def parse_set(paths_and_texts: Sequence[tuple[Path, str]], found: Findings) -> Raw | None:
+    """The files of one person as one record.
+
+    Basal is as delivered: the profile's schedule in its time zone, as switches choose it, under temporary rates and
+    suspensions. A temporary rate in percent states the change, as Nightscout defines it: -50 is half, 100 is twice.
+
+    Args:
+        paths_and_texts: the files and their content.
+        found: what is wrong.
+    """
+    records: list[Source] = []
+    for path, text in paths_and_texts:
+        rows = read_records(str(path), text, found)
+        records.extend(_unpacked(rows or (), found))
+    kinds: dict[str, list[Source]] = {"entry": [], "treatment": [], "profile": []}
+    for row in records:
+        kind = _kind(row)
+        if kind is None:
+            row.add("type", "it is no entry, treatment or profile of Nightscout", "leave it out", found)
+        else:
+            kinds[kind].append(row)
+    if found.problems or not paths_and_texts:
+        return None
+    paths = [path for path, _ in paths_and_texts]
+    notes: list[str] = []
+    entries, treatments = (once(kinds[kind], IDENTITY) for kind in ("entry", "treatment"))
+    readings = _readings(entries, notes, found)
+    treatments = [row for row in treatments if row.data.get("isValid") is not False]
+    doses = _doses(treatments, found)
+    basal, zone = _basal(kinds["profile"], treatments, readings, doses, str(paths[0]), notes, found)
+    return Raw(
+        format="nightscout",
+        file=str(paths[0]) if len(paths) == 1 else str(paths[0].parent),
+        subject=paths[0].stem if len(paths) == 1 else paths[0].resolve().parent.name,
+        readings=readings,
+        basal=basal,
+        boluses=tuple(dose for dose, is_meal in doses if not is_meal),
+        meals=tuple(dose for dose, is_meal in doses if is_meal),
+        glucose_unit="mg/dL",
+        time_zone=zone,
+        notes=tuple(notes),
+    )
+
+
+def _unpacked(rows: Sequence[Source], found: Findings) -> list[Source]:
+    """Records of objects that hold a list of each kind."""
+    out: list[Source] = []
+    for row in rows:
+        lists = [key for key in LISTS if isinstance(row.data.get(key), list)]
+        for key in lists:
+            for number, data in enumerate(row.data[key], 1):
+                if isinstance(data, dict):
+                    out.append(Source(row.file, number, data))
+                else:
+                    row.add(key, f"its record {number} is no object", "export it again", found)
+        if not lists:
+            out.append(row)
+    return out
+
+
+def _kind(row: Source) -> str | None:
+    data = row.data
+    if "eventType" in data:
+        return "treatment"
+    if "store" in data or "defaultProfile" in data or ("basal" in data and "carbratio" in data):
+        return "profile"
+    if "sgv" in data or "mbg" in data or data.get("type") in ("sgv", "mbg", "cal", "sensor"):
+        return "entry"
+    # Treatments without a type still give insulin or carbohydrate.
+    return "treatment" if "created_at" in data and ("insulin" in data or "carbs" in data) else None
+
+
+def _readings(rows: Sequence[Source], notes: list[str], found: Findings) -> tuple[RawReading, ...]:
+    out: list[RawReading] = []
+    errors = 0
+    for row in rows:
+        key = "sgv" if "sgv" in row.data else "mbg"
+        if key not in row.data:
+            continue
+        time = row.time_of("date") or row.time_of("dateString") or row.time_of("sysTime")
+        if time is None or time.tzinfo is None:
+            row.add("date", "the entry has no time in UTC", "export the entries again", found)
+            continue
+        value = row.number_of(key, found)
+        if value is None:
+            continue
+        time = time.astimezone(dt.UTC)
+        if key == "mbg":
+            out.append(RawReading(time, value, row.number, "", "fingerstick"))
+        elif value < ERRORS:
+            errors += 1
+        elif value in (LOW, HIGH):
+            limit = value + 1 if value == LOW else value - 1
+            out.append(RawReading(time, limit, row.number, "low" if value == LOW else "high"))
+        else:
+            out.append(RawReading(time, value, row.number))
+    if errors:
+        notes.append(f"{errors} entries below {ERRORS:g} are numbers of sensor errors and are left out")
+    return tuple(sorted(out, key=lambda reading: reading.time))
+
+
+def _doses(rows: Sequence[Source], found: Findings) -> list[tuple[RawDose, bool]]:
+    """Boluses, and meals with their mark."""
+    out: list[tuple[RawDose, bool]] = []
+    for row in rows:
+        insulin, carbs = row.number_of("insulin", found), row.number_of("carbs", found)
+        combo = row.data.get("eventType") == "Combo Bolus"
+        if not insulin and not carbs and not combo:
+            continue
+        time = profiles.event_time(row, found)
+        if time is None:
+            continue
+        minutes = row.minutes_of("duration", found) or 0.0
+        long = max(minutes, 1.0)
+        extended = combo or str(row.data.get("type", "")).lower() in ("square", "extended")
+        if insulin:
+            out.append((RawDose(time, insulin, row.number, 1.0 if combo or not extended else long), False))
+        if combo:
+            # `insulin` is the part given at once; the rest runs at `relative` U/h.
+            rate, share = row.number_of("relative", found), row.number_of("splitExt", found)
+            total = row.number_of("enteredinsulin", found)
+            later = rate * minutes / 60 if rate is not None else (total or 0.0) * (share or 0.0) / 100
+            if (rate or later) and not minutes:
+                row.add("duration", "the extended bolus has no duration", "export the treatments again", found)
+            elif later:
+                out.append((RawDose(time, later, row.number, long), False))
+            if rate is None and total is None and insulin is None:
+                row.add("relative", "the combo bolus states no amount", "export the treatments again", found)
+        if carbs:
+            spread = minutes if not insulin and not combo and minutes > 0 else 1.0
+            out.append((RawDose(time, carbs, row.number, max(spread, 1.0)), True))
+    return sorted(out, key=lambda dose: dose[0].time)
+
+
+def _basal(
+    documents: Sequence[Source],
+    treatments: Sequence[Source],
+    readings: Sequence[RawReading],
+    doses: Sequence[tuple[RawDose, bool]],
+    file: str,
+    notes: list[str],
+    found: Findings,
+) -> tuple[tuple[RawBasal, ...], str | None]:
+    stored = profiles.read_documents(documents, notes, found)
+    commands, ended = _commands(treatments, notes, found)
+    times = [row.time for row in readings] + [dose.time for dose, _ in doses] + [row.start for row in commands]
+    if not stored or not times:
+        if commands and not documents:
+            what = "there are temporary basals but no profile, so the scheduled basal is unknown"
+            found.add(file, what, "add the profiles (api/v1/profile.json) beside the treatments")
+        elif not documents and doses:
+            notes.append("there is no profile, so the basal is unknown")
+        return (), None
+    switches = profiles.read_switches(treatments, notes, found)
+    if ended:
+        notes.append(f"{ended} suspensions have no end and are taken to last to the end of the file")
+    first, last = min(times), max(times)
+    scheduled = profiles.scheduled_basal(stored, switches, first, last, notes)
+    zones = Counter(schedule.zone.key for document in stored for schedule in document.store.values())
+    if len(zones) > 1:
+        notes.append(f"the profiles are in several time zones: {', '.join(sorted(zones))}")
+    notes.extend(commands_note(commands))
+    until = last + dt.timedelta(minutes=1)
+    rates = delivered(scheduled, [row._replace(end=min(row.end, until)) for row in commands])
+    return tuple(rate for rate in rates if rate.time <= last), zones.most_common(1)[0][0]
+
+
+def _commands(treatments: Sequence[Source], notes: list[str], found: Findings) -> tuple[list[Command], int]:
+    out: list[Command] = []
+    stops: list[tuple[dt.datetime, Source]] = []
+    resumes: list[dt.datetime] = []
+    percent_seen = False
+    for row in treatments:
+        kind = str(row.data.get("eventType", ""))
+        if TEMP not in kind and kind not in (SUSPEND, RESUME):
+            continue
+        time = profiles.event_time(row, found)
+        if time is None:
+            continue
+        if kind == SUSPEND:
+            stops.append((time, row))
+        elif kind == RESUME:
+            resumes.append(time)
+        else:
+            command = _temporary(row, time, found)
+            out.extend([] if command is None else [command])
+            percent_seen |= command is not None and command.rate_U_h is None and command.end > command.start
+    if percent_seen:
+        notes.append("temporary basals in percent are read as changes, as Nightscout defines them: -50 is half")
+    never = 0
+    for time, row in stops:
+        minutes = row.minutes_of("duration", found)
+        end = min((t for t in resumes if t > time), default=None)
+        if minutes:
+            stop = time + dt.timedelta(minutes=minutes)
+            end = stop if end is None else min(end, stop)
+        never += end is None
+        far = dt.datetime.max.replace(tzinfo=dt.UTC)
+        out.append(Command(time, far if end is None else end, row.number, 0.0, kind="suspend"))
+    return out, never
+
+
+def _temporary(row: Source, time: dt.datetime, found: Findings) -> Command | None:
+    """A temporary rate; one of no length ends the one before it."""
+    fine = row.minutes_of("durationInMilliseconds", found, per_min=MS_PER_MIN)
+    minutes = row.minutes_of("duration", found)
+    if minutes is None:
+        minutes = fine or 0.0
+    end = time + dt.timedelta(minutes=minutes)
+    # Absolute goes before percent, as in Nightscout: uploaders write both.
+    rate = row.number_of("absolute", found)
+    rate = row.number_of("rate", found) if rate is None else rate
+    percent = row.number_of("percent", found, negative=True)
+    if rate is not None:
+        return Command(time, end, row.number, rate)
+    if percent is None:
+        if minutes > 0:
+            row.add("absolute", "the temporary basal states no rate", "export the treatments again", found)
+        return Command(time, time, row.number)
+    if percent < -100:
+        row.add("percent", f"{percent:g} would be a negative rate", "export the treatments again", found)
+        return None
+    return Command(time, end, row.number, factor=1 + percent / 100)

@@ -1,0 +1,260 @@
+"""Figures that clinicians know: a day with its doses, the ambulatory glucose profile, error grids."""
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from .._types import MG_DL_PER_MMOL_L
+from ..data import Patient
+from ..records import CLARKE_LINES, PARKES_LOWER, PARKES_UPPER, ZONES, ErrorGrid
+from ._results import _FIT, _FORECAST, _HELD_OUT, _INK, _STYLE, _TARGET_MG_DL, _TRUTH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DAY_MIN = 1440.0
+_GAP_MIN = 45.0  # a line is not drawn across a longer gap
+ZONE_COLOURS = {"A": _TRUTH, "B": "#56B4E9", "C": _HELD_OUT, "D": _FORECAST, "E": "#7A0403"}
+_AGP_BIN_MIN, _AGP_HALF_MIN, _AGP_LEAST = 15.0, 30.0, 5
+"""The profile: a point each 15 min from the readings within 30 min of it, of which there must be five."""
+
+
+def plot_day(patient: Patient, *, start_min: float | None = None, hours: float = 24.0, unit: str = "mg/dL") -> "Figure":
+    """A stretch of a record: glucose with the target range, insulin, and carbohydrate below one another.
+
+    Readings are joined where they are at most 45 min apart.
+
+    Args:
+        patient: the record.
+        start_min: where to begin, min on the record's clock; left out, its first row.
+        hours: how much of it, h.
+        unit: unit of glucose, `mg/dL` or `mmol/L`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: where the unit is unknown or the length is not positive.
+
+    Example:
+        >>> import t1djax
+        >>> from t1djax.plotting import plot_day
+        >>> figure = plot_day(t1djax.reference_cohort(interval_min=15, names=["Pat2"])["Pat2"])
+        >>> len(figure.axes)
+        3
+    """
+    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    factor = _factor(unit)
+    if not hours > 0:
+        raise ValueError(f"plot_day: hours is {hours!r}; give a length of more than zero")
+    begin = float(patient.time_min[0]) if start_min is None else start_min
+    end = begin + 60 * hours
+    clock = _clock(patient)
+    x = lambda minutes: (minutes + clock) / 60
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 4.8))
+        glucose, insulin, carbs = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1.3, 1))
+        _target(glucose, factor)
+        seen = patient.valid & (patient.time_min >= begin) & (patient.time_min <= end)
+        time, reading = _with_gaps(patient.time_min[seen], patient.glucose_mg_dL[seen] / factor)
+        glucose.plot(x(time), reading, color=_FIT, lw=1.2, marker="o", ms=2.5)
+        glucose.set(ylabel=f"glucose, {unit}")
+        glucose.set_ylim(bottom=0)
+        doses = patient.doses
+        later = doses.basal_time_min[(doses.basal_time_min > begin) & (doses.basal_time_min < end)]
+        basal_time = np.concatenate([[begin], later])
+        rate = doses.basal_U_h[(np.searchsorted(doses.basal_time_min, basal_time, side="right") - 1).clip(0)]
+        insulin.stairs(rate, x(np.append(basal_time, end)), color="#56B4E9", fill=True, alpha=0.5, label="basal, U/h")
+        _bars(insulin, x, doses.bolus_time_min, doses.bolus_U, (begin, end), _INK, "bolus, U")
+        insulin.set(ylabel="insulin")
+        # Beside the axes: bars may stand anywhere inside.
+        insulin.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.0)
+        _bars(carbs, x, doses.meal_time_min, doses.carbs_g, (begin, end), _HELD_OUT, "")
+        carbs.set(ylabel="carbs, g", xlim=(x(begin), x(end)))
+        for ax in (insulin, carbs):
+            ax.set_ylim(bottom=0)
+            ax.margins(y=0.15)
+        _clock_axis(carbs, patient, x(begin), x(end))
+        figure.align_ylabels([glucose, insulin, carbs])
+        glucose.set_title(f"{patient.name}: {_date(patient, begin)}{hours:g} h")
+    return figure
+
+
+def plot_agp(patient: Patient, *, unit: str = "mg/dL") -> "Figure":
+    """The ambulatory glucose profile: median and percentiles of all days by time of day.
+
+    A point stands each 15 min for the readings within 30 min of it; where there are fewer than five, nothing is drawn.
+    A record without a clock is folded at multiples of 24 h of its own time.
+
+    Args:
+        patient: the record.
+        unit: unit of glucose, `mg/dL` or `mmol/L`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: where the unit is unknown.
+
+    Example:
+        >>> import t1djax
+        >>> from t1djax.plotting import plot_agp
+        >>> figure = plot_agp(t1djax.reference_cohort(interval_min=15, names=["Pat2"])["Pat2"])
+        >>> figure.axes[0].get_ylabel()
+        'glucose, mg/dL'
+
+    Source: Bergenstal et al., Diabetes Technol. Ther. 15(3):198 (2013); percentiles of Battelino et al. 2019.
+    """
+    from matplotlib import rc_context  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    factor = _factor(unit)
+    hours, levels = agp(patient)
+    days = (patient.time_min[patient.valid][-1] - patient.time_min[patient.valid][0]) / _DAY_MIN
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 3.6))
+        ax = figure.subplots()
+        _target(ax, factor)
+        low, q1, median, q3, high = levels / factor
+        ax.fill_between(hours, low, high, color=_FIT, alpha=0.18, lw=0, label="5 to 95 %")
+        ax.fill_between(hours, q1, q3, color=_FIT, alpha=0.38, lw=0, label="25 to 75 %")
+        ax.plot(hours, median, color=_INK, lw=1.8, label="median")
+        ax.axhline(54 / factor, color=_FORECAST, lw=0.8, ls=":")
+        ax.axhline(250 / factor, color=_FORECAST, lw=0.8, ls=":")
+        top = np.nanmax(high) if np.isfinite(high).any() else 0.0
+        ax.set(xlim=(0, 24), ylim=(0, max(300 / factor, 1.08 * top)), ylabel=f"glucose, {unit}")
+        ax.set_xticks(range(0, 25, 3), [f"{h:02d}:00" for h in range(0, 25, 3)])
+        ax.set_xlabel("time of day" if patient.start is not None else "time of day, counted from the record's zero")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
+        few = "" if days >= 13.5 else "; fewer than 14 days"
+        ax.set_title(f"{patient.name}: {days:.1f} days, {int(patient.valid.sum())} readings{few}")
+    return figure
+
+
+def agp(patient: Patient) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "5 points"]]:
+    """Hours of the day, and the 5, 25, 50, 75 and 95 % points of the readings about each, mg/dL."""
+    time = (patient.time_min[patient.valid] + _clock(patient)) % _DAY_MIN
+    reading = patient.glucose_mg_dL[patient.valid]
+    points = np.arange(0.0, _DAY_MIN + 1, _AGP_BIN_MIN)
+    levels = np.full((5, len(points)), np.nan)
+    for i, point in enumerate(points.tolist()):
+        away = np.abs(time - point)
+        near = np.minimum(away, _DAY_MIN - away) <= _AGP_HALF_MIN
+        if near.sum() >= _AGP_LEAST:
+            levels[:, i] = np.quantile(reading[near], (0.05, 0.25, 0.5, 0.75, 0.95))
+    return points / 60, levels
+
+
+def plot_error_grid(pairs: ErrorGrid, *, title: str = "") -> "Figure":
+    """Pairs of glucose on their error grid, coloured by zone, with the share of each.
+
+    Args:
+        pairs: what `error_grid` gives.
+        title: what to write above.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> import numpy as np, t1djax
+        >>> from t1djax.plotting import plot_error_grid
+        >>> pairs = t1djax.error_grid(np.array([100.0, 60.0]), np.array([110.0, 100.0]))
+        >>> plot_error_grid(pairs).axes[0].get_xlabel()
+        'reference, mg/dL'
+    """
+    from matplotlib import rc_context  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    clarke = pairs.grid == "clarke"
+    # The published grid ends at 550 mg/dL; sensors read to 400.
+    highest = max(float(np.max(x, initial=0.0)) for x in (pairs.reference_mg_dL, pairs.predicted_mg_dL))
+    edge = 400 if clarke or highest <= 400 else 550
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(5.2, 5.0))
+        ax = figure.subplots()
+        ax.plot((0, edge), (0, edge), color="#999999", lw=0.7, ls=":")
+        kind = 1 if pairs.grid == "parkes1" else 2
+        lines = CLARKE_LINES if clarke else (*PARKES_UPPER[kind].values(), *PARKES_LOWER[kind].values())
+        for line in lines:
+            ax.plot(*np.asarray(line).T, color=_INK, lw=0.9)
+        size = 12 if len(pairs.zone) < 600 else 6
+        shares = pairs.percent
+        for zone in ZONES:
+            here = pairs.zone == zone
+            xy = np.clip((pairs.reference_mg_dL[here], pairs.predicted_mg_dL[here]), 0, edge)
+            label = f"{zone} {shares[zone]:.1f} %"
+            ax.scatter(*xy, s=size, color=ZONE_COLOURS[zone], alpha=0.55, lw=0, label=label, zorder=3)
+        for zone, x, y in _LETTERS["clarke" if clarke else "parkes", edge]:
+            ax.text(x, y, zone, fontsize=11, fontweight="bold", color=_INK, ha="center", va="center", zorder=4)
+        ax.set(xlim=(0, edge), ylim=(0, edge), xlabel="reference, mg/dL", ylabel="predicted, mg/dL", aspect="equal")
+        ax.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.1),
+            ncols=5,
+            columnspacing=1.0,
+            handletextpad=0.1,
+            markerscale=2.0,
+        )
+        name = "Clarke" if clarke else f"Parkes, type {kind}"
+        ax.set_title(f"{title + ': ' if title else ''}{name} error grid, {len(pairs.zone)} pairs")
+    return figure
+
+
+_LETTERS = {
+    ("clarke", 400): (("A", 30, 20), ("B", 285, 370), ("B", 375, 250), ("C", 130, 345), ("C", 160, 15), ("D", 30, 125),
+                      ("D", 330, 125), ("E", 30, 300), ("E", 300, 30)),
+    ("parkes", 550): (("A", 25, 20), ("B", 350, 520), ("B", 500, 340), ("C", 190, 520), ("C", 440, 155),
+                      ("D", 88, 520), ("D", 480, 60), ("E", 20, 400)),
+    ("parkes", 400): (("A", 18, 15), ("B", 231, 375), ("B", 370, 228), ("C", 141, 375), ("C", 370, 132),
+                      ("D", 70, 375), ("D", 370, 35), ("E", 15, 290)),
+}  # fmt: skip
+
+
+def _factor(unit: str) -> float:
+    if unit not in ("mg/dL", "mmol/L"):
+        raise ValueError(f"unit is {unit!r}; mg/dL or mmol/L")
+    return MG_DL_PER_MMOL_L if unit == "mmol/L" else 1.0
+
+
+def _target(ax: "Axes", factor: float) -> None:
+    ax.axhspan(_TARGET_MG_DL[0] / factor, _TARGET_MG_DL[1] / factor, color=_TRUTH, alpha=0.1, lw=0)
+
+
+def _with_gaps(time: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+    """The series with a NaN inside every long gap, across which no line is drawn."""
+    after = np.flatnonzero(np.diff(time) > _GAP_MIN) + 1
+    return np.insert(time, after, time[after - 1] + 1 if len(after) else []), np.insert(values, after, np.nan)
+
+
+def _bars(ax: "Axes", x, times, amounts, window: tuple[float, float], colour: str, label: str) -> None:
+    here = (times >= window[0]) & (times < window[1]) & (amounts > 0)
+    ax.vlines(x(times[here]), 0, amounts[here], color=colour, lw=2.2, label=label or "_carbs")
+    ax.plot(x(times[here]), amounts[here], ls="", marker="o", ms=3, color=colour)
+
+
+def _clock(patient: Patient) -> float:
+    """Minutes from midnight to minute zero."""
+    start = patient.start
+    return 0.0 if start is None else 60.0 * start.hour + start.minute + start.second / 60
+
+
+def _date(patient: Patient, begin: float) -> str:
+    if patient.start is None:
+        return f"from minute {begin:g}, "
+    return f"from {patient.start + dt.timedelta(minutes=begin):%Y-%m-%d %H:%M}, "
+
+
+def _clock_axis(ax: "Axes", patient: Patient, first: float, last: float) -> None:
+    step = next((s for s in (1, 2, 3, 6, 12, 24, 48) if (last - first) / s <= 10), 96)
+    ticks = np.arange(np.ceil(first / step) * step, last + 1e-9, step)
+    if patient.start is None:
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        ax.set_xlabel("time, h")
+    else:
+        ax.set_xticks(ticks, [f"{int(t % 24):02d}:00" for t in ticks])
+        ax.set_xlabel("time of day")

@@ -1,0 +1,122 @@
+"""One self-contained page per cohort."""
+
+import datetime as dt
+import importlib.resources
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .._types import GlucoseUnit
+from ..data import Patient
+from ..evaluation import glycaemia, score_forecasts
+from ..records import Fit, Result, RollingForecasts
+from ._figures import forecast_figures, horizon_figures, patient_figures
+from ._tables import cohort_scores, control, fit_blocks, patient_scores, plain, score_rows, stated, verdicts
+
+_FIGURES_FOR = 40
+
+
+def write_report(
+    patients: Iterable[Patient],
+    path: str | Path,
+    *,
+    title: str = "Glucose report",
+    unit: GlucoseUnit = "mg/dL",
+    read: Mapping[str, Any] | None = None,
+    fits: Fit | Iterable[Result] = (),
+    forecasts: Iterable[RollingForecasts] = (),
+    identification: Mapping[str, Any] | Iterable[Any] = (),
+    figures_for: int = _FIGURES_FOR,
+    created: dt.datetime | None = None,
+) -> Path:
+    """Write a report of a cohort as one HTML file that loads nothing from anywhere.
+
+    It holds, for each person, what was read, the glycaemic metrics, a profile, a day, the fits with their doubts, and
+    the forecasts beside simple methods with the coverage of their intervals; then the same over all people, and what
+    the numbers mean and do not mean. It shows a person's data: keep it as you keep those.
+
+    Args:
+        patients: the cohort.
+        path: the file to write; its folder is made.
+        title: the heading.
+        unit: unit of glucose in tables and profiles; errors of forecasts stay in mg/dL.
+        read: by patient, what was read of the file, as a mapping or a record with `as_dict`.
+        fits: a fit of the cohort, or results as `read_result` gives them.
+        forecasts: of the patients, by one or several methods.
+        identification: what the data can tell of the parameters, by patient or as records with a `name`; mappings or
+            records with `as_dict`.
+        figures_for: how many people, in order, get figures; a hundred of them make a page that no browser likes.
+        created: the time to state; left out, now.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: where there is no patient, or something is of a patient who is not in the cohort.
+        OSError: where the file cannot be written.
+
+    Example:
+        >>> import pathlib, tempfile, t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat2"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     page = t1djax.write_report(cohort, pathlib.Path(folder, "report.html"), figures_for=0)
+        ...     "not a medical device" in page.read_text(encoding="utf-8")
+        True
+    """
+    import jinja2  # noqa: PLC0415 - only reports need it
+
+    people = list(patients)
+    if not people:
+        raise ValueError("write_report: give at least one patient")
+    ahead = list(forecasts)
+    told, found = _by_name(read or {}), _by_name(identification)
+    fitted = fit_blocks(fits, {patient.name: patient for patient in people})
+    names = {patient.name for patient in people}
+    for what, owners in (("read", told), ("fits", fitted), ("forecasts", {f.name for f in ahead}),
+                         ("identification", found)):  # fmt: skip
+        if strange := sorted(set(owners) - names):
+            raise ValueError(f"write_report: {what} of {', '.join(strange)}, who is not among the patients")
+    table = score_forecasts(ahead) if ahead else None
+    rows = score_rows(table)
+    blocks = []
+    for k, patient in enumerate(people):
+        own = [f for f in ahead if f.name == patient.name]
+        drawn = k < figures_for
+        blocks.append(
+            {
+                "name": patient.name,
+                "anchor": f"person-{k + 1}",
+                "control": control(glycaemia(patient, unit=unit), patient),
+                "read": stated(told.get(patient.name)),
+                "identification": verdicts(found.get(patient.name)),
+                "fits": fitted.get(patient.name, []),
+                "scores": patient_scores(rows, patient.name),
+                "figures": patient_figures(patient, unit) if drawn else [],
+                "forecast_figures": forecast_figures(patient, own) if drawn and own else [],
+            }
+        )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+                                     lstrip_blocks=True)  # fmt: skip
+    source = importlib.resources.files(__package__ or "t1djax.reporting").joinpath("report.html.jinja")
+    page = environment.from_string(source.read_text(encoding="utf-8")).render(
+        title=title,
+        unit=unit,
+        created=f"{created or dt.datetime.now():%Y-%m-%d %H:%M}",
+        version=version("t1djax"),
+        people=blocks,
+        undrawn=max(0, len(people) - figures_for),
+        scores=cohort_scores(rows),
+        score_figures=horizon_figures(table) if figures_for > 0 and table is not None and rows else [],
+        limits={"mg/dL": ("54", "70", "180", "250"), "mmol/L": ("3.0", "3.9", "10.0", "13.9")}[unit],
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _by_name(given: Mapping[str, Any] | Iterable[Any]) -> dict[str, Mapping[str, Any]]:
+    if isinstance(given, Mapping):
+        return {name: plain(value) for name, value in given.items()}
+    return {each.name: plain(each) for each in given}

@@ -1,0 +1,267 @@
+"""Reports of the shared files against what their folder says of them, and the commands that print them."""
+
+import contextlib
+import io
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import t1djax
+from t1djax import DataError, DataWarning, ReadReport, cli, inspect_file, read_recording
+from t1djax.experiment import load_cohort
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def say(monkeypatch: pytest.MonkeyPatch, *args: Any) -> Said:
+    """Run the command line in this process."""
+    monkeypatch.setattr(sys, "argv", ["t1djax", *map(str, args)])
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+        cli.main()
+    return Said(int(left.value.code or 0), out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def data(shared: Path) -> Path:
+    folder = shared / "data"
+    if not folder.is_dir():
+        pytest.skip("no data in the shared folder")
+    return folder
+
+
+# What the shared folder says of its files. Doses of the HUPA-UCM people are sums of the file's columns over its days.
+PEOPLE = {
+    "HUPA0002P": (25.448, 21.068, 57.58, 1055),
+    "HUPA0004P": (21.060, 42.974, 182.71, 914),
+    "HUPA0022P": (38.941, 27.998, 281.27, 1304),
+}
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_people_of_hupa(data: Path, person: str) -> None:
+    file = data / "hupa_ucm" / f"{person}.csv"
+    unsaid = inspect_file(file)
+    assert len(unsaid.problems) == 1
+    assert "column carbs: the unit is not stated" in unsaid.problems[0]
+    assert "g by its size; pass carbs_unit=" in unsaid.problems[0]
+    assert unsaid.carbs_g_day is None
+    report = inspect_file(file, carbs_unit="g")
+    basal, bolus, carbs, readings = PEOPLE[person]
+    assert report.problems == ()
+    assert (report.format, report.readings, report.interval_min) == ("hupa", readings, 15.0)
+    # Per day of the record's span rather than of its rows: a row of some thousands less.
+    assert report.basal_U_day == pytest.approx(basal, rel=1e-3)
+    assert report.bolus_U_day == pytest.approx(bolus, rel=1e-3)
+    assert report.carbs_g_day == pytest.approx(carbs, rel=1e-3)
+    assert report.interpolation == "straight lines between readings 15 min apart"
+    assert 0.66 < (report.interpolated_share or 0) < 0.72
+    assert report.glucose_min_mg_dL == 40
+    assert report.time_zone == "local, not stated"
+    with pytest.raises(DataError, match="which are not exchanges"):
+        read_recording(file, carbs_unit="exchange")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        mine = read_recording(file, carbs_unit="g").patient
+        theirs = t1djax.read_hupa(file, carbs_unit="g")
+    assert np.array_equal(mine.time_min[mine.valid], theirs.time_min[theirs.valid])
+    assert np.array_equal(mine.glucose_mg_dL[mine.valid], theirs.glucose_mg_dL[theirs.valid])
+    for name in vars(theirs.doses):
+        assert np.array_equal(getattr(mine.doses, name), getattr(theirs.doses, name)), name
+
+
+def test_the_best_file_of_hupa(data: Path) -> None:
+    report = inspect_file(data / "hupa_ucm" / "HUPA0022P.csv", carbs_unit="g")
+    assert round(report.basal_U_day or 0, 1) == 38.9
+    assert round(report.bolus_U_day or 0, 1) == 28.0
+    assert round(report.carbs_g_day or 0) == 281
+    assert round(report.g_per_U or 0, 1) == 12.7
+    assert any("meals are of exactly 1 g: marks rather than meals" in text for text in report.warnings)
+    seen = inspect_file(data / "hupa_ucm" / "HUPA0022P.csv", carbs_unit="g", basal_unit="U/h")
+    assert any("basal sums to 3.25 U/day as U/h" in text for text in seen.warnings)
+
+
+def test_carelink(data: Path) -> None:
+    report = inspect_file(data / "carelink" / "carelink_veo754_12d.csv")
+    assert report.problems == ()
+    assert (report.format, report.readings, report.interval_min) == ("carelink", 3210, 5.0)
+    assert (report.gaps, report.longest_gap_min) == (6, 885.0)
+    assert (report.glucose_unit, report.carbs_unit) == ("mg/dL", "exchange")
+    assert 11.9 < (report.span_h or 0) / 24 < 12
+    with pytest.raises(DataError, match="which are not grams"):
+        read_recording(data / "carelink" / "carelink_veo754_12d.csv", carbs_unit="g")
+
+
+def test_nightscout_against_the_expected_table(data: Path) -> None:
+    folder = data / "vendor_formats"
+    files = [folder / f"nightscout_{kind}.json" for kind in ("entries", "treatments", "profiles")]
+    recording = read_recording(files)
+    expected = read_recording(folder / "nightscout_expected_output.csv").patient
+    patient, report = recording.patient, recording.report
+    assert report.problems == ()
+    assert report.time_zone == "Europe/Helsinki"
+    assert report.clock_changes == ("2024-10-27T03:00:00+02:00",)
+    assert patient.start is not None
+    assert expected.start is not None
+    assert patient.start == expected.start
+    assert np.array_equal(patient.time_min, expected.time_min)
+    assert np.array_equal(patient.glucose_mg_dL, expected.glucose_mg_dL)
+    for name in ("bolus_time_min", "bolus_U", "meal_time_min", "carbs_g"):
+        assert np.array_equal(getattr(patient.doses, name), getattr(expected.doses, name)), name
+    assert read_recording(folder).report.readings == report.readings
+    with pytest.raises(DataError, match="no glucose reading at all"):
+        read_recording(files[2])
+    with pytest.raises(DataError, match="no profile, so the scheduled basal is unknown"):
+        read_recording(files[:2])
+
+
+def test_clarity_and_libreview(data: Path) -> None:
+    clarity = inspect_file(data / "vendor_formats" / "dexcom_clarity_400rows.csv")
+    libre = inspect_file(data / "vendor_formats" / "libreview_400rows.csv")
+    for report, name in ((clarity, "dexcom_clarity"), (libre, "libreview")):
+        assert report.problems == ()
+        assert (report.format, report.glucose_unit, report.interval_min) == (name, "mg/dL", 5.0)
+        assert any("when there were no such sensors" in text for text in report.warnings)
+    assert (clarity.censored_share or 0) > 0.05  # Low and High
+    assert any("no insulin in the file" in text for text in libre.warnings)
+
+
+def test_frame_of_glupredkit(data: Path) -> None:
+    report = inspect_file(data / "vendor_formats" / "glupredkit_synthetic_2000rows.csv")
+    assert report.problems == ()
+    assert (report.readings, report.basal_unit) == (1999, "U/5min")
+    said = "\n".join(report.warnings)
+    assert "basal sums to 146 U/day as U per 5 min; as U/h it is 12.1: check the unit" in said
+    assert "steps change faster than 10 mg/dL/min" in said
+    assert "below 20 mg/dL" in said
+
+
+@pytest.mark.parametrize("day", [1, 2])
+def test_replaybg(data: Path, day: int) -> None:
+    file = data / "replaybg" / f"data_day_{day}.csv"
+    report = inspect_file(file)
+    assert report.problems == ()
+    cells = [line.split(",") for line in file.read_text().splitlines()[1:]]
+    assert report.readings == sum(cell[1] not in ("", "nan", "NaN") for cell in cells)
+    # 100 kg: 32 to 36 U/day of basal, g/min over rows of 5 min.
+    assert 30 < (report.basal_U_day or 0) < 40
+    assert 5 < (report.g_per_U or 0) < 8
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        doses = read_recording(file).patient.doses
+    eaten = sum(5 * float(cell[2]) for cell in cells)
+    assert doses.carbs_g.sum() == pytest.approx(eaten)
+    assert doses.bolus_U.sum() == pytest.approx(sum(5 * float(cell[3]) for cell in cells))
+
+
+@pytest.mark.parametrize("adult", [1, 2, 3])
+def test_simglucose(data: Path, adult: int) -> None:
+    file = data / "simglucose" / f"adult_{adult:03d}_GuardianRT5min_72h.csv"
+    report = inspect_file(file)
+    assert report.problems == ()
+    assert (report.readings, report.gaps, report.span_h) == (865, 0, 72.0)
+    assert report.meals_day == pytest.approx(3)
+    assert report.basal_U_day is None
+    cells = [line.split(",") for line in file.read_text().splitlines()[1:-1]]
+    assert report.insulin_U_day == pytest.approx(sum(5 * float(cell[4]) for cell in cells) / 3)
+    assert report.carbs_g_day == pytest.approx(sum(5 * float(cell[3]) for cell in cells) / 3)
+    states = inspect_file(data / "simglucose" / f"adult_{adult:03d}_states_1min_24h.csv")
+    assert (states.problems, states.readings, states.interval_min) == ((), 1440, 1.0)
+    assert states.first == "minute 0"
+
+
+def test_every_recording_is_read_and_every_other_file_says_why(data: Path) -> None:
+    for file in sorted(data.rglob("*.csv")):
+        report = inspect_file(file, carbs_unit="g" if file.name.startswith("HUPA") else None)
+        if "info" in file.name:
+            assert any("a table about people" in text for text in report.problems), file
+        else:
+            assert report.problems == (), file
+            assert json.loads(json.dumps(report.as_dict(), allow_nan=False))["readings"] == report.readings
+
+
+# The commands
+
+
+def small(folder: Path, name: str = "adult.csv", factor: float = 1.0) -> Path:
+    file = folder / name
+    glucose = 140 + 40 * np.sin(np.arange(288) / 30)
+    rows = [f"2024-05-01 {i // 12:02d}:{i % 12 * 5:02d}:00,{v * factor:.1f},{9 if i == 90 else 0},0.02"
+            for i, v in enumerate(glucose)]  # fmt: skip
+    file.write_text("\n".join(["Time,CGM,CHO,insulin", *rows]) + "\n")
+    return file
+
+
+def test_inspect_prints_and_gives_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = small(tmp_path)
+    said = say(monkeypatch, "inspect", file)
+    assert said.code == 0
+    expected = (
+        "simglucose, results of a simulation",
+        "2024-05-01T00:00:00 to 2024-05-01T23:55:00",
+        "288, each 5 min",
+        "28.8 U/day, basal and bolus not told apart",
+        "45 g/day in 1.0 meals/day",
+        "gaps          none",
+        "mmol/L)",
+    )
+    for text in expected:
+        assert text in said.out
+    one = json.loads(say(monkeypatch, "inspect", file, "--json").out)
+    assert one == json.loads(json.dumps(inspect_file(file).as_dict()))
+    both = say(monkeypatch, "inspect", file, tmp_path / "nowhere.csv", "--json")
+    assert both.code == 3
+    assert [bool(x["problems"]) for x in json.loads(both.out)] == [False, True]
+    wrong = say(monkeypatch, "inspect", small(tmp_path, "mmol.csv", 1 / 18.016))
+    assert wrong.code == 3
+    assert "problem: " in wrong.out
+    assert "looks like mmol/L; pass glucose_unit=" in wrong.out
+    assert say(monkeypatch, "inspect", file, "--glucose-unit", "g").code == 2
+
+
+def test_convert_makes_a_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [small(tmp_path, "ada.csv", 1 / 18.016), small(tmp_path, "ben.csv", 1 / 18.016)]
+    refused = say(monkeypatch, "convert", *files, "--out", tmp_path / "cohort")
+    assert refused.code == 3
+    assert not (tmp_path / "cohort").exists()
+    said = say(monkeypatch, "convert", *files, "--glucose-unit", "mmol/L", "--out", tmp_path / "cohort")
+    assert said.code == 0, said.err
+    cohort = t1djax.read_cohort(tmp_path / "cohort")
+    assert cohort.names == ("ada", "ben")
+    truth = 140 + 40 * np.sin(np.arange(288) / 30)
+    assert cohort["ada"].glucose_mg_dL == pytest.approx(truth, abs=0.05 * 18.016)
+    assert cohort["ada"].doses.carbs_g.tolist() == [45.0]
+    reports = json.loads((tmp_path / "cohort" / "reading.json").read_text())["reports"]
+    assert [x["glucose_unit"] for x in reports] == ["mmol/L", "mmol/L"]
+    assert say(monkeypatch, "convert", *files, "--glucose-unit", "mmol/L", "--out", tmp_path / "cohort").code == 1
+    frame = tmp_path / "two.csv"
+    rows = [f"2024-05-01 {h:02d}:{m:02d}:00,{who},{120 + h + m % 7 * 3}.5,0.08,0"
+            for who in ("Ada", "Ben") for h in range(4) for m in range(0, 60, 5)]  # fmt: skip
+    frame.write_text("\n".join(["date,id,CGM,insulin,carbs", *rows]) + "\n")
+    both = say(monkeypatch, "convert", frame, "--out", tmp_path / "two", "--json")
+    assert json.loads(both.out)["patients"] == ["Ada", "Ben"]
+
+
+def test_an_experiment_reads_any_format(tmp_path: Path) -> None:
+    config = t1djax.Experiment(data=str(small(tmp_path)), layout="auto", hupa=t1djax.HupaConfig(hours=6))
+    (patient,) = load_cohort(config)
+    assert (patient.name, len(patient.time_min)) == ("adult", 73)
+    with pytest.raises(ValueError, match="info goes with layout hupa"):
+        t1djax.Experiment(data="a.csv", layout="auto", hupa=t1djax.HupaConfig(info="b.csv"))
+
+
+def test_report_is_flat_and_complete(tmp_path: Path) -> None:
+    report = inspect_file(small(tmp_path))
+    assert isinstance(report, ReadReport)
+    assert report.coverage == 1.0
+    assert report.censored_share == 0.0
+    assert report.as_dict().keys() == set(ReadReport.__dataclass_fields__)

@@ -1,0 +1,48 @@
+"""What the tests of vendors' files share."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from t1djax.io import DataError
+from t1djax.io._checks import Findings, read_text
+from t1djax.io._raw import Raw
+from t1djax.io.formats import recognised
+
+DAY = dt.datetime(2024, 5, 13)
+
+
+def parsed(path: Path, text: str | None = None, **options: Any) -> Raw:
+    """The file as its one recognised format parses it; what is wrong raises."""
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    found = Findings()
+    content = read_text(path, found)
+    found.finish()
+    assert content is not None
+    kinds = recognised(content, path.name)
+    assert len(kinds) == 1, [kind.name for kind in kinds]
+    raw = kinds[0].parse(path, content, found, **options)
+    found.finish()
+    assert raw is not None
+    assert raw.format == kinds[0].name
+    return raw
+
+
+def refused(path: Path, text: str | bytes, **options: Any) -> str:
+    """Why the file is refused; the message names the file."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError) as error:
+        parsed(path, **options)
+    assert path.name in str(error.value)
+    return str(error.value)
+
+
+def at(hour: float, day: int = 0) -> dt.datetime:
+    return DAY + dt.timedelta(days=day, hours=hour)
+
+
+def steps(raw: Raw) -> list[tuple[dt.datetime, float]]:
+    return [(b.time, b.rate) for b in raw.basal]
