@@ -109,7 +109,7 @@ def misfit(
         Path | None, typer.Option(help="Folder of simglucose traces; left out, those rows are.", exists=True)
     ] = None,
     group: Annotated[
-        list[str] | None, typer.Option(help="Only noise, loop, hovorka or simglucose; may be repeated.")
+        list[str] | None, typer.Option(help="Only noise, loop, hovorka, hovorka_loop or simglucose; may be repeated.")
     ] = None,
     quick: Quick = False,
     out: Out = _OUT,

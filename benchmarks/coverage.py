@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 import t1djax
-from t1djax.inference import profile
 
 from .problems import UNSEEN
 from .report import Report, progress
@@ -78,7 +77,7 @@ def _mechanistic(report: Report, cohort: t1djax.Cohort, free: tuple[str, ...]) -
     _add(report, cohort, name, "mechanistic fit, Fisher", {s: _normal(fit, s) for s in free}, seconds, judged=True)
     progress(f"profiles of {name}")
     began = time.perf_counter()
-    profiles = {s: profile(fit, people, s, level=LEVEL, autocorrelated=False) for s in free}
+    profiles = {s: t1djax.profile(fit, people, s, level=LEVEL, autocorrelated=False) for s in free}
     claims = {s: [Claim(p.low, p.high, p.converged) for p in found] for s, found in profiles.items()}
     _add(report, cohort, name, "profile likelihood", claims, time.perf_counter() - began, judged=True)
     progress(f"posterior of {name}")

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 import t1djax
-from t1djax.inference import profile
 
 from .coverage import LEVEL, Claim, coverage_percent
 from .plants import HOVORKA, MAGDELAINE, STEP_MIN, Habits, Hovorka, Life, live, record, rest_of_hovorka
@@ -23,7 +22,7 @@ NOISE_SD = 10.0
 """Of the simulated readings, mg/dL."""
 SWING_SD = 0.15
 """Of the unknown disturbance of glucose, mg/dL/min; it fades over an hour."""
-GROUPS = ("noise", "loop", "hovorka", "simglucose")
+GROUPS = ("noise", "loop", "hovorka", "hovorka_loop", "simglucose")
 """What the table is made of."""
 ALL = ("ksi", "kl", "Tu", "Tr", "kr_Vb", "G0")
 """Everything that glucose can tell."""
@@ -56,7 +55,8 @@ def run(
     groups: dict[str, Callable[[], list[Data]]] = {
         "noise": lambda: _own_model(patients),
         "loop": lambda: _disturbed(patients),
-        "hovorka": lambda: _hovorka(patients),
+        "hovorka": lambda: _hovorka(patients, "doses by plan", 0.0),
+        "hovorka_loop": lambda: _hovorka(patients, "closed loop", 1.0),
         "simglucose": lambda: _simglucose(simglucose),
     }
     for name in only or (("noise",) if scope.quick else GROUPS):
@@ -112,12 +112,12 @@ def _disturbed(n: int) -> list[Data]:
     return found
 
 
-def _hovorka(n: int) -> list[Data]:
+def _hovorka(n: int, doses: str, closed: float) -> list[Data]:
     """People of another model, around its published means."""
     with jax.enable_x64(True):
         key = jax.random.key(UNSEEN)
 
-        def one(key: jax.Array, closed: float) -> tuple[Life, jax.Array]:
+        def one(key: jax.Array) -> tuple[Life, jax.Array]:
             body_key, life_key = jax.random.split(key)
             p = _person(body_key)
             u, y = rest_of_hovorka(p, 120.0)
@@ -126,14 +126,13 @@ def _hovorka(n: int) -> list[Data]:
             habits = Habits(u, jnp.sum(-fall) / jnp.sum(rise), closed / (per_U * _LOOP_MIN))
             return live(life_key, HOVORKA, p, y, habits), per_U
 
-        found = []
-        for name, closed in (("doses by plan", 0.0), ("closed loop", 1.0)):
-            lives, falls = jax.jit(jax.vmap(one, in_axes=(0, None)))(jax.random.split(key, n), closed)
-            people = _records(lives, [{}] * n)
-            found.append(Data(f"Hovorka, {name}, 48 h", people, ALL, np.asarray(falls)))
-            days = [_window(p, 0, 720) for p in people]
-            found.append(Data(f"Hovorka, {name}, first 12 h", days, ("ksi", "kl", "Tr", "G0"), np.asarray(falls)))
-    return found
+        lives, falls = jax.jit(jax.vmap(one))(jax.random.split(key, n))
+    people = _records(lives, [{}] * n)
+    starts = [_window(p, 0, 720) for p in people]
+    return [
+        Data(f"Hovorka, {doses}, 48 h", people, ALL, np.asarray(falls)),
+        Data(f"Hovorka, {doses}, first 12 h", starts, ("ksi", "kl", "Tr", "G0"), np.asarray(falls)),
+    ]
 
 
 def _person(key: jax.Array) -> Hovorka:
@@ -226,7 +225,7 @@ def _score(report: Report, data: Data, *, quick: bool) -> None:
     )
     if "ksi" in data.free and not quick:
         ku = problem.known["ku_Vi"]
-        found = profile(fit, people, "ksi", level=LEVEL)
+        found = t1djax.profile(fit, people, "ksi", level=LEVEL)
         claims = [Claim(p.low * k, p.high * k, p.converged) for p, k in zip(found, ku, strict=True)]
         report.add(common | {"interval": "profile, autocorrelation allowed for"} | _of_p1(data, values, claims))
     for noise in ("white", "ar1"):
