@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: accuracy, parameters, matrix, optimisers, options, scale, closed_loop."""
+"""The command line of the benchmarks: `python -m benchmarks --help` lists them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,9 @@ import typer
 
 from . import accuracy as accuracy_
 from . import closed_loop as closed_loop_
+from . import coverage as coverage_
 from . import matrix as matrix_
+from . import misfit as misfit_
 from . import optimisers as optimisers_
 from . import options as options_
 from . import parameters as parameters_
@@ -82,6 +84,39 @@ def options(
 ) -> None:
     """Options of the Modified MLP, one at a time, on and off."""
     _done(options_.run(Scope.of(quick, seeds, PATIENTS), out, only=only))
+
+
+@app.command()
+def coverage(
+    patients: Annotated[int, typer.Option(help="Virtual patients for the mechanistic rows.", min=2)] = 1000,
+    network_patients: Annotated[int, typer.Option(help="Virtual patients for the networks.", min=2)] = 100,
+    members: Annotated[int, typer.Option(help="Seeds of an ensemble.", min=2)] = 5,
+    part: Annotated[list[str] | None, typer.Option(help="Only mechanistic, networks or pool; may be repeated.")] = None,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """How often 90 % intervals hold the truth: Fisher, posterior, networks, ensembles, and pooled short records."""
+    n = 12 if quick else patients
+    parts = tuple(part or coverage_.PARTS)
+    sizes = {"patients": n, "network_patients": network_patients, "members": members}
+    _done(coverage_.run(Scope.of(quick, 1), out, **sizes, parts=parts))
+
+
+@app.command()
+def misfit(
+    patients: Annotated[int, typer.Option(help="Simulated people per row.", min=2)] = 100,
+    simglucose: Annotated[
+        Path | None, typer.Option(help="Folder of simglucose traces; left out, those rows are.", exists=True)
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Only noise, loop, hovorka, hovorka_loop or simglucose; may be repeated.")
+    ] = None,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Fits where the model is wrong: another model's data, doses that answer to glucose, noise that remembers."""
+    n, only = 4 if quick else patients, tuple(group or ())
+    _done(misfit_.run(Scope.of(quick, 1), out, patients=n, simglucose=simglucose, only=only))
 
 
 @app.command()

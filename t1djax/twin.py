@@ -91,6 +91,14 @@ class Physiology(eqx.Module):
         """Natural logarithms of the free parameters, by symbol."""
         return {symbol: _log_value(z, self.bounds.get(symbol)) for symbol, z in self.free.items()}
 
+    def log_stretch(self) -> Float[Array, ""]:
+        """Logarithm of how much the logarithms of the values move with the coordinates, all free ones together.
+
+        Added to a density of the logarithms it makes one of the coordinates; zero where there are no bounds.
+        """
+        each = [jax.grad(_log_value)(self.free[symbol], bounds) for symbol, bounds in sorted(self.bounds.items())]
+        return jnp.sum(jnp.log(jnp.stack(each))) if each else jnp.zeros(())
+
     def estimates(self) -> dict[str, Array]:
         """Values of the free parameters, by symbol."""
         return {symbol: jnp.exp(x) for symbol, x in self.log_values().items()}

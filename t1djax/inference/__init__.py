@@ -1,7 +1,12 @@
+from ._chains import HMC as HMC
+from ._chains import NUTS as NUTS
+from ._hierarchy import fit_hierarchy as fit_hierarchy
 from ._information import residuals as residuals
 from ._least_squares import LeastSquares as LeastSquares
 from ._least_squares import fisher_information as fisher_information
 from ._least_squares import fit_ode as fit_ode
+from ._posterior import sample_posterior as sample_posterior
+from ._predict import posterior_glucose as posterior_glucose
 from ._profile import ProfileOptions as ProfileOptions
 from ._profile import profile as profile
 from ._report import identify as identify

@@ -14,6 +14,8 @@ from ._fits import PatientFit as PatientFit
 from ._fits import Result as Result
 from ._forecasts import FutureInputs as FutureInputs
 from ._forecasts import RollingForecasts as RollingForecasts
+from ._hierarchy import Hierarchy as Hierarchy
+from ._hierarchy import PooledPatient as PooledPatient
 from ._identification import Determination as Determination
 from ._identification import Direction as Direction
 from ._identification import Identification as Identification
@@ -23,3 +25,7 @@ from ._identification import Profile as Profile
 from ._identification import Verdict as Verdict
 from ._identification import WhatIf as WhatIf
 from ._identification import tally as tally
+from ._posterior import Interval as Interval
+from ._posterior import NoiseModel as NoiseModel
+from ._posterior import PatientPosterior as PatientPosterior
+from ._posterior import Posterior as Posterior

@@ -1,0 +1,70 @@
+"""Glucose under the draws of a posterior: what was, and what would come."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._compile import compile_once
+from .._types import Key
+from ..data import Cohort, Patient, Series, stack
+from ..physics import propagate
+from ..problem import patient_key
+from ..records import Posterior
+from ..twin import Physiology
+
+_BLOCK = 32  # patients per vmapped block, times the draws
+
+
+def posterior_glucose(
+    posterior: Posterior, patients: Cohort | Sequence[Patient], *, key: Key, draws: int = 200
+) -> dict[str, Float[np.ndarray, "draws rows"]]:
+    """Glucose at every row under some draws, after the forecast start too: mg/dL, without the noise of readings.
+
+    Quantiles over the draws are intervals of glucose. An interval of readings has their noise in it as well: add
+    normal numbers with the standard deviation `noise_sd_mg_dL`.
+
+    Args:
+        posterior: see `sample_posterior`.
+        patients: the same cohort, or one with other doses and later rows.
+        key: picks the draws; a patient's do not depend on who else is there.
+        draws: how many.
+
+    Returns:
+        By patient.
+
+    Raises:
+        ValueError: where the patients are others than those of the posterior.
+    """
+    patients, problem = tuple(patients), posterior.problem
+    if tuple(p.name for p in patients) != problem.names:
+        raise ValueError("the posterior is of other patients, or in another order")
+    picked = {s: [] for s in problem.start}
+    for patient in posterior:
+        size = next(iter(patient.draws.values())).size
+        chosen = np.asarray(jax.random.randint(patient_key(key, patient.name), (draws,), 0, size))
+        for s, values in picked.items():
+            values.append(np.log(patient.draws[s].reshape(-1)[chosen]))
+    with jax.enable_x64(True):
+        known = {s: jnp.asarray(v) for s, v in problem.known.items()}
+        args = (known, {s: jnp.asarray(np.stack(v)) for s, v in picked.items()}, stack(patients))
+        program, _ = compile_once(_glucose_program, (len(patients),), args)
+        glucose = np.asarray(program(*args))
+    return {p.name: glucose[i, :, : len(p.time_min)] for i, p in enumerate(patients)}
+
+
+def _glucose_program(patients: int) -> Callable[..., Array]:
+    def one(args: tuple[dict[str, Array], dict[str, Array], Series]) -> Array:
+        known, free, data = args
+
+        def glucose(free: dict[str, Array]) -> Array:
+            body = Physiology(known, free)
+            return propagate(body.model(), data.inputs, data.time_min, y0=body.initial_state()).glucose_mg_dL
+
+        return jax.vmap(glucose)(free)
+
+    if patients <= _BLOCK:
+        return lambda *args: jax.vmap(one)(args)
+    return lambda *args: jax.lax.map(one, args, batch_size=_BLOCK)

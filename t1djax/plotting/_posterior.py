@@ -1,0 +1,120 @@
+"""Figures of a posterior: chains and pairs of one patient, and a forest of a cohort."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..physics import PARAMETERS
+from ..records import Hierarchy, PatientPosterior, Posterior
+from ._results import _FIT, _FORECAST, _INK, _STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_POINTS = 1500  # in a panel of pairs
+_MOST_PEOPLE = 60  # in a forest
+
+
+def plot_draws(patient: PatientPosterior) -> "Figure":
+    """Chains, histograms and pairs of what was estimated of one patient.
+
+    Example:
+        >>> from t1djax.plotting import plot_draws  # doctest: +SKIP
+        >>> plot_draws(posterior["Pat2"]).savefig("draws.png")  # doctest: +SKIP
+    """
+    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    symbols = [s for s in patient.draws if s not in ("p1", "c")]
+    n = len(symbols)
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(2.4 + 1.9 * n, 1.0 + 1.7 * n))
+        axes = figure.subplots(n, n + 1, squeeze=False, width_ratios=[1.5] + [1] * n)
+        for i, symbol in enumerate(symbols):
+            _chains(axes[i, 0], patient, symbol)
+            for j, other in enumerate(symbols):
+                if j > i:
+                    axes[i, j + 1].set_axis_off()
+                elif j == i:
+                    _histogram(axes[i, j + 1], patient, symbol)
+                else:
+                    _pair(axes[i, j + 1], patient, other, symbol)
+        chains, draws = patient.draws[symbols[0]].shape
+        figure.suptitle(
+            f"{patient.name}: {chains} chains of {draws} draws, {patient.divergences} divergent"
+            + (f"\n{patient.message}" if patient.message else ""),
+            fontsize=9,
+            x=0.01,
+            ha="left",
+        )
+    return figure
+
+
+def plot_forest(found: Posterior | Hierarchy, symbol: str, *, level: float = 0.9) -> "Figure":
+    """Intervals of one parameter for every patient, and of the population where there is one.
+
+    Args:
+        found: of a cohort; the first 60 patients are drawn.
+        symbol: the parameter.
+        level: share of the draws in an interval.
+
+    Example:
+        >>> from t1djax.plotting import plot_forest  # doctest: +SKIP
+        >>> plot_forest(posterior, "ksi").savefig("ksi.png")  # doctest: +SKIP
+    """
+    from matplotlib import rc_context  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    people = list(found)[:_MOST_PEOPLE]
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 1.2 + 0.2 * len(people)))
+        ax = figure.subplots()
+        for y, patient in enumerate(people):
+            low, high = patient.interval(symbol, level)
+            colour = _FIT if patient.ok else _FORECAST
+            ax.plot([low, high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
+            ax.plot(np.median(patient.draws[symbol]), y, marker="o", ms=3.5, color=colour)
+        if isinstance(found, Hierarchy) and symbol in found.median:
+            middle = np.log(found.median[symbol])
+            half = np.median(found.sd_log[symbol])
+            ax.axvspan(*np.exp(middle.mean() + np.array([-1, 1]) * half), color=_INK, alpha=0.08, lw=0)
+            ax.axvline(float(np.exp(middle.mean())), color=_INK, lw=0.8, ls=":")
+        ax.set_yticks(range(len(people)), [p.name for p in people], fontsize=7)
+        ax.set(xlabel=_label(symbol), ylim=(len(people) - 0.5, -0.5))
+        shaded = "; shaded: the population's middle, one standard deviation either way"
+        ax.set_title(f"{100 * level:g} % intervals" + (shaded if isinstance(found, Hierarchy) else ""), fontsize=8)
+    return figure
+
+
+def _label(symbol: str) -> str:
+    units = {"p1": "mg/dL/U", "c": "mg/dL/min", "noise_sd_mg_dL": "", "correlation_time_min": ""}
+    unit = PARAMETERS[symbol].unit if symbol in PARAMETERS else units.get(symbol, "")
+    return f"{symbol}, {unit}" if unit else symbol
+
+
+def _chains(ax: "Axes", patient: PatientPosterior, symbol: str) -> None:
+    for chain in patient.draws[symbol]:
+        ax.plot(chain, lw=0.4)
+    ax.set_ylabel(_label(symbol))
+    ess = min(patient.ess_bulk[symbol], patient.ess_tail[symbol])
+    ax.set_title(f"R-hat {patient.r_hat[symbol]:.3f}, {ess:.0f} effective", fontsize=7)
+    ax.tick_params(labelsize=6)
+
+
+def _histogram(ax: "Axes", patient: PatientPosterior, symbol: str) -> None:
+    ax.hist(patient.draws[symbol].ravel(), bins=30, color=_FIT, alpha=0.7)
+    for end in patient.interval(symbol, 0.9):
+        ax.axvline(end, color=_INK, lw=0.8, ls=":")
+    ax.set_yticks([])
+    ax.set_title(symbol, fontsize=7)
+    ax.tick_params(labelsize=6)
+
+
+def _pair(ax: "Axes", patient: PatientPosterior, across: str, up: str) -> None:
+    x, y = patient.draws[across].ravel(), patient.draws[up].ravel()
+    some = slice(None, None, max(1, x.size // _MOST_POINTS))
+    ax.plot(x[some], y[some], ls="none", marker=".", ms=1.2, color=_FIT, alpha=0.5)
+    if np.ptp(x) > 0 and np.ptp(y) > 0:
+        ax.set_title(f"correlation {np.corrcoef(x, y)[0, 1]:.2f}", fontsize=7)
+    ax.tick_params(labelsize=6)

@@ -1,0 +1,111 @@
+"""A cohort fitted as a population: its middle, its spread, and every patient seen with both in mind."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from ..problem import Problem
+from ._fits import Cost
+from ._posterior import Interval, central_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PooledPatient:
+    """One patient of a population, drawn from the posterior that the whole cohort gives."""
+
+    name: str
+    """The patient."""
+    ok: bool
+    """Whether the patient's fit converged; one that did not tells the population nothing."""
+    message: str
+    """Why not, in words; empty where all is well."""
+    draws: Mapping[str, Float[np.ndarray, " draws"]]
+    """By symbol, in the units of `PARAMETERS`: what was estimated."""
+    borrowed: Mapping[str, float]
+    """Share of what is known of each pooled parameter that comes from the others: 0 where the patient's own readings
+    say all, 1 where they say nothing."""
+    noise_sd_mg_dL: float
+    """Standard deviation of the readings' noise, mg/dL."""
+
+    def interval(self, symbol: str, level: float = 0.9) -> Interval:
+        """The central interval that holds this share of the draws; see `PatientPosterior.interval`."""
+        return central_interval(self.draws, symbol, level)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hierarchy:
+    """A cohort fitted as a population; see `fit_hierarchy`."""
+
+    problem: Problem
+    """What was asked: known values, starts."""
+    pooled: tuple[str, ...]
+    """The parameters that are shared."""
+    median: Mapping[str, Float[np.ndarray, " draws"]]
+    """Draws of the population's median by symbol, in the units of `PARAMETERS`."""
+    sd_log: Mapping[str, Float[np.ndarray, " draws"]]
+    """Draws of the standard deviation of the logarithm over people, by symbol, without unit."""
+    r_hat: Mapping[str, float]
+    """Rank-normalised split R-hat of the spreads by symbol, without unit: near 1 where the chains agree."""
+    patients: tuple[PooledPatient, ...]
+    """One record per patient, in the order of the cohort."""
+    cost: Cost
+    """What it took."""
+
+    def __iter__(self) -> Iterator[PooledPatient]:
+        return iter(self.patients)
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __getitem__(self, name: str) -> PooledPatient:
+        if name not in self._by_name:
+            raise KeyError(f"no patient {name!r} in the hierarchy; there are {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, PooledPatient]:
+        return {patient.name: patient for patient in self.patients}
+
+    def __repr__(self) -> str:
+        return f"Hierarchy({'+'.join(self.pooled)} of {len(self)} patients, {self.cost.run_s:.1f} s)"
+
+    def population(self, level: float = 0.9) -> "pd.DataFrame":
+        """One row per pooled parameter: `symbol, median, median_low, median_high, sd_log, sd_log_low, sd_log_high`.
+
+        Args:
+            level: share of the draws between the columns `low` and `high`.
+        """
+        import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+        rows = []
+        for symbol in self.pooled:
+            row: dict[str, object] = {"symbol": symbol}
+            for name, draws in (("median", self.median), ("sd_log", self.sd_log)):
+                low, high = central_interval(draws, symbol, level)
+                row |= {name: float(np.median(draws[symbol])), f"{name}_low": low, f"{name}_high": high}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def table(self, level: float = 0.9) -> "pd.DataFrame":
+        """One row per patient and symbol: `patient, symbol, median, sd, low, high, borrowed, ok`.
+
+        Args:
+            level: share of the draws between `low` and `high`.
+        """
+        import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+        rows = []
+        for p in self.patients:
+            for symbol, draws in p.draws.items():
+                low, high = p.interval(symbol, level)
+                middle = {"median": float(np.median(draws)), "sd": float(draws.std()), "low": low, "high": high}
+                share = p.borrowed.get(symbol, 0.0)
+                rows.append({"patient": p.name, "symbol": symbol, **middle, "borrowed": share, "ok": p.ok})
+        return pd.DataFrame(rows)

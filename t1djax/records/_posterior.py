@@ -1,0 +1,147 @@
+"""Draws from the posterior of every patient, and how far they can be trusted."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ..problem import Problem
+from ._fits import Cost
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NoiseModel = Literal["white", "ar1"]
+"""What is believed of the readings' errors. *white*: independent. *ar1*: they fade over a correlation time."""
+
+
+class Interval(NamedTuple):
+    """A central interval of a posterior, in the unit of the quantity."""
+
+    low: float
+    """Its lower end."""
+    high: float
+    """Its upper end."""
+
+
+def central_interval(draws: Mapping[str, np.ndarray], symbol: str, level: float) -> Interval:
+    """The central interval that holds a share of the draws of a symbol.
+
+    Raises:
+        KeyError: where there are no draws of the symbol.
+        ValueError: where the level is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level:g}; it is a share between 0 and 1")
+    if symbol not in draws:
+        raise KeyError(f"no draws of {symbol!r}; there are {', '.join(draws)}")
+    low, high = np.quantile(draws[symbol], [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PatientPosterior:
+    """Draws from the posterior of one patient."""
+
+    name: str
+    """The patient."""
+    ok: bool
+    """Whether the chains agree, mix and do not diverge; a failure of one patient leaves the others alone."""
+    message: str
+    """Why not, in words; empty where all is well."""
+    draws: Mapping[str, Float[np.ndarray, "chains draws"]]
+    """By symbol, in the units of `PARAMETERS`: what was estimated, `p1` (mg/dL/U) and `c` (mg/dL/min), the standard
+    deviation of the noise `noise_sd_mg_dL` where it was not given, and its `correlation_time_min` where it has one."""
+    r_hat: Mapping[str, float]
+    """Rank-normalised split R-hat by symbol, without unit: near 1 where the chains agree."""
+    ess_bulk: Mapping[str, float]
+    """Effective number of draws by symbol, for the middle of the distribution."""
+    ess_tail: Mapping[str, float]
+    """Effective number of draws by symbol, for its 5 % tails."""
+    divergences: int
+    """Number of transitions whose energy was lost."""
+    acceptance: float
+    """Share of proposals accepted, mean over chains."""
+
+    def interval(self, symbol: str, level: float = 0.9) -> Interval:
+        """The central interval that holds this share of the draws.
+
+        Args:
+            symbol: a key of `draws`.
+            level: share, between 0 and 1.
+
+        Raises:
+            KeyError: where there are no draws of the symbol.
+            ValueError: where the level is not between 0 and 1.
+        """
+        return central_interval(self.draws, symbol, level)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Posterior:
+    """Draws from the posterior of every patient of a cohort; see `sample_posterior`."""
+
+    problem: Problem
+    """What was asked: known values, priors, bounds."""
+    noise: NoiseModel
+    """What was believed of the readings' errors."""
+    patients: tuple[PatientPosterior, ...]
+    """One record per patient, in the order of the cohort."""
+    cost: Cost
+    """What it took, the least-squares fit that came first with it."""
+
+    def __iter__(self) -> Iterator[PatientPosterior]:
+        return iter(self.patients)
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __getitem__(self, name: str) -> PatientPosterior:
+        if name not in self._by_name:
+            raise KeyError(f"no patient {name!r} in the posterior; there are {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, PatientPosterior]:
+        return {patient.name: patient for patient in self.patients}
+
+    def __repr__(self) -> str:
+        failed = sum(not patient.ok for patient in self.patients)
+        trouble = f", {failed} doubtful" if failed else ""
+        symbols = "+".join(self.patients[0].draws)
+        return f"Posterior({symbols} of {len(self)} patients{trouble}, {self.cost.run_s:.1f} s)"
+
+    def table(self, level: float = 0.9) -> "pd.DataFrame":
+        """One row per patient and symbol.
+
+        Columns: `patient, symbol, mean, sd, low, median, high, r_hat, ess_bulk, ess_tail, ok`, where `low` to `high` is
+        the central interval of the level.
+
+        Args:
+            level: share of the draws between `low` and `high`.
+        """
+        import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+        rows = []
+        for p in self.patients:
+            for symbol, draws in p.draws.items():
+                low, high = p.interval(symbol, level)
+                rows.append(
+                    {
+                        "patient": p.name,
+                        "symbol": symbol,
+                        "mean": float(draws.mean()),
+                        "sd": float(draws.std()),
+                        "low": low,
+                        "median": float(np.median(draws)),
+                        "high": high,
+                        "r_hat": p.r_hat[symbol],
+                        "ess_bulk": p.ess_bulk[symbol],
+                        "ess_tail": p.ess_tail[symbol],
+                        "ok": p.ok,
+                    }
+                )
+        return pd.DataFrame(rows)
