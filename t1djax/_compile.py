@@ -15,8 +15,8 @@ _PROGRAMS: dict[Hashable, Any] = {}
 
 
 # On the CPU, kernels of the older emitter run as fast and compile in two thirds of the time.
-_FULL = {"xla_cpu_use_fusion_emitters": False}
-_QUICK = _FULL | {"xla_backend_optimization_level": 0}
+_FULL: dict[str, bool | int] = {"xla_cpu_use_fusion_emitters": False}
+_QUICK: dict[str, bool | int] = _FULL | {"xla_backend_optimization_level": 0}
 
 
 def compile_once(
