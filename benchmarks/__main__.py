@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks accuracy | parameters | matrix | optimisers | options`."""
+"""The command line of the benchmarks: accuracy, parameters, matrix, optimisers, options, scale, closed_loop."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from . import accuracy as accuracy_
+from . import closed_loop as closed_loop_
 from . import matrix as matrix_
 from . import optimisers as optimisers_
 from . import options as options_
 from . import parameters as parameters_
+from . import scale as scale_
 from .options import PATIENTS
 from .report import Report
 from .runners import NETWORKS, Scope
@@ -80,6 +82,24 @@ def options(
 ) -> None:
     """Options of the Modified MLP, one at a time, on and off."""
     _done(options_.run(Scope.of(quick, seeds, PATIENTS), out, only=only))
+
+
+@app.command()
+def scale(
+    sizes: Annotated[str, typer.Option(help="How many patients, separated by commas.")] = "100,1000,10000",
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Least squares of ksi and G0 for many virtual patients in one call: seconds, memory, and the error reached."""
+    _done(scale_.run([20] if quick else [int(n) for n in sizes.split(",")], out))
+
+
+@app.command()
+def closed_loop(
+    draws: Annotated[int, typer.Option(help="People per row.", min=2)] = 50, quick: Quick = False, out: Out = _OUT
+) -> None:
+    """Insulin that answers glucose under disturbances: bias of ksi, and how often the report warns."""
+    _done(closed_loop_.run(2 if quick else draws, out))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ _PROGRAMS: dict[Hashable, Any] = {}
 
 
 # On the CPU, kernels of the older emitter run as fast and compile in two thirds of the time.
-_FULL: dict[str, bool | int] = {"xla_cpu_use_fusion_emitters": False}
-_QUICK: dict[str, bool | int] = _FULL | {"xla_backend_optimization_level": 0}
+_FULL: dict[str, bool | int | str | float] = {"xla_cpu_use_fusion_emitters": False}
+_QUICK = _FULL | {"xla_backend_optimization_level": 0}
 
 
 def compile_once(
@@ -48,7 +48,7 @@ def compile_once(
 
 
 @functools.cache
-def _options(quick: bool) -> dict[str, bool | int]:
+def _options(quick: bool) -> dict[str, bool | int | str | float]:
     """Options of XLA that shorten compilation, where this version of it knows them."""
     options = _QUICK if quick else _FULL
     if jax.default_backend() != "cpu":

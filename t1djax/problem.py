@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from ._types import Key
 from .data import Patient, split
@@ -47,6 +47,33 @@ class LogNormal:
         for name in ("median", "sd_log"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} of a prior must be positive, not {getattr(self, name):g}")
+
+
+_WIDER = 2.0  # people differ more than the ten of the reference cohort
+
+
+def population_belief(symbol: str) -> LogNormal:
+    """What to believe of a person of whom nothing is known: the population's range, twice as wide.
+
+    The ranges stand for ten patients of whom eight perturb the two published ones, so they are too narrow for people.
+
+    Args:
+        symbol: of `PARAMETERS`.
+
+    Example:
+        >>> from t1djax import population_belief
+        >>> round(population_belief("ksi").median)
+        221
+
+    Raises:
+        ValueError: where the symbol is not known.
+    """
+    if symbol not in PARAMETERS:
+        raise ValueError(f"unknown parameter {symbol!r}; there are {', '.join(PARAMETERS)}")
+    row = PARAMETERS[symbol]
+    # The range of Tr reaches down to a minute, at which no meal is absorbed: that of its starts does not.
+    low, high = (row.start_low, row.start_high) if symbol == "Tr" else (row.low, row.high)
+    return LogNormal(float(np.sqrt(low * high)), _WIDER * float(np.log(high / low)) / 4)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,6 +151,7 @@ def pose(
     priors: Mapping[str, LogNormal] = {},
     bounds: Mapping[str, tuple[float, float]] = {},
     noise_sd_mg_dL: float | None = None,
+    refuse: bool = True,
 ) -> Problem:
     """Settle what is known and what is free, before any long work.
 
@@ -139,6 +167,7 @@ def pose(
         bounds: lower and upper bounds of free parameters, in their units, by symbol.
         noise_sd_mg_dL: standard deviation of the readings' noise, mg/dL, by which priors weigh and from which
             standard errors follow; estimated from the misfit if not given.
+        refuse: whether to refuse what glucose cannot tell apart; a report explains it instead.
 
     Returns:
         The problem. `G0` needs no naming: where a patient does not state it, it is estimated along, starting
@@ -155,7 +184,8 @@ def pose(
         raise ValueError("no patient is selected")
     _check_readings(patients, free)
     _check_plausible(patients, free)
-    check_identifiable(patients, free, priors)
+    if refuse:
+        check_identifiable(patients, free, priors)
     settled = _settle(patients, free, assume_population)
     known, notes = settled.known, settled.notes
     names = tuple(patient.name for patient in patients)
@@ -343,8 +373,15 @@ def _draw(names: Sequence[str], symbol: str, key: Key, bounds: tuple[float, floa
         within = max(low, bounds[0]), min(high, bounds[1])
         low, high = within if within[0] < within[1] else bounds
     index = list(PARAMETERS).index(symbol)
-    u = [float(jax.random.uniform(jax.random.fold_in(patient_key(key, name), index))) for name in names]
-    return low + (high - low) * np.asarray(u, dtype=np.float64)
+    each = jnp.asarray([zlib.crc32(name.encode()) for name in names], jnp.uint32)
+    return low + (high - low) * np.asarray(_uniform(key, each, index), dtype=np.float64)
+
+
+@jax.jit
+def _uniform(key: Key, patients: Array, index: Array | int) -> Array:
+    """A number between 0 and 1 for each patient: `patient_key`, then one for the parameter."""
+    one = lambda patient: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, patient), index))
+    return jax.vmap(one)(patients)
 
 
 def _first_fit_reading(patient: Patient) -> float:

@@ -18,7 +18,7 @@ _QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything is compiled; processes that tests start inherit it."""
     flags = os.environ.get("XLA_FLAGS", "")
-    if "not slow" in str(config.getoption("markexpr")) and _QUICK not in flags:
+    if "not slow" in (config.getoption("markexpr") or "") and _QUICK not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_QUICK}"
 
 

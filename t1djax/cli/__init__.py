@@ -1,5 +1,5 @@
 """The command line. It parses, calls the library, and prints."""
 
-from . import _inspect, _report, _results, _simulate, _train  # noqa: F401 - each adds its commands to the application
+from . import _forecast, _identify, _inspect, _report, _results, _simulate, _train  # noqa: F401 - each adds its commands
 from ._app import app as app
 from ._app import main as main

@@ -1,41 +1,40 @@
 """`t1djax report`: a cohort as one page."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ..config import ConfigError, load_experiment
-from ..data import Cohort, Patient
-from ..evaluation import BASELINES, BaselineMethod, baseline_forecasts, glycaemia_table, score_forecasts
-from ..experiment import load_cohort
+from ..config import ConfigError
+from ..evaluation import glycaemia_table, score_forecasts
 from ..io import find_results, read_result
-from ..records import RollingForecasts
 from ..reporting import write_report
+from ..statespace import fit_state_space
 from ._app import Interval, Json, app, stderr, warnings_in_words
+from ._data import Basal, Carbs, Data, Glucose, Names, Zone, read_people
+from ._forecast import by_every_method
 from ._tables import print_json, print_table
 
 
 @app.command(epilog="Example: t1djax report cohort --out report.html --forecast --fit-results results")
 def report(
-    data: Annotated[str, typer.Argument(help="Folder of a cohort, file of a patient, or `reference`.")],
+    data: Data,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
-    patients: Annotated[
-        str | None, typer.Option(help="all, or names: A,B; for the reference also 3,5 or Pat2-Pat11.  [default: all]")
-    ] = None,
+    patients: Names = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Glucose report",
     unit: Annotated[str, typer.Option(help="Unit of glucose: mg/dL or mmol/L.")] = "mg/dL",
     forecast: Annotated[
-        bool, typer.Option("--forecast", help="Forecast the last 30 % of each record with the simple methods.")
+        bool,
+        typer.Option("--forecast", help="Forecast the last 30 % of each record, several methods."),
     ] = False,
     fit_results: Annotated[
         list[Path] | None, typer.Option(help="Result folders of fits, or folders that hold some; repeatable.")
     ] = None,
     interval_min: Interval = None,
-    layout: Annotated[str | None, typer.Option(help="Layout of the data: table or hupa (HUPA-UCM).")] = None,
-    carbs_unit: Annotated[
-        str | None, typer.Option(help="HUPA-UCM: its carbohydrate is in g, exchange (10 g), or none.")
-    ] = None,
+    glucose_unit: Glucose = None,
+    basal_unit: Basal = None,
+    carbs_unit: Carbs = None,
+    time_zone: Zone = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if there is one.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,23 +43,26 @@ def report(
         raise ConfigError(f"--unit {unit}: give mg/dL or mmol/L")
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} is there already; name another file, or replace it with --overwrite")
-    flags: dict[str, Any] = {
-        "data": data,
-        "patients": patients,
-        "sensor": {"interval_min": interval_min},
-        "layout": layout,
-        "hupa": {"carbs_unit": carbs_unit},
-    }
     with warnings_in_words():
-        cohort = load_cohort(load_experiment(None, flags))
+        cohort, reports = read_people(
+            data,
+            names=patients,
+            interval_min=interval_min,
+            glucose_unit=glucose_unit,
+            basal_unit=basal_unit,
+            carbs_unit=carbs_unit,
+            time_zone=time_zone,
+        )
+    # A report of reading names the file; the page names people.
+    read = dict(zip(cohort.names, reports, strict=True)) if reports else {}
     results = [read_result(folder) for folder in find_results(fit_results)] if fit_results else []
     known = [r for r in results if r.metadata["patient"] in cohort.names]
     if len(known) < len(results):
         others = sorted({r.metadata["patient"] for r in results} - set(cohort.names))
-        stderr.print(f"warning: results of {', '.join(others)} are left out: not in {data}", style="yellow",
+        stderr.print(f"warning: results of {', '.join(others)} are left out: not among those read", style="yellow",
                      markup=False, soft_wrap=True)  # fmt: skip
-    forecasts = _forecasts(cohort) if forecast else []
-    page = write_report(cohort, out, title=title, unit=unit, fits=known, forecasts=forecasts)
+    forecasts = by_every_method(fit_state_space(list(cohort)), cohort) if forecast else []
+    page = write_report(cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts)
     table = glycaemia_table(cohort, unit=unit)
     if as_json:
         scores = score_forecasts(forecasts).to_dict(orient="records") if forecasts else []
@@ -79,17 +81,3 @@ def report(
     ]
     print_table(table.loc[:, shown])
     typer.echo(page)
-
-
-def _forecasts(cohort: Cohort) -> list[RollingForecasts]:
-    """Forecasts of everybody by every simple method; one that cannot be made is told of and left out."""
-    each = (_forecast(patient, method) for patient in cohort for method in BASELINES)
-    return [made for made in each if made is not None]
-
-
-def _forecast(patient: Patient, method: BaselineMethod) -> RollingForecasts | None:
-    try:
-        return baseline_forecasts(patient, method)
-    except ValueError as e:
-        stderr.print(f"warning: {e}", style="yellow", markup=False, soft_wrap=True)
-        return None

@@ -15,6 +15,7 @@ from ..config import ConfigError, load_experiment
 from ..data import Cohort
 from ..evaluation import doubts, persistence_rmse, spread
 from ..experiment import Run, run
+from ..inference import quick_verdict
 from ..physics import PARAMETERS
 from ..problem import Problem
 from ..training import Progress
@@ -196,6 +197,8 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
             if (line := f"warning: {patient.name}: {doubt}") not in said:
                 stderr.print(line, style="yellow", markup=False, soft_wrap=True)
                 said.add(line)
+    if problem.mode == "inverse":
+        typer.echo(f"verdict: {quick_verdict(finished.fit, cohort)}")
     cost = finished.fit.cost
     where = finished.folders[0].parent if finished.folders else ""
     typer.echo(

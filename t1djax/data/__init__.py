@@ -1,5 +1,6 @@
 from ._noise_level import noise_level as noise_level
 from ._origins import HORIZONS_MIN as HORIZONS_MIN
+from ._origins import TRAINING_SHARE as TRAINING_SHARE
 from ._origins import readings_ahead as readings_ahead
 from ._origins import rolling_origins as rolling_origins
 from ._origins import training_end as training_end
@@ -12,6 +13,7 @@ from ._records import Series as Series
 from ._records import Truth as Truth
 from ._records import series as series
 from ._records import stack as stack
+from ._records import stacked_shape as stacked_shape
 from ._sensors import AbstractNoise as AbstractNoise
 from ._sensors import AR1Noise as AR1Noise
 from ._sensors import BretonKovatchevNoise as BretonKovatchevNoise
@@ -25,3 +27,5 @@ from ._synthetic import Subject as Subject
 from ._synthetic import reference_cohort as reference_cohort
 from ._synthetic import simulate_cohort as simulate_cohort
 from ._therapy import Therapy as Therapy
+from ._windows import from_first_reading as from_first_reading
+from ._windows import windows as windows

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -174,52 +173,73 @@ class Series(eqx.Module):
 
 def series(patient: Patient) -> Series:
     """The arrays of one patient, in JAX's current default precision."""
-    masks = split(patient.time_min, patient.valid)
-    # The placeholder is a reading that the fit sees anyway, so that nothing else leaks through it.
-    placeholder = patient.glucose_mg_dL[patient.valid][0]
-    return Series(
-        time_min=jnp.asarray(patient.time_min),
-        glucose_mg_dL=jnp.asarray(np.where(patient.valid, patient.glucose_mg_dL, placeholder)),
-        valid=jnp.asarray(patient.valid),
-        fit=jnp.asarray(masks.fit),
-        held_out=jnp.asarray(masks.held_out),
-        forecast=jnp.asarray(masks.forecast),
-        inputs=patient.doses.inputs(float(patient.time_min[0]), float(patient.time_min[-1])),
-    )
+    return _as_series(_columns(patient))
 
 
-def stack(patients: Sequence[Patient]) -> Series:
+def stacked_shape(patients: Sequence[Patient]) -> tuple[int, int]:
+    """Rows and input breaks per patient of `stack(patients)`."""
+    rows = max(len(patient.time_min) for patient in patients)
+    return _round_up(rows), _round_up(max(len(_rates(patient)[0]) for patient in patients))
+
+
+def stack(patients: Sequence[Patient], *, least: tuple[int, int] = (0, 0)) -> Series:
     """The arrays of a cohort, padded to the longest record and the largest number of input breaks.
 
     Every leaf gains a leading axis of patients. Lengths are rounded up to a multiple of 16 so that similar
     cohorts share one compiled program.
+
+    Args:
+        patients: the cohort.
+        least: rows and breaks that there shall be at the least, so that parts of a cohort share their shape.
 
     Raises:
         ValueError: where there is no patient.
     """
     if not patients:
         raise ValueError("stack: give at least one patient")
-    each = [series(patient) for patient in patients]
-    rows = _round_up(max(s.time_min.shape[0] for s in each))
-    breaks = _round_up(max(s.inputs.break_min.shape[0] for s in each))
-    padded = [_pad(s, rows, breaks) for s in each]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
+    # On the host until the end: a device call for each leaf of each patient would take longer than the fit.
+    each = [_columns(patient) for patient in patients]
+    rows = max(least[0], *(len(columns["time_min"]) for columns in each))
+    breaks = max(least[1], *(len(columns["break_min"]) for columns in each))
+    lengths = {name: _round_up(breaks if name in _OF_INPUTS else rows) for name in each[0]}
+    padded = lambda name: np.stack([_pad(columns[name], lengths[name]) for columns in each])
+    return _as_series({name: padded(name) for name in lengths})
+
+
+_OF_INPUTS = ("break_min", "insulin_U_min", "carbs_mg_min")
+
+
+def _columns(patient: Patient) -> dict[str, np.ndarray]:
+    masks = split(patient.time_min, patient.valid)
+    # The placeholder is a reading that the fit sees anyway, so that nothing else leaks through it.
+    placeholder = patient.glucose_mg_dL[patient.valid][0]
+    return {
+        "time_min": patient.time_min,
+        "glucose_mg_dL": np.where(patient.valid, patient.glucose_mg_dL, placeholder),
+        "valid": patient.valid,
+        **masks._asdict(),
+        **dict(zip(_OF_INPUTS, _rates(patient), strict=True)),
+    }
+
+
+def _rates(patient: Patient) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return patient.doses.rates(float(patient.time_min[0]), float(patient.time_min[-1]))
+
+
+def _as_series(columns: Mapping[str, np.ndarray]) -> Series:
+    arrays = {name: jnp.asarray(column) for name, column in columns.items()}
+    inputs = Inputs(**{name: arrays.pop(name) for name in _OF_INPUTS})
+    return Series(**arrays, inputs=inputs)
 
 
 def _round_up(n: int) -> int:
     return -(-n // 16) * 16
 
 
-def _pad(s: Series, rows: int, breaks: int) -> Series:
-    extra = rows - s.time_min.shape[0]
-    last = lambda x: jnp.pad(x, (0, extra), mode="edge")
-    none = lambda x: jnp.pad(x, (0, extra))
-    return Series(
-        time_min=last(s.time_min),
-        glucose_mg_dL=last(s.glucose_mg_dL),
-        valid=none(s.valid),
-        fit=none(s.fit),
-        held_out=none(s.held_out),
-        forecast=none(s.forecast),
-        inputs=s.inputs.pad(breaks),
-    )
+def _pad(column: np.ndarray, length: int) -> np.ndarray:
+    """Numbers repeat their last value; masks are false."""
+    padded = np.zeros(length, column.dtype)
+    padded[: len(column)] = column
+    if column.dtype != bool:
+        padded[len(column) :] = column[-1]
+    return padded

@@ -1,26 +1,27 @@
 """The mechanistic fit: least squares on the exact solution of the equations, and what it can know."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
-from .._compile import compile_once
+from .._compile import compile_once, one_thread_per_factorisation
 from .._types import Key
-from ..data import Patient, Series, stack
+from ..data import Patient, Series, stack, stacked_shape
 from ..identifiability import certainties
-from ..physics import State, Trajectory, propagate
+from ..physics import Trajectory, propagate
 from ..problem import Problem
 from ..records import Cost, Estimate, Fit, History, PatientFit
 from ..twin import Physiology, Sensitivities
+from ._levenberg import Optimum, least_squares
 
 _CHUNK = 128  # patients per vmapped block: bounds memory, and one slow patient holds up only its block
+FEW = 16
+"""Patients up to which a program is compiled in haste: it runs for a moment only."""
 _FIRST_NOISE = 1.0  # mg/dL
 _ROUNDS = 6  # solves, where priors weigh by a noise that the solve before estimates
 _SEVERAL_VALLEYS = {"Tu", "Tr", "S0", "I0", "E0", "D0"}  # time constants enter non-linearly
@@ -48,10 +49,22 @@ class _Solution(NamedTuple):
     found: Sensitivities
     information: Array
     noise: Array
-    trajectory: Trajectory
+    glucose_mg_dL: Array
+    insulin_U_dL: Array
+    digestion_mg_dL_min: Array
     loss: Array
     steps: Array
     ok: Bool[Array, ""]
+
+
+class _Solved(NamedTuple):
+    """What is kept of a block for the history."""
+
+    start: dict[str, Array]
+    values: dict[str, Array]
+    loss: Array
+    steps: Array
+    patients: int
 
 
 def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options: LeastSquares | None = None) -> Fit:
@@ -77,53 +90,53 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
     Returns:
         The fit. A patient that does not converge has `ok` false and a message; the others are not touched.
 
-    Source: Levenberg-Marquardt as in optimistix; Cramer-Rao for the standard errors.
+    Source: Marquardt, J. SIAM 11(2), 1963; Cramer-Rao for the standard errors.
     """
     options = LeastSquares() if options is None else options
     if not options.tolerance > 0 or options.max_steps < 1 or (options.starts is not None and options.starts < 1):
         raise ValueError(f"{options}: tolerance must be positive, max_steps and starts at least 1")
-    starts = options.starts or (4 if _SEVERAL_VALLEYS & set(problem.start) else 1)
-    draws = [problem.start] + [problem.redraw(jax.random.fold_in(key, i)) for i in range(1, starts)]
-    with jax.enable_x64(True):
-        data = stack(patients)
+    count = options.starts or (4 if _SEVERAL_VALLEYS & set(problem.start) else 1)
+    draws = [problem.start] + [problem.redraw(jax.random.fold_in(key, i)) for i in range(1, count)]
+    fits: list[PatientFit] = []
+    courses: list[_Solved] = []
+    compile_s, began = 0.0, time.perf_counter()
+    with one_thread_per_factorisation(), jax.enable_x64(True):
         each = [problem.physiology(start=draw) for draw in draws]
         z0 = {symbol: jnp.stack([body.free[symbol] for body in each], axis=1) for symbol in problem.start}
-        args = (_Given(each[0], data), z0)
-        program, compile_s = compile_once(_cohort_program, (options, len(patients)), args)
-        began = time.perf_counter()
-        solution = jax.block_until_ready(program(*args))
-        run_s = time.perf_counter() - began
-        solution = jax.tree.map(np.asarray, solution)
-    return _record(patients, problem, solution, Cost(compile_s, run_s), options)
+        shape = stacked_shape(patients)
+        for here in blocks(len(patients), _CHUNK):
+            body, starts = jax.tree.map(lambda x, here=here: x[here], (each[0], z0))
+            args = (_Given(body, stack([patients[i] for i in here], least=shape)), starts)
+            program, seconds = compile_once(_block_program, (options,), args, quick=len(here) <= FEW)
+            compile_s += seconds
+            solution = jax.tree.map(np.asarray, program(*args))
+            new = _records(patients[here[0] :][: len(here)], problem, solution, options)
+            fits += new
+            courses.append(_Solved(solution.start, solution.found.values, solution.loss, solution.steps, len(new)))
+    cost = Cost(compile_s, time.perf_counter() - began - compile_s)
+    return Fit("ode", problem, tuple(fits), _history(problem, courses), cost)
 
 
-def _cohort_program(options: LeastSquares, patients: int) -> Callable[..., _Solution]:
-    """The fit of a whole cohort: one vmapped block, or a map over blocks where there are many patients."""
+def blocks(count: int, most: int) -> Iterator[np.ndarray]:
+    """Indices of blocks of one size that cover `count` items; the last one repeats its last item to be as long.
 
-    def solve(args: tuple[_Given, dict[str, Array]]) -> _Solution:
-        return _fit_patient(*args, options)
+    All blocks share a program, whatever the number of items, and working memory does not grow with it.
 
-    if patients <= _CHUNK:
-        return lambda *args: jax.vmap(solve)(args)
-    return lambda *args: jax.lax.map(solve, args, batch_size=_CHUNK)
-
-
-def _dense_tangents(f: Callable[[Array, Any], Array]) -> Callable[[Array, Any], Array]:
-    """`f` with its few sensitivities computed once as a matrix.
-
-    The solver asks for products with the Jacobian and its transpose in several places; left to itself it traces
-    the differentiated propagator in each of them, and compilation takes three times as long.
+    Example:
+        >>> from t1djax.inference._least_squares import blocks
+        >>> [block.tolist() for block in blocks(5, 2)]
+        [[0, 1], [2, 3], [4, 4]]
     """
+    size = min(count, most)
+    for first in range(0, count, size):
+        yield np.minimum(np.arange(first, first + size), count - 1)
 
-    @jax.custom_jvp
-    def g(z: Array, args: Any) -> Array:
-        return f(z, args)
 
-    @g.defjvp
-    def _(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
-        return g(*primals), jax.jacfwd(f)(*primals) @ tangents[0]
+def _block_program(options: LeastSquares) -> Callable[..., _Solution]:
+    def one(given: _Given, starts: dict[str, Array]) -> _Solution:
+        return _fit_patient(given, starts, options)
 
-    return g
+    return jax.vmap(one)
 
 
 class _Given(NamedTuple):
@@ -147,27 +160,29 @@ def _fit_patient(given: _Given, starts: dict[str, Array], options: LeastSquares)
         each = jax.vmap(lambda z0: _solve(z0, given, options))(starts)
         best = jnp.argmin(jnp.where(jnp.isfinite(each.score), each.score, jnp.inf))
         found, start = jax.tree.map(lambda x: x[best], (each, starts))
-        z, steps, converged = found.z, found.steps, found.converged
     else:  # nothing is free: the states follow from the parameters
-        z, start, steps, converged = {}, {}, jnp.asarray(0), jnp.asarray(True)
-    loss = jnp.sum(_misfit(z, given) ** 2)
-    trajectory = _trajectory(body.with_free(z), data)
-    J = _jacobian(z, given)
+        start, nothing = {}, jnp.zeros(())
+        found = _Found({}, nothing, jnp.zeros((0, 0)), jnp.asarray(0), jnp.asarray(True))
+    trajectory = _trajectory(body.with_free(found.z), data)
+    loss = jnp.sum(jnp.where(data.fit, trajectory.glucose_mg_dL - data.glucose_mg_dL, 0.0) ** 2)
     return _Solution(
         start=body.with_free(start).sensitivities().values,
-        found=body.with_free(z).sensitivities(),
-        information=J.T @ J,
+        found=body.with_free(found.z).sensitivities(),
+        information=found.information,
         noise=body.noise(loss, readings),
-        trajectory=trajectory,
+        glucose_mg_dL=trajectory.glucose_mg_dL,
+        insulin_U_dL=trajectory.insulin_U_dL,
+        digestion_mg_dL_min=trajectory.digestion_mg_dL_min,
         loss=loss / jnp.maximum(readings, 1),
-        steps=steps,
-        ok=converged & trajectory.ok & jnp.isfinite(loss),
+        steps=found.steps,
+        ok=found.converged & trajectory.ok & jnp.isfinite(loss),
     )
 
 
 class _Found(NamedTuple):
     z: dict[str, Array]
     score: Array
+    information: Array
     steps: Array
     converged: Array
 
@@ -176,40 +191,37 @@ def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares) -> _Found
     """The least squares from one start."""
     body, readings = given.body, jnp.sum(given.data.fit)
     named = lambda vector: dict(zip(sorted(z0), vector, strict=True))
-    solver = optx.LevenbergMarquardt(
-        rtol=options.tolerance, atol=options.tolerance, linear_solver=lx.Normal(lx.Cholesky())
-    )
+    of_readings = lambda found: found.jacobian[: given.data.fit.size]
 
-    def residuals(vector: Array, args: tuple[_Given, Array]) -> Array:
-        given, noise = args
-        held = given.body.with_free(named(vector)).prior_misfit(noise)
-        return jnp.concatenate([_misfit(named(vector), given), held])
+    def solve(vector: Array, noise: Array) -> Optimum:
+        def rows(vector: Array) -> Array:
+            held = body.with_free(named(vector)).prior_misfit(noise)
+            return jnp.concatenate([_misfit(named(vector), given), held])
 
-    flat = _dense_tangents(residuals)
+        return least_squares(rows, vector, tolerance=options.tolerance, max_steps=options.max_steps)
 
-    def solve(vector: Array, noise: Array) -> tuple[Array, Array, Array, Array]:
-        found = optx.least_squares(flat, solver, vector, (given, noise), max_steps=options.max_steps, throw=False)
-        squares = jnp.sum(flat(found.value, (given, noise)) ** 2)
-        return found.value, squares, found.stats["num_steps"], found.result == optx.RESULTS.successful
+    def result(found: Optimum, score: Array, steps: Array) -> _Found:
+        J = of_readings(found)
+        return _Found(named(found.z), score, J.T @ J, steps, found.converged)
 
     # One vector rather than a leaf per parameter: the sensitivities are then traced once.
     vector = jnp.stack([z0[symbol] for symbol in sorted(z0)])
     if not body.prior or body.noise_sd_mg_dL is not None:
-        vector, score, steps, converged = solve(vector, body.noise(jnp.zeros(()), readings))
-        return _Found(named(vector), score, steps, converged)
+        found = solve(vector, body.noise(jnp.zeros(()), readings))
+        return result(found, found.squares, found.steps)
 
-    def again(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+    def again(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Optimum, Array]]:
         vector, noise = carry
-        vector, squares, steps, converged = solve(vector, noise)
+        found = solve(vector, noise)
         # Twice the negative logarithm of the posterior: starts differ in the noise that they leave.
-        score = 2 * readings * jnp.log(noise) + squares / noise**2
-        return (vector, body.noise(jnp.sum(_misfit(named(vector), given) ** 2), readings)), (score, steps, converged)
+        score = 2 * readings * jnp.log(noise) + found.squares / noise**2
+        beliefs = jnp.sum(body.with_free(named(found.z)).prior_misfit(noise) ** 2)
+        return (found.z, body.noise(jnp.maximum(found.squares - beliefs, 0.0), readings)), (found, score)
 
     # Nearly exact readings first: the noise is then what the equations miss, not what a wrong prior makes them miss.
-    carry, (scores, steps, converged) = jax.lax.scan(
-        again, (vector, jnp.asarray(_FIRST_NOISE, vector.dtype)), length=_ROUNDS
-    )
-    return _Found(named(carry[0]), scores[-1], jnp.sum(steps), converged[-1])
+    first = jnp.asarray(_FIRST_NOISE, vector.dtype)
+    _, (rounds, scores) = jax.lax.scan(again, (vector, first), length=_ROUNDS)
+    return result(jax.tree.map(lambda x: x[-1], rounds), scores[-1], jnp.sum(rounds.steps))
 
 
 def fisher_information(
@@ -243,11 +255,11 @@ def _why_not(options: LeastSquares, steps: int, finite: bool) -> str:
     return f"least squares stopped after {steps} steps without converging; estimate fewer parameters"
 
 
-def _record(patients: Sequence[Patient], problem: Problem, s: _Solution, cost: Cost, options: LeastSquares) -> Fit:
+def _records(patients: Sequence[Patient], problem: Problem, s: _Solution, options: LeastSquares) -> list[PatientFit]:
     fits = []
     for i, patient in enumerate(patients):
         rows = len(patient.time_min)
-        found: Sensitivities = jax.tree.map(lambda x, i=i: x[i], s.found)
+        found = Sensitivities(_of(s.found.values, i), _of(s.found.slopes, i), s.found.prior[i])
         certain = certainties(np.asarray(s.information[i]), float(s.noise[i]), found)
         report = {
             symbol: Estimate(
@@ -258,7 +270,8 @@ def _record(patients: Sequence[Patient], problem: Problem, s: _Solution, cost: C
             )
             for symbol, value in found.values.items()
         }
-        states: State = s.trajectory.state
+        # The exact solution misses nothing.
+        nothing = np.broadcast_to(0.0, rows)
         fits.append(
             PatientFit(
                 name=patient.name,
@@ -267,15 +280,25 @@ def _record(patients: Sequence[Patient], problem: Problem, s: _Solution, cost: C
                 estimates={symbol: report[symbol] for symbol in problem.start},
                 derived={symbol: report[symbol] for symbol in ("p1", "c") if problem.mode == "inverse"},
                 time_min=patient.time_min,
-                glucose_mg_dL=np.asarray(states.G[i, :rows]),
-                insulin_U_dL=np.asarray(states.I[i, :rows]),
-                digestion_mg_dL_min=np.asarray(states.D[i, :rows]),
-                # The exact solution misses nothing.
-                residual_G_mg_dL_min=np.zeros(rows),
-                residual_I_U_dL_min=np.zeros(rows),
-                residual_D_mg_dL_min2=np.zeros(rows),
+                glucose_mg_dL=np.asarray(s.glucose_mg_dL[i, :rows]),
+                insulin_U_dL=np.asarray(s.insulin_U_dL[i, :rows]),
+                digestion_mg_dL_min=np.asarray(s.digestion_mg_dL_min[i, :rows]),
+                residual_G_mg_dL_min=nothing,
+                residual_I_U_dL_min=nothing,
+                residual_D_mg_dL_min2=nothing,
             )
         )
-    values = {k: np.stack([s.start[k], s.found.values[k]]) for k in problem.start}
-    history = History(np.array([0, int(np.max(s.steps))]), values, {"data": np.stack([s.loss * np.nan, s.loss])})
-    return Fit("ode", problem, tuple(fits), history, cost)
+    return fits
+
+
+def _of(by_symbol: Mapping[str, Any], i: int) -> dict[str, Any]:
+    return {symbol: values[i] for symbol, values in by_symbol.items()}
+
+
+def _history(problem: Problem, courses: Sequence[_Solved]) -> History:
+    joined = lambda pick: np.concatenate([pick(course)[: course.patients] for course in courses])
+    values = {
+        k: np.stack([joined(lambda s, k=k: s.start[k]), joined(lambda s, k=k: s.values[k])]) for k in problem.start
+    }
+    loss, steps = joined(lambda s: s.loss), joined(lambda s: s.steps)
+    return History(np.array([0, int(np.max(steps))]), values, {"data": np.stack([loss * np.nan, loss])})

@@ -100,6 +100,10 @@ class Doses:
         What is delivered before the window is cut off; what starts at `end_min` or later is left out.
         The rate in force at `start_min` is the last basal stated before it (the first stated, if none is).
         """
+        return Inputs(*map(jnp.asarray, self.rates(start_min, end_min)))
+
+    def rates(self, start_min: float, end_min: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The columns of `inputs` as NumPy arrays: breaks (min), insulin (U/min), carbohydrate (mg/min)."""
         if not end_min > start_min:
             raise ValueError(f"Doses.inputs: the window ends ({end_min} min) before it starts ({start_min} min)")
         late = lambda t: t < end_min
@@ -113,7 +117,7 @@ class Doses:
         insulin = insulin + _overlap(breaks, bolus0, bolus1, self.bolus_U[b] / (bolus1 - bolus0))
         carbs = MG_PER_G * _overlap(breaks, meal0, meal1, self.carbs_g[m] / (meal1 - meal0))
         keep = np.concatenate([[True], (np.diff(insulin) != 0) | (np.diff(carbs) != 0)])
-        return Inputs(jnp.asarray(breaks[keep]), jnp.asarray(insulin[keep]), jnp.asarray(carbs[keep]))
+        return breaks[keep], insulin[keep], carbs[keep]
 
 
 def _overlap(breaks: np.ndarray, start: np.ndarray, stop: np.ndarray, rate: np.ndarray) -> np.ndarray:
@@ -137,11 +141,11 @@ class Inputs(eqx.Module):
     padding: it has no length. The first break is the start of the window.
     """
 
-    break_min: Float[Array, " breaks"]
+    break_min: Float[Array, "*batch breaks"]
     """Times at which a rate changes, min, not decreasing."""
-    insulin_U_min: Float[Array, " breaks"]
+    insulin_U_min: Float[Array, "*batch breaks"]
     """Insulin delivery, U/min."""
-    carbs_mg_min: Float[Array, " breaks"]
+    carbs_mg_min: Float[Array, "*batch breaks"]
     """Carbohydrate intake, mg/min."""
 
     @property

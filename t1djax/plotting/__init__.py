@@ -4,5 +4,7 @@ from ._clinical import plot_error_grid as plot_error_grid
 from ._forecasts import plot_forecasts as plot_forecasts
 from ._forecasts import plot_horizons as plot_horizons
 from ._forecasts import plot_residuals as plot_residuals
+from ._identification import plot_identification as plot_identification
+from ._identification import plot_profiles as plot_profiles
 from ._results import plot_result as plot_result
 from ._results import save_figures as save_figures

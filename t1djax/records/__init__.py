@@ -14,3 +14,12 @@ from ._fits import PatientFit as PatientFit
 from ._fits import Result as Result
 from ._forecasts import FutureInputs as FutureInputs
 from ._forecasts import RollingForecasts as RollingForecasts
+from ._identification import Determination as Determination
+from ._identification import Direction as Direction
+from ._identification import Identification as Identification
+from ._identification import PatientIdentification as PatientIdentification
+from ._identification import PatientProfile as PatientProfile
+from ._identification import Profile as Profile
+from ._identification import Verdict as Verdict
+from ._identification import WhatIf as WhatIf
+from ._identification import tally as tally

@@ -1,1 +1,13 @@
 """Linear-Gaussian models of real glucose."""
+
+from ._filter import Filtered as Filtered
+from ._filter import Smoothed as Smoothed
+from ._filter import kalman_filter as kalman_filter
+from ._filter import smooth as smooth
+from ._fit import PatientStateSpace as PatientStateSpace
+from ._fit import StateSpaceFit as StateSpaceFit
+from ._fit import fit_state_space as fit_state_space
+from ._forecast import state_space_forecasts as state_space_forecasts
+from ._hyper import HYPERPARAMETERS as HYPERPARAMETERS
+from ._hyper import Hyper as Hyper
+from ._hyper import StateSpaceOptions as StateSpaceOptions

@@ -1,0 +1,67 @@
+"""Many patients in one call: seconds, memory, errors; each size in a process of its own, so that peaks do not mix."""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import t1djax
+
+from .problems import UNSEEN
+from .report import Report, progress
+
+_MIB = 1024**2
+
+
+def run(sizes: Sequence[int], out: Path) -> Report:
+    """One row per size."""
+    report = Report("scale", "Least squares of ksi and G0 in one call", out, {"sizes": list(sizes), "key": UNSEEN})
+    report.note(
+        "48 h, 5 min, white noise of 10 mg/dL. `growth`: rise of the process's peak memory by the call. `results`: "
+        "arrays that the fit holds on return. `working`: growth less results."
+    )
+    for n in sizes:
+        progress(f"{n} patients")
+        command = [sys.executable, "-m", "benchmarks.scale", str(n)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        report.add(json.loads(done.stdout.splitlines()[-1]))
+    return report
+
+
+def measure(n: int) -> dict[str, Any]:
+    """Fit `n` virtual patients in this process."""
+    cohort = t1djax.virtual_population(n, key=jax.random.key(UNSEEN), noise=t1djax.WhiteNoise(10.0))
+    before, cpu, began = _peak_mib(), time.process_time(), time.perf_counter()
+    fit = t1djax.fit(cohort, model="ode", free=["ksi", "G0"])
+    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    grown = _peak_mib() - before
+    found = np.array([f.estimates["ksi"].value for f in fit])
+    true = np.array([cohort.truth[f.name].parameters["ksi"] for f in fit])
+    held = sum(x.nbytes for f in fit for x in (f.glucose_mg_dL, f.insulin_U_dL, f.digestion_mg_dL_min)) / _MIB
+    return {
+        "patients": n,
+        "compile, s": fit.cost.compile_s,
+        "run, s": fit.cost.run_s,
+        "whole call, s": wall,
+        "CPU, s": cpu,
+        "ksi error rms, %": 100 * float(np.sqrt(np.mean((found / true - 1) ** 2))),
+        "failed": sum(not f.ok for f in fit),
+        "growth, MiB": grown,
+        "results, MiB": held,
+        "working, MiB": grown - held,
+    }
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]))))

@@ -1,0 +1,157 @@
+"""`t1djax forecast`: rolling forecasts by the stochastic model, beside the simple methods."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+
+from ..config import ConfigError
+from ..data import HORIZONS_MIN, TRAINING_SHARE, Cohort
+from ..evaluation import BASELINES, baseline_forecasts, score_forecasts
+from ..plotting import plot_forecasts
+from ..records import RollingForecasts
+from ..statespace import StateSpaceFit, StateSpaceOptions, fit_state_space, state_space_forecasts
+from ._app import EXIT_FAILED_PATIENTS, Interval, Json, app, stderr, warnings_in_words
+from ._data import Basal, Carbs, Data, Glucose, Names, Zone, read_people
+from ._tables import print_json, print_table
+
+_Z90 = 1.6448536269514722
+_SHOWN = ["patient", "method", "horizon_min", "n", "rmse_mg_dL", "bias_mg_dL", "coverage_90_percent", "crps_mg_dL"]
+
+
+@app.command(epilog="Example: t1djax forecast cohort --horizons 30,60 --out forecasts")
+def forecast(
+    data: Data,
+    patients: Names = None,
+    horizons: Annotated[str, typer.Option(help="How far ahead, min.")] = "30,60",
+    train_share: Annotated[float, typer.Option(help="Share of each record to learn from.")] = TRAINING_SHARE,
+    future_inputs: Annotated[
+        str, typer.Option(help="What is known of later insulin and meals: none, announced or recorded.")
+    ] = "none",
+    announced_min: Annotated[float, typer.Option(help="Minutes by which doses and meals are announced.")] = 30.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for forecasts.csv and a figure per patient; it must be new or empty.")
+    ] = None,
+    interval_min: Interval = None,
+    glucose_unit: Glucose = None,
+    basal_unit: Basal = None,
+    carbs_unit: Carbs = None,
+    time_zone: Zone = None,
+    as_json: Json = False,
+) -> None:
+    """Forecast the rest of each record from every reading, with intervals, and score it beside simple methods.
+
+    The stochastic model learns from the first part of the record. Scores are on real readings that follow.
+    """
+    ahead = _horizons(horizons)
+    if future_inputs not in ("none", "announced", "recorded"):
+        raise ConfigError(f"--future-inputs {future_inputs}: give none, announced or recorded")
+    if not 0 < train_share < 1:
+        raise ConfigError(f"--train-share {train_share:g}: give a share between 0 and 1")
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there already; name a new or empty folder")
+    with warnings_in_words():
+        cohort = read_people(
+            data,
+            names=patients,
+            interval_min=interval_min,
+            glucose_unit=glucose_unit,
+            basal_unit=basal_unit,
+            carbs_unit=carbs_unit,
+            time_zone=time_zone,
+        ).cohort
+    fit = fit_state_space(list(cohort), options=StateSpaceOptions(), train_share=train_share)
+    made = by_every_method(fit, cohort, horizon_min=ahead, future_inputs=future_inputs, announced_min=announced_min)
+    scores = score_forecasts(made)
+    scores = scores.loc[scores["range"] == "all"]
+    files = [] if out is None else _write(out, cohort, made)
+    failed = [f"{p.name}: {p.message}" for p in fit if not p.ok]
+    if as_json:
+        rows = scores.drop(columns="range").to_dict(orient="records")
+        found = [{"patient": p.name, "ok": p.ok, **_values(p.constants), **_values(p.effects)} for p in fit]
+        seconds = {"compile_s": fit.cost.compile_s, "run_s": fit.cost.run_s}
+        print_json({"scores": rows, "fits": found, "seconds": seconds, "files": [str(f) for f in files]})
+    else:
+        print_table(scores.loc[:, _SHOWN])
+        typer.echo(
+            f"future inputs: {future_inputs}; fit of {len(fit)} patients: {fit.cost.compile_s:.1f} s to compile, "
+            f"{fit.cost.run_s:.1f} s to run"
+        )
+        for file in files:
+            typer.echo(file)
+    for message in failed:
+        stderr.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(EXIT_FAILED_PATIENTS)
+
+
+def by_every_method(
+    fit: StateSpaceFit,
+    cohort: Cohort,
+    *,
+    horizon_min: Sequence[float] = HORIZONS_MIN,
+    future_inputs: Any = "none",
+    announced_min: float = 30.0,
+) -> list[RollingForecasts]:
+    """The stochastic model, and the simple methods, which know no later inputs; those that fail are told of."""
+    made = []
+    for patient in cohort:
+        made.append(
+            state_space_forecasts(
+                fit, patient, horizon_min=horizon_min, future_inputs=future_inputs, announced_min=announced_min
+            )
+        )
+        end = fit[patient.name].train_until_min
+        for method in BASELINES:
+            try:
+                made.append(baseline_forecasts(patient, method, horizon_min=horizon_min, train_until_min=end))
+            except ValueError as e:
+                stderr.print(f"warning: {e}", style="yellow", markup=False, soft_wrap=True)
+    return made
+
+
+def _horizons(text: str) -> list[float]:
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < h < np.inf for h in found):
+        raise ConfigError(f"--horizons {text}: give minutes, such as 30,60")
+    return found
+
+
+def _values(estimates: Any) -> dict[str, float]:
+    return {symbol: estimate.value for symbol, estimate in estimates.items()}
+
+
+def _write(out: Path, cohort: Cohort, made: list[RollingForecasts]) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    table = out / "forecasts.csv"
+    pd.concat([_frame(one) for one in made]).to_csv(table, index=False)
+    files = [table]
+    for one in made:
+        if one.method == "kalman" and len(one.origin_min):
+            file = out / f"{one.name}.png"
+            plot_forecasts(one, cohort[one.name]).savefig(file, dpi=150)
+            files.append(file)
+    return files
+
+
+def _frame(one: RollingForecasts) -> pd.DataFrame:
+    origins, horizons = one.mean_mg_dL.shape
+    mean, sd = one.mean_mg_dL.ravel(), one.sd_mg_dL.ravel()
+    return pd.DataFrame({
+        "patient": one.name,
+        "method": one.method,
+        "future_inputs": one.future_inputs,
+        "origin_min": np.repeat(one.origin_min, horizons),
+        "horizon_min": np.tile(one.horizon_min, origins),
+        "mean_mg_dL": mean,
+        "sd_mg_dL": sd,
+        "lower_90_mg_dL": mean - _Z90 * sd,
+        "upper_90_mg_dL": mean + _Z90 * sd,
+        "observed_mg_dL": one.observed_mg_dL.ravel(),
+    })  # fmt: skip

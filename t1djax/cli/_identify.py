@@ -1,0 +1,188 @@
+"""`t1djax identify`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from ..config import ConfigError
+from ..data import Cohort, from_first_reading, windows
+from ..experiment import fit
+from ..inference import identify as identify_
+from ..inference import preflight, profile, residuals
+from ..physics import PARAMETERS
+from ..problem import LogNormal, population_belief
+from ..records import Fit, Identification, Profile
+from ._app import EXIT_FAILED_PATIENTS, Interval, app, stderr, warnings_in_words
+from ._app import Json as Json_
+from ._data import Basal, Carbs, Data, Glucose, Hours, Known, Names, Start, Zone, read_people
+from ._tables import print_json
+from ._train import _pairs
+
+_FEW = 20  # figures are drawn for so many patients at the most
+
+
+@app.command(epilog="Example: t1djax identify cohort --free ksi,kl --prior population --out identified")
+def identify(
+    data: Data,
+    free: Annotated[str, typer.Option(help=f"What to estimate, of {', '.join(PARAMETERS)}.")] = "ksi",
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables and figures.")] = None,
+    patients: Names = None,
+    known: Known = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(help="Belief, median:sd of its log: ksi=200:0.3; or `population` for all; repeatable."),
+    ] = None,
+    bounds: Annotated[list[str] | None, typer.Option(help="Bounds: ksi=50:600, in its unit; repeatable.")] = None,
+    noise_level: Annotated[
+        float | None, typer.Option(help="Noise of the readings, mg/dL.  [default: estimated]")
+    ] = None,
+    assume_population: Annotated[
+        bool, typer.Option("--assume-population", help="Take what nobody stated from the population; said so.")
+    ] = False,
+    estimate_initial_state: Annotated[
+        bool, typer.Option("--estimate-initial-state", help="Estimate insulin and food on board at the first reading.")
+    ] = False,
+    windows_h: Annotated[float | None, typer.Option("--windows", help="Cut records into windows this long, h.")] = None,
+    step_h: Annotated[float | None, typer.Option("--step", help="From window to window, h.  [default: half]")] = None,
+    profiles: Annotated[bool, typer.Option("--profile", help="Profile likelihoods as well.")] = False,
+    before_fit: Annotated[
+        bool, typer.Option("--preflight", help="No fit: say what the doses and reading times can tell.")
+    ] = False,
+    level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Probability of the intervals.")] = 0.9,
+    interval_min: Interval = None,
+    glucose_unit: Glucose = None,
+    basal_unit: Basal = None,
+    carbs_unit: Carbs = None,
+    time_zone: Zone = None,
+    start: Start = None,
+    hours: Hours = None,
+    seed: Annotated[int, typer.Option(min=0, help="Sets the starts.")] = 0,
+    as_json: Json_ = False,
+) -> None:
+    """Estimate parameters by the mechanistic fit and say what the readings tell of each, and why."""
+    with warnings_in_words():
+        cohort = read_people(
+            data,
+            names=patients,
+            interval_min=interval_min,
+            known=known,
+            glucose_unit=glucose_unit,
+            basal_unit=basal_unit,
+            carbs_unit=carbs_unit,
+            time_zone=time_zone,
+            start=start,
+            hours=hours,
+        ).cohort
+    named = [symbol.strip() for symbol in free.split(",") if symbol.strip()]
+    if step_h is not None and windows_h is None:
+        raise ConfigError("--step goes with --windows")
+    if windows_h is not None:
+        burn_in = 0.0 if estimate_initial_state else 12.0
+        cohort = windows(cohort, length_h=windows_h, step_h=step_h, burn_in_h=burn_in)
+    elif estimate_initial_state:
+        cohort = Cohort(tuple(map(from_first_reading, cohort)))
+    asked: dict[str, Any] = {
+        "free": named,
+        "assume_population": assume_population,
+        "estimate_initial_state": estimate_initial_state,
+        "priors": _priors(prior, named),
+        "bounds": _pairs("--bounds", "50:600", bounds),
+    }
+    if before_fit:
+        if profiles:
+            raise ConfigError("--profile needs a fit; leave --preflight out")
+        fitted, likelihoods = None, []
+        report = preflight(cohort, **asked, noise_sd_mg_dL=noise_level or 10.0, level=level)
+    else:
+        fitted = fit(cohort, model="ode", seed=seed, noise_sd_mg_dL=noise_level, **asked)
+        report = identify_(fitted, cohort, level=level)
+        likelihoods = [profile(fitted, cohort, s, level=level) for s in named] if profiles else []
+    if out is not None:
+        _write(out, report, likelihoods)
+    if as_json:
+        print_json(_as_json(report, fitted, cohort, likelihoods))
+    else:
+        _print(report, fitted, cohort, likelihoods)
+    if fitted is not None and not all(f.ok for f in fitted):
+        raise typer.Exit(EXIT_FAILED_PATIENTS)
+
+
+def _priors(texts: list[str] | None, named: list[str]) -> dict[str, LogNormal]:
+    own = [text for text in texts or () if text != "population"]
+    found = {s: population_belief(s) for s in named if s != "G0"} if len(own) < len(texts or ()) else {}
+    return found | {s: LogNormal(median, sd) for s, (median, sd) in _pairs("--prior", "200:0.3", own).items()}
+
+
+def _rmse(fitted: Fit | None, cohort: Cohort) -> dict[str, float]:
+    """Of the readings fitted, in mg/dL, by patient."""
+    if fitted is None:
+        return {}
+    left = {f.name: residuals(cohort[f.name], f.glucose_mg_dL)[1] for f in fitted}
+    return {name: float(np.sqrt(np.mean(e**2))) for name, e in left.items()}
+
+
+def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoods: list[Profile]) -> dict[str, Any]:
+    rmse = _rmse(fitted, cohort)
+    return {
+        "verdict": report.verdict,
+        "level": report.level,
+        "notes": list(report.notes),
+        "patients": [p.as_dict() | {"rmse_fit_mg_dL": rmse.get(p.name)} for p in report],
+        "profiles": [row for likelihood in likelihoods for row in likelihood.table().to_dict(orient="records")],
+    }
+
+
+def _print(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoods: list[Profile]) -> None:
+    for note in report.notes:
+        stderr.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    rmse = _rmse(fitted, cohort)
+    for p in report:
+        after = f", rmse of the readings fitted {rmse[p.name]:.3g} mg/dL" if p.name in rmse else ""
+        typer.echo(f"{p.name}: rank {p.rank} of {len(p.parameters)}, noise {p.noise_sd_mg_dL:.3g} mg/dL{after}")
+        for d in [*p.parameters.values(), *p.derived.values()]:
+            ends = f"{d.interval[0]:.4g} to {d.interval[1]:.4g} {d.unit}"
+            typer.echo(f"  {d.symbol:6} {d.value:.4g} ({ends}): {d.verdict}; {d.reason}")
+        for direction in p.directions:
+            typer.echo(f"  {direction.words}")
+        for change in p.what_if:
+            best = max(change.percent, key=lambda s, c=change: _gain(*c.percent[s]))
+            before, then = change.percent[best]
+            if _gain(before, then) > 1.25:
+                typer.echo(f"  {change.change}: {best} from {_percent(before)} to {_percent(then)}")
+        for warning in p.warnings:
+            stderr.print(f"warning: {p.name}: {warning}", style="yellow", markup=False, soft_wrap=True)
+    for likelihood in likelihoods:
+        for one in likelihood:
+            typer.echo(f"profile of {one.words}")
+    if len(report) > 1:
+        typer.echo(report.verdict)
+
+
+def _percent(x: float) -> str:
+    return f"±{x:.2g} %" if np.isfinite(x) else "nothing known"
+
+
+def _gain(before: float, after: float) -> float:
+    if not np.isfinite(after):
+        return 1.0
+    return np.inf if not np.isfinite(before) else before / max(after, 1e-12)
+
+
+def _write(out: Path, report: Identification, likelihoods: list[Profile]) -> None:
+    import json  # noqa: PLC0415
+
+    from ..io import without_nan  # noqa: PLC0415
+    from ..plotting import plot_identification, plot_profiles  # noqa: PLC0415 - heavy
+
+    out.mkdir(parents=True, exist_ok=True)
+    report.table().to_csv(out / "identification.csv", index=False)
+    text = json.dumps(without_nan([p.as_dict() for p in report]), indent=2, allow_nan=False)
+    (out / "identification.json").write_text(text + "\n", encoding="utf-8")
+    for likelihood in likelihoods:
+        likelihood.table().to_csv(out / f"profile_{likelihood.symbol}.csv", index=False)
+    for p in report.patients[:_FEW]:
+        plot_identification(p).savefig(out / f"{p.name}.png")
+        if likelihoods:
+            plot_profiles(likelihoods, p.name).savefig(out / f"{p.name}_profiles.png")

@@ -1,0 +1,178 @@
+"""What readings tell of parameters: the Fisher information by autodiff, and the linear algebra on it."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._compile import compile_once
+from ..data import Patient, Series, split, stack, stacked_shape
+from ..twin import Physiology, Sensitivities
+from ._least_squares import FEW, _Given, _jacobian, blocks
+
+_BLOCK = 128
+_SIGNIFICANT = 2.0  # standard errors of an autocorrelation
+_FEWEST = 8  # residuals that say something of their memory
+_LONGEST = 0.5  # of the span of a record, time over which noise may be found to remember
+_NOTHING = 1e-12  # share of the information, in units where each parameter has one, that is rounding
+_UNSEEN_MG_DL = 1e-6  # change of glucose, per unit of a logarithm, that is rounding
+
+
+class Memory(NamedTuple):
+    """How the noise of a patient's readings remembers: `R_ij = (1 - share) 1_ij + share exp(-rate |t_i - t_j|)`."""
+
+    correlation: float
+    """From one reading to the next; zero where it cannot be told from zero."""
+    share: float
+    """Part of the variance that remembers; the rest is new at each reading."""
+    forgets_per_min: float
+    """Rate at which it forgets, 1/min."""
+
+
+WHITE = Memory(0.0, 0.0, 1.0)
+"""Noise that does not remember."""
+
+
+def residuals(patient: Patient, glucose_mg_dL: Float[np.ndarray, " rows"]) -> tuple[np.ndarray, np.ndarray]:
+    """Times (min) of the fit readings and what they are above a fitted curve, mg/dL."""
+    fit = split(patient.time_min, patient.valid).fit
+    return patient.time_min[fit], patient.glucose_mg_dL[fit] - glucose_mg_dL[fit]
+
+
+def memory(time_min: Float[np.ndarray, " readings"], residual: Float[np.ndarray, " readings"]) -> Memory:
+    """The sum of white noise and an AR(1) process that residuals look like.
+
+    Its share and rate are those whose correlations are nearest, by least squares, to those of the residuals at 1, 2,
+    4, ... readings apart, up to a third of the record; so it sees slow drifts under white noise, too. A correlation
+    from one reading to the next that is within two standard errors of zero counts as none.
+    """
+    n = len(residual)
+    if n < _FEWEST or not np.all(np.isfinite(residual)):
+        return WHITE
+    power = float(np.mean(residual**2))
+    # Without noise what is left is rounding, and rounding remembers.
+    if power < _UNSEEN_MG_DL**2:
+        return WHITE
+    usual = float(np.median(np.diff(time_min)))
+    lags = 2 ** np.arange(int(np.log2(max(n // 3, 1))) + 1)
+    found, apart = [], []
+    for lag in lags:
+        gap = time_min[lag:] - time_min[:-lag]
+        near = gap <= 1.5 * np.median(gap)  # not across a hole in the record
+        found.append(float(np.mean((residual[:-lag] * residual[lag:])[near])) / power)
+        apart.append(float(np.mean(gap[near])))
+    first = found[0]
+    if first < _SIGNIFICANT / np.sqrt(n):
+        return WHITE
+    rates = np.geomspace(1 / (_LONGEST * (time_min[-1] - time_min[0])), 2 / usual, 60)
+    shapes = np.exp(-rates[:, None] * np.asarray(apart))
+    # Far apart few pairs are independent: they weigh less.
+    weight = 1 / lags
+    shares = np.clip((shapes * weight) @ found / (shapes**2 @ weight), 0.0, 1.0)
+    misses = (shares[:, None] * shapes - found) ** 2 @ weight
+    best = int(np.argmin(misses))
+    return Memory(min(first, 1.0), float(shares[best]), float(rates[best]))
+
+
+class Told(NamedTuple):
+    """What readings tell of the free logarithms of one patient; leading axes for more."""
+
+    white: Array
+    """`J'J`, (mg/dL)^2: the information times the variance of the noise."""
+    coloured: Array
+    """`J'RJ`, with `R` the correlation of the noise."""
+    found: Sensitivities
+    """Values, slopes and the prior."""
+
+
+def told(body: Physiology, patients: Sequence[Patient], memories: Sequence[Memory]) -> Told:
+    """The information in the fit readings of each patient, computed from the exact equations, block by block.
+
+    Args:
+        body: physiologies of the patients, stacked, without bounds, at the values of interest.
+        patients: give times, masks and doses; their readings do not count.
+        memories: how long the noise remembers.
+    """
+    with jax.enable_x64(True):
+        everyone = (body, jnp.asarray([m[1:] for m in memories], jnp.float64))
+        shape, parts = stacked_shape(patients), []
+        for here in blocks(len(patients), _BLOCK):
+            mine, remembers = jax.tree.map(lambda x, here=here: x[here], everyone)
+            args = (_Given(mine, stack([patients[i] for i in here], least=shape)), remembers)
+            program, _ = compile_once(_told_program, (), args, quick=len(here) <= FEW)
+            parts.append(jax.tree.map(np.asarray, program(*args)))
+    return jax.tree.map(lambda *x: np.concatenate(x)[: len(patients)], *parts)
+
+
+def _told_program() -> Callable[..., Told]:
+    def one(given: _Given, remembers: Array) -> Told:
+        J = _jacobian(given.body.free, given)
+        return Told(J.T @ J, coloured(J, given.data, remembers), given.body.sensitivities())
+
+    return jax.vmap(one)
+
+
+def coloured(J: Float[Array, "rows free"], data: Series, remembers: Float[Array, "2"]) -> Float[Array, "free free"]:
+    """`J'RJ` in one pass, with `R` as in `Memory`; `remembers` is the share and the rate."""
+    share, forgets_per_min = remembers
+
+    def step(kept: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+        J_i, decay = row
+        before = decay * kept
+        return before + J_i, before
+
+    decays = jnp.exp(-forgets_per_min * jnp.diff(data.time_min, prepend=data.time_min[:1]))
+    _, earlier = jax.lax.scan(step, jnp.zeros(J.shape[1], J.dtype), (J, decays))
+    once = J.T @ earlier
+    return share * (once + once.T) + J.T @ J
+
+
+class Bounds(NamedTuple):
+    """Variances of logarithms, with directions of which nothing is known kept apart."""
+
+    covariance: Float[np.ndarray, "free free"]
+    """Where something is known; zero along the rest."""
+    open: Float[np.ndarray, "free open"]
+    """Orthonormal directions of which nothing is known."""
+
+    def sd(self, g: Float[np.ndarray, " free"]) -> float:
+        """Standard deviation of the combination `g` of the logarithms; infinite where it is open."""
+        if self.open.size and np.linalg.norm(self.open.T @ g) > 1e-4 * np.linalg.norm(g):
+            return np.inf
+        return float(np.sqrt(max(g @ self.covariance @ g, 0.0)))
+
+    def sds(self) -> np.ndarray:
+        """Of each logarithm by itself."""
+        return np.array([self.sd(row) for row in np.eye(len(self.covariance))])
+
+
+def invert(information: Float[np.ndarray, "free free"], readings: int, structural: int = 0) -> Bounds:
+    """The inverse of an information, (mg/dL)^2, by eigenvalues in units where each parameter has one.
+
+    Args:
+        information: symmetric, times the variance of the noise.
+        readings: behind it; sets what is rounding.
+        structural: how many directions are known to be open.
+    """
+    k = len(information)
+    if not np.all(np.isfinite(information)):
+        return Bounds(np.full((k, k), np.nan), np.zeros((k, 0)))
+    size = np.sqrt(np.maximum(np.diagonal(information), 0.0))
+    seen = size > _UNSEEN_MG_DL * np.sqrt(max(readings, 1))
+    size = np.where(seen, size, 1.0)
+    scaled = np.where(np.outer(seen, seen), information / np.outer(size, size), 0.0)
+    values, vectors = np.linalg.eigh(scaled)
+    dark = values <= _NOTHING
+    if structural > dark.sum():
+        dark = np.arange(k) < structural
+    inverse = (vectors[:, ~dark] / values[~dark]) @ vectors[:, ~dark].T / np.outer(size, size)
+    directions = vectors[:, dark] / size[:, None]
+    return Bounds(inverse, np.linalg.qr(directions)[0] if dark.any() else np.zeros((k, 0)))
+
+
+def sandwich(inner: Bounds, coloured: np.ndarray, prior: np.ndarray) -> Bounds:
+    """Variances of the same estimates where the noise is coloured: `A^-1 (J'RJ + P) A^-1`."""
+    return Bounds(inner.covariance @ (coloured + prior) @ inner.covariance, inner.open)

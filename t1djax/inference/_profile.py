@@ -1,0 +1,231 @@
+"""Profile likelihoods: intervals that need no straight line between parameters and glucose."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import stats
+
+from .._compile import compile_once, one_thread_per_factorisation
+from ..data import Cohort, Patient, split, stack, stacked_shape
+from ..records import Fit, PatientProfile, Profile
+from ._information import WHITE, coloured, memory, residuals
+from ._least_squares import FEW, _Given, _misfit, blocks
+from ._levenberg import Optimum, damped, least_squares
+
+_BLOCK = 64  # patients per program: two sides each
+_LEAST = 1e-10  # of a parameter's own information, what a direction is taken to have at the least
+
+
+class ProfileOptions(NamedTuple):
+    """Options of a profile.
+
+    Example:
+        >>> from t1djax import ProfileOptions
+        >>> ProfileOptions().max_steps
+        30
+    """
+
+    multiples: tuple[float, ...] = (0.4, 0.8, 1.2, 1.6, 2.0, 2.5, 3.2, 4.5, 7.0, 14.0)
+    """Where to look on either side, in standard errors; increasing."""
+    widest: float = 0.5
+    """Standard error of a logarithm that is taken at the most: 14 of them are a factor of a thousand."""
+    max_steps: int = 30
+    """Steps of each constrained fit."""
+    tolerance: float = 1e-8
+    """Relative fall of the sum of squares at which one has converged."""
+
+
+class _Traced(NamedTuple):
+    """One patient's profile as computed."""
+
+    values: Float[Array, " points"]
+    cost: Float[Array, " points"]
+    estimate: Array
+    least: Array
+    noise: Array
+    inflation: Array
+    converged: Array
+
+
+def profile(
+    fit: Fit,
+    cohort: Cohort | Sequence[Patient],
+    symbol: str,
+    *,
+    level: float = 0.9,
+    autocorrelated: bool = True,
+    options: ProfileOptions | None = None,
+) -> Profile:
+    """Intervals of one parameter by profile likelihood, all patients and grid points in one program.
+
+    ```
+    excess(theta) = (min over the others of Q(theta, others) - min Q) / (s^2 f^2)
+    ```
+
+    with `Q` the sum of squares and priors of `fit_ode`, `s` the noise and `f` the factor by which autocorrelated
+    residuals widen the standard error. The interval is where the excess is below the quantile of chi-square(1) where
+    the noise is given, and of F(1, n - k) where it is estimated. From the optimum each side is walked outwards; at
+    each point the other parameters are fitted anew by Levenberg-Marquardt, starting at the neighbour's.
+
+    Args:
+        fit: from any model, in inverse mode; its estimates are the starting point.
+        cohort: the patients that were fitted.
+        symbol: the free parameter.
+        level: probability of the intervals.
+        autocorrelated: whether to widen them for autocorrelated residuals.
+        options: see `ProfileOptions`.
+
+    Returns:
+        One record per patient; a side on which no value is excluded is open, and the parameter then practically not
+        identifiable.
+
+    Raises:
+        ValueError: where the parameter was not estimated, or the patients are not those of the fit.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"], noise=t1djax.WhiteNoise(10.0))
+        >>> fit = t1djax.fit(cohort, model="ode", free=["ksi"])
+        >>> t1djax.profile(fit, cohort, "ksi")["Pat3"].identifiable
+        True
+
+    Source: Raue et al., Bioinformatics 25(15), 2009; the factor as in Chandler and Bate, Biometrika 94(1), 2007.
+    """
+    options = ProfileOptions() if options is None else options
+    patients, problem = tuple(cohort), fit.problem
+    if tuple(p.name for p in patients) != problem.names:
+        raise ValueError("profile: give the patients of the fit, in its order")
+    if symbol not in problem.start:
+        raise ValueError(f"profile: {symbol} was not estimated; there are {', '.join(problem.start) or 'none'}")
+    if not 0 < level < 1:
+        raise ValueError(f"profile: level is {level:g}; it lies between 0 and 1")
+    order = sorted(problem.start)
+    memories = [
+        memory(*residuals(p, f.glucose_mg_dL)) if autocorrelated else WHITE for p, f in zip(patients, fit, strict=True)
+    ]
+    estimates = {s: np.array([f.estimates[s].value for f in fit]) for s in problem.start}
+    parts = []
+    with one_thread_per_factorisation(), jax.enable_x64(True):
+        everyone = (problem.physiology(start=estimates), jnp.asarray([m[1:] for m in memories], jnp.float64))
+        shape = stacked_shape(patients)
+        for here in blocks(len(patients), _BLOCK):
+            body, remembers = jax.tree.map(lambda x, here=here: x[here], everyone)
+            data = stack([patients[i] for i in here], least=shape)
+            args = (_Given(body, data), remembers, jnp.asarray(order.index(symbol)))
+            program, _ = compile_once(_program, (options,), args, quick=len(here) <= FEW)
+            parts.append(jax.tree.map(np.asarray, program(*args)))
+    traced = jax.tree.map(lambda *x: np.concatenate(x)[: len(patients)], *parts)
+    limits = problem.bounds.get(symbol, (0.0, np.inf))
+    found = []
+    for i, patient in enumerate(patients):
+        readings = int(split(patient.time_min, patient.valid).fit.sum())
+        if problem.noise_sd_mg_dL is not None:
+            threshold = float(stats.chi2.ppf(level, 1))
+        else:
+            threshold = float(stats.f.ppf(level, 1, max(readings - len(order), 1)))
+        mine = jax.tree.map(lambda x, i=i: x[i], traced)
+        found.append(_record(patient.name, symbol, mine, threshold, limits))
+    return Profile(symbol, level, tuple(found))
+
+
+def _program(options: ProfileOptions) -> Callable[..., _Traced]:
+    def one(given: _Given, remembers: Array, index: Array) -> _Traced:
+        return _trace(given, remembers, index, options)
+
+    return jax.vmap(one, in_axes=(0, 0, None))
+
+
+def _trace(given: _Given, remembers: Array, index: Array, options: ProfileOptions) -> _Traced:
+    body, order, rows_seen = given.body, sorted(given.body.free), given.data.fit.size
+    named = lambda z: dict(zip(order, z, strict=True))
+    readings = jnp.sum(given.data.fit)
+    z0 = jnp.stack([body.free[s] for s in order])
+    # Priors weigh against the noise at the estimates, as they did in the fit.
+    noise = body.noise(jnp.sum(_misfit(named(z0), given) ** 2), readings)
+
+    def rows(z: Array) -> Array:
+        return jnp.concatenate([_misfit(named(z), given), body.with_free(named(z)).prior_misfit(noise)])
+
+    def relax(z: Array, moves: Array) -> Optimum:
+        return least_squares(rows, z, moves=moves, tolerance=options.tolerance, max_steps=options.max_steps)
+
+    everything = jnp.ones_like(z0)
+    held = everything.at[index].set(0.0)
+    best = relax(z0, everything)
+    if body.noise_sd_mg_dL is None:
+        noise = body.noise(jnp.sum(_misfit(named(best.z), given) ** 2), readings)
+    J, beliefs = best.jacobian[:rows_seen], best.jacobian[rows_seen:]
+    inverse = _inverse(best.jacobian.T @ best.jacobian)
+    robust = inverse @ (coloured(J, given.data, remembers) + beliefs.T @ beliefs) @ inverse
+    inflation = jnp.sqrt(robust[index, index] / inverse[index, index])
+    sd = jnp.minimum(noise * jnp.sqrt(robust[index, index]), options.widest)
+
+    def outwards(side: Array) -> tuple[Array, Array, Array]:
+        def to(point: tuple[Array, Array], multiple: Array) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+            z, A = point
+            move = best.z[index] + side * multiple * sd - z[index]
+            start = (z + damped(A, held, -A[:, index] * move, 0.0)).at[index].add(move)
+            new = relax(start, held)
+            return (new.z, new.jacobian.T @ new.jacobian), (new.z, new.squares, new.converged)
+
+        here = (best.z, best.jacobian.T @ best.jacobian)
+        return jax.lax.scan(to, here, jnp.asarray(options.multiples, z0.dtype))[1]
+
+    z, squares, converged = jax.vmap(outwards)(jnp.asarray([-1.0, 1.0], z0.dtype))
+    both = lambda sides, middle: jnp.concatenate([sides[0, ::-1], middle[None], sides[1]])
+    value = lambda point: jnp.stack([body.with_free(named(point)).estimates()[s] for s in order])[index]
+    return _Traced(
+        values=jax.vmap(value)(both(z, best.z)),
+        cost=both(squares, best.squares),
+        estimate=value(best.z),
+        least=best.squares,
+        noise=noise,
+        inflation=inflation,
+        converged=best.converged & jnp.all(converged),
+    )
+
+
+def _inverse(A: Float[Array, "free free"]) -> Float[Array, "free free"]:
+    size = jnp.sqrt(jnp.maximum(jnp.diagonal(A), 1e-30))
+    values, vectors = jnp.linalg.eigh(A / jnp.outer(size, size))
+    return (vectors / jnp.maximum(values, _LEAST)) @ vectors.T / jnp.outer(size, size)
+
+
+def _record(name: str, symbol: str, t: _Traced, threshold: float, limits: tuple[float, float]) -> PatientProfile:
+    least = np.nanmin(t.cost)
+    scale = max(float(t.noise * t.inflation) ** 2, 1e-300)
+    excess = np.maximum(np.asarray(t.cost) - least, 0.0) / scale
+    middle = len(excess) // 2
+    up = _crossing(np.log(t.values[middle:]), excess[middle:], threshold)
+    down = _crossing(np.log(t.values[middle::-1]), excess[middle::-1], threshold)
+    return PatientProfile(
+        name=name,
+        symbol=symbol,
+        estimate=float(t.estimate),
+        low=limits[0] if down is None else max(float(np.exp(down)), limits[0]),
+        high=limits[1] if up is None else min(float(np.exp(up)), limits[1]),
+        open_low=down is None,
+        open_high=up is None,
+        values=np.asarray(t.values),
+        excess=excess,
+        threshold=threshold,
+        inflation=float(t.inflation),
+        converged=bool(t.converged),
+    )
+
+
+def _crossing(x: np.ndarray, excess: np.ndarray, threshold: float) -> float | None:
+    """Where the excess first reaches the threshold, walking outwards; its root is nearly straight in between."""
+    root, level = np.sqrt(excess), np.sqrt(threshold)
+    above = np.flatnonzero(root >= level)  # what is not a number excludes nothing
+    if not above.size:
+        return None
+    i = int(above[0])
+    if i == 0 or not np.isfinite(root[i]):
+        return float(x[max(i - 1, 0)])
+    share = (level - root[i - 1]) / (root[i] - root[i - 1])
+    return float(x[i - 1] + share * (x[i] - x[i - 1]))

@@ -1,0 +1,459 @@
+"""The identifiability report: what the readings of each patient tell of the parameters, in numbers and in words."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from .._types import Key
+from ..data import Cohort, Patient, split
+from ..physics import INITIAL_STATES, PARAMETERS
+from ..problem import LogNormal, Problem, pose
+from ..records import Determination, Direction, Fit, Identification, PatientIdentification, Verdict, WhatIf, tally
+from ._information import WHITE, Bounds, Memory, Told, invert, memory, residuals, sandwich, told
+from ._what_if import changed
+from ._words import directions, listed, plus_minus, symmetries
+
+_DETERMINED, _WEAKLY = 0.1, 0.5  # standard deviations of a logarithm up to which a parameter is called so
+_DOMINATED = 2.0  # the prior rules where the readings alone would leave so many times the error
+_NO_TRACE_MG_DL = 1e-6  # change of glucose per unit of a logarithm that is rounding
+_DERIVED_UNITS = {"p1": "mg/dL/U", "c": "mg/dL/min"}
+
+
+def identify(
+    fit: Fit, cohort: Cohort | Sequence[Patient], *, level: float = 0.9, what_if: bool = True
+) -> Identification:
+    """Say what the readings tell of each estimate of a fit, and why.
+
+    The information comes from the exact equations at the estimates, whatever model fitted them:
+    `F = J'J / s^2` with `J` the sensitivities of glucose by the logarithms of the parameters. Where the residuals are
+    autocorrelated, the intervals use `A^-1 (J'RJ / s^2 + P) A^-1` with `A = J'J / s^2 + P`, `P` the information of
+    the priors and `R` the correlation of an AR(1) process and white noise that the residuals look like.
+
+    Args:
+        fit: from any model, in inverse mode.
+        cohort: the patients that were fitted.
+        level: probability of the intervals.
+        what_if: whether to compute what other data would bring.
+
+    Returns:
+        One record per patient.
+
+    Raises:
+        ValueError: where the fit estimated nothing, or the patients are not those of the fit.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3"], noise=t1djax.WhiteNoise(10.0))
+        >>> fit = t1djax.fit(cohort, model="ode", free=["ksi", "G0"])
+        >>> t1djax.identify(fit, cohort, what_if=False).verdict
+        'G0 determined; ksi determined'
+
+    Source: Cramer-Rao; the sandwich of Huber (1967) and White (1982) for noise that is not as assumed.
+    """
+    patients = tuple(cohort)
+    if tuple(p.name for p in patients) != fit.problem.names:
+        raise ValueError("identify: give the patients of the fit, in its order")
+    if not fit.problem.start:
+        raise ValueError("identify: nothing was estimated; fit in inverse mode")
+    values = {s: np.array([f.estimates[s].value for f in fit]) for s in fit.problem.start}
+    left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
+    noise = [_noise(fit.problem, r) for _, r in left]
+    memories = [memory(t, r) for t, r in left]
+    said = [_of_fit(f.ok, f.message, left_, p) for f, left_, p in zip(fit, left, patients, strict=True)]
+    asked = _Asked(fit.problem, values, noise, memories, said, level)
+    return _report(patients, asked, what_if)
+
+
+def preflight(
+    cohort: Cohort | Sequence[Patient],
+    *,
+    free: Sequence[str],
+    values: Mapping[str, float] = {},
+    noise_sd_mg_dL: float = 10.0,
+    assume_population: bool = False,
+    estimate_initial_state: bool = False,
+    priors: Mapping[str, LogNormal] = {},
+    bounds: Mapping[str, tuple[float, float]] = {},
+    level: float = 0.9,
+    what_if: bool = True,
+    key: Key | None = None,
+) -> Identification:
+    """Say before any fit what the doses, meals and reading times of a cohort can tell, whatever is asked for.
+
+    Sets that glucose cannot tell apart are explained here; a fit refuses them. The readings themselves do not count.
+
+    Args:
+        cohort: the patients.
+        free: symbols that would be estimated.
+        values: where to look, by symbol, in the units of `PARAMETERS`; left out, what a patient states, or the
+            middle of the population's range.
+        noise_sd_mg_dL: standard deviation of the readings' white noise, mg/dL.
+        assume_population: take what nobody stated from the population.
+        estimate_initial_state: whether insulin and food on board at the start are free too.
+        priors: what is believed of free parameters.
+        bounds: bounds of free parameters.
+        level: probability of the intervals.
+        what_if: whether to compute what other data would bring.
+        key: not needed; draws what has no value.
+
+    Returns:
+        One record per patient.
+
+    Raises:
+        ValueError: where a symbol is unknown or a value is missing.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3"])
+        >>> report = t1djax.preflight(cohort, free=["ksi", "ku_Vi"], what_if=False)
+        >>> report["Pat3"].directions[0].words
+        'ksi and ku_Vi move together: only ksi*ku_Vi is determined (±0.059 %)'
+    """
+    patients = tuple(cohort)
+    problem = pose(
+        patients,
+        mode="inverse",
+        free=free,
+        key=jax.random.key(0) if key is None else key,
+        assume_population=assume_population,
+        estimate_initial_state=estimate_initial_state,
+        priors=priors,
+        bounds=bounds,
+        noise_sd_mg_dL=noise_sd_mg_dL,
+        refuse=False,
+    )
+    unknown = [s for s in values if s not in PARAMETERS and s not in INITIAL_STATES]
+    if unknown:
+        raise ValueError(f"unknown parameter {', '.join(unknown)}; there are {', '.join(PARAMETERS)}")
+    here = {}
+    for symbol, start in problem.start.items():
+        middle = PARAMETERS[symbol].typical if symbol in free else np.nan
+        stated = np.array([values.get(symbol, p.known.get(symbol, middle)) for p in patients])
+        here[symbol] = np.where(np.isfinite(stated), stated, start)
+    known = {s: np.full(len(patients), values[s]) if s in values else v for s, v in problem.known.items()}
+    problem = dataclasses.replace(problem, known=known)
+    n = len(patients)
+    asked = _Asked(problem, here, [noise_sd_mg_dL] * n, [WHITE] * n, [()] * n, level)
+    return _report(patients, asked, what_if)
+
+
+def quick_verdict(fit: Fit, cohort: Cohort) -> str:
+    """The verdicts of a fit in one line, from its standard errors: nothing is computed anew.
+
+    Autocorrelated residuals widen all errors alike here, as they widen that of a mean.
+
+    Args:
+        fit: in inverse mode.
+        cohort: the patients that were fitted.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for patient in fit:
+        times, left = residuals(cohort[patient.name], patient.glucose_mg_dL)
+        _, share, rate = memory(times, left)
+        rho = np.exp(-rate * np.median(np.diff(times))) if len(times) > 1 else 0.0
+        wider = np.sqrt(1 + 2 * share * rho / (1 - rho))
+        for symbol, e in sorted(patient.estimates.items()):
+            sd = np.inf if e.standard_error is None else wider * e.standard_error / abs(e.value)
+            verdict = _called(_Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd))
+            by = counts.setdefault(symbol, {})
+            verdict = "at its bound" if e.at_bound else verdict
+            by[verdict] = by.get(verdict, 0) + 1
+    return tally(counts, len(fit))
+
+
+class _Asked(NamedTuple):
+    """The question, patient by patient."""
+
+    problem: Problem
+    values: Mapping[str, np.ndarray]
+    noise: Sequence[float]
+    memories: Sequence[Memory]
+    said: Sequence[tuple[str, ...]]
+    level: float
+
+
+class _One(NamedTuple):
+    """The question about one patient."""
+
+    free: list[str]
+    values: Mapping[str, float]
+    told: Told
+    noise: float
+    readings: int
+    memory: Memory
+    problem: Problem
+
+
+def _noise(problem: Problem, residual: np.ndarray) -> float:
+    if problem.noise_sd_mg_dL is not None:
+        return problem.noise_sd_mg_dL
+    return float(np.sqrt(np.sum(residual**2) / max(len(residual) - len(problem.start), 1)))
+
+
+def _of_fit(ok: bool, message: str, left: tuple[np.ndarray, np.ndarray], patient: Patient) -> tuple[str, ...]:
+    said = () if ok else (f"the fit failed: {message}",)
+    feedback = insulin_follows_glucose(patient, *left)
+    return (*said, feedback) if feedback else said
+
+
+def insulin_follows_glucose(patient: Patient, time_min: np.ndarray, residual: np.ndarray) -> str:
+    """A warning where insulin that no meal explains follows what glucose was above the model; else nothing.
+
+    Insulin that answers glucose (a closed loop, or a person who corrects) is correlated with disturbances that the
+    model does not have, and an estimate of ksi takes the blame for them.
+
+    Args:
+        patient: gives the doses.
+        time_min: times of the fit readings, min.
+        residual: readings less model, mg/dL.
+    """
+    if len(residual) < 50 or not np.all(np.isfinite(residual)) or np.std(residual) < _NO_TRACE_MG_DL:
+        return ""
+    insulin, carbs = _delivered(patient, time_min)
+    past = residual[:-1]  # at the reading before each interval
+    near = np.convolve(carbs, np.ones(13), mode="same")  # an hour about each interval
+    design = np.stack([np.ones_like(past), carbs, near], axis=1)
+    free = lambda x: x - design @ np.linalg.lstsq(design, x, rcond=None)[0]
+    # Differences, so that slow courses of both do not pass for an answer; ranks, so that no single bolus decides.
+    u, e = np.diff(free(insulin / np.diff(time_min))), np.diff(free(past))
+    if np.std(u) < 1e-9 or np.std(e) < 1e-9:
+        return ""
+    r = float(np.asarray(stats.spearmanr(u, e))[0])
+    r = float(np.corrcoef(stats.rankdata(u), stats.rankdata(e))[0, 1])
+    if r < _FOLLOWS / np.sqrt(len(u)):
+        return ""
+    return (
+        f"insulin follows what glucose is above the model (correlation {r:.2f}, beyond meals): a closed loop or "
+        "corrections bias ksi, by how much the readings do not tell"
+    )
+
+
+_FOLLOWS = 4.0  # standard errors of a correlation
+
+
+def _delivered(patient: Patient, time_min: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Insulin (U) and carbohydrate (g) between the times."""
+    breaks, insulin, carbs = patient.doses.rates(float(time_min[0]), float(time_min[-1]))
+    edges = np.append(breaks, max(time_min[-1], breaks[-1]) + 1.0)
+    total = lambda rate: np.diff(np.interp(time_min, edges, np.append(0.0, np.cumsum(rate * np.diff(edges)))))
+    return total(insulin), total(carbs) / 1000
+
+
+def _report(patients: Sequence[Patient], asked: _Asked, what_if: bool) -> Identification:
+    problem = dataclasses.replace(asked.problem, bounds={})  # of no account for what readings tell
+    plans = changed(patients) if what_if else []
+    everyone = [*patients, *(p for plan in plans for p in plan.patients)]
+    rounds = 1 + len(plans)
+    with jax.enable_x64(True):
+        body = problem.physiology(start=asked.values)
+        body = jax.tree.map(lambda x: jnp.concatenate([x] * rounds), body)
+    all_told = told(body, everyone, list(asked.memories) * rounds)
+    free, n = sorted(asked.values), len(patients)
+    records = []
+    for i, patient in enumerate(patients):
+        at = lambda by, i=i: {s: float(v[i]) for s, v in by.items()}
+        mine = jax.tree.map(lambda x, i=i: x[i], all_told)
+        values = at(problem.known) | at(asked.values)
+        readings = int(split(patient.time_min, patient.valid).fit.sum())
+        one = _One(free, values, mine, asked.noise[i], readings, asked.memories[i], asked.problem)
+        others = {plan.change: np.asarray(all_told.white[(j + 1) * n + i]) for j, plan in enumerate(plans)}
+        records.append(_of_patient(patient.name, one, others, asked.said[i], asked.level))
+    return Identification(tuple(records), asked.level, asked.problem.notes)
+
+
+def _of_patient(
+    name: str, one: _One, others: Mapping[str, np.ndarray], said: tuple[str, ...], level: float
+) -> PatientIdentification:
+    s2, k = one.noise**2, len(one.free)
+    white, prior = np.asarray(one.told.white), np.asarray(one.told.found.prior)
+    remembered = np.asarray(one.told.coloured)
+    blind = np.diagonal(white) <= _NO_TRACE_MG_DL**2 * one.readings
+    exact = symmetries(one.free, _complete(one.values), white, blind)
+    alone = _scaled(invert(white, one.readings, len(exact)), s2)
+    alone_robust = sandwich(alone, remembered / s2, 0 * prior) if s2 else alone
+    total = white + s2 * prior
+    both = _scaled(invert(total, one.readings, len(exact) if not prior.any() else 0), s2)
+    robust = sandwich(both, remembered / s2, prior) if s2 else both
+    bounds_ = _Errors(alone, alone_robust, both, robust)
+    found = directions(one.free, exact, alone_robust, alone)
+    quantile = float(stats.t.ppf((1 + level) / 2, max(one.readings - k, 1)))
+    if one.problem.noise_sd_mg_dL is not None:
+        quantile = float(stats.norm.ppf((1 + level) / 2))
+    correlation = _correlation(total)
+    parameters, derived = {}, {}
+    for i, symbol in enumerate(one.free):
+        e = bounds_.of(np.eye(k)[i])
+        verdict, reason = _judge(symbol, i, e, one, found, correlation, white + s2 * prior)
+        parameters[symbol] = _determination(symbol, one.values[symbol], e, quantile, verdict, reason, one.problem)
+    for symbol, unit in _DERIVED_UNITS.items():
+        value, slope = float(one.told.found.values[symbol]), np.asarray(one.told.found.slopes[symbol])
+        if np.any(slope):
+            e = bounds_.of(slope / (value or 1.0))
+            verdict = _called(e)
+            reason = f"the readings alone leave {plus_minus(e.alone_robust)}"
+            derived[symbol] = _determination(symbol, value, e, quantile, verdict, reason, one.problem, unit)
+    values = np.linalg.eigvalsh(white) if np.all(np.isfinite(white)) else np.full(k, np.nan)
+    rank = k - alone.open.shape[1]
+    gains = tuple(_gain(change, one, information, bounds_, len(exact)) for change, information in others.items())
+    return PatientIdentification(
+        name=name,
+        parameters=parameters,
+        derived=derived,
+        rank=rank,
+        condition=float(values[-1] / values[0]) if rank == k and values[0] > 0 else np.inf,
+        noise_sd_mg_dL=one.noise,
+        autocorrelation=one.memory.correlation,
+        correlation=correlation,
+        directions=tuple(found),
+        what_if=gains,
+        warnings=_warnings(said, one, parameters),
+    )
+
+
+def _complete(values: Mapping[str, float]) -> dict[str, float]:
+    return {"kb": 128.0 / values["M"], **values} if "M" in values else dict(values)
+
+
+def _scaled(bounds: Bounds, s2: float) -> Bounds:
+    return Bounds(s2 * bounds.covariance, bounds.open)
+
+
+class _Error(NamedTuple):
+    """Standard deviations of one logarithm: from the readings alone and with priors, white and robust."""
+
+    alone: float
+    alone_robust: float
+    white: float
+    robust: float
+
+
+class _Errors(NamedTuple):
+    alone: Bounds
+    alone_robust: Bounds
+    both: Bounds
+    robust: Bounds
+
+    def of(self, g: np.ndarray) -> _Error:
+        return _Error(*(bounds.sd(g) for bounds in self))
+
+
+def _correlation(information: np.ndarray) -> np.ndarray:
+    if not np.all(np.isfinite(information)):
+        return np.full(information.shape, np.nan)
+    size = np.sqrt(np.maximum(np.diagonal(information), 0.0))
+    size = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    covariance = (vectors / np.maximum(values, 1e-12)) @ vectors.T
+    spread = np.sqrt(np.diagonal(covariance))
+    return covariance / np.outer(spread, spread)
+
+
+def _determination(
+    symbol: str,
+    value: float,
+    e: _Error,
+    quantile: float,
+    verdict: Verdict,
+    reason: str,
+    problem: Problem,
+    unit: str | None = None,
+) -> Determination:
+    limits = problem.bounds.get(symbol, (0.0, np.inf))
+
+    def interval(sd: float) -> tuple[float, float]:
+        if not np.isfinite(sd):
+            return limits if value > 0 else (-np.inf, np.inf)
+        wide = min(quantile * sd, 700.0)
+        ends = sorted((value * float(np.exp(-wide)), value * float(np.exp(wide))))
+        return (max(ends[0], limits[0]), min(ends[1], limits[1])) if value > 0 else (ends[0], ends[1])
+
+    return Determination(
+        symbol=symbol,
+        unit={**PARAMETERS, **INITIAL_STATES}[symbol].unit if unit is None else unit,
+        value=value,
+        bound_percent=100 * e.alone,
+        error_percent=100 * e.white,
+        robust_percent=100 * e.robust,
+        white_interval=interval(e.white),
+        interval=interval(e.robust),
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _called(e: _Error) -> Verdict:
+    if e.alone_robust > _DOMINATED * e.robust:
+        return "set by the prior"
+    if e.robust <= _DETERMINED:
+        return "determined"
+    return "weakly determined" if e.robust <= _WEAKLY else "not determined"
+
+
+def _judge(
+    symbol: str,
+    i: int,
+    e: _Error,
+    one: _One,
+    found: Sequence[Direction],
+    correlation: np.ndarray,
+    information: np.ndarray,
+) -> tuple[Verdict, str]:
+    """The verdict on one parameter and the reason."""
+    if one.problem.at_bound(symbol, one.values[symbol]):
+        low, high = one.problem.bounds[symbol]
+        near = low if abs(np.log(one.values[symbol] / low)) < abs(np.log(one.values[symbol] / high)) else high
+        return "at its bound", f"it stands at its bound {near:g}: the readings want it beyond, or tell nothing of it"
+    verdict = _called(e)
+    concerned = [d for d in found if symbol in d.undetermined and (d.structural or abs(d.undetermined[symbol]) > 0.5)]
+    exact = [d for d in concerned if d.structural]
+    if verdict == "set by the prior":
+        alone = "nothing" if not np.isfinite(e.alone_robust) else plus_minus(e.alone_robust)
+        why = f"; {exact[0].words}" if exact else ""
+        return verdict, f"the readings alone leave {alone}, with the prior it is {plus_minus(e.robust)}{why}"
+    if verdict == "determined":
+        return verdict, f"the readings leave {plus_minus(e.robust)}"
+    if exact:
+        return verdict, exact[0].words
+    if len(one.free) > 1 and np.all(np.isfinite(correlation)):
+        others = np.abs(correlation[i]) * (np.arange(len(one.free)) != i)
+        j = int(np.argmax(others))
+        if others[j] > 0.7:
+            keep = [m for m in range(len(one.free)) if m != j]
+            less = _scaled(invert(information[np.ix_(keep, keep)], one.readings), one.noise**2)
+            known = less.sd(np.eye(len(keep))[keep.index(i)])
+            partner = one.free[j]
+            return verdict, (
+                f"it moves with {partner} (correlation {correlation[i, j]:.2f}): {plus_minus(e.robust)}, "
+                f"and {plus_minus(known)} if {partner} were known"
+            )
+    return verdict, f"the readings leave {plus_minus(e.robust)}"
+
+
+def _gain(change: str, one: _One, information: np.ndarray, before: _Errors, exact: int) -> WhatIf:
+    s2, prior = one.noise**2, np.asarray(one.told.found.prior)
+    after = _scaled(invert(information + s2 * prior, one.readings), s2)
+    unit = np.eye(len(one.free))
+    return WhatIf(
+        change, {s: (100 * before.both.sd(row), 100 * after.sd(row)) for s, row in zip(one.free, unit, strict=True)}
+    )
+
+
+def _warnings(said: tuple[str, ...], one: _One, parameters: Mapping[str, Determination]) -> tuple[str, ...]:
+    found = list(said)
+    ratios = [d.robust_percent / d.error_percent for d in parameters.values() if 0 < d.error_percent < np.inf]
+    if one.memory.correlation > 0 and ratios:
+        found.append(
+            f"residuals are autocorrelated ({one.memory.correlation:.2f} from one reading to the next): errors for "
+            f"white noise are up to {max(ratios):.1f} times too small, use the robust ones"
+        )
+    bound = [s for s, d in parameters.items() if d.verdict == "at its bound"]
+    if bound:
+        found.append(
+            f"{listed(bound)} {'stands' if len(bound) == 1 else 'stand'} at a bound: other errors assume it stays"
+        )
+    return tuple(found)

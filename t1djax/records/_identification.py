@@ -1,0 +1,261 @@
+"""What the data can tell: a report per patient, and likelihoods along one parameter."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Verdict = Literal["determined", "weakly determined", "not determined", "set by the prior", "at its bound"]
+"""*determined*: within 10 %; *weakly*: within 50 % (one robust standard deviation)."""
+
+
+class Determination(NamedTuple):
+    """How well one quantity of one patient is known. Percentages are one standard deviation of its logarithm."""
+
+    symbol: str
+    """The parameter, or `p1 = ksi ku_Vi`, `c = kl - kb`."""
+    unit: str
+    """Its unit."""
+    value: float
+    """Where it stands, in its unit."""
+    bound_percent: float
+    """Cramer-Rao bound from the readings alone under white noise, %; infinite where they tell nothing."""
+    error_percent: float
+    """Standard error with the priors, under white noise, %."""
+    robust_percent: float
+    """The same for noise with the autocorrelation of the residuals, %."""
+    white_interval: tuple[float, float]
+    """Interval under white noise, in the unit of the value."""
+    interval: tuple[float, float]
+    """Interval for autocorrelated noise: the one to use."""
+    verdict: Verdict
+    """In a word."""
+    reason: str
+    """Why, in a sentence."""
+
+
+class Direction(NamedTuple):
+    """A way in which parameters can move with little or no change of glucose."""
+
+    structural: bool
+    """Whether no reading of any precision would help."""
+    undetermined: Mapping[str, float]
+    """Exponents of the product of powers that stays open; for differences, of the change of the logarithms."""
+    percent: float
+    """One standard deviation of its logarithm, from the readings alone, %; infinite where they tell nothing."""
+    determined: str
+    """The combination of the same parameters that the readings do tell; empty where there is none."""
+    determined_percent: float
+    """One standard deviation of that, %."""
+    words: str
+    """The whole in a sentence."""
+
+
+class WhatIf(NamedTuple):
+    """What a change of the data would bring."""
+
+    change: str
+    """The change, in words."""
+    percent: Mapping[str, tuple[float, float]]
+    """Standard error (white noise, with the priors) before and after, %, by symbol."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PatientIdentification:
+    """What the readings of one patient tell of the parameters asked for."""
+
+    name: str
+    """The patient."""
+    parameters: Mapping[str, Determination]
+    """By symbol, in sorted order: what is free."""
+    derived: Mapping[str, Determination]
+    """`p1` (mg/dL/U) and `c` (mg/dL/min), where something in them is free."""
+    rank: int
+    """Of the Fisher information of the logarithms: how many directions the readings tell anything of."""
+    condition: float
+    """Its condition number, without unit; infinite where the rank is short."""
+    noise_sd_mg_dL: float
+    """Noise of the readings, mg/dL: given, or estimated."""
+    autocorrelation: float
+    """Of the residuals, from one reading to the next, without unit; zero where it cannot be told from zero."""
+    correlation: Float[np.ndarray, "free free"]
+    """Of the estimates' logarithms, with the priors, in the order of `parameters`; without unit."""
+    directions: tuple[Direction, ...]
+    """Structural ones first, then weak ones, the weakest first."""
+    what_if: tuple[WhatIf, ...]
+    """What other data would bring."""
+    warnings: tuple[str, ...]
+    """What a reader must know before using the numbers."""
+
+    @property
+    def inflation(self) -> float:
+        """How many times too small the standard errors for white noise are, at the worst."""
+        ratios = [d.robust_percent / d.error_percent for d in self.parameters.values() if d.error_percent > 0]
+        return max([r for r in ratios if np.isfinite(r)], default=1.0)
+
+    @property
+    def line(self) -> str:
+        """The verdicts in one line."""
+        return f"{self.name}: " + "; ".join(_said(d) for d in self.parameters.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain dictionaries, lists and numbers; infinities stay."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain["parameters"] = {s: d._asdict() for s, d in self.parameters.items()}
+        plain["derived"] = {s: d._asdict() for s, d in self.derived.items()}
+        plain["correlation"] = self.correlation.tolist()
+        plain["directions"] = [d._asdict() | {"undetermined": dict(d.undetermined)} for d in self.directions]
+        plain["what_if"] = [{"change": w.change, "percent": dict(w.percent)} for w in self.what_if]
+        return plain | {"inflation": self.inflation}
+
+
+def _said(d: Determination) -> str:
+    return f"{d.symbol} {d.verdict}" + (f" (±{d.robust_percent:.2g} %)" if d.robust_percent < 1000 else "")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Identification:
+    """The report of a cohort: what its data tell, patient by patient."""
+
+    patients: tuple[PatientIdentification, ...]
+    """One record each, in the order of the cohort."""
+    level: float
+    """Probability of the intervals, such as 0.9; without unit."""
+    notes: tuple[str, ...] = ()
+    """What was assumed or ignored on the way."""
+
+    def __iter__(self) -> Iterator[PatientIdentification]:
+        return iter(self.patients)
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __getitem__(self, name: str) -> PatientIdentification:
+        for patient in self.patients:
+            if patient.name == name:
+                return patient
+        raise KeyError(f"no patient {name!r} in the report; there are {', '.join(p.name for p in self.patients)}")
+
+    def __repr__(self) -> str:
+        return f"Identification({self.verdict})"
+
+    @property
+    def verdict(self) -> str:
+        """The cohort in one line: how many patients have each parameter determined, and what hinders the others."""
+        counts: dict[str, dict[str, int]] = {}
+        for patient in self.patients:
+            for d in patient.parameters.values():
+                by = counts.setdefault(d.symbol, {})
+                by[d.verdict] = by.get(d.verdict, 0) + 1
+        return tally(counts, len(self.patients))
+
+    def table(self) -> "pd.DataFrame":
+        """One row per patient and quantity, with all numbers, the verdict and its reason."""
+        import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+        rows = []
+        for patient in self.patients:
+            for d in [*patient.parameters.values(), *patient.derived.values()]:
+                row: dict[str, Any] = {"patient": patient.name, **d._asdict()}
+                for key, name in (("white_interval", "white_"), ("interval", "")):
+                    row[f"{name}low"], row[f"{name}high"] = row.pop(key)
+                verdict, reason = row.pop("verdict"), row.pop("reason")
+                rows.append(row | {"verdict": verdict, "reason": reason})
+        return pd.DataFrame(rows)
+
+
+def tally(counts: Mapping[str, Mapping[str, int]], patients: int) -> str:
+    """Verdicts by symbol and how often each was given, in one line."""
+    if patients == 1:
+        return "; ".join(f"{symbol} {next(iter(by))}" for symbol, by in counts.items())
+    return "; ".join(
+        f"{symbol} " + ", ".join(f"{verdict} in {n} of {patients}" for verdict, n in by.items())
+        for symbol, by in counts.items()
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PatientProfile:
+    """The likelihood of one patient along one parameter, everything else fitted anew at each value."""
+
+    name: str
+    """The patient."""
+    symbol: str
+    """The parameter."""
+    estimate: float
+    """Where the likelihood is largest, in the parameter's unit."""
+    low: float
+    """Lower end of the interval, in the parameter's unit; zero, or the bound, where the profile is open."""
+    high: float
+    """Upper end, in the parameter's unit; infinite, or the bound, where the profile is open."""
+    open_low: bool
+    """Whether no lower value is excluded as far as was looked."""
+    open_high: bool
+    """Whether no higher value is excluded as far as was looked."""
+    values: Float[np.ndarray, " points"]
+    """Values of the parameter, in its unit, increasing."""
+    excess: Float[np.ndarray, " points"]
+    """Rise of twice the negative log likelihood (and prior) above its least, over noise and inflation squared: without unit."""
+    threshold: float
+    """Rise at which the interval ends, without unit."""
+    inflation: float
+    """Factor on the error for autocorrelated noise, by whose square the rise was divided; without unit."""
+    converged: bool
+    """Whether every fit along the way converged."""
+
+    @property
+    def identifiable(self) -> bool:
+        """Whether the profile closes on both sides."""
+        return not (self.open_low or self.open_high)
+
+    @property
+    def words(self) -> str:
+        """The interval in a sentence."""
+        if self.identifiable:
+            return f"{self.name}: {self.symbol} {self.estimate:.4g}, from {self.low:.4g} to {self.high:.4g}"
+        sides = " and ".join(side for side, is_open in (("below", self.open_low), ("above", self.open_high)) if is_open)
+        return (
+            f"{self.name}: {self.symbol} is practically not identifiable, its profile is open {sides} "
+            f"({self.low:.4g} to {self.high:.4g})"
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Profile:
+    """Profile likelihoods of a cohort along one parameter."""
+
+    symbol: str
+    """The parameter."""
+    level: float
+    """Probability of the intervals, without unit."""
+    patients: tuple[PatientProfile, ...]
+    """One record each, in the order of the cohort."""
+
+    def __iter__(self) -> Iterator[PatientProfile]:
+        return iter(self.patients)
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __getitem__(self, name: str) -> PatientProfile:
+        for patient in self.patients:
+            if patient.name == name:
+                return patient
+        raise KeyError(f"no patient {name!r} in the profile; there are {', '.join(p.name for p in self.patients)}")
+
+    def __repr__(self) -> str:
+        closed = sum(p.identifiable for p in self.patients)
+        return f"Profile({self.symbol}: {closed} of {len(self)} closed)"
+
+    def table(self) -> "pd.DataFrame":
+        """One row per patient: estimate, interval, whether it is open."""
+        import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+        names = ("name", "symbol", "estimate", "low", "high", "open_low", "open_high", "inflation", "converged")
+        rows = [{name: getattr(p, name) for name in names} for p in self.patients]
+        return pd.DataFrame(rows).rename(columns={"name": "patient"})

@@ -1,0 +1,184 @@
+"""Kalman filter and Rauch-Tung-Striebel smoother, step by step and as parallel prefix sums."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._model import Model
+
+
+class Filtered(NamedTuple):
+    """States given the readings up to each step, that of the step included."""
+
+    mean: Float[Array, "steps states"]
+    cov: Float[Array, "steps states states"]
+    innovation: Float[Array, " steps"]
+    """Reading less what was expected of it, mg/dL; of no meaning where there is no reading."""
+    innovation_var: Float[Array, " steps"]
+    """Its variance."""
+    log_likelihood: Float[Array, " steps"]
+    """Logarithm of the density of each reading given those before it; 0 where there is none. The sum is the marginal
+    log-likelihood."""
+
+
+class Smoothed(NamedTuple):
+    """States given all readings."""
+
+    mean: Float[Array, "steps states"]
+    cov: Float[Array, "steps states states"]
+
+
+def kalman_filter(model: Model, *, parallel: bool = False) -> Filtered:
+    """Filter one record: missing readings and steps of any length are no special case.
+
+    ```
+    S = H P H' + sd^2,  K = P H'/S,  m + K (y - H m),  (I - K H) P (I - K H)' + K sd^2 K'
+    ```
+
+    The Joseph form keeps covariances positive under rounding. In parallel the same is computed as an associative scan
+    over the steps, whose depth is logarithmic; on a CPU the sequential form is faster.
+
+    Args:
+        model: the model with its readings.
+        parallel: whether to scan in parallel.
+
+    Returns:
+        The filtered states and the log-likelihood.
+
+    Source: Kalman 1960; Bucy and Joseph 1968; Sarkka and Garcia-Fernandez, "Temporal parallelization of Bayesian
+    smoothers", IEEE Trans. Autom. Control 66(1), 2021.
+    """
+    return _parallel_filter(model) if parallel else _sequential_filter(model)
+
+
+def smooth(model: Model, filtered: Filtered, *, parallel: bool = False) -> Smoothed:
+    """States given the whole record, from the filtered ones.
+
+    ```
+    G = P F' (F P F' + Q)^-1,   m + G (m_next - F m),   P + G (P_next - F P F' - Q) G'
+    ```
+
+    Source: Rauch, Tung and Striebel 1965; the parallel form as for `kalman_filter`.
+    """
+    gain, shift, spread = jax.vmap(_backward)(
+        filtered.mean[:-1], filtered.cov[:-1], model.transition[:-1], model.noise[:-1]
+    )
+    if not parallel:
+
+        def step(
+            later: tuple[Array, Array], now: tuple[Array, Array, Array]
+        ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+            G, g, L = now
+            found = G @ later[0] + g, _symmetric(G @ later[1] @ G.T + L)
+            return found, found
+
+        last = filtered.mean[-1], filtered.cov[-1]
+        _, (mean, cov) = jax.lax.scan(step, last, (gain, shift, spread), reverse=True)
+        whole = jnp.concatenate([mean, last[0][None]]), jnp.concatenate([cov, last[1][None]])
+        return Smoothed(*whole)
+    end = jnp.zeros_like(gain[:1])
+    elements = (
+        jnp.concatenate([gain, end]),
+        jnp.concatenate([shift, filtered.mean[-1:]]),
+        jnp.concatenate([spread, filtered.cov[-1:]]),
+    )
+
+    def combine(later: tuple[Array, Array, Array], earlier: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        (E1, g1, L1), (E2, g2, L2) = later, earlier
+        return E2 @ E1, _times(E2, g1) + g2, _symmetric(E2 @ L1 @ _transpose(E2) + L2)
+
+    _, mean, cov = jax.lax.associative_scan(combine, elements, reverse=True)
+    return Smoothed(mean, cov)
+
+
+def _sequential_filter(model: Model) -> Filtered:
+    eye = jnp.eye(model.mean.shape[0], dtype=model.mean.dtype)
+    var = model.noise_sd**2
+    index = jnp.argmax(model.read)
+
+    def step(carry: tuple[Array, Array], now: tuple[Array, ...]) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+        m, P = carry
+        F, Q, y, valid = now
+        S, miss = P[index, index] + var, y - m[index]
+        K = jnp.where(valid, P[:, index] / S, 0.0)
+        left = eye - K[:, None] * model.read
+        m, P = m + K * miss, _symmetric(left @ P @ left.T + var * K[:, None] * K)
+        likelihood = jnp.where(valid, -0.5 * (jnp.log(2 * jnp.pi * S) + miss**2 / S), 0.0)
+        return (F @ m, F @ P @ F.T + Q), (m, P, miss, S, likelihood)
+
+    steps = (model.transition, model.noise, model.y, model.valid)
+    return Filtered(*jax.lax.scan(step, (model.mean, model.cov), steps)[1])
+
+
+class _Element(NamedTuple):
+    """A stretch of the record: `x_end | x_start ~ N(A x_start + b, C)`; its readings' likelihood has `eta`, `J`."""
+
+    A: Array
+    b: Array
+    C: Array
+    eta: Array
+    J: Array
+
+
+def _parallel_filter(model: Model) -> Filtered:
+    n = model.mean.shape[0]
+    H, var = model.read, model.noise_sd**2
+
+    def element(F: Array, Q: Array, y: Array, valid: Array) -> _Element:
+        S = H @ Q @ H + var
+        K = jnp.where(valid, Q @ H / S, 0.0)
+        left = jnp.eye(n, dtype=Q.dtype) - K[:, None] * H
+        FtH = jnp.where(valid, F.T @ H, 0.0)
+        return _Element(left @ F, K * y, _symmetric(left @ Q), FtH * y / S, FtH[:, None] * FtH / S)
+
+    # The first element holds the prior: a step from nowhere, whose noise is the prior's covariance.
+    nowhere = jnp.zeros((1, n, n), model.cov.dtype)
+    into = jnp.concatenate([nowhere, model.transition[:-1]]), jnp.concatenate([model.cov[None], model.noise[:-1]])
+    y = model.y.at[0].add(-(H @ model.mean))
+    elements = jax.vmap(element)(*into, y, model.valid)
+    elements = elements._replace(b=elements.b.at[0].add(model.mean))
+    found = jax.lax.associative_scan(jax.vmap(_join), elements)
+    expected = _times(model.transition[:-1], found.b[:-1])
+    cov = model.transition[:-1] @ found.C[:-1] @ _transpose(model.transition[:-1]) + model.noise[:-1]
+    miss = model.y - jnp.concatenate([model.mean[None], expected]) @ H
+    S = jnp.einsum("nij,i,j->n", jnp.concatenate([model.cov[None], cov]), H, H) + var
+    likelihood = jnp.where(model.valid, -0.5 * (jnp.log(2 * jnp.pi * S) + miss**2 / S), 0.0)
+    return Filtered(found.b, found.C, miss, S, likelihood)
+
+
+def _join(first: _Element, then: _Element) -> _Element:
+    eye = jnp.eye(first.b.shape[0], dtype=first.b.dtype)
+    # A2 (I + C1 J2)^-1 and A1' (I + J2 C1)^-1: the two inverses are each other's transpose.
+    inverse = jnp.linalg.inv(eye + first.C @ then.J)
+    M, N = then.A @ inverse, first.A.T @ inverse.T
+    return _Element(
+        A=M @ first.A,
+        b=M @ (first.b + first.C @ then.eta) + then.b,
+        C=_symmetric(M @ first.C @ then.A.T + then.C),
+        eta=N @ (then.eta - then.J @ first.b) + first.eta,
+        J=_symmetric(N @ then.J @ first.A + first.J),
+    )
+
+
+def _backward(m: Array, P: Array, F: Array, Q: Array) -> tuple[Array, Array, Array]:
+    ahead = F @ P @ F.T + Q
+    # A step of length zero adds no noise, and effects have none: a pseudo-inverse in all but name.
+    scale = jnp.sqrt(jnp.diagonal(ahead))
+    scale = jnp.where(scale > 0, scale, 1.0)
+    unit = ahead / (scale[:, None] * scale) + 1e-13 * jnp.eye(len(m), dtype=m.dtype)
+    gain = jnp.linalg.solve(unit, (F @ P) / scale[:, None]).T / scale
+    return gain, m - gain @ (F @ m), _symmetric(P - gain @ ahead @ gain.T)
+
+
+def _symmetric(P: Array) -> Array:
+    return (P + _transpose(P)) / 2
+
+
+def _transpose(P: Array) -> Array:
+    return jnp.swapaxes(P, -1, -2)
+
+
+def _times(A: Array, x: Array) -> Array:
+    return jnp.einsum("...ij,...j->...i", A, x)

@@ -1,0 +1,116 @@
+"""Forecasts of a record from many origins, by the filter."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._compile import compile_once
+from ..data import HORIZONS_MIN, Patient, readings_ahead, rolling_origins
+from ..records import FutureInputs, RollingForecasts
+from ._ahead import Ahead, Changes, ahead, changes_after, level_at
+from ._fit import PatientStateSpace, StateSpaceFit, run_filter
+from ._hyper import StateSpaceOptions
+from ._model import Person
+from ._steps import Steps, stack_steps, steps_of
+
+
+def state_space_forecasts(
+    fit: StateSpaceFit,
+    patient: Patient,
+    *,
+    origin_min: Float[np.ndarray, " origins"] | None = None,
+    horizon_min: Sequence[float] = HORIZONS_MIN,
+    future_inputs: FutureInputs = "none",
+    announced_min: float = 30.0,
+) -> RollingForecasts:
+    """Forecast a record from many origins with its stochastic model.
+
+    The filter walks the record once; every origin starts from what it knows there. Constants stay as fitted; the
+    states, and among them the effects of insulin and meals, go on learning from each reading. Nothing after an
+    origin is looked at, except as `future_inputs` says.
+
+    Args:
+        fit: the cohort's models.
+        patient: the record, of a patient in the fit.
+        origin_min: times of readings to forecast from, min; left out, the readings after the training part.
+        horizon_min: how far ahead, min.
+        future_inputs: *none*: the basal rate in force goes on, nothing is eaten or injected, and whatever is usual
+            afterwards counts as far as the fit has seen it. *announced*: the basal schedule, and doses and meals that
+            begin within `announced_min`. *recorded*: all of the record.
+        announced_min: how long before it begins a dose or meal is known, min.
+
+    Returns:
+        The forecasts; `sd_mg_dL` is that of a reading.
+
+    Raises:
+        KeyError: where the patient is not in the fit.
+        ValueError: where an origin is no reading of the record, or a horizon is not positive.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3"])
+        >>> options = t1djax.StateSpaceOptions(horizons_min=(), max_steps=3)
+        >>> fit = t1djax.fit_state_space(list(cohort), options=options)
+        >>> forecasts = t1djax.state_space_forecasts(fit, cohort["Pat3"], horizon_min=(30.0, 60.0))
+        >>> forecasts.mean_mg_dL.shape
+        (57, 2)
+    """
+    found = fit[patient.name]
+    origins = rolling_origins(patient, after_min=found.train_until_min) if origin_min is None else origin_min
+    horizons = np.asarray(horizon_min, dtype=np.float64)
+    if not np.all(horizons > 0):
+        raise ValueError(f"state_space_forecasts: horizon_min is {tuple(horizon_min)}; give positive times")
+    if not np.all(np.isin(origins, patient.time_min[patient.valid])):
+        raise ValueError(f"{patient.name}: an origin is no reading of the record; take them from rolling_origins")
+    mean, var = forecast_moments(found, fit.options, patient, origins, horizons, future_inputs, announced_min)
+    return RollingForecasts(
+        name=patient.name,
+        method="kalman",
+        future_inputs=future_inputs,
+        origin_min=origins,
+        horizon_min=horizons,
+        mean_mg_dL=mean,
+        sd_mg_dL=np.sqrt(var),
+        observed_mg_dL=readings_ahead(patient, origins, horizons.tolist()),
+    )
+
+
+def forecast_moments(
+    found: PatientStateSpace,
+    options: StateSpaceOptions,
+    patient: Patient,
+    origins: Float[np.ndarray, " origins"],
+    horizons: Float[np.ndarray, " horizons"],
+    future: FutureInputs,
+    announced_min: float,
+) -> tuple[Float[np.ndarray, "origins horizons"], Float[np.ndarray, "origins horizons"]]:
+    """Mean (mg/dL) and variance of the readings to come."""
+    if not len(origins):
+        empty = np.zeros((0, len(horizons)))
+        return empty, empty
+    with jax.enable_x64(True):
+        steps = jax.tree.map(lambda x: x[0], stack_steps([steps_of(patient)]))
+        h = {symbol: jnp.asarray(e.value, jnp.float64) for symbol, e in found.constants.items()}
+        person = jax.tree.map(jnp.asarray, found.person)
+        # Similar numbers of origins share one program.
+        at = np.pad(np.searchsorted(np.asarray(steps.time_min), origins), (0, -len(origins) % 64))
+        changes = changes_after(patient, origins, horizons, future=future, announced_min=announced_min)
+        args = (h, person, steps, jnp.asarray(at), jnp.asarray(horizons), changes)
+        program, _ = compile_once(_program, (options, future), args)
+        expected: Ahead = program(*args)
+        mean, var = (np.asarray(x)[: len(origins)] for x in expected)
+        return mean + float(person.level_mg_dL), var
+
+
+def _program(options: StateSpaceOptions, future: FutureInputs) -> Callable[..., Ahead]:
+    def forecasts(
+        h: dict[str, Array], person: Person, steps: Steps, at: Array, horizons: Array, changes: Changes | None
+    ) -> Ahead:
+        known = run_filter(h, person, steps, options)
+        filtered, on_board, level = jax.tree.map(lambda x: x[at], (*known, level_at(steps, future)))
+        return ahead(h, person, options, filtered, on_board, level, horizons, changes)
+
+    return forecasts

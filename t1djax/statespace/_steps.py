@@ -1,0 +1,137 @@
+"""The record as the filter walks it: one step per reading and per change of the inputs, constant inputs in between."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from ..data import Patient
+from ..physics import Doses, Inputs
+
+PAIRING_MIN = 60.0
+"""A bolus belongs to the carbohydrate stated at most so long before it, min; without any it may hide a meal."""
+_MG_PER_G = 1000.0
+_NONE = np.zeros(0)
+
+
+class Steps(eqx.Module):
+    """Readings and inputs of one patient on one grid; `stack_steps` makes a cohort of them for `vmap`.
+
+    Step `i` begins at `time_min[i]`, where there may be a reading, and lasts `dt_min[interval[i]]` with constant
+    inputs. Steps that pad a patient to the cohort's length last 0 min and have no reading.
+    """
+
+    time_min: Float[Array, "*batch steps"]
+    """Times, min."""
+    glucose_mg_dL: Float[Array, "*batch steps"]
+    """Readings, mg/dL; a finite placeholder where there is none."""
+    valid: Bool[Array, "*batch steps"]
+    """Whether there is a reading."""
+    dt_min: Float[Array, "*batch intervals"]
+    """The distinct lengths of the steps, min: the matrices of a step are computed once for each."""
+    interval: Int[Array, "*batch steps"]
+    """Which of them a step has."""
+    basal_U_min: Float[Array, "*batch steps"]
+    """Basal insulin during the step, U/min: what a forecast without future inputs lets go on."""
+    insulin_U_min: Float[Array, "*batch steps"]
+    """All insulin during the step, U/min."""
+    carbs_g_min: Float[Array, "*batch steps"]
+    """Carbohydrate during the step, g/min."""
+    unpaired_U_min: Float[Array, "*batch steps"]
+    """Boluses without carbohydrate on record, U/min."""
+
+
+def steps_of(patient: Patient, *, until_min: float | None = None) -> Steps:
+    """The steps of one patient, in JAX's current default precision.
+
+    Args:
+        patient: the record.
+        until_min: readings and doses after this time are left out, min.
+
+    Raises:
+        ValueError: where there are fewer than two readings.
+    """
+    seen = patient.valid if until_min is None else patient.valid & (patient.time_min <= until_min)
+    reading_min = patient.time_min[seen]
+    if len(reading_min) < 2:
+        raise ValueError(f"{patient.name}: there are fewer than two readings" + _until(until_min))
+    start, end = float(reading_min[0]), float(reading_min[-1])
+    doses = patient.doses
+    every = doses.inputs(start, end)
+    # Insulin of a bolus without a meal, in the place of the carbohydrate.
+    alone = unpaired(doses)
+    hidden = Doses(
+        doses.basal_time_min, doses.basal_U_h, _NONE, _NONE, _NONE,
+        doses.bolus_time_min[alone], doses.bolus_U[alone], doses.bolus_duration_min[alone],
+    ).inputs(start, end)  # fmt: skip
+    breaks = [np.asarray(x.break_min, dtype=np.float64) for x in (every, hidden)]
+    time = np.unique(np.concatenate([reading_min, *(b[b <= end] for b in breaks)]))
+    dt, interval = np.unique(np.round(np.diff(time, append=time[-1]), 6), return_inverse=True)
+    at = [np.searchsorted(b, time, side="right") - 1 for b in breaks]
+    glucose = np.full(len(time), patient.glucose_mg_dL[seen][0])
+    valid = np.isin(time, reading_min)
+    glucose[valid] = patient.glucose_mg_dL[seen]
+    return Steps(
+        time_min=jnp.asarray(time),
+        glucose_mg_dL=jnp.asarray(glucose),
+        valid=jnp.asarray(valid),
+        dt_min=jnp.asarray(dt),
+        interval=jnp.asarray(interval),
+        basal_U_min=hidden.insulin_U_min[at[1]],
+        insulin_U_min=every.insulin_U_min[at[0]],
+        carbs_g_min=every.carbs_mg_min[at[0]] / _MG_PER_G,
+        unpaired_U_min=hidden.carbs_mg_min[at[1]] / _MG_PER_G,
+    )
+
+
+def unpaired(doses: Doses) -> Bool[np.ndarray, " boluses"]:
+    """Which boluses have no carbohydrate stated with them or in the hour before.
+
+    What is stated later does not count: it is not known when the bolus is given.
+    """
+    meals = np.sort(doses.meal_time_min)
+    upto = np.searchsorted(meals, doses.bolus_time_min, side="right")
+    since = np.searchsorted(meals, doses.bolus_time_min - PAIRING_MIN, side="left")
+    return upto == since
+
+
+def stack_steps(each: Sequence[Steps]) -> Steps:
+    """The steps of a cohort, padded to the longest record; every leaf gains a leading axis of patients."""
+    steps = _round_up(max(s.time_min.shape[0] for s in each))
+    intervals = _round_up(max(s.dt_min.shape[0] for s in each))
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(_pad(s, steps, intervals) for s in each))
+
+
+def _round_up(n: int) -> int:
+    return -(-n // 16) * 16
+
+
+def _pad(s: Steps, steps: int, intervals: int) -> Steps:
+    more, longer = steps - s.time_min.shape[0], intervals - s.dt_min.shape[0]
+    # The last step of a record lasts 0 min: padding repeats it, without its reading.
+    last = lambda x: jnp.pad(x, (0, more), mode="edge")
+    return Steps(
+        time_min=last(s.time_min),
+        glucose_mg_dL=last(s.glucose_mg_dL),
+        valid=jnp.pad(s.valid, (0, more)),
+        dt_min=jnp.pad(s.dt_min, (0, longer)),
+        interval=last(s.interval),
+        basal_U_min=last(s.basal_U_min),
+        insulin_U_min=last(s.insulin_U_min),
+        carbs_g_min=last(s.carbs_g_min),
+        unpaired_U_min=last(s.unpaired_U_min),
+    )
+
+
+def inputs_of(steps: Steps, *, hidden: bool = False) -> Inputs:
+    """The rates of one patient's steps as `Inputs`: insulin and carbohydrate, or insulin and unpaired boluses (as
+    `mg/min` of "carbohydrate", 1 mg to 1 mU)."""
+    second = steps.unpaired_U_min if hidden else steps.carbs_g_min
+    return Inputs(steps.time_min, steps.insulin_U_min, second * _MG_PER_G)
+
+
+def _until(until_min: float | None) -> str:
+    return "" if until_min is None else f" until {until_min:g} min"
