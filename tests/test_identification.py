@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 import t1djax
 from t1djax.cli import app
 from t1djax.inference import quick_verdict
+from t1djax.inference._feedback import insulin_follows_glucose
 from t1djax.inference._information import coloured, memory
-from t1djax.inference._report import insulin_follows_glucose
 
 FREE = ("G0", "kl", "ksi")
 
