@@ -13,21 +13,25 @@ class Filtered(NamedTuple):
     """States given the readings up to each step, that of the step included."""
 
     mean: Float[Array, "steps states"]
+    """Means; each state has the unit that the model gives it."""
     cov: Float[Array, "steps states states"]
+    """Covariances, in the products of those units."""
     innovation: Float[Array, " steps"]
     """Reading less what was expected of it, mg/dL; of no meaning where there is no reading."""
     innovation_var: Float[Array, " steps"]
-    """Its variance."""
+    """Its variance, (mg/dL)^2."""
     log_likelihood: Float[Array, " steps"]
-    """Logarithm of the density of each reading given those before it; 0 where there is none. The sum is the marginal
-    log-likelihood."""
+    """Logarithm of the density of each reading given those before it, without unit; 0 where there is none. The sum is
+    the marginal log-likelihood."""
 
 
 class Smoothed(NamedTuple):
     """States given all readings."""
 
     mean: Float[Array, "steps states"]
+    """Means; each state has the unit that the model gives it."""
     cov: Float[Array, "steps states states"]
+    """Covariances, in the products of those units."""
 
 
 def kalman_filter(model: Model, *, parallel: bool = False) -> Filtered:
