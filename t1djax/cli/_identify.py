@@ -20,6 +20,7 @@ from ._data import Basal, Carbs, Data, Glucose, Hours, Known, Names, Start, Zone
 from ._tables import print_json
 from ._train import _pairs
 
+IDENTIFICATION_FILE = "identification.json"
 _FEW = 20  # figures are drawn for so many patients at the most
 
 
@@ -179,7 +180,7 @@ def _write(out: Path, report: Identification, likelihoods: list[Profile]) -> Non
     out.mkdir(parents=True, exist_ok=True)
     report.table().to_csv(out / "identification.csv", index=False)
     text = json.dumps(without_nan([p.as_dict() for p in report]), indent=2, allow_nan=False)
-    (out / "identification.json").write_text(text + "\n", encoding="utf-8")
+    (out / IDENTIFICATION_FILE).write_text(text + "\n", encoding="utf-8")
     for likelihood in likelihoods:
         likelihood.table().to_csv(out / f"profile_{likelihood.symbol}.csv", index=False)
     for p in report.patients[:_FEW]:

@@ -1,11 +1,13 @@
 """`t1djax report`: a cohort as one page."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..config import ConfigError
+from ..data import Cohort
 from ..evaluation import glycaemia_table, score_forecasts
 from ..io import find_results, read_result
 from ..reporting import write_report
@@ -13,6 +15,7 @@ from ..statespace import fit_state_space
 from ._app import Interval, Json, app, stderr, warnings_in_words
 from ._data import Basal, Carbs, Data, Glucose, Names, Zone, read_people
 from ._forecast import by_every_method
+from ._identify import IDENTIFICATION_FILE
 from ._tables import print_json, print_table
 
 
@@ -29,6 +32,9 @@ def report(
     ] = False,
     fit_results: Annotated[
         list[Path] | None, typer.Option(help="Result folders of fits, or folders that hold some; repeatable.")
+    ] = None,
+    identified: Annotated[
+        Path | None, typer.Option(help="Folder that `t1djax identify --out` wrote, or its identification.json.")
     ] = None,
     interval_min: Interval = None,
     glucose_unit: Glucose = None,
@@ -61,8 +67,11 @@ def report(
         others = sorted({r.metadata["patient"] for r in results} - set(cohort.names))
         stderr.print(f"warning: results of {', '.join(others)} are left out: not among those read", style="yellow",
                      markup=False, soft_wrap=True)  # fmt: skip
+    told = {} if identified is None else _of_cohort(_identified(identified), cohort)
     forecasts = by_every_method(fit_state_space(list(cohort)), cohort) if forecast else []
-    page = write_report(cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts)
+    page = write_report(
+        cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts, identification=told
+    )
     table = glycaemia_table(cohort, unit=unit)
     if as_json:
         scores = score_forecasts(forecasts).to_dict(orient="records") if forecasts else []
@@ -81,3 +90,23 @@ def report(
     ]
     print_table(table.loc[:, shown])
     typer.echo(page)
+
+
+def _identified(path: Path) -> list[dict[str, Any]]:
+    """What `t1djax identify` found, by person or by window."""
+    file = path / IDENTIFICATION_FILE if path.is_dir() else path
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise ConfigError(f"--identified {file}: this is no JSON ({e}); name what `t1djax identify --out` wrote") from e
+    if not isinstance(found, list) or not all(isinstance(one, dict) and "name" in one for one in found):
+        raise ConfigError(f"--identified {file}: not what `t1djax identify --out` writes; name that folder")
+    return found
+
+
+def _of_cohort(found: list[dict[str, Any]], cohort: Cohort) -> dict[str, dict[str, Any]]:
+    """Those of the people on the page; windows and others are told of and left out."""
+    if others := sorted({one["name"] for one in found} - set(cohort.names)):
+        stderr.print(f"warning: identification of {', '.join(others[:5])} is left out: not among those read",
+                     style="yellow", markup=False, soft_wrap=True)  # fmt: skip
+    return {one["name"]: one for one in found if one["name"] in cohort.names}
