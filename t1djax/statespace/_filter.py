@@ -13,11 +13,13 @@ class Filtered(NamedTuple):
     """States given the readings up to each step, that of the step included."""
 
     mean: Float[Array, "steps states"]
+    """Means, in the units of the states: mg/dL of glucose, mg/dL/min of the disturbances."""
     cov: Float[Array, "steps states states"]
+    """Covariances, in products of those units."""
     innovation: Float[Array, " steps"]
     """Reading less what was expected of it, mg/dL; of no meaning where there is no reading."""
     innovation_var: Float[Array, " steps"]
-    """Its variance."""
+    """Its variance, mg^2/dL^2."""
     log_likelihood: Float[Array, " steps"]
     """Logarithm of the density of each reading given those before it; 0 where there is none. The sum is the marginal
     log-likelihood."""
@@ -27,7 +29,9 @@ class Smoothed(NamedTuple):
     """States given all readings."""
 
     mean: Float[Array, "steps states"]
+    """Means, in the units of the states: mg/dL of glucose, mg/dL/min of the disturbances."""
     cov: Float[Array, "steps states states"]
+    """Covariances, in products of those units."""
 
 
 def kalman_filter(model: Model, *, parallel: bool = False) -> Filtered:

@@ -44,7 +44,7 @@ class PatientStateSpace:
     """`c` (mg/dL/min), `p1` (mg/dL/U), `q` (mg/dL/g), and `r` (mg/dL/U), which a bolus without carbohydrate on record
     raises: posterior means at the end of training, prior means as initial values."""
     log_likelihood: float
-    """Marginal log-likelihood of the training readings."""
+    """Marginal log-likelihood of the training readings, without unit."""
     readings: int
     """How many they are."""
     steps: int
