@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from ._types import GlucoseUnit as GlucoseUnit
 from .config import ConfigError as ConfigError
 from .config import Experiment as Experiment
 from .config import HupaConfig as HupaConfig
@@ -39,7 +40,7 @@ from .data import virtual_population as virtual_population
 from .evaluation import BASELINES as BASELINES
 from .evaluation import GLUCOSE_RANGES as GLUCOSE_RANGES
 from .evaluation import SURVEILLANCE_LEVELS as SURVEILLANCE_LEVELS
-from .evaluation import GlucoseUnit as GlucoseUnit
+from .evaluation import BaselineMethod as BaselineMethod
 from .evaluation import Glycaemia as Glycaemia
 from .evaluation import RidgeOptions as RidgeOptions
 from .evaluation import baseline_forecasts as baseline_forecasts

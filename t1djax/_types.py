@@ -5,6 +5,8 @@ concentration in U/dL, insulin delivery in U/min (U/h in tables), carbohydrate a
 carbohydrate intake in mg/min (g in tables), body mass in kg.
 """
 
+from typing import Literal
+
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 Scalar = Float[Array, ""]
@@ -14,5 +16,7 @@ Flag = Bool[Array, ""]
 Key = PRNGKeyArray
 """A JAX random key."""
 
+GlucoseUnit = Literal["mg/dL", "mmol/L"]
+"""The units in which glucose is written."""
 MG_DL_PER_MMOL_L = 18.016
 """mg/dL of glucose in 1 mmol/L."""

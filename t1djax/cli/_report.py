@@ -7,7 +7,7 @@ import typer
 
 from ..config import ConfigError, load_experiment
 from ..data import Cohort, Patient
-from ..evaluation import BASELINES, baseline_forecasts, glycaemia_table, score_forecasts
+from ..evaluation import BASELINES, BaselineMethod, baseline_forecasts, glycaemia_table, score_forecasts
 from ..experiment import load_cohort
 from ..io import find_results, read_result
 from ..records import RollingForecasts
@@ -87,7 +87,7 @@ def _forecasts(cohort: Cohort) -> list[RollingForecasts]:
     return [made for made in each if made is not None]
 
 
-def _forecast(patient: Patient, method: Any) -> RollingForecasts | None:
+def _forecast(patient: Patient, method: BaselineMethod) -> RollingForecasts | None:
     try:
         return baseline_forecasts(patient, method)
     except ValueError as e:

@@ -1,4 +1,5 @@
 from ._baselines import BASELINES as BASELINES
+from ._baselines import BaselineMethod as BaselineMethod
 from ._baselines import RidgeOptions as RidgeOptions
 from ._baselines import baseline_forecasts as baseline_forecasts
 from ._error_grids import SURVEILLANCE_LEVELS as SURVEILLANCE_LEVELS
@@ -17,7 +18,6 @@ from ._fits import persistence_rmse as persistence_rmse
 from ._fits import recovery as recovery
 from ._fits import spread as spread
 from ._fits import summary as summary
-from ._ranges import GlucoseUnit as GlucoseUnit
 from ._ranges import Glycaemia as Glycaemia
 from ._ranges import blood_glucose_indices as blood_glucose_indices
 from ._ranges import glycaemia as glycaemia

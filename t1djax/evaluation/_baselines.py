@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -11,7 +11,9 @@ from ..data import HORIZONS_MIN, Patient, readings_ahead, rolling_origins, train
 from ..physics import Doses
 from ..records import FutureInputs, RollingForecasts
 
-BASELINES = ("persistence", "linear", "ridge")
+BaselineMethod = Literal["persistence", "linear", "ridge"]
+"""A method that every forecaster must beat."""
+BASELINES: tuple[BaselineMethod, ...] = get_args(BaselineMethod)
 """The methods that `baseline_forecasts` knows."""
 _PENALTIES = 10.0 ** np.arange(-2.0, 5.1, 0.5)
 _FOLDS = 5
@@ -39,7 +41,7 @@ class RidgeOptions:
 
 def baseline_forecasts(
     patient: Patient,
-    method: Literal["persistence", "linear", "ridge"],
+    method: BaselineMethod,
     *,
     origin_min: Float[np.ndarray, " origins"] | None = None,
     horizon_min: Sequence[float] = HORIZONS_MIN,
@@ -76,7 +78,8 @@ def baseline_forecasts(
         options: what the ridge regression looks at.
 
     Returns:
-        The forecasts; NaN where a reading that the method needs is missing.
+        The forecasts; NaN where a reading that the method needs is missing, and at horizons with fewer than 20
+        examples in the training part.
 
     Raises:
         ValueError: where the method is unknown, the training part is too short for it, an origin lies inside the
@@ -230,14 +233,16 @@ class _Ridge:
             x, now = self.columns(part, pairs, horizon)
             use = np.isfinite(x).all(axis=1) & np.isfinite(target[:, h])
             if use.sum() < _LEAST_PAIRS:
-                raise ValueError(
-                    f"{patient.name}: {int(use.sum())} readings of the training part have the {self.options.readings} "
-                    f"before them and one {horizon:g} min later; a ridge regression needs {_LEAST_PAIRS}"
-                )
+                continue  # such as 15 min ahead of a sensor that reads each 30
             change = target[use, h] - now[use]
             penalty, sd[h] = _choose(x[use], change, pairs[use], horizon)
             ahead, base = self.columns(patient, origins, horizon)
             mean[:, h] = base + _fit(x[use], change, penalty)(ahead)
+        if not np.isfinite(sd).any():
+            raise ValueError(
+                f"{patient.name}: at no horizon have {_LEAST_PAIRS} readings of the training part the "
+                f"{self.options.readings} before them and one at the horizon; a ridge regression needs them"
+            )
         return mean, sd
 
     def columns(

@@ -1,12 +1,12 @@
 """What a record says of glycaemic control: time in ranges, variability, risk."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from .._types import MG_DL_PER_MMOL_L
+from .._types import MG_DL_PER_MMOL_L, GlucoseUnit
 from ..data import Patient
 from ._baselines import step_min
 from ._errors import GLUCOSE_RANGES
@@ -14,10 +14,6 @@ from ._errors import GLUCOSE_RANGES
 if TYPE_CHECKING:
     import pandas as pd
 
-GlucoseUnit = Literal["mg/dL", "mmol/L"]
-"""The units in which glucose is written."""
-RANGE_NAMES = ("very_low", "low", "in_range", "high", "very_high")
-"""The consensus ranges in words: below 54, 54 to 69, 70 to 180, 181 to 250, above 250 mg/dL."""
 LEAST_DAYS, LEAST_DATA_PERCENT = 14.0, 70.0
 """Below so many days, or this share of the time with data, %, these numbers are not representative (consensus)."""
 
@@ -104,7 +100,7 @@ def glycaemia(patient: Patient, *, unit: GlucoseUnit = "mg/dL") -> Glycaemia:
     factor = _factor(unit)
     reading, time = patient.glucose_mg_dL[patient.valid], patient.time_min[patient.valid]
     percent = [100 * float(inside(reading).mean()) for inside in GLUCOSE_RANGES.values()]
-    very_low, low, _, high, very_high = percent
+    very_low, low, in_range, high, very_high = percent
     mean = float(reading.mean())
     sd = float(reading.std(ddof=1)) if reading.size > 1 else float("nan")
     span = float(time[-1] - time[0])
@@ -113,21 +109,25 @@ def glycaemia(patient: Patient, *, unit: GlucoseUnit = "mg/dL") -> Glycaemia:
     gri = min(100.0, 3.0 * hypo + 1.6 * hyper)
     lbgi, hbgi = blood_glucose_indices(reading)
     return Glycaemia(
-        int(reading.size),
-        span / 1440,
-        covered,
-        mean / factor,
-        sd / factor,
-        unit,
-        100 * sd / mean,
-        3.31 + 0.02392 * mean,
-        *percent,
-        gri,
-        "ABCDE"[min(int(np.ceil(gri / 20)) - 1, 4) if gri > 0 else 0],
-        hypo,
-        hyper,
-        lbgi,
-        hbgi,
+        n_readings=int(reading.size),
+        days=span / 1440,
+        data_percent=covered,
+        mean=mean / factor,
+        sd=sd / factor,
+        unit=unit,
+        cv_percent=100 * sd / mean,
+        gmi_percent=3.31 + 0.02392 * mean,
+        very_low_percent=very_low,
+        low_percent=low,
+        in_range_percent=in_range,
+        high_percent=high,
+        very_high_percent=very_high,
+        gri=gri,
+        gri_zone="ABCDE"[min(int(np.ceil(gri / 20)) - 1, 4) if gri > 0 else 0],
+        gri_hypo_percent=hypo,
+        gri_hyper_percent=hyper,
+        lbgi=lbgi,
+        hbgi=hbgi,
     )
 
 

@@ -139,7 +139,7 @@ def _scores(
 
     stated = np.isfinite(sd)
     z = np.abs(observed - mean)[stated]
-    inside = lambda share: _percent((z <= ndtri((1 + share) / 2) * sd[stated]).sum(), stated.sum())
+    inside = lambda share: _percent(z <= ndtri((1 + share) / 2) * sd[stated], np.full(z.shape, True))
     average = lambda x: float(x.mean()) if x.size else float("nan")
     return reading_errors(mean, observed) | {
         "coverage_50_percent": inside(0.5),
@@ -164,11 +164,11 @@ def _hypo(
     return {
         "hypo_n": int(low.sum()),
         "alarms": int(alarm.sum()),
-        "hypo_sensitivity_percent": _percent((alarm & low).sum(), low.sum()),
-        "hypo_false_alarm_percent": _percent((alarm & ~low).sum(), alarm.sum()),
-        "hypo_false_positive_percent": _percent((alarm & ~low).sum(), (~low).sum()),
+        "hypo_sensitivity_percent": _percent(alarm, low),
+        "hypo_false_alarm_percent": _percent(~low, alarm),
+        "hypo_false_positive_percent": _percent(alarm, ~low),
     }
 
 
-def _percent(part: int, whole: int) -> float:
-    return 100.0 * float(part) / float(whole) if whole else float("nan")
+def _percent(part: Bool[np.ndarray, " n"], of: Bool[np.ndarray, " n"]) -> float:
+    return 100.0 * float(part[of].mean()) if of.any() else float("nan")

@@ -4,7 +4,8 @@ import dataclasses
 import datetime as dt
 from typing import Literal, NamedTuple
 
-GlucoseUnit = Literal["mg/dL", "mmol/L"]
+from .._types import GlucoseUnit
+
 BasalUnit = Literal["U/h", "U/min", "U/5min"]
 """Of a rate; `U/5min` is the dose in each five-minute row."""
 CarbsUnit = Literal["g", "exchange", "g/min", "none"]

@@ -206,7 +206,7 @@ def plot_error_grid(pairs: ErrorGrid, *, title: str = "") -> "Figure":
 
 
 _LETTERS = {
-    ("clarke", 400): (("A", 30, 20), ("B", 255, 375), ("B", 375, 250), ("C", 130, 345), ("C", 160, 15), ("D", 30, 125),
+    ("clarke", 400): (("A", 30, 20), ("B", 285, 370), ("B", 375, 250), ("C", 130, 345), ("C", 160, 15), ("D", 30, 125),
                       ("D", 330, 125), ("E", 30, 300), ("E", 300, 30)),
     ("parkes", 550): (("A", 25, 20), ("B", 350, 520), ("B", 500, 340), ("C", 190, 520), ("C", 440, 155),
                       ("D", 88, 520), ("D", 480, 60), ("E", 20, 400)),
@@ -233,7 +233,7 @@ def _with_gaps(time: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -
 
 def _bars(ax: "Axes", x, times, amounts, window: tuple[float, float], colour: str, label: str) -> None:
     here = (times >= window[0]) & (times < window[1]) & (amounts > 0)
-    ax.vlines(x(times[here]), 0, amounts[here], color=colour, lw=2.2, label=label or None)
+    ax.vlines(x(times[here]), 0, amounts[here], color=colour, lw=2.2, label=label or "_carbs")
     ax.plot(x(times[here]), amounts[here], ls="", marker="o", ms=3, color=colour)
 
 

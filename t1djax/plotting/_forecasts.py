@@ -1,6 +1,6 @@
 """Figures of forecasts: fans from their origins, residual diagnostics, methods against the horizon."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -184,6 +184,8 @@ def autocorrelation(values: Float[np.ndarray, " n"], max_lag: int) -> Float[np.n
 def plot_horizons(scores: "pd.DataFrame", *, measure: str = "rmse_mg_dL") -> "Figure":
     """A score against the horizon, one line per method, the mean over patients; each patient is a faint line.
 
+    A line far above the others, as extrapolation has at long horizons, leaves the axis.
+
     Args:
         scores: what `score_forecasts` gives; the rows of all readings are drawn.
         measure: a column of it.
@@ -207,34 +209,41 @@ def plot_horizons(scores: "pd.DataFrame", *, measure: str = "rmse_mg_dL") -> "Fi
 
     if measure not in scores:
         raise ValueError(f"plot_horizons: no column {measure!r}; there are {', '.join(map(str, scores.columns))}")
-    table = scores[scores["range"] == "all"]
+    rows: list[dict[str, Any]] = [row for row in scores.to_dict(orient="records") if row["range"] == "all"]
+    lines: dict[tuple[str, str], dict[float, dict[str, float]]] = {}
+    for row in rows:
+        of = lines.setdefault((row["method"], row["future_inputs"]), {})
+        of.setdefault(float(row["horizon_min"]), {})[row["patient"]] = float(row[measure])
     with rc_context(_STYLE):
         figure = Figure(figsize=(5.6, 3.6))
         ax = figure.subplots()
-        for k, ((method, knows), rows) in enumerate(table.groupby(["method", "future_inputs"], sort=False)):
+        highest = []
+        for k, ((method, knows), at) in enumerate(lines.items()):
             colour, mark = _COLOURS[k % len(_COLOURS)], _MARKS[k % len(_MARKS)]
-            if rows["patient"].nunique() > 1:
-                for _, own in rows.groupby("patient"):
-                    ax.plot(own["horizon_min"], own[measure], color=colour, lw=0.7, alpha=0.3)
-            mean = rows.groupby("horizon_min")[measure].mean()
+            horizons = sorted(at)
+            people = list(dict.fromkeys(name for each in at.values() for name in each))
+            own = np.array([[at[h].get(name, np.nan) for h in horizons] for name in people])
+            if len(people) > 1:
+                ax.plot(horizons, own.T, color=colour, lw=0.7, alpha=0.3)
+            count = np.isfinite(own).sum(axis=0)
+            mean = np.divide(np.nansum(own, axis=0), count, out=np.full(len(horizons), np.nan), where=count > 0)
             label = method if knows == "none" else f"{method}, {knows} inputs"
-            ax.plot(mean.index, mean.to_numpy(), color=colour, lw=1.8, marker=mark, ms=5, label=label)
+            ax.plot(horizons, mean, color=colour, lw=1.8, marker=mark, ms=5, label=label)
+            highest.append(float(np.max(own, initial=0.0, where=np.isfinite(own))))
         if measure in ("coverage_50_percent", "coverage_90_percent"):
             ax.axhline(float(measure.split("_")[1]), color=_INK, lw=0.8, ls="--")
         elif measure.startswith(("rmse", "mae", "mard", "crps")):
-            _limit(ax, table, measure)
-        ax.set(xlabel="horizon, min", ylabel=_label(measure), xticks=sorted(table["horizon_min"].unique()))
+            ax.set_ylim(0, _top(highest))
+        ax.set(xlabel="horizon, min", ylabel=_label(measure), xticks=sorted({h for at in lines.values() for h in at}))
         ax.legend(loc="upper left")
     return figure
 
 
-def _limit(ax, table: "pd.DataFrame", measure: str) -> None:
-    """A line of extrapolation may end far above all others, which must still be told apart."""
-    worst = table.groupby(["method", "future_inputs"])[measure].max().sort_values()
-    top = float(worst.iloc[-1])
-    if len(worst) > 2 and top > 1.6 * float(worst.iloc[-2]):
-        top = float(worst.iloc[-2])
-    ax.set_ylim(0, 1.15 * top if top > 0 else 1.0)
+def _top(highest: list[float]) -> float:
+    """Where the axis ends: extrapolation may end far above all others, which must still be told apart."""
+    *others, worst = sorted(highest) or [1.0]
+    top = others[-1] if len(others) > 1 and worst > 1.6 * others[-1] else worst
+    return 1.15 * top if top > 0 else 1.0
 
 
 def _label(measure: str) -> str:

@@ -78,13 +78,11 @@ def forecast_figures(patient: Patient, forecasts: Sequence[RollingForecasts]) ->
     return pictures
 
 
-def horizon_figures(scores: "pd.DataFrame | None") -> list[Picture]:
+def horizon_figures(scores: "pd.DataFrame") -> list[Picture]:
     """Error and coverage against the horizon."""
-    if scores is None or not (scores["n"] > 0).any():
-        return []
     drawn = [("rmse_mg_dL", "RMSE"), ("coverage_90_percent", "Coverage of 90 % intervals")]
     return [
-        picture(plot_horizons(scores, measure=m), f"{name} by horizon", narrow=True)
-        for m, name in drawn
-        if scores[m].notna().any()
+        picture(plot_horizons(scores, measure=measure), f"{name} by horizon", narrow=True)
+        for measure, name in drawn
+        if np.isfinite(scores[measure].to_numpy(dtype=np.float64)).any()
     ]

@@ -7,11 +7,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from .._types import GlucoseUnit
 from ..data import Patient
-from ..evaluation import GlucoseUnit, glycaemia, score_forecasts
+from ..evaluation import glycaemia, score_forecasts
 from ..records import Fit, Result, RollingForecasts
 from ._figures import forecast_figures, horizon_figures, patient_figures
-from ._tables import cohort_scores, control, fit_blocks, patient_scores, plain, stated, verdicts
+from ._tables import cohort_scores, control, fit_blocks, patient_scores, plain, score_rows, stated, verdicts
 
 _FIGURES_FOR = 40
 
@@ -77,6 +78,7 @@ def write_report(
         if strange := sorted(set(owners) - names):
             raise ValueError(f"write_report: {what} of {', '.join(strange)}, who is not among the patients")
     table = score_forecasts(ahead) if ahead else None
+    rows = score_rows(table)
     blocks = []
     for k, patient in enumerate(people):
         own = [f for f in ahead if f.name == patient.name]
@@ -89,7 +91,7 @@ def write_report(
                 "read": stated(told.get(patient.name)),
                 "identification": verdicts(found.get(patient.name)),
                 "fits": fitted.get(patient.name, []),
-                "scores": patient_scores(table, patient.name),
+                "scores": patient_scores(rows, patient.name),
                 "figures": patient_figures(patient, unit) if drawn else [],
                 "forecast_figures": forecast_figures(patient, own) if drawn and own else [],
             }
@@ -104,8 +106,8 @@ def write_report(
         version=version("t1djax"),
         people=blocks,
         undrawn=max(0, len(people) - figures_for),
-        scores=cohort_scores(table),
-        score_figures=horizon_figures(table) if figures_for > 0 else [],
+        scores=cohort_scores(rows),
+        score_figures=horizon_figures(table) if figures_for > 0 and table is not None and rows else [],
         limits={"mg/dL": ("54", "70", "180", "250"), "mmol/L": ("3.0", "3.9", "10.0", "13.9")}[unit],
     )
     path = Path(path)

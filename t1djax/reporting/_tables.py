@@ -132,14 +132,14 @@ def fit_blocks(fits: Fit | Iterable[Result], people: Mapping[str, Patient]) -> d
                 found[fit.name] = []
                 continue
             estimates = {s: e._asdict() for s, e in {**fit.estimates, **fit.derived}.items()}
-            errors, say = metrics(fit, people[fit.name]), doubts(fit, people[fit.name])
+            errors, remarks = metrics(fit, people[fit.name]), doubts(fit, people[fit.name])
             found.setdefault(fit.name, []).append(
-                _fit_block(fits.model, fits.problem.mode, fit.ok, estimates, errors, say)
+                _fit_block(fits.model, fits.problem.mode, fit.ok, estimates, errors, remarks)
             )
         return found
     for result in fits:
         m = result.metadata
-        say = list(m.get("doubts") or ()) or ([m["message"]] if m.get("message") else [])
+        say: list[str] = list(m.get("doubts") or ()) or ([m["message"]] if m.get("message") else [])
         estimates = {**m["estimates"], **m["derived"]}
         found.setdefault(m["patient"], []).append(
             _fit_block(m["model"], m["mode"], bool(m["ok"]), estimates, m["metrics"], say)
@@ -159,54 +159,69 @@ def _fit_block(
     for symbol, entry in estimates.items():
         error = entry.get("standard_error")
         flags = [w for k, w in (("prior_dominated", "set by the prior"), ("at_bound", "at its bound")) if entry.get(k)]
+        if error == 0:
+            flags.append("known")
         rows.append((symbol, _UNITS.get(symbol, ""), text(entry.get("value")), text(error), ", ".join(flags)))
     names = (("fit", "readings fitted"), ("held_out", "held out"), ("forecast", "after the forecast start"))
     rmse = [(label, text(errors.get(f"rmse_{s}_mg_dL"))) for s, label in names]
     return {"model": model, "mode": mode, "ok": ok, "rows": rows, "rmse": rmse, "doubts": say}
 
 
-def patient_scores(table: "pd.DataFrame | None", name: str) -> dict[str, Any]:
-    """RMSE by method and horizon, with the coverage of the 90 % interval."""
-    if table is None:
-        return {}
-    own = table[(table["patient"] == name) & (table["range"] == "all")]
-    horizons = sorted(own["horizon_min"].unique().tolist())
-    rows = []
-    for (method, knows), part in own.groupby(["method", "future_inputs"], sort=False):
-        at = part.set_index("horizon_min")
-        cells = []
-        for horizon in horizons:
-            row = at.loc[horizon] if horizon in at.index else None
-            if row is None or not row["n"]:
-                cells.append(_NOTHING)
-            else:
-                cover = row["coverage_90_percent"]
-                cells.append(f"{row['rmse_mg_dL']:.1f}" + ("" if np.isnan(cover) else f" ({cover:.0f} %)"))
-        rows.append((method, knows, cells))
-    return {"horizons": [f"{h:g}" for h in horizons], "rows": rows} if rows else {}
+Row = dict[str, Any]
 
 
-def cohort_scores(table: "pd.DataFrame | None") -> list[list[str]]:
-    """Means over people, by method and horizon; shares of hypoglycaemia over the people who have some."""
+def score_rows(table: "pd.DataFrame | None") -> list[Row]:
+    """The rows of all readings that have some."""
     if table is None:
         return []
-    rows = []
-    for (method, knows, horizon), part in table[(table["range"] == "all") & (table["n"] > 0)].groupby(
-        ["method", "future_inputs", "horizon_min"], sort=False
-    ):
-        mean = lambda column, digits=1, part=part: _number(float(part[column].mean()), digits)
-        rows.append(
-            [str(method), str(knows), f"{horizon:g}", str(part["patient"].nunique()), str(int(part["n"].sum()))]
-            + [mean(c) for c in ("rmse_mg_dL", "mae_mg_dL", "mard_percent", "bias_mg_dL", "crps_mg_dL")]
+    rows: list[Row] = [{str(k): v for k, v in row.items()} for row in table.to_dict(orient="records")]
+    return [row for row in rows if row["range"] == "all" and row["n"] > 0]
+
+
+def patient_scores(rows: list[Row], name: str) -> dict[str, Any]:
+    """RMSE by method and horizon, with the coverage of the 90 % interval."""
+    own = {(r["method"], r["future_inputs"], r["horizon_min"]): r for r in rows if r["patient"] == name}
+    if not own:
+        return {}
+    horizons = sorted({horizon for *_, horizon in own})
+    lines = []
+    for method, knows in dict.fromkeys((method, knows) for method, knows, _ in own):
+        cells = []
+        for horizon in horizons:
+            row = own.get((method, knows, horizon))
+            cover = np.nan if row is None else row["coverage_90_percent"]
+            error = _NOTHING if row is None else f"{row['rmse_mg_dL']:.1f}"
+            cells.append(error + ("" if np.isnan(cover) else f" ({cover:.0f} %)"))
+        lines.append((method, knows, cells))
+    return {"horizons": [f"{h:g}" for h in horizons], "rows": lines}
+
+
+def cohort_scores(rows: list[Row]) -> list[list[str]]:
+    """Means over people, by method and horizon; shares of hypoglycaemia over the people who have some."""
+    groups: dict[tuple[str, str, float], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["method"], row["future_inputs"], row["horizon_min"]), []).append(row)
+    lines = []
+    for (method, knows, horizon), part in groups.items():
+        total = lambda column, part=part: str(sum(int(row[column]) for row in part))
+        mean = lambda column, digits=1, part=part: _number(_mean([float(row[column]) for row in part]), digits)
+        lines.append(
+            [method, knows, f"{horizon:g}", str(len(part)), total("n")]
+            + [mean(c) for c in ("rmse_mg_dL", "mard_percent", "bias_mg_dL", "crps_mg_dL")]
             + [mean(c, 0) for c in ("coverage_50_percent", "coverage_90_percent")]
-            + [str(int(part["hypo_n"].sum()))]
+            + [total("hypo_n")]
             + [mean(c, 0) for c in ("hypo_sensitivity_percent", "hypo_false_alarm_percent")]
         )
-    return rows
+    return lines
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _number(x: float, digits: int) -> str:
-    return _NOTHING if np.isnan(x) else f"{x:.{digits}f}"
+    return _NOTHING if np.isnan(x) else f"{round(x, digits) + 0.0:.{digits}f}"  # never -0.0
 
 
 def _words(key: Any) -> str:
