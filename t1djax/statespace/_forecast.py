@@ -56,7 +56,7 @@ def state_space_forecasts(
         >>> fit = t1djax.fit_state_space(list(cohort), options=options)
         >>> forecasts = t1djax.state_space_forecasts(fit, cohort["Pat3"], horizon_min=(30.0, 60.0))
         >>> forecasts.mean_mg_dL.shape
-        (57, 2)
+        (58, 2)
     """
     found = fit[patient.name]
     origins = rolling_origins(patient, after_min=found.train_until_min) if origin_min is None else origin_min
