@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import t1djax
-from t1djax import HMC, NUTS, fit_hierarchy, fit_ode, pose
+from t1djax import HMC, fit_hierarchy, fit_ode, pose
 from t1djax.inference._hierarchy import _log_density_of_spread, _mean_given_spread, _Quadratic, _reduce, _Reduced
 
 KEY = jax.random.key(1)
@@ -115,12 +115,10 @@ def test_what_makes_no_sense_is_refused(people) -> None:
 def test_joint_draws_agree_with_laplace(people) -> None:
     problem = pose(people, mode="inverse", free=["ksi"], key=KEY)
     fast = fit_hierarchy(people, problem, key=KEY)
-    joint = fit_hierarchy(people, problem, key=KEY, joint=HMC(8), draws=1000)
-    turning = fit_hierarchy(people, problem, key=KEY, joint=NUTS(6), draws=1000)
-    for other in (joint, turning):
-        assert max(other.r_hat.values()) < 1.05
-        assert np.median(other.sd_log["ksi"]) == pytest.approx(np.median(fast.sd_log["ksi"]), rel=0.15)
-        for a, b in zip(fast, other, strict=True):
-            sd = a.draws["ksi"].std()
-            assert b.draws["ksi"].mean() == pytest.approx(a.draws["ksi"].mean(), abs=0.3 * sd)
-            assert b.draws["ksi"].std() == pytest.approx(sd, rel=0.3)
+    other = fit_hierarchy(people, problem, key=KEY, joint=HMC(8), draws=500)
+    assert max(other.r_hat.values()) < 1.05
+    assert np.median(other.sd_log["ksi"]) == pytest.approx(np.median(fast.sd_log["ksi"]), rel=0.15)
+    for a, b in zip(fast, other, strict=True):
+        sd = a.draws["ksi"].std()
+        assert b.draws["ksi"].mean() == pytest.approx(a.draws["ksi"].mean(), abs=0.3 * sd)
+        assert b.draws["ksi"].std() == pytest.approx(sd, rel=0.3)

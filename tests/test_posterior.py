@@ -191,7 +191,12 @@ def test_figures_show_chains_pairs_and_intervals(posterior) -> None:
 
 
 @pytest.mark.slow
-def test_samplers_agree_and_noise_is_found(people) -> None:
+def test_samplers_agree_and_noise_is_found() -> None:
+    people = tuple(
+        t1djax.reference_cohort(
+            interval_min=15, noise=t1djax.WhiteNoise(SD), key=jax.random.key(5), names=["Pat2", "Pat3"]
+        )
+    )
     problem = pose(people, mode="inverse", free=["ksi", "Tu"], key=KEY)
     fit = fit_ode(people, problem, key=KEY)
     one, other = (
