@@ -207,7 +207,7 @@ def test_the_command_writes_a_page_and_says_the_metrics(tmp_path, capsys, monkey
     said = json.loads(out)
     found = t1djax.glycaemia(t1djax.reference_cohort(interval_min=30, names=["Pat2"])["Pat2"])
     assert said["glycaemia"][0]["mean_mg_dL"] == pytest.approx(found.mean)
-    assert {row["method"] for row in said["forecasts"]} == set(t1djax.BASELINES)
+    assert {row["method"] for row in said["forecasts"]} == {*t1djax.BASELINES, "kalman"}
     assert "Pat2" in page(tmp_path / "r.html").said
     code, _, err = run(capsys, monkeypatch, *reference)
     assert code == 2
@@ -217,6 +217,48 @@ def test_the_command_writes_a_page_and_says_the_metrics(tmp_path, capsys, monkey
     assert "mean_mmol_L" in out
     code, _, err = run(capsys, monkeypatch, *reference, "--overwrite", "--unit", "g/L")
     assert (code, "mmol/L" in err) == (2, True)
+
+
+def test_the_command_shows_what_was_read_and_identified(tmp_path, capsys, monkeypatch):
+    rows = [
+        f"{5 * i},{120 + 10 * ((i // 12) % 2)},0.9,{4 if i == 30 else ''},{40 if i == 30 else ''}" for i in range(97)
+    ]
+    file = tmp_path / "Ada.csv"
+    file.write_text("\n".join(["time_min,glucose_mg_dL,basal_U_h,bolus_U,carbs_g", *rows]) + "\n", encoding="utf-8")
+    asked = (
+        "identify",
+        str(file),
+        "--known",
+        "M=70",
+        "--free",
+        "ksi",
+        "--assume-population",
+        "--out",
+        str(tmp_path / "id"),
+    )
+    code, out, _ = run(capsys, monkeypatch, *asked)
+    assert (code, "ksi" in out) == (0, True)
+    found = json.loads((tmp_path / "id" / "identification.json").read_text(encoding="utf-8"))[0]
+    assert found["name"] == "Ada"
+    shown = tmp_path / "r.html"
+    code, _, _ = run(
+        capsys, monkeypatch, "report", str(file), "--out", str(shown), "--identified", str(tmp_path / "id")
+    )
+    assert code == 0
+    said = page(shown).said
+    assert found["parameters"]["ksi"]["verdict"] in said
+    assert "coverage" in said  # of the report of reading
+    (tmp_path / "no.json").write_text("{}", encoding="utf-8")
+    wrong = ("report", str(file), "--out", str(shown), "--overwrite", "--identified", str(tmp_path / "no.json"))
+    code, _, err = run(capsys, monkeypatch, *wrong)
+    assert (code, "identify --out" in err) == (2, True)
+    for flags, words in (
+        (("--known", "M"), "--known M: write a symbol"),
+        (("--known", "Q=1"), "unknown parameter 'Q'"),
+        (("--interval-min", "5"), "--interval-min is for the reference cohort"),
+    ):
+        code, _, err = run(capsys, monkeypatch, "identify", str(file), *flags)
+        assert (code, words in err) == (2, True)
 
 
 def test_results_of_fits_are_shown(tmp_path, capsys, monkeypatch):
