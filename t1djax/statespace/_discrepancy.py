@@ -242,13 +242,13 @@ def fit_discrepancy(
     centre = np.mean([np.nanmean(x, axis=0) for x, _ in each], axis=0)
     spread = np.sqrt(np.mean([np.nanmean((x - centre) ** 2, axis=0) for x, _ in each], axis=0))
     scale = np.where(spread > 1e-9, spread, np.inf)
-    data = _stack([(_standard(x, centre, scale), miss) for x, miss in each])
     names = [p.name for p in patients]
     folds = people_split(names, min(options.folds, len(names)))
     learns = np.array([[name in fold.train for name in names] for fold in folds] + [[True] * len(names)])
     with jax.enable_x64(True):
         network = CorrectionNetwork(len(centre), len(first.horizon_min), options, key=key)
-        args = (network, jax.tree.map(jnp.asarray, data), jnp.asarray(learns, jnp.float64))
+        data = _stack([(_standard(x, centre, scale), miss) for x, miss in each])
+        args = (network, data, jnp.asarray(learns, jnp.float64))
         program, _ = compile_once(_program, (options,), args)
         networks, losses = program(*args)
         # The last course learns from everybody; the others say where to stop.
@@ -310,7 +310,7 @@ def _stack(each: Sequence[tuple[np.ndarray, np.ndarray]]) -> _Data:
     pad = lambda a: np.pad(a, ((0, rows - len(a)), (0, 0)))
     there = np.stack([pad(np.isfinite(miss)) for _, miss in each]).astype(np.float64)
     miss = np.stack([pad(np.where(np.isfinite(miss), miss, 0.0)) for _, miss in each])
-    return _Data(np.stack([pad(x) for x, _ in each]), miss, there)
+    return _Data(*map(jnp.asarray, (np.stack([pad(x) for x, _ in each]), miss, there)))
 
 
 def _program(options: DiscrepancyOptions) -> Callable[..., Any]:
@@ -320,7 +320,7 @@ def _program(options: DiscrepancyOptions) -> Callable[..., Any]:
         square = data.there * (data.miss - jax.vmap(network)(data.x)) ** 2
         return jnp.sum(square, axis=(1, 2)) / jnp.maximum(jnp.sum(data.there, axis=(1, 2)), 1)
 
-    def course(network: CorrectionNetwork, data: _Data, learns: Float[Array, " people"]) -> Any:
+    def course(network: Any, data: _Data, learns: Float[Array, " people"]) -> Any:
         """Networks at each look, and the misses of the people that were not learnt from."""
         weight = learns / jnp.sum(learns)
         others = (1 - learns) / jnp.maximum(jnp.sum(1 - learns), 1)
