@@ -73,15 +73,15 @@ class DiscrepancyOptions(NamedTuple):
     width: int = 8
     """Hidden units."""
     most_sd: float = 0.5
-    """The largest shift, in standard deviations of the forecast."""
+    """The largest shift, a number of standard deviations of the forecast."""
     steps: int = 400
     """The most steps of the optimiser."""
     every: int = 10
     """Steps between two looks at the people held out."""
     learning_rate: float = 1e-3
-    """Of AdamW."""
+    """Of AdamW, without unit."""
     weight_decay: float = 1.0
-    """Of AdamW: how strongly weights are pulled to zero."""
+    """Of AdamW, without unit: how strongly weights are pulled to zero."""
     folds: int = 5
     """Folds of the training people by which the number of steps is chosen; at most one per person."""
     settle_min: float = 1440.0
@@ -106,7 +106,7 @@ class CorrectionNetwork(eqx.Module):
     last: Dense
     """Of the hidden units."""
     most_sd: float = eqx.field(static=True)
-    """The largest shift, in standard deviations of the forecast."""
+    """The largest shift, a number of standard deviations of the forecast."""
 
     def __init__(self, inputs: int, outputs: int, options: DiscrepancyOptions, *, key: Key):
         """Random hidden units, and a last layer of zeros.
@@ -139,12 +139,12 @@ class Discrepancy:
     steps: int
     """Steps of the optimiser, the number that was best for people held out; none where every one did harm."""
     held_out: Float[np.ndarray, " looks"]
-    """Mean squared misses of the people held out, in squared standard deviations of their forecasts, at each look; the
-    first is without correction."""
+    """Mean squared misses of the people held out, relative to the variance of their forecasts, at each look; the first
+    is without correction."""
     centre: Float[np.ndarray, " columns"]
-    """Mean of each column over the training people."""
+    """Mean of each column over the training people, without unit."""
     scale: Float[np.ndarray, " columns"]
-    """Standard deviation of each column; infinite where it does not vary."""
+    """Standard deviation of each column, without unit; infinite where it does not vary."""
     network: CorrectionNetwork
     """The correction, in standard deviations of the forecast."""
 
