@@ -8,6 +8,7 @@ import typer
 from . import accuracy as accuracy_
 from . import closed_loop as closed_loop_
 from . import coverage as coverage_
+from . import discrepancy as discrepancy_
 from . import matrix as matrix_
 from . import misfit as misfit_
 from . import optimisers as optimisers_
@@ -100,6 +101,16 @@ def coverage(
     parts = tuple(part or coverage_.PARTS)
     sizes = {"patients": n, "network_patients": network_patients, "members": members}
     _done(coverage_.run(Scope.of(quick, 1), out, **sizes, parts=parts))
+
+
+@app.command()
+def discrepancy(
+    hupa: Annotated[Path | None, typer.Option(help="Folder of the HUPA-UCM files of 0022, 0002 and 0004.")] = None,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """A neural correction of the stochastic model's forecasts, judged on people that it never saw."""
+    _done(discrepancy_.run(Scope.of(quick, 1), out, hupa=hupa))
 
 
 @app.command()

@@ -7,8 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ..data import HORIZONS_MIN, Patient, readings_ahead, rolling_origins, training_end
-from ..physics import Doses
+from ..data import HORIZONS_MIN, Delivered, Patient, readings_ahead, readings_before, rolling_origins, training_end
 from ..records import FutureInputs, RollingForecasts
 
 BaselineMethod = Literal["persistence", "linear", "ridge"]
@@ -17,7 +16,6 @@ BASELINES: tuple[BaselineMethod, ...] = get_args(BaselineMethod)
 """The methods that `baseline_forecasts` knows."""
 _PENALTIES = 10.0 ** np.arange(-2.0, 5.1, 0.5)
 _FOLDS = 5
-_LONGEST_BRACKET_MIN = 35.0  # a lag between two readings further apart than two of the slowest sensors is unknown
 _LEAST_PAIRS = 20
 
 
@@ -137,23 +135,6 @@ def step_min(patient: Patient) -> float:
     return float(np.median(np.diff(seen)))
 
 
-def readings_before(
-    patient: Patient, time_min: Float[np.ndarray, "origins lags"], origin_min: Float[np.ndarray, " origins"]
-) -> Float[np.ndarray, "origins lags"]:
-    """Glucose (mg/dL) at times up to the origins, between the two readings about each; NaN across a gap.
-
-    The later of the two readings lies at the origin or before it.
-    """
-    seen, reading = patient.time_min[patient.valid], patient.glucose_mg_dL[patient.valid]
-    last = np.searchsorted(seen, origin_min, side="right")[:, None] - 1
-    right = np.minimum(np.searchsorted(seen, time_min), last)
-    left = (right - (seen[right] > time_min)).clip(0)
-    width = seen[right] - seen[left]
-    share = np.divide(time_min - seen[left], width, out=np.zeros_like(time_min), where=width > 0)
-    inside = (seen[left] <= time_min) & (seen[right] >= time_min) & (width <= _LONGEST_BRACKET_MIN) & (last >= 0)
-    return np.where(inside, reading[left] + share * (reading[right] - reading[left]), np.nan)
-
-
 def _persistence(
     patient: Patient, origins: Float[np.ndarray, " origins"], horizons: Float[np.ndarray, " horizons"]
 ) -> Float[np.ndarray, "origins horizons"]:
@@ -165,52 +146,6 @@ def _linear(
 ) -> Float[np.ndarray, "origins horizons"]:
     before, now = readings_before(patient, origins[:, None] - np.array([15.0, 0.0]), origins).T
     return now[:, None] + (now - before)[:, None] / 15.0 * horizons
-
-
-class _Delivered:
-    """Basal and bolus insulin (U) and carbohydrate (g) since the start of the record, at any time.
-
-    A rate is taken from the last change before a time, never from the next, so that no later dose touches an
-    earlier value, not even by rounding.
-    """
-
-    def __init__(self, doses: Doses) -> None:
-        self.columns = [
-            _cumulative(doses.basal_time_min, doses.basal_U_h / 60.0),
-            *(
-                _cumulative(*_rates(*columns))
-                for columns in (
-                    (doses.bolus_time_min, doses.bolus_U, doses.bolus_duration_min),
-                    (doses.meal_time_min, doses.carbs_g, doses.meal_duration_min),
-                )
-            ),
-        ]
-
-    def sums(self, edges: Float[np.ndarray, "origins edges"]) -> Float[np.ndarray, "origins sums"]:
-        """Amounts between neighbouring edges, min: those of basal, then of bolus, then of carbohydrate."""
-        found = []
-        for breaks, rates, totals in self.columns:
-            i = np.searchsorted(breaks, edges, side="right") - 1
-            found.append(np.diff(np.where(i >= 0, totals[i] + rates[i] * (edges - breaks[i]), 0.0), axis=1))
-        return np.concatenate(found, axis=1)
-
-
-def _rates(
-    start: Float[np.ndarray, " doses"], amount: Float[np.ndarray, " doses"], duration: Float[np.ndarray, " doses"]
-) -> tuple[Float[np.ndarray, " breaks"], Float[np.ndarray, " breaks"]]:
-    """Times at which the sum of the doses' rates changes, and the rate from there."""
-    times = np.concatenate([start, start + duration])
-    steps = np.concatenate([amount / duration, -amount / duration])
-    order = np.lexsort((steps, times))
-    return times[order], np.cumsum(steps[order])
-
-
-def _cumulative(
-    breaks: Float[np.ndarray, " breaks"], rates: Float[np.ndarray, " breaks"]
-) -> tuple[Float[np.ndarray, " some"], Float[np.ndarray, " some"], Float[np.ndarray, " some"]]:
-    if not len(breaks):
-        breaks, rates = np.zeros(1), np.zeros(1)
-    return breaks, rates, np.concatenate([[0.0], np.cumsum(rates[:-1] * np.diff(breaks))])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +189,7 @@ class _Ridge:
         # The row of an origin states what begins at it; a forecast does not know that yet.
         first, last = -self.options.bins, int(np.ceil(horizon / self.options.bin_min)) if self.recorded else 0
         edges = np.minimum(self.options.bin_min * np.arange(first, last + 1), horizon if self.recorded else 0.0)
-        sums = _Delivered(patient.doses).sums(origins[:, None] + edges)
+        sums = Delivered(patient.doses).sums(origins[:, None] + edges)
         return np.concatenate([readings, sums], axis=1), readings[:, 0]
 
 

@@ -1,5 +1,10 @@
 """Linear-Gaussian models of real glucose."""
 
+from ._discrepancy import Discrepancy as Discrepancy
+from ._discrepancy import DiscrepancyOptions as DiscrepancyOptions
+from ._discrepancy import PeopleFold as PeopleFold
+from ._discrepancy import fit_discrepancy as fit_discrepancy
+from ._discrepancy import people_split as people_split
 from ._filter import Filtered as Filtered
 from ._filter import Smoothed as Smoothed
 from ._filter import kalman_filter as kalman_filter
