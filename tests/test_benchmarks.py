@@ -20,6 +20,9 @@ from benchmarks.problems import CLEAN, SCORED, WHITE
 from benchmarks.runners import NETWORKS, solve
 
 
+ROOT = Path(__file__).resolve().parents[1]
+
+
 def rows(command: str, folder: Path, *flags: str) -> list[dict]:
     """Run a command shrunk and read its table from JSON, once it is clear that the Markdown says the same."""
     found = CliRunner().invoke(app, [command, "--quick", "--out", str(folder), *flags], catch_exceptions=False)
@@ -36,7 +39,9 @@ def rows(command: str, folder: Path, *flags: str) -> list[dict]:
 
 def test_every_command_is_documented() -> None:
     helped = CliRunner().invoke(app, ["--help"]).output
-    for command in ("accuracy", "parameters", "matrix", "optimisers", "options"):
+    pages = " ".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+    for command in (c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands if c.callback):
+        assert f"python -m benchmarks {command}" in pages
         assert command in helped
         assert "--quick" in CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
 
