@@ -19,7 +19,6 @@ from benchmarks.parameters import bound_percent
 from benchmarks.problems import CLEAN, SCORED, WHITE
 from benchmarks.runners import NETWORKS, solve
 
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
