@@ -31,7 +31,11 @@ exclude_patterns = ["_build"]
 default_role = "literal"
 nitpicky = True
 # Types of other packages, which these pages do not describe. Those of t1djax must be public.
-nitpick_ignore_regex = [("py:class", r"(?!t1djax\.).*")]
+# The parts of the stochastic model and of its correction are passed on whole, and are described where they are made.
+nitpick_ignore_regex = [
+    ("py:class", r"(?!t1djax\.).*"),
+    ("py:class", r"t1djax\.statespace\._(model\.(Model|Person)|discrepancy\.CorrectionNetwork)"),
+]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
