@@ -1,9 +1,12 @@
 """Readings that someone drew between the sensor's own, in series of any spacing."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from t1djax.io._interpolated import own_readings
+from t1djax import inspect_file
+from t1djax.io._interpolated import own_readings, share_on_lines
 
 from .files import walk
 
@@ -45,3 +48,23 @@ def test_a_sensors_own_series_is_left_alone(glucose: np.ndarray) -> None:
     own, how = own_readings(5.0 * np.arange(len(glucose)), glucose)
     assert own.all()
     assert how == ""
+
+
+@pytest.mark.parametrize("rows", [8, 24, 36])
+def test_lines_in_a_record_too_short_are_doubted(rows: int) -> None:
+    at = np.arange(0, rows + 3, 3)
+    readings = 150.0 + np.random.default_rng(4).normal(0, 20, len(at)).cumsum()
+    drawn = np.interp(np.arange(rows), at, readings)
+    assert share_on_lines(5.0 * np.arange(rows), drawn) > 0.5
+    assert share_on_lines(5.0 * np.arange(72), np.linspace(179.0, 112.0, 72)) == 1.0
+    assert share_on_lines(5.0 * np.arange(600), walk(600)) < 0.3
+    assert share_on_lines(5.0 * np.arange(600), np.full(600, 120.0)) == 0.0  # level: a sensor at rest
+    assert share_on_lines(np.array([0.0, 5.0, 10.0]), np.array([1.0, 2.0, 3.0])) == 0.0
+
+
+def test_a_short_record_of_lines_is_flagged(tmp_path: Path) -> None:
+    values = np.linspace(179.0, 112.0, 72)
+    rows = [f"{5 * i},{value!r},0.9,," for i, value in enumerate(values.tolist())]
+    file = tmp_path / "Ada.csv"
+    file.write_text("\n".join(["time_min,glucose_mg_dL,basal_U_h,bolus_U,carbs_g", *rows]) + "\n", encoding="utf-8")
+    assert any("straight lines" in text for text in inspect_file(file).warnings)

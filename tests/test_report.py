@@ -240,6 +240,8 @@ def test_the_command_shows_what_was_read_and_identified(tmp_path, capsys, monkey
     assert (code, "ksi" in out) == (0, True)
     found = json.loads((tmp_path / "id" / "identification.json").read_text(encoding="utf-8"))[0]
     assert found["name"] == "Ada"
+    code, out, _ = run(capsys, monkeypatch, *asked[:-2], "--json")
+    assert any("misses its own readings" in doubt for doubt in json.loads(out)["patients"][0]["doubts"])
     shown = tmp_path / "r.html"
     code, _, _ = run(
         capsys, monkeypatch, "report", str(file), "--out", str(shown), "--identified", str(tmp_path / "id")

@@ -8,6 +8,7 @@ import typer
 
 from ..config import ConfigError
 from ..data import Cohort, from_first_reading, windows
+from ..evaluation import doubts
 from ..experiment import fit
 from ..inference import identify as identify_
 from ..inference import preflight, profile, residuals
@@ -124,13 +125,20 @@ def _rmse(fitted: Fit | None, cohort: Cohort) -> dict[str, float]:
     return {name: float(np.sqrt(np.mean(e**2))) for name, e in left.items()}
 
 
+def _doubts(fitted: Fit | None, cohort: Cohort) -> dict[str, list[str]]:
+    """What makes a fit doubtful as a whole, by patient: the verdicts on parameters take the model for right."""
+    return {} if fitted is None else {f.name: doubts(f, cohort[f.name]) for f in fitted}
+
+
 def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoods: list[Profile]) -> dict[str, Any]:
-    rmse = _rmse(fitted, cohort)
+    rmse, doubted = _rmse(fitted, cohort), _doubts(fitted, cohort)
     return {
         "verdict": report.verdict,
         "level": report.level,
         "notes": list(report.notes),
-        "patients": [p.as_dict() | {"rmse_fit_mg_dL": rmse.get(p.name)} for p in report],
+        "patients": [
+            p.as_dict() | {"rmse_fit_mg_dL": rmse.get(p.name), "doubts": doubted.get(p.name, [])} for p in report
+        ],
         "profiles": [row for likelihood in likelihoods for row in likelihood.table().to_dict(orient="records")],
     }
 
@@ -138,7 +146,7 @@ def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelih
 def _print(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoods: list[Profile]) -> None:
     for note in report.notes:
         stderr.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    rmse = _rmse(fitted, cohort)
+    rmse, doubted = _rmse(fitted, cohort), _doubts(fitted, cohort)
     for p in report:
         after = f", rmse of the readings fitted {rmse[p.name]:.3g} mg/dL" if p.name in rmse else ""
         typer.echo(f"{p.name}: rank {p.rank} of {len(p.parameters)}, noise {p.noise_sd_mg_dL:.3g} mg/dL{after}")
@@ -152,7 +160,7 @@ def _print(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoo
             before, then = change.percent[best]
             if _gain(before, then) > 1.25:
                 typer.echo(f"  {change.change}: {best} from {_percent(before)} to {_percent(then)}")
-        for warning in p.warnings:
+        for warning in (*doubted.get(p.name, ()), *p.warnings):
             stderr.print(f"warning: {p.name}: {warning}", style="yellow", markup=False, soft_wrap=True)
     for likelihood in likelihoods:
         for one in likelihood:

@@ -11,7 +11,7 @@ from ..data import Patient
 from ..physics import Doses
 from ._checks import SHOWN, Findings, Flaw, safe_name
 from ._clocks import Placed, place
-from ._interpolated import own_readings
+from ._interpolated import own_readings, share_on_lines
 from ._noted import Noted, ReadOptions
 from ._raw import Raw, RawBasal, RawDose
 from ._schedule import mean_rate, schedule
@@ -20,6 +20,7 @@ from ._units import G_PER_EXCHANGE, PER_DAY, carbs_doubt, check_basal, glucose_f
 
 _BEFORE_MIN = 1440.0
 """How long before the first reading doses are kept, min."""
+_ON_LINES = 0.5  # of whole mg/dL that walk, a quarter lie so by chance
 _FAST = 10.0
 """Change of glucose that no body makes from reading to reading, mg/dL/min."""
 
@@ -154,6 +155,13 @@ def _say_readings(
         noted.notes.append(
             f"{np.sum(~own)} of {len(own)} readings are interpolated ({noted.facts['interpolation']}): they are "
             + ("kept, as asked for" if keep else "neither fitted nor scored")
+        )
+    on_lines = share_on_lines(time[own], glucose[own])
+    if on_lines > _ON_LINES and not keep:
+        noted.warnings.append(
+            f"{100 * on_lines:.0f} % of the readings lie on straight lines between their neighbours, and the record is "
+            "too short to tell which are the sensor's own: what is fitted, forecast and scored may be lines that "
+            "someone drew; read a longer part of the record"
         )
     step = np.diff(time[own])
     if len(step) < 3:

@@ -10,6 +10,7 @@ PHASES = 3
 _MOST_PHASES = 15
 _LEAST_KINKS = 30
 _LONG_MIN = 60.0
+_LEAST_JUDGED = 6
 
 
 def sensor_rows(
@@ -89,6 +90,24 @@ def own_readings(
         return slot % period == changes[0] % period, f"readings held over {period * row:g} min"
     own = ~_drawn_over_gaps(slot, glucose, even, bend, row)
     return own, "" if own.all() else "straight lines across gaps"
+
+
+def share_on_lines(time_min: Float[np.ndarray, " rows"], glucose: Float[np.ndarray, " rows"]) -> float:
+    """Share of readings that lie on the straight, sloping line between their neighbours; 0 where too few can be judged.
+
+    A sensor's own readings do so now and then, by rounding; of readings drawn in threes two do. It doubts records too
+    short for `own_readings` to tell which are the sensor's.
+
+    Args:
+        time_min: times of the readings, min, increasing.
+        glucose: readings, mg/dL, all finite.
+    """
+    step = np.diff(time_min)
+    even = np.abs(np.diff(step)) < 1e-6 * np.maximum(step[1:], 1.0)
+    if even.sum() < _LEAST_JUDGED:
+        return 0.0
+    before, after = np.diff(glucose)[:-1][even], np.diff(glucose)[1:][even]
+    return float(np.mean((np.abs(after - before) <= 1e-6) & (np.abs(after) > 1e-6)))
 
 
 def _grid(time_min: Float[np.ndarray, " rows"]) -> float | None:
