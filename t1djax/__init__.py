@@ -155,6 +155,7 @@ from .records import Hierarchy as Hierarchy
 from .records import History as History
 from .records import Identification as Identification
 from .records import Interval as Interval
+from .records import Misfit as Misfit
 from .records import NoiseModel as NoiseModel
 from .records import PatientFit as PatientFit
 from .records import PatientIdentification as PatientIdentification

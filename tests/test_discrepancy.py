@@ -42,7 +42,7 @@ def forecasts_of(patient: t1djax.Patient, *, origins: np.ndarray | None = None, 
 
 def empty(patient, origins, mean, sd) -> t1djax.RollingForecasts:
     ahead = t1djax.readings_ahead(patient, origins, HORIZONS)
-    return t1djax.RollingForecasts(patient.name, "kalman", "none", origins, np.asarray(HORIZONS), mean, sd, ahead)
+    return t1djax.RollingForecasts(patient.name, "stochastic", "none", origins, np.asarray(HORIZONS), mean, sd, ahead)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_known_miss_is_learnt_for_a_person_never_seen(people, learnt):
     assert learnt.steps > 0
     assert learnt.held_out.argmin() == learnt.steps / OPTIONS.every
     assert rmse(after) < 0.6 * rmse(before)
-    assert after.method == "kalman+network"
+    assert after.method == "stochastic+network"
     assert after.sd_mg_dL is before.sd_mg_dL
     assert np.all(np.abs(after.mean_mg_dL - before.mean_mg_dL) <= OPTIONS.most_sd * before.sd_mg_dL)
 

@@ -412,8 +412,8 @@ def test_command_forecasts_beside_the_simple_methods(tmp_path: Path):
     assert code in (0, 4)
     said = json.loads(out)
     rmse = {(row["method"], row["horizon_min"]): row["rmse_mg_dL"] for row in said["scores"]}
-    assert rmse["kalman", 30.0] < rmse["persistence", 30.0]
+    assert rmse["stochastic", 30.0] < rmse["persistence", 30.0]
     table = np.genfromtxt(tmp_path / "new" / "forecasts.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
-    mine = table[table["method"] == "kalman"]
+    mine = table[table["method"] == "stochastic"]
     assert np.all(mine["lower_90_mg_dL"] < mine["mean_mg_dL"])
     assert (tmp_path / "new" / "Pat3.png").stat().st_size > 10_000

@@ -133,7 +133,7 @@ def _write(out: Path, cohort: Cohort, made: list[RollingForecasts]) -> list[Path
     pd.concat([_frame(one) for one in made]).to_csv(table, index=False)
     files = [table]
     for one in made:
-        if one.method == "kalman" and len(one.origin_min):
+        if one.method == "stochastic" and len(one.origin_min):
             file = out / f"{one.name}.png"
             plot_forecasts(one, cohort[one.name]).savefig(file, dpi=150)
             files.append(file)

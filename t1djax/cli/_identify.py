@@ -14,7 +14,7 @@ from ..inference import identify as identify_
 from ..inference import preflight, profile, residuals
 from ..physics import PARAMETERS
 from ..problem import LogNormal, population_belief
-from ..records import Fit, Identification, Profile
+from ..records import Fit, Identification, Profile, interval_words
 from ._app import EXIT_FAILED_PATIENTS, Interval, app, stderr, warnings_in_words
 from ._app import Json as Json_
 from ._data import Basal, Carbs, Data, Glucose, Hours, Known, Names, Start, Zone, read_people
@@ -64,6 +64,14 @@ def identify(
     as_json: Json_ = False,
 ) -> None:
     """Estimate parameters by the mechanistic fit and say what the readings tell of each, and why."""
+    named = [symbol.strip() for symbol in free.split(",") if symbol.strip()]
+    if not named:
+        raise ConfigError("--free names no parameter; give at least one, as in --free ksi")
+    if both := [symbol for symbol in named if symbol in {text.split("=")[0].strip() for text in known or ()}]:
+        raise ConfigError(
+            f"--known and --free both name {', '.join(both)}: a parameter is known or estimated; "
+            "give what you believe of an estimated one with --prior"
+        )
     with warnings_in_words():
         cohort = read_people(
             data,
@@ -77,7 +85,6 @@ def identify(
             start=start,
             hours=hours,
         ).cohort
-    named = [symbol.strip() for symbol in free.split(",") if symbol.strip()]
     if step_h is not None and windows_h is None:
         raise ConfigError("--step goes with --windows")
     if windows_h is not None:
@@ -127,7 +134,7 @@ def _rmse(fitted: Fit | None, cohort: Cohort) -> dict[str, float]:
 
 def _doubts(fitted: Fit | None, cohort: Cohort) -> dict[str, list[str]]:
     """What makes a fit doubtful as a whole, by patient: the verdicts on parameters take the model for right."""
-    return {} if fitted is None else {f.name: doubts(f, cohort[f.name]) for f in fitted}
+    return {} if fitted is None else {f.name: doubts(f, cohort[f.name], priors=fitted.problem.priors) for f in fitted}
 
 
 def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoods: list[Profile]) -> dict[str, Any]:
@@ -151,10 +158,13 @@ def _print(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoo
         after = f", rmse of the readings fitted {rmse[p.name]:.3g} mg/dL" if p.name in rmse else ""
         typer.echo(f"{p.name}: rank {p.rank} of {len(p.parameters)}, noise {p.noise_sd_mg_dL:.3g} mg/dL{after}")
         for d in [*p.parameters.values(), *p.derived.values()]:
-            ends = f"{d.interval[0]:.4g} to {d.interval[1]:.4g} {d.unit}"
-            typer.echo(f"  {d.symbol:6} {d.value:.4g} ({ends}): {d.verdict}; {d.reason}")
+            typer.echo(
+                f"  {d.symbol:6} {d.value:.4g} {d.unit} ({interval_words(*d.interval)}): {d.verdict}; {d.reason}"
+            )
+        reasons = " ".join(d.reason for d in p.parameters.values())
         for direction in p.directions:
-            typer.echo(f"  {direction.words}")
+            if direction.words not in reasons:
+                typer.echo(f"  {direction.words}")
         for change in p.what_if:
             best = max(change.percent, key=lambda s, c=change: _gain(*c.percent[s]))
             before, then = change.percent[best]

@@ -193,7 +193,7 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
         print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
     said = set()
     for patient in (patient for fit in finished.ensemble for patient in fit):
-        for doubt in doubts(patient, cohort[patient.name]):
+        for doubt in doubts(patient, cohort[patient.name], priors=problem.priors):
             if (line := f"warning: {patient.name}: {doubt}") not in said:
                 stderr.print(line, style="yellow", markup=False, soft_wrap=True)
                 said.add(line)

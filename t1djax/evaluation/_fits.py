@@ -1,5 +1,6 @@
 """How good a fit is: errors of glucose per set of readings, residuals, and, where it is known, the truth."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from ..data import Cohort, Patient, Truth, split
 from ..physics import PARAMETERS, with_derived
+from ..problem import LogNormal
 from ..records import Ensemble, Fit, PatientFit
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ LOWEST_READING_MG_DL = 40.0
 """Relative errors (MARD) take readings from here on: no sensor reports less."""
 
 _GAP_MG_DL = 0.1  # further from the equations than this, and than
+_FAR_FROM_PRIOR = 3.0  # standard deviations
 _GAP_SHARE = 0.05  # this share of the misfit, a network does not describe them
 
 
@@ -93,12 +96,18 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
     return rows
 
 
-def doubts(fit: PatientFit, patient: Patient) -> list[str]:
+def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal] = {}) -> list[str]:
     """What should make a reader doubt a fit, in words; empty where nothing does.
 
     A misfit larger than the spread of the readings themselves; a network far from the equations' own solution; an
     estimate far outside the population's range (below half its lower or above twice its upper end); a standard error
-    larger than half the estimate; an estimate that its prior sets, or that stands at a bound.
+    larger than half the estimate; an estimate that its prior sets, or more than three of its standard deviations away
+    from it, or that stands at a bound.
+
+    Args:
+        fit: of one patient.
+        patient: the record that was fitted.
+        priors: what was believed of the parameters, by symbol: those of `fit.problem`.
     """
     found = [fit.message] if fit.message else []
     seen = patient.glucose_mg_dL[split(patient.time_min, patient.valid).fit]
@@ -117,6 +126,13 @@ def doubts(fit: PatientFit, patient: Patient) -> list[str]:
         row = PARAMETERS.get(symbol)
         if row is None:
             continue
+        belief = priors.get(symbol)
+        away = 0.0 if belief is None else (np.log(max(value, 1e-300)) - np.log(belief.median)) / belief.sd_log
+        if belief is not None and not abs(away) <= _FAR_FROM_PRIOR:
+            found.append(
+                f"{symbol} = {value:.4g} {row.unit} is {abs(away):.1f} standard deviations from its prior "
+                f"({belief.median:.4g}): the readings contradict it, or the model does not describe them"
+            )
         if not row.low / 2 <= value <= row.high * 2:
             people = f"people have {row.low:g} to {row.high:g}"
             found.append(f"{symbol} = {value:.4g} {row.unit} is far outside what people have ({people})")

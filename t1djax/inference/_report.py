@@ -13,14 +13,24 @@ from .._types import Key
 from ..data import Cohort, Patient, split
 from ..physics import INITIAL_STATES, PARAMETERS
 from ..problem import LogNormal, Problem, pose
-from ..records import Determination, Direction, Fit, Identification, PatientIdentification, Verdict, WhatIf, tally
+from ..records import (
+    Determination,
+    Direction,
+    Fit,
+    Identification,
+    Misfit,
+    PatientIdentification,
+    Verdict,
+    WhatIf,
+    tally,
+)
 from ._feedback import insulin_follows_glucose
 from ._information import WHITE, Bounds, Memory, Told, invert, memory, residuals, sandwich, told
+from ._misfit import misfits
+from ._verdicts import Error, Errors, called, doubted, held
 from ._what_if import changed
 from ._words import directions, listed, plus_minus, symmetries
 
-_DETERMINED, _WEAKLY = 0.1, 0.5  # standard deviations of a logarithm up to which a parameter is called so
-_DOMINATED = 2.0  # the prior rules where the readings alone would leave so many times the error
 _NO_TRACE_MG_DL = 1e-6  # change of glucose per unit of a logarithm that is rounding
 _DERIVED_UNITS = {"p1": "mg/dL/U", "c": "mg/dL/min"}
 
@@ -34,6 +44,9 @@ def identify(
     `F = J'J / s^2` with `J` the sensitivities of glucose by the logarithms of the parameters. Where the residuals are
     autocorrelated, the intervals use `A^-1 (J'RJ / s^2 + P) A^-1` with `A = J'J / s^2 + P`, `P` the information of
     the priors and `R` the correlation of an AR(1) process and white noise that the residuals look like.
+
+    All this takes the model for right. Where the fit misses its readings by more than a sensor's noise explains, what
+    would be determined is called *model misfit*.
 
     Args:
         fit: from any model, in inverse mode.
@@ -68,7 +81,7 @@ def identify(
     noise = [_noise(fit.problem, r) for _, r in left]
     memories = [memory(t, r) for t, r in left]
     said = [_of_fit(f.ok, f.message, left_, p) for f, left_, p in zip(fit, left, patients, strict=True)]
-    asked = _Asked(fit.problem, values, noise, memories, said, level)
+    asked = _Asked(fit.problem, values, noise, memories, said, level, _misses(fit, patients, left, memories))
     return _report(patients, asked, what_if)
 
 
@@ -141,7 +154,7 @@ def preflight(
     known = {s: np.full(len(patients), values[s]) if s in values else v for s, v in problem.known.items()}
     problem = dataclasses.replace(problem, known=known)
     n = len(patients)
-    asked = _Asked(problem, here, [noise_sd_mg_dL] * n, [WHITE] * n, [()] * n, level)
+    asked = _Asked(problem, here, [noise_sd_mg_dL] * n, [WHITE] * n, [()] * n, level, [None] * n)
     return _report(patients, asked, what_if)
 
 
@@ -155,16 +168,18 @@ def quick_verdict(fit: Fit, cohort: Cohort) -> str:
         cohort: the patients that were fitted.
     """
     counts: dict[str, dict[str, int]] = {}
-    for patient in fit:
-        times, left = residuals(cohort[patient.name], patient.glucose_mg_dL)
-        _, share, rate = memory(times, left)
+    patients = [cohort[patient.name] for patient in fit]
+    left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
+    memories = [memory(t, r) for t, r in left]
+    misses = _misses(fit, patients, left, memories)
+    for patient, (times, _), (_, share, rate), miss in zip(fit, left, memories, misses, strict=True):
         rho = np.exp(-rate * np.median(np.diff(times))) if len(times) > 1 else 0.0
         wider = np.sqrt(1 + 2 * share * rho / (1 - rho))
         for symbol, e in sorted(patient.estimates.items()):
             sd = np.inf if e.standard_error is None else wider * e.standard_error / abs(e.value)
-            verdict = _called(_Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd))
+            verdict = called(Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd))
             by = counts.setdefault(symbol, {})
-            verdict = "at its bound" if e.at_bound else verdict
+            verdict = "at its bound" if e.at_bound else held(verdict, miss)
             by[verdict] = by.get(verdict, 0) + 1
     return tally(counts, len(fit))
 
@@ -178,6 +193,7 @@ class _Asked(NamedTuple):
     memories: Sequence[Memory]
     said: Sequence[tuple[str, ...]]
     level: float
+    misfits: Sequence[Misfit | None]
 
 
 class _One(NamedTuple):
@@ -190,6 +206,14 @@ class _One(NamedTuple):
     readings: int
     memory: Memory
     problem: Problem
+    misfit: Misfit | None
+
+
+def _misses(
+    fit: Fit, patients: Sequence[Patient], left: Sequence[tuple[np.ndarray, np.ndarray]], memories: Sequence[Memory]
+) -> list[Misfit]:
+    problem = fit.problem
+    return misfits(patients, left, memories, unknowns=len(problem.start), noise_sd_mg_dL=problem.noise_sd_mg_dL)
 
 
 def _noise(problem: Problem, residual: np.ndarray) -> float:
@@ -220,14 +244,17 @@ def _report(patients: Sequence[Patient], asked: _Asked, what_if: bool) -> Identi
         mine = jax.tree.map(lambda x, i=i: x[i], all_told)
         values = at(problem.known) | at(asked.values)
         readings = int(split(patient.time_min, patient.valid).fit.sum())
-        one = _One(free, values, mine, asked.noise[i], readings, asked.memories[i], asked.problem)
-        others = {plan.change: np.asarray(all_told.white[(j + 1) * n + i]) for j, plan in enumerate(plans)}
+        one = _One(free, values, mine, asked.noise[i], readings, asked.memories[i], asked.problem, asked.misfits[i])
+        others = {
+            plan.change: tuple(np.asarray(x[(j + 1) * n + i]) for x in (all_told.white, all_told.coloured))
+            for j, plan in enumerate(plans)
+        }
         records.append(_of_patient(patient.name, one, others, asked.said[i], asked.level))
     return Identification(tuple(records), asked.level, asked.problem.notes)
 
 
 def _of_patient(
-    name: str, one: _One, others: Mapping[str, np.ndarray], said: tuple[str, ...], level: float
+    name: str, one: _One, others: Mapping[str, tuple[np.ndarray, ...]], said: tuple[str, ...], level: float
 ) -> PatientIdentification:
     s2, k = one.noise**2, len(one.free)
     white, prior = np.asarray(one.told.white), np.asarray(one.told.found.prior)
@@ -239,7 +266,7 @@ def _of_patient(
     total = white + s2 * prior
     both = _scaled(invert(total, one.readings, len(exact) if not prior.any() else 0), s2)
     robust = sandwich(both, remembered / s2, prior) if s2 else both
-    bounds_ = _Errors(alone, alone_robust, both, robust)
+    bounds_ = Errors(alone, alone_robust, both, robust)
     found = directions(one.free, exact, alone_robust, alone)
     quantile = float(stats.t.ppf((1 + level) / 2, max(one.readings - k, 1)))
     if one.problem.noise_sd_mg_dL is not None:
@@ -249,17 +276,18 @@ def _of_patient(
     for i, symbol in enumerate(one.free):
         e = bounds_.of(np.eye(k)[i])
         verdict, reason = _judge(symbol, i, e, one, found, correlation, white + s2 * prior)
+        verdict, reason = doubted(verdict, reason, e, one.misfit)
         parameters[symbol] = _determination(symbol, one.values[symbol], e, quantile, verdict, reason, one.problem)
     for symbol, unit in _DERIVED_UNITS.items():
         value, slope = float(one.told.found.values[symbol]), np.asarray(one.told.found.slopes[symbol])
         if np.any(slope):
             e = bounds_.of(slope / (value or 1.0))
-            verdict = _called(e)
-            reason = f"the readings alone leave {plus_minus(e.alone_robust)}"
+            verdict, reason = called(e), f"the readings alone leave {plus_minus(e.alone_robust)}"
+            verdict, reason = doubted(verdict, reason, e, one.misfit)
             derived[symbol] = _determination(symbol, value, e, quantile, verdict, reason, one.problem, unit)
     values = np.linalg.eigvalsh(white) if np.all(np.isfinite(white)) else np.full(k, np.nan)
     rank = k - alone.open.shape[1]
-    gains = tuple(_gain(change, one, information, bounds_, len(exact)) for change, information in others.items())
+    gains = tuple(_gain(change, one, told_, bounds_) for change, told_ in others.items())
     return PatientIdentification(
         name=name,
         parameters=parameters,
@@ -272,6 +300,7 @@ def _of_patient(
         directions=tuple(found),
         what_if=gains,
         warnings=_warnings(said, one, parameters),
+        misfit=one.misfit,
     )
 
 
@@ -281,25 +310,6 @@ def _complete(values: Mapping[str, float]) -> dict[str, float]:
 
 def _scaled(bounds: Bounds, s2: float) -> Bounds:
     return Bounds(s2 * bounds.covariance, bounds.open)
-
-
-class _Error(NamedTuple):
-    """Standard deviations of one logarithm: from the readings alone and with priors, white and robust."""
-
-    alone: float
-    alone_robust: float
-    white: float
-    robust: float
-
-
-class _Errors(NamedTuple):
-    alone: Bounds
-    alone_robust: Bounds
-    both: Bounds
-    robust: Bounds
-
-    def of(self, g: np.ndarray) -> _Error:
-        return _Error(*(bounds.sd(g) for bounds in self))
 
 
 def _correlation(information: np.ndarray) -> np.ndarray:
@@ -316,7 +326,7 @@ def _correlation(information: np.ndarray) -> np.ndarray:
 def _determination(
     symbol: str,
     value: float,
-    e: _Error,
+    e: Error,
     quantile: float,
     verdict: Verdict,
     reason: str,
@@ -327,7 +337,7 @@ def _determination(
 
     def interval(sd: float) -> tuple[float, float]:
         if not np.isfinite(sd):
-            return limits if value > 0 else (-np.inf, np.inf)
+            return limits if value > 0 or unit is None else (-np.inf, np.inf)
         wide = min(quantile * sd, 700.0)
         ends = sorted((value * float(np.exp(-wide)), value * float(np.exp(wide))))
         return (max(ends[0], limits[0]), min(ends[1], limits[1])) if value > 0 else (ends[0], ends[1])
@@ -346,18 +356,10 @@ def _determination(
     )
 
 
-def _called(e: _Error) -> Verdict:
-    if e.alone_robust > _DOMINATED * e.robust:
-        return "set by the prior"
-    if e.robust <= _DETERMINED:
-        return "determined"
-    return "weakly determined" if e.robust <= _WEAKLY else "not determined"
-
-
 def _judge(
     symbol: str,
     i: int,
-    e: _Error,
+    e: Error,
     one: _One,
     found: Sequence[Direction],
     correlation: np.ndarray,
@@ -368,7 +370,7 @@ def _judge(
         low, high = one.problem.bounds[symbol]
         near = low if abs(np.log(one.values[symbol] / low)) < abs(np.log(one.values[symbol] / high)) else high
         return "at its bound", f"it stands at its bound {near:g}: the readings want it beyond, or tell nothing of it"
-    verdict = _called(e)
+    verdict = called(e)
     concerned = [d for d in found if symbol in d.undetermined and (d.structural or abs(d.undetermined[symbol]) > 0.5)]
     exact = [d for d in concerned if d.structural]
     if verdict == "set by the prior":
@@ -394,17 +396,21 @@ def _judge(
     return verdict, f"the readings leave {plus_minus(e.robust)}"
 
 
-def _gain(change: str, one: _One, information: np.ndarray, before: _Errors, exact: int) -> WhatIf:
+def _gain(change: str, one: _One, after: tuple[np.ndarray, ...], before: Errors) -> WhatIf:
     s2, prior = one.noise**2, np.asarray(one.told.found.prior)
-    after = _scaled(invert(information + s2 * prior, one.readings), s2)
+    white, remembered = after
+    then = _scaled(invert(white + s2 * prior, one.readings), s2)
+    then = sandwich(then, remembered / s2, prior) if s2 else then
     unit = np.eye(len(one.free))
     return WhatIf(
-        change, {s: (100 * before.both.sd(row), 100 * after.sd(row)) for s, row in zip(one.free, unit, strict=True)}
+        change, {s: (100 * before.robust.sd(row), 100 * then.sd(row)) for s, row in zip(one.free, unit, strict=True)}
     )
 
 
 def _warnings(said: tuple[str, ...], one: _One, parameters: Mapping[str, Determination]) -> tuple[str, ...]:
     found = list(said)
+    if one.misfit is not None and one.misfit.found:
+        found.append(one.misfit.words)
     ratios = [d.robust_percent / d.error_percent for d in parameters.values() if 0 < d.error_percent < np.inf]
     if one.memory.correlation > 0 and ratios:
         found.append(

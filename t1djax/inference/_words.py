@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ..physics import INITIAL_STATES
 from ..records import Direction
 from ._information import Bounds
 
@@ -22,7 +23,9 @@ _NO_EFFECT = {
     "Tr": "no meal is absorbed in the window",
     "kr_Vb": "no meal is eaten in the window",
     "M": "it enters through kb = 128/M alone, and kb is free itself",
-}
+} | dict.fromkeys(INITIAL_STATES, "none is on board, or none is left when the readings begin")
+_AT_ZERO = "G0 is estimated as zero: the readings would have it lower still, so the equations do not describe them"
+_SAME = 0.9  # cosine between directions that say the same
 
 
 class Symmetry(NamedTuple):
@@ -97,7 +100,25 @@ def directions(free: Sequence[str], exact: Sequence[Symmetry], alone: Bounds, wh
     covariance = across @ alone.covariance @ across
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     weakest = [i for i in np.argsort(values)[::-1] if values[i] > _WEAK**2][:_MOST]
-    return found + [_weak(free, vectors[:, i], covariance) for i in weakest]
+    return found + _distinct([_weak(free, vectors[:, i], covariance) for i in weakest], free)
+
+
+def _distinct(found: Sequence[Direction], free: Sequence[str]) -> list[Direction]:
+    """Of directions whose sentences name the same parameters, or nearly the same product, the weakest."""
+    kept: list[Direction] = []
+    for one in found:
+        if not any(_same(one.undetermined, other.undetermined, free) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _nearly(a: Mapping[str, float], b: Mapping[str, float], free: Sequence[str]) -> bool:
+    v, w = (np.array([x.get(s, 0.0) for s in free]) for x in (a, b))
+    return abs(float(v @ w)) > _SAME * float(np.linalg.norm(v) * np.linalg.norm(w))
+
+
+def _same(a: Mapping[str, float], b: Mapping[str, float], free: Sequence[str]) -> bool:
+    return set(a) == set(b) or _nearly(a, b, free)
 
 
 def _structural(free: Sequence[str], symmetry: Symmetry, alone: Bounds) -> Direction:
@@ -105,7 +126,9 @@ def _structural(free: Sequence[str], symmetry: Symmetry, alone: Bounds) -> Direc
     if not symmetry.stays:
         symbol = symmetry.members[0]
         why = _NO_EFFECT.get(symbol, "nothing in the window depends on it")
-        return Direction(True, exponents, np.inf, "", np.inf, f"{symbol} leaves no trace in glucose: {why}")
+        # A sum begins at G0: only where it is zero does a factor change nothing.
+        text = _AT_ZERO if symbol == "G0" else f"{symbol} leaves no trace in glucose: {why}"
+        return Direction(True, exponents, np.inf, "", np.inf, text)
     sd = alone.sd(symmetry.slope)
     who = listed(symmetry.members)
     is_ = "is" if "," not in symmetry.stays else "are"
@@ -133,7 +156,11 @@ def _weak(free: Sequence[str], v: np.ndarray, covariance: np.ndarray) -> Directi
     best = _shown([free[i] for i in members], w[:, 0])
     sd_best = _of_product(best, free, covariance)
     left = f"is known to {plus_minus(sd)} only" if sd < _FACTOR else "stays open"
-    told = f", {power(best)} is known to {plus_minus(sd_best)}" if sd_best < _FACTOR else ""
+    told = (
+        f", {power(best)} is known to {plus_minus(sd_best)}"
+        if sd_best < _FACTOR and not _nearly(exponents, best, free)
+        else ""
+    )
     text = f"{listed(list(exponents))} move together: {power(exponents)} {left}{told}"
     return Direction(False, exponents, 100 * sd, power(best), 100 * sd_best, text)
 

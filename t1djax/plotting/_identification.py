@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..records import PatientIdentification, Profile
+from ..records import PatientIdentification, Profile, interval_words
 from ._results import _STYLE
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ _COLOURS = {
     "not determined": "#D55E00",
     "set by the prior": "#CC79A7",
     "at its bound": "#0072B2",
+    "model misfit": "#7F3C8D",
 }
 _LOWEST, _HIGHEST = 1e-3, 1e3  # %, ends of the axis of errors
 _LIMITS = (10.0, 50.0)  # %, where verdicts change
@@ -62,7 +63,7 @@ def _errors(ax: "Axes", patient: PatientIdentification) -> None:
     for marker, colour, face, label in named:
         ax.plot([], [], marker=marker, ls="none", color=colour, mfc=face, label=label)
     ax.set(xscale="log", xlim=(_LOWEST, 1.5 * _HIGHEST), xlabel="one standard deviation, % of the value")
-    labels = [f"{d.symbol} = {d.value:.4g} [{d.interval[0]:.4g}, {d.interval[1]:.4g}]\n{d.verdict}" for d in rows]
+    labels = [f"{d.symbol} = {d.value:.4g} ({interval_words(*d.interval)})\n{d.verdict}" for d in rows]
     ax.set_yticks(range(len(rows)), labels)
     for tick, d in zip(ax.get_yticklabels(), rows, strict=True):
         tick.set_color(_COLOURS[d.verdict])

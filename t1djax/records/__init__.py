@@ -19,11 +19,13 @@ from ._hierarchy import PooledPatient as PooledPatient
 from ._identification import Determination as Determination
 from ._identification import Direction as Direction
 from ._identification import Identification as Identification
+from ._identification import Misfit as Misfit
 from ._identification import PatientIdentification as PatientIdentification
 from ._identification import PatientProfile as PatientProfile
 from ._identification import Profile as Profile
 from ._identification import Verdict as Verdict
 from ._identification import WhatIf as WhatIf
+from ._identification import interval_words as interval_words
 from ._identification import tally as tally
 from ._posterior import Interval as Interval
 from ._posterior import NoiseModel as NoiseModel

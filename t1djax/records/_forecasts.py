@@ -22,7 +22,7 @@ class RollingForecasts:
     name: str
     """The patient."""
     method: str
-    """Who forecast: `kalman`, `persistence`, `linear`, `ridge`, or a name of the caller's."""
+    """Who forecast: `stochastic`, `persistence`, `linear`, `ridge`, or a name of the caller's."""
     future_inputs: FutureInputs
     """What it knew of insulin and meals after each origin."""
     origin_min: Float[np.ndarray, " origins"]

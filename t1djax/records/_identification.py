@@ -10,8 +10,60 @@ from jaxtyping import Float
 if TYPE_CHECKING:
     import pandas as pd
 
-Verdict = Literal["determined", "weakly determined", "not determined", "set by the prior", "at its bound"]
-"""*determined*: within 10 %; *weakly*: within 50 % (one robust standard deviation)."""
+Verdict = Literal[
+    "determined", "weakly determined", "not determined", "set by the prior", "at its bound", "model misfit"
+]
+"""*determined*: within 10 %; *weakly*: within 50 % (one robust standard deviation); *model misfit*: it would be one of
+these if the model held, but the model misses the readings by more than a sensor does."""
+
+_AS_GOOD_AS_OPEN = 20.0  # logarithm of the ratio of an interval's ends
+
+
+class Misfit(NamedTuple):
+    """What a fit leaves of its readings, beside what a sensor's noise explains."""
+
+    rms_mg_dL: float
+    """Root mean square of the residuals, mg/dL."""
+    sensor_mg_dL: float
+    """Standard deviation of the sensor's noise, mg/dL: stated, or 10, or the roughness of the readings if larger."""
+    chi_square: float
+    """Residuals squared over that noise squared, per degree of freedom; without unit."""
+    limit: float
+    """The largest that noise explains, autocorrelation and doubt about the sensor allowed for; without unit."""
+
+    @property
+    def found(self) -> bool:
+        """Whether the model misses the readings by more than noise explains."""
+        return not self.chi_square <= self.limit
+
+    @property
+    def words(self) -> str:
+        """The finding in a sentence."""
+        most = self.sensor_mg_dL * np.sqrt(self.limit)
+        says = "which the model does not describe" if self.found else "as a sensor's noise may"
+        return (
+            f"the fit misses its readings by {self.rms_mg_dL:.3g} mg/dL rms, {says}: noise of "
+            f"{self.sensor_mg_dL:.3g} mg/dL explains up to {most:.3g}"
+        )
+
+
+def interval_words(low: float | None, high: float | None) -> str:
+    """An interval as people read it, without infinities; None is infinite, as in JSON.
+
+    Example:
+        >>> from t1djax.records import interval_words
+        >>> interval_words(2.0, 3.5), interval_words(0.0, float("inf")), interval_words(2.0, None)
+        ('2 to 3.5', 'the readings do not say', 'from 2 up')
+    """
+    least, most = (-np.inf if low is None else low), (np.inf if high is None else high)
+    if least > 0 and np.isfinite(most):
+        least = least if np.log(most) - np.log(least) <= _AS_GOOD_AS_OPEN else -np.inf
+        most = most if np.isfinite(least) else np.inf
+    if np.isfinite(least) and np.isfinite(most):
+        return f"{least:.4g} to {most:.4g}"
+    if np.isfinite(most):
+        return f"up to {most:.4g}"
+    return f"from {least:.4g} up" if np.isfinite(least) and least != 0 else "the readings do not say"
 
 
 class Determination(NamedTuple):
@@ -62,7 +114,7 @@ class WhatIf(NamedTuple):
     change: str
     """The change, in words."""
     percent: Mapping[str, tuple[float, float]]
-    """Standard error (white noise, with the priors) before and after, %, by symbol."""
+    """Robust standard error (noise as the residuals are, with the priors) before and after, %, by symbol."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,6 +143,8 @@ class PatientIdentification:
     """What other data would bring."""
     warnings: tuple[str, ...]
     """What a reader must know before using the numbers."""
+    misfit: Misfit | None = None
+    """What the fit leaves of its readings; None before a fit."""
 
     @property
     def inflation(self) -> float:
@@ -111,6 +165,7 @@ class PatientIdentification:
         plain["correlation"] = self.correlation.tolist()
         plain["directions"] = [d._asdict() | {"undetermined": dict(d.undetermined)} for d in self.directions]
         plain["what_if"] = [{"change": w.change, "percent": dict(w.percent)} for w in self.what_if]
+        plain["misfit"] = None if self.misfit is None else self.misfit._asdict() | {"found": self.misfit.found}
         return plain | {"inflation": self.inflation}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from ..data import Patient
 from ..evaluation import Glycaemia, doubts, metrics
 from ..physics import INITIAL_STATES, PARAMETERS
-from ..records import Fit, Result
+from ..records import Fit, Result, interval_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,19 +106,18 @@ def verdicts(found: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     rows = []
     for symbol, entry in {**(found.get("parameters") or {}), **(found.get("derived") or {})}.items():
-        low, high = entry.get("interval") or (None, None)
         rows.append(
             {
                 "symbol": symbol,
                 "unit": entry.get("unit") or _UNITS.get(symbol, ""),
                 "value": text(entry.get("value")),
-                "interval": f"{text(low)} to {text(high)}",
+                "interval": interval_words(*(entry.get("interval") or (None, None))),
                 "verdict": entry.get("verdict", ""),
                 "reason": entry.get("reason", ""),
             }
         )
     directions = [d.get("words", "") if isinstance(d, Mapping) else str(d) for d in found.get("directions") or ()]
-    known = {"name", "parameters", "derived", "directions", "warnings", "correlation", "what_if"}
+    known = {"name", "parameters", "derived", "directions", "warnings", "correlation", "what_if", "misfit"}
     rest = [(_words(k), text(v)) for k, v in found.items() if k not in known]
     return {"rows": rows, "said": [*directions, *map(str, found.get("warnings") or ())], "rest": rest}
 
@@ -132,7 +131,7 @@ def fit_blocks(fits: Fit | Iterable[Result], people: Mapping[str, Patient]) -> d
                 found[fit.name] = []
                 continue
             estimates = {s: e._asdict() for s, e in {**fit.estimates, **fit.derived}.items()}
-            errors, remarks = metrics(fit, people[fit.name]), doubts(fit, people[fit.name])
+            errors, remarks = metrics(fit, people[fit.name]), doubts(fit, people[fit.name], priors=fits.problem.priors)
             found.setdefault(fit.name, []).append(
                 _fit_block(fits.model, fits.problem.mode, fit.ok, estimates, errors, remarks)
             )

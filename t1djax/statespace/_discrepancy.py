@@ -149,7 +149,7 @@ class Discrepancy:
     """The correction, in standard deviations of the forecast."""
 
     def correct(self, forecasts: RollingForecasts, patient: Patient) -> RollingForecasts:
-        """The forecasts with their means shifted, as method `kalman+network`.
+        """The forecasts with their means shifted, as method `stochastic+network`.
 
         Only what is known at each origin is looked at. Standard deviations stay as they are.
 

@@ -68,7 +68,7 @@ def state_space_forecasts(
     mean, var = forecast_moments(found, fit.options, patient, origins, horizons, future_inputs, announced_min)
     return RollingForecasts(
         name=patient.name,
-        method="kalman",
+        method="stochastic",
         future_inputs=future_inputs,
         origin_min=origins,
         horizon_min=horizons,
