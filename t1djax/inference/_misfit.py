@@ -1,0 +1,86 @@
+"""Whether what a fit leaves of its readings may be a sensor's noise."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from .._compile import compile_once
+from ..data import Patient, noise_level, stack
+from ..records import Misfit
+from ._information import Memory
+
+_SENSOR_MG_DL = 10.0  # what the noise of a sensor may be where nobody states it
+_SENSOR_MIN = 60.0  # time constant with which a sensor's noise forgets, at the longest
+_SLOW_MIN, _SLOW_SHARE = 120.0, 0.5  # from here on residuals remember as no sensor does
+_STATED, _GUESSED = 1.25, 1.5  # factors within which a noise is known
+_CHANCE = 0.99
+
+
+def misfits(
+    patients: Sequence[Patient],
+    left: Sequence[tuple[np.ndarray, np.ndarray]],
+    memories: Sequence[Memory],
+    *,
+    unknowns: int,
+    noise_sd_mg_dL: float | None,
+) -> list[Misfit]:
+    """Compare the residuals of each patient with the noise that the sensor may have.
+
+    `chi^2 = sum r^2 / ((n - k) s^2)` is compared with its 99 % quantile for as many independent readings as the
+    autocorrelation leaves, times the square of the factor within which `s` is known: 1.25 where it is stated and 1.5
+    where it is not. Residuals that remember for more than two hours get no such allowance: no sensor's noise does.
+
+    Args:
+        patients: give the readings.
+        left: times of the fit readings (min) and residuals (mg/dL).
+        memories: what the residuals remember.
+        unknowns: how many parameters were estimated.
+        noise_sd_mg_dL: of the sensor, where it is stated; else 10 mg/dL, or the roughness of the readings if that is
+            more.
+
+    Source: variance of the mean square of a stationary Gaussian process, Bartlett 1946.
+    """
+    found = _compare(left, memories, unknowns, np.full(len(left), noise_sd_mg_dL or _SENSOR_MG_DL), noise_sd_mg_dL)
+    rough = [i for i, one in enumerate(found) if one.found] if noise_sd_mg_dL is None else []
+    if rough:
+        with jax.enable_x64(True):
+            data = stack([patients[i] for i in rough])
+            program, _ = compile_once(_noise_program, (), (data,), quick=True)
+            levels = np.maximum(np.asarray(program(data)), _SENSOR_MG_DL)
+        again = _compare([left[i] for i in rough], [memories[i] for i in rough], unknowns, levels, None)
+        for i, one in zip(rough, again, strict=True):
+            found[i] = one
+    return found
+
+
+def _noise_program() -> Callable[..., Any]:
+    return jax.vmap(noise_level)
+
+
+def _compare(
+    left: Sequence[tuple[np.ndarray, np.ndarray]],
+    memories: Sequence[Memory],
+    unknowns: int,
+    sensor: Float[np.ndarray, " patients"],
+    stated: float | None,
+) -> list[Misfit]:
+    n = np.array([len(r) for _, r in left], dtype=np.float64)
+    squares = np.array([np.sum(r**2) for _, r in left])
+    apart = np.array([np.median(np.diff(t)) if len(t) > 1 else np.inf for t, _ in left])
+    share, rate = (np.array([m[j] for m in memories]) for j in (1, 2))
+    # As much memory as a sensor can have: a slow misfit is not to hide behind its own slowness.
+    kept = np.exp(-2 * apart * np.maximum(rate, 1 / _SENSOR_MIN))
+    independent = n / (1 + 2 * share**2 * kept / (1 - kept))
+    freedom = np.maximum(independent - unknowns, 1.0)
+    slow = (share > _SLOW_SHARE) & (rate * _SLOW_MIN < 1)
+    tolerance = np.where(slow, 1.0, _GUESSED if stated is None else _STATED)
+    limit = tolerance * np.sqrt(stats.chi2.ppf(_CHANCE, freedom) / freedom)
+    chi2 = squares / np.maximum(n - unknowns, 1) / sensor**2
+    return [
+        Misfit(*map(float, row))
+        for row in zip(np.sqrt(squares / np.maximum(n, 1)), sensor, chi2, limit**2, strict=True)
+    ]
