@@ -10,6 +10,7 @@ from ..config import ConfigError
 from ..data import Cohort
 from ..evaluation import glycaemia_table, score_forecasts
 from ..io import find_results, read_result
+from ..records import person_of
 from ..reporting import write_report
 from ..statespace import fit_state_space
 from ._app import Interval, Json, app, stderr, warnings_in_words
@@ -105,8 +106,9 @@ def _identified(path: Path) -> list[dict[str, Any]]:
 
 
 def _of_cohort(found: list[dict[str, Any]], cohort: Cohort) -> dict[str, dict[str, Any]]:
-    """Those of the people on the page; windows and others are told of and left out."""
-    if others := sorted({one["name"] for one in found} - set(cohort.names)):
+    """Those of the people on the page, whole or in windows; others are told of and left out."""
+    mine = {one["name"]: one for one in found if person_of(one["name"], cohort.names)}
+    if others := sorted({one["name"] for one in found} - set(mine)):
         stderr.print(f"warning: identification of {', '.join(others[:5])} is left out: not among those read",
                      style="yellow", markup=False, soft_wrap=True)  # fmt: skip
-    return {one["name"]: one for one in found if one["name"] in cohort.names}
+    return mine

@@ -6,6 +6,7 @@ from ._forecasts import plot_horizons as plot_horizons
 from ._forecasts import plot_residuals as plot_residuals
 from ._identification import plot_identification as plot_identification
 from ._identification import plot_profiles as plot_profiles
+from ._identification import plot_windows as plot_windows
 from ._posterior import plot_draws as plot_draws
 from ._posterior import plot_forest as plot_forest
 from ._results import plot_result as plot_result

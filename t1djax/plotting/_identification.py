@@ -1,7 +1,7 @@
 """Figures of what the data can tell: errors and correlations of one patient, and profile likelihoods."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ _COLOURS = {
     "model misfit": "#7F3C8D",
 }
 _LOWEST, _HIGHEST = 1e-3, 1e3  # %, ends of the axis of errors
+_FARTHEST = 10.0  # times the median estimate of the windows, to which a panel of them reaches
 _LIMITS = (10.0, 50.0)  # %, where verdicts change
 
 
@@ -82,6 +83,52 @@ def _correlations(ax: "Axes", patient: PatientIdentification) -> None:
             colour = "white" if abs(r) > 0.6 else "#222222"
             ax.text(j, i, f"{r:.2f}", ha="center", va="center", fontsize=7, color=colour)
     ax.set_title("Correlations")
+
+
+def plot_windows(windows: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Estimates of one person's windows over time, with intervals, coloured by verdict; one panel per parameter.
+
+    Args:
+        windows: as `PatientIdentification.as_dict` gives them, with names such as `Ada@0012h`.
+
+    Example:
+        >>> from t1djax.plotting import plot_windows  # doctest: +SKIP
+        >>> plot_windows([p.as_dict() for p in report]).savefig("windows.png")  # doctest: +SKIP
+    """
+    from matplotlib import rc_context  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    symbols = list(dict.fromkeys(s for w in windows for s in w["parameters"]))
+    named: set[str] = set()
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(8.0, 0.8 + 1.5 * len(symbols)))
+        axes = figure.subplots(len(symbols), 1, squeeze=False, sharex=True)[:, 0]
+        for ax, symbol in zip(axes, symbols, strict=True):
+            rows = [(_hours(w["name"], k), w["parameters"].get(symbol)) for k, w in enumerate(windows)]
+            known = [(hour, d) for hour, d in rows if d is not None and d["value"] is not None and d["value"] > 0]
+            around = float(np.median([d["value"] for _, d in known])) if known else 1.0
+            for hour, d in known:
+                low, high = d.get("interval") or (None, None)
+                # An end that is far away would flatten all the others; one that JSON leaves out is infinite.
+                low = max(low or 0.0, around / _FARTHEST)
+                high = around * _FARTHEST if high is None else min(high, around * _FARTHEST)
+                colour = _COLOURS.get(d["verdict"], "#555555")
+                ax.plot([hour, hour], [low, high], color=colour, lw=1.2)
+                shown = float(np.clip(d["value"], around / _FARTHEST, around * _FARTHEST))
+                label = None if d["verdict"] in named else d["verdict"]
+                named.add(d["verdict"])
+                ax.plot(hour, shown, marker="o", ms=4, color=colour, ls="none", label=label)
+            unit = known[0][1].get("unit", "") if known else ""
+            ax.set(yscale="log", ylabel=f"{symbol}, {unit}".rstrip(", "))
+        axes[-1].set_xlabel("first hour of the window, h of the record")
+        figure.legend(loc="upper right", ncols=3, fontsize=7)
+    return figure
+
+
+def _hours(name: str, otherwise: int) -> float:
+    """The first hour of a window, from its name; else its place."""
+    said = name.rpartition("@")[2].removesuffix("h")
+    return float(said) if said.isdigit() else float(otherwise)
 
 
 def plot_profiles(profiles: Sequence[Profile], name: str) -> "Figure":

@@ -26,6 +26,7 @@ from ._identification import Profile as Profile
 from ._identification import Verdict as Verdict
 from ._identification import WhatIf as WhatIf
 from ._identification import interval_words as interval_words
+from ._identification import person_of as person_of
 from ._identification import tally as tally
 from ._posterior import Interval as Interval
 from ._posterior import NoiseModel as NoiseModel

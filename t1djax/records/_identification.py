@@ -1,7 +1,7 @@
 """What the data can tell: a report per patient, and likelihoods along one parameter."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -64,6 +64,17 @@ def interval_words(low: float | None, high: float | None) -> str:
     if np.isfinite(most):
         return f"up to {most:.4g}"
     return f"from {least:.4g} up" if np.isfinite(least) and least != 0 else "the readings do not say"
+
+
+def person_of(name: str, people: Collection[str]) -> str | None:
+    """Whose record or window this is: of `NAME`, or of `NAME@0012h` as `windows` calls them; None where nobody's.
+
+    Example:
+        >>> from t1djax.records import person_of
+        >>> person_of("Ada@0012h", ["Ada"]), person_of("Bo", ["Ada"])
+        ('Ada', None)
+    """
+    return next((whole for whole in (name, name.rpartition("@")[0]) if whole in people), None)
 
 
 class Determination(NamedTuple):

@@ -2,14 +2,22 @@
 
 import base64
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..data import Patient
 from ..evaluation import BASELINES, error_grid
-from ..plotting import plot_agp, plot_day, plot_error_grid, plot_forecasts, plot_horizons, plot_residuals
+from ..plotting import (
+    plot_agp,
+    plot_day,
+    plot_error_grid,
+    plot_forecasts,
+    plot_horizons,
+    plot_residuals,
+    plot_windows,
+)
 from ..records import RollingForecasts
 
 if TYPE_CHECKING:
@@ -55,6 +63,11 @@ def patient_figures(patient: Patient, unit: str) -> list[Picture]:
         picture(plot_agp(patient, unit=unit), f"Ambulatory glucose profile of {patient.name}"),
         picture(plot_day(patient, start_min=day, unit=unit), f"Last day of {patient.name}: glucose, insulin, meals"),
     ]
+
+
+def window_figures(name: str, windows: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    """Estimates of a person's windows over time."""
+    return [picture(plot_windows(windows), f"Estimates of {name} by window")] if len(windows) > 1 else []
 
 
 def forecast_figures(patient: Patient, forecasts: Sequence[RollingForecasts]) -> list[Picture]:

@@ -10,9 +10,19 @@ from typing import Any
 from .._types import GlucoseUnit
 from ..data import Patient
 from ..evaluation import glycaemia, score_forecasts
-from ..records import Fit, Result, RollingForecasts
-from ._figures import forecast_figures, horizon_figures, patient_figures
-from ._tables import cohort_scores, control, fit_blocks, patient_scores, plain, score_rows, stated, verdicts
+from ..records import Fit, Result, RollingForecasts, person_of
+from ._figures import forecast_figures, horizon_figures, patient_figures, window_figures
+from ._tables import (
+    cohort_scores,
+    control,
+    fit_blocks,
+    patient_scores,
+    plain,
+    score_rows,
+    stated,
+    verdicts,
+    window_table,
+)
 
 _FIGURES_FOR = 40
 
@@ -45,7 +55,7 @@ def write_report(
         fits: a fit of the cohort, or results as `read_result` gives them.
         forecasts: of the patients, by one or several methods.
         identification: what the data can tell of the parameters, by patient or as records with a `name`; mappings or
-            records with `as_dict`.
+            records with `as_dict`. Windows, of names such as `Ada@0012h`, stand together in their person's section.
         figures_for: how many people, in order, get figures; a hundred of them make a page that no browser likes.
         created: the time to state; left out, now.
 
@@ -70,11 +80,16 @@ def write_report(
     if not people:
         raise ValueError("write_report: give at least one patient")
     ahead = list(forecasts)
-    told, found = _by_name(read or {}), _by_name(identification)
+    told, identified = _by_name(read or {}), _by_name(identification)
     fitted = fit_blocks(fits, {patient.name: patient for patient in people})
     names = {patient.name for patient in people}
+    windows: dict[str, list[Mapping[str, Any]]] = {}
+    for name, one in identified.items():
+        windows.setdefault(person_of(name, names) or name, []).append({"name": name, **one})
+    found = {name: identified[name] for name in windows if name in identified}
+    windows = {name: [one for one in many if one["name"] != name] for name, many in windows.items()}
     for what, owners in (("read", told), ("fits", fitted), ("forecasts", {f.name for f in ahead}),
-                         ("identification", found)):  # fmt: skip
+                         ("identification", windows)):  # fmt: skip
         if strange := sorted(set(owners) - names):
             raise ValueError(f"write_report: {what} of {', '.join(strange)}, who is not among the patients")
     table = score_forecasts(ahead) if ahead else None
@@ -90,6 +105,8 @@ def write_report(
                 "control": control(glycaemia(patient, unit=unit), patient),
                 "read": stated(told.get(patient.name)),
                 "identification": verdicts(found.get(patient.name)),
+                "windows": window_table(windows.get(patient.name, [])),
+                "window_figures": window_figures(patient.name, windows.get(patient.name, [])) if drawn else [],
                 "fits": fitted.get(patient.name, []),
                 "scores": patient_scores(rows, patient.name),
                 "figures": patient_figures(patient, unit) if drawn else [],

@@ -1,6 +1,6 @@
 """What a page's tables say: numbers as texts, with their units."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,6 +120,25 @@ def verdicts(found: Mapping[str, Any] | None) -> dict[str, Any]:
     known = {"name", "parameters", "derived", "directions", "warnings", "correlation", "what_if", "misfit"}
     rest = [(_words(k), text(v)) for k, v in found.items() if k not in known]
     return {"rows": rows, "said": [*directions, *map(str, found.get("warnings") or ())], "rest": rest}
+
+
+def window_table(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What each window of a person tells: a row per window, a column per parameter; warnings and how many have each."""
+    if not windows:
+        return {}
+    symbols = list(dict.fromkeys(s for w in windows for s in w["parameters"]))
+    rows = []
+    for window in windows:
+        found = {row["symbol"]: row for row in verdicts(window)["rows"]}
+        rows.append((str(window["name"]).rpartition("@")[2], [found.get(symbol) for symbol in symbols]))
+    warned: dict[str, list[str]] = {}
+    for (label, _), window in zip(rows, windows, strict=True):
+        for warning in window.get("warnings") or ():
+            warned.setdefault(str(warning), []).append(label)
+    said = [f"{', '.join(labels[:_LONGEST])}: {warning}" for warning, labels in warned.items()]
+    more = [] if len(said) <= _LONGEST else [f"and {len(said) - _LONGEST} more warnings"]
+    units = [next((cells[k]["unit"] for _, cells in rows if cells[k]), "") for k in range(len(symbols))]
+    return {"symbols": list(zip(symbols, units, strict=True)), "rows": rows, "said": said[:_LONGEST] + more}
 
 
 def fit_blocks(fits: Fit | Iterable[Result], people: Mapping[str, Patient]) -> dict[str, list[dict[str, Any]]]:
