@@ -220,9 +220,10 @@ def _score(report: Report, data: Data, *, quick: bool) -> None:
     common = {"data": data.name, "free": ", ".join(data.free), "people": len(people)}
     misfit = [t1djax.metrics(f, p)["rmse_fit_mg_dL"] for f, p in zip(fit, people, strict=True)]
     fisher = [Claim(v - _Z * e, v + _Z * e, good) for v, e, good in zip(values, errors, ok, strict=True)]
-    report.add(
-        common | {"interval": "Fisher, white", "misfit, mg/dL": float(np.median(misfit))} | _of_p1(data, values, fisher)
-    )
+    verdicts = t1djax.identify(fit, people, what_if=False)
+    called = 100 * float(np.mean([p.misfit is not None and p.misfit.found for p in verdicts]))
+    of_fit = {"interval": "Fisher, white", "misfit, mg/dL": float(np.median(misfit)), "called a misfit, %": called}
+    report.add(common | of_fit | _of_p1(data, values, fisher))
     if "ksi" in data.free and not quick:
         ku = problem.known["ku_Vi"]
         found = t1djax.profile(fit, people, "ksi", level=LEVEL)

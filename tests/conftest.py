@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -12,14 +13,22 @@ from t1djax import _compile
 
 # Nearly all of the time of the fast tests is compilation of programs that then run on little. Unoptimised it takes a
 # third; `-m slow` and any other choice of marks that leaves out "not slow" compile as users do.
-_QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+_QUICK = "--xla_backend_optimization_level=0"
+# XLA aborts at a flag that it does not know, and this one is to go with the older emitters.
+_OLDER_EMITTERS, _KNOWN_UNTIL = "--xla_cpu_use_fusion_emitters=false", (0, 11)
+
+
+def quick_flags(jaxlib: str) -> str:
+    """Flags of XLA that shorten compilation, of those that this version of jaxlib is known to have."""
+    first_two = tuple(int(part) for part in jaxlib.split(".")[:2])
+    return f"{_QUICK} {_OLDER_EMITTERS}" if first_two < _KNOWN_UNTIL else _QUICK
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything is compiled; processes that tests start inherit it."""
     flags = os.environ.get("XLA_FLAGS", "")
     if "not slow" in (config.getoption("markexpr") or "") and _QUICK not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_QUICK}"
+        os.environ["XLA_FLAGS"] = f"{flags} {quick_flags(version('jaxlib'))}"
 
 
 @pytest.fixture(scope="session")

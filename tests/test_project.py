@@ -18,6 +18,8 @@ import yaml
 
 import t1djax
 
+from .conftest import quick_flags
+
 ROOT = Path(__file__).resolve().parents[1]
 UNIT = re.compile(
     r"mg/dL|U/dL|U/h|U/min|mg/U|mg/min|1/dL|min/dL|mmol/L|%|\b(min|g|kg|U|s|h|mm)\b|minutes?|hours?|seconds?"
@@ -151,3 +153,9 @@ def test_public_methods_have_docstrings(name: str) -> None:
         own = isinstance(member, property | classmethod | staticmethod) or inspect.isfunction(member)
         if own and not key.startswith("_") and key not in {"copy"}:
             assert inspect.getdoc(getattr(PUBLIC[name], key)), f"{name}.{key}"
+
+
+def test_flags_that_a_later_compiler_may_not_know_are_left_out():
+    assert "fusion_emitters" in quick_flags("0.10.2")
+    assert "fusion_emitters" not in quick_flags("0.11.0")
+    assert quick_flags("1.0") == "--xla_backend_optimization_level=0"
