@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import t1djax
+from t1djax import cli
 from t1djax.cli import app
 from t1djax.inference import quick_verdict
 from t1djax.inference._information import Bounds, memory, residuals
@@ -154,6 +155,16 @@ def test_a_direction_is_said_once():
     assert found[0].percent == pytest.approx(100 * np.sqrt(5 / 4) * 0.5, rel=0.01)
 
 
+def test_a_product_that_is_known_is_told_of_once():
+    # The weakest names all three and what is known of them, which is a weak direction itself.
+    v = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])
+    bounds = Bounds(v.T @ np.diag([0.5, 0.3, 0.15]) ** 2 @ v, np.zeros((3, 0)))
+    found = directions(["a", "b", "c"], [], bounds, bounds)
+    assert [sorted(d.undetermined) for d in found] == [["a", "b", "c"], ["a", "b"]]
+    assert " ".join(d.words for d in found).count("c/a^0.5/b^0.5 is known to ±18 %") == 1
+    assert found[1].words.count("known") == 1  # of a and b nothing is known better than what is open
+
+
 def test_what_contradicts_its_prior_is_doubted(people):
     cohort, fit = people
     belief = lambda median: {"ksi": t1djax.LogNormal(median, 0.1)}
@@ -174,7 +185,7 @@ def test_flags_that_contradict_themselves_are_refused(tmp_path, capsys, monkeypa
     t1djax.write_cohort(t1djax.reference_cohort(interval_min=30, names=["Pat2"]), tmp_path / "data")
     monkeypatch.setattr("sys.argv", ["t1djax", "identify", str(tmp_path / "data"), *flags])
     with pytest.raises(SystemExit) as left:
-        t1djax.cli.main()
+        cli.main()
     assert left.value.code == 2
     assert words in capsys.readouterr().err
 

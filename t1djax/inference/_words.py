@@ -100,25 +100,18 @@ def directions(free: Sequence[str], exact: Sequence[Symmetry], alone: Bounds, wh
     covariance = across @ alone.covariance @ across
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     weakest = [i for i in np.argsort(values)[::-1] if values[i] > _WEAK**2][:_MOST]
-    return found + _distinct([_weak(free, vectors[:, i], covariance) for i in weakest], free)
+    said: list[Mapping[str, float]] = []  # products of powers that a sentence has told of
+    for i in weakest:
+        exponents = _shown(free, vectors[:, i])
+        if not any(set(exponents) == set(d.undetermined) for d in found) and not _told(exponents, said, free):
+            found.append(_weak(free, exponents, covariance, said))
+    return found
 
 
-def _distinct(found: Sequence[Direction], free: Sequence[str]) -> list[Direction]:
-    """Of directions whose sentences name the same parameters, or nearly the same product, the weakest."""
-    kept: list[Direction] = []
-    for one in found:
-        if not any(_same(one.undetermined, other.undetermined, free) for other in kept):
-            kept.append(one)
-    return kept
-
-
-def _nearly(a: Mapping[str, float], b: Mapping[str, float], free: Sequence[str]) -> bool:
-    v, w = (np.array([x.get(s, 0.0) for s in free]) for x in (a, b))
-    return abs(float(v @ w)) > _SAME * float(np.linalg.norm(v) * np.linalg.norm(w))
-
-
-def _same(a: Mapping[str, float], b: Mapping[str, float], free: Sequence[str]) -> bool:
-    return set(a) == set(b) or _nearly(a, b, free)
+def _told(product: Mapping[str, float], said: Sequence[Mapping[str, float]], free: Sequence[str]) -> bool:
+    """Whether nearly this product was told of before."""
+    v, *others = (np.array([x.get(s, 0.0) for s in free]) for x in (product, *said))
+    return any(abs(float(v @ w)) > _SAME * float(np.linalg.norm(v) * np.linalg.norm(w)) for w in others)
 
 
 def _structural(free: Sequence[str], symmetry: Symmetry, alone: Bounds) -> Direction:
@@ -145,8 +138,11 @@ def _unexplained(free: Sequence[str], opened: np.ndarray, exact: Sequence[Symmet
     return Direction(True, exponents, np.inf, "", np.inf, text)
 
 
-def _weak(free: Sequence[str], v: np.ndarray, covariance: np.ndarray) -> Direction:
-    exponents = _shown(free, v)
+def _weak(
+    free: Sequence[str], exponents: Mapping[str, float], covariance: np.ndarray, said: list[Mapping[str, float]]
+) -> Direction:
+    """A weak direction in words; what it tells of is added to what was said."""
+    said.append(exponents)
     members = [free.index(s) for s in exponents]
     sd = _of_product(exponents, free, covariance)
     if len(members) == 1:
@@ -156,11 +152,10 @@ def _weak(free: Sequence[str], v: np.ndarray, covariance: np.ndarray) -> Directi
     best = _shown([free[i] for i in members], w[:, 0])
     sd_best = _of_product(best, free, covariance)
     left = f"is known to {plus_minus(sd)} only" if sd < _FACTOR else "stays open"
-    told = (
-        f", {power(best)} is known to {plus_minus(sd_best)}"
-        if sd_best < _FACTOR and not _nearly(exponents, best, free)
-        else ""
-    )
+    told = ""
+    if sd_best < _FACTOR and not _told(best, said, free):
+        told = f", {power(best)} is known to {plus_minus(sd_best)}"
+        said.append(best)
     text = f"{listed(list(exponents))} move together: {power(exponents)} {left}{told}"
     return Direction(False, exponents, 100 * sd, power(best), 100 * sd_best, text)
 

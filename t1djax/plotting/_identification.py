@@ -97,11 +97,12 @@ def plot_windows(windows: Sequence[Mapping[str, Any]]) -> "Figure":
     """
     from matplotlib import rc_context  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: PLC0415
 
     symbols = list(dict.fromkeys(s for w in windows for s in w["parameters"]))
     named: set[str] = set()
     with rc_context(_STYLE):
-        figure = Figure(figsize=(8.0, 0.8 + 1.5 * len(symbols)))
+        figure = Figure(figsize=(8.0, 0.8 + 1.5 * len(symbols)), layout="constrained")
         axes = figure.subplots(len(symbols), 1, squeeze=False, sharex=True)[:, 0]
         for ax, symbol in zip(axes, symbols, strict=True):
             rows = [(_hours(w["name"], k), w["parameters"].get(symbol)) for k, w in enumerate(windows)]
@@ -120,8 +121,11 @@ def plot_windows(windows: Sequence[Mapping[str, Any]]) -> "Figure":
                 ax.plot(hour, shown, marker="o", ms=4, color=colour, ls="none", label=label)
             unit = known[0][1].get("unit", "") if known else ""
             ax.set(yscale="log", ylabel=f"{symbol}, {unit}".rstrip(", "))
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+            ax.yaxis.set_minor_locator(NullLocator())
         axes[-1].set_xlabel("first hour of the window, h of the record")
-        figure.legend(loc="upper right", ncols=3, fontsize=7)
+        figure.legend(loc="outside upper right", ncols=3, fontsize=7)
     return figure
 
 
