@@ -131,7 +131,7 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
         if belief is not None and not abs(away) <= _FAR_FROM_PRIOR:
             found.append(
                 f"{symbol} = {value:.4g} {row.unit} is {abs(away):.1f} standard deviations from its prior "
-                f"({belief.median:.4g}): the readings contradict it, or the model does not describe them"
+                f"({belief.median:.4g}): the readings and the other beliefs contradict it, or the model does not hold"
             )
         if not row.low / 2 <= value <= row.high * 2:
             people = f"people have {row.low:g} to {row.high:g}"
