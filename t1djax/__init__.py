@@ -62,10 +62,10 @@ from .evaluation import score_forecasts as score_forecasts
 from .evaluation import spread as spread
 from .evaluation import summary as summary
 from .evaluation import surveillance_levels as surveillance_levels
-from .experiment import Run as Run
+
 from .experiment import fit as fit
 from .experiment import fit_ensemble as fit_ensemble
-from .experiment import run as run
+
 from .forecasting import Forecast as Forecast
 from .forecasting import WarmUp as WarmUp
 from .forecasting import forecast as forecast

@@ -2,13 +2,14 @@
 
 import functools
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import scipy.linalg  # noqa: F401 - loads the library whose threads are limited below
 import threadpoolctl
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 _MOST = 64  # programs kept: each holds megabytes of code
 _PROGRAMS: dict[Hashable, Any] = {}
@@ -69,3 +70,67 @@ def one_thread_per_factorisation() -> Iterator[None]:
     """
     with threadpoolctl.threadpool_limits(1, user_api="blas"):
         yield
+
+
+class Spread(NamedTuple):
+    """How a program runs over patients: on which devices, and how many at a time on each."""
+
+    mesh: Mesh | None = None
+    """Devices that share the patients; None for the default one."""
+    block: int | None = None
+    """Patients per vmapped block; None for all at once."""
+
+    def rows(self, patients: int) -> int:
+        """The least number of rows, not under `patients`, that the devices share evenly."""
+        devices = 1 if self.mesh is None else self.mesh.size
+        return -(-patients // devices) * devices
+
+    def place(self, args: Any) -> Any:
+        """Arrays of patients, each device given its share."""
+        return args if self.mesh is None else jax.device_put(args, NamedSharding(self.mesh, _PATIENTS))
+
+    def over_patients(self, f: Callable[..., Any], *, shared: int = 0) -> Callable[..., Any]:
+        """`f` of one patient made one of all: each device maps over its own patients, and none waits for another.
+
+        Args:
+            f: of arrays of one patient.
+            shared: how many of its last arguments are the same for everybody.
+        """
+
+        def mapped(*args: Any) -> Any:
+            each, same = args[: len(args) - shared], args[len(args) - shared :]
+            if self.block is None:
+                return jax.vmap(lambda *x: f(*x, *same))(*each)
+            one = lambda x: f(*x, *same)
+            return jax.lax.map(one, each, batch_size=None if self.block == 1 else self.block)
+
+        if self.mesh is None:
+            return mapped
+
+        def spread(*args: Any) -> Any:
+            specs = (_PATIENTS,) * (len(args) - shared) + (PartitionSpec(),) * shared
+            return jax.shard_map(mapped, mesh=self.mesh, in_specs=specs, out_specs=_PATIENTS, check_vma=False)(*args)
+
+        return spread
+
+
+_PATIENTS = PartitionSpec("patients")
+
+
+def spread_over(patients: int, block: int, devices: Sequence[jax.Device] | None = None) -> Spread:
+    """How to run over so many patients on this process's devices.
+
+    Args:
+        patients: how many rows there are.
+        block: most patients that a device maps over at once.
+        devices: which to use; all of this process if not given. Not more are taken than there are patients.
+    """
+    devices = list(jax.local_devices() if devices is None else devices)[:patients]
+    mesh = None
+    if len(devices) > 1:
+        mesh = jax.make_mesh((len(devices),), ("patients",), axis_types=(AxisType.Auto,), devices=devices)
+        if devices[0].platform == "cpu":
+            # A factorisation of several matrices waits for threads of a pool that all devices of the CPU share; when
+            # each device's thread waits, nobody works. One matrix at a time needs no pool.
+            return Spread(mesh, 1)
+    return Spread(mesh, block if -(-patients // len(devices)) > block else None)

@@ -123,6 +123,13 @@ class Problem:
             noise_sd_mg_dL=None if self.noise_sd_mg_dL is None else jnp.asarray(self.noise_sd_mg_dL * each, dtype),
         )
 
+    def take(self, which: Sequence[int]) -> "Problem":
+        """The problem of some of the patients, by position; one may come twice."""
+        at = np.asarray(which)
+        part = lambda by_symbol: {symbol: values[at] for symbol, values in by_symbol.items()}
+        names = tuple(self.names[i] for i in which)
+        return dataclasses.replace(self, names=names, known=part(self.known), start=part(self.start))
+
     def at_bound(self, symbol: str, value: float) -> bool:
         """Whether a value of a free parameter stands at one of its bounds: within 1 % of it or of the range."""
         limits = self.bounds.get(symbol, ())

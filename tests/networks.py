@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import t1djax
-from t1djax._compile import compile_once
+from t1djax._compile import Spread, compile_once
 from t1djax.losses import Drive
 from t1djax.training._fit import _build_program
 
@@ -61,7 +61,7 @@ def pose(mode: str = "inverse", free: tuple[str, ...] = ("ksi",)) -> t1djax.Prob
 def twins(problem: t1djax.Problem, options: t1djax.NetworkOptions = SMALL) -> tuple[t1djax.Twin, Drive, t1djax.Series]:
     """Untrained twins of `cohort()`, stacked, with their collocation and data."""
     args = _ingredients(problem, options)
-    program, _ = compile_once(_build_program, (options, options.cells(2880.0)), args, quick=True)
+    program, _ = compile_once(_build_program, (options, options.cells(2880.0), Spread()), args, quick=True)
     made, d = program(*args)
     return made, d, args[1]
 
@@ -71,7 +71,7 @@ def shapes_of_twins(
 ) -> tuple[t1djax.Twin, Drive, t1djax.Series]:
     """The shapes and types of what `twins` gives, without compiling it."""
     args = _ingredients(problem, options)
-    return *jax.eval_shape(_build_program(options, options.cells(2880.0)), *args), args[1]
+    return *jax.eval_shape(_build_program(options, options.cells(2880.0), Spread()), *args), args[1]
 
 
 def _ingredients(problem: t1djax.Problem, options: t1djax.NetworkOptions) -> tuple[jax.Array, t1djax.Series, Any]:

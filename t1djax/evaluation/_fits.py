@@ -1,7 +1,7 @@
 """How good a fit is: errors of glucose per set of readings, residuals, and, where it is known, the truth."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -170,6 +170,26 @@ def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
                 row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
                 row[f"{symbol}_error_percent"] = entry["error_percent"]
         rows.append(row | metrics(patient_fit, cohort[patient_fit.name], truth))
+    return pd.DataFrame(rows)
+
+
+def results_table(metadata: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
+    """One row per result, from what its folder says.
+
+    Columns: `model, mode, patient, seed, ok`, then those of `summary`, and `wall_seconds`.
+
+    Args:
+        metadata: the `metadata` of results; see `read_result`.
+    """
+    import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+    rows = []
+    for m in metadata:
+        row: dict[str, object] = {key: m[key] for key in ("model", "mode", "patient", "seed", "ok")}
+        for symbol, entry in m["estimates"].items():
+            row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
+            row[f"{symbol}_error_percent"] = entry["error_percent"]
+        rows.append(row | dict(m["metrics"]) | {"wall_seconds": m["wall_seconds"]})
     return pd.DataFrame(rows)
 
 

@@ -17,8 +17,11 @@ from ._recording import people_in as people_in
 from ._recording import read_recording as read_recording
 from ._recording import recognised_formats as recognised_formats
 from ._report import ReadReport as ReadReport
+from ._results import CHECKPOINTS as CHECKPOINTS
+from ._results import CONFIG as CONFIG
 from ._results import ResultError as ResultError
 from ._results import find_results as find_results
+from ._results import made_by as made_by
 from ._results import read_result as read_result
 from ._results import run_name as run_name
 from ._results import without_nan as without_nan
@@ -26,4 +29,6 @@ from ._results import write_results as write_results
 from ._tables import read_cohort as read_cohort
 from ._tables import read_patient as read_patient
 from ._tables import read_patient_truth as read_patient_truth
+from ._training_states import Stopped as Stopped
+from ._training_states import TrainingStates as TrainingStates
 from ._write import write_cohort as write_cohort

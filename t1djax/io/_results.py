@@ -14,13 +14,20 @@ from typing import Any
 
 import jax
 import numpy as np
+import yaml
 
-from ..data import Cohort, Patient, split
+from ..data import Cohort, Patient, fingerprint, split
 from ..records import Fit, PatientFit, Result
+from ._checkpoints import save_twins
 from ._tables import natural
 
 FORMAT = "t1djax.result"
 FORMAT_VERSION = 1
+CHECKPOINTS = "checkpoints"
+"""Subfolder of a result with the patient's network; see `load_twins`."""
+CONFIG = "config.yaml"
+"""The resolved configuration: `t1djax train --config` runs it again."""
+_OWNER = ".run"  # in a partial folder: the run that writes it
 _NEEDED = ("model", "mode", "patient", "seed", "ok", "estimates", "derived", "metrics", "wall_seconds")
 _PREDICTIONS = (
     "time_min",
@@ -67,10 +74,13 @@ def write_results(
     started: dt.datetime,
     doubts: Mapping[str, Sequence[str]] | None = None,
     draw: Callable[[Result], object] | None = None,
+    run: str | None = None,
+    each: Callable[[Path], None] | None = None,
 ) -> list[Path]:
     """Write each patient's folder under `root`, in `{name}.partial` first, renamed when it is whole.
 
-    Nothing is overwritten: where a name is taken, `-2`, `-3`, ... is added to it.
+    Nothing is overwritten: where a name is taken, `-2`, `-3`, ... is added to it. A folder that the same `run` finished
+    before it was stopped stays as it is.
 
     Args:
         root: the results folder; made if it is not there.
@@ -83,6 +93,8 @@ def write_results(
         started: when the run began; local time for people.
         doubts: by patient, what `doubts` says against its estimates.
         draw: draws figures of a result into its folder.
+        run: name of the run, by which it knows its own folders again.
+        each: called with each folder once it is whole.
 
     Returns:
         The folders, in the order of the fit.
@@ -94,13 +106,16 @@ def write_results(
     folders = []
     for i, patient_fit in enumerate(fit):
         patient = cohort[patient_fit.name]
-        partial, final = _claim(root, run_name(
-            fit.model, fit.problem.mode, patient.name, fit.problem.named, started, seed
-        ))  # fmt: skip
+        name = run_name(fit.model, fit.problem.mode, patient.name, fit.problem.named, started, seed)
+        partial, final = _claim(root, name, run)
+        if partial is None:
+            folders.append(final)
+            continue
         estimates = recovered[patient.name]
         metadata = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
+            "run": run,
             "model": fit.model,
             "mode": fit.problem.mode,
             "patient": patient.name,
@@ -117,11 +132,11 @@ def write_results(
             "estimates": {s: entry for s, entry in estimates.items() if s in patient_fit.estimates},
             "derived": {s: entry for s, entry in estimates.items() if s in patient_fit.derived},
             "metrics": scores[patient.name],
+            "data": fingerprint([patient]),
             "wall_seconds": fit.cost.compile_s + fit.cost.run_s,
             "compile_seconds": fit.cost.compile_s,
             "patients_in_the_program": len(fit),
-            "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in _PACKAGES},
-            "device": {"platform": jax.devices()[0].platform, "kind": jax.devices()[0].device_kind},
+            **made_by(),
         }
         predictions = _predictions(patient_fit, patient)
         np.savez_compressed(partial / "predictions.npz", allow_pickle=False, **predictions)
@@ -132,31 +147,59 @@ def write_results(
                 course["truth"] = np.asarray(true)
             evolution[symbol] = course
             np.savez_compressed(partial / f"parameter_evolution_{symbol}.npz", allow_pickle=False, **course)
+        if fit.twins is not None:
+            save_twins(fit.take([i]), partial / CHECKPOINTS)
+        (partial / CONFIG).write_text(yaml.safe_dump(without_nan(config), sort_keys=False), encoding="utf-8")
         text = json.dumps(without_nan(metadata), indent=2, allow_nan=False)
         (partial / "metadata.json").write_text(text + "\n", encoding="utf-8")
         if draw is not None:
             draw(Result(partial, metadata, predictions, evolution))
+        (partial / _OWNER).unlink()
         partial.rename(final)
         folders.append(final)
+        if each is not None:
+            each(final)
     return folders
 
 
-def _claim(root: Path, name: str) -> tuple[Path, Path]:
-    """A fresh partial folder, and the name it will bear; making the folder is what claims the name."""
+def made_by() -> dict[str, dict[str, str]]:
+    """What the bits of a result depend on besides data and configuration: versions, and the kind of device."""
+    versions = {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in _PACKAGES}
+    device = jax.local_devices()[0]
+    return {"versions": versions, "device": {"platform": device.platform, "kind": device.device_kind}}
+
+
+def _claim(root: Path, name: str, run: str | None) -> tuple[Path | None, Path]:
+    """A fresh partial folder, and the name it will bear; making the folder is what claims the name.
+
+    No partial folder where this run finished the result before.
+    """
     for n in range(1, 10_000):
         final = root / (name if n == 1 else f"{name}-{n}")
         partial = final.with_name(final.name + ".partial")
         if final.exists():
+            if run is not None and _read_text(final / "metadata.json", "run") == run:
+                return None, final
             continue
+        if run is not None and (partial / _OWNER).exists() and (partial / _OWNER).read_text("utf-8") == run:
+            shutil.rmtree(partial)  # of this run before it was stopped
         try:
             partial.mkdir()
         except FileExistsError:
             continue
+        (partial / _OWNER).write_text(run or "", "utf-8")
         if final.exists():  # another run finished it in between
             shutil.rmtree(partial)
             continue
         return partial, final
     raise FileExistsError(f"{root / name}: ten thousand runs bear this name; choose another results folder")
+
+
+def _read_text(path: Path, key: str) -> object:
+    try:
+        return json.loads(path.read_text("utf-8")).get(key)
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _predictions(fit: PatientFit, patient: Patient) -> dict[str, np.ndarray]:

@@ -32,3 +32,4 @@ from ._posterior import Interval as Interval
 from ._posterior import NoiseModel as NoiseModel
 from ._posterior import PatientPosterior as PatientPosterior
 from ._posterior import Posterior as Posterior
+from ._train_state import TrainState as TrainState

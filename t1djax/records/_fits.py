@@ -2,10 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -122,6 +123,42 @@ class Fit:
     @functools.cached_property
     def _by_name(self) -> dict[str, PatientFit]:
         return {patient.name: patient for patient in self.patients}
+
+    def take(self, which: Sequence[int]) -> "Fit":
+        """The fit of some of the patients, by position. Its cost is that of the program they shared."""
+        at = np.asarray(which)
+        part = lambda by_name: {name: values[:, at] for name, values in by_name.items()}
+        return dataclasses.replace(
+            self,
+            problem=self.problem.take(which),
+            patients=tuple(self.patients[i] for i in which),
+            history=History(self.history.step, part(self.history.values), part(self.history.losses)),
+            twins=None if self.twins is None else jax.tree.map(lambda x: np.asarray(x)[at], self.twins),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["Fit"], problem: Problem) -> "Fit":
+        """Fits of parts of a cohort as one.
+
+        Args:
+            parts: alike but for their patients.
+            problem: of the whole cohort, its patients in the order of the parts.
+        """
+        joined = lambda pick: {name: np.concatenate([pick(p)[name] for p in parts], axis=1) for name in pick(parts[0])}
+        history = History(
+            np.max([p.history.step for p in parts], axis=0),
+            joined(lambda p: p.history.values),
+            joined(lambda p: p.history.losses),
+        )
+        twins = [p.twins for p in parts]
+        return dataclasses.replace(
+            parts[0],
+            problem=problem,
+            patients=tuple(patient for part in parts for patient in part),
+            history=history,
+            cost=Cost(sum(p.cost.compile_s for p in parts), sum(p.cost.run_s for p in parts)),
+            twins=None if twins[0] is None else jax.tree.map(lambda *x: np.concatenate(x), *twins),
+        )
 
     def __repr__(self) -> str:
         what = "+".join(self.problem.named) or "states"

@@ -1,6 +1,9 @@
 from ._first_order import trainable as trainable
 from ._fit import fit_members as fit_members
 from ._fit import fit_network as fit_network
+from ._keeper import Keeper as Keeper
+from ._memory import Memory as Memory
+from ._memory import training_memory as training_memory
 from ._stages import Optimizer as Optimizer
 from ._stages import Progress as Progress
 from ._stages import Stage as Stage

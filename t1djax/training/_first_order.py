@@ -1,13 +1,13 @@
 """First-order steps on the leaves that a stage trains, with the ways the field weighs the terms of the loss."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ..data import Series
 from ..losses import Drive, Terms, equation_residuals, reading_residuals
@@ -31,12 +31,24 @@ def trainable(twin: Twin, trains: Trains) -> PyTree:
     )
 
 
-def initial_moments(twin: Twin, stage: Stage) -> Any:
-    """The optimiser's state before the first step: for the leaves that move and no others."""
-    return stage.transformation().init(eqx.filter(twin, trainable(twin, stage.trains)))
+class Moments(NamedTuple):
+    """State of the solver."""
+
+    optimiser: Any
+    """What optax keeps, for the leaves that move and no others."""
+    gradient_norm: Float[Array, ""]
+    """Of the loss before the last step, by the leaves that move; the loss has no unit."""
 
 
-def first_order_steps(twin: Twin, state: Any, weights: Array, data: Series, d: Drive, stage: Stage) -> tuple[Twin, Any]:
+def initial_moments(twin: Twin, stage: Stage) -> Moments:
+    """The solver's state before the first step."""
+    moving = eqx.filter(twin, trainable(twin, stage.trains))
+    return Moments(stage.transformation().init(moving), jnp.zeros((), twin.scales.G.dtype))
+
+
+def first_order_steps(
+    twin: Twin, state: Moments, weights: Array, data: Series, d: Drive, stage: Stage
+) -> tuple[Twin, Moments]:
     """Steps of an optax optimiser, one per weight of the equations.
 
     The loss is in units of the noise: `mean (misfit/noise)^2 + weight^2 (mean rG^2 + mean rI^2 + mean rD^2)`.
@@ -56,15 +68,15 @@ def first_order_steps(twin: Twin, state: Any, weights: Array, data: Series, d: D
         held = jnp.sum(body.prior_misfit(jnp.ones_like(weight)) ** 2) / jnp.maximum(jnp.sum(data.fit), 1)
         return squares.data + squares.G + squares.I + squares.D + held
 
-    def step(carry: tuple[Any, Any], weight: Array) -> tuple[tuple[Any, Any], None]:
+    def step(carry: tuple[Any, Any], weight: Array) -> tuple[tuple[Any, Any], Array]:
         moving, state = carry
         loss = lambda moving: objective(moving, weight)
         value, gradient = jax.value_and_grad(loss)(moving)
         updates, state = optimiser.update(gradient, state, moving, value=value, grad=gradient, value_fn=loss)
-        return (optax.apply_updates(moving, updates), state), None
+        return (optax.apply_updates(moving, updates), state), optax.tree.norm(gradient)
 
-    (moving, state), _ = jax.lax.scan(step, (moving, state), weights)
-    return eqx.combine(moving, still), state
+    (moving, optimiser_state), norms = jax.lax.scan(step, (moving, state.optimiser), weights)
+    return eqx.combine(moving, still), Moments(optimiser_state, norms[-1])
 
 
 def _parts(twin: Twin, data: Series, d: Drive) -> Terms:

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._compile import compile_once, one_thread_per_factorisation
+from .._compile import Spread, compile_once, one_thread_per_factorisation, spread_over
 from .._types import Key
-from ..data import Patient, Series, noise_level, stack
+from ..data import Patient, Series, noise_level, stack, stacked_shape
 from ..identifiability import certainties
 from ..losses import Drive, drive, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
@@ -21,6 +21,7 @@ from ..physics import PARAMETERS, exact_lags, propagate, with_derived
 from ..problem import Problem, patient_key
 from ..records import Cost, Estimate, Fit, History, PatientFit
 from ..twin import Physiology, Scales, Sensitivities, Twin
+from ._keeper import Keeper
 from ._stages import Progress, Stage, default_stages
 from ._train import BLOCK, Trained, train
 
@@ -69,6 +70,9 @@ def fit_members(
     keys: Sequence[Key],
     options: NetworkOptions | None = None,
     stages: Sequence[Stage] | None = None,
+    whole: Sequence[Patient] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    keeper: Keeper | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Fit, ...]:
     """Fit several networks per patient in one program: members times patients is the vmapped axis.
@@ -79,6 +83,9 @@ def fit_members(
         keys: one per member.
         options: as for `fit_network`, like the rest.
         stages: the curriculum.
+        whole: the cohort of which `patients` are a part, where it is fitted in parts: they then share their program.
+        devices: share the patients; all of this process if not given.
+        keeper: keeps the state of the training, and gives back the one to go on from.
         on_progress: called after each chunk of steps.
 
     Returns:
@@ -87,7 +94,8 @@ def fit_members(
     options = PINNOptions() if options is None else options
     problem = problems[0]
     stages = default_stages(problem.mode, problem.start, options) if stages is None else _checked(stages)
-    span = max(float(p.time_min[-1] - p.time_min[0]) for p in patients)
+    whole = patients if whole is None else whole
+    span = max(float(p.time_min[-1] - p.time_min[0]) for p in whole)
     if span > options.longest_window_min:
         days, longest = span / 1440, options.longest_window_min / 1440
         warnings.warn(
@@ -98,16 +106,22 @@ def fit_members(
     began = time.perf_counter()
     with one_thread_per_factorisation(), jax.enable_x64(options.precision == "float64"):
         everyone = [patient for _ in problems for patient in patients]
-        data = stack(everyone)
+        spread = spread_over(len(everyone), BLOCK, devices)
         own = jnp.stack([patient_key(key, name) for key, p in zip(keys, problems, strict=True) for name in p.names])
         bodies = [p.physiology(options.dtype) for p in problems]
-        few = len(everyone) <= BLOCK
-        args = (own, data, jax.tree.map(lambda *x: jnp.concatenate(x), *bodies))
-        program, build_s = compile_once(_build_program, (options, options.cells(span)), args, quick=few)
+        body = jax.tree.map(lambda *x: jnp.concatenate(x), *bodies)
+        # Rows that make the devices' shares alike repeat the last one; nobody looks at them.
+        padding = spread.rows(len(everyone)) - len(everyone)
+        pad = lambda x: x if not padding else jnp.concatenate([x, jnp.repeat(x[-1:], padding, axis=0)])
+        data = stack(everyone + everyone[-1:] * padding, least=stacked_shape(whole))
+        args = spread.place((pad(own), data, jax.tree.map(pad, body)))
+        data = args[1]
+        quick = spread.block is None
+        program, build_s = compile_once(_build_program, (options, options.cells(span), spread), args, quick=quick)
         twins, d = program(*args)
-        trained = train(twins, data, d, stages, on_progress=on_progress)
+        trained = train(twins, data, d, stages, spread=spread, keeper=keeper, on_progress=on_progress)
         args = (trained.twins, data)
-        program, report_s = compile_once(_report_program, (), args, quick=few)
+        program, report_s = compile_once(_report_program, (spread,), args, quick=quick)
         report = jax.tree.map(np.asarray, jax.block_until_ready(program(*args)))
     compile_s = build_s + trained.compile_s + report_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
@@ -135,7 +149,7 @@ def _share(trained: Trained, report: "_Report", mine: slice) -> tuple[Trained, "
     return trained._replace(twins=twins, information=trained.information[mine], history=history), report
 
 
-def _build_program(options: NetworkOptions, cells: int) -> Callable[..., tuple[Twin, Drive]]:
+def _build_program(options: NetworkOptions, cells: int, spread: Spread) -> Callable[..., tuple[Twin, Drive]]:
     def one(key: Key, data: Series, body: Physiology) -> tuple[Twin, Drive]:
         d = drive(data, cells)
         window = Window(data.inputs, data.end_min - data.start_min)
@@ -143,7 +157,7 @@ def _build_program(options: NetworkOptions, cells: int) -> Callable[..., tuple[T
         twin = Twin(network, body, _scales(body, data, d), window)
         return jax.tree.map(lambda x: x.astype(options.dtype) if eqx.is_inexact_array(x) else x, (twin, d))
 
-    return jax.vmap(one)
+    return spread.over_patients(one)
 
 
 def _scales(body: Physiology, data: Series, d: Drive) -> Scales:
@@ -169,7 +183,7 @@ class _Report(NamedTuple):
     found: Sensitivities
 
 
-def _report_program() -> Callable[..., _Report]:
+def _report_program(spread: Spread) -> Callable[..., _Report]:
     def one(twin: Twin, data: Series) -> _Report:
         states = twin.states(data.time_min)
         body = twin.physiology
@@ -183,7 +197,7 @@ def _report_program() -> Callable[..., _Report]:
             found=body.sensitivities(),
         )
 
-    return jax.vmap(one)
+    return spread.over_patients(one)
 
 
 def _records(

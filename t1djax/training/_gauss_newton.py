@@ -36,6 +36,8 @@ class Damping(NamedTuple):
     information: Float[Array, "free free"]
     """Of the readings about the free coordinates: normal equations with the readout eliminated and without priors,
     per (mg/dL)^2 of noise."""
+    gradient_norm: Float[Array, ""]
+    """Of half the sum of squares before the last step, by what moves: (mg/dL)^2."""
 
 
 def prepare(twin: Twin, data: Series, d: Drive) -> Prepared:
@@ -55,7 +57,7 @@ def initial_damping(twin: Twin) -> Damping:
     """The solver's state before the first step."""
     k = len(twin.physiology.free)
     dtype = twin.scales.G.dtype
-    return Damping(jnp.asarray(1e-3, dtype), jnp.zeros((k, k), dtype))
+    return Damping(jnp.asarray(1e-3, dtype), jnp.zeros((k, k), dtype), jnp.zeros((), dtype))
 
 
 def gauss_newton_step(
@@ -105,7 +107,8 @@ def gauss_newton_step(
     moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
     # Of the readings alone: without the priors, and without the damping, which would pass for knowledge.
     information = corner @ corner.T - held - jnp.diag((state.damping * diagonal)[size:])
-    return moved, Damping(damping, jnp.where(jnp.all(jnp.isfinite(information)), information, state.information))
+    information = jnp.where(jnp.all(jnp.isfinite(information)), information, state.information)
+    return moved, Damping(damping, information, jnp.linalg.norm(g))
 
 
 class _Misses(eqx.Module):

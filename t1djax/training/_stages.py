@@ -1,7 +1,7 @@
 """What a curriculum is made of: stages, and what is told of their progress."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -145,3 +145,7 @@ class Progress(NamedTuple):
     """Estimates by symbol, `(patients,)`."""
     seconds_left: float | None
     """Estimated time left, s; None where it is not known yet."""
+    losses: Mapping[str, np.ndarray] = {}
+    """Loss terms by name: the misfit again, and the mean squares of the equations' residuals, `(patients,)`."""
+    gradient_norm: np.ndarray | None = None
+    """Norm of the gradient before the last step of the chunk, in the units of the stage's objective, `(patients,)`."""

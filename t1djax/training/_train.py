@@ -9,13 +9,14 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from .._compile import compile_once
+from .._compile import Spread, compile_once, spread_over
 from ..data import Series
 from ..losses import Drive, Terms, losses
-from ..records import History
+from ..records import History, TrainState
 from ..twin import Twin
-from ._first_order import first_order_steps, initial_moments
+from ._first_order import Moments, first_order_steps, initial_moments
 from ._gauss_newton import Damping, Prepared, gauss_newton_step, initial_damping, prepare
+from ._keeper import Keeper
 from ._stages import GAUSS_NEWTON, Progress, Stage
 
 BLOCK = 32  # patients per vmapped block: bounds the memory of their normal equations
@@ -42,6 +43,8 @@ def train(
     d: Drive,
     stages: Sequence[Stage],
     *,
+    spread: Spread | None = None,
+    keeper: Keeper | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Trained:
     """Train a cohort of twins, stacked along a leading axis, through the stages of a curriculum.
@@ -51,14 +54,13 @@ def train(
         data: the patients' arrays, stacked; only `fit` readings are looked at.
         d: their collocation, stacked.
         stages: the curriculum.
+        spread: on which devices, in which blocks; by `spread_over` if not given.
+        keeper: keeps the state after chunks, and gives back the one to go on from.
         on_progress: called after each chunk; nothing else returns to the host before the end.
     """
-    run = _Run(twins, data, d, sum(stage.steps for stage in stages), on_progress)
-    for number, stage in enumerate(stages, start=1):
-        if stage.optimizer == GAUSS_NEWTON:
-            run.gauss_newton(number, stage)
-        else:
-            run.first_order(number, stage)
+    spread = spread_over(data.time_min.shape[0], BLOCK) if spread is None else spread
+    run = _Run(twins, data, d, tuple(stages), spread, keeper, on_progress)
+    run.through()
     if not (stages and stages[-1].optimizer == GAUSS_NEWTON and stages[-1].trains == "joint"):
         run.look(stages[-1].residual_weight[1] if stages else 1.0)
     return run.outcome()
@@ -68,133 +70,166 @@ class _Run:
     """Bookkeeping of one training run on the host."""
 
     def __init__(
-        self, twins: Twin, data: Series, d: Drive, total: int, on_progress: Callable[[Progress], None] | None
+        self,
+        twins: Twin,
+        data: Series,
+        d: Drive,
+        stages: tuple[Stage, ...],
+        spread: Spread,
+        keeper: Keeper | None,
+        on_progress: Callable[[Progress], None] | None,
     ) -> None:
-        self.twins, self.data, self.drive = twins, data, d
-        self.patients = data.time_min.shape[0]
-        self.total, self.step, self.on_progress = total, 0, on_progress
+        self.data, self.drive, self.stages = data, d, stages
+        self.spread, self.keeper, self.on_progress = spread, keeper, on_progress
+        self.patients, self.total = data.time_min.shape[0], sum(stage.steps for stage in stages)
         self.compile_s, self.began = 0.0, time.perf_counter()
-        self.steps: list[int] = []
-        self.courses: list[tuple[dict[str, np.ndarray], Terms]] = []
         self.prepared: Prepared | None = None
-        self.information: Array | None = None
-        self.record(0)
+        free = len(twins.physiology.free)
+        nothing = np.zeros((self.patients, free, free), twins.scales.G.dtype)
+        solver = self.solver_like(twins, stages[0]) if stages else None
+        self.state = TrainState(0, 0, 0, twins, solver, nothing, np.zeros(0, int), {}, {})  # pyright: ignore[reportArgumentType]
+        kept = None if keeper is None else keeper.restore(self.like)
+        if kept is not None:
+            self.state = kept._replace(**self.spread.place({"twins": kept.twins, "solver": kept.solver}))
+        else:
+            self.look_around()
+        self.began_at = self.state.step
+
+    def solver_like(self, twins: Twin, stage: Stage) -> Any:
+        """Shapes and types of what a stage's solver keeps."""
+        return jax.eval_shape(jax.vmap(lambda twin: initial_solver(stage)(twin)), twins)
+
+    def like(self, number: int) -> TrainState:
+        return self.state._replace(stage=number, solver=self.solver_like(self.state.twins, self.stages[number - 1]))
 
     def call(self, make: Callable[..., Any], static: tuple[Any, ...], *args: Any, once: bool = False) -> Any:
-        many = self.patients > BLOCK
-        program, seconds = compile_once(make, (*static, many), args, quick=once and not many)
+        quick = once and self.spread.block is None
+        program, seconds = compile_once(make, (*static, self.spread), args, quick=quick)
         self.compile_s += seconds
         return program(*args)
 
-    def gauss_newton(self, number: int, stage: Stage) -> None:
-        if self.prepared is None:
-            self.prepared = self.call(_prepare_program, (), self.twins, self.data, self.drive, once=True)
-        state = self.call(_damping_program, (), self.twins, once=True)
+    def through(self) -> None:
+        """All stages, from where the state is."""
+        for number, stage in enumerate(self.stages, start=1):
+            at = self.state
+            if number < at.stage:
+                continue
+            kind = _kind(stage)
+            if number > at.stage:  # else the solver goes on with what it had
+                solver = self.call(_initial_program, (kind,), at.twins, once=True)
+                self.state = at = at._replace(stage=number, chunk=0, solver=solver)
+            if not _fixed_basis(stage):
+                self.prepared = None  # of a basis that moves now
+            chunks = np.split(self.as_weights(stage.weights()), stage.steps // stage.chunk)
+            for weights in chunks[at.chunk :]:
+                twins, solver = self.steps(stage, kind, weights)
+                at = self.state
+                self.state = at._replace(chunk=at.chunk + 1, step=at.step + len(weights), twins=twins, solver=solver)
+                if isinstance(solver, Damping):
+                    self.state = self.state._replace(information=solver.information)
+                self.look_around()
+                if self.keeper is not None:
+                    self.keeper.keep(self.state, stage_ends=self.state.chunk == len(chunks))
+
+    def steps(self, stage: Stage, kind: Stage, weights: np.ndarray) -> tuple[Twin, Any]:
+        at = self.state
+        if stage.optimizer != GAUSS_NEWTON:
+            return self.call(_first_order_program, (kind,), at.twins, at.solver, self.data, self.drive, weights)
         moves = (np.asarray(stage.trains != "physiology"), np.asarray(stage.trains != "network"))
-        for weights in self.chunks(stage):
-            self.twins, state = self.call(
-                _gauss_newton_program, (), self.twins, state, weights, self.prepared, self.drive, moves
-            )
-            self.step += len(weights)
-            self.record(number)
-        self.information = state.information
+        return self.gauss_newton(at.twins, at.solver, weights, moves)
+
+    def gauss_newton(self, twins: Twin, state: Any, weights: np.ndarray, moves: tuple[Any, Any]) -> tuple[Twin, Any]:
+        if self.prepared is None:
+            self.prepared = self.call(_prepare_program, (), twins, self.data, self.drive, once=True)
+        return self.call(_gauss_newton_program, (), twins, state, self.prepared, self.drive, weights, moves)
 
     def look(self, weight: float) -> None:
         """What the data say of the free parameters, where no Gauss-Newton stage came last."""
-        if self.prepared is None:
-            self.prepared = self.call(_prepare_program, (), self.twins, self.data, self.drive, once=True)
-        state = self.call(_damping_program, (), self.twins, once=True)
+        twins = self.state.twins
+        state = self.call(_initial_program, (_kind(Stage()),), twins, once=True)
         # Several steps, so that damping can settle where the arithmetic allows; the moved twins are thrown away.
         weights, moves = self.as_weights([weight, weight]), (np.asarray(True), np.asarray(True))
-        twins = self.twins
         for _ in range(4):
-            twins, state = self.call(_gauss_newton_program, (), twins, state, weights, self.prepared, self.drive, moves)
-        self.information = state.information
-
-    def first_order(self, number: int, stage: Stage) -> None:
-        if stage.trains != "physiology":
-            self.prepared = None  # of a basis that moves now
-        kind = dataclasses.replace(stage, residual_weight=(1.0, 1.0))  # the weights are data: no program of their own
-        state = self.call(_moments_program, (kind,), self.twins, once=True)
-        for weights in self.chunks(stage):
-            self.twins, state = self.call(
-                _first_order_program, (kind,), self.twins, state, weights, self.data, self.drive
-            )
-            self.step += len(weights)
-            self.record(number)
-
-    def chunks(self, stage: Stage) -> list[np.ndarray]:
-        return np.split(self.as_weights(stage.weights()), stage.steps // stage.chunk)
+            twins, state = self.gauss_newton(twins, state, weights, moves)
+        self.state = self.state._replace(information=state.information)
 
     def as_weights(self, weights: Any) -> np.ndarray:
-        return np.asarray(weights, dtype=self.twins.scales.G.dtype)
+        return np.asarray(weights, dtype=self.state.twins.scales.G.dtype)
 
-    def record(self, stage: int) -> None:
-        terms = self.call(_losses_program, (), self.twins, self.data, self.drive)
-        values = {symbol: np.asarray(x) for symbol, x in self.twins.physiology.estimates().items()}
-        self.steps.append(self.step)
-        self.courses.append((values, jax.tree.map(np.asarray, terms)))
-        if self.on_progress is not None and self.step:
+    def look_around(self) -> None:
+        """Note the course, and tell of it."""
+        at = self.state
+        terms: Terms = self.call(_losses_program, (), at.twins, self.data, self.drive)
+        losses = {name: np.asarray(getattr(terms, name)) for name in ("data", "G", "I", "D")}
+        values = {symbol: np.asarray(x) for symbol, x in at.twins.physiology.estimates().items()}
+        self.state = at._replace(
+            steps=np.append(at.steps, at.step),
+            values={s: _longer(at.values.get(s), v) for s, v in values.items()},
+            losses={s: _longer(at.losses.get(s), v) for s, v in losses.items()},
+        )
+        if self.on_progress is not None and at.step:
             spent = time.perf_counter() - self.began - self.compile_s
-            left = spent / self.step * (self.total - self.step)
+            left = spent / (at.step - self.began_at) * (self.total - at.step)
+            norm = np.asarray(at.solver.gradient_norm)
             self.on_progress(
-                Progress(stage, self.step, self.total, self.patients, self.courses[-1][1].data, values, left)  # pyright: ignore[reportArgumentType]
+                Progress(at.stage, at.step, self.total, self.patients, losses["data"], values, left, losses, norm)
             )
 
     def outcome(self) -> Trained:
-        values, terms = zip(*self.courses, strict=True)
-        symbols = values[0]
-        history = History(
-            step=np.asarray(self.steps),
-            values={symbol: np.stack([v[symbol] for v in values]) for symbol in symbols},
-            losses={name: np.stack([getattr(t, name) for t in terms]) for name in ("data", "G", "I", "D")},
-        )
-        assert self.information is not None
+        at = self.state
         run_s = time.perf_counter() - self.began - self.compile_s
-        return Trained(self.twins, self.information, history, self.compile_s, run_s)
+        history = History(at.steps, dict(at.values), dict(at.losses))
+        return Trained(at.twins, at.information, history, self.compile_s, run_s)
 
 
-def _over_patients(f: Callable[..., Any], in_blocks: bool) -> Callable[..., Any]:
-    """`vmap`, in blocks where there are many patients."""
-    if in_blocks:
-        return lambda *args: jax.lax.map(lambda each: f(*each), args, batch_size=BLOCK)
-    return jax.vmap(f)
+def _longer(course: np.ndarray | None, row: np.ndarray) -> np.ndarray:
+    return row[None] if course is None else np.concatenate([course, row[None]])
 
 
-def _prepare_program(in_blocks: bool) -> Callable[..., Prepared]:
-    return _over_patients(prepare, in_blocks)
+def _kind(stage: Stage) -> Stage:
+    """What a stage's programs depend on: the weights are data, and Gauss-Newton's other fields are too."""
+    if stage.optimizer == GAUSS_NEWTON:
+        return Stage()
+    return dataclasses.replace(stage, residual_weight=(1.0, 1.0))
 
 
-def _damping_program(in_blocks: bool) -> Callable[..., Damping]:
-    return _over_patients(initial_damping, in_blocks)
+def _fixed_basis(stage: Stage) -> bool:
+    return stage.optimizer == GAUSS_NEWTON or stage.trains == "physiology"
 
 
-def _losses_program(in_blocks: bool) -> Callable[..., Terms]:
-    return _over_patients(losses, in_blocks)
+def initial_solver(stage: Stage) -> Callable[[Twin], Any]:
+    """Makes what a stage's solver starts with."""
+    if stage.optimizer == GAUSS_NEWTON:
+        return initial_damping
+    return lambda twin: initial_moments(twin, stage)
 
 
-def _gauss_newton_program(in_blocks: bool) -> Callable[..., tuple[Twin, Damping]]:
-    def program(
-        twins: Twin, states: Damping, weights: Array, prepared: Prepared, d: Drive, moves: tuple[Array, Array]
+def _prepare_program(spread: Spread) -> Callable[..., Prepared]:
+    return spread.over_patients(prepare)
+
+
+def _initial_program(stage: Stage, spread: Spread) -> Callable[..., Any]:
+    return spread.over_patients(initial_solver(stage))
+
+
+def _losses_program(spread: Spread) -> Callable[..., Terms]:
+    return spread.over_patients(losses)
+
+
+def _gauss_newton_program(spread: Spread) -> Callable[..., tuple[Twin, Damping]]:
+    def one(
+        twin: Twin, state: Damping, prepared: Prepared, d: Drive, weights: Array, moves: tuple[Array, Array]
     ) -> tuple[Twin, Damping]:
-        def one(twin: Twin, state: Damping, prepared: Prepared, d: Drive) -> tuple[Twin, Damping]:
-            def step(carry: tuple[Twin, Damping], weight: Array) -> tuple[tuple[Twin, Damping], None]:
-                return gauss_newton_step(*carry, weight, prepared, d, moves), None
+        def step(carry: tuple[Twin, Damping], weight: Array) -> tuple[tuple[Twin, Damping], None]:
+            return gauss_newton_step(*carry, weight, prepared, d, moves), None
 
-            return jax.lax.scan(step, (twin, state), weights)[0]
+        return jax.lax.scan(step, (twin, state), weights)[0]
 
-        return _over_patients(one, in_blocks)(twins, states, prepared, d)
-
-    return program
+    return spread.over_patients(one, shared=2)
 
 
-def _moments_program(stage: Stage, in_blocks: bool) -> Callable[..., Any]:
-    return _over_patients(lambda twin: initial_moments(twin, stage), in_blocks)
+def _first_order_program(stage: Stage, spread: Spread) -> Callable[..., Any]:
+    def one(twin: Twin, state: Moments, data: Series, d: Drive, weights: Array) -> tuple[Twin, Moments]:
+        return first_order_steps(twin, state, weights, data, d, stage)
 
-
-def _first_order_program(stage: Stage, in_blocks: bool) -> Callable[..., Any]:
-    def program(twins: Twin, states: Any, weights: Array, data: Series, d: Drive) -> Any:
-        one = lambda twin, state, data, d: first_order_steps(twin, state, weights, data, d, stage)
-        return _over_patients(one, in_blocks)(twins, states, data, d)
-
-    return program
+    return spread.over_patients(one, shared=1)

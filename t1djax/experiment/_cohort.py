@@ -1,0 +1,83 @@
+"""The patients that a configuration names."""
+
+from collections.abc import Callable
+
+import jax
+
+from ..config import REFERENCE, ConfigError, Experiment
+from ..data import AbstractNoise, AR1Noise, BretonKovatchevNoise, Cohort, NoNoise, WhiteNoise, reference_cohort
+from ..io import read_cohort, read_hupa, read_recording
+from ..physics import presets
+
+
+def load_cohort(config: Experiment) -> Cohort:
+    """The patients that the experiment names, with the truth of synthetic ones for scoring.
+
+    Raises:
+        DataError: listing everything wrong with the files.
+        ConfigError: where a patient is not there, or an option does not go with the data.
+    """
+    sensor = config.sensor
+    if config.data == REFERENCE:
+        names = patient_names(config.patients, reference=True)
+        return reference_cohort(
+            interval_min=sensor.interval_min or 1.0,
+            noise=sensor_noise(sensor.noise, sensor.noise_sd_mg_dL),
+            dropout=sensor.dropout,
+            censor=sensor.censor,
+            key=jax.random.fold_in(jax.random.key(config.seed), 0),
+            names=names,
+        )
+    if sensor != type(sensor)():
+        raise ConfigError("noise, interval, dropout and censor are for the reference cohort; a file is read as it is")
+    if config.layout == "hupa" and (h := config.hupa).carbs_unit is not None:
+        person = read_hupa(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours, info=h.info)
+        return Cohort((person,))
+    if config.layout == "auto":
+        h = config.hupa
+        return Cohort((read_recording(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours).patient,))
+    names = patient_names(config.patients, reference=False)
+    return read_cohort(config.data, patients=names, strict=config.strict, truth=True)
+
+
+def sensor_noise(kind: str, sd_mg_dL: float) -> AbstractNoise:
+    """The model of sensor error by its name: none, white, ar1, breton-kovatchev."""
+    models: dict[str, Callable[[], AbstractNoise]] = {
+        "none": NoNoise,
+        "white": lambda: WhiteNoise(sd_mg_dL),
+        "ar1": lambda: AR1Noise(sd_mg_dL),
+        "breton-kovatchev": BretonKovatchevNoise,
+    }
+    if kind not in models:
+        raise ConfigError(f"unknown noise {kind!r}; there are {', '.join(models)}")
+    return models[kind]()
+
+
+def patient_names(text: str, *, reference: bool) -> list[str] | None:
+    """Names from a list separated by commas; None for `all`.
+
+    In the reference cohort a bare number means PatN and `Pat2-Pat11` a range. Elsewhere names are exact.
+
+    Raises:
+        ConfigError: naming the patient that the reference cohort does not have.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise ConfigError("patients: name at least one, or `all`")
+    if parts == ["all"]:
+        return None
+    if not reference:
+        return parts
+    there = list(presets())
+    names: list[str] = []
+    for part in parts:
+        first, dash, last = part.partition("-")
+        ends = [f"Pat{x}" if x.isdigit() else x for x in ((first, last) if dash else (first,))]
+        absent = [x for x in ends if x not in there]
+        if absent:
+            raise ConfigError(f"patients: no patient {', '.join(absent)}; the reference cohort has {', '.join(there)}")
+        i, j = there.index(ends[0]), there.index(ends[-1])
+        if j < i:
+            raise ConfigError(f"patients: the range {part} runs backwards")
+        names += there[i : j + 1]
+    return list(dict.fromkeys(names))

@@ -1,0 +1,207 @@
+"""From patients to fits: pose, choose the model, fit."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import jax
+
+from ..data import Cohort, Patient
+from ..inference import LeastSquares, fit_ode
+from ..networks import ARCHITECTURES, NetworkOptions
+from ..problem import LogNormal, Mode, Problem, pose
+from ..records import Ensemble, Fit
+from ..training import Keeper, Progress, Stage, fit_members
+
+
+def fit(
+    cohort: Cohort | Sequence[Patient],
+    *,
+    model: str | None = None,
+    mode: Mode = "inverse",
+    free: Iterable[str] = (),
+    seed: int = 0,
+    assume_population: bool = False,
+    estimate_initial_state: bool = False,
+    priors: Mapping[str, LogNormal] = {},
+    bounds: Mapping[str, tuple[float, float]] = {},
+    noise_sd_mg_dL: float | None = None,
+    options: NetworkOptions | LeastSquares | None = None,
+    stages: Sequence[Stage] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Fit every patient of a cohort at once.
+
+    Args:
+        cohort: the patients. A cohort's truth is not looked at.
+        model: `pinn` (if not given), `modified_mlp` or `birnn`, the physics-informed networks; `ode`, least squares on
+            the equations; `flax` with `FlaxOptions`, or the name of options of your own.
+        mode: `forward`, all parameters known, or `inverse`.
+        free: what to estimate in inverse mode, by symbol; ksi if not given.
+        seed: sets starts and initial weights.
+        assume_population: take parameters that nobody stated from the population.
+        estimate_initial_state: estimate insulin and food on board at the start of the window.
+        priors: what is believed of free parameters, by symbol.
+        bounds: lower and upper bounds of free parameters, in their units, by symbol.
+        noise_sd_mg_dL: standard deviation of the readings' noise, mg/dL; estimated if not given.
+        options: the network's options, such as `BIRNNOptions`, or `LeastSquares`; they decide the model if it is not
+            named.
+        stages: the curriculum of the network; the default one if not given.
+        on_progress: called after each chunk of training steps.
+
+    Returns:
+        The fit: estimates, states, history.
+
+    Raises:
+        ValueError: where the model is not known, a parameter is neither stated nor free, or a prior or a bound makes
+            no sense.
+        UnidentifiableError: where glucose cannot tell the free parameters apart.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat2"])
+        >>> found = t1djax.fit(cohort, model="ode", free=["ksi"])["Pat2"].estimates["ksi"]
+        >>> round(found.value, 3)
+        197.0
+    """
+    return fit_ensemble(
+        cohort,
+        seeds=(seed,),
+        model=model,
+        mode=mode,
+        free=free,
+        assume_population=assume_population,
+        estimate_initial_state=estimate_initial_state,
+        priors=priors,
+        bounds=bounds,
+        noise_sd_mg_dL=noise_sd_mg_dL,
+        options=options,
+        stages=stages,
+        on_progress=on_progress,
+    ).members[0]
+
+
+def fit_ensemble(
+    cohort: Cohort | Sequence[Patient],
+    *,
+    seeds: Sequence[int],
+    model: str | None = None,
+    mode: Mode = "inverse",
+    free: Iterable[str] = (),
+    assume_population: bool = False,
+    estimate_initial_state: bool = False,
+    priors: Mapping[str, LogNormal] = {},
+    bounds: Mapping[str, tuple[float, float]] = {},
+    noise_sd_mg_dL: float | None = None,
+    options: NetworkOptions | LeastSquares | None = None,
+    stages: Sequence[Stage] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Ensemble:
+    """Fit every patient of a cohort from several seeds at once: seeds times patients train as one program.
+
+    Args:
+        cohort: the patients.
+        seeds: one per member, all different; each sets its own starts and initial weights.
+        model: as for `fit`, like the rest.
+        mode: forward or inverse.
+        free: what to estimate.
+        assume_population: take parameters that nobody stated from the population.
+        estimate_initial_state: estimate insulin and food on board at the start of the window.
+        priors: what is believed of free parameters.
+        bounds: bounds of free parameters.
+        noise_sd_mg_dL: the readings' noise, mg/dL.
+        options: the network's options, or `LeastSquares`.
+        stages: the curriculum.
+        on_progress: called after each chunk of training steps.
+
+    Returns:
+        The members, each what `fit` gives for its seed; `spread` compares them.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
+        >>> ensemble = t1djax.fit_ensemble(cohort, seeds=[0, 1, 2], model="ode")
+        >>> t1djax.spread(ensemble)["ksi_sd"].max() < 1e-6
+        np.True_
+    """
+    if isinstance(cohort, Patient):
+        raise ValueError("give a cohort or a list of patients: fit([patient])")
+    patients = tuple(cohort)
+    seeds = tuple(seeds)
+    if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
+        raise ValueError("seeds: name at least one, each once, from 0 to 4294967295")
+    named = (free,) if isinstance(free, str) else tuple(free)
+    named = named or (("ksi",) if mode == "inverse" else ())
+    pose_one = lambda seed: pose(
+        patients,
+        mode=mode,
+        free=named,
+        key=jax.random.fold_in(jax.random.key(seed), 1),
+        assume_population=assume_population,
+        estimate_initial_state=estimate_initial_state,
+        priors=priors,
+        bounds=bounds,
+        noise_sd_mg_dL=noise_sd_mg_dL,
+    )
+    problems = [pose_one(seed) for seed in seeds]
+    return Ensemble(seeds, fit_problems(
+        patients, problems, seeds, _model(model, options), options=options, stages=stages, on_progress=on_progress
+    ))
+
+
+def _model(model: str | None, options: NetworkOptions | LeastSquares | None) -> str:
+    """The model that name and options agree on."""
+    stated = "ode" if isinstance(options, LeastSquares) else None if options is None else options.model
+    if model is None:
+        return stated or "pinn"
+    if stated is not None and model != stated:
+        raise ValueError(f"model {model} and {type(options).__name__} do not go together; leave one of them out")
+    if stated is None and model == "flax":
+        raise ValueError("model flax needs its module: options=FlaxOptions(module=...)")
+    if stated is None and model != "ode" and model not in ARCHITECTURES:
+        known = ", ".join([*ARCHITECTURES, "ode"])
+        raise ValueError(f"unknown model {model!r}; there are {known}, and any other that comes with its options")
+    return model
+
+
+def fit_problems(
+    patients: Sequence[Patient],
+    problems: Sequence[Problem],
+    seeds: Sequence[int],
+    model: str,
+    *,
+    options: NetworkOptions | LeastSquares | None = None,
+    stages: Sequence[Stage] | None = None,
+    whole: Sequence[Patient] | None = None,
+    keeper: Keeper | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> tuple[Fit, ...]:
+    """Fit problems that are posed already, one per seed.
+
+    Args:
+        patients: the patients of the problems.
+        problems: one per seed.
+        seeds: they set the initial weights.
+        model: a network's name, or `ode`.
+        options: the network's, or `LeastSquares`.
+        stages: the curriculum of a network.
+        whole: the cohort of which `patients` are a part; see `fit_members`.
+        keeper: keeps the state of a network's training.
+        on_progress: called after each chunk of a network's training steps.
+    """
+    keys = [jax.random.fold_in(jax.random.key(seed), 2) for seed in seeds]
+    if model == "ode":
+        assert options is None or isinstance(options, LeastSquares)
+        if stages is not None:
+            raise ValueError("model ode has no stages; leave them out, or name a network")
+        return tuple(fit_ode(patients, p, key=key, options=options) for p, key in zip(problems, keys, strict=True))
+    assert not isinstance(options, LeastSquares)
+    options = ARCHITECTURES[model]() if options is None else options
+    return fit_members(
+        patients,
+        problems,
+        keys=keys,
+        options=options,
+        stages=stages,
+        whole=whole,
+        keeper=keeper,
+        on_progress=on_progress,
+    )

@@ -1,0 +1,185 @@
+"""What a run leaves on disk besides its results, so that it can be stopped anywhere and go on."""
+
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from ..config import ConfigError
+from ..io import ResultError, without_nan
+
+RUNS = ".runs"
+FORMAT = "t1djax.run"
+FORMAT_VERSION = 1
+_RECORD = "run.json"
+
+
+class Busy(OSError):
+    """Another process is at work on the same run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Journal:
+    """One run's own folder, `RESULTS/.runs/NAME`: what it is of, what is finished, and where its training stands."""
+
+    folder: Path
+    """Where."""
+    record: Mapping[str, Any]
+    """`run.json`: the resolved configuration, when it began, the batches, and what the bits depend on."""
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.folder.name
+
+    @property
+    def started(self) -> dt.datetime:
+        """When it began first, local time for people."""
+        return dt.datetime.fromisoformat(self.record["started"])
+
+    def batch(self, number: int) -> Path:
+        """Where the training of a batch keeps its states."""
+        return self.folder / f"batch-{number:05d}"
+
+    def finished(self, number: int) -> list[str] | None:
+        """Result folders of a batch that is done; None where it is not."""
+        path = self.batch(number).with_suffix(".json")
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def finish(self, number: int, folders: Sequence[Path]) -> None:
+        """Note that a batch is done; its training states are no longer needed."""
+        write_json(self.batch(number).with_suffix(".json"), [folder.name for folder in folders])
+        shutil.rmtree(self.batch(number), ignore_errors=True)
+
+    @property
+    def done(self) -> bool:
+        """Whether all batches are."""
+        return all(self.finished(number) is not None for number in range(len(self.record["batches"])))
+
+    @contextlib.contextmanager
+    def alone(self, part: str = "") -> Iterator[None]:
+        """Hold the run for this process.
+
+        Args:
+            part: of the run, where processes share it.
+
+        Raises:
+            Busy: where another process holds it.
+        """
+        lock = filelock.FileLock(self.folder / f"lock{part}", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout as e:
+            raise Busy(
+                f"{self.folder}: another process is at work on this run; wait for it, or take other results"
+            ) from e
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def new_journal(root: Path, name: str, record: Mapping[str, Any]) -> Journal:
+    """A journal of its own under `root`: a name that is taken gets `-2`, `-3`, ..."""
+    (root / RUNS).mkdir(parents=True, exist_ok=True)
+    for n in range(1, 10_000):
+        folder = root / RUNS / (name if n == 1 else f"{name}-{n}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return make_journal(folder, record)
+    raise FileExistsError(f"{root / RUNS / name}: ten thousand runs bear this name; choose another results folder")
+
+
+def make_journal(folder: Path, record: Mapping[str, Any]) -> Journal:
+    """The journal of a run, written down."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"format": FORMAT, "format_version": FORMAT_VERSION, **record}
+    write_json(folder / _RECORD, record)
+    return read_journal(folder)
+
+
+def read_journal(folder: Path) -> Journal:
+    """A run's journal.
+
+    Raises:
+        ResultError: naming the file that is damaged or of a newer format.
+    """
+    path = folder / _RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise ResultError(f"{path}: is not valid JSON ({e}); remove {folder} and run again") from e
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ResultError(f"{path}: does not describe a run of t1djax; remove {folder} and run again")
+    if record.get("format_version") != FORMAT_VERSION:
+        raise ResultError(
+            f"{path}: has format version {record.get('format_version')}, this t1djax reads {FORMAT_VERSION}; update it"
+        )
+    return Journal(folder, record)
+
+
+def journals(root: Path) -> list[Journal]:
+    """All runs of a results folder, the newest last; one whose record was never written is none."""
+    found = [read_journal(path.parent) for path in (root / RUNS).glob(f"*/{_RECORD}")]
+    return sorted(found, key=lambda journal: (journal.record["started"], journal.name))
+
+
+def differences(a: Any, b: Any, at: str = "") -> list[str]:
+    """How two configurations differ, a line for each value: `sensor.noise: none -> white`.
+
+    Example:
+        >>> from t1djax.experiment import differences
+        >>> differences({"seed": 0, "sensor": {"noise": "none"}}, {"seed": 0, "sensor": {"noise": "white"}})
+        ['sensor.noise: none -> white']
+    """
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        keys = [*a, *(key for key in b if key not in a)]
+        inner = (differences(a.get(k), b.get(k), f"{at}.{k}" if at else str(k)) for k in keys)
+        return [line for lines in inner for line in lines]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        inner = (differences(x, y, f"{at}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=True)))
+        return [line for lines in inner for line in lines]
+    shown = lambda x: "-" if x is None else f"{x}"
+    return [] if a == b else [f"{at}: {shown(a)} -> {shown(b)}"]
+
+
+def check_same(journal: Journal, record: Mapping[str, Any]) -> list[str]:
+    """Whether a run may go on as `record` asks.
+
+    Returns:
+        What may change its bits, in words: other versions, another kind of device.
+
+    Raises:
+        ConfigError: showing the difference, where the configuration or the data changed.
+    """
+    record = json.loads(json.dumps(without_nan(record)))
+    wrong = differences(journal.record["config"], record["config"])
+    if journal.record["data"] != record["data"]:
+        wrong.append(f"data: the records changed (fingerprint {journal.record['data']} -> {record['data']})")
+    if wrong:
+        lines = "\n".join(f"  {line}" for line in wrong)
+        raise ConfigError(
+            f"{journal.folder}: the unfinished run was of another configuration\n{lines}\n"
+            "give that configuration to go on with it, leave --resume out to begin a new run, or remove the folder"
+        )
+    return differences(journal.record["made_by"], record["made_by"])
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file whole or not at all, and see it on the disk."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(without_nan(content), file, indent=2, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

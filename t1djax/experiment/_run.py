@@ -1,0 +1,397 @@
+"""A run: read, pose, fit in batches, score, write; stopped anywhere, it goes on from there."""
+
+import dataclasses
+import datetime as dt
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from ..config import Experiment
+from ..data import Cohort, fingerprint
+from ..evaluation import doubts, metrics, recovery, results_table
+from ..io import DataWarning, TrainingStates, made_by, read_result, write_results
+from ..networks import NetworkOptions
+from ..plotting import save_figures
+from ..problem import Problem, pose
+from ..records import Ensemble, Fit, RunInfo
+from ..tracking import ChunkMetrics, Tracker, git_state
+from ..training import Progress, Stage
+from ._cohort import load_cohort
+from ._fit import fit_problems
+from ._journal import Journal, check_same, journals, new_journal
+from ._memory import rows_that_fit
+from ._processes import barrier, everybody
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a run is carried out. Nothing here changes what is found, but the size of batches its last bits.
+
+    Example:
+        >>> from t1djax import Execution
+        >>> Execution(checkpoint_every=10).resume
+        False
+    """
+
+    resume: bool = False
+    """Go on with the unfinished run of the same configuration in the results folder; without one, begin."""
+    figures: bool = True
+    """Draw figures into the result folders."""
+    checkpoint_every: int = 5
+    """Chunks of training steps between two checkpoints; there is one at the end of each stage too."""
+    checkpoints_kept: int = 3
+    """Checkpoints kept of a training that is under way."""
+    batch: int | None = None
+    """Most fits (patients times members) that train together; left out, what half of the free memory holds, 1,024 at
+    the most."""
+    tracker: Tracker | None = None
+    """What is told of the run, such as an `MLflowTracker`."""
+    stop: Callable[[], bool] | None = None
+    """Asked after each chunk of steps; where it says true, the state is kept and `Stopped` raised."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run."""
+
+    name: str
+    """Its name in the results folder."""
+    table: "pd.DataFrame"
+    """One row per seed and patient: see `results_table`."""
+    folders: tuple[Path, ...]
+    """The result folders, one per seed and patient."""
+    problems: tuple[Problem, ...]
+    """What was asked, per seed."""
+    ensemble: Ensemble | None
+    """The fits of the cohort, one per seed; None where a part was fitted in another process or before a stop."""
+    compile_s: float
+    """Seconds spent on compilation, in this process."""
+    run_s: float
+    """Seconds spent on everything else of the fits."""
+
+    @property
+    def fit(self) -> Fit:
+        """The fit of the first seed.
+
+        Raises:
+            ValueError: where a part was fitted in another process.
+        """
+        if self.ensemble is None:
+            raise ValueError("this run was finished in several parts: its results are in `table` and `folders`")
+        return self.ensemble.members[0]
+
+
+class _Prepared:
+    """Everything about a run that is settled before it starts."""
+
+    def __init__(self, config: Experiment) -> None:
+        self.config = config
+        self.cohort = load_cohort(config)
+        self.seeds = tuple(range(config.seed, config.seed + config.members))
+        self.problems = tuple(_pose(config, self.cohort, seed) for seed in self.seeds)
+        self.options = config.options()
+        self.stages = None if self.options is None else config.stages(self.problems[0].start)
+
+    def resolved(self) -> dict[str, Any]:
+        return _resolved(self.config, self.options, self.stages)
+
+    def rows(self, most: int | None) -> int:
+        return rows_that_fit(self.cohort.patients, self.problems[0], self.options, self.stages, most=most)
+
+    def batches(self, rows: int) -> list[list[int]]:
+        """Patients by position, alike in number but for the last ones; every process gets some where it can."""
+        n, share = len(self.cohort), -(-len(self.cohort) // jax.process_count())
+        size = max(1, min(rows // len(self.seeds), share))
+        return [list(range(first, min(first + size, n))) for first in range(0, n, size)]
+
+    def record(self, batches: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """What the journal keeps, without the time."""
+        config = {k: v for k, v in self.resolved().items() if k != "results"}
+        return {"config": config, "data": fingerprint(self.cohort), "batches": batches, "made_by": made_by()}
+
+
+def run(
+    config: Experiment,
+    *,
+    execution: Execution | None = None,
+    on_problem: Callable[[Cohort, Problem], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Run an experiment: read the cohort, fit it, score it, write a folder per patient.
+
+    Fits train together in batches; each batch's folders are written as soon as it is done. The state of its training is
+    kept on the way, in `.runs` in the results folder: killed at any moment, the run goes on with `resume` as if it had
+    never stopped, bit for bit on the same kind of device and versions.
+
+    Args:
+        config: the experiment.
+        execution: how it is carried out; `Execution()` if not given.
+        on_problem: called once everything is known to be in order, before the fit.
+        on_progress: called after each chunk of training steps.
+
+    Returns:
+        The run.
+
+    Raises:
+        DataError: listing everything wrong with the files.
+        ConfigError: where a run that is to be resumed was of another configuration or other data.
+        ValueError: where the question cannot be posed.
+        Busy: where another process is at work on the run that is to be resumed.
+        Stopped: where `execution.stop` said so; the state is kept.
+        OSError: where results cannot be written; nothing is lost of what was written before.
+    """
+    execution = Execution() if execution is None else execution
+    began = dt.datetime.fromtimestamp(everybody(int(dt.datetime.now().timestamp()))).astimezone()
+    prepared = _Prepared(config)
+    root = Path(config.results)
+    prepare_results(root)
+    journal = _unfinished(root, prepared) if execution.resume else None
+    if journal is None:
+        record = prepared.record(prepared.batches(prepared.rows(execution.batch)))
+        name = run_label(config, began)
+        journal = new_journal(root, name, {"started": began.isoformat(), "sweep": name, **record})
+    return carry_out(journal, prepared, execution, on_problem=on_problem, on_progress=on_progress)
+
+
+def prepare(config: Experiment) -> _Prepared:
+    """Read the cohort and pose the question: whatever is wrong shows now."""
+    return _Prepared(config)
+
+
+def run_label(config: Experiment, started: dt.datetime) -> str:
+    """The run's name: `{model}_{mode}_{params}_{timestamp}`."""
+    parts = [config.model, config.mode, "+".join(config.free), f"{started:%Y%m%d_%H%M%S}"]
+    return "_".join(part for part in parts if part)
+
+
+def carry_out(
+    journal: Journal,
+    prepared: _Prepared,
+    execution: Execution,
+    *,
+    on_problem: Callable[[Cohort, Problem], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Fit the batches that are not finished, and gather the results of all."""
+    cohort, root = prepared.cohort, Path(prepared.config.results)
+    if on_problem is not None:
+        on_problem(cohort, prepared.problems[0])
+    fits: dict[int, tuple[Fit, ...]] = {}
+    batches: list[list[int]] = journal.record["batches"]
+    mine = range(jax.process_index(), len(batches), jax.process_count())
+    with journal.alone(f".{jax.process_index()}" if jax.process_count() > 1 else ""):
+        if execution.tracker is not None:
+            execution.tracker.begin(_info(journal, prepared, [i for b in mine for i in batches[b]]))
+        for number in mine:
+            if journal.finished(number) is None:
+                fits[number] = _fit_batch(journal, number, prepared, execution, on_progress)
+                journal.finish(number, _write(journal, number, prepared, execution, fits[number], root))
+        if execution.tracker is not None:
+            execution.tracker.end(journal.name)
+    barrier(journal.name)  # the others' folders are read below
+    folders = _in_order(journal, prepared, root)
+    # The table is read back from the folders: what it shows is what is there.
+    table = results_table(read_result(folder).metadata for folder in folders)
+    whole = len(fits) == len(batches)
+    cost = [part[0].cost for part in fits.values()]
+    return Run(
+        journal.name,
+        table.drop(columns=["model", "mode", "wall_seconds"]).loc[:, _seed_first],
+        tuple(folders),
+        prepared.problems,
+        _join([fits[number] for number in range(len(batches))], prepared) if whole else None,
+        sum(c.compile_s for c in cost),
+        sum(c.run_s for c in cost),
+    )
+
+
+def _seed_first(table: "pd.DataFrame") -> list[str]:
+    return ["seed", *(column for column in table.columns if column != "seed")]
+
+
+def _unfinished(root: Path, prepared: _Prepared) -> Journal | None:
+    """The newest unfinished run, if it is of this configuration."""
+    open_ones = [journal for journal in journals(root) if not journal.done]
+    record = prepared.record([])
+    alike = [journal for journal in open_ones if not _refused(journal, record)]
+    if not open_ones:
+        warnings.warn(f"{root}: no run is unfinished; a new one begins", DataWarning, stacklevel=3)
+        return None
+    journal = (alike or open_ones)[-1]
+    if changed := check_same(journal, record):
+        lines = "; ".join(changed)
+        warnings.warn(
+            f"{journal.folder}: goes on under other conditions ({lines}); the last bits may differ from those of an "
+            "undisturbed run",
+            DataWarning,
+            stacklevel=3,
+        )
+    return journal
+
+
+def _refused(journal: Journal, record: Mapping[str, Any]) -> bool:
+    try:
+        check_same(journal, record)
+    except ValueError:
+        return True
+    return False
+
+
+def _fit_batch(
+    journal: Journal,
+    number: int,
+    prepared: _Prepared,
+    execution: Execution,
+    on_progress: Callable[[Progress], None] | None,
+) -> tuple[Fit, ...]:
+    """The fits of one batch, padded to the size of the others so that all share one program."""
+    batches = journal.record["batches"]
+    which, size = batches[number], len(batches[0])
+    padded = which + which[-1:] * (size - len(which))
+    patients = [prepared.cohort.patients[i] for i in padded]
+    rows = [(prepared.cohort.names[i], seed) for seed in prepared.seeds for i in which]
+    # Rows that pad are nobody's.
+    real = [s * size + i for s in range(len(prepared.seeds)) for i in range(len(which))]
+    tracker = execution.tracker
+
+    def tell(progress: Progress) -> None:
+        if tracker is not None:
+            part = lambda by_name: {name: values[real] for name, values in by_name.items()}
+            norm = None if progress.gradient_norm is None else progress.gradient_norm[real]
+            tracker.chunk(
+                journal.name, rows, ChunkMetrics(progress.step, part(progress.losses), part(progress.values), norm)
+            )
+        if on_progress is not None:
+            on_progress(progress)
+
+    with TrainingStates(
+        journal.batch(number),
+        every=execution.checkpoint_every,
+        most=execution.checkpoints_kept,
+        stop=execution.stop,
+    ) as states:
+        fits = fit_problems(
+            patients,
+            [problem.take(padded) for problem in prepared.problems],
+            prepared.seeds,
+            prepared.config.model,
+            options=prepared.options,
+            stages=prepared.stages,
+            whole=prepared.cohort.patients,
+            keeper=states,
+            on_progress=tell,
+        )
+    return tuple(fit.take(range(len(which))) for fit in fits)
+
+
+def _write(
+    journal: Journal, number: int, prepared: _Prepared, execution: Execution, fits: Sequence[Fit], root: Path
+) -> list[Path]:
+    cohort, tracker = prepared.cohort, execution.tracker
+    folders: list[Path] = []
+    for seed, fitted in zip(prepared.seeds, fits, strict=True):
+        folders += write_results(
+            root,
+            fitted,
+            cohort,
+            recovered={f.name: recovery(f, cohort.truth.get(f.name)) for f in fitted},
+            scores={f.name: metrics(f, cohort[f.name], cohort.truth.get(f.name)) for f in fitted},
+            doubts={f.name: doubts(f, cohort[f.name], priors=fitted.problem.priors) for f in fitted},
+            config=prepared.resolved(),
+            seed=seed,
+            started=journal.started,
+            draw=save_figures if execution.figures else None,
+            run=journal.name,
+        )
+    if tracker is not None:
+        names = [(prepared.cohort.names[i], seed) for seed in prepared.seeds for i in journal.record["batches"][number]]
+        for row, folder in zip(names, folders, strict=True):
+            tracker.result(journal.name, row, folder)
+    return folders
+
+
+def _in_order(journal: Journal, prepared: _Prepared, root: Path) -> list[Path]:
+    """The folders by seed, then patient, as one batch would give them."""
+    batches = journal.record["batches"]
+    of_seed: list[list[Path]] = [[] for _ in prepared.seeds]
+    for number, which in enumerate(batches):
+        names = journal.finished(number) or []
+        for s in range(len(prepared.seeds)):
+            of_seed[s] += [root / name for name in names[s * len(which) : (s + 1) * len(which)]]
+    return [folder for folders in of_seed for folder in folders]
+
+
+def _join(parts: Sequence[tuple[Fit, ...]], prepared: _Prepared) -> Ensemble:
+    """The fits of the batches as those of one cohort."""
+    if len(parts) == 1:
+        return Ensemble(prepared.seeds, parts[0])
+    members = []
+    for s, problem in enumerate(prepared.problems):
+        members.append(Fit.join([part[s] for part in parts], problem))
+    return Ensemble(prepared.seeds, tuple(members))
+
+
+def _pose(config: Experiment, cohort: Cohort, seed: int) -> Problem:
+    return pose(
+        cohort.patients,
+        mode=config.mode,
+        free=config.free,
+        key=jax.random.fold_in(jax.random.key(seed), 1),
+        assume_population=config.assume_population,
+        estimate_initial_state=config.estimate_initial_state,
+        priors={symbol: prior.belief() for symbol, prior in config.priors.items()},
+        bounds=config.bounds,
+        noise_sd_mg_dL=config.noise_sd_mg_dL,
+    )
+
+
+def _info(journal: Journal, prepared: _Prepared, which: Sequence[int]) -> RunInfo:
+    cohort, config = prepared.cohort, prepared.config
+    names = [cohort.names[i] for i in which]
+    made = journal.record["made_by"]
+    commit, dirty = git_state(Path(__file__).parent)
+    tags = {"data": journal.record["data"], **{f"version.{k}": v for k, v in made["versions"].items()}}
+    tags |= {f"device.{k}": v for k, v in made["device"].items()}
+    if commit is not None:
+        tags |= {"git.commit": commit, "git.dirty": str(dirty).lower()}
+    return RunInfo(
+        name=journal.name,
+        sweep=journal.record["sweep"],
+        model=config.model,
+        mode=config.mode,
+        named=config.free,
+        rows=tuple((name, seed) for seed in prepared.seeds for name in names),
+        started=journal.started,
+        config=journal.record["config"],
+        tags=tags,
+        truth={name: dict(cohort.truth[name].parameters) for name in names if name in cohort.truth},
+        data=config.data,
+        data_hash=journal.record["data"],
+    )
+
+
+def prepare_results(root: Path) -> None:
+    """Find out before the fit, not after it, whether results can be written."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as e:
+        raise OSError(f"results cannot be written to {root} ({e.strerror or e}); name another folder") from e
+
+
+def _resolved(config: Experiment, options: NetworkOptions | None, stages: Sequence[Stage] | None) -> dict[str, Any]:
+    """The configuration with nothing left to a default that may change: `train --config` runs it again."""
+    resolved = config.model_dump(mode="json")
+    resolved["inverse_params"] = list(config.free)
+    if options is not None and stages is not None:
+        resolved["network"] = dataclasses.asdict(options)
+        resolved["network"]["stages"] = [dataclasses.asdict(stage) for stage in stages]
+    return resolved

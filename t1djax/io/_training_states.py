@@ -1,0 +1,202 @@
+"""The state of a training run on disk, so that another process can go on with it bit for bit."""
+
+import shutil
+import warnings
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..records import TrainState
+from ._checks import DataWarning
+
+FORMAT_VERSION = 1
+"""Of what is kept of a training run."""
+_TRASH = "trash"
+_COURSES = ("values", "losses")
+# What Orbax and its store raise on damaged files, a full disk, or a state of other shapes.
+_TROUBLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, EOFError)
+
+
+class Stopped(Exception):
+    """Training was asked to stop, and its state is on disk."""
+
+
+class TrainingStates:
+    """Keeps the last states of one training run by Orbax: every so many chunks, and at the end of each stage.
+
+    A state is complete or not there at all; what a kill left half-written is passed over. Each carries a checksum:
+    where the newest is damaged, the one before it is taken, with a warning that says so. A disk that is full costs the
+    checkpoint, not the training.
+
+    Args:
+        folder: where; made if it is not there. One process at a time.
+        every: chunks of steps between two states.
+        most: how many states are kept.
+        stop: asked after each chunk; where it says true, the state is kept and `Stopped` raised.
+
+    Source: Orbax's CheckpointManager.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, every: int = 5, most: int = 3, stop: Callable[[], bool] | None = None
+    ) -> None:
+        if every < 1 or most < 1:
+            raise ValueError("every and most must be at least 1")
+        self.folder, self.every, self.most, self.stop = Path(folder).absolute(), every, most, stop
+        self.chunks, self.kept, self.bytes = 0, None, 0
+        self._opened: Any = None
+
+    def __enter__(self) -> "TrainingStates":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def restore(self, like: Callable[[int], TrainState]) -> TrainState | None:
+        """The newest state that can be read whole; None where there is none. See `Keeper`."""
+        import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
+
+        if not self.folder.exists():
+            return None
+        manager = self._manager()
+        for step in sorted(manager.all_steps(), reverse=True):
+            try:
+                meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+                if meta["format_version"] > FORMAT_VERSION:
+                    raise ValueError(f"format version {meta['format_version']}, this t1djax reads {FORMAT_VERSION}")
+                shapes = {name: np.empty(shape, dtype) for name, (shape, dtype) in meta["arrays"].items()}
+                restored = manager.restore(step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(shapes)))
+                arrays = {name: np.asarray(x) for name, x in restored["arrays"].items()}
+                if _checksum(arrays) != meta["checksum"]:
+                    raise ValueError("the checksum does not match")
+                state = _as_state(arrays, meta, like(meta["stage"]))
+            except _TROUBLE as e:
+                self._warn(f"{self.folder / str(step)}: this checkpoint is damaged ({_first_line(e)}); it is passed over")
+                manager.delete(step)
+                continue
+            self.kept = step
+            return state
+        return None
+
+    def keep(self, state: TrainState, *, stage_ends: bool) -> None:
+        """Store the state where that is due. See `Keeper`.
+
+        Raises:
+            Stopped: where `stop` said so.
+        """
+        self.chunks += 1
+        stopping = self.stop is not None and self.stop()
+        if stage_ends or stopping or self.chunks % self.every == 0:
+            self._save(state)
+        if stopping:
+            self.close()
+            where = "" if self.kept is None else f"; its state after step {self.kept} is kept"
+            raise Stopped(f"training was stopped at step {state.step}{where}")
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        if self._opened is not None:
+            try:
+                self._opened.wait_until_finished()
+                self.kept = self._opened.latest_step()
+            except _TROUBLE as e:
+                self._warn(self._not_written(e))
+            self._opened.close()
+            self._opened = None
+            self._empty_trash()
+
+    def _save(self, state: TrainState) -> None:
+        import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
+
+        arrays = _flat(state)
+        meta = {
+            "format_version": FORMAT_VERSION,
+            "stage": state.stage,
+            "chunk": state.chunk,
+            "step": state.step,
+            "checksum": _checksum(arrays),
+            "arrays": {name: [list(x.shape), str(x.dtype)] for name, x in arrays.items()},
+        }
+        self.bytes = sum(x.nbytes for x in arrays.values())
+        args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta))
+        try:
+            self._manager().save(state.step, args=args, force=True)
+            self.kept = state.step
+        except _TROUBLE as e:
+            self._warn(self._not_written(e))
+            # What failed in the background stays with the manager: the next attempt takes a fresh one.
+            self._opened = None
+
+    def _manager(self) -> Any:
+        import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
+
+        if self._opened is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._empty_trash()
+            # Processes of one `jax.distributed` run keep their states apart: none waits for another.
+            alone = ocp.options.MultiprocessingOptions(
+                primary_host=None,
+                active_processes={jax.process_index()} if jax.process_count() > 1 else None,
+                barrier_sync_key_prefix=f"t1djax{jax.process_index()}" if jax.process_count() > 1 else None,
+            )
+            # Deletion is a rename first: an interrupted one leaves no state that is listed and cannot be read.
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=self.most,
+                todelete_subdir=_TRASH,
+                cleanup_tmp_directories=True,
+                create=jax.process_count() == 1,
+                multiprocessing_options=alone if jax.process_count() > 1 else ocp.options.MultiprocessingOptions(),
+            )
+            self._opened = ocp.CheckpointManager(self.folder, options=options)
+        return self._opened
+
+    def _empty_trash(self) -> None:
+        shutil.rmtree(self.folder / _TRASH, ignore_errors=True)
+
+    def _not_written(self, e: Exception) -> str:
+        last = "there is none yet" if self.kept is None else f"the last good one is of step {self.kept}"
+        return f"{self.folder}: a checkpoint could not be written ({_first_line(e)}); training goes on, {last}"
+
+    def _warn(self, message: str) -> None:
+        warnings.warn(message, DataWarning, stacklevel=4)
+
+
+def _first_line(e: Exception) -> str:
+    return (str(e).splitlines() or [""])[0][:200] or type(e).__name__
+
+
+def _flat(state: TrainState) -> dict[str, np.ndarray]:
+    """Every array by name, on the host."""
+    named = jax.tree_util.tree_leaves_with_path({"twins": state.twins, "solver": state.solver})
+    found = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in named}
+    found |= {"information": np.asarray(state.information), "steps": np.asarray(state.steps)}
+    for course in _COURSES:
+        found |= {f"{course}/{name}": np.asarray(x) for name, x in getattr(state, course).items()}
+    return found
+
+
+def _as_state(arrays: dict[str, np.ndarray], meta: Mapping[str, Any], like: TrainState) -> TrainState:
+    skeleton = {"twins": like.twins, "solver": like.solver}
+    leaves = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(skeleton):
+        found = arrays[name := jax.tree_util.keystr(path)]
+        if found.shape != leaf.shape or found.dtype != leaf.dtype:
+            raise ValueError(f"{name} is {found.dtype}{list(found.shape)}, not {leaf.dtype}{list(leaf.shape)}")
+        leaves.append(jax.numpy.asarray(found))
+    tree = jax.tree.unflatten(jax.tree.structure(skeleton), leaves)
+    course = lambda kind: {n.removeprefix(f"{kind}/"): x for n, x in arrays.items() if n.startswith(f"{kind}/")}
+    return TrainState(
+        meta["stage"], meta["chunk"], meta["step"], tree["twins"], tree["solver"],
+        arrays["information"], arrays["steps"], course("values"), course("losses"),
+    )  # fmt: skip
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
+    total = 0
+    for name in sorted(arrays):
+        total = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), zlib.crc32(name.encode(), total))
+    return total

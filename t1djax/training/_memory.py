@@ -1,0 +1,76 @@
+"""How much memory a training takes, from the shapes of its arrays."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._compile import Spread
+from ..data import Patient, stack, stacked_shape
+from ..networks import NetworkOptions
+from ..problem import Problem
+from ._fit import _build_program
+from ._gauss_newton import prepare
+from ._stages import Stage
+from ._train import BLOCK, initial_solver
+
+_COPIES = 2  # of what moves: before and after a step
+_MATRICES = 8  # of the size of the normal equations, at work at once
+
+
+class Memory(NamedTuple):
+    """Estimated working memory of a training, bytes; the arrays' shapes are exact, the number of copies is measured."""
+
+    per_row: int
+    """For each fit: patient and seed."""
+    fixed: int
+    """However many there are."""
+
+    def of(self, rows: int) -> int:
+        """For so many fits."""
+        return self.fixed + rows * self.per_row
+
+    def rows(self, limit: int) -> int:
+        """How many fits stay below a limit; one at the least."""
+        return max(1, (limit - self.fixed) // self.per_row)
+
+
+def training_memory(
+    patients: Sequence[Patient], problem: Problem, options: NetworkOptions, stages: Sequence[Stage]
+) -> Memory:
+    """Estimate the working memory of `fit_members` without running or compiling anything.
+
+    Args:
+        patients: the cohort, or the part of it that trains together.
+        problem: of the cohort.
+        options: of the network.
+        stages: the curriculum.
+
+    Example:
+        >>> import jax
+        >>> import t1djax
+        >>> from t1djax.training import default_stages, training_memory
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
+        >>> problem = t1djax.pose(cohort.patients, mode="inverse", free=["ksi"], key=jax.random.key(0))
+        >>> options = t1djax.BIRNNOptions()
+        >>> training_memory(cohort.patients, problem, options, default_stages("inverse", ["ksi"], options)).per_row > 0
+        True
+    """
+    span = max(float(p.time_min[-1] - p.time_min[0]) for p in patients)
+    with jax.enable_x64(options.precision == "float64"):
+        data = stack(patients[:1], least=stacked_shape(patients))
+        body = problem.take([0]).physiology(options.dtype)
+        keys = jax.random.split(jax.random.key(0), 1)
+        build = _build_program(options, options.cells(span), Spread())
+        twins, drive = jax.eval_shape(build, keys, data, body)
+        prepared = jax.eval_shape(jax.vmap(prepare), twins, data, drive)
+        solvers = [jax.eval_shape(jax.vmap(initial_solver(stage)), twins) for stage in stages]
+        unknowns = int(np.prod(twins.surrogate.readout.shape)) + len(body.free)
+        number = jnp.zeros((), options.dtype).dtype.itemsize
+    size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))
+    moving = size(twins) + max(map(size, solvers), default=0)
+    basis: Any = prepared.basis
+    work = _MATRICES * unknowns**2 * number + 4 * size(basis) + size(data)
+    return Memory(size(data) + size(drive) + size(prepared) + _COPIES * moving, BLOCK * work)
