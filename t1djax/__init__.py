@@ -142,6 +142,7 @@ from .problem import LogNormal as LogNormal
 from .problem import Problem as Problem
 from .problem import population_belief as population_belief
 from .problem import pose as pose
+from .records import ChunkMetrics as ChunkMetrics
 from .records import Cost as Cost
 from .records import Determination as Determination
 from .records import Direction as Direction
@@ -165,6 +166,8 @@ from .records import Posterior as Posterior
 from .records import Profile as Profile
 from .records import Result as Result
 from .records import RollingForecasts as RollingForecasts
+from .records import RunData as RunData
+from .records import RunInfo as RunInfo
 from .records import WhatIf as WhatIf
 from .reporting import write_report as write_report
 from .statespace import HYPERPARAMETERS as HYPERPARAMETERS
@@ -183,6 +186,16 @@ from .statespace import kalman_filter as kalman_filter
 from .statespace import people_split as people_split
 from .statespace import smooth as smooth
 from .statespace import state_space_forecasts as state_space_forecasts
+from .tracking import GitState as GitState
+from .tracking import MLflowTracker as MLflowTracker
+from .tracking import RunSync as RunSync
+from .tracking import SyncReport as SyncReport
+from .tracking import Tracker as Tracker
+from .tracking import TrackingError as TrackingError
+from .tracking import TrackingWarning as TrackingWarning
+from .tracking import git_state as git_state
+from .tracking import sync as sync
+from .tracking import tracking_status as tracking_status
 from .training import Progress as Progress
 from .training import Stage as Stage
 from .training import default_stages as default_stages
