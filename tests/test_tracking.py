@@ -20,9 +20,6 @@ from t1djax.tracking import _journal, _names, experiment_name, params
 from .test_cli import call, done
 from .tracked import STEPS, chunk, courses, expected, finish, in_folder, play, program, steps, told
 
-pytestmark = pytest.mark.filterwarnings(  # of MLflow's own making
-    "ignore:The ``noload`` loader strategy", "ignore::DeprecationWarning", "ignore::ResourceWarning"
-)
 NOBODY = "http://127.0.0.1:9"  # refuses at once
 
 
@@ -116,6 +113,8 @@ def test_misuse_is_named(tmp_path: Path) -> None:
     journal = _journal.Journal(path)
     journal.append({"event": "begin", "info": _journal.pack_info(program(patients=["P9"]))})
     journal.close()
+    with pytest.raises(ValueError, match="no name for a file"):
+        tracker.begin(program("../a"))
     with pytest.raises(ValueError, match="other patients"):
         tracker.begin(info)
     tracker.close()

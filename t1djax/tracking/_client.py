@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EMBEDDED = "embedded"
+THREAD = "t1djax-tracking"
 _ANSWER_S = 5.0  # a server that does not say anything for so long counts as away
 
 
@@ -41,8 +43,9 @@ class Place:
         return urlunsplit(parts._replace(netloc=f"***@{host}"))
 
     def artifacts(self, experiment: str) -> str | None:
-        """Where a new experiment keeps its files; None leaves it to the server."""
-        return (self.results / "mlartifacts" / experiment).as_uri() if self.embedded else None
+        """Where a new experiment keeps its files: with a bare database, in the results folder; a server knows where."""
+        bare = self.uri.startswith(("sqlite", "postgresql", "mysql", "mssql"))
+        return (self.results / "mlartifacts" / experiment).as_uri() if bare else None
 
     def connect(self) -> "MlflowClient":
         """A client; takes seconds at the first call.
@@ -51,17 +54,32 @@ class Place:
             TrackingError: where a server does not answer.
         """
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing about anybody's runs goes to third parties
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # standard output is the caller's
         from mlflow import MlflowClient  # noqa: PLC0415 - seconds
 
+        _hush()
         self.check()
-        if not self.embedded:
-            return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-        for chatty in ("mlflow.store.db.utils", "alembic"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        with only_one(self.results / FOLDER / "mlflow.lock") as alone:
-            if not alone:
-                raise TrackingError("another process makes the database")
-            return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        if self.embedded:
+            with only_one(self.results / FOLDER / "mlflow.lock") as alone:
+                if not alone:
+                    raise TrackingError("another process makes the database")
+                self._make_database()
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def _make_database(self) -> None:
+        """Make the tables under another name first: a kill in the middle would leave a database of no use."""
+        from mlflow import MlflowClient  # noqa: PLC0415 - seconds
+
+        final = self.results / "mlflow.db"
+        if final.exists():
+            return
+        folder = self.results / FOLDER / "new"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        partial = folder / final.name
+        MlflowClient(tracking_uri=f"sqlite:///{partial}", registry_uri=f"sqlite:///{partial}")
+        partial.rename(final)
+        shutil.rmtree(folder)
 
     def check(self) -> None:
         """Ask a server for a sign of life: MLflow's own calls try for minutes.
@@ -79,3 +97,24 @@ class Place:
             return  # it answers; whether it is to be trusted is for MLflow to say
         except requests.exceptions.RequestException as e:
             raise TrackingError(f"{self.shown} does not answer ({type(e).__name__})") from e
+
+
+class _NotOurs(logging.Filter):
+    """Keeps what the sender's thread says below an error, such as that it tries again, out of the user's terminal."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.threadName != THREAD or record.levelno >= logging.ERROR
+
+
+_NOT_OURS = _NotOurs()
+
+
+def _hush() -> None:
+    for name in (
+        "alembic.runtime.migration",
+        "mlflow.store.db.utils",
+        "mlflow.system_metrics.system_metrics_monitor",
+        "urllib3.connectionpool",
+        "urllib3.util.retry",
+    ):
+        logging.getLogger(name).addFilter(_NOT_OURS)  # adding it twice adds it once

@@ -1,5 +1,6 @@
 """The tracker that writes a journal and lets MLflow have it."""
 
+import re
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -62,8 +63,10 @@ class MLflowTracker:
         """Open the journal of a program; one that was stopped goes on in the same MLflow runs.
 
         Raises:
-            ValueError: where a journal of this name is of other fits.
+            ValueError: where the name is none for a file, or a journal of this name is of other fits.
         """
+        if not re.fullmatch(r"[^/\\\0.][^/\\\0]*", info.name):
+            raise ValueError(f"{info.name!r} is no name for a file; leave out slashes and leading dots")
         path = self.results / FOLDER / f"{info.name}.jsonl"
         program = _Program(path, info)
         self._programs[info.name] = program
@@ -147,7 +150,7 @@ class _Program:
         self.seen: dict[int, np.ndarray] = {}
         self.finished: dict[tuple[str, int], str] = {}
         self._index = {row: i for i, row in enumerate(info.rows)}
-        self._last: tuple[Sequence[tuple[str, int]], np.ndarray] | None = None
+        self._last: tuple[tuple[tuple[str, int], ...], np.ndarray] | None = None
         if path.exists():
             for event in read_events(path)[0]:
                 self._learn(event)
@@ -155,7 +158,8 @@ class _Program:
 
     def places(self, rows: Sequence[tuple[str, int]]) -> np.ndarray:
         """Where rows stand in the program."""
-        if self._last is None or self._last[0] is not rows:
+        rows = tuple(rows)
+        if self._last is None or self._last[0] != rows:
             try:
                 self._last = (rows, np.asarray([self._index[row] for row in rows], dtype=int))
             except KeyError as e:

@@ -154,7 +154,8 @@ class Recorder:
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
-                return client.create_experiment(name, artifact_location=self._place.artifacts(name))
+                kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI shows training first
+                return client.create_experiment(name, artifact_location=self._place.artifacts(name), tags=kind)
             except MlflowException as e:
                 if e.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

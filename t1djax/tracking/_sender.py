@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._client import Place
+from ._client import THREAD, Place
 from ._delivery import Delivery
 from ._tracker import TrackingError
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PERIOD_S = 1.0  # events of a second go together
+_LOOK_S = 2.0  # between two looks at whether it makes sense to wait
 _LONGEST_PAUSE_S = 30.0
 _PATIENCE_S = 600.0  # of failing without a break; after it, one last try at the end
 
@@ -35,14 +36,22 @@ class Sender:
         """Send this journal from now on."""
         self._deliveries.setdefault(journal, Delivery(self.place, journal))
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="t1djax-tracking", daemon=True)
+            self._thread = threading.Thread(target=self._work, name=THREAD, daemon=True)
             self._thread.start()
 
     def stop(self, wait_s: float) -> bool:
         """Send what is left, for so many seconds at most; whether all of it is there."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join(wait_s)
+            until, silent = time.monotonic() + wait_s, 0
+            while self._thread.is_alive() and silent < 2 and (left := until - time.monotonic()) > 0:
+                self._thread.join(min(left, _LOOK_S))
+                if self._thread.is_alive():  # MLflow tries for minutes; a server that is away is not worth the wait
+                    try:
+                        self.place.check()
+                        silent = 0
+                    except TrackingError as e:
+                        silent, self.trouble = silent + 1, str(e)
             if self._thread.is_alive():
                 self.trouble = self.trouble or f"{self.place.shown} is slow"
                 return False
