@@ -27,6 +27,7 @@ from .data import Subject as Subject
 from .data import Therapy as Therapy
 from .data import Truth as Truth
 from .data import WhiteNoise as WhiteNoise
+from .data import fingerprint as fingerprint
 from .data import from_first_reading as from_first_reading
 from .data import noise_level as noise_level
 from .data import readings_ahead as readings_ahead
@@ -62,10 +63,11 @@ from .evaluation import score_forecasts as score_forecasts
 from .evaluation import spread as spread
 from .evaluation import summary as summary
 from .evaluation import surveillance_levels as surveillance_levels
-
+from .experiment import Execution as Execution
+from .experiment import Run as Run
 from .experiment import fit as fit
 from .experiment import fit_ensemble as fit_ensemble
-
+from .experiment import run as run
 from .forecasting import Forecast as Forecast
 from .forecasting import WarmUp as WarmUp
 from .forecasting import forecast as forecast
@@ -142,6 +144,7 @@ from .problem import LogNormal as LogNormal
 from .problem import Problem as Problem
 from .problem import population_belief as population_belief
 from .problem import pose as pose
+from .records import ChunkMetrics as ChunkMetrics
 from .records import Cost as Cost
 from .records import Determination as Determination
 from .records import Direction as Direction
@@ -166,6 +169,8 @@ from .records import Posterior as Posterior
 from .records import Profile as Profile
 from .records import Result as Result
 from .records import RollingForecasts as RollingForecasts
+from .records import RunData as RunData
+from .records import RunInfo as RunInfo
 from .records import WhatIf as WhatIf
 from .reporting import write_report as write_report
 from .statespace import HYPERPARAMETERS as HYPERPARAMETERS
@@ -184,6 +189,16 @@ from .statespace import kalman_filter as kalman_filter
 from .statespace import people_split as people_split
 from .statespace import smooth as smooth
 from .statespace import state_space_forecasts as state_space_forecasts
+from .tracking import GitState as GitState
+from .tracking import MLflowTracker as MLflowTracker
+from .tracking import RunSync as RunSync
+from .tracking import SyncReport as SyncReport
+from .tracking import Tracker as Tracker
+from .tracking import TrackingError as TrackingError
+from .tracking import TrackingWarning as TrackingWarning
+from .tracking import git_state as git_state
+from .tracking import sync as sync
+from .tracking import tracking_status as tracking_status
 from .training import Progress as Progress
 from .training import Stage as Stage
 from .training import default_stages as default_stages

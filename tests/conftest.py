@@ -11,6 +11,8 @@ import pytest
 
 from t1djax import _compile
 
+from .services import mlflow_server, moto_s3, postgres  # noqa: F401 - fixtures
+
 # Nearly all of the time of the fast tests is compilation of programs that then run on little. Unoptimised it takes a
 # third; `-m slow` and any other choice of marks that leaves out "not slow" compile as users do.
 _QUICK = "--xla_backend_optimization_level=0"

@@ -130,7 +130,7 @@ def test_frozen_leaves_have_no_moments(name):
         stages = [t1djax.Stage(trains="physiology", steps=1, optimizer="adam")]
         stages += [t1djax.Stage(trains="network", steps=1, optimizer="adam")]
         for stage, count in zip(stages, (1, len(_weights(name))), strict=True):
-            state = initial_moments(twin, stage)
+            state = initial_moments(twin, stage).optimiser
             moments = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype == jnp.float64]
             assert len(moments) == 2 * count
 

@@ -3,3 +3,8 @@ from ._cohort import patient_names as patient_names
 from ._cohort import sensor_noise as sensor_noise
 from ._fit import fit as fit
 from ._fit import fit_ensemble as fit_ensemble
+from ._journal import Busy as Busy
+from ._journal import differences as differences
+from ._run import Execution as Execution
+from ._run import Run as Run
+from ._run import run as run

@@ -17,8 +17,8 @@ from ..io import DataWarning, TrainingStates, made_by, read_result, write_result
 from ..networks import NetworkOptions
 from ..plotting import save_figures
 from ..problem import Problem, pose
-from ..records import Ensemble, Fit, RunInfo
-from ..tracking import ChunkMetrics, Tracker, git_state
+from ..records import ChunkMetrics, Ensemble, Fit, RunData, RunInfo
+from ..tracking import Tracker, git_state
 from ..training import Progress, Stage
 from ._cohort import load_cohort
 from ._fit import fit_problems
@@ -356,11 +356,12 @@ def _info(journal: Journal, prepared: _Prepared, which: Sequence[int]) -> RunInf
     cohort, config = prepared.cohort, prepared.config
     names = [cohort.names[i] for i in which]
     made = journal.record["made_by"]
-    commit, dirty = git_state(Path(__file__).parent)
     tags = {"data": journal.record["data"], **{f"version.{k}": v for k, v in made["versions"].items()}}
     tags |= {f"device.{k}": v for k, v in made["device"].items()}
-    if commit is not None:
-        tags |= {"git.commit": commit, "git.dirty": str(dirty).lower()}
+    git = git_state(Path.cwd())
+    if git.commit is not None:
+        tags |= {"git.commit": git.commit, "git.dirty": str(git.dirty).lower()}
+    readings = sum(int(cohort[name].valid.sum()) for name in names)
     return RunInfo(
         name=journal.name,
         sweep=journal.record["sweep"],
@@ -372,8 +373,7 @@ def _info(journal: Journal, prepared: _Prepared, which: Sequence[int]) -> RunInf
         config=journal.record["config"],
         tags=tags,
         truth={name: dict(cohort.truth[name].parameters) for name in names if name in cohort.truth},
-        data=config.data,
-        data_hash=journal.record["data"],
+        data=(RunData(config.data, journal.record["data"], tuple(names), readings),),
     )
 
 

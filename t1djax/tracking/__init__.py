@@ -1,0 +1,12 @@
+from ._git import GitState as GitState
+from ._git import git_state as git_state
+from ._mlflow import MLflowTracker as MLflowTracker
+from ._names import experiment_name as experiment_name
+from ._names import params as params
+from ._sync import RunSync as RunSync
+from ._sync import SyncReport as SyncReport
+from ._sync import sync as sync
+from ._sync import tracking_status as tracking_status
+from ._tracker import Tracker as Tracker
+from ._tracker import TrackingError as TrackingError
+from ._tracker import TrackingWarning as TrackingWarning

@@ -1,0 +1,122 @@
+"""The thread that sends journals while a training runs."""
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._client import THREAD, Place
+from ._delivery import Delivery
+from ._tracker import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PERIOD_S = 1.0  # events of a second go together
+_LOOK_S = 2.0  # between two looks at whether it makes sense to wait
+_LONGEST_PAUSE_S = 30.0
+_PATIENCE_S = 600.0  # of failing without a break; after it, one last try at the end
+
+
+class Sender:
+    """Sends on a daemon thread of its own: nothing that it does or waits for holds up who calls it."""
+
+    def __init__(self, place: Place, *, system_metrics: bool = False) -> None:
+        self.place = place
+        self.trouble: str | None = None
+        """Why what was last tried could not be sent; None where all is well."""
+        self._system_metrics = system_metrics
+        self._monitors: dict[str, Any] = {}
+        self._deliveries: dict[Path, Delivery] = {}
+        self._claimed: set[Path] = set()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, journal: Path) -> None:
+        """Send this journal from now on."""
+        self._deliveries.setdefault(journal, Delivery(self.place, journal))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=THREAD, daemon=True)
+            self._thread.start()
+
+    def stop(self, wait_s: float) -> bool:
+        """Send what is left, for so many seconds at most; whether all of it is there."""
+        self._stopping.set()
+        if self._thread is not None:
+            until, silent = time.monotonic() + wait_s, 0
+            while self._thread.is_alive() and silent < 2 and (left := until - time.monotonic()) > 0:
+                self._thread.join(min(left, _LOOK_S))
+                if self._thread.is_alive():  # MLflow tries for minutes; a server that is away is not worth the wait
+                    try:
+                        self.place.check()
+                        silent = 0
+                    except TrackingError as e:
+                        silent, self.trouble = silent + 1, str(e)
+            if self._thread.is_alive():
+                self.trouble = self.trouble or f"{self.place.shown} is slow"
+                return False
+        return all(delivery.left == 0 for delivery in self._deliveries.values())
+
+    def _work(self) -> None:
+        client, failures, failing_since = None, 0, 0.0
+        while True:
+            last = self._stopping.is_set()
+            gave_up = failures and time.monotonic() - failing_since > _PATIENCE_S
+            if last or not gave_up:
+                try:
+                    if client is None:
+                        client = self.place.connect()
+                    elif failures:
+                        self.place.check()
+                    self._round(client)
+                    failures, self.trouble = 0, None
+                # A server, a driver, a cloud's client: whatever they raise, the training must not hear of it, and
+                # what it is about stays in the journal.
+                except Exception as e:
+                    failing_since = failing_since if failures else time.monotonic()
+                    failures += 1
+                    self.trouble = in_words(e)
+            if last:
+                break
+            self._stopping.wait(min(PERIOD_S * 2**failures, _LONGEST_PAUSE_S))
+        for monitor in self._monitors.values():
+            monitor.finish()
+        for delivery in self._deliveries.values():
+            delivery.release()
+
+    def _round(self, client: "MlflowClient") -> None:
+        """Send what every journal has; one that cannot be sent does not hold up the others."""
+        first: Exception | None = None
+        for journal, delivery in list(self._deliveries.items()):
+            try:
+                if journal not in self._claimed:
+                    if not delivery.claim():
+                        raise TrackingError("another process sends these runs")
+                    self._claimed.add(journal)
+                while delivery.advance(client):
+                    self._watch_system(delivery)
+            except Exception as e:
+                first = first or e
+                self.place.check()
+        if first is not None:
+            raise first
+
+    def _watch_system(self, delivery: Delivery) -> None:
+        """Start and stop MLflow's own monitor of processor, memory and accelerator, on the parent run."""
+        run = delivery.recorder.parent
+        if not self._system_metrics or run is None:
+            return
+        if delivery.recorder.ended:
+            if (monitor := self._monitors.pop(run, None)) is not None:
+                monitor.finish()
+        elif run not in self._monitors:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # noqa: PLC0415 - seconds
+
+            self._monitors[run] = SystemMetricsMonitor(run, resume_logging=True, tracking_uri=self.place.uri)
+            self._monitors[run].start()
+
+
+def in_words(error: Exception) -> str:
+    """The first line of what went wrong."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

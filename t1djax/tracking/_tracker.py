@@ -1,0 +1,40 @@
+"""What a training tells a tracker."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from ..records import ChunkMetrics, RunInfo
+
+
+class TrackingWarning(UserWarning):
+    """Tracking has trouble; the training goes on, and the message says what to do about the rest."""
+
+
+class TrackingError(RuntimeError):
+    """What was tracked cannot be sent as things are; the message names the mend."""
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Listens to a training. No method may wait for a server."""
+
+    def begin(self, info: RunInfo) -> None:
+        """A program is about to start, or to go on after it was stopped."""
+        ...
+
+    def chunk(self, name: str, rows: Sequence[tuple[str, int]], chunk: ChunkMetrics) -> None:
+        """Some steps of the fits `rows` (patient, seed) of the program `name` are done."""
+        ...
+
+    def result(self, name: str, row: tuple[str, int], folder: Path) -> None:
+        """The folder of a finished fit is complete."""
+        ...
+
+    def end(self, name: str) -> None:
+        """The program is done with all its fits."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will come; waits a bounded time for what is not sent yet."""
+        ...

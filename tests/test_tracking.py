@@ -1,0 +1,332 @@
+"""Tracking without a server: the journal, names, and MLflow's tables in the results folder, read by SQL."""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from t1djax import MLflowTracker, RunInfo, TrackingWarning, git_state, sync, tracking_status
+from t1djax.tracking import _journal, _names, experiment_name, params
+
+from .test_cli import call, done
+from .tracked import STEPS, chunk, courses, expected, finish, in_folder, play, program, steps, told
+
+NOBODY = "http://127.0.0.1:9"  # refuses at once
+
+
+def events(results: Path, info: RunInfo) -> list[dict]:
+    return _journal.read_events(results / ".tracking" / f"{info.name}.jsonl")[0]
+
+
+@contextlib.contextmanager
+def noting() -> Iterator[list[str]]:
+    """The tracking warnings of a block."""
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TrackingWarning)
+        yield said
+    said += [str(w.message) for w in caught if issubclass(w.category, TrackingWarning)]
+
+
+# Journal
+
+
+def test_arrays_come_back_exactly() -> None:
+    x = np.asarray([0.1, -0.0, np.nan, np.inf, 5e-324, 1e308])
+    assert _journal.unpack(_journal.pack(x)).tobytes() == x.tobytes()
+
+
+def test_torn_lines_cost_only_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    first = _journal.Journal(path)
+    first.append({"event": "begin"})
+    first.close()
+    with path.open("ab") as file:
+        file.write(b'{"event":"chunk","st')
+    assert [e["event"] for e in _journal.read_events(path)[0]] == ["begin"]
+    again = _journal.Journal(path)
+    again.append({"event": "end"})
+    again.close()
+    found, offset = _journal.read_events(path)
+    assert [e["event"] for e in found] == ["begin", "end"]
+    assert offset == path.stat().st_size
+
+
+def test_full_disk_is_told_once_and_closed_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that takes half a line leaves the rest of the journal readable, and the training alone."""
+    info, write = program(), os.write
+    tracker = MLflowTracker(tmp_path, tracking_uri=NOBODY, wait_s=20)
+    tracker.begin(info)
+    monkeypatch.setattr(os, "write", lambda file, text: write(file, text[: len(text) // 2]))
+    with noting() as said:
+        steps(tracker, info, [10, 20])
+        monkeypatch.setattr(os, "write", write)
+        steps(tracker, info, [30])
+        tracker.close()
+    assert len(said) == 1
+    assert "No space left" in said[0]
+    assert [e.get("step") for e in events(tmp_path, info)] == [None, 30]
+
+
+def test_a_results_folder_has_one_identity(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    found: list[str] = []
+    threads = [threading.Thread(target=lambda: found.append(_journal.results_id(tmp_path / "a"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1
+    assert _journal.results_id(tmp_path / "b") != found[0]
+    assert [p.name for p in (tmp_path / "a" / ".tracking").iterdir()] == ["id"]
+
+
+def test_steps_that_a_restart_repeats_are_noted_once(tmp_path: Path) -> None:
+    info = program()
+    with noting():
+        for first, last in ((1, 4), (3, 6)):
+            tracker = MLflowTracker(tmp_path, tracking_uri=NOBODY, wait_s=20)
+            tracker.begin(info)
+            for step in range(first, last):
+                tracker.chunk(info.name, info.rows[:2], chunk(info, info.rows[:2], step))
+                tracker.chunk(info.name, info.rows, chunk(info, info.rows, step))  # two of them for the second time
+            tracker.close()
+    noted = [(e["step"], i) for e in events(tmp_path, info) if e["event"] == "chunk" for i in e["rows"]]
+    assert sorted(noted) == [(step, i) for step in range(1, 6) for i in range(4)]
+
+
+def test_misuse_is_named(tmp_path: Path) -> None:
+    info = program()
+    tracker = MLflowTracker(tmp_path, tracking_uri=NOBODY)
+    with pytest.raises(ValueError, match="begin first"):
+        tracker.chunk(info.name, info.rows, chunk(info, info.rows, 1))
+    path = tmp_path / ".tracking" / f"{info.name}.jsonl"
+    journal = _journal.Journal(path)
+    journal.append({"event": "begin", "info": _journal.pack_info(program(patients=["P9"]))})
+    journal.close()
+    with pytest.raises(ValueError, match="no name for a file"):
+        tracker.begin(program("../a"))
+    with pytest.raises(ValueError, match="other patients"):
+        tracker.begin(info)
+    tracker.close()
+
+
+def test_a_dead_server_costs_one_warning(tmp_path: Path) -> None:
+    info = program()
+    tracker = MLflowTracker(tmp_path, tracking_uri=NOBODY, wait_s=30)
+    with noting() as said:
+        began = time.perf_counter()
+        play(tracker, tmp_path, info)
+        assert time.perf_counter() - began < 1
+        tracker.close()
+        assert time.perf_counter() - began < 20
+    assert len(said) == 1
+    assert re.search(rf"127\.0\.0\.1:9 does not answer.*t1djax track sync {tmp_path}", said[0])
+    (left,) = tracking_status(tmp_path, tracking_uri=NOBODY).runs
+    assert (left.left_bytes, left.ended) == ((tmp_path / ".tracking" / f"{info.name}.jsonl").stat().st_size, True)
+    again = call("track", "sync", tmp_path, "--tracking-uri", NOBODY, "--json")
+    assert (again.code, again.json["complete"]) == (1, False)
+    assert "does not answer" in again.json["runs"][0]["message"]
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "name"),
+    [
+        ("pinn", "inverse", "PINN_Inverse"),
+        ("birnn", "forward", "BIRNN_Forward"),
+        ("modified_mlp", "inverse", "ModifiedMLP_Inverse"),
+        ("ode", "inverse", "ODE_Inverse"),
+        ("my_own net", "forward", "MyOwnNet_Forward"),
+    ],
+)
+def test_experiment_names(model: str, mode: str, name: str) -> None:
+    assert experiment_name(model, mode) == name
+
+
+def test_params_are_flat_and_short() -> None:
+    flat = params({"a": {"b": [{"c": None}], "d": []}, "e": [1, 2], "f": "x" * 9000, "g ü:é": True})
+    assert flat == {"a.b.0.c": "null", "a.d": "[]", "e": "[1, 2]", "f": "x" * 6000, "g ___": "true"}
+
+
+def test_names_cannot_break_a_search() -> None:
+    assert "'" not in _names.row_key(program("a'b", ["O'Neil"]), ("O'Neil", 0))
+
+
+def test_git_state(tmp_path: Path) -> None:
+    git = lambda *args: subprocess.run(["git", "-C", str(tmp_path), *args], check=True, capture_output=True, text=True)
+    git("init", "-q")
+    assert git_state(tmp_path) == (None, None)
+    (tmp_path / "a").write_text("1", encoding="ascii")
+    git("add", "a")
+    git("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "a")
+    assert git_state(tmp_path) == (git("rev-parse", "HEAD").stdout.strip(), False)
+    (tmp_path / "a").write_text("2", encoding="ascii")
+    assert git_state(tmp_path).dirty is True
+    assert git_state(tmp_path / "nowhere") == (None, None)
+
+
+# MLflow in the results folder
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of two programs, the second one for many patients, the first one killed once and taken up again."""
+    folder = tmp_path_factory.mktemp("results")
+    info, wide = program(), program("wide", [f"P{i}" for i in range(1, 5)], named=("ksi", "kl"))
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        killed = MLflowTracker(folder)
+        killed.begin(info)
+        steps(killed, info, [10, 20])
+        killed.close()  # no end: as a kill leaves it
+        first = {run.id: run.status for run in in_folder(folder)}
+        tracker = MLflowTracker(folder, most_children=5)
+        tracker.begin(info)
+        steps(tracker, info, [20, 30, 40, 50])
+        finish(tracker, folder, info)
+        tracker.begin(wide)
+        for step in (10, 20):  # in two blocks
+            for rows in (wide.rows[:3], wide.rows[3:]):
+                tracker.chunk("wide", rows, chunk(wide, rows, step))
+        finish(tracker, folder, wide)
+        tracker.close()
+    assert len(first) == 5
+    assert set(first.values()) == {"RUNNING"}
+    assert first.keys() < {run.id for run in in_folder(folder)}, "the resumed run goes on in the same MLflow runs"
+    return folder
+
+
+def test_every_value_arrives_once(results: Path) -> None:
+    found = courses(in_folder(results), program())
+    assert found == expected(program())
+    assert ("P1-s1", "loss_data") in found
+    assert [step for step, _ in found["P1-s1", "loss_data"]] == list(STEPS)[1:], "NaN stays out"
+
+
+def test_times_are_the_journals(results: Path) -> None:
+    noted = {e["step"]: e["ms"] for e in events(results, program()) if e["event"] == "chunk"}
+    run = next(run for run in in_folder(results) if run.tags.get("t1djax.patient") == "P2")
+    assert {step: ms for step, _, ms in run.metrics["estimate_ksi"]} == noted
+
+
+def test_runs_are_named_and_nested(results: Path) -> None:
+    runs = in_folder(results)
+    assert {run.experiment for run in runs} == {"PINN_Inverse"}
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.tags]
+    assert (parent.name, parent.status, parent.params) == ("sweep_20261123", "FINISHED", {})
+    children = {run.name: run for run in runs if run.tags.get("mlflow.parentRunId") == parent.id}
+    names = [f"pinn_inverse_{p}_ksi_20261123_113000-s{s}" for p in ("P1", "P2") for s in (0, 1)]
+    assert sorted(children) == [*names, "wide"]
+    assert [children[name].status for name in names] == ["FINISHED"] * 3 + ["FAILED"], "a fit that failed says so"
+    child = children[names[2]]
+    assert child.params == {"seed": "0", "network.width": "16", "network.stages.0.steps": "60", "long": "x" * 6000}
+    assert child.tags["mlflow.source.git.commit"] == child.tags["git_commit"] == "c0ffee"
+    assert (child.tags["t1djax.patient"], child.tags["t1djax.seed"]) == ("P2", "0")
+    assert child.inputs == parent.inputs == 1
+
+
+def test_final_metrics_and_files(results: Path) -> None:
+    runs = in_folder(results)
+    child = next(run for run in runs if run.name == "pinn_inverse_P1_ksi_20261123_113000-s0")
+    final = {k: v[0][1] for k, v in child.metrics.items() if k.startswith(("final_", "rmse_", "wall_"))}
+    assert final == {
+        "rmse_fit_mg_dL": 4.5, "final_ksi": 199.0, "final_ksi_standard_error": 2.0, "final_ksi_error_percent": 0.5,
+        "wall_seconds": 12.5,
+    }  # fmt: skip
+    kept = results / "mlartifacts" / "PINN_Inverse" / child.id / "artifacts"
+    files = {p.relative_to(kept).as_posix() for p in kept.rglob("*") if p.is_file()}
+    assert files == {"metadata.json", "config.yaml", "predictions.npz", "figures/glucose.png"}
+    assert (kept / "predictions.npz").read_bytes() == (results / child.name / "predictions.npz").read_bytes()
+
+
+def test_many_patients_get_quantiles(results: Path) -> None:
+    wide = program("wide", [f"P{i}" for i in range(1, 5)])
+    (run,) = [run for run in in_folder(results) if run.tags.get("t1djax.program") == "wide"]
+    assert {len(course) for course in run.metrics.values()} == {2}
+    for step, place in ((10, 0), (20, 1)):
+        losses = np.asarray([told(wide, i, step)["loss_data"] for i in range(8)])
+        finite = losses[np.isfinite(losses)]
+        found = {key: course[place][1] for key, course in run.metrics.items()}
+        assert found["loss_data_median"] == pytest.approx(np.median(finite), rel=1e-12)
+        assert found["loss_data_p05"] == pytest.approx(np.percentile(finite, 5), rel=1e-12)
+        assert found["loss_data_worst"] == finite.max()
+        assert found["loss_data_not_finite"] == 8 - len(finite)
+        assert "estimate_ksi_worst" not in found, "no end of an estimate is the worse one"
+        known = [100 * abs(told(wide, i, step)["estimate_ksi"] / t - 1) for i, t in enumerate([200, 200, 100, 100])]
+        assert found["error_percent_ksi_worst"] == pytest.approx(max(known), rel=1e-12)
+    (table,) = (results / "mlartifacts").rglob(f"{run.id}/artifacts/summary.csv")
+    lines = table.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 9
+    assert lines[0].startswith("patient,seed,ok,folder,rmse_fit_mg_dL,final_ksi")
+
+
+def test_sending_all_of_it_again_changes_nothing(results: Path) -> None:
+    before = in_folder(results)
+    for cursor in (results / ".tracking").glob("*.cursor"):
+        cursor.unlink()
+    said = done("track", "sync", results, "--json").json
+    assert said["complete"]
+    assert [run["events"] for run in said["runs"]] == [len(events(results, program())), 4 + 8 + 2]
+    assert in_folder(results) == before
+    assert [run["events"] for run in done("track", "sync", results, "--json").json["runs"]] == [0, 0]
+
+
+def test_deleted_runs_stay_deleted(results: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(results, copy)
+    from mlflow import MlflowClient  # noqa: PLC0415 - seconds
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{copy}/mlflow.db")
+    gone = next(run.id for run in in_folder(copy) if run.tags.get("t1djax.patient") == "P2")
+    client.delete_run(gone)
+    before = in_folder(copy)
+    for cursor in (copy / ".tracking").glob("*.cursor"):
+        cursor.unlink()
+    report = sync(copy, tracking_uri=f"sqlite:///{copy}/mlflow.db")
+    assert report.complete
+    assert [run.deleted_runs for run in report.runs] == [1, 0]
+    assert in_folder(copy) == before
+
+
+def test_status_in_words(results: Path) -> None:
+    said = done("track", "status", results)
+    assert "complete" in said.out
+    assert "pinn_inverse_ksi_20261123_113000" in said.out
+    assert call("track", "status", results / "mlartifacts").code == 1
+
+
+def test_the_process_keeps_its_mlflow(results: Path) -> None:
+    import mlflow  # noqa: PLC0415 - seconds
+
+    assert mlflow.active_run() is None
+    assert str(results) not in mlflow.get_tracking_uri()
+
+
+def test_a_chunk_costs_little(tmp_path: Path) -> None:
+    """Microseconds to a millisecond, for a thousand fits too; generous for a busy machine."""
+    info = program(patients=[f"P{i}" for i in range(500)])
+    tracker = MLflowTracker(tmp_path, tracking_uri=NOBODY, wait_s=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tracker.begin(info)
+        chunks = [chunk(info, info.rows, step) for step in range(1, 21)]
+        spent = []
+        for each in chunks:
+            began = time.perf_counter()
+            tracker.chunk(info.name, info.rows, each)
+            spent.append(time.perf_counter() - began)
+        tracker.close()
+    assert np.median(spent) < 5e-3
