@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 import yaml
@@ -245,6 +245,122 @@ class Experiment(_Strict):
         return default_stages(self.mode, free, self.options()) if given is None else given
 
 
+_Names = Annotated[tuple[str, ...], pydantic.Field(strict=False)]
+
+
+class SweepConfig(_Strict):
+    """A matrix of experiments: models by modes by sets of parameters, on the same patients and seeds.
+
+    What the experiments share stands beside the matrix, by the names of `Experiment`'s fields: `data`, `patients`,
+    `sensor`, `priors`, `results`, and so on.
+
+    Example:
+        >>> from t1djax.config import SweepConfig
+        >>> sweep = SweepConfig(models=("pinn", "ode"), modes=("forward", "inverse"), seeds=3)
+        >>> [(e.model, e.mode) for e in sweep.experiments()]
+        [('pinn', 'forward'), ('pinn', 'inverse'), ('ode', 'forward'), ('ode', 'inverse')]
+    """
+
+    models: Annotated[tuple[_Model, ...], pydantic.Field(strict=False, min_length=1)] = (
+        "pinn",
+        "modified_mlp",
+        "birnn",
+        "ode",
+    )
+    """Which models."""
+    modes: Annotated[tuple[Mode, ...], pydantic.Field(strict=False, min_length=1)] = ("inverse",)
+    """Which modes."""
+    inverse_params: Annotated[tuple[_Names, ...], pydantic.Field(strict=False, min_length=1)] = (("ksi",),)
+    """Sets of parameters to estimate in inverse mode, such as [[ksi], [ksi, kl]]."""
+    seeds: int = pydantic.Field(default=1, ge=1, le=1000)
+    """Fits per patient, from seeds `seed`, `seed + 1`, ..., trained as one program."""
+    overrides: dict[_Model, dict[str, Any]] = {}
+    """By model, fields of `Experiment` that are its own, such as `network`."""
+    include: Annotated[tuple[dict[str, Any], ...], pydantic.Field(strict=False)] = ()
+    """Further experiments, by the fields in which they differ: `{model: ode, inverse_params: [ksi, kl]}`."""
+    exclude: Annotated[tuple[dict[str, Any], ...], pydantic.Field(strict=False)] = ()
+    """Which of the matrix to leave out: all that match every field given, such as `{model: birnn, mode: forward}`."""
+    common: dict[str, Any] = {}
+    """What the experiments share. In a file these fields stand at the top level."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _gather(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        own = {name: value for name, value in values.items() if name in cls.model_fields}
+        rest = {name: value for name, value in values.items() if name not in cls.model_fields}
+        sets = own.get("inverse_params")
+        if isinstance(sets, list | tuple) and sets and all(isinstance(x, str) for x in sets):
+            own["inverse_params"] = [list(sets)]  # one set, written plainly
+        if rest:
+            own["common"] = {**own.get("common", {}), **rest}
+        return own
+
+    @pydantic.model_validator(mode="after")
+    def _each_is_valid(self) -> "SweepConfig":
+        for name in ("model", "mode", "members"):
+            if name in self.common:
+                raise ValueError(f"{name}: a sweep has {name}s in the plural" if name != "members" else "members: seeds")
+        for pattern in self.exclude:
+            if unknown := [key for key in pattern if key not in ("model", "mode", "inverse_params")]:
+                raise ValueError(f"exclude: {', '.join(unknown)} is not matched; there are model, mode, inverse_params")
+        if not self.experiments():
+            raise ValueError("exclude: nothing is left of the matrix")
+        return self
+
+    @property
+    def results(self) -> str:
+        """Where result folders go."""
+        return self.experiments()[0].results
+
+    def experiments(self) -> tuple["Experiment", ...]:
+        """The experiments, each of which is one program; those that are the same come once.
+
+        Raises:
+            ConfigError: naming the experiment and the fields that are wrong.
+        """
+        cells: list[dict[str, Any]] = []
+        for model in self.models:
+            for mode in self.modes:
+                for symbols in self.inverse_params if mode == "inverse" else ((),):
+                    cells.append({"model": model, "mode": mode, "inverse_params": symbols})
+        left = [cell for cell in cells if not any(_matches(cell, pattern) for pattern in self.exclude)]
+        found: list[Experiment] = []
+        for cell in [*left, *({"mode": "inverse", **extra} for extra in self.include)]:
+            own = self.overrides.get(cell.get("model", ""), {})  # pyright: ignore[reportCallIssue, reportArgumentType]
+            values = _merge(_merge({**self.common, "members": self.seeds}, own), cell)
+            try:
+                experiment = Experiment.model_validate(values)
+            except pydantic.ValidationError as e:
+                what = " ".join(str(cell.get(key, "")) for key in ("model", "mode"))
+                lines = [f"{what}: {'.'.join(map(str, x['loc'])) or 'experiment'}: {_say(x)}" for x in _flat(e.errors())]
+                raise ConfigError("; ".join(lines)) from e
+            if experiment not in found:
+                found.append(experiment)
+        return tuple(found)
+
+
+def _matches(cell: Mapping[str, Any], pattern: Mapping[str, Any]) -> bool:
+    return all(
+        set(cell[key]) == set(value) if key == "inverse_params" else cell[key] == value
+        for key, value in pattern.items()
+    )
+
+
+def load_sweep(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> SweepConfig:
+    """The sweep of a YAML file, with overrides on top.
+
+    Args:
+        path: the file; None for the defaults.
+        overrides: values that win over the file's; None values are skipped.
+
+    Raises:
+        ConfigError: listing every field that is wrong.
+    """
+    return _load(SweepConfig, path, overrides, "a mapping of fields such as `models: [pinn, ode]`")
+
+
 class _Nested(ValueError):
     """Errors of a part that is validated on its own, to be listed with the others."""
 
@@ -278,6 +394,15 @@ def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None
     Raises:
         ConfigError: listing every field that is wrong.
     """
+    return _load(Experiment, path, overrides, "a mapping of fields such as `model: pinn`")
+
+
+_Config = TypeVar("_Config", bound=_Strict)
+
+
+def _load(
+    kind: type[_Config], path: str | Path | None, overrides: Mapping[str, Any] | None, expected: str
+) -> _Config:
     values: dict[str, Any] = {}
     if path is not None:
         try:
@@ -287,12 +412,13 @@ def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None
         except (yaml.YAMLError, ValueError, RecursionError) as e:
             raise ConfigError(f"{path}: is not valid YAML: {e}") from e
         if not isinstance(values, dict):
-            raise ConfigError(f"{path}: must be a mapping of fields such as `model: pinn`")
+            raise ConfigError(f"{path}: must be {expected}")
     try:
-        return Experiment.model_validate(_merge(values, overrides or {}))
+        return kind.model_validate(_merge(values, overrides or {}))
     except pydantic.ValidationError as e:
         where = f"{path}: " if path is not None else ""
-        lines = [f"  {'.'.join(map(str, x['loc'])) or 'experiment'}: {_say(x)}" for x in _flat(e.errors())]
+        top = kind.__name__.removesuffix("Config").lower()
+        lines = [f"  {'.'.join(map(str, x['loc'])) or top}: {_say(x)}" for x in _flat(e.errors())]
         raise ConfigError(f"{where}the configuration is not valid\n" + "\n".join(lines)) from e
 
 

@@ -1,5 +1,6 @@
 """The application: exit codes, options that commands share, warnings and errors in words."""
 
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ from rich.console import Console
 from .. import __version__
 from ..config import ConfigError
 from ..identifiability import UnidentifiableError
-from ..io import DataError, DataWarning, ResultError
+from ..io import DataError, DataWarning, ResultError, Stopped
 
 EXIT_FAILED_PATIENTS = 4
+EXIT_STOPPED = 128 + signal.SIGTERM
 _EXIT_CODES = (
     "Exit codes: 0 all well; 1 a file could not be read or written; 2 wrong flags or configuration; "
-    "3 wrong data; 4 finished, but the fit of some patient failed; 130 interrupted."
+    "3 wrong data; 4 finished, but the fit of some patient failed; 130 interrupted; 143 stopped by SIGTERM, its state kept "
+    "for --resume."
 )
 app = typer.Typer(
     help=f"Type 1 diabetes in JAX: simulate, fit and forecast whole cohorts at once. Research software, not a "
@@ -44,6 +47,8 @@ def main() -> None:
         code = app()  # leaves by SystemExit; wrong flags, --help and interrupts are its own business
     except (DataError, ResultError) as e:
         code = fail(e, 3)
+    except Stopped as e:
+        code = fail(e, EXIT_STOPPED)
     except (ConfigError, UnidentifiableError, ValueError) as e:
         code = fail(e, 2)
     except KeyError as e:

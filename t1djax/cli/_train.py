@@ -13,13 +13,15 @@ from rich.progress import Progress as Bar
 
 from ..config import ConfigError, load_experiment
 from ..data import Cohort
-from ..evaluation import doubts, persistence_rmse, spread
-from ..experiment import Run, run
+from ..evaluation import persistence_rmse, spread
+from ..experiment import Execution, Run, run
 from ..inference import quick_verdict
+from ..io import read_result
 from ..physics import PARAMETERS
 from ..problem import Problem
 from ..training import Progress
 from ._app import EXIT_FAILED_PATIENTS, Censor, Dropout, Interval, Json, Noise, NoiseSd, app, stderr, warnings_in_words
+from ._execution import Batch, CheckpointEvery, Figures, Tracking, TrackingUri, stop_on_term, tracker_of
 from ._sensor import checked, sensor
 from ._tables import print_json, print_table, with_error
 
@@ -74,7 +76,14 @@ def train(
     start: Annotated[str | None, typer.Option(help="HUPA-UCM: first time to keep, ISO 8601 local.")] = None,
     hours: Annotated[float | None, typer.Option(help="HUPA-UCM: length of the window, h.")] = None,
     info: Annotated[str | None, typer.Option(help="HUPA-UCM: patients_info.csv, for the body mass.")] = None,
-    figures: Annotated[bool, typer.Option(help="Draw figures into the result folders.")] = True,
+    figures: Figures = True,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the unfinished run of this configuration in --results.")
+    ] = False,
+    checkpoint_every: CheckpointEvery = 5,
+    batch: Batch = None,
+    tracking: Tracking = False,
+    tracking_uri: TrackingUri = None,
     as_json: Json = False,
 ) -> None:
     """Fit every patient of a cohort at once, write a result folder for each, and print the table."""
@@ -108,13 +117,26 @@ def train(
             for note in problem.notes:
                 stderr.print(f"  note: {note}", highlight=False, markup=False, soft_wrap=True)
 
-    with warnings_in_words(), _progress(show=not as_json) as on_progress:
-        finished = run(experiment, on_problem=on_problem, on_progress=on_progress, figures=figures)
+    with (
+        warnings_in_words(),
+        stop_on_term() as stop,
+        tracker_of(tracking, tracking_uri, experiment.results) as tracker,
+        _progress(show=not as_json) as on_progress,
+    ):
+        execution = Execution(
+            resume=resume,
+            figures=figures,
+            checkpoint_every=checkpoint_every,
+            batch=batch,
+            tracker=tracker,
+            stop=stop,
+        )
+        finished = run(experiment, execution=execution, on_problem=on_problem, on_progress=on_progress)
     if as_json:
-        print_json(_as_json(finished))
+        print_json(_as_json(finished, experiment.model))
     else:
         _print_summary(finished, cohort[0])
-    if not all(patient.ok for fit in finished.ensemble for patient in fit):
+    if not finished.table["ok"].all():
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
 
@@ -163,44 +185,43 @@ def _progress(*, show: bool) -> Iterator[Any]:
         yield on_progress
 
 
-def _as_json(finished: Run) -> dict[str, Any]:
+def _as_json(finished: Run, model: str) -> dict[str, Any]:
+    problem = finished.problems[0]
+    several = finished.ensemble is not None and len(finished.ensemble) > 1
     return {
-        "model": finished.fit.model,
-        "mode": finished.fit.problem.mode,
-        "notes": list(finished.fit.problem.notes),
-        "assumed": dict(finished.fit.problem.assumed),
-        "compile_seconds": finished.fit.cost.compile_s,
-        "run_seconds": finished.fit.cost.run_s,
+        "run": finished.name,
+        "model": model,
+        "mode": problem.mode,
+        "notes": list(problem.notes),
+        "assumed": dict(problem.assumed),
+        "compile_seconds": finished.compile_s,
+        "run_seconds": finished.run_s,
         "patients": finished.table.to_dict(orient="records"),
-        "spread": spread(finished.ensemble).to_dict(orient="records") if len(finished.ensemble) > 1 else [],
+        "spread": spread(finished.ensemble).to_dict(orient="records") if several else [],
         "folders": [str(folder) for folder in finished.folders],
     }
 
 
 def _print_summary(finished: Run, cohort: Cohort) -> None:
-    table, problem = finished.table.copy(), finished.fit.problem
-    shown = ["patient"] if len(finished.ensemble) == 1 else ["patient", "seed"]
+    table, problem, ensemble = finished.table.copy(), finished.problems[0], finished.ensemble
+    shown = ["patient"] if len(finished.problems) == 1 else ["patient", "seed"]
     for symbol in problem.start:
         table[symbol] = [with_error(v, se) for v, se in zip(table[symbol], table[f"{symbol}_se"], strict=True)]
         shown += [symbol, f"{symbol}_error_percent"]
     shown += [f"rmse_{s}_mg_dL" for s in ("fit", "held_out", "forecast")]
     table["persistence"] = [persistence_rmse(cohort[name]) for name in table["patient"]]
     print_table(table.loc[:, [*shown, "persistence"]].dropna(axis=1, how="all"))
-    if len(finished.ensemble) > 1:
-        over = spread(finished.ensemble)
+    if ensemble is not None and len(ensemble) > 1:
+        over = spread(ensemble)
         columns = [c for s in problem.start for c in (s, f"{s}_sd", f"{s}_start_sd")]
-        typer.echo(f"\nspread over {len(finished.ensemble)} seeds (starts and initial weights; same readings)")
+        typer.echo(f"\nspread over {len(ensemble)} seeds (starts and initial weights; same readings)")
         print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
-    said = set()
-    for patient in (patient for fit in finished.ensemble for patient in fit):
-        for doubt in doubts(patient, cohort[patient.name], priors=problem.priors):
-            if (line := f"warning: {patient.name}: {doubt}") not in said:
-                stderr.print(line, style="yellow", markup=False, soft_wrap=True)
-                said.add(line)
-    if problem.mode == "inverse":
-        typer.echo(f"verdict: {quick_verdict(finished.fit, cohort)}")
-    cost = finished.fit.cost
+    metadata = [read_result(folder).metadata for folder in finished.folders]
+    for line in dict.fromkeys(f"warning: {m['patient']}: {doubt}" for m in metadata for doubt in m["doubts"]):
+        stderr.print(line, style="yellow", markup=False, soft_wrap=True)
+    if problem.mode == "inverse" and ensemble is not None:
+        typer.echo(f"verdict: {quick_verdict(ensemble.members[0], cohort)}")
     where = finished.folders[0].parent if finished.folders else ""
     typer.echo(
-        f"compiled in {cost.compile_s:.1f} s, ran {cost.run_s:.1f} s; {len(finished.folders)} folders in {where}"
+        f"compiled in {finished.compile_s:.1f} s, ran {finished.run_s:.1f} s; {len(finished.folders)} folders in {where}"
     )

@@ -11,6 +11,7 @@ from ._errors import GLUCOSE_RANGES as GLUCOSE_RANGES
 from ._errors import errors_by_range as errors_by_range
 from ._errors import reading_errors as reading_errors
 from ._fits import SETS as SETS
+from ._fits import comparison as comparison
 from ._fits import doubts as doubts
 from ._fits import glucose_errors as glucose_errors
 from ._fits import metrics as metrics

@@ -176,7 +176,7 @@ def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
 def results_table(metadata: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
     """One row per result, from what its folder says.
 
-    Columns: `model, mode, patient, seed, ok`, then those of `summary`, and `wall_seconds`.
+    Columns: `model, mode, parameters, patient, seed, ok`, then those of `summary`, and `wall_seconds`.
 
     Args:
         metadata: the `metadata` of results; see `read_result`.
@@ -185,11 +185,52 @@ def results_table(metadata: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
 
     rows = []
     for m in metadata:
-        row: dict[str, object] = {key: m[key] for key in ("model", "mode", "patient", "seed", "ok")}
+        named = "+".join(m.get("named_parameters", ()))
+        row: dict[str, object] = {"model": m["model"], "mode": m["mode"], "parameters": named}
+        row |= {key: m[key] for key in ("patient", "seed", "ok")}
         for symbol, entry in m["estimates"].items():
             row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
             row[f"{symbol}_error_percent"] = entry["error_percent"]
         rows.append(row | dict(m["metrics"]) | {"wall_seconds": m["wall_seconds"]})
+    return pd.DataFrame(rows)
+
+
+COMPARED = ("rmse_fit_mg_dL", "rmse_held_out_mg_dL", "rmse_forecast_mg_dL")
+"""Errors that `comparison` shows, beside those of the parameters."""
+
+
+def comparison(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Models side by side: one row per model, mode and set of parameters.
+
+    Columns: `model, mode, parameters, patients, seeds, failed`, and for each of `COMPARED` and each
+    `{symbol}_error_percent` that is there `{measure}_median` and `{measure}_worst` over patients and seeds, and
+    `{measure}_seed_sd`, the standard deviation over seeds (with n - 1), median over patients; NaN for one seed.
+
+    Args:
+        table: see `results_table`.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
+        >>> table = t1djax.summary(t1djax.fit(cohort, model="ode"), cohort)
+        >>> table = table.assign(model="ode", mode="inverse", parameters="ksi", seed=0)
+        >>> t1djax.comparison(table)[["patients", "seeds", "failed"]].loc[0].tolist()
+        [2, 1, 0]
+    """
+    import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+    measures = [c for c in table.columns if c in COMPARED or c.endswith("_error_percent")]
+    rows = []
+    for (model, mode, named), part in table.groupby(["model", "mode", "parameters"], sort=False):
+        row: dict[str, object] = {"model": model, "mode": mode, "parameters": named}
+        row |= {"patients": part["patient"].nunique(), "seeds": part["seed"].nunique()}
+        row["failed"] = int((~part["ok"].astype(bool)).sum())
+        for measure in measures:
+            errors = pd.to_numeric(part[measure]).groupby(part["patient"])
+            row[f"{measure}_median"] = pd.to_numeric(part[measure]).median()
+            row[f"{measure}_worst"] = errors.max().max()
+            row[f"{measure}_seed_sd"] = errors.std().median()
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

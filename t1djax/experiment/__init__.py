@@ -8,3 +8,8 @@ from ._journal import differences as differences
 from ._run import Execution as Execution
 from ._run import Run as Run
 from ._run import run as run
+from ._sweep import Program as Program
+from ._sweep import Sweep as Sweep
+from ._sweep import SweepProgress as SweepProgress
+from ._sweep import plan_sweep as plan_sweep
+from ._sweep import sweep as sweep

@@ -44,19 +44,19 @@ class Journal:
         """When it began first, local time for people."""
         return dt.datetime.fromisoformat(self.record["started"])
 
-    def batch(self, number: int) -> Path:
+    def states(self, number: int) -> Path:
         """Where the training of a batch keeps its states."""
         return self.folder / f"batch-{number:05d}"
 
     def finished(self, number: int) -> list[str] | None:
         """Result folders of a batch that is done; None where it is not."""
-        path = self.batch(number).with_suffix(".json")
+        path = self.states(number).with_suffix(".json")
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def finish(self, number: int, folders: Sequence[Path]) -> None:
         """Note that a batch is done; its training states are no longer needed."""
-        write_json(self.batch(number).with_suffix(".json"), [folder.name for folder in folders])
-        shutil.rmtree(self.batch(number), ignore_errors=True)
+        write_json(self.states(number).with_suffix(".json"), [folder.name for folder in folders])
+        shutil.rmtree(self.states(number), ignore_errors=True)
 
     @property
     def done(self) -> bool:

@@ -88,7 +88,7 @@ class Run:
         return self.ensemble.members[0]
 
 
-class _Prepared:
+class Prepared:
     """Everything about a run that is settled before it starts."""
 
     def __init__(self, config: Experiment) -> None:
@@ -149,20 +149,24 @@ def run(
     """
     execution = Execution() if execution is None else execution
     began = dt.datetime.fromtimestamp(everybody(int(dt.datetime.now().timestamp()))).astimezone()
-    prepared = _Prepared(config)
+    prepared = Prepared(config)
     root = Path(config.results)
     prepare_results(root)
     journal = _unfinished(root, prepared) if execution.resume else None
     if journal is None:
         record = prepared.record(prepared.batches(prepared.rows(execution.batch)))
         name = run_label(config, began)
-        journal = new_journal(root, name, {"started": began.isoformat(), "sweep": name, **record})
+        journal = _begin(root, name, {"started": began.isoformat(), "sweep": name, **record})
     return carry_out(journal, prepared, execution, on_problem=on_problem, on_progress=on_progress)
 
 
-def prepare(config: Experiment) -> _Prepared:
-    """Read the cohort and pose the question: whatever is wrong shows now."""
-    return _Prepared(config)
+def _begin(root: Path, name: str, record: Mapping[str, Any]) -> Journal:
+    """A new journal, one for all processes."""
+    if jax.process_index() == 0:
+        new_journal(root, name, record)
+    barrier("journal begun")
+    mine = [journal for journal in journals(root) if journal.record["started"] == record["started"]]
+    return [journal for journal in mine if journal.name.startswith(name)][-1]
 
 
 def run_label(config: Experiment, started: dt.datetime) -> str:
@@ -173,7 +177,7 @@ def run_label(config: Experiment, started: dt.datetime) -> str:
 
 def carry_out(
     journal: Journal,
-    prepared: _Prepared,
+    prepared: Prepared,
     execution: Execution,
     *,
     on_problem: Callable[[Cohort, Problem], None] | None = None,
@@ -197,13 +201,14 @@ def carry_out(
             execution.tracker.end(journal.name)
     barrier(journal.name)  # the others' folders are read below
     folders = _in_order(journal, prepared, root)
-    # The table is read back from the folders: what it shows is what is there.
-    table = results_table(read_result(folder).metadata for folder in folders)
+    # Read back from the folders: what the table shows is what is there.
+    found = results_table(read_result(folder).metadata for folder in folders)
+    shown = [c for c in found.columns if c not in ("seed", "model", "mode", "parameters", "wall_seconds")]
     whole = len(fits) == len(batches)
     cost = [part[0].cost for part in fits.values()]
     return Run(
         journal.name,
-        table.drop(columns=["model", "mode", "wall_seconds"]).loc[:, _seed_first],
+        found.loc[:, ["seed", *shown]],
         tuple(folders),
         prepared.problems,
         _join([fits[number] for number in range(len(batches))], prepared) if whole else None,
@@ -212,11 +217,7 @@ def carry_out(
     )
 
 
-def _seed_first(table: "pd.DataFrame") -> list[str]:
-    return ["seed", *(column for column in table.columns if column != "seed")]
-
-
-def _unfinished(root: Path, prepared: _Prepared) -> Journal | None:
+def _unfinished(root: Path, prepared: Prepared) -> Journal | None:
     """The newest unfinished run, if it is of this configuration."""
     open_ones = [journal for journal in journals(root) if not journal.done]
     record = prepared.record([])
@@ -247,7 +248,7 @@ def _refused(journal: Journal, record: Mapping[str, Any]) -> bool:
 def _fit_batch(
     journal: Journal,
     number: int,
-    prepared: _Prepared,
+    prepared: Prepared,
     execution: Execution,
     on_progress: Callable[[Progress], None] | None,
 ) -> tuple[Fit, ...]:
@@ -272,7 +273,7 @@ def _fit_batch(
             on_progress(progress)
 
     with TrainingStates(
-        journal.batch(number),
+        journal.states(number),
         every=execution.checkpoint_every,
         most=execution.checkpoints_kept,
         stop=execution.stop,
@@ -292,7 +293,7 @@ def _fit_batch(
 
 
 def _write(
-    journal: Journal, number: int, prepared: _Prepared, execution: Execution, fits: Sequence[Fit], root: Path
+    journal: Journal, number: int, prepared: Prepared, execution: Execution, fits: Sequence[Fit], root: Path
 ) -> list[Path]:
     cohort, tracker = prepared.cohort, execution.tracker
     folders: list[Path] = []
@@ -317,7 +318,7 @@ def _write(
     return folders
 
 
-def _in_order(journal: Journal, prepared: _Prepared, root: Path) -> list[Path]:
+def _in_order(journal: Journal, prepared: Prepared, root: Path) -> list[Path]:
     """The folders by seed, then patient, as one batch would give them."""
     batches = journal.record["batches"]
     of_seed: list[list[Path]] = [[] for _ in prepared.seeds]
@@ -328,7 +329,7 @@ def _in_order(journal: Journal, prepared: _Prepared, root: Path) -> list[Path]:
     return [folder for folders in of_seed for folder in folders]
 
 
-def _join(parts: Sequence[tuple[Fit, ...]], prepared: _Prepared) -> Ensemble:
+def _join(parts: Sequence[tuple[Fit, ...]], prepared: Prepared) -> Ensemble:
     """The fits of the batches as those of one cohort."""
     if len(parts) == 1:
         return Ensemble(prepared.seeds, parts[0])
@@ -352,7 +353,7 @@ def _pose(config: Experiment, cohort: Cohort, seed: int) -> Problem:
     )
 
 
-def _info(journal: Journal, prepared: _Prepared, which: Sequence[int]) -> RunInfo:
+def _info(journal: Journal, prepared: Prepared, which: Sequence[int]) -> RunInfo:
     cohort, config = prepared.cohort, prepared.config
     names = [cohort.names[i] for i in which]
     made = journal.record["made_by"]

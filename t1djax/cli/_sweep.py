@@ -1,0 +1,188 @@
+"""`t1djax sweep`: a matrix of experiments."""
+
+import importlib.util
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from ..config import ConfigError, load_sweep
+from ..experiment import Execution, Program, Sweep, SweepProgress, plan_sweep, sweep
+from ..physics import PARAMETERS
+from ._app import EXIT_FAILED_PATIENTS, Censor, Dropout, Interval, Json, Noise, NoiseSd, app, stderr, warnings_in_words
+from ._execution import Batch, CheckpointEvery, Figures, TrackingUri, stop_on_term, tracker_of
+from ._sensor import sensor
+from ._tables import print_json, print_table
+
+_EXAMPLE = "Example: t1djax sweep --models pinn,birnn,ode --modes forward,inverse --patients all --results sweep"
+
+
+@app.command("sweep", epilog=_EXAMPLE)
+def run_sweep(
+    config: Annotated[Path | None, typer.Option(help="YAML file of a sweep; flags win over it.")] = None,
+    models: Annotated[str | None, typer.Option(help="pinn, modified_mlp, birnn, ode.  [default: all four]")] = None,
+    modes: Annotated[str | None, typer.Option(help="forward, inverse.  [default: inverse]")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of a cohort, file of a patient, or `reference`.  [default: reference]")
+    ] = None,
+    patients: Annotated[
+        str | None, typer.Option(help="all, or names: A,B; for the reference also 3,5 or Pat2-Pat11.  [default: all]")
+    ] = None,
+    inverse_params: Annotated[
+        list[str] | None,
+        typer.Option(help=f"A set to estimate, of {', '.join(PARAMETERS)}; repeat it for more sets.  [default: ksi]"),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Fits per patient, in one program.  [default: 1]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The first seed.  [default: 0]")] = None,
+    results: Annotated[str | None, typer.Option(help="Folder for results; it belongs to one sweep.")] = None,
+    noise: Noise = None,
+    noise_sd: NoiseSd = None,
+    interval_min: Interval = None,
+    dropout: Dropout = None,
+    censor: Censor = None,
+    assume_population: Annotated[
+        bool | None, typer.Option("--assume-population", help="Take what nobody stated from the population; said so.")
+    ] = None,
+    figures: Figures = True,
+    checkpoint_every: CheckpointEvery = 5,
+    batch: Batch = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its memory; fit nothing.")] = False,
+    tracking: Annotated[
+        bool | None,
+        typer.Option("--tracking/--no-tracking", help="Log to MLflow.  [default: where MLflow is installed]"),
+    ] = None,
+    tracking_uri: TrackingUri = None,
+    coordinator: Annotated[
+        str | None, typer.Option(help="Several processes share the sweep: address of the first, HOST:PORT.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="How many processes.")] = None,
+    process: Annotated[int | None, typer.Option(min=0, help="Which of them this is, from 0.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run models by modes by parameters on the same patients, or go on with a sweep that was stopped.
+
+    What is finished in --results stays; training goes on from its last checkpoint, bit for bit.
+    """
+    names = lambda text: None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    flags = {
+        "models": names(models),
+        "modes": names(modes),
+        "inverse_params": None if inverse_params is None else [names(text) for text in inverse_params],
+        "seeds": seeds,
+        "seed": seed,
+        "data": data,
+        "patients": patients,
+        "results": results,
+        "sensor": {k: v for k, v in sensor(noise, noise_sd, interval_min, dropout, censor).items() if v is not None},
+        "assume_population": assume_population,
+    }
+    asked = load_sweep(config, {k: v for k, v in flags.items() if v not in (None, {})})
+    _join_processes(coordinator, processes, process)
+    if dry_run:
+        plan = plan_sweep(asked, execution=Execution(batch=batch))
+        print_json([_planned(p) for p in plan]) if as_json else _print_plan(plan)
+        return
+    track = importlib.util.find_spec("mlflow") is not None if tracking is None else tracking
+    with (
+        warnings_in_words(),
+        stop_on_term() as stop,
+        tracker_of(track, tracking_uri, asked.results) as tracker,
+        _progress(show=not as_json) as on_progress,
+    ):
+        execution = Execution(
+            figures=figures, checkpoint_every=checkpoint_every, batch=batch, tracker=tracker, stop=stop
+        )
+        done = sweep(asked, execution=execution, on_progress=on_progress)
+    if as_json:
+        print_json(_as_json(done))
+    else:
+        _print_comparison(done)
+    if not done.table["ok"].all():
+        raise typer.Exit(EXIT_FAILED_PATIENTS)
+
+
+def _join_processes(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    given = [x is not None for x in (coordinator, processes, process)]
+    if not any(given):
+        return
+    if not all(given):
+        raise ConfigError("--coordinator, --processes and --process go together")
+    import jax  # noqa: PLC0415 - before anything touches a device
+
+    jax.distributed.initialize(coordinator, processes, process)
+
+
+def _planned(program: Program) -> dict[str, Any]:
+    return {
+        "model": program.model,
+        "mode": program.mode,
+        "parameters": "+".join(program.named),
+        "patients": program.patients,
+        "seeds": program.seeds,
+        "fits": program.runs,
+        "batches": program.batches,
+        "fits_per_batch": program.batch,
+        "memory_MiB": None if program.memory_bytes is None else round(program.memory_bytes / 2**20, 1),
+    }
+
+
+def _print_plan(plan: tuple[Program, ...]) -> None:
+    print_table(pd.DataFrame([_planned(p) for p in plan]))
+    typer.echo(f"{len(plan)} programs, {sum(p.runs for p in plan)} fits; memory is an estimate of the working set")
+
+
+@contextmanager
+def _progress(*, show: bool) -> Iterator[Any]:
+    if not show:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[says]}"),
+    )
+    with Bar(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task("reading", total=None, says="")
+        last = [0.0]
+
+        def on_progress(p: SweepProgress) -> None:
+            left = f"{p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
+            at = ""
+            if p.progress is not None:
+                misfit = np.sqrt(np.median(p.progress.loss))
+                at = f"step {p.progress.step} of {p.progress.total_steps}, misfit {misfit:.3g} mg/dL"
+            says = "  ".join(x for x in (at, left) if x)
+            what = f"{p.program}/{p.programs} {p.label}"
+            bar.update(task, description=what, total=p.runs, completed=p.runs_done, says=says)
+            if not stderr.is_terminal and (time.monotonic() - last[0] > 10 or p.progress is None):
+                last[0] = time.monotonic()
+                stderr.print(f"{what}: {p.runs_done} of {p.runs} fits done  {says}", highlight=False)
+
+        yield on_progress
+
+
+def _as_json(done: Sweep) -> dict[str, Any]:
+    return {
+        "sweep": done.name,
+        "summary": str(done.summary),
+        "comparison": done.comparison.to_dict(orient="records"),
+        "results": done.table.to_dict(orient="records"),
+        "folders": [str(folder) for run in done.runs for folder in run.folders],
+    }
+
+
+def _print_comparison(done: Sweep) -> None:
+    table = done.comparison
+    kept = [c for c in table.columns if not c.startswith(("rmse_fit", "rmse_held_out"))]
+    shown = table.loc[:, kept].dropna(axis=1, how="all")
+    print_table(shown.rename(columns={c: c.replace("_mg_dL", "\nmg/dL").replace("_percent", "\n%") for c in shown}))
+    typer.echo(f"{len(done.table)} results; every number in {done.summary}")

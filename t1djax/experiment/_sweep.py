@@ -1,0 +1,302 @@
+"""A matrix of experiments as a few compiled programs, which survives whatever stops it."""
+
+import dataclasses
+import datetime as dt
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import filelock
+import jax
+
+from ..config import ConfigError, Experiment, SweepConfig
+from ..evaluation import comparison, results_table
+from ..io import ResultError, find_results, read_result
+from ..plotting import save_comparison
+from ..training import Memory, Progress
+from ._journal import Busy, Journal, check_same, differences, make_journal, read_journal, write_json
+from ._memory import memory_of
+from ._processes import barrier, everybody
+from ._run import Execution, Prepared, Run, carry_out, prepare_results, run_label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = "t1djax.sweep"
+FORMAT_VERSION = 1
+_SWEEP, _LOCK = "sweep.json", "sweep.lock"
+SUMMARY = "summary.json"
+"""What a sweep leaves at the top of its results: the comparison, and every result's row."""
+
+
+class Program(NamedTuple):
+    """One compiled program of a sweep: a model, a mode and a set of parameters, for all patients and seeds."""
+
+    model: str
+    """What is fitted."""
+    mode: str
+    """Forward or inverse."""
+    named: tuple[str, ...]
+    """What is estimated."""
+    patients: int
+    """How many patients."""
+    seeds: int
+    """Fits per patient."""
+    batches: int
+    """In how many batches they train."""
+    batch: int
+    """Fits per batch."""
+    memory: Memory | None
+    """Estimated working memory; None for least squares, which works in blocks."""
+
+    @property
+    def runs(self) -> int:
+        """Fits, all together."""
+        return self.patients * self.seeds
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Estimated working memory of a batch, bytes."""
+        return None if self.memory is None else self.memory.of(self.batch)
+
+
+class SweepProgress(NamedTuple):
+    """How far a sweep is."""
+
+    program: int
+    """Number of the program, from 1."""
+    programs: int
+    """How many there are."""
+    label: str
+    """Which it is, for people."""
+    runs_done: int
+    """Fits whose results are on the disk."""
+    runs: int
+    """Fits there are."""
+    seconds_left: float | None
+    """Estimated time left for all of it, s."""
+    progress: Progress | None
+    """Of the training; None where a program begins or ends."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sweep:
+    """A finished sweep."""
+
+    name: str
+    """Its name: that of its parent runs in a tracker."""
+    runs: tuple[Run, ...]
+    """One per program."""
+    table: "pd.DataFrame"
+    """One row per result; see `results_table`."""
+    comparison: "pd.DataFrame"
+    """One row per program and measure; see `comparison`."""
+    summary: Path
+    """The file with all of it."""
+
+
+def plan_sweep(config: SweepConfig, *, execution: Execution | None = None) -> tuple[Program, ...]:
+    """What a sweep would run: programs, batches, memory. Reads the data; fits nothing, compiles nothing.
+
+    Args:
+        config: the sweep.
+        execution: how it would be carried out.
+
+    Example:
+        >>> import t1djax
+        >>> plan = t1djax.plan_sweep(t1djax.SweepConfig(models=("ode",), seeds=3))
+        >>> plan[0].runs, plan[0].batches
+        (30, 1)
+    """
+    execution = Execution() if execution is None else execution
+    return tuple(_program(Prepared(e), execution) for e in config.experiments())
+
+
+def _program(prepared: Prepared, execution: Execution) -> Program:
+    config = prepared.config
+    rows = prepared.rows(execution.batch)
+    batches = prepared.batches(rows)
+    memory = memory_of(prepared.cohort.patients, prepared.problems[0], prepared.options, prepared.stages)
+    seeds = len(prepared.seeds)
+    size = len(batches[0]) * seeds
+    return Program(
+        config.model, config.mode, config.free, len(prepared.cohort), seeds, len(batches), size, memory
+    )
+
+
+def sweep(
+    config: SweepConfig,
+    *,
+    execution: Execution | None = None,
+    on_progress: Callable[[SweepProgress], None] | None = None,
+) -> Sweep:
+    """Run a sweep, or go on with it: what is finished in its results folder is not done again.
+
+    Everything is read and posed before anything is fitted. A results folder belongs to one sweep: another matrix on it
+    is refused, with the difference.
+
+    Args:
+        config: the sweep.
+        execution: how it is carried out; `resume` is not looked at.
+        on_progress: called when programs begin and end, and after each chunk of training steps.
+
+    Returns:
+        The sweep. Its summary and figures are in the results folder too.
+
+    Raises:
+        ConfigError: where the folder is that of another sweep, or the data changed.
+        Busy: where another process is at work on it.
+        Stopped: where `execution.stop` said so.
+        ResultError: naming a result that is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> import t1djax
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     config = t1djax.SweepConfig(models=("ode",), patients="2,3", results=folder)
+        ...     done = t1djax.sweep(config, execution=t1djax.Execution(figures=False))
+        >>> len(done.table)
+        2
+    """
+    execution = Execution() if execution is None else execution
+    began = everybody(int(dt.datetime.now().timestamp()))
+    prepared = [Prepared(experiment) for experiment in config.experiments()]
+    root = Path(config.results)
+    prepare_results(root)
+    first = jax.process_index() == 0
+    lock = filelock.FileLock(root / _LOCK, timeout=0)
+    try:
+        if first:
+            lock.acquire()
+    except filelock.Timeout as e:
+        raise Busy(f"{root}: another process is at work on this sweep; wait for it, or take other results") from e
+    try:
+        if first:
+            _claim(root, config, dt.datetime.fromtimestamp(began).astimezone())
+        barrier("sweep claimed")
+        record = _read(root)
+        started = dt.datetime.fromisoformat(record["started"])
+        tracker = _Steps(prepared, root, record, started, execution, on_progress)
+        if first:
+            for number, each in enumerate(prepared):
+                tracker.journal(number, each)
+        barrier("programs planned")
+        runs = tuple(tracker.run(number, each) for number, each in enumerate(prepared))
+        table = results_table(read_result(folder).metadata for run in runs for folder in run.folders)
+        compared = comparison(table)
+        if first:
+            _summarise(root, record, table, compared, runs, figures=execution.figures)
+        return Sweep(record["name"], runs, table, compared, root / SUMMARY)
+    finally:
+        lock.release()
+
+
+class _Steps:
+    """Bookkeeping of the programs of one sweep."""
+
+    def __init__(
+        self,
+        prepared: Sequence[Prepared],
+        root: Path,
+        record: Mapping[str, Any],
+        started: dt.datetime,
+        execution: Execution,
+        on_progress: Callable[[SweepProgress], None] | None,
+    ) -> None:
+        self.root, self.record, self.started, self.execution = root, record, started, execution
+        self.on_progress, self.began = on_progress, time.monotonic()
+        self.runs = [len(p.cohort) * len(p.seeds) for p in prepared]
+        self.before = self.done = 0
+
+    def journal(self, number: int, prepared: Prepared) -> Journal:
+        """The program's journal: the one there is, or a new one."""
+        label = run_label(prepared.config, self.started)
+        folder = self.root / ".runs" / f"{number + 1:02d}_{label}"
+        if (folder / "run.json").exists():
+            journal = read_journal(folder)
+            check_same(journal, prepared.record([]))
+        else:
+            batches = prepared.batches(prepared.rows(self.execution.batch))
+            record = {"started": self.started.isoformat(), "sweep": self.record["name"], **prepared.record(batches)}
+            journal = make_journal(folder, record)
+        self.before += self.runs[number] if journal.done else 0
+        return journal
+
+    def run(self, number: int, prepared: Prepared) -> Run:
+        config = prepared.config
+        label = " ".join(part for part in (config.model, config.mode, "+".join(config.free)) if part)
+        journal = read_journal(self.root / ".runs" / f"{number + 1:02d}_{run_label(config, self.started)}")
+        finished = journal.done
+        self.tell(number, label, None)
+        done = carry_out(journal, prepared, self.execution, on_progress=lambda p: self.tell(number, label, p))
+        self.done += self.runs[number]
+        if finished:
+            self.began = time.monotonic() if self.done == self.before else self.began
+        self.tell(number, label, None)
+        return done
+
+    def tell(self, number: int, label: str, progress: Progress | None) -> None:
+        if self.on_progress is None:
+            return
+        share = 0.0 if progress is None else progress.step / progress.total_steps
+        new = max(self.done - self.before, 0) + share * (progress.patients if progress is not None else 0)
+        total = sum(self.runs)
+        spent = time.monotonic() - self.began
+        left = spent / new * (total - self.before - new) if new > 0 else None
+        self.on_progress(SweepProgress(number + 1, len(self.runs), label, self.done, total, left, progress))
+
+
+def _claim(root: Path, config: SweepConfig, started: dt.datetime) -> None:
+    """Make the folder this sweep's, or see that it is."""
+    content = config.model_dump(mode="json")
+    content["common"] = {k: v for k, v in content["common"].items() if k != "results"}
+    path = root / _SWEEP
+    if path.exists():
+        if wrong := differences(_read(root)["config"], content):
+            lines = "\n".join(f"  {line}" for line in wrong)
+            raise ConfigError(
+                f"{root}: holds another sweep\n{lines}\ngive that configuration to go on with it, or take other results"
+            )
+        return
+    name = f"sweep_{started:%Y%m%d_%H%M%S}"
+    record = {"format": FORMAT, "format_version": FORMAT_VERSION, "name": name, "started": started.isoformat()}
+    write_json(path, {**record, "config": content})
+
+
+def _read(root: Path) -> dict[str, Any]:
+    path = root / _SWEEP
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise ResultError(f"{path}: cannot be read ({e}); take other results") from e
+    if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("format_version") != FORMAT_VERSION:
+        raise ResultError(f"{path}: does not describe a sweep that this t1djax reads; take other results, or update it")
+    return record
+
+
+def _summarise(
+    root: Path,
+    record: Mapping[str, Any],
+    table: "pd.DataFrame",
+    compared: "pd.DataFrame",
+    runs: Sequence[Run],
+    *,
+    figures: bool,
+) -> None:
+    table.to_csv(root / "summary.csv", index=False)
+    drawn = save_comparison(table, root / "figures") if figures else []
+    write_json(
+        root / SUMMARY,
+        {
+            "sweep": record["name"],
+            "started": record["started"],
+            "config": record["config"],
+            "programs": [run.name for run in runs],
+            "comparison": compared.to_dict(orient="records"),
+            "results": table.to_dict(orient="records"),
+            "folders": [folder.name for run in runs for folder in run.folders],
+            "figures": [str(path.relative_to(root)) for path in drawn],
+        },
+    )
