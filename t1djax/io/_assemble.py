@@ -107,9 +107,14 @@ def _readings(
         noted.warnings.append(f"{clash} readings contradict another at the same time; the first in the file is kept")
     time, glucose, limited = time[first], glucose[first], limited[first]
     noted.facts["limited"] = (time, limited | (glucose <= 40) | (glucose >= 400))
-    own, how = own_readings(time, glucose)
-    noted.facts["interpolation"] = how or None
-    return time, glucose, own
+    told = own_readings(time, glucose)
+    noted.facts |= {"interpolation": told.how or None, "glucose_step_mg_dL": told.step_mg_dL or None}
+    if told.doubt:
+        mend = "read the parts by themselves (start, hours), or get the sensor's own export"
+        noted.warnings.append(f"{told.doubt}; {mend}")
+    elif told.unjudged:
+        noted.notes.append(told.unjudged)
+    return time, glucose, told.own
 
 
 def _flag(
