@@ -14,11 +14,11 @@ PHASES = 3
 _MOST_PHASES = 15
 _LEAST_KINKS = 30
 _LONG_MIN = 60.0
+_LONG_ROWS = 7  # of readings each 15 min, five lie on a line now and then by rounding
 _LEAST_JUDGED = 6
 _ONE_STEP = 1.001  # a straight line that is rounded to steps bends by one of them at the most
 _ROUNDED_SHARE = 0.8
 _SURE = 18.4  # exp(-18.4) is 1e-8
-_CLUSTER = 3  # one outlier makes three kinks
 _DOUBTFUL = 10.0
 _DOUBTED_PHASES = 6
 _JUDGED_MIN = 10.0
@@ -198,9 +198,11 @@ def _doubt(kinks: np.ndarray, row_min: float) -> str:
     if not len(kinks):
         return ""
     found = {k: _against_chance(kinks, k) for k in range(2, _DOUBTED_PHASES + 1)}
+    # The three kinks of one outlier spread over two or three phases; over more they cluster.
+    found = {k: (share, against if k <= PHASES else against / PHASES) for k, (share, against) in found.items()}
     k = max(found, key=lambda k: found[k][1])
     share, against = found[k]
-    if against / _CLUSTER < _DOUBTFUL:
+    if against < _DOUBTFUL:
         return ""
     return (
         f"{100 * share:.0f} % of the bends of the series come every {k * row_min:g} min, by chance it were "
@@ -259,6 +261,7 @@ def _drawn_over_gaps(
     for first, last in zip(edges[::2], edges[1::2], strict=True):  # [first, last) has no kink
         step = abs(float(glucose[first] - glucose[first - 1]))
         fractions = whole.mean() > 0.9 and not whole[first:last].all()
-        long = (last - first + 1) * row_min >= _LONG_MIN and step > 1.5 * resolution
+        rows = last - first + 1
+        long = rows * row_min >= _LONG_MIN and rows >= _LONG_ROWS and step > 1.5 * resolution
         drawn[first:last] = fractions or long
     return drawn

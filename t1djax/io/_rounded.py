@@ -78,12 +78,15 @@ def lines_by_chance(slot: Int[np.ndarray, " rows"], level: Float[np.ndarray, " r
         level: readings in steps.
     """
     beside = (np.diff(slot)[1:] == 1) & (np.diff(slot)[:-1] == 1)
-    if not beside.any():
-        return len(slot) + 1
-    share = float(np.mean(np.abs(np.diff(level, 2))[beside] <= 1.001))
+    faint = beside & (np.abs(np.diff(level, 2)) <= 1.001)
+    after = faint[:-1] & beside[1:]
+    if not after.any():
+        return _LEAST_ROWS
+    # A bend within the rounding follows upon another more often than not.
+    share = max(float(np.mean(faint[1:][after])), 0.05)
     if share >= 0.95:
         return len(slot) + 1
-    return max(_LEAST_ROWS, int(np.ceil(2 + np.log(_BY_CHANCE / len(slot)) / np.log(max(share, 0.05)))))
+    return max(_LEAST_ROWS, 3 + int(np.ceil(np.log(_BY_CHANCE / faint.sum()) / np.log(share))))
 
 
 def _straight(level: Float[np.ndarray, " rows"]) -> bool:
