@@ -13,6 +13,7 @@ import pytest
 
 import t1djax
 from t1djax import DataError, DataWarning, ReadReport, cli, inspect_file, read_recording
+from t1djax.cli._data import read_people
 from t1djax.experiment import load_cohort
 
 
@@ -132,7 +133,7 @@ def test_clarity_and_libreview(data: Path) -> None:
         assert (report.format, report.glucose_unit, report.interval_min) == (name, "mg/dL", 5.0)
         assert any("when there were no such sensors" in text for text in report.warnings)
     assert (clarity.censored_share or 0) > 0.05  # Low and High
-    assert any("no insulin in the file" in text for text in libre.warnings)
+    assert any("no insulin is on record in" in text for text in libre.warnings)
 
 
 def test_frame_of_glupredkit(data: Path) -> None:
@@ -265,3 +266,33 @@ def test_report_is_flat_and_complete(tmp_path: Path) -> None:
     assert report.coverage == 1.0
     assert report.censored_share == 0.0
     assert report.as_dict().keys() == set(ReadReport.__dataclass_fields__)
+
+
+def test_what_a_record_lacks_is_remarked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def table(name: str, basal: float, bolus: float, carbs: float) -> Path:
+        rows = [f"{5 * i},{130 + i % 7 * 4},{basal:g},{bolus if i == 40 else ''},{carbs if i == 40 else ''}"
+                for i in range(300)]  # fmt: skip
+        file = tmp_path / "cohort" / f"{name}.csv"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("\n".join(["time_min,glucose_mg_dL,basal_U_h,bolus_U,carbs_g", *rows]) + "\n")
+        return file
+
+    lacks = {
+        "Ada": ((0, 0, 40), "no insulin is on record in 24.9 h"),
+        "Ben": ((0, 4, 40), "basal is zero in 24.9 h"),
+        "Cem": ((0.9, 4, 0), "no meal is on record in 24.9 h"),
+        "Dee": ((0.9, 4, 40), None),
+    }
+    for name, (amounts, words) in lacks.items():
+        said = say(monkeypatch, "inspect", table(name, *amounts))
+        assert said.code == 0
+        assert [line for line in said.out.splitlines() if "on record" in line or "is zero" in line] == (
+            [] if words is None else [line for line in said.out.splitlines() if line.startswith(f"warning: {words}")]
+        )
+        assert words is None or words in said.out
+    # A folder of the library's own tables is warned of when a command reads it.
+    with pytest.warns(DataWarning) as seen:
+        read_people([str(tmp_path / "cohort")])
+    assert [str(w.message).split(" in 24.9 h")[0] for w in seen] == [
+        "Ada: no insulin is on record", "Ben: basal is zero", "Cem: no meal is on record",
+    ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The people whom a command is about: the reference cohort, a folder of tables, or files of any known format."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -12,9 +13,11 @@ from ..experiment import patient_names
 from ..io import (
     BasalUnit,
     CarbsUnit,
+    DataWarning,
     GlucoseUnit,
     ReadReport,
     Recording,
+    lacking,
     people_in,
     read_cohort,
     read_recording,
@@ -49,6 +52,8 @@ Hours = Annotated[float | None, typer.Option(help="Length to keep, h.")]
 Known = Annotated[
     list[str] | None, typer.Option(help="What is known of everybody, as in M=72 or ku_Vi=0.06; repeatable.")
 ]
+
+_SHOWN = 5
 
 
 class People(NamedTuple):
@@ -89,11 +94,23 @@ def read_people(
         return People(reference_cohort(interval_min=interval_min or 1.0, names=chosen), ())
     if len(data) == 1 and folders and not how and _own_tables(folders[0]):
         cohort = read_cohort(folders[0], patients=chosen)
+        _warn_of_lacking(cohort)
     else:
         read = [one for group in groups([Path(item) for item in data]) for one in recordings(group, **how)]
         cohort, reports = Cohort(tuple(one.patient for one in read)), tuple(one.report for one in read)
         cohort = cohort if chosen is None else cohort.select(chosen)
     return People(cohort.asserting(asserted) if asserted else cohort, reports)
+
+
+def _warn_of_lacking(cohort: Cohort) -> None:
+    """As readers of other formats do; of a large cohort the first few."""
+    short = [(patient.name, words) for patient in cohort if (words := lacking(patient))]
+    for name, words in short[:_SHOWN]:
+        for text in words:
+            warnings.warn(f"{name}: {text}", DataWarning, stacklevel=2)
+    if len(short) > _SHOWN:
+        rest = f"{len(short) - _SHOWN} more people have no insulin, no basal or no meals on record"
+        warnings.warn(rest, DataWarning, stacklevel=2)
 
 
 def recordings(group: Path | list[Path], *, subject: str | None = None, **how: Any) -> list[Recording]:
