@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from t1djax import ReadReport, inspect_file
-from t1djax.io._interpolated import own_readings, share_on_lines
+from t1djax.io._interpolated import own_readings, sensor_rows, share_on_lines
 
 from .files import quietly, walk
 
@@ -92,6 +92,8 @@ def test_rounded_lines_are_known_by_the_whole_record(rounding: str) -> None:
     found = own_readings(time, ROUNDINGS[rounding](drawn_in_threes(900)))
     assert found.how.startswith("straight lines between readings 15 min apart, rounded to 1")
     assert np.flatnonzero(found.own).tolist() == list(range(0, 900, 3))
+    with_gap = np.where(np.arange(900) % 100 < 90, ROUNDINGS[rounding](drawn_in_threes(900)), np.nan)
+    assert np.flatnonzero(sensor_rows(time, with_gap)).tolist() == list(range(0, 900, 3))  # as `read_hupa` asks
     own = own_readings(time, ROUNDINGS[rounding](drawn_in_threes(2700)[::3]))  # the sensor's readings alone
     assert (own.own.all(), own.how, own.doubt) == (True, "", "")
 
@@ -119,6 +121,7 @@ def test_a_record_drawn_in_part_or_too_smooth_to_tell_is_remarked_on() -> None:
     smooth = own_readings(5.0 * np.arange(600), (140 + 60 * np.sin(np.arange(600) / 20)).round())
     assert "too few to tell whether some were drawn" in smooth.unjudged
     assert own_readings(5.0 * np.arange(600), walk(600)).doubt == ""
+    assert own_readings(5.0 * np.arange(24), walk(24)).unjudged.startswith("24 readings are too few")
 
 
 def test_real_readings_are_left_alone_and_rounded_lines_of_real_people_found(shared: Path) -> None:

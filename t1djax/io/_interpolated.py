@@ -107,7 +107,8 @@ def own_readings(time_min: Float[np.ndarray, " rows"], glucose: Float[np.ndarray
     all_own = np.full(len(time_min), True)
     level, step = in_steps(glucose)
     if row is None:
-        return Own(all_own, "", step)
+        few = f"{len(time_min)} readings are too few to tell whether some were drawn between others and rounded"
+        return Own(all_own, "", step, unjudged=few if step and len(time_min) < _LEAST_KINKS else "")
     slot = np.round(time_min / row).astype(np.int64)
     even, bend = _bends(slot, glucose)
     kinks = slot[1:-1][even & (np.abs(bend) > 1e-6)]
