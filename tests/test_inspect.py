@@ -13,6 +13,7 @@ import pytest
 
 import t1djax
 from t1djax import DataError, DataWarning, ReadReport, cli, inspect_file, read_recording
+from t1djax.cli._data import read_people
 from t1djax.experiment import load_cohort
 
 
@@ -132,7 +133,7 @@ def test_clarity_and_libreview(data: Path) -> None:
         assert (report.format, report.glucose_unit, report.interval_min) == (name, "mg/dL", 5.0)
         assert any("when there were no such sensors" in text for text in report.warnings)
     assert (clarity.censored_share or 0) > 0.05  # Low and High
-    assert any("no insulin in the file" in text for text in libre.warnings)
+    assert any("no insulin is on record in" in text for text in libre.warnings)
 
 
 def test_frame_of_glupredkit(data: Path) -> None:
@@ -265,3 +266,124 @@ def test_report_is_flat_and_complete(tmp_path: Path) -> None:
     assert report.coverage == 1.0
     assert report.censored_share == 0.0
     assert report.as_dict().keys() == set(ReadReport.__dataclass_fields__)
+
+
+def test_what_a_record_lacks_is_remarked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def table(name: str, basal: float, bolus: float, carbs: float) -> Path:
+        rows = [f"{5 * i},{130 + i % 7 * 4},{basal:g},{bolus if i == 40 else ''},{carbs if i == 40 else ''}"
+                for i in range(300)]  # fmt: skip
+        file = tmp_path / "cohort" / f"{name}.csv"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("\n".join(["time_min,glucose_mg_dL,basal_U_h,bolus_U,carbs_g", *rows]) + "\n")
+        return file
+
+    lacks = {
+        "Ada": ((0, 0, 40), "no insulin is on record in 24.9 h"),
+        "Ben": ((0, 4, 40), "basal is zero in 24.9 h"),
+        "Cem": ((0.9, 4, 0), "no meal is on record in 24.9 h"),
+        "Dee": ((0.9, 4, 40), None),
+    }
+    for name, (amounts, words) in lacks.items():
+        said = say(monkeypatch, "inspect", table(name, *amounts))
+        assert said.code == 0
+        assert [line for line in said.out.splitlines() if "on record" in line or "is zero" in line] == (
+            [] if words is None else [line for line in said.out.splitlines() if line.startswith(f"warning: {words}")]
+        )
+        assert words is None or words in said.out
+    # A folder of the library's own tables is warned of when a command reads it.
+    with pytest.warns(DataWarning) as seen:
+        read_people([str(tmp_path / "cohort")])
+    assert [str(w.message).split(" in 24.9 h")[0] for w in seen] == [
+        "Ada: no insulin is on record", "Ben: basal is zero", "Cem: no meal is on record",
+    ]  # fmt: skip
+
+
+def test_files_called_alike_are_told_apart_by_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = []
+    for folder in ("ada", "ben"):
+        (tmp_path / folder).mkdir()
+        files.append(small(tmp_path / folder, "person.csv"))
+    said = say(monkeypatch, "convert", *files, "--out", tmp_path / "cohort")
+    assert said.code == 0, said.err
+    assert f"{files[0]}: another file is called person as well: this patient is named ada_person" in said.err
+    assert t1djax.read_cohort(tmp_path / "cohort").names == ("ada_person", "ben_person")
+    reports = json.loads((tmp_path / "cohort" / "reading.json").read_text())["reports"]
+    assert [x["subject"] for x in reports] == ["ada_person", "ben_person"]
+    assert any("named ben_person, after the folder" in text for text in reports[1]["warnings"])
+    with pytest.warns(DataWarning):  # as identify, forecast and report read them
+        assert read_people(list(map(str, files))).cohort.names == ("ada_person", "ben_person")
+    for again, words in (((files[0], files[0]), "person"), ((*files, "--subject", "Ada"), "Ada")):
+        refused = say(monkeypatch, "convert", *again, "--out", tmp_path / "other")
+        assert refused.code == 2
+        assert f"{again[0]} and {again[1]} both give a patient called {words}" in refused.err
+        assert "rename the files or put each into a folder of its own" in refused.err
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_folder_that_convert_made_is_inspected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert say(monkeypatch, "convert", small(tmp_path, "ada.csv"), small(tmp_path, "ben.csv"), "--out",
+               tmp_path / "cohort").code == 0  # fmt: skip
+    said = say(monkeypatch, "inspect", tmp_path / "cohort", "--json")
+    assert said.code == 0, said.out
+    assert [(x["subject"], x["format"], x["readings"]) for x in json.loads(said.out)] == [
+        ("ada", "table", 288), ("ben", "table", 288),
+    ]  # fmt: skip
+    (tmp_path / "empty").mkdir()
+    for folder, words in (
+        (tmp_path / "empty", "the folder is empty; a folder is for the JSON files of Nightscout, or for t1djax's own"),
+        (tmp_path, "the folder holds ada.csv, ben.csv and no JSON files of Nightscout"),
+    ):
+        refused = say(monkeypatch, "inspect", folder)
+        assert refused.code == 3
+        assert words in refused.out
+        assert "name the files in it" in refused.out
+        assert "read_cohort" not in refused.out
+
+
+def test_a_table_of_glucose_alone_is_told_the_columns_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ada.csv"
+    file.write_text("time,glucose\n2024-05-01 00:00:00,120\n2024-05-01 00:05:00,121\n")
+    said = say(monkeypatch, "inspect", file)
+    assert said.code == 3
+    assert "its columns are time, glucose" in said.out
+    assert "it lacks glucose_mg_dL, basal_U_h, bolus_U, carbs_g (mg/dL, U/h, U, g;" in said.out
+    rows = "\n".join(f"2024-05-01 {i // 12:02d}:{i % 12 * 5:02d}:00,{120 + i % 5 * 3},0,," for i in range(40))
+    file.write_text(f"time,glucose_mg_dL,basal_U_h,bolus_U,carbs_g\n{rows}\n")
+    mended = say(monkeypatch, "inspect", file)  # as the message says
+    assert mended.code == 0, mended.out
+
+
+HUPA = "time;glucose;calories;heart_rate;steps;basal_rate;bolus_volume_delivered;carb_input"
+
+
+def of_hupa(folder: Path, name: str, meal: float) -> Path:
+    rows = [f"2020-01-17T{i // 12:02d}:{i % 12 * 5:02d}:00;{130 + i % 7 * 5};8;70;0;0.07;{4 if i % 60 == 9 else 0};"
+            f"{meal if i % 60 == 9 else 0}" for i in range(280)]  # fmt: skip
+    file = folder / f"{name}.csv"
+    file.write_text("\n".join([HUPA, *rows]) + "\n")
+    return file
+
+
+def test_units_of_carbohydrate_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grams, exchanges, stated = of_hupa(tmp_path, "ada", 40.0), of_hupa(tmp_path, "ben", 4.0), small(tmp_path, "cem.csv")
+
+    def carbs(*args: object) -> list[tuple[str, str, float]]:
+        out = json.loads(say(monkeypatch, "inspect", *args, "--json").out)
+        return [(x["carbs_unit"], x["carbs_unit_by"], round(x["carbs_g_day"])) for x in out]
+
+    # Of several formats, a bare unit is for the file that leaves it open.
+    assert carbs(grams, stated, "--carbs-unit", "g") == [("g", "asked for", 206), ("g/min", "stated or documented", 45)]
+    by_file = (grams, exchanges, "--carbs-unit", "g", "--carbs-unit", "ben=exchange")
+    assert carbs(*by_file) == [("g", "asked for", 206), ("exchange", "asked for", 206)]
+    said = say(monkeypatch, "convert", *by_file, "--out", tmp_path / "cohort")
+    assert said.code == 0, said.err
+    assert t1djax.read_cohort(tmp_path / "cohort")["ben"].doses.carbs_g.tolist() == [40.0] * 5
+    for units, words in (
+        (("pounds",), "--carbs-unit pounds: give g, exchange, g/min, none, or NAME=unit for one file"),
+        (("dee=g",), "--carbs-unit dee=...: there is no such file; there are ada, ben"),
+        (("g", "exchange"), "say for which file, as in --carbs-unit NAME=exchange"),
+    ):
+        options = [part for unit in units for part in ("--carbs-unit", unit)]
+        refused = say(monkeypatch, "inspect", grams, exchanges, *options)
+        assert refused.code == 2
+        assert words in refused.err

@@ -210,7 +210,7 @@ def test_basal_in_another_unit_is_named(put: Callable[..., Path]) -> None:
     def filled(units_in_a_day: float) -> Path:
         rows = ["t,glucose,cho,bolus,basal"]
         rate = 22 / units_in_a_day
-        rows += [f"{t.isoformat(' ')},{v:g},0,0,{rate!r}" for t, v in zip(every(5, 300), walk(300), strict=True)]
+        rows += [f"{t.isoformat(' ')},{v:g},0,0,{rate!r}" for t, v in zip(every(5, 280), walk(280), strict=True)]
         return put("\n".join(rows) + "\n")
 
     assert read_recording(filled(1440)).report.basal_U_day == pytest.approx(22)
@@ -225,7 +225,7 @@ def test_doses_per_row_taken_for_rates_are_named(put: Callable[..., Path]) -> No
     """The trap of 5-min tables: 1.3 U/day that are 15.6."""
     per_row = 15.6 / 288
     rows = ["t,glucose,cho,bolus,basal"]
-    rows += [f"{t.isoformat(' ')},{v:g},0,0,{per_row!r}" for t, v in zip(every(5, 300), walk(300), strict=True)]
+    rows += [f"{t.isoformat(' ')},{v:g},0,0,{per_row!r}" for t, v in zip(every(5, 280), walk(280), strict=True)]
     file = put("\n".join(rows) + "\n")
     with pytest.warns(
         DataWarning, match=r"basal sums to 1\.3 U/day as U/h; as U/min it is 78; as U per 5 min it is 15\.6"

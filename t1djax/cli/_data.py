@@ -1,5 +1,6 @@
 """The people whom a command is about: the reference cohort, a folder of tables, or files of any known format."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -11,17 +12,15 @@ from ..data import Cohort, reference_cohort
 from ..experiment import patient_names
 from ..io import (
     BasalUnit,
-    CarbsUnit,
+    DataWarning,
     GlucoseUnit,
     ReadReport,
-    Recording,
-    people_in,
+    lacking,
     read_cohort,
-    read_recording,
-    recognised_formats,
 )
 from ..io.formats import FORMATS
 from ..physics import PARAMETERS
+from ._files import own_tables, read_files
 
 Data = Annotated[
     list[str],
@@ -39,7 +38,11 @@ FormatName = Annotated[
 Glucose = Annotated[GlucoseUnit | None, typer.Option(help="Glucose in the file is in mg/dL or mmol/L.")]
 Basal = Annotated[BasalUnit | None, typer.Option(help="Basal in the file is in U/h, U/min or U/5min (dose per row).")]
 Carbs = Annotated[
-    CarbsUnit | None, typer.Option(help="Carbohydrate is in g, exchange (10 g), g/min, or none to skip it.")
+    list[str] | None,
+    typer.Option(
+        help="Carbohydrate is in g, exchange (10 g), g/min, or none to skip it; NAME=unit for one of several files, "
+        "repeatable. Among several formats a bare unit is for files that leave theirs open."
+    ),
 ]
 Zone = Annotated[str | None, typer.Option(help="IANA zone of local times, such as Europe/Madrid.")]
 DayFirst = Annotated[bool | None, typer.Option("--day-first/--month-first", help="Order of dates.")]
@@ -49,6 +52,8 @@ Hours = Annotated[float | None, typer.Option(help="Length to keep, h.")]
 Known = Annotated[
     list[str] | None, typer.Option(help="What is known of everybody, as in M=72 or ku_Vi=0.06; repeatable.")
 ]
+
+_SHOWN = 5
 
 
 class People(NamedTuple):
@@ -87,34 +92,25 @@ def read_people(
         if how or asserted:
             raise ConfigError(f"{_flags([*how, *(['known'] if asserted else [])])}: for files, not for the reference")
         return People(reference_cohort(interval_min=interval_min or 1.0, names=chosen), ())
-    if len(data) == 1 and folders and not how and _own_tables(folders[0]):
+    if len(data) == 1 and folders and not how and own_tables(folders[0]):
         cohort = read_cohort(folders[0], patients=chosen)
+        _warn_of_lacking(cohort)
     else:
-        read = [one for group in groups([Path(item) for item in data]) for one in recordings(group, **how)]
+        read = read_files([Path(item) for item in data], **how)
         cohort, reports = Cohort(tuple(one.patient for one in read)), tuple(one.report for one in read)
         cohort = cohort if chosen is None else cohort.select(chosen)
     return People(cohort.asserting(asserted) if asserted else cohort, reports)
 
 
-def recordings(group: Path | list[Path], *, subject: str | None = None, **how: Any) -> list[Recording]:
-    """The recordings of one file: several where its format holds several people and none is chosen."""
-    names = people_in(group) if isinstance(group, Path) and group.is_file() and subject is None else ()
-    return [read_recording(group, subject=name, **how) for name in (names if len(names) > 1 else (subject,))]
-
-
-def groups(files: Sequence[Path]) -> list[Path | list[Path]]:
-    """Files one by one, but JSON files together: Nightscout's belong to one person."""
-    together = [file for file in files if file.suffix.lower() == ".json"]
-    apart: list[Path | list[Path]] = [file for file in files if file not in together]
-    return apart + ([together] if len(together) > 1 else list(together))
-
-
-def _own_tables(folder: Path) -> bool:
-    """Whether a folder holds t1djax's tables: all else is for `read_recording`, which says what it is."""
-    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".csv")
-    return any(path.name == "patients.csv" for path in tables) or any(
-        "table" in recognised_formats(path) for path in tables
-    )
+def _warn_of_lacking(cohort: Cohort) -> None:
+    """As readers of other formats do; of a large cohort the first few."""
+    short = [(patient.name, words) for patient in cohort if (words := lacking(patient))]
+    for name, words in short[:_SHOWN]:
+        for text in words:
+            warnings.warn(f"{name}: {text}", DataWarning, stacklevel=2)
+    if len(short) > _SHOWN:
+        rest = f"{len(short) - _SHOWN} more people have no insulin, no basal or no meals on record"
+        warnings.warn(rest, DataWarning, stacklevel=2)
 
 
 def _known(texts: Sequence[str] | None) -> Mapping[str, float]:

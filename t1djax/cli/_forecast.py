@@ -16,9 +16,11 @@ from ..records import RollingForecasts
 from ..statespace import StateSpaceFit, StateSpaceOptions, fit_state_space, state_space_forecasts
 from ._app import EXIT_FAILED_PATIENTS, Interval, Json, app, stderr, warnings_in_words
 from ._data import Basal, Carbs, Data, Glucose, Names, Zone, read_people
+from ._enough import check_horizons, check_length
 from ._tables import print_json, print_table
 
 _Z90 = 1.6448536269514722
+_TABLE = "forecasts.csv"
 _SHOWN = ["patient", "method", "horizon_min", "n", "rmse_mg_dL", "bias_mg_dL", "coverage_90_percent", "crps_mg_dL"]
 
 
@@ -32,9 +34,8 @@ def forecast(
         str, typer.Option(help="What is known of later insulin and meals: none, announced or recorded.")
     ] = "none",
     announced_min: Annotated[float, typer.Option(help="Minutes by which doses and meals are announced.")] = 30.0,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for forecasts.csv and a figure per patient; it must be new or empty.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for forecasts.csv and a figure per patient.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the forecasts of an earlier run.")] = False,
     interval_min: Interval = None,
     glucose_unit: Glucose = None,
     basal_unit: Basal = None,
@@ -51,8 +52,8 @@ def forecast(
         raise ConfigError(f"--future-inputs {future_inputs}: give none, announced or recorded")
     if not 0 < train_share < 1:
         raise ConfigError(f"--train-share {train_share:g}: give a share between 0 and 1")
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there already; name a new or empty folder")
+    if out is not None:
+        _check_folder(out, overwrite)
     with warnings_in_words():
         cohort = read_people(
             data,
@@ -63,6 +64,9 @@ def forecast(
             carbs_unit=carbs_unit,
             time_zone=time_zone,
         ).cohort
+    check_horizons(cohort, ahead)
+    for text in check_length(cohort, ahead, train_share):
+        _warn(text)
     fit = fit_state_space(list(cohort), options=StateSpaceOptions(), train_share=train_share)
     made = by_every_method(fit, cohort, horizon_min=ahead, future_inputs=future_inputs, announced_min=announced_min)
     scores = score_forecasts(made)
@@ -83,7 +87,7 @@ def forecast(
         for file in files:
             typer.echo(file)
     for message in failed:
-        stderr.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+        _warn(message)
     if failed:
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
@@ -109,8 +113,22 @@ def by_every_method(
             try:
                 made.append(baseline_forecasts(patient, method, horizon_min=horizon_min, train_until_min=end))
             except ValueError as e:
-                stderr.print(f"warning: {e}", style="yellow", markup=False, soft_wrap=True)
+                _warn(str(e))
     return made
+
+
+def _warn(text: str) -> None:
+    stderr.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _check_folder(out: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds anything but, if they may be replaced, the forecasts of an earlier run."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out.is_dir() and (out / _TABLE).exists()):
+        raise ConfigError(f"{out} is there already and holds no forecasts; name a new or empty folder")
+    if not overwrite:
+        raise ConfigError(f"{out} holds forecasts already; name another folder, or replace them with --overwrite")
 
 
 def _horizons(text: str) -> list[float]:
@@ -129,7 +147,11 @@ def _values(estimates: Any) -> dict[str, float]:
 
 def _write(out: Path, cohort: Cohort, made: list[RollingForecasts]) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
-    table = out / "forecasts.csv"
+    table = out / _TABLE
+    if table.exists():  # figures of people who are no longer in it go as well
+        for name in pd.read_csv(table, usecols=["patient"], dtype=str)["patient"].unique():
+            if Path(name).name == name:
+                (out / f"{name}.png").unlink(missing_ok=True)
     pd.concat([_frame(one) for one in made]).to_csv(table, index=False)
     files = [table]
     for one in made:

@@ -13,6 +13,7 @@ from rich.table import Table
 from .._types import MG_DL_PER_MMOL_L
 from ..data import Cohort
 from ..io import (
+    REPORT_FILE,
     ReadReport,
     inspect_file,
     without_nan,
@@ -30,16 +31,18 @@ from ._data import (
     Start,
     Subject,
     Zone,
-    groups,
-    recordings,
 )
+from ._files import asked, read_files
 from ._tables import print_json
 
 _WRONG_DATA = 3
-REPORT_FILE = "reading.json"
 
 Files = Annotated[
-    list[Path], typer.Argument(help="A file of any known format; for Nightscout its JSON files together, or a folder.")
+    list[Path],
+    typer.Argument(
+        help="Files of any known format; for Nightscout its JSON files together, or their folder; also a folder of "
+        "t1djax's own tables."
+    ),
 ]
 
 
@@ -62,7 +65,7 @@ def inspect(
         "format": format, "glucose_unit": glucose_unit, "basal_unit": basal_unit, "carbs_unit": carbs_unit,
         "time_zone": time_zone, "day_first": day_first, "subject": subject, "start": start, "hours": hours,
     }  # fmt: skip
-    reports = [inspect_file(group, **how) for group in groups(files)]
+    reports = [inspect_file(one.group, **one.how) for one in asked(files, **how)]
     if as_json:
         print_json([x.as_dict() for x in reports] if len(reports) > 1 else reports[0].as_dict())
     else:
@@ -98,7 +101,7 @@ def convert(
         "keep_interpolated": keep_interpolated,
     }  # fmt: skip
     with warnings_in_words():
-        people = [x for group in groups(files) for x in recordings(group, subject=subject, **how)]
+        people = read_files(files, subject=subject, **how)
         write_cohort(Cohort(tuple(x.patient for x in people)), out, overwrite=overwrite)
     reports = [x.report.as_dict() for x in people]
     made = {"made": dt.datetime.now().astimezone().isoformat(timespec="seconds"), "reports": reports}
@@ -166,7 +169,8 @@ def _rows(x: ReadReport) -> list[tuple[str, str]]:
             f"median {both(x.glucose_median_mg_dL)}, {both(x.glucose_min_mg_dL)} to {both(x.glucose_max_mg_dL)}",
         ),
         ("at a limit", share(x.censored_share)),
-        ("interpolated", share(x.interpolated_share) if x.interpolated else None),
+        ("in steps of", number(x.glucose_step_mg_dL, " mg/dL")),
+        ("interpolated", f"{share(x.interpolated_share)}, {x.interpolation}" if x.interpolated else None),
         ("basal unit", unit(x.basal_unit, x.basal_unit_by)),
         ("insulin", insulin),
         ("carbs unit", unit(x.carbs_unit, x.carbs_unit_by)),

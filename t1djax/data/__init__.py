@@ -3,6 +3,7 @@ from ._before import readings_before as readings_before
 from ._fingerprint import fingerprint as fingerprint
 from ._noise_level import noise_level as noise_level
 from ._origins import HORIZONS_MIN as HORIZONS_MIN
+from ._origins import TOLERANCE_MIN as TOLERANCE_MIN
 from ._origins import TRAINING_SHARE as TRAINING_SHARE
 from ._origins import readings_ahead as readings_ahead
 from ._origins import rolling_origins as rolling_origins

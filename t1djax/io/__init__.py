@@ -8,9 +8,11 @@ from ._checks import Flaw as Flaw
 from ._frames import frame_to_patient as frame_to_patient
 from ._frames import patient_to_frame as patient_to_frame
 from ._hupa import read_hupa as read_hupa
+from ._lacking import lacking as lacking
 from ._raw import BasalUnit as BasalUnit
 from ._raw import CarbsUnit as CarbsUnit
 from ._raw import GlucoseUnit as GlucoseUnit
+from ._recording import REPORT_FILE as REPORT_FILE
 from ._recording import Recording as Recording
 from ._recording import inspect_file as inspect_file
 from ._recording import people_in as people_in

@@ -12,6 +12,7 @@ from ..physics import Doses
 from ._checks import SHOWN, Findings, Flaw, safe_name
 from ._clocks import Placed, place
 from ._interpolated import own_readings, share_on_lines
+from ._lacking import lacking
 from ._noted import Noted, ReadOptions
 from ._raw import Raw, RawBasal, RawDose
 from ._schedule import mean_rate, schedule
@@ -65,7 +66,10 @@ def assemble(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> P
     times = ("basal_time_min", "bolus_time_min", "meal_time_min")
     doses = dataclasses.replace(doses, **{key: getattr(doses, key) - zero for key in times})
     kept = own | options.keep_interpolated
-    return Patient(name, time - zero, np.where(kept, glucose, np.nan), doses, known, placed.at(zero))
+    patient = Patient(name, time - zero, np.where(kept, glucose, np.nan), doses, known, placed.at(zero))
+    left_out = options.carbs_unit == "none"
+    noted.warnings += lacking(patient, merged=raw.merged_insulin, carbs_left_out=left_out)
+    return patient
 
 
 def _readings(
@@ -107,9 +111,14 @@ def _readings(
         noted.warnings.append(f"{clash} readings contradict another at the same time; the first in the file is kept")
     time, glucose, limited = time[first], glucose[first], limited[first]
     noted.facts["limited"] = (time, limited | (glucose <= 40) | (glucose >= 400))
-    own, how = own_readings(time, glucose)
-    noted.facts["interpolation"] = how or None
-    return time, glucose, own
+    told = own_readings(time, glucose)
+    noted.facts |= {"interpolation": told.how or None, "glucose_step_mg_dL": told.step_mg_dL or None}
+    if told.doubt:
+        mend = "read the parts by themselves (start, hours), or get the sensor's own export"
+        noted.warnings.append(f"{told.doubt}; {mend}")
+    elif told.unjudged:
+        noted.notes.append(told.unjudged)
+    return time, glucose, told.own
 
 
 def _flag(
@@ -189,8 +198,6 @@ def _doses(
     if raw.merged_insulin:
         basal_rate, boluses = _bursts(basal_time, basal_rate, boluses)
     meals = _carbs(raw, options, meals, boluses, found, noted)
-    if not (raw.basal or raw.boluses):
-        noted.warnings.append("there is no insulin in the file: without it no model of insulin can be fitted")
     near = lambda e: _Events(*(x[(e.time_min >= span[0] - _BEFORE_MIN) & (e.time_min <= span[1])] for x in e))
     cap = lambda e, most, column: _cap(raw, e, most, column, found)
     boluses = _apart(near(cap(boluses, TOO_MUCH[BOLUS], "bolus")))
@@ -257,7 +264,7 @@ def _basal(
     """When the rate changes, and to what, U/h."""
     if not raw.basal:
         noted.facts |= {"basal_unit": None, "basal_unit_by": None}
-        noted.warnings.append("there is no basal rate in the file; it is taken as zero")
+        noted.notes.append("there is no basal rate in the file; it is taken as zero")
         return np.array([span[0]]), np.zeros(1)
     unit = options.basal_unit or raw.basal_unit
     by = "asked for" if options.basal_unit else "stated or documented"

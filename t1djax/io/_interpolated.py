@@ -1,7 +1,11 @@
 """Readings that someone drew between a sensor's own, found by the kinks of the series."""
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Float
+
+from ._rounded import in_steps, lines_by_chance, rounded_lines
 
 ROW_MIN = 5.0
 """Spacing of the rows of most published tables, min."""
@@ -10,7 +14,14 @@ PHASES = 3
 _MOST_PHASES = 15
 _LEAST_KINKS = 30
 _LONG_MIN = 60.0
+_LONG_ROWS = 7  # of readings each 15 min, five lie on a line now and then by rounding
 _LEAST_JUDGED = 6
+_ONE_STEP = 1.001  # a straight line that is rounded to steps bends by one of them at the most
+_ROUNDED_SHARE = 0.8
+_SURE = 18.4  # exp(-18.4) is 1e-8
+_DOUBTFUL = 10.0
+_DOUBTED_PHASES = 6
+_JUDGED_MIN = 10.0
 
 
 def sensor_rows(
@@ -26,6 +37,9 @@ def sensor_rows(
     so many of the grid, that phase is the sensor's, and the rest is interpolated, strays of another device included.
     Where the readings there are whole numbers, a straight stretch with fractions in it spans a gap; so does one of
     four readings and more that is not level.
+
+    A line that was rounded bends, but by one step of the rounding at the most: where the readings come in steps, larger
+    bends are the kinks.
 
     Args:
         time_min: times of the rows, min.
@@ -44,7 +58,7 @@ def sensor_rows(
     counts = np.bincount(slot[kink] % phases, minlength=phases)
     phase = int(np.argmax(counts))
     if counts.sum() < 10 or counts[phase] < 0.9 * counts.sum():
-        return own
+        return _of_rounded(slot, glucose, phases)
     own = slot % phases == phase
     rows = np.flatnonzero(own & np.isfinite(glucose))
     whole = np.abs(glucose - np.round(glucose)) < 1e-6
@@ -63,33 +77,63 @@ def sensor_rows(
     return own
 
 
-def own_readings(
-    time_min: Float[np.ndarray, " rows"], glucose: Float[np.ndarray, " rows"]
-) -> tuple[Bool[np.ndarray, " rows"], str]:
-    """Readings that are the sensor's own, in a series of any grid, and what was found in words.
+class Own(NamedTuple):
+    """Which readings of a series are the sensor's own."""
+
+    own: Bool[np.ndarray, " rows"]
+    """Whether each is."""
+    how: str
+    """How the others are known, in words; empty where there are none."""
+    step_mg_dL: float
+    """Step that the readings are rounded to, mg/dL; 0 where they are not."""
+    doubt: str = ""
+    """Why some may be drawn all the same."""
+    unjudged: str = ""
+    """Why nobody can tell."""
+
+
+def own_readings(time_min: Float[np.ndarray, " rows"], glucose: Float[np.ndarray, " rows"]) -> Own:
+    """Readings that are the sensor's own, in a series of any grid.
 
     Three things are looked for: straight lines between every so many rows, readings held until the next, and long
-    straight lines across gaps. A line that was rounded afterwards is not seen.
+    straight lines across gaps. Lines that were rounded afterwards are known by the whole record: bends of more than one
+    step of the rounding then lie on one phase of the grid.
 
     Args:
         time_min: times of the readings, min, increasing.
         glucose: readings, mg/dL, all finite.
     """
     row = _grid(time_min)
+    all_own = np.full(len(time_min), True)
+    level, step = in_steps(glucose)
     if row is None:
-        return np.full(len(time_min), True), ""
+        few = f"{len(time_min)} readings are too few to tell whether some were drawn between others and rounded"
+        return Own(all_own, "", step, unjudged=few if step and len(time_min) < _LEAST_KINKS else "")
     slot = np.round(time_min / row).astype(np.int64)
     even, bend = _bends(slot, glucose)
     kinks = slot[1:-1][even & (np.abs(bend) > 1e-6)]
     if (period := _period(kinks)) > 1:
         own = sensor_rows(time_min, glucose, row_min=row, phases=period)
-        return own, f"straight lines between readings {period * row:g} min apart"
+        return Own(own, f"straight lines between readings {period * row:g} min apart", step)
     beside = np.diff(slot) == 1
     changes = slot[1:][beside & (np.abs(np.diff(glucose)) > 1e-9)]
     if (period := _period(changes)) > 1 and len(changes) < 1.1 * beside.sum() / period:
-        return slot % period == changes[0] % period, f"readings held over {period * row:g} min"
+        return Own(slot % period == changes[0] % period, f"readings held over {period * row:g} min", step)
     own = ~_drawn_over_gaps(slot, glucose, even, bend, row)
-    return own, "" if own.all() else "straight lines across gaps"
+    if step:
+        kinks = slot[1:-1][even & (np.abs(_bends(slot, level)[1]) > _ONE_STEP)]
+        if (period := _rounded_period(kinks)) > 1:
+            how = f"straight lines between readings {period * row:g} min apart, rounded to {step:.3g} mg/dL"
+            return Own(_of_rounded(slot, glucose, period), how, step)
+        own &= ~_rounded_over_gaps(slot, level)
+    how = "" if own.all() else "straight lines across gaps"
+    unjudged = ""
+    if step and row <= _JUDGED_MIN and len(kinks) * np.log(PHASES) < _SURE:
+        unjudged = (
+            f"the readings come in steps of {step:.3g} mg/dL, and only {len(kinks)} bend by more than that: too few to "
+            "tell whether some were drawn between others and rounded"
+        )
+    return Own(own, how, step, _doubt(kinks, row), unjudged)
 
 
 def share_on_lines(time_min: Float[np.ndarray, " rows"], glucose: Float[np.ndarray, " rows"]) -> float:
@@ -135,6 +179,75 @@ def _period(slots: np.ndarray) -> int:
     return max((k for k in range(2, _MOST_PHASES + 1) if share(k) >= 0.9), default=1)
 
 
+def _against_chance(kinks: np.ndarray, period: int) -> tuple[float, float]:
+    """The largest share of kinks on one phase, and minus the logarithm of a bound of its chance (Chernoff)."""
+    share = float(np.bincount(kinks % period, minlength=period).max() / len(kinks))
+    rest = (1 - share) * np.log((1 - share) / (1 - 1 / period)) if share < 1 else 0.0
+    return share, len(kinks) * float(share * np.log(share * period) + rest)
+
+
+def _rounded_period(kinks: np.ndarray) -> int:
+    """Longest period of which one phase has most of the kinks, beyond chance; 1 where none has."""
+    if not len(kinks):
+        return 1
+    fits = lambda share, against: share >= _ROUNDED_SHARE and against >= _SURE
+    return max((k for k in range(2, _MOST_PHASES + 1) if fits(*_against_chance(kinks, k))), default=1)
+
+
+def _doubt(kinks: np.ndarray, row_min: float) -> str:
+    """Words where one phase has more kinks than a sensor's own series gives it, but not nearly all."""
+    if not len(kinks):
+        return ""
+    found = {k: _against_chance(kinks, k) for k in range(2, _DOUBTED_PHASES + 1)}
+    # The three kinks of one outlier spread over two or three phases; over more they cluster.
+    found = {k: (share, against if k <= PHASES else against / PHASES) for k, (share, against) in found.items()}
+    k = max(found, key=lambda k: found[k][1])
+    share, against = found[k]
+    if against < _DOUBTFUL:
+        return ""
+    return (
+        f"{100 * share:.0f} % of the bends of the series come every {k * row_min:g} min, by chance it were "
+        f"{100 / k:.0f} %: part of the readings may be lines that someone drew between the sensor's own, and they are "
+        "kept as readings"
+    )
+
+
+def _of_rounded(slot: np.ndarray, glucose: Float[np.ndarray, " rows"], phases: int) -> Bool[np.ndarray, " rows"]:
+    """The sensor's rows of a series of lines that were rounded; all, where it shows none."""
+    own = np.full(len(slot), True)
+    there = np.flatnonzero(np.isfinite(glucose))
+    if len(there) < _LEAST_KINKS:
+        return own
+    level, step = in_steps(glucose[there])
+    even, bend = _bends(slot[there], level)
+    kinks = slot[there][1:-1][even & (np.abs(bend) > _ONE_STEP)]
+    if not step or not len(kinks):
+        return own
+    share, against = _against_chance(kinks, phases)
+    if share < _ROUNDED_SHARE or against < _SURE:
+        return own
+    phase = int(np.argmax(np.bincount(kinks % phases, minlength=phases)))
+    own = slot % phases == phase
+    sensor = own[there]
+    rows = there[sensor]
+    own[rows] = ~_rounded_over_gaps(slot[rows] // phases, level[sensor])
+    return own
+
+
+def _rounded_over_gaps(slot: np.ndarray, level: Float[np.ndarray, " rows"]) -> Bool[np.ndarray, " rows"]:
+    """Rows inside straight lines, rounded to steps, that are longer than chance makes them in this series."""
+    drawn = np.full(len(slot), False)
+    for _ in range(3):  # lines that are found no longer count as what the sensor does
+        least = lines_by_chance(slot[~drawn], level[~drawn])
+        lines = rounded_lines(slot, level, least_rows=least)
+        before = drawn.sum()
+        for first, last in lines:
+            drawn[first + 1 : last] = True
+        if drawn.sum() == before:
+            break
+    return drawn
+
+
 def _drawn_over_gaps(
     slot: np.ndarray, glucose: Float[np.ndarray, " rows"], even: np.ndarray, bend: np.ndarray, row_min: float
 ) -> Bool[np.ndarray, " rows"]:
@@ -149,6 +262,7 @@ def _drawn_over_gaps(
     for first, last in zip(edges[::2], edges[1::2], strict=True):  # [first, last) has no kink
         step = abs(float(glucose[first] - glucose[first - 1]))
         fractions = whole.mean() > 0.9 and not whole[first:last].all()
-        long = (last - first + 1) * row_min >= _LONG_MIN and step > 1.5 * resolution
+        rows = last - first + 1
+        long = rows * row_min >= _LONG_MIN and rows >= _LONG_ROWS and step > 1.5 * resolution
         drawn[first:last] = fractions or long
     return drawn

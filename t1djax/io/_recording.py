@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,13 +10,20 @@ from typing import Any
 
 from ..data import Patient
 from ._assemble import assemble
-from ._checks import DataWarning, Findings, read_text
+from ._checks import SHOWN, DataWarning, Findings, quote_name, read_text
 from ._noted import Noted, ReadOptions
 from ._raw import BasalUnit, CarbsUnit, GlucoseUnit, Raw
 from ._report import ReadReport, report
-from .formats import FORMATS, Format, recognised
+from ._tables import BASAL, BOLUS, CARBS, CLOCK, GLUCOSE, TIME
+from .formats import FORMATS, HEAD, Format, recognised
+from .formats._rows import header_names
 
+REPORT_FILE = "reading.json"
+"""Where `t1djax convert` leaves its reports, beside the tables."""
 Paths = str | Path | Sequence[str | Path]
+
+_GLUCOSE = re.compile(r"gluc|cgm|sgv|\bbg\b|sensor", re.IGNORECASE)
+_WIDE = 100
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -211,10 +219,13 @@ def _files(path: Paths, found: Findings) -> list[Path]:
     path = Path(path)
     if not path.is_dir():
         return [path]
-    inside = sorted(file for file in path.iterdir() if file.suffix.lower() == ".json" and not file.name.startswith("."))
+    there = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    inside = [file for file in there if file.suffix.lower() == ".json" and file.name != REPORT_FILE]
     if not inside:
-        mend = "name a file; a folder is for Nightscout, a cohort's is read with read_cohort"
-        found.add(str(path), "the folder has no JSON file", mend)
+        files = [file.name for file in there if file.is_file()]
+        what = f"the folder holds {', '.join(files[:SHOWN])}{', ...' if len(files) > SHOWN else ''} and no JSON files"
+        mend = "a folder is for the JSON files of Nightscout, or for t1djax's own tables; else name the files in it"
+        found.add(str(path), f"{what} of Nightscout" if files else "the folder is empty", mend)
     return inside
 
 
@@ -232,9 +243,25 @@ def _kind(file: Path, text: str, asked: str | None, found: Findings) -> Format |
         what = "this is a table about people, not a recording"
         found.add(str(file), what, 'state a body mass with known={"M": 72} (kg); read_hupa takes the table as info')
     else:
-        what = "its format is not recognised"
-        found.add(str(file), what, f"there are {', '.join(FORMATS)}; is the header whole?")
+        found.add(str(file), *_unknown(file, text))
     return None
+
+
+def _unknown(file: Path, text: str) -> tuple[str, str]:
+    """What to say of a file of no known format, and the mend: of a table with readings, the columns it wants."""
+    what, mend = "its format is not recognised", f"there are {', '.join(FORMATS)}; is the header whole?"
+    names = header_names(text[:HEAD])
+    if not any(_GLUCOSE.search(name) for name in names) or len(names) > _WIDE:
+        return what, mend
+    absent = [name for name in (GLUCOSE, BASAL, BOLUS, CARBS) if name not in names]
+    absent = ([] if {TIME, CLOCK} & set(names) else [f"{TIME} or {CLOCK}"]) + absent
+    shown = ", ".join(quote_name(name) for name in names[: SHOWN * 2])
+    own = (
+        f"for t1djax's own table rename the columns or add them, comma between: it lacks {', '.join(absent)} "
+        f"(mg/dL, U/h, U, g; {CLOCK} is ISO 8601; without insulin or meals give {BASAL} 0 and leave {BOLUS} and "
+        f"{CARBS} empty)"
+    )
+    return f"{what}; its columns are {shown}", f"{mend} {own}"
 
 
 def _parse(kind: Format, texts: Mapping[Path, str], options: ReadOptions, found: Findings) -> Raw | None:

@@ -68,6 +68,8 @@ class ReadReport:
     """Highest of the readings, mg/dL."""
     censored_share: float | None = None
     """Share of readings at a limit of the sensor: said so by the file, or up to 40 or from 400 mg/dL."""
+    glucose_step_mg_dL: float | None = None
+    """Step that the readings are rounded to, mg/dL; None where they are not rounded."""
     interpolated: int | None = None
     """Number of readings that someone drew between the sensor's own."""
     interpolated_share: float | None = None

@@ -1,0 +1,43 @@
+"""What a record lacks that models of insulin and meals live on."""
+
+import numpy as np
+
+from ..data import Patient
+from ._schedule import mean_rate
+
+_MEALS_H = 24.0
+"""Nobody is asked about meals in a record shorter than this, h."""
+
+
+def lacking(patient: Patient, *, merged: bool = False, carbs_left_out: bool = False) -> list[str]:
+    """What insulin or carbohydrate is missing from a whole record, in words with the mend.
+
+    Args:
+        patient: the record.
+        merged: whether basal and bolus come as one rate.
+        carbs_left_out: whether carbohydrate was left out on demand.
+    """
+    seen = patient.time_min[patient.valid]
+    if len(seen) < 2:
+        return []
+    first, last = float(seen[0]), float(seen[-1])
+    doses, hours = patient.doses, (last - first) / 60
+    basal = mean_rate(doses.basal_time_min, doses.basal_U_h, (first, last))
+    given = lambda time: bool(np.any((time >= first) & (time <= last)))
+    said = []
+    if not basal and not given(doses.bolus_time_min):
+        said.append(
+            f"no insulin is on record in {hours:.3g} h of readings: no effect of insulin can be estimated, and "
+            "forecasts know none; add the file or the column that has it"
+        )
+    elif not basal and not merged:
+        said.append(
+            f"basal is zero in {hours:.3g} h of readings, and models take it as such; if there was some (pump or "
+            "long-acting), add the file or the column that has it"
+        )
+    if hours >= _MEALS_H and not carbs_left_out and not given(doses.meal_time_min):
+        said.append(
+            f"no meal is on record in {hours:.3g} h of readings: models take every rise for something else; add the "
+            "file or the column that has them, or read the result with that in mind"
+        )
+    return said
