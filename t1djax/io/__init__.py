@@ -4,9 +4,17 @@ from ._checkpoints import load_twins as load_twins
 from ._checkpoints import save_twins as save_twins
 from ._checks import DataError as DataError
 from ._checks import DataWarning as DataWarning
+from ._checks import Findings as Findings
 from ._checks import Flaw as Flaw
+from ._fitted import find_fitted as find_fitted
+from ._fitted import fitted_from_json as fitted_from_json
+from ._fitted import fitted_to_json as fitted_to_json
+from ._fitted import read_fitted as read_fitted
+from ._fitted import write_fitted as write_fitted
 from ._frames import frame_to_patient as frame_to_patient
 from ._frames import patient_to_frame as patient_to_frame
+from ._future import PATIENT as PATIENT
+from ._future import future_inputs as future_inputs
 from ._hupa import read_hupa as read_hupa
 from ._raw import BasalUnit as BasalUnit
 from ._raw import CarbsUnit as CarbsUnit
