@@ -1,5 +1,14 @@
 """The command line. It parses, calls the library, and prints."""
 
-from . import _forecast, _identify, _inspect, _report, _results, _simulate, _train  # noqa: F401 - each adds its commands
+from . import (  # noqa: F401 - each adds its commands
+    _forecast,
+    _identify,
+    _inspect,
+    _registry,
+    _report,
+    _results,
+    _simulate,
+    _train,
+)
 from ._app import app as app
 from ._app import main as main

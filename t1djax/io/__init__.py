@@ -6,11 +6,15 @@ from ._checks import DataError as DataError
 from ._checks import DataWarning as DataWarning
 from ._checks import Findings as Findings
 from ._checks import Flaw as Flaw
+from ._checks import safe_name as safe_name
+from ._fitted import MODEL_FILE as MODEL_FILE
 from ._fitted import find_fitted as find_fitted
 from ._fitted import fitted_from_json as fitted_from_json
 from ._fitted import fitted_to_json as fitted_to_json
 from ._fitted import read_fitted as read_fitted
+from ._fitted import read_fitted_cohort as read_fitted_cohort
 from ._fitted import write_fitted as write_fitted
+from ._fitted import write_fitted_cohort as write_fitted_cohort
 from ._frames import frame_to_patient as frame_to_patient
 from ._frames import patient_to_frame as patient_to_frame
 from ._future import PATIENT as PATIENT

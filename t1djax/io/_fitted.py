@@ -20,6 +20,7 @@ MODEL_FILE = "model.json"
 """Its name in a results folder."""
 FITTED_FORMAT = "t1djax.fitted_patient"
 FITTED_VERSION = 1
+COHORT_FORMAT = "t1djax.fitted_cohort"
 
 
 def write_fitted(model: FittedPatient, folder: str | Path) -> Path:
@@ -62,13 +63,48 @@ def read_fitted(path: str | Path) -> FittedPatient:
     """
     path = Path(path)
     path = path / MODEL_FILE if path.is_dir() else path
+    return fitted_from_json(_content(path), str(path))
+
+
+def write_fitted_cohort(models: Iterable[FittedPatient], path: Path) -> None:
+    """Write several fitted patients to one file, which a registry or server keeps.
+
+    Args:
+        models: the patients.
+        path: the file; its folder is there.
+    """
+    each = [fitted_to_json(model) for model in models]
+    content = {"format": COHORT_FORMAT, "format_version": FITTED_VERSION, "patients": each}
+    path.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+
+
+def read_fitted_cohort(path: str | Path) -> dict[str, FittedPatient]:
+    """Fitted patients by name, from a file that `write_fitted_cohort` wrote.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ResultError: naming the file, where it is missing, damaged, or of a newer format.
+    """
+    path = Path(path)
+    content = _content(path)
+    if not isinstance(content, dict) or content.get("format") != COHORT_FORMAT:
+        raise ResultError(f"{path}: does not describe fitted patients of t1djax (format is not {COHORT_FORMAT!r})")
+    each = content.get("patients")
+    if content.get("format_version") != FITTED_VERSION or not isinstance(each, list):
+        raise ResultError(f"{path}: is damaged or of a newer format; restore it, or update t1djax")
+    models = [fitted_from_json(one, str(path)) for one in each]
+    return {model.name: model for model in models}
+
+
+def _content(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise ResultError(f"{path}: not there; the run has no fitted patient, fit it again") from e
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as e:
         raise ResultError(f"{path}: is not valid JSON ({e}); restore it or run the fit again") from e
-    return fitted_from_json(content, str(path))
 
 
 def find_fitted(paths: Iterable[str | Path]) -> list[Path]:

@@ -180,6 +180,5 @@ def _under_way(doses: Doses, end_min: float) -> Doses:
     ):
         rest = time + duration - end_min
         going = (time <= end_min) & (rest > 0) & (amount > 0)
-        rest, duration = rest[going], duration[going]
-        left += [np.full(rest.size, end_min), amount[going] * rest / duration, rest]
+        left += [np.full(going.sum(), end_min), (amount * rest / duration)[going], rest[going]]
     return Doses(np.array([end_min]), doses.basal_U_h[in_force : in_force + 1], *left)
