@@ -183,15 +183,22 @@ def _fitted(content: Mapping[str, Any]) -> FittedPatient:
     if not isinstance(content["ok"], bool):
         raise ValueError("ok is neither true nor false")
     return FittedPatient(
-        **{key: _text(content[key]) for key in _TEXTS},
-        **{key: _number(content[key]) for key in _NUMBERS},
-        **groups,
+        name=_text(content["name"]),
+        model=_text(content["model"]),
+        mode=_text(content["mode"]),
         ok=content["ok"],
+        message=_text(content["message"]),
+        parameters=groups["parameters"],
         free=free,
         covariance=_array(content["covariance"], (k, k)),
+        state=groups["state"],
         slopes=slopes,
+        end_min=_number(content["end_min"]),
         start=None if content["start"] is None else dt.datetime.fromisoformat(content["start"]),
         under_way=Doses(**{f.name: _array(content["under_way"][f.name]) for f in dataclasses.fields(Doses)}),
+        noise_sd_mg_dL=_number(content["noise_sd_mg_dL"]),
+        metrics=groups["metrics"],
+        data_hash=_text(content["data_hash"]),
     )
 
 

@@ -123,8 +123,8 @@ def _end_program() -> Callable[..., _End]:
             last = [getattr(solution.state, symbol)[-1] for symbol in STATES]
             return solution.glucose_mg_dL, jnp.stack([getattr(p, symbol) for symbol in EQUATIONS] + last)
 
-        twice = lambda z: (solve(z), solve(z))
-        (by_glucose, by_end), (glucose, end) = jax.jacfwd(twice, has_aux=True)(body.free)
+        glucose, end = solve(body.free)
+        by_glucose, by_end = jax.jacfwd(solve)(body.free) if body.free else ({}, {})
         J = jnp.where(data.fit[:, None], _columns(by_glucose, glucose), 0.0)
         misfit = jnp.sum(jnp.where(data.fit, glucose - data.glucose_mg_dL, 0.0) ** 2)
         return _End(
@@ -146,9 +146,9 @@ def _columns(by_symbol: dict[str, Array], of: Float[Array, " n"]) -> Float[Array
 
 def _record(fit: Fit, i: int, patient: Patient, end: _End) -> FittedPatient:
     masks = split(patient.time_min, patient.valid)._asdict()
-    metrics = {}
+    glucose, metrics = np.asarray(end.glucose_mg_dL)[: len(patient.time_min)], {}
     for name in SETS:
-        errors = glucose_errors(end.glucose_mg_dL[: len(patient.time_min)], patient.glucose_mg_dL, masks[name])
+        errors = glucose_errors(glucose, patient.glucose_mg_dL, masks[name])
         metrics |= {key.replace("_", f"_{name}_", 1): value for key, value in errors.items()}
     return FittedPatient(
         name=patient.name,
@@ -158,9 +158,9 @@ def _record(fit: Fit, i: int, patient: Patient, end: _End) -> FittedPatient:
         message=fit.patients[i].message,
         parameters={symbol: float(value) for symbol, value in end.values.items()},
         free=tuple(sorted(fit.problem.start)),
-        covariance=covariance(end.information, float(end.noise), end.prior),
+        covariance=covariance(np.asarray(end.information), float(end.noise), np.asarray(end.prior)),
         state=dict(zip(STATES, end.state.tolist(), strict=True)),
-        slopes=dict(zip((*EQUATIONS, *STATES), end.slopes, strict=True)),
+        slopes=dict(zip((*EQUATIONS, *STATES), np.asarray(end.slopes), strict=True)),
         end_min=float(patient.time_min[-1]),
         start=patient.start,
         under_way=_under_way(patient.doses, float(patient.time_min[-1])),

@@ -1,20 +1,21 @@
 """The model's code as MLflow keeps it: it reads the fitted patients and hands requests to the library."""
 
-import mlflow
 import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
 
 from t1djax.io import read_fitted_cohort
 from t1djax.registry import answer
 
 
-class FittedModel(mlflow.pyfunc.PythonModel):
+class FittedModel(PythonModel):
     """Forecasts of the patients in the artifact `patients`."""
 
     def load_context(self, context):
         self.models = read_fitted_cohort(context.artifacts["patients"])
 
-    def predict(self, context, model_input: pd.DataFrame, params=None):
+    def predict(self, context, model_input: pd.DataFrame, params=None):  # pyright: ignore[reportIncompatibleMethodOverride]
         return answer(self.models, model_input, params)
 
 
-mlflow.models.set_model(FittedModel())
+set_model(FittedModel())

@@ -125,7 +125,7 @@ def _new(
         if math.isfinite(error):
             client.log_metric(run.info.run_id, "rmse_forecast_mg_dL", error)
             client.log_metric(run.info.run_id, "worst_rmse_forecast_mg_dL", worst)
-        with mlflow.start_run(run_id=run.info.run_id):
+        with mlflow.start_run(run_id=run.info.run_id, nested=True):  # the caller may have a run
             info = mlflow.pyfunc.log_model(
                 name=MODEL_PATH,
                 python_model=str(Path(__file__).with_name("_pyfunc.py")),
@@ -152,10 +152,10 @@ def _new(
 
 def _signature(patients: int) -> Any:
     from mlflow.models import ModelSignature  # noqa: PLC0415
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema  # noqa: PLC0415
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec  # noqa: PLC0415
 
     number = lambda name, required=True: ColSpec("double", name, required=required)
-    inputs = [
+    inputs: list[ColSpec | TensorSpec] = [
         ColSpec("string", "patient", required=patients > 1),
         number("time_min", False),
         ColSpec("string", "time", required=False),
@@ -163,7 +163,7 @@ def _signature(patients: int) -> Any:
         number("bolus_duration_min", False),
         number("meal_duration_min", False),
     ]
-    outputs = [*inputs[:3], *map(number, ("glucose_mg_dL", "lower_mg_dL", "upper_mg_dL"))]
+    outputs: list[ColSpec | TensorSpec] = [*inputs[:3], *map(number, ("glucose_mg_dL", "lower_mg_dL", "upper_mg_dL"))]
     level = ParamSpec("level", "double", 0.9)
     return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema([level]))
 

@@ -59,7 +59,6 @@ def mlflow_at(uri: str, *, make: bool = False) -> "Iterator[MlflowClient]":
         import mlflow  # noqa: PLC0415 - seconds
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
-        # Without a run of its own, an active run of the caller's would take the model.
         before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
         try:
             mlflow.set_tracking_uri(uri)

@@ -97,11 +97,11 @@ def find(client: "MlflowClient", name: str, which: str | int) -> Any:
 
 def fetch(client: "MlflowClient", name: str, number: str) -> dict[str, FittedPatient]:
     """The fitted patients in a version; MLflow points at the registry."""
-    import mlflow  # noqa: PLC0415
+    from mlflow.artifacts import download_artifacts  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
         source = f"models:/{name}/{number}/artifacts/{PATIENTS_FILE}"
-        file = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder)
+        file = download_artifacts(artifact_uri=source, dst_path=folder)
         return read_fitted_cohort(Path(file))
 
 
