@@ -193,7 +193,7 @@ def test_cohort_in_one_table(models: dict[str, FittedPatient]) -> None:
     found = t1djax.predict(models, mixed)
     assert set(found.columns) == {"patient", "time_min", "glucose_mg_dL", "lower_mg_dL", "upper_mg_dL"}
     for name, alone in each.items():
-        pd.testing.assert_frame_equal(found[found.patient == name].drop(columns="patient"), alone, rtol=1e-12)
+        pd.testing.assert_frame_equal(found.loc[found.patient == name].drop(columns="patient"), alone, rtol=1e-12)
 
 
 def test_clock_times_are_times_of_the_record(models: dict[str, FittedPatient]) -> None:
@@ -207,10 +207,10 @@ def test_clock_times_are_times_of_the_record(models: dict[str, FittedPatient]) -
 
 
 def test_tables_of_many_lengths_share_a_program(models: dict[str, FittedPatient]) -> None:
-    t1djax.predict(models["Pat2"], FUTURE[:2])
+    t1djax.predict(models["Pat2"], FUTURE.iloc[:2])
     before = len(_compile._PROGRAMS)
     for rows in (1, 3, 9, 16):
-        t1djax.predict(models["Pat2"], FUTURE[:rows])
+        t1djax.predict(models["Pat2"], FUTURE.iloc[:rows])
     assert len(_compile._PROGRAMS) == before
 
 
@@ -223,9 +223,9 @@ WRONG: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
     "negative": (lambda t: t.assign(bolus_U=-1.0), "column bolus_U: '-1.0' is negative"),
     "infinite": (lambda t: t.assign(basal_U_h=np.inf), "column basal_U_h: 'inf' is not a finite number"),
     "in mg": (lambda t: t.assign(carbs_g=40_000.0), "column carbs_g: '40000.0' is more than 1000"),
-    "backwards": (lambda t: t[::-1], "column time_min: .* is not after the row before"),
+    "backwards": (lambda t: t.iloc[::-1], "column time_min: .* is not after the row before"),
     "before the end": (lambda t: t.assign(time_min=t.time_min - 15), "'1440.0' is not after the end of the record"),
-    "no rows": (lambda t: t[:0], "it has no row"),
+    "no rows": (lambda t: t.iloc[:0], "it has no row"),
     "another patient": (lambda t: t.assign(patient="Eve"), "row row 0, column patient: 'Eve' is not the patient"),
 }
 

@@ -12,10 +12,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,7 +27,10 @@ from t1djax import FittedPatient, registry
 
 from .test_cli import call
 
-mlflow = pytest.importorskip("mlflow")
+with warnings.catch_warnings():  # MLflow warns of its own type hints
+    warnings.simplefilter("ignore")
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("mlflow.pyfunc.model")
 pytestmark = pytest.mark.filterwarnings(  # of MLflow's own making
     "ignore:The ``noload`` loader strategy", "ignore::DeprecationWarning", "ignore::ResourceWarning"
 )
@@ -40,7 +45,9 @@ def with_error(models: Mapping[str, FittedPatient], factor: float) -> dict[str, 
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, FittedPatient]:
-    cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"], noise=t1djax.WhiteNoise(5.0))
+    cohort = t1djax.reference_cohort(
+        interval_min=30, names=["Pat2", "Pat3"], noise=t1djax.WhiteNoise(5.0), key=jax.random.key(0)
+    )
     fit = t1djax.fit(cohort, model="ode", free=["ksi"])
     return {model.name: model for model in t1djax.fitted_patients(fit, cohort)}
 
@@ -136,11 +143,13 @@ def test_what_cannot_be_registered(
 
 def test_the_gate(uri: str, models: dict[str, FittedPatient]) -> None:
     add = lambda factor: registry.register(with_error(models, factor), name="gate", tracking_uri=uri).version
-    ask = lambda version, **options: registry.promote("gate", version, **({"target_mg_dL": 100.0} | options),
-                                                      tracking_uri=uri)  # fmt: skip
+
+    def ask(version: str | int, target: float = 100.0, *, force: bool = False) -> registry.Promotion:
+        return registry.promote("gate", version, target_mg_dL=target, force=force, tracking_uri=uri)
+
     aliases = lambda: {a: v.version for v in registry.versions("gate", tracking_uri=uri) for a in v.aliases}
     assert add(1.0) == 1
-    refused = ask("challenger", target_mg_dL=0.1)
+    refused = ask("challenger", 0.1)
     assert not refused.promoted
     assert "is not below the target of 0.1 mg/dL: Pat2" in refused.reason
     assert aliases() == {"challenger": 1}
@@ -248,7 +257,7 @@ class Server(NamedTuple):
             return e.code, e.read().decode()
 
     def table(self, table: pd.DataFrame, **more: Any) -> tuple[int, str]:
-        split = json.loads(table.to_json(orient="split", index=False, double_precision=15))
+        split = {"columns": list(table.columns), "data": table.to_numpy(dtype=object).tolist()}
         return self.ask(json.dumps({"dataframe_split": split, **more}))
 
     @property
@@ -311,9 +320,9 @@ MALFORMED: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
     "unknown patient": (lambda t: t.assign(patient="Eve"), "column patient: there is no patient 'Eve'"),
     "NaN": (lambda t: t.assign(carbs_g=np.nan), "column carbs_g: the cell is empty"),
     "negative": (lambda t: t.assign(bolus_U=-1.0), "column bolus_U: '-1.0' is negative"),
-    "unordered": (lambda t: t[::-1], "column time_min: "),
+    "unordered": (lambda t: t.iloc[::-1], "column time_min: "),
     "before the end": (lambda t: t.assign(time_min=t.time_min - 1000), "column time_min: "),
-    "empty": (lambda t: t[:0], "it has no row"),
+    "empty": (lambda t: t.iloc[:0], "it has no row"),
 }
 
 

@@ -38,8 +38,7 @@ def answer(
         level = float((params or {}).get("level", 0.9))
         if not math.isfinite(level):
             raise ValueError("level is no number; give a probability, such as 0.9")
-        stated = set(table.columns[table.notna().to_numpy().any(axis=0)]) if len(table) else set(table.columns)
-        left_out = [c for c in OPTIONAL if c in table.columns and c not in stated]
+        left_out = [c for c in OPTIONAL if c in table.columns and len(table) and not table[c].notna().to_numpy().any()]
         return predict(models, table.drop(columns=left_out), level=level)
     except ValueError as e:
         raise MlflowException.invalid_parameter_value(str(e)) from e

@@ -128,7 +128,7 @@ def _new(
         with mlflow.start_run(run_id=run.info.run_id, nested=True):  # the caller may have a run
             info = mlflow.pyfunc.log_model(
                 name=MODEL_PATH,
-                python_model=str(Path(__file__).with_name("_pyfunc.py")),
+                python_model=str(Path(__file__).with_name("served") / "model.py"),
                 artifacts={"patients": str(file)},
                 signature=_signature(len(models)),
                 input_example=_example(models),

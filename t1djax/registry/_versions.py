@@ -95,7 +95,7 @@ def find(client: "MlflowClient", name: str, which: str | int) -> Any:
         raise RegistryError(f"{name}: there is no {what} ({e.message}); see `t1djax registry list`") from e
 
 
-def fetch(client: "MlflowClient", name: str, number: str) -> dict[str, FittedPatient]:
+def fetch(client: "MlflowClient", name: str, number: str | int) -> dict[str, FittedPatient]:
     """The fitted patients in a version; MLflow points at the registry."""
     from mlflow.artifacts import download_artifacts  # noqa: PLC0415
 
@@ -105,7 +105,7 @@ def fetch(client: "MlflowClient", name: str, number: str) -> dict[str, FittedPat
         return read_fitted_cohort(Path(file))
 
 
-def described(found: Any, aliases: Mapping[str, str] | None = None) -> Version:
+def described(found: Any, aliases: Mapping[str, Any] | None = None) -> Version:
     """MLflow's record of a version in the words of this package."""
     tag = lambda key, default="": found.tags.get(PREFIX + key, default)
     number = lambda key: float(tag(key, "nan"))

@@ -1,4 +1,7 @@
-"""The model's code as MLflow keeps it: it reads the fitted patients and hands requests to the library."""
+"""The model's code as MLflow keeps it: it reads the fitted patients and hands requests to the library.
+
+It is run by MLflow, never imported: its folder is no package.
+"""
 
 import pandas as pd
 from mlflow.models import set_model
