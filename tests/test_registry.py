@@ -23,7 +23,7 @@ import pandas as pd
 import pytest
 
 import t1djax
-from t1djax import FittedPatient, registry
+from t1djax import FittedPatient, _compile, registry
 
 from .test_cli import call
 
@@ -240,6 +240,17 @@ def test_pyfunc_without_a_server(uri: str, models: dict[str, FittedPatient]) -> 
     with pytest.raises(mlflow.exceptions.MlflowException, match=r"column bolus_U: '-1\.0' is negative") as error:
         loaded.predict(table.assign(bolus_U=-1.0))
     assert error.value.get_http_status_code() == 400
+
+
+def test_loading_compiles_nothing_and_answers_compile_forecasts_only(
+    uri: str, models: dict[str, FittedPatient]
+) -> None:
+    registry.register(models, name="light", tracking_uri=uri)
+    _compile._PROGRAMS.clear()
+    found = registry.load("light", 1, tracking_uri=uri)
+    assert not _compile._PROGRAMS
+    registry.answer(found, future(found))
+    assert {key[0].__module__ for key in _compile._PROGRAMS} == {"t1djax.prediction._predict"}
 
 
 class Server(NamedTuple):

@@ -140,7 +140,7 @@ def _new(
         client.set_terminated(run.info.run_id, "FAILED")
         raise
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description="Research software, not a medical device.")
     except MlflowException as e:
         if e.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
