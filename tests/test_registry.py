@@ -250,7 +250,8 @@ def test_loading_compiles_nothing_and_answers_compile_forecasts_only(
     found = registry.load("light", 1, tracking_uri=uri)
     assert not _compile._PROGRAMS
     registry.answer(found, future(found))
-    assert {key[0].__module__ for key in _compile._PROGRAMS} == {"t1djax.prediction._predict"}
+    makers: list[Any] = list(_compile._PROGRAMS)
+    assert {key[0].__module__ for key in makers} == {"t1djax.prediction._predict"}
 
 
 class Server(NamedTuple):
