@@ -9,7 +9,9 @@ from .config import HupaConfig as HupaConfig
 from .config import PriorConfig as PriorConfig
 from .config import SensorConfig as SensorConfig
 from .config import StageConfig as StageConfig
+from .config import SweepConfig as SweepConfig
 from .config import load_experiment as load_experiment
+from .config import load_sweep as load_sweep
 from .data import HORIZONS_MIN as HORIZONS_MIN
 from .data import POPULATION as POPULATION
 from .data import AbstractNoise as AbstractNoise
@@ -27,6 +29,7 @@ from .data import Subject as Subject
 from .data import Therapy as Therapy
 from .data import Truth as Truth
 from .data import WhiteNoise as WhiteNoise
+from .data import data_hash as data_hash
 from .data import fingerprint as fingerprint
 from .data import from_first_reading as from_first_reading
 from .data import noise_level as noise_level
@@ -65,9 +68,12 @@ from .evaluation import summary as summary
 from .evaluation import surveillance_levels as surveillance_levels
 from .experiment import Execution as Execution
 from .experiment import Run as Run
+from .experiment import Sweep as Sweep
 from .experiment import fit as fit
 from .experiment import fit_ensemble as fit_ensemble
+from .experiment import plan_sweep as plan_sweep
 from .experiment import run as run
+from .experiment import sweep as sweep
 from .forecasting import Forecast as Forecast
 from .forecasting import WarmUp as WarmUp
 from .forecasting import forecast as forecast
@@ -93,12 +99,14 @@ from .io import ReadReport as ReadReport
 from .io import Recording as Recording
 from .io import ResultError as ResultError
 from .io import SavedTwins as SavedTwins
+from .io import find_fitted as find_fitted
 from .io import find_results as find_results
 from .io import frame_to_patient as frame_to_patient
 from .io import inspect_file as inspect_file
 from .io import load_twins as load_twins
 from .io import patient_to_frame as patient_to_frame
 from .io import read_cohort as read_cohort
+from .io import read_fitted as read_fitted
 from .io import read_hupa as read_hupa
 from .io import read_patient as read_patient
 from .io import read_patient_truth as read_patient_truth
@@ -106,6 +114,7 @@ from .io import read_recording as read_recording
 from .io import read_result as read_result
 from .io import save_twins as save_twins
 from .io import write_cohort as write_cohort
+from .io import write_fitted as write_fitted
 from .networks import BIRNN as BIRNN
 from .networks import PINN as PINN
 from .networks import AbstractFeatures as AbstractFeatures
@@ -140,6 +149,9 @@ from .physics import simulate as simulate
 from .physics import steady_state as steady_state
 from .physics import to_second_order as to_second_order
 from .physics import with_derived as with_derived
+from .prediction import fitted_patient as fitted_patient
+from .prediction import fitted_patients as fitted_patients
+from .prediction import predict as predict
 from .problem import LogNormal as LogNormal
 from .problem import Problem as Problem
 from .problem import population_belief as population_belief
@@ -152,6 +164,7 @@ from .records import Ensemble as Ensemble
 from .records import ErrorGrid as ErrorGrid
 from .records import Estimate as Estimate
 from .records import Fit as Fit
+from .records import FittedPatient as FittedPatient
 from .records import FutureInputs as FutureInputs
 from .records import GridName as GridName
 from .records import Hierarchy as Hierarchy

@@ -301,7 +301,9 @@ class SweepConfig(_Strict):
     def _each_is_valid(self) -> "SweepConfig":
         for name in ("model", "mode", "members"):
             if name in self.common:
-                raise ValueError(f"{name}: a sweep has {name}s in the plural" if name != "members" else "members: seeds")
+                raise ValueError(
+                    f"{name}: a sweep has {name}s in the plural" if name != "members" else "members: seeds"
+                )
         for pattern in self.exclude:
             if unknown := [key for key in pattern if key not in ("model", "mode", "inverse_params")]:
                 raise ValueError(f"exclude: {', '.join(unknown)} is not matched; there are model, mode, inverse_params")
@@ -334,7 +336,9 @@ class SweepConfig(_Strict):
                 experiment = Experiment.model_validate(values)
             except pydantic.ValidationError as e:
                 what = " ".join(str(cell.get(key, "")) for key in ("model", "mode"))
-                lines = [f"{what}: {'.'.join(map(str, x['loc'])) or 'experiment'}: {_say(x)}" for x in _flat(e.errors())]
+                lines = [
+                    f"{what}: {'.'.join(map(str, x['loc'])) or 'experiment'}: {_say(x)}" for x in _flat(e.errors())
+                ]
                 raise ConfigError("; ".join(lines)) from e
             if experiment not in found:
                 found.append(experiment)
@@ -400,9 +404,7 @@ def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None
 _Config = TypeVar("_Config", bound=_Strict)
 
 
-def _load(
-    kind: type[_Config], path: str | Path | None, overrides: Mapping[str, Any] | None, expected: str
-) -> _Config:
+def _load(kind: type[_Config], path: str | Path | None, overrides: Mapping[str, Any] | None, expected: str) -> _Config:
     values: dict[str, Any] = {}
     if path is not None:
         try:

@@ -107,8 +107,7 @@ def certainties(
         By symbol.
     """
     information, prior = np.asarray(information, np.float64), np.asarray(s.prior, np.float64)
-    # Times the variance of the noise, so that no noise at all divides by nothing.
-    both = _inverse(information + noise_sd_mg_dL**2 * prior, np.finfo(np.float64).eps)
+    both = _with_prior(information, noise_sd_mg_dL, prior)
     alone = _inverse(information, _NOTHING) if prior.any() else both
     found = {}
     for symbol, slope in s.slopes.items():
@@ -116,6 +115,24 @@ def certainties(
         sd, sd_alone = (noise_sd_mg_dL * float(np.sqrt(g @ covariance @ g)) for covariance in (both, alone))
         found[symbol] = Certainty(sd, sd_alone > _DOMINATED * sd)
     return found
+
+
+def covariance(
+    information: Float[np.ndarray, "free free"], noise_sd_mg_dL: float, prior: Float[np.ndarray, "free free"]
+) -> Float[np.ndarray, "free free"]:
+    """Covariance of the free coordinates, `(S / sd^2 + P)^-1`, from which `certainties` makes standard errors.
+
+    Args:
+        information: of the readings, per (mg/dL)^2 of noise.
+        noise_sd_mg_dL: standard deviation of the noise, mg/dL.
+        prior: information of the prior, without unit.
+    """
+    return noise_sd_mg_dL**2 * _with_prior(information, noise_sd_mg_dL, prior)
+
+
+def _with_prior(information: np.ndarray, noise_sd_mg_dL: float, prior: np.ndarray) -> np.ndarray:
+    """Inverse of readings and prior together, times the variance: no noise at all then divides by nothing."""
+    return _inverse(information + noise_sd_mg_dL**2 * prior, np.finfo(np.float64).eps)
 
 
 def _inverse(information: np.ndarray, least: float) -> np.ndarray:

@@ -4,9 +4,11 @@ from . import (  # noqa: F401 - each adds its commands
     _forecast,
     _identify,
     _inspect,
+    _registry,
     _report,
     _results,
     _simulate,
+    _sweep,
     _track,
     _train,
 )

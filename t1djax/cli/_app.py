@@ -19,8 +19,8 @@ EXIT_FAILED_PATIENTS = 4
 EXIT_STOPPED = 128 + signal.SIGTERM
 _EXIT_CODES = (
     "Exit codes: 0 all well; 1 a file could not be read or written; 2 wrong flags or configuration; "
-    "3 wrong data; 4 finished, but the fit of some patient failed; 130 interrupted; 143 stopped by SIGTERM, its state kept "
-    "for --resume."
+    "3 wrong data; 4 finished, but the fit of some patient failed; 5 a promotion was refused; 130 interrupted; "
+    "143 stopped by SIGTERM, its state kept for --resume."
 )
 app = typer.Typer(
     help=f"Type 1 diabetes in JAX: simulate, fit and forecast whole cohorts at once. Research software, not a "

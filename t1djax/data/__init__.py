@@ -1,5 +1,6 @@
 from ._before import Delivered as Delivered
 from ._before import readings_before as readings_before
+from ._fingerprint import data_hash as data_hash
 from ._fingerprint import fingerprint as fingerprint
 from ._noise_level import noise_level as noise_level
 from ._origins import HORIZONS_MIN as HORIZONS_MIN

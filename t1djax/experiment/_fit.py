@@ -142,9 +142,12 @@ def fit_ensemble(
         noise_sd_mg_dL=noise_sd_mg_dL,
     )
     problems = [pose_one(seed) for seed in seeds]
-    return Ensemble(seeds, fit_problems(
-        patients, problems, seeds, _model(model, options), options=options, stages=stages, on_progress=on_progress
-    ))
+    return Ensemble(
+        seeds,
+        fit_problems(
+            patients, problems, seeds, _model(model, options), options=options, stages=stages, on_progress=on_progress
+        ),
+    )
 
 
 def _model(model: str | None, options: NetworkOptions | LeastSquares | None) -> str:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 import jax
 
-from ..config import ConfigError, Experiment, SweepConfig
+from ..config import ConfigError, SweepConfig
 from ..evaluation import comparison, results_table
-from ..io import ResultError, find_results, read_result
+from ..io import ResultError, read_result
 from ..plotting import save_comparison
 from ..training import Memory, Progress
 from ._journal import Busy, Journal, check_same, differences, make_journal, read_journal, write_json
@@ -121,9 +121,7 @@ def _program(prepared: Prepared, execution: Execution) -> Program:
     memory = memory_of(prepared.cohort.patients, prepared.problems[0], prepared.options, prepared.stages)
     seeds = len(prepared.seeds)
     size = len(batches[0]) * seeds
-    return Program(
-        config.model, config.mode, config.free, len(prepared.cohort), seeds, len(batches), size, memory
-    )
+    return Program(config.model, config.mode, config.free, len(prepared.cohort), seeds, len(batches), size, memory)
 
 
 def sweep(

@@ -48,13 +48,13 @@ def frame_to_patient(
         Patient(Ada: 2 readings over 0.1 h)
     """
     found = Findings()
-    patient = table_to_patient(_frame_table(frame, name, found), name, known or {}, found, strict)
+    patient = table_to_patient(frame_table(frame, name, found), name, known or {}, found, strict)
     found.finish()
     assert patient is not None
     return patient
 
 
-def _frame_table(frame: pd.DataFrame, name: str, found: Findings) -> Table:
+def frame_table(frame: pd.DataFrame, name: str, found: Findings) -> Table:
     names = [str(column).strip() for column in frame.columns]
     file = f"frame {name}"
     for twice in sorted({column for column in names if names.count(column) > 1}):

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import yaml
 
-from ..data import Cohort, Patient, fingerprint, split
+from ..data import Cohort, Patient, data_hash, split
 from ..records import Fit, PatientFit, Result
 from ._checkpoints import save_twins
 from ._tables import natural
@@ -132,7 +132,7 @@ def write_results(
             "estimates": {s: entry for s, entry in estimates.items() if s in patient_fit.estimates},
             "derived": {s: entry for s, entry in estimates.items() if s in patient_fit.derived},
             "metrics": scores[patient.name],
-            "data": fingerprint([patient]),
+            "data": data_hash(patient),
             "wall_seconds": fit.cost.compile_s + fit.cost.run_s,
             "compile_seconds": fit.cost.compile_s,
             "patients_in_the_program": len(fit),

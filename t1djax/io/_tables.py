@@ -262,7 +262,7 @@ def table_to_patient(
         amounts = np.zeros(len(table))
         if there(amount):
             amounts = amounts_column(table, amount, TOO_MUCH[amount], UNIT[amount], found)
-        durations = _durations(table, duration, found) if there(duration) else np.ones(len(table))
+        durations = durations_column(table, duration, found) if there(duration) else np.ones(len(table))
         event = amounts > 0
         events += [time_min[event], amounts[event], durations[event]]
     if len(found.problems) > before or glucose is None or basal is None:
@@ -341,7 +341,7 @@ def first_rate(table: Table, column: str, found: Findings) -> None:
         found.flag(table, column, first, "the first row states no rate", "state the rate in force (0 for none)")
 
 
-def _durations(table: Table, column: str, found: Findings) -> Float[np.ndarray, " rows"]:
+def durations_column(table: Table, column: str, found: Findings) -> Float[np.ndarray, " rows"]:
     values = numbers(table, column, found)
     found.flag(table, column, values <= 0, "{} is no duration", "leave it empty for a dose over one minute")
     brief = (values > 0) & (values < BRIEFEST)

@@ -75,7 +75,9 @@ class TrainingStates:
                     raise ValueError("the checksum does not match")
                 state = _as_state(arrays, meta, like(meta["stage"]))
             except _TROUBLE as e:
-                self._warn(f"{self.folder / str(step)}: this checkpoint is damaged ({_first_line(e)}); it is passed over")
+                self._warn(
+                    f"{self.folder / str(step)}: this checkpoint is damaged ({_first_line(e)}); it is passed over"
+                )
                 manager.delete(step)
                 continue
             self.kept = step

@@ -1,8 +1,8 @@
-from ._comparison import plot_comparison as plot_comparison
-from ._comparison import save_comparison as save_comparison
 from ._clinical import plot_agp as plot_agp
 from ._clinical import plot_day as plot_day
 from ._clinical import plot_error_grid as plot_error_grid
+from ._comparison import plot_comparison as plot_comparison
+from ._comparison import save_comparison as save_comparison
 from ._forecasts import plot_forecasts as plot_forecasts
 from ._forecasts import plot_horizons as plot_horizons
 from ._forecasts import plot_residuals as plot_residuals

@@ -27,13 +27,17 @@ def plot_comparison(table: "pd.DataFrame") -> "dict[str, Figure]":
     figures = {}
     with rc_context(_STYLE):
         for (mode, named), part in table.groupby(["mode", "parameters"], sort=False):
-            measures = {f"rmse_{s}_mg_dL": f"RMSE {s.replace('_', ' ')}, mg/dL" for s in ("fit", "held_out", "forecast")}
+            measures = {
+                f"rmse_{s}_mg_dL": f"RMSE {s.replace('_', ' ')}, mg/dL" for s in ("fit", "held_out", "forecast")
+            }
             measures |= {c: f"error of {c.removesuffix('_error_percent')}, %" for c in part if c.endswith("_percent") and
                          c.endswith("_error_percent")}  # fmt: skip
             measures = {c: title for c, title in measures.items() if part[c].notna().any()}
             figure = Figure(figsize=(2.6 * len(measures) + 0.6, 3.2))
             models = list(dict.fromkeys(part["model"]))
-            for axes, (column, title) in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures.items(), strict=True):
+            for axes, (column, title) in zip(
+                figure.subplots(1, len(measures), squeeze=False)[0], measures.items(), strict=True
+            ):
                 values = [part.loc[part["model"] == m, column].dropna().to_numpy(float) for m in models]
                 smallest = min((v.min() for v in values if v.size), default=1.0)
                 largest = max((v.max() for v in values if v.size), default=1.0)

@@ -12,6 +12,7 @@ from ._fits import Fit as Fit
 from ._fits import History as History
 from ._fits import PatientFit as PatientFit
 from ._fits import Result as Result
+from ._fitted import FittedPatient as FittedPatient
 from ._forecasts import FutureInputs as FutureInputs
 from ._forecasts import RollingForecasts as RollingForecasts
 from ._hierarchy import Hierarchy as Hierarchy

@@ -1,0 +1,226 @@
+"""Fitted patients on disk: one small JSON file each."""
+
+import dataclasses
+import datetime as dt
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..physics import Doses
+from ..records import FittedPatient
+from ._results import ResultError, without_nan
+from ._tables import natural
+
+MODEL_FILE = "model.json"
+"""Its name in a results folder."""
+FITTED_FORMAT = "t1djax.fitted_patient"
+FITTED_VERSION = 1
+COHORT_FORMAT = "t1djax.fitted_cohort"
+
+
+def write_fitted(model: FittedPatient, folder: str | Path) -> Path:
+    """Write a fitted patient to `folder/model.json`; a file that is there is replaced, whole or not at all.
+
+    Args:
+        model: see `fitted_patients`.
+        folder: a results folder or any other; made if it is not there.
+
+    Returns:
+        The file.
+
+    Example:
+        >>> import tempfile
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
+        >>> model = t1djax.fitted_patient(t1djax.fit(cohort, model="ode"), cohort["Pat3"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     t1djax.read_fitted(t1djax.write_fitted(model, folder))
+        FittedPatient(Pat3: ode inverse of ksi, from minute 2880)
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(fitted_to_json(model), indent=2, allow_nan=False) + "\n"
+    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".partial", delete=False, encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, folder / MODEL_FILE)
+    return folder / MODEL_FILE
+
+
+def read_fitted(path: str | Path) -> FittedPatient:
+    """Read a fitted patient from a file that `write_fitted` wrote, or from the folder that holds it.
+
+    Args:
+        path: `model.json`, or its folder.
+
+    Raises:
+        ResultError: naming the file, where it is missing, damaged, or of a newer format.
+    """
+    path = Path(path)
+    path = path / MODEL_FILE if path.is_dir() else path
+    return fitted_from_json(_content(path), str(path))
+
+
+def write_fitted_cohort(models: Iterable[FittedPatient], path: Path) -> None:
+    """Write several fitted patients to one file, which a registry or server keeps.
+
+    Args:
+        models: the patients.
+        path: the file; its folder is there.
+    """
+    each = [fitted_to_json(model) for model in models]
+    content = {"format": COHORT_FORMAT, "format_version": FITTED_VERSION, "patients": each}
+    path.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+
+
+def read_fitted_cohort(path: str | Path) -> dict[str, FittedPatient]:
+    """Fitted patients by name, from a file that `write_fitted_cohort` wrote.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ResultError: naming the file, where it is missing, damaged, or of a newer format.
+    """
+    path = Path(path)
+    content = _content(path)
+    if not isinstance(content, dict) or content.get("format") != COHORT_FORMAT:
+        raise ResultError(f"{path}: does not describe fitted patients of t1djax (format is not {COHORT_FORMAT!r})")
+    each = content.get("patients")
+    if content.get("format_version") != FITTED_VERSION or not isinstance(each, list):
+        raise ResultError(f"{path}: is damaged or of a newer format; restore it, or update t1djax")
+    models = [fitted_from_json(one, str(path)) for one in each]
+    return {model.name: model for model in models}
+
+
+def _content(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise ResultError(f"{path}: not there; the run has no fitted patient, fit it again") from e
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise ResultError(f"{path}: is not valid JSON ({e}); restore it or run the fit again") from e
+
+
+def find_fitted(paths: Iterable[str | Path]) -> list[Path]:
+    """Files of fitted patients among `paths`: each is one, or a folder that holds one or folders with one.
+
+    Raises:
+        ResultError: naming the path that is not there or holds none.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_file():
+            inside = [path]
+        elif (path / MODEL_FILE).is_file():
+            inside = [path / MODEL_FILE]
+        else:
+            whole = (file for file in path.glob(f"*/{MODEL_FILE}") if not file.parent.name.endswith(".partial"))
+            inside = sorted(whole, key=lambda file: natural(file.parent.name))
+        if not inside:
+            what = "holds no fitted patient" if path.is_dir() else "no such file or folder"
+            raise ResultError(f"{path}: {what} ({MODEL_FILE}); name a folder that `train` wrote")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+_TEXTS = ("name", "model", "mode", "message", "data_hash")
+_NUMBERS = ("end_min", "noise_sd_mg_dL")
+_GROUPS = ("parameters", "state", "metrics")
+_NEEDED = {"parameters": ("ksi", "kl", "kb", "Tu", "ku_Vi", "Tr", "kr_Vb"), "state": ("G", "S", "I", "E", "D")}
+
+
+def fitted_to_json(model: FittedPatient) -> dict[str, Any]:
+    """A fitted patient as plain dictionaries, lists and numbers; what is not finite becomes null."""
+    content: dict[str, Any] = {"format": FITTED_FORMAT, "format_version": FITTED_VERSION}
+    content |= {key: getattr(model, key) for key in (*_TEXTS, "ok", *_NUMBERS)}
+    content |= {key: dict(getattr(model, key)) for key in _GROUPS}
+    content |= {
+        "free": list(model.free),
+        "covariance": model.covariance.tolist(),
+        "slopes": {symbol: row.tolist() for symbol, row in model.slopes.items()},
+        "start": None if model.start is None else model.start.isoformat(),
+        "under_way": {f.name: getattr(model.under_way, f.name).tolist() for f in dataclasses.fields(Doses)},
+    }
+    return without_nan(content)
+
+
+def fitted_from_json(content: Any, file: str) -> FittedPatient:
+    """The fitted patient that `fitted_to_json` described; `file` is what errors name.
+
+    Raises:
+        ResultError: where something is missing, of another kind or shape, or of a newer format.
+    """
+    if not isinstance(content, Mapping) or content.get("format") != FITTED_FORMAT:
+        raise ResultError(f"{file}: does not describe a fitted patient of t1djax (format is not {FITTED_FORMAT!r})")
+    if content.get("format_version") != FITTED_VERSION:
+        raise ResultError(
+            f"{file}: has format version {content.get('format_version')}, this t1djax reads {FITTED_VERSION}; "
+            "update t1djax"
+        )
+    keys = (*_TEXTS, "ok", *_NUMBERS, *_GROUPS, "free", "covariance", "slopes", "start", "under_way")
+    if absent := [key for key in keys if key not in content]:
+        raise ResultError(f"{file}: lacks {', '.join(absent)}; restore it or run the fit again")
+    try:
+        return _fitted(content)
+    except (TypeError, ValueError, KeyError, AttributeError) as e:
+        raise ResultError(f"{file}: is damaged ({e}); restore it or run the fit again") from e
+
+
+def _fitted(content: Mapping[str, Any]) -> FittedPatient:
+    free = tuple(map(_text, content["free"]))
+    groups = {key: {symbol: _number(x) for symbol, x in content[key].items()} for key in _GROUPS}
+    for key, needed in _NEEDED.items():
+        if absent := [symbol for symbol in needed if symbol not in groups[key]]:
+            raise ValueError(f"{key} lacks {', '.join(absent)}")
+    k = len(free)
+    slopes = {symbol: _array(content["slopes"][symbol], (k,)) for key in _NEEDED for symbol in _NEEDED[key]}
+    if not isinstance(content["ok"], bool):
+        raise ValueError("ok is neither true nor false")
+    return FittedPatient(
+        name=_text(content["name"]),
+        model=_text(content["model"]),
+        mode=_text(content["mode"]),
+        ok=content["ok"],
+        message=_text(content["message"]),
+        parameters=groups["parameters"],
+        free=free,
+        covariance=_array(content["covariance"], (k, k)),
+        state=groups["state"],
+        slopes=slopes,
+        end_min=_number(content["end_min"]),
+        start=None if content["start"] is None else dt.datetime.fromisoformat(content["start"]),
+        under_way=Doses(**{f.name: _array(content["under_way"][f.name]) for f in dataclasses.fields(Doses)}),
+        noise_sd_mg_dL=_number(content["noise_sd_mg_dL"]),
+        metrics=groups["metrics"],
+        data_hash=_text(content["data_hash"]),
+    )
+
+
+def _text(x: Any) -> str:
+    if not isinstance(x, str):
+        raise ValueError(f"{x!r} is no text")
+    return x
+
+
+def _number(x: Any) -> float:
+    if x is None:
+        return float("nan")
+    if isinstance(x, bool) or not isinstance(x, int | float):
+        raise ValueError(f"{x!r} is no number")
+    return float(x)
+
+
+def _array(x: Any, shape: Sequence[int] | None = None) -> np.ndarray:
+    """Numbers of a nested list; null is NaN. An empty list has no inner shape of its own."""
+    array = np.array(x, dtype=np.float64)
+    if shape is None and array.ndim == 1:
+        return array
+    if shape is not None and (array.shape == tuple(shape) or array.size == np.prod(shape) == 0):
+        return array.reshape(shape)
+    raise ValueError(f"an array has the shape {array.shape}, not {shape}")

@@ -1,0 +1,5 @@
+"""Fitted patients made from a fit, and what glucose they expect after the end of their records."""
+
+from ._fitted import fitted_patient as fitted_patient
+from ._fitted import fitted_patients as fitted_patients
+from ._predict import predict as predict

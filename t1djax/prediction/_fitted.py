@@ -1,0 +1,184 @@
+"""From a fit to fitted patients: the state at the end of each record, and how it moves with the parameters."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._compile import compile_once
+from ..data import Cohort, Patient, Series, data_hash, split, stack, stacked_shape
+from ..evaluation import SETS, glucose_errors
+from ..identifiability import covariance
+from ..physics import Doses, Magdelaine, State, propagate
+from ..records import Fit, FittedPatient
+from ..twin import Physiology
+
+EQUATIONS = tuple(field.name for field in dataclasses.fields(Magdelaine))
+"""Symbols of the parameters that the equations contain."""
+STATES = tuple(field.name for field in dataclasses.fields(State))
+"""Symbols of the states."""
+_BLOCK = 128  # patients per vmapped block: bounds memory
+_FEW = 16  # patients up to which the program is compiled in haste
+
+
+def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient]) -> tuple[FittedPatient, ...]:
+    """What predicts each patient of a fit: the exact equations under the estimates, whatever model found these.
+
+    The state at the end of the record is the solution from its start under the record's doses, and moves with the
+    parameters: its derivatives are kept, so that intervals of a forecast carry the uncertainty of the parameters
+    through it. The covariance of the logarithms is `(J'J / s^2 + P)^-1` with `J` the slopes of the fitted readings by
+    the equations, `s` the noise and `P` the priors; it assumes white noise.
+
+    Args:
+        fit: of any model.
+        patients: the records that were fitted.
+
+    Returns:
+        One per patient, in the order of the fit.
+
+    Raises:
+        KeyError: naming a patient of the fit that is not among those given.
+        ValueError: where a record has other rows than the fit.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
+        >>> models = t1djax.fitted_patients(t1djax.fit(cohort, model="ode", free=["ksi"]), cohort)
+        >>> [round(model.parameters["ksi"]) for model in models]
+        [197, 274]
+
+    Source: Cramer-Rao for the covariance; the derivatives of the exact solution are by forward-mode autodiff.
+    """
+    cohort = patients if isinstance(patients, Cohort) else Cohort(tuple(patients))
+    records = [cohort[f.name] for f in fit]
+    for f, record in zip(fit, records, strict=True):
+        if not np.array_equal(f.time_min, record.time_min):
+            raise ValueError(f"the fit of {f.name} is on other rows than its record; give the record that was fitted")
+    # Between bounds a coordinate is no logarithm; without them it is.
+    problem = dataclasses.replace(fit.problem, bounds={})
+    values = {s: np.array([f.estimates[s].value for f in fit], np.float64) for s in problem.start}
+    parts: list[_End] = []
+    with jax.enable_x64(True):
+        bodies, shape = problem.physiology(start=values), stacked_shape(records)
+        for first in range(0, len(records), _BLOCK):
+            here = np.minimum(np.arange(first, first + min(_BLOCK, len(records))), len(records) - 1)
+            body = jax.tree.map(lambda x, here=here: x[here], bodies)
+            args = (body, stack([records[i] for i in here], least=shape))
+            program, _ = compile_once(_end_program, (), args, quick=len(here) <= _FEW)
+            parts.append(jax.tree.map(np.asarray, program(*args)))
+    end: _End = jax.tree.map(lambda *x: np.concatenate(x)[: len(records)], *parts)
+    return tuple(_record(fit, i, record, jax.tree.map(lambda x, i=i: x[i], end)) for i, record in enumerate(records))
+
+
+def fitted_patient(fit: Fit, patient: Patient) -> FittedPatient:
+    """What predicts one patient; see `fitted_patients`, which does a whole cohort at once.
+
+    Args:
+        fit: a fit of this patient, perhaps among others.
+        patient: the record that was fitted.
+
+    Raises:
+        KeyError: where the patient is not in the fit.
+        ValueError: where the record has other rows than the fit.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
+        >>> fit = t1djax.fit(cohort, model="ode", free=["ksi"])
+        >>> t1djax.fitted_patient(fit, cohort["Pat3"]).free
+        ('ksi',)
+    """
+    mine = fit[patient.name]
+    i = fit.patients.index(mine)
+    own = lambda by: {symbol: value[i : i + 1] for symbol, value in by.items()}
+    problem = dataclasses.replace(
+        fit.problem, names=(patient.name,), known=own(fit.problem.known), start=own(fit.problem.start)
+    )
+    return fitted_patients(dataclasses.replace(fit, problem=problem, patients=(mine,)), [patient])[0]
+
+
+class _End(NamedTuple):
+    glucose_mg_dL: Array
+    """On the rows of the record."""
+    values: dict[str, Array]
+    """Every parameter."""
+    state: Array
+    slopes: Array
+    """Of the parameters of the equations, then of the state, by the free logarithms."""
+    information: Array
+    prior: Array
+    noise: Array
+
+
+def _end_program() -> Callable[..., _End]:
+    def one(body: Physiology, data: Series) -> _End:
+        def solve(z: dict[str, Array]) -> tuple[Array, Array]:
+            here = body.with_free(z)
+            p = here.model()
+            solution = propagate(p, data.inputs, data.time_min, y0=here.initial_state())
+            last = [getattr(solution.state, symbol)[-1] for symbol in STATES]
+            return solution.glucose_mg_dL, jnp.stack([getattr(p, symbol) for symbol in EQUATIONS] + last)
+
+        glucose, end = solve(body.free)
+        by_glucose, by_end = jax.jacfwd(solve)(body.free) if body.free else ({}, {})
+        J = jnp.where(data.fit[:, None], _columns(by_glucose, glucose), 0.0)
+        misfit = jnp.sum(jnp.where(data.fit, glucose - data.glucose_mg_dL, 0.0) ** 2)
+        return _End(
+            glucose_mg_dL=glucose,
+            values=body.values(),
+            state=end[len(EQUATIONS) :],
+            slopes=_columns(by_end, end),
+            information=J.T @ J,
+            prior=body.sensitivities().prior,
+            noise=body.noise(misfit, jnp.sum(data.fit)),
+        )
+
+    return jax.vmap(one)
+
+
+def _columns(by_symbol: dict[str, Array], of: Float[Array, " n"]) -> Float[Array, "n free"]:
+    return jnp.stack([by_symbol[s] for s in sorted(by_symbol)], axis=-1) if by_symbol else jnp.zeros((of.size, 0))
+
+
+def _record(fit: Fit, i: int, patient: Patient, end: _End) -> FittedPatient:
+    masks = split(patient.time_min, patient.valid)._asdict()
+    glucose, metrics = np.asarray(end.glucose_mg_dL)[: len(patient.time_min)], {}
+    for name in SETS:
+        errors = glucose_errors(glucose, patient.glucose_mg_dL, masks[name])
+        metrics |= {key.replace("_", f"_{name}_", 1): value for key, value in errors.items()}
+    return FittedPatient(
+        name=patient.name,
+        model=fit.model,
+        mode=fit.problem.mode,
+        ok=fit.patients[i].ok,
+        message=fit.patients[i].message,
+        parameters={symbol: float(value) for symbol, value in end.values.items()},
+        free=tuple(sorted(fit.problem.start)),
+        covariance=covariance(np.asarray(end.information), float(end.noise), np.asarray(end.prior)),
+        state=dict(zip(STATES, end.state.tolist(), strict=True)),
+        slopes=dict(zip((*EQUATIONS, *STATES), np.asarray(end.slopes), strict=True)),
+        end_min=float(patient.time_min[-1]),
+        start=patient.start,
+        under_way=_under_way(patient.doses, float(patient.time_min[-1])),
+        noise_sd_mg_dL=float(end.noise),
+        metrics=metrics,
+        data_hash=data_hash(patient),
+    )
+
+
+def _under_way(doses: Doses, end_min: float) -> Doses:
+    """The basal rate in force at the end, and what is left of boluses and meals that have begun by then."""
+    in_force = max(int(np.searchsorted(doses.basal_time_min, end_min, side="right")) - 1, 0)
+    left = []
+    for time, amount, duration in (
+        (doses.bolus_time_min, doses.bolus_U, doses.bolus_duration_min),
+        (doses.meal_time_min, doses.carbs_g, doses.meal_duration_min),
+    ):
+        rest = time + duration - end_min
+        going = (time <= end_min) & (rest > 0) & (amount > 0)
+        left += [np.full(going.sum(), end_min), (amount * rest / duration)[going], rest[going]]
+    return Doses(np.array([end_min]), doses.basal_U_h[in_force : in_force + 1], *left)

@@ -1,0 +1,48 @@
+"""What a model server answers: a forecast, or what is wrong with the request."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..prediction import predict
+from ..records import FittedPatient
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_ROWS = 20_000
+"""Rows of one request at the most; more are refused before they are looked at."""
+
+
+def answer(
+    models: Mapping[str, FittedPatient], table: "pd.DataFrame", params: Mapping[str, Any] | None = None
+) -> "pd.DataFrame":
+    """What `predict` gives for a request; what is wrong with it becomes an error that servers report as 400.
+
+    Args:
+        models: the patients by name.
+        table: the request; an optional column without any value counts as left out.
+        params: may have `level`, the probability of the interval.
+
+    Returns:
+        As `predict`.
+
+    Raises:
+        MlflowException: with `INVALID_PARAMETER_VALUE`, naming the column.
+    """
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - seconds
+
+    try:
+        if len(table) > MOST_ROWS:
+            raise ValueError(f"the table has {len(table)} rows; send {MOST_ROWS} at the most")
+        level = float((params or {}).get("level", 0.9))
+        if not math.isfinite(level):
+            raise ValueError("level is no number; give a probability, such as 0.9")
+        left_out = [c for c in OPTIONAL if c in table.columns and len(table) and not table[c].notna().to_numpy().any()]
+        return predict(models, table.drop(columns=left_out), level=level)
+    except ValueError as e:
+        raise MlflowException.invalid_parameter_value(str(e)) from e
+
+
+OPTIONAL = ("patient", "time_min", "time", "bolus_duration_min", "meal_duration_min")
+"""Columns of a request that may be left out, though not both times, nor the patient of a cohort."""

@@ -1,0 +1,127 @@
+"""Where the registry is, and MLflow pointed at it for a while."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RESULTS = "results"
+"""The results folder, where none is named."""
+_ANSWER_S = 5.0  # a server that says nothing for so long counts as away
+_VARIABLE = "MLFLOW_TRACKING_URI"
+
+
+class RegistryError(ValueError):
+    """The registry cannot be used, or has not what is asked for; the message says what to do."""
+
+
+def default_uri(results: str | Path = RESULTS) -> str:
+    """The tracking URI where none is stated: `MLFLOW_TRACKING_URI`, or else `mlflow.db` in the results folder.
+
+    Args:
+        results: the results folder.
+
+    Example:
+        >>> from t1djax.registry import default_uri
+        >>> default_uri("results").endswith("results/mlflow.db")
+        True
+    """
+    return os.environ.get(_VARIABLE) or f"sqlite:///{Path(results).absolute() / 'mlflow.db'}"
+
+
+@contextlib.contextmanager
+def mlflow_at(uri: str, *, make: bool = False) -> "Iterator[MlflowClient]":
+    """MLflow pointed at `uri`, and as it was before when it is done.
+
+    Args:
+        uri: a server, or `sqlite:///FILE`.
+        make: whether a database that is not there is made.
+
+    Raises:
+        RegistryError: where MLflow is not installed, or refuses or does not answer.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        raise RegistryError('the registry needs MLflow: pip install "t1djax[mlflow]"')
+    file = _file(uri)
+    if file is not None:
+        if not make and not file.exists():
+            raise RegistryError(f"{file}: no such database; register a model first, or name another --tracking-uri")
+        file.parent.mkdir(parents=True, exist_ok=True)
+    _check(uri)
+    with _environment(), _quiet(), contextlib.redirect_stdout(sys.stderr):  # stdout is for what a command prints
+        import mlflow  # noqa: PLC0415 - seconds
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+        try:
+            mlflow.set_tracking_uri(uri)
+            mlflow.set_registry_uri(uri)
+            yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        except MlflowException as e:
+            raise RegistryError(f"MLflow refuses: {e.message}") from e
+        finally:
+            mlflow.set_tracking_uri(before)  # pyright: ignore[reportArgumentType] - None unsets it
+            mlflow.set_registry_uri(None)  # pyright: ignore[reportArgumentType]
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Variables of MLflow as this package wants them, and then as they were."""
+    ours = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about anybody's models goes to third parties
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }
+    before = {name: os.environ.get(name) for name in (*ours, _VARIABLE, "MLFLOW_REGISTRY_URI")}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "mlflow.pyfunc", "alembic")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def artifacts(uri: str, experiment: str) -> str | None:
+    """Where a new experiment keeps its files: beside the database; None leaves it to the server."""
+    file = _file(uri)
+    return None if file is None else (file.parent / "mlartifacts" / experiment).as_uri()
+
+
+def _file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+
+
+def _check(uri: str) -> None:
+    """Ask a server for a sign of life: MLflow's own calls try for minutes."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    import requests  # noqa: PLC0415 - comes with MLflow
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_ANSWER_S, allow_redirects=False)
+    except requests.exceptions.SSLError:
+        return  # it answers; whether it is to be trusted is for MLflow to say
+    except requests.exceptions.RequestException as e:
+        shown = uri.rpartition("@")[2]
+        raise RegistryError(f"the MLflow server {shown} does not answer ({type(e).__name__}); is it running?") from e
