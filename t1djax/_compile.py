@@ -117,7 +117,7 @@ class Spread(NamedTuple):
 _PATIENTS = PartitionSpec("patients")
 
 
-def spread_over(patients: int, block: int, devices: Sequence[jax.Device] | None = None) -> Spread:
+def spread_over(patients: int, block: int, devices: Sequence[Any] | None = None) -> Spread:
     """How to run over so many patients on this process's devices.
 
     Args:

@@ -299,11 +299,9 @@ class SweepConfig(_Strict):
 
     @pydantic.model_validator(mode="after")
     def _each_is_valid(self) -> "SweepConfig":
-        for name in ("model", "mode", "members"):
+        for name, own in (("model", "models"), ("mode", "modes"), ("members", "seeds")):
             if name in self.common:
-                raise ValueError(
-                    f"{name}: a sweep has {name}s in the plural" if name != "members" else "members: seeds"
-                )
+                raise ValueError(f"{name}: a sweep has {own}")
         for pattern in self.exclude:
             if unknown := [key for key in pattern if key not in ("model", "mode", "inverse_params")]:
                 raise ValueError(f"exclude: {', '.join(unknown)} is not matched; there are model, mode, inverse_params")
@@ -325,12 +323,12 @@ class SweepConfig(_Strict):
         cells: list[dict[str, Any]] = []
         for model in self.models:
             for mode in self.modes:
-                for symbols in self.inverse_params if mode == "inverse" else ((),):
-                    cells.append({"model": model, "mode": mode, "inverse_params": symbols})
+                sets = self.inverse_params if mode == "inverse" else ((),)
+                cells += [{"model": model, "mode": mode, "inverse_params": symbols} for symbols in sets]
         left = [cell for cell in cells if not any(_matches(cell, pattern) for pattern in self.exclude)]
         found: list[Experiment] = []
         for cell in [*left, *({"mode": "inverse", **extra} for extra in self.include)]:
-            own = self.overrides.get(cell.get("model", ""), {})  # pyright: ignore[reportCallIssue, reportArgumentType]
+            own = self.overrides.get(cell.get("model", ""), {})
             values = _merge(_merge({**self.common, "members": self.seeds}, own), cell)
             try:
                 experiment = Experiment.model_validate(values)

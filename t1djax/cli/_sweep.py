@@ -104,7 +104,7 @@ def run_sweep(
         print_json(_as_json(done))
     else:
         _print_comparison(done)
-    if not done.table["ok"].all():
+    if not done.table["ok"].to_numpy().all():
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
 
@@ -182,7 +182,13 @@ def _as_json(done: Sweep) -> dict[str, Any]:
 
 def _print_comparison(done: Sweep) -> None:
     table = done.comparison
-    kept = [c for c in table.columns if not c.startswith(("rmse_fit", "rmse_held_out"))]
-    shown = table.loc[:, kept].dropna(axis=1, how="all")
-    print_table(shown.rename(columns={c: c.replace("_mg_dL", "\nmg/dL").replace("_percent", "\n%") for c in shown}))
+    named = sorted({symbol for text in table["parameters"] for symbol in text.split("+") if symbol})
+    measures = {"rmse_forecast_mg_dL": ("RMSE forecast", "mg/dL")}
+    measures |= {f"{s}_error_percent": (f"error of {s}", "%") for s in named}
+    kept = {c: c for c in ("model", "mode", "parameters", "patients", "seeds", "failed")}
+    for measure, (words, unit) in measures.items():
+        for end, what in (("median", "median"), ("worst", "worst"), ("seed_sd", "sd of seeds")):
+            kept[f"{measure}_{end}"] = f"{words}\n{what}, {unit}"
+    there = [column for column in kept if column in table]
+    print_table(table.loc[:, there].dropna(axis=1, how="all").rename(columns=kept))
     typer.echo(f"{len(done.table)} results; every number in {done.summary}")

@@ -136,7 +136,7 @@ def train(
         print_json(_as_json(finished, experiment.model))
     else:
         _print_summary(finished, cohort[0])
-    if not finished.table["ok"].all():
+    if not finished.table["ok"].to_numpy().all():
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
 
@@ -186,8 +186,7 @@ def _progress(*, show: bool) -> Iterator[Any]:
 
 
 def _as_json(finished: Run, model: str) -> dict[str, Any]:
-    problem = finished.problems[0]
-    several = finished.ensemble is not None and len(finished.ensemble) > 1
+    problem, ensemble = finished.problems[0], finished.ensemble
     return {
         "run": finished.name,
         "model": model,
@@ -197,7 +196,7 @@ def _as_json(finished: Run, model: str) -> dict[str, Any]:
         "compile_seconds": finished.compile_s,
         "run_seconds": finished.run_s,
         "patients": finished.table.to_dict(orient="records"),
-        "spread": spread(finished.ensemble).to_dict(orient="records") if several else [],
+        "spread": spread(ensemble).to_dict(orient="records") if ensemble is not None and len(ensemble) > 1 else [],
         "folders": [str(folder) for folder in finished.folders],
     }
 
@@ -222,6 +221,5 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
     if problem.mode == "inverse" and ensemble is not None:
         typer.echo(f"verdict: {quick_verdict(ensemble.members[0], cohort)}")
     where = finished.folders[0].parent if finished.folders else ""
-    typer.echo(
-        f"compiled in {finished.compile_s:.1f} s, ran {finished.run_s:.1f} s; {len(finished.folders)} folders in {where}"
-    )
+    cost = f"compiled in {finished.compile_s:.1f} s, ran {finished.run_s:.1f} s"
+    typer.echo(f"{cost}; {len(finished.folders)} folders in {where}")

@@ -221,15 +221,15 @@ def comparison(table: "pd.DataFrame") -> "pd.DataFrame":
 
     measures = [c for c in table.columns if c in COMPARED or c.endswith("_error_percent")]
     rows = []
-    for (model, mode, named), part in table.groupby(["model", "mode", "parameters"], sort=False):
+    groups: Any = table.groupby(["model", "mode", "parameters"], sort=False)
+    for (model, mode, named), part in groups:
         row: dict[str, object] = {"model": model, "mode": mode, "parameters": named}
         row |= {"patients": part["patient"].nunique(), "seeds": part["seed"].nunique()}
         row["failed"] = int((~part["ok"].astype(bool)).sum())
         for measure in measures:
-            errors = pd.to_numeric(part[measure]).groupby(part["patient"])
-            row[f"{measure}_median"] = pd.to_numeric(part[measure]).median()
-            row[f"{measure}_worst"] = errors.max().max()
-            row[f"{measure}_seed_sd"] = errors.std().median()
+            values = part[measure].astype(float)
+            row[f"{measure}_median"], row[f"{measure}_worst"] = values.median(), values.max()
+            row[f"{measure}_seed_sd"] = values.groupby(part["patient"]).std().median()
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -13,9 +13,10 @@ import jax
 from ..config import Experiment
 from ..data import Cohort, fingerprint
 from ..evaluation import doubts, metrics, recovery, results_table
-from ..io import DataWarning, TrainingStates, made_by, read_result, write_results
+from ..io import DataWarning, TrainingStates, made_by, read_result, write_fitted, write_results
 from ..networks import NetworkOptions
 from ..plotting import save_figures
+from ..prediction import fitted_patients
 from ..problem import Problem, pose
 from ..records import ChunkMetrics, Ensemble, Fit, RunData, RunInfo
 from ..tracking import Tracker, git_state
@@ -298,6 +299,8 @@ def _write(
     cohort, tracker = prepared.cohort, execution.tracker
     folders: list[Path] = []
     for seed, fitted in zip(prepared.seeds, fits, strict=True):
+        patients = [cohort[f.name] for f in fitted]
+        models = dict(zip((f.name for f in fitted), fitted_patients(fitted, patients), strict=True))
         folders += write_results(
             root,
             fitted,
@@ -310,6 +313,7 @@ def _write(
             started=journal.started,
             draw=save_figures if execution.figures else None,
             run=journal.name,
+            add=lambda name, folder, models=models: write_fitted(models[name], folder),
         )
     if tracker is not None:
         names = [(prepared.cohort.names[i], seed) for seed in prepared.seeds for i in journal.record["batches"][number]]

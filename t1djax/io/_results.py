@@ -75,7 +75,7 @@ def write_results(
     doubts: Mapping[str, Sequence[str]] | None = None,
     draw: Callable[[Result], object] | None = None,
     run: str | None = None,
-    each: Callable[[Path], None] | None = None,
+    add: Callable[[str, Path], object] | None = None,
 ) -> list[Path]:
     """Write each patient's folder under `root`, in `{name}.partial` first, renamed when it is whole.
 
@@ -94,7 +94,7 @@ def write_results(
         doubts: by patient, what `doubts` says against its estimates.
         draw: draws figures of a result into its folder.
         run: name of the run, by which it knows its own folders again.
-        each: called with each folder once it is whole.
+        add: adds files to a patient's folder, by name, before it is complete.
 
     Returns:
         The folders, in the order of the fit.
@@ -154,11 +154,11 @@ def write_results(
         (partial / "metadata.json").write_text(text + "\n", encoding="utf-8")
         if draw is not None:
             draw(Result(partial, metadata, predictions, evolution))
+        if add is not None:
+            add(patient.name, partial)
         (partial / _OWNER).unlink()
         partial.rename(final)
         folders.append(final)
-        if each is not None:
-            each(final)
     return folders
 
 

@@ -25,16 +25,17 @@ class Memory(NamedTuple):
 
     per_row: int
     """For each fit: patient and seed."""
-    fixed: int
-    """However many there are."""
+    at_work: int
+    """For each fit whose step is being computed: 32 at a time on a device."""
 
     def of(self, rows: int) -> int:
         """For so many fits."""
-        return self.fixed + rows * self.per_row
+        return rows * self.per_row + min(rows, BLOCK) * self.at_work
 
     def rows(self, limit: int) -> int:
         """How many fits stay below a limit; one at the least."""
-        return max(1, (limit - self.fixed) // self.per_row)
+        small = limit // (self.per_row + self.at_work)
+        return max(1, small if small <= BLOCK else (limit - BLOCK * self.at_work) // self.per_row)
 
 
 def training_memory(
@@ -73,4 +74,4 @@ def training_memory(
     moving = size(twins) + max(map(size, solvers), default=0)
     basis: Any = prepared.basis
     work = _MATRICES * unknowns**2 * number + 4 * size(basis) + size(data)
-    return Memory(size(data) + size(drive) + size(prepared) + _COPIES * moving, BLOCK * work)
+    return Memory(size(data) + size(drive) + size(prepared) + _COPIES * moving, work)

@@ -87,7 +87,7 @@ class _Run:
         free = len(twins.physiology.free)
         nothing = np.zeros((self.patients, free, free), twins.scales.G.dtype)
         solver = self.solver_like(twins, stages[0]) if stages else None
-        self.state = TrainState(0, 0, 0, twins, solver, nothing, np.zeros(0, int), {}, {})  # pyright: ignore[reportArgumentType]
+        self.state = TrainState(0, 0, 0, twins, solver, nothing, np.zeros(0, int), {}, {})
         kept = None if keeper is None else keeper.restore(self.like)
         if kept is not None:
             self.state = kept._replace(**self.spread.place({"twins": kept.twins, "solver": kept.solver}))
@@ -97,7 +97,7 @@ class _Run:
 
     def solver_like(self, twins: Twin, stage: Stage) -> Any:
         """Shapes and types of what a stage's solver keeps."""
-        return jax.eval_shape(jax.vmap(lambda twin: initial_solver(stage)(twin)), twins)
+        return jax.eval_shape(jax.vmap(initial_solver(stage)), twins)
 
     def like(self, number: int) -> TrainState:
         return self.state._replace(stage=number, solver=self.solver_like(self.state.twins, self.stages[number - 1]))
