@@ -230,12 +230,15 @@ def test_training_killed_and_taken_up_again(tmp_path: Path, started: list[subpro
 
     info, random_ = program(), random.Random(7)
     seen: set[str] = set()
-    for _ in range(5):
+    cursor = tmp_path / ".tracking" / f"{info.name}.embedded.cursor"
+    for attempt in range(5):
         process = start()
-        time.sleep(random_.uniform(0.0, 6.0))
+        if attempt > 2:  # two of them while metrics are on their way, the others while MLflow and its tables are made
+            wait_for(cursor.exists, "something sent")
+        time.sleep(random_.uniform(0.0, 2.5))
         process.kill()
         process.wait()
-        if (tmp_path / "mlflow.db").exists() and (tmp_path / ".tracking" / f"{info.name}.embedded.cursor").exists():
+        if cursor.exists():
             seen |= {run.id for run in in_folder(tmp_path)}
     assert sync(tmp_path).complete
     killed = in_folder(tmp_path)
