@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from t1djax import MLflowTracker, TrackingWarning, sync, tracking_status
+from t1djax import MLflowTracker, RunInfo, TrackingWarning, sync, tracking_status
 
 from .services import S3, MLflowServer, Postgres, wait_for
 from .tracked import STEPS, Stored, courses, expected, finish, in_folder, play, program, steps, stored
@@ -29,6 +29,13 @@ NAMES = {
     ("modified_mlp", "inverse"): "ModifiedMLP_Inverse",
     ("ode", "inverse"): "ODE_Inverse",
 }
+
+
+def matrix() -> list[RunInfo]:
+    return [
+        program(f"{model}_{mode}_20261123_113000", model=model, mode=mode, named=("ksi",) if mode == "inverse" else ())
+        for model, mode in NAMES
+    ]
 
 
 @pytest.fixture
@@ -52,10 +59,7 @@ def test_matrix_on_postgres_and_s3_seen_in_a_browser(
     server: tuple[MLflowServer, Callable[[], list[Stored]]], moto_s3: S3, tmp_path: Path
 ) -> None:
     mlflow, runs = server
-    programs = [
-        program(f"{model}_{mode}_20261123_113000", model=model, mode=mode, named=("ksi",) if mode == "inverse" else ())
-        for model, mode in NAMES
-    ]
+    programs = matrix()
     tracker = MLflowTracker(tmp_path, tracking_uri=mlflow.uri)
     for info in programs:
         play(tracker, tmp_path, info)
@@ -78,6 +82,18 @@ def test_matrix_on_postgres_and_s3_seen_in_a_browser(
     assert moto_s3.files() == keys
 
     look(mlflow.uri, before, tmp_path)
+
+
+def test_matrix_in_the_results_folder_seen_in_a_browser(
+    mlflow_server: Callable[..., MLflowServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracker = MLflowTracker(tmp_path)
+    for info in matrix():
+        play(tracker, tmp_path, info)
+    tracker.close()
+    server = mlflow_server(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "mlartifacts"))
+    look(server.uri, in_folder(tmp_path), tmp_path)
 
 
 def look(uri: str, runs: list[Stored], folder: Path) -> None:
@@ -230,12 +246,15 @@ def test_training_killed_and_taken_up_again(tmp_path: Path, started: list[subpro
 
     info, random_ = program(), random.Random(7)
     seen: set[str] = set()
-    for _ in range(5):
+    cursor = tmp_path / ".tracking" / f"{info.name}.embedded.cursor"
+    for attempt in range(5):
         process = start()
-        time.sleep(random_.uniform(0.0, 6.0))
+        if attempt > 2:  # two of them while metrics are on their way, the others while MLflow and its tables are made
+            wait_for(cursor.exists, "something sent")
+        time.sleep(random_.uniform(0.0, 2.5))
         process.kill()
         process.wait()
-        if (tmp_path / "mlflow.db").exists() and (tmp_path / ".tracking" / f"{info.name}.embedded.cursor").exists():
+        if cursor.exists():
             seen |= {run.id for run in in_folder(tmp_path)}
     assert sync(tmp_path).complete
     killed = in_folder(tmp_path)

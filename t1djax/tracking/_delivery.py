@@ -40,6 +40,8 @@ class Delivery:
     @property
     def left(self) -> int:
         """Bytes not sent yet."""
+        if not self.journal.exists():
+            return 0
         return max(0, self.journal.stat().st_size - self.cursor.read())
 
     @property

@@ -12,9 +12,10 @@ from ._tracker import TrackingError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PERIOD_S = 1.0  # events of a second go together
+PERIOD_S = 5.0  # events of so long go together
+_REST = 20.0  # times the processor time of a round to wait after it: sending takes 5 % of one core at most
 _LOOK_S = 2.0  # between two looks at whether it makes sense to wait
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_PAUSE_S = 60.0
 _PATIENCE_S = 600.0  # of failing without a break; after it, one last try at the end
 
 
@@ -61,6 +62,7 @@ class Sender:
         client, failures, failing_since = None, 0, 0.0
         while True:
             last = self._stopping.is_set()
+            pause = 0.0
             gave_up = failures and time.monotonic() - failing_since > _PATIENCE_S
             if last or not gave_up:
                 try:
@@ -68,7 +70,9 @@ class Sender:
                         client = self.place.connect()
                     elif failures:
                         self.place.check()
+                    began = time.thread_time()
                     self._round(client)
+                    pause = _REST * (time.thread_time() - began)
                     failures, self.trouble = 0, None
                 # A server, a driver, a cloud's client: whatever they raise, the training must not hear of it, and
                 # what it is about stays in the journal.
@@ -78,7 +82,7 @@ class Sender:
                     self.trouble = in_words(e)
             if last:
                 break
-            self._stopping.wait(min(PERIOD_S * 2**failures, _LONGEST_PAUSE_S))
+            self._stopping.wait(min(max(pause, PERIOD_S * 2 ** min(failures, 8)), _LONGEST_PAUSE_S))
         for monitor in self._monitors.values():
             monitor.finish()
         for delivery in self._deliveries.values():
