@@ -365,7 +365,7 @@ def _info(journal: Journal, prepared: Prepared, which: Sequence[int]) -> RunInfo
     tags |= {f"device.{k}": v for k, v in made["device"].items()}
     git = git_state(Path.cwd())
     if git.commit is not None:
-        tags |= {"git.commit": git.commit, "git.dirty": str(git.dirty).lower()}
+        tags |= {"git_commit": git.commit, "git_dirty": str(git.dirty).lower()}
     readings = sum(int(cohort[name].valid.sum()) for name in names)
     return RunInfo(
         name=journal.name,
