@@ -78,8 +78,8 @@ def refused(code: int, *args: object) -> str:
 def no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fit that begins fails the test."""
     never: Callable[..., None] = lambda *_, **__: pytest.fail("the fit began")
-    monkeypatch.setattr(experiment, "fit_ode", never)
-    monkeypatch.setattr(experiment, "fit_members", never)
+    monkeypatch.setattr(experiment._fit, "fit_ode", never)
+    monkeypatch.setattr(experiment._fit, "fit_members", never)
 
 
 @pytest.fixture(scope="module")
@@ -358,6 +358,7 @@ def test_inverse_on_the_reference_finds_the_truth(tmp_path):
 def test_json_holds_what_it_documents(runs):
     results, said = runs
     assert set(said) == {
+        "run",
         "model",
         "mode",
         "notes",
@@ -451,7 +452,7 @@ def test_a_config_file_and_flags_that_win_over_it(tmp_path):
 
 @pytest.mark.parametrize("text", ["modle: ode", "network: {stages: [{steps: 2, optimizer: nope}]}"])
 def test_a_wrong_config_is_refused_before_any_work(tmp_path, monkeypatch, text):
-    monkeypatch.setattr(experiment, "load_cohort", lambda _: pytest.fail("data were read"))
+    monkeypatch.setattr(experiment._run, "load_cohort", lambda _: pytest.fail("data were read"))
     path = tmp_path / "run.yaml"
     path.write_text(text)
     err = refused(2, "train", "--config", path, "--results", tmp_path / "r")
@@ -538,7 +539,7 @@ def test_results_that_cannot_be_written_fail_before_the_fit(tmp_path, no_fit, mo
     def read_only(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(experiment.tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(experiment._run.tempfile, "TemporaryFile", read_only)
     assert "Permission denied" in refused(1, *ODE, *TWO, "--results", tmp_path)
 
 
@@ -548,7 +549,7 @@ def test_a_read_only_results_folder_fails_before_the_fit(no_fit):
 
 
 def test_a_failed_patient_exits_4_and_leaves_the_others(tmp_path, noisy, monkeypatch):
-    honest = experiment.fit_ode
+    honest = experiment._fit.fit_ode
 
     def one_fails(*args: Any, **kwargs: Any) -> t1djax.Fit:
         fit = honest(*args, **kwargs)
@@ -556,7 +557,7 @@ def test_a_failed_patient_exits_4_and_leaves_the_others(tmp_path, noisy, monkeyp
         failed = dataclasses.replace(fit["Pat3"], ok=False, message="it met a wall", glucose_mg_dL=nothing)
         return dataclasses.replace(fit, patients=(fit["Pat2"], failed))
 
-    monkeypatch.setattr(experiment, "fit_ode", one_fails)
+    monkeypatch.setattr(experiment._fit, "fit_ode", one_fails)
     train = ("train", "--model", "ode", "--data", noisy, "--results", tmp_path)
     said = call(*train)
     assert said.code == 4

@@ -20,7 +20,7 @@ ROWS = 41
 METADATA = {
     "format", "format_version", "model", "mode", "patient", "named_parameters", "seed", "started", "ok", "message",
     "config", "notes", "assumed", "known", "estimates", "derived", "doubts", "metrics", "wall_seconds",
-    "compile_seconds", "patients_in_the_program", "versions", "device",
+    "compile_seconds", "patients_in_the_program", "versions", "device", "run", "data",
 }  # fmt: skip
 
 
@@ -88,7 +88,8 @@ def test_folders_bear_their_names_and_hold_their_files(tmp_path):
     assert [f.name for f in folders] == [f"ode_inverse_{p}_ksi+Tu_20260131_090507-s3" for p in ("Ada", "Bob")]
     for folder in folders:
         assert {path.name for path in folder.iterdir()} == {
-            "metadata.json", "predictions.npz", "parameter_evolution_ksi.npz", "parameter_evolution_Tu.npz"
+            "metadata.json", "config.yaml", "predictions.npz", "parameter_evolution_ksi.npz",
+            "parameter_evolution_Tu.npz",
         }  # fmt: skip
     people = cohort()
     (forward, _) = write(tmp_path / "f", fit_of(people, "forward", ()))
