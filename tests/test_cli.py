@@ -486,7 +486,7 @@ def test_a_question_that_cannot_be_posed_exits_2(tmp_path, no_fit, flags, says):
 def test_a_missing_parameter_is_an_error_or_assumed(tmp_path, noisy, monkeypatch):
     lacking = edited(noisy, tmp_path / "lacking", patients=lambda t: t.__setitem__("Tu_min", [np.nan, 93.0]))
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "fit_ode", lambda *_, **__: pytest.fail("the fit began"))
+        patch.setattr(experiment._fit, "fit_ode", lambda *_, **__: pytest.fail("the fit began"))
         err = refused(2, *ODE, "--data", lacking, "--results", tmp_path / "r")
         assert "Tu (for Pat2)" in err
         assert "--assume-population" in err

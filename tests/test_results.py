@@ -94,7 +94,7 @@ def test_folders_bear_their_names_and_hold_their_files(tmp_path):
     people = cohort()
     (forward, _) = write(tmp_path / "f", fit_of(people, "forward", ()))
     assert forward.name == "ode_forward_Ada_20260131_090507-s3"
-    assert {path.name for path in forward.iterdir()} == {"metadata.json", "predictions.npz"}
+    assert {path.name for path in forward.iterdir()} == {"metadata.json", "config.yaml", "predictions.npz"}
 
 
 def test_nothing_is_overwritten(tmp_path):

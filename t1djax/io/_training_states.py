@@ -172,20 +172,21 @@ def _first_line(e: Exception) -> str:
 
 
 def _flat(state: TrainState) -> dict[str, np.ndarray]:
-    """Every array by name, on the host."""
+    """Every array by name, on the host; Orbax takes no empty ones, and none are needed."""
     named = jax.tree_util.tree_leaves_with_path({"twins": state.twins, "solver": state.solver})
     found = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in named}
     found |= {"information": np.asarray(state.information), "steps": np.asarray(state.steps)}
     for course in _COURSES:
         found |= {f"{course}/{name}": np.asarray(x) for name, x in getattr(state, course).items()}
-    return found
+    return {name: x for name, x in found.items() if x.size}
 
 
 def _as_state(arrays: dict[str, np.ndarray], meta: Mapping[str, Any], like: TrainState) -> TrainState:
     skeleton = {"twins": like.twins, "solver": like.solver}
     leaves = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(skeleton):
-        found = arrays[name := jax.tree_util.keystr(path)]
+        name = jax.tree_util.keystr(path)
+        found = arrays[name] if leaf.size else np.zeros(leaf.shape, leaf.dtype)
         if found.shape != leaf.shape or found.dtype != leaf.dtype:
             raise ValueError(f"{name} is {found.dtype}{list(found.shape)}, not {leaf.dtype}{list(leaf.shape)}")
         leaves.append(jax.numpy.asarray(found))
@@ -193,7 +194,7 @@ def _as_state(arrays: dict[str, np.ndarray], meta: Mapping[str, Any], like: Trai
     course = lambda kind: {n.removeprefix(f"{kind}/"): x for n, x in arrays.items() if n.startswith(f"{kind}/")}
     return TrainState(
         meta["stage"], meta["chunk"], meta["step"], tree["twins"], tree["solver"],
-        arrays["information"], arrays["steps"], course("values"), course("losses"),
+        arrays.get("information", like.information), arrays["steps"], course("values"), course("losses"),
     )  # fmt: skip
 
 
