@@ -1,7 +1,6 @@
 """Insulin that answers glucose, seen in the residuals of a fit."""
 
 import numpy as np
-from scipy import stats
 
 from ..data import Patient
 
@@ -31,6 +30,8 @@ def insulin_follows_glucose(patient: Patient, time_min: np.ndarray, residual: np
     u, e = np.diff(free(insulin / np.diff(time_min))), np.diff(free(past))
     if np.std(u) < 1e-9 or np.std(e) < 1e-9:
         return ""
+    from scipy import stats  # noqa: PLC0415 - a second at import
+
     r = float(np.corrcoef(stats.rankdata(u), stats.rankdata(e))[0, 1])
     if r < _FOLLOWS / np.sqrt(len(u)):
         return ""

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy import special
 
 from .._compile import compile_once
 from ..data import Patient, noise_level, stack
@@ -78,7 +78,7 @@ def _compare(
     freedom = np.maximum(independent - unknowns, 1.0)
     slow = (share > _SLOW_SHARE) & (rate * _SLOW_MIN < 1)
     tolerance = np.where(slow, 1.0, _GUESSED if stated is None else _STATED)
-    limit = tolerance * np.sqrt(stats.chi2.ppf(_CHANCE, freedom) / freedom)
+    limit = tolerance * np.sqrt(special.chdtri(freedom, 1 - _CHANCE) / freedom)
     chi2 = squares / np.maximum(n - unknowns, 1) / sensor**2
     return [
         Misfit(*map(float, row))

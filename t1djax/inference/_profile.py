@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy import stats
+from scipy import special
 
 from .._compile import compile_once, one_thread_per_factorisation
 from ..data import Cohort, Patient, split, stack, stacked_shape
@@ -126,9 +126,9 @@ def profile(
     for i, patient in enumerate(patients):
         readings = int(split(patient.time_min, patient.valid).fit.sum())
         if problem.noise_sd_mg_dL is not None:
-            threshold = float(stats.chi2.ppf(level, 1))
+            threshold = float(special.chdtri(1, 1 - level))
         else:
-            threshold = float(stats.f.ppf(level, 1, max(readings - len(order), 1)))
+            threshold = float(special.fdtri(1, max(readings - len(order), 1), level))
         mine = jax.tree.map(lambda x, i=i: x[i], traced)
         found.append(_record(patient.name, symbol, mine, threshold, limits))
     return Profile(symbol, level, tuple(found))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from .._types import Key
 from ..data import Cohort, Patient, split
@@ -268,9 +268,9 @@ def _of_patient(
     robust = sandwich(both, remembered / s2, prior) if s2 else both
     bounds_ = Errors(alone, alone_robust, both, robust)
     found = directions(one.free, exact, alone_robust, alone)
-    quantile = float(stats.t.ppf((1 + level) / 2, max(one.readings - k, 1)))
+    quantile = float(special.stdtrit(max(one.readings - k, 1), (1 + level) / 2))
     if one.problem.noise_sd_mg_dL is not None:
-        quantile = float(stats.norm.ppf((1 + level) / 2))
+        quantile = float(special.ndtri((1 + level) / 2))
     correlation = _correlation(total)
     parameters, derived = {}, {}
     for i, symbol in enumerate(one.free):

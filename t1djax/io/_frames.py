@@ -2,10 +2,9 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 
 from ..data import Patient, Truth
@@ -24,9 +23,12 @@ from ._tables import (
     table_to_patient,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def frame_to_patient(
-    frame: pd.DataFrame, name: str, *, known: Mapping[str, float] | None = None, strict: bool = False
+    frame: "pd.DataFrame", name: str, *, known: Mapping[str, float] | None = None, strict: bool = False
 ) -> Patient:
     """A patient from a frame with the columns of a patient's file, by the same checks.
 
@@ -54,7 +56,7 @@ def frame_to_patient(
     return patient
 
 
-def frame_table(frame: pd.DataFrame, name: str, found: Findings) -> Table:
+def frame_table(frame: "pd.DataFrame", name: str, found: Findings) -> Table:
     names = [str(column).strip() for column in frame.columns]
     file = f"frame {name}"
     for twice in sorted({column for column in names if names.count(column) > 1}):
@@ -76,7 +78,7 @@ def _text(value: object) -> str:
     return value.isoformat() if isinstance(value, dt.datetime) else str(value)
 
 
-def patient_to_frame(patient: Patient, truth: Truth | None = None) -> pd.DataFrame:
+def patient_to_frame(patient: Patient, truth: Truth | None = None) -> "pd.DataFrame":
     """The canonical table of a patient; NaN is an empty cell.
 
     A row is added for every dose that falls between rows. The rate of basal stands where it changes. A table
@@ -105,6 +107,8 @@ def patient_to_frame(patient: Patient, truth: Truth | None = None) -> pd.DataFra
         [nan, 0.5, 2.0, nan]
     """
     columns, _ = patient_columns(patient, truth)
+    import pandas as pd  # noqa: PLC0415 - half a second at import
+
     return pd.DataFrame(columns)
 
 

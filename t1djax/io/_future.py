@@ -1,9 +1,9 @@
 """Tables of what a patient will be given: times after the end of a record, insulin and meals."""
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float
 
 from ..physics import Doses
@@ -26,10 +26,13 @@ from ._tables import (
     durations_column,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PATIENT = "patient"
 
 
-def future_inputs(frame: pd.DataFrame, model: FittedPatient, found: Findings) -> tuple[np.ndarray, Doses] | None:
+def future_inputs(frame: "pd.DataFrame", model: FittedPatient, found: Findings) -> tuple[np.ndarray, Doses] | None:
     """Times (min, on the record's clock) and doses of one patient's future; what is wrong goes to `found`.
 
     Args:

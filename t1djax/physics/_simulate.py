@@ -1,8 +1,7 @@
 """Trajectories: an adaptive diffrax solve of the vector field, and the exact solution of the linear system."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,9 @@ from jaxtyping import Array, Bool, Float
 
 from ._inputs import Inputs
 from ._magdelaine import Magdelaine, State, rates, steady_state
+
+if TYPE_CHECKING:
+    import diffrax
 
 
 class Trajectory(eqx.Module):
@@ -60,9 +62,9 @@ def simulate(
     *,
     y0: State | None = None,
     G0: float | Array = 120.0,
-    solver: diffrax.AbstractSolver | None = None,
-    stepsize_controller: diffrax.AbstractStepSizeController | None = None,
-    adjoint: diffrax.AbstractAdjoint | None = None,
+    solver: "diffrax.AbstractSolver | None" = None,
+    stepsize_controller: "diffrax.AbstractStepSizeController | None" = None,
+    adjoint: "diffrax.AbstractAdjoint | None" = None,
     max_steps: int = 4096,
 ) -> Trajectory:
     """Solve the model with diffrax, from the start of the window (`inputs.start_min`).
@@ -87,6 +89,8 @@ def simulate(
     Raises:
         ValueError: where the controller is not adaptive.
     """
+    import diffrax  # noqa: PLC0415 - half a second at import, and the exact solution needs none of it
+
     if stepsize_controller is not None and not isinstance(
         stepsize_controller, diffrax.AbstractAdaptiveStepSizeController
     ):

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
 from .._compile import compile_once
@@ -229,6 +228,8 @@ def _objective(z: Array, data: _Data, options: StateSpaceOptions) -> Array:
 
 
 def _solve(data: _Data, options: StateSpaceOptions) -> _Solution:
+    import optimistix as optx  # noqa: PLC0415 - half a second at import
+
     z0 = jnp.zeros(len(free_symbols(options)))
     solver = optx.BFGS(rtol=options.tolerance, atol=options.tolerance)
     # The number of readings sets the scale, so that the first step is of a sensible length.
