@@ -15,6 +15,7 @@ from ._information import Memory
 
 _SENSOR_MG_DL = 10.0  # what the noise of a sensor may be where nobody states it
 _SENSOR_MIN = 60.0  # time constant with which a sensor's noise forgets, at the longest
+_USUAL_MIN = 30.0  # and twice the longest that studies of sensors report
 _SLOW_MIN, _SLOW_SHARE = 120.0, 0.5  # from here on residuals remember as no sensor does
 _STATED, _GUESSED = 1.25, 1.5  # factors within which a noise is known
 _CHANCE = 0.99
@@ -55,6 +56,11 @@ def misfits(
         for i, one in zip(rough, again, strict=True):
             found[i] = one
     return found
+
+
+def slower_than_a_sensor(memory: Memory) -> bool:
+    """Whether most of what the residuals are outlasts what a sensor's errors do."""
+    return memory.share > _SLOW_SHARE and memory.forgets_per_min * _USUAL_MIN < 1
 
 
 def _noise_program() -> Callable[..., Any]:

@@ -26,7 +26,7 @@ from ..records import (
 )
 from ._feedback import insulin_follows_glucose
 from ._information import WHITE, Bounds, Memory, Told, invert, memory, residuals, sandwich, told
-from ._misfit import misfits
+from ._misfit import misfits, slower_than_a_sensor
 from ._verdicts import Error, Errors, called, doubted, held
 from ._what_if import changed
 from ._words import directions, listed, plus_minus, symmetries
@@ -417,6 +417,12 @@ def _warnings(said: tuple[str, ...], one: _One, parameters: Mapping[str, Determi
             f"residuals are autocorrelated ({one.memory.correlation:.2f} from one reading to the next): errors for "
             f"white noise are up to {max(ratios):.1f} times too small, use the robust ones"
         )
+        if slower_than_a_sensor(one.memory) and not (one.misfit is not None and one.misfit.found):
+            found.append(
+                f"residuals keep their sign for about {1 / one.memory.forgets_per_min:.0f} min, longer than errors of "
+                "a sensor do: something is missing from the model, and estimates may be off by more than their "
+                "intervals; compare several windows, and estimate the initial state too"
+            )
     bound = [s for s, d in parameters.items() if d.verdict == "at its bound"]
     if bound:
         found.append(
