@@ -112,6 +112,7 @@ from .io import read_patient as read_patient
 from .io import read_patient_truth as read_patient_truth
 from .io import read_recording as read_recording
 from .io import read_result as read_result
+from .io import read_warm_start as read_warm_start
 from .io import save_twins as save_twins
 from .io import write_cohort as write_cohort
 from .io import write_fitted as write_fitted
@@ -184,6 +185,7 @@ from .records import Result as Result
 from .records import RollingForecasts as RollingForecasts
 from .records import RunData as RunData
 from .records import RunInfo as RunInfo
+from .records import WarmStart as WarmStart
 from .records import WhatIf as WhatIf
 from .reporting import write_report as write_report
 from .statespace import HYPERPARAMETERS as HYPERPARAMETERS
