@@ -67,8 +67,10 @@ from .evaluation import spread as spread
 from .evaluation import summary as summary
 from .evaluation import surveillance_levels as surveillance_levels
 from .experiment import Execution as Execution
+from .experiment import ResultDifference as ResultDifference
 from .experiment import Run as Run
 from .experiment import Sweep as Sweep
+from .experiment import diff_results as diff_results
 from .experiment import fit as fit
 from .experiment import fit_ensemble as fit_ensemble
 from .experiment import plan_sweep as plan_sweep

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from ..networks import NetworkOptions
-from ..records import Result, WarmStart
+from ..records import Result, WarmStart, window_marks
 from ._checkpoints import SavedTwins, load_twins
 from ._results import CHECKPOINTS, ResultError, find_results, read_result
 
@@ -69,6 +69,7 @@ def read_warm_start(
         np.array([result.predictions["time_min"][0] for result in results], np.float64),
         tuple(np.concatenate([np.asarray(x) for x in same]) for same in zip(*leaves, strict=True)) if saved else None,
         jax.tree.map(lambda *x: np.concatenate(x), *(one.twins.scales for one in saved)) if saved else None,
+        np.concatenate([window_marks(one.twins.window) for one in saved]) if saved else None,
         saved[0].options if saved else None,
     )
 

@@ -38,3 +38,4 @@ from ._runs import RunData as RunData
 from ._runs import RunInfo as RunInfo
 from ._train_state import TrainState as TrainState
 from ._warm_start import WarmStart as WarmStart
+from ._warm_start import window_marks as window_marks

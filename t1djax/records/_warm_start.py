@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from ..networks import NetworkOptions
+from ..networks import NetworkOptions, Window
 from ..twin import Scales
 from ._fits import Fit
 
@@ -39,6 +39,8 @@ class WarmStart:
     """Arrays of the networks, stacked along the patients; None for `ode`."""
     scales: Scales | None = None
     """Sizes of the states in which these networks speak."""
+    windows: Float[np.ndarray, "patients marks"] | None = None
+    """By what the windows of these networks are known again: see `window_marks`."""
     options: NetworkOptions | None = None
     """Shape of the networks."""
 
@@ -66,6 +68,7 @@ class WarmStart:
             np.array([f.time_min[0] for f in fit], np.float64),
             None if twins is None else tuple(np.asarray(x) for x in jax.tree.leaves(twins.surrogate)),
             None if twins is None else jax.tree.map(np.asarray, twins.scales),
+            None if twins is None else window_marks(twins.window),
             fit.options,
         )
 
@@ -88,4 +91,19 @@ class WarmStart:
             first_min=self.first_min[at],
             leaves=None if self.leaves is None else tuple(x[at] for x in self.leaves),
             scales=None if self.scales is None else jax.tree.map(lambda x: x[at], self.scales),
+            windows=None if self.windows is None else self.windows[at],
         )
+
+
+def window_marks(window: Window) -> Float[np.ndarray, "patients marks"]:
+    """Start and length of stacked windows (min), and of insulin (U) and carbohydrate (mg) the amount and its moment.
+
+    Two windows with the same marks are the same stretch of time with the same doses, whatever pads their arrays.
+    """
+    edges, rates = np.asarray(window.inputs.break_min, np.float64), window.inputs
+    length, middle = np.diff(edges, axis=-1), (edges[:, 1:] + edges[:, :-1]) / 2
+    marks = [edges[:, 0], np.asarray(window.span_min, np.float64)]
+    for rate in (rates.insulin_U_min, rates.carbs_mg_min):
+        amount = np.asarray(rate, np.float64)[:, :-1] * length
+        marks += [amount.sum(axis=-1), (amount * middle).sum(axis=-1)]
+    return np.stack(marks, axis=-1)

@@ -20,7 +20,7 @@ from ..losses import Drive, drive, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
 from ..physics import PARAMETERS, exact_lags, propagate, with_derived
 from ..problem import Problem, patient_key
-from ..records import Cost, Estimate, Fit, History, PatientFit, WarmStart
+from ..records import Cost, Estimate, Fit, History, PatientFit, WarmStart, window_marks
 from ..twin import Physiology, Scales, Sensitivities, Twin
 from ._keeper import Keeper
 from ._stages import Progress, Stage, default_stages
@@ -171,20 +171,32 @@ def _build_program(options: NetworkOptions, cells: int, spread: Spread) -> Calla
 
 
 def _warmed(twins: Twin, warm: WarmStart, options: NetworkOptions) -> Twin:
-    """The twins with networks of an earlier fit, which say the same in mg/dL whatever the sizes of the states now."""
-    if warm.leaves is None or warm.scales is None:
+    """The twins with networks of an earlier fit.
+
+    In the same window all of it is taken, and says the same in mg/dL, whatever the sizes of the states now. In a window
+    of other times or doses a readout is worse than none: what it says there is far off, and steps that mend it throw
+    the parameters about; features are scaled to the doses. So hidden weights alone are taken there.
+    """
+    if warm.leaves is None or warm.scales is None or warm.windows is None:
         raise ValueError(f"{warm.source}: holds no network of {options.model} to start from")
     if warm.options != options:
         raise ValueError(
             f"{warm.source}: its networks were trained with {warm.options}, not with {options}; give these options"
         )
-    leaves, structure = jax.tree.flatten(twins.surrogate)
-    if [x.shape for x in leaves] != [x.shape for x in warm.leaves]:
+    fresh, structure = jax.tree.flatten(twins.surrogate)
+    if [x.shape for x in fresh] != [x.shape for x in warm.leaves]:
         raise ValueError(f"{warm.source}: its networks have other shapes; fit without a warm start")
-    network = jax.tree.unflatten(structure, [jnp.asarray(x, y.dtype) for x, y in zip(warm.leaves, leaves, strict=True)])
+    same = np.isclose(warm.windows, window_marks(twins.window), rtol=1e-5).all(axis=-1)
+    weights = jax.tree.leaves(twins.surrogate.moves(True))
+    taken = [
+        jnp.where((same | moves).reshape(-1, *[1] * (x.ndim - 1)), jnp.asarray(old, x.dtype), x)
+        for x, old, moves in zip(fresh, warm.leaves, weights, strict=True)
+    ]
+    network = jax.tree.unflatten(structure, taken)
     size = lambda scales: jnp.stack([scales.G, scales.I, scales.D], axis=-1)
     readout = network.readout * (size(warm.scales) / size(twins.scales))[:, None, :]
-    return dataclasses.replace(twins, surrogate=dataclasses.replace(network, readout=readout))
+    readout = jnp.where(same[:, None, None], readout, 0.0)
+    return dataclasses.replace(twins, surrogate=eqx.tree_at(lambda n: n.readout, network, readout))
 
 
 def _scales(body: Physiology, data: Series, d: Drive) -> Scales:
