@@ -186,16 +186,16 @@ def _warmed(twins: Twin, warm: WarmStart, options: NetworkOptions) -> Twin:
     fresh, structure = jax.tree.flatten(twins.surrogate)
     if [x.shape for x in fresh] != [x.shape for x in warm.leaves]:
         raise ValueError(f"{warm.source}: its networks have other shapes; fit without a warm start")
-    same = np.isclose(warm.windows, window_marks(twins.window), rtol=1e-5).all(axis=-1)
+    same = np.asarray(np.all(np.isclose(warm.windows, window_marks(twins.window), rtol=1e-5), axis=-1))
     weights = jax.tree.leaves(twins.surrogate.moves(True))
     taken = [
-        jnp.where((same | moves).reshape(-1, *[1] * (x.ndim - 1)), jnp.asarray(old, x.dtype), x)
+        jnp.where(np.logical_or(same, moves).reshape(-1, *[1] * (x.ndim - 1)), jnp.asarray(old, x.dtype), x)
         for x, old, moves in zip(fresh, warm.leaves, weights, strict=True)
     ]
     network = jax.tree.unflatten(structure, taken)
     size = lambda scales: jnp.stack([scales.G, scales.I, scales.D], axis=-1)
     readout = network.readout * (size(warm.scales) / size(twins.scales))[:, None, :]
-    readout = jnp.where(same[:, None, None], readout, 0.0)
+    readout = jnp.where(same.reshape(-1, 1, 1), readout, 0.0)
     return dataclasses.replace(twins, surrogate=eqx.tree_at(lambda n: n.readout, network, readout))
 
 
