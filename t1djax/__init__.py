@@ -101,6 +101,7 @@ from .io import ReadReport as ReadReport
 from .io import Recording as Recording
 from .io import ResultError as ResultError
 from .io import SavedTwins as SavedTwins
+from .io import Stopped as Stopped
 from .io import find_fitted as find_fitted
 from .io import find_results as find_results
 from .io import frame_to_patient as frame_to_patient

@@ -99,9 +99,8 @@ def test_errors_name_the_field(text, named, tmp_path):
 
 
 def test_plan():
-    sensor = t1djax.SensorConfig(interval_min=30.0) if hasattr(t1djax, "SensorConfig") else {"interval_min": 30.0}
     config = SweepConfig.model_validate(
-        {"models": ["pinn", "ode"], "seeds": 2, "patients": "2,3,4", "sensor": sensor,
+        {"models": ["pinn", "ode"], "seeds": 2, "patients": "2,3,4", "sensor": {"interval_min": 30.0},
          "overrides": {"pinn": {"network": {"width": 16}}}}
     )  # fmt: skip
     pinn, ode = t1djax.plan_sweep(config, execution=t1djax.Execution(batch=4))
