@@ -13,7 +13,8 @@ from t1djax.io import CHECKPOINTS, CheckpointError
 
 from .test_cli import TINY, done, refused
 
-SMALL = t1djax.PINNOptions(width=8, depth=1, time=t1djax.TimeFeatureOptions(octaves=3), cell_min=60.0)
+# Wide enough to follow the equations: the estimates are then those of least squares.
+SMALL = t1djax.PINNOptions(width=96, cell_min=30.0)
 LAST = [t1djax.Stage(steps=2, residual_weight=(1000.0, 1000.0))]
 
 
@@ -80,7 +81,7 @@ def test_what_begins_elsewhere_starts_with_its_own_glucose():
 
 def test_refusals():
     warm = t1djax.WarmStart.of(cold())
-    with pytest.raises(ValueError, match=r"trained with PINNOptions.*width=8.*not with.*width=9"):
+    with pytest.raises(ValueError, match=r"trained with PINNOptions.*width=96.*not with.*width=9"):
         t1djax.fit(people(), options=dataclasses.replace(SMALL, width=9), warm_start=warm)
     with pytest.raises(ValueError, match="holds no pinn fit of Pat4; there are Pat2, Pat3"):
         t1djax.fit(t1djax.reference_cohort(interval_min=30, names=["Pat4"]), options=SMALL, warm_start=warm)
