@@ -67,8 +67,10 @@ from .evaluation import spread as spread
 from .evaluation import summary as summary
 from .evaluation import surveillance_levels as surveillance_levels
 from .experiment import Execution as Execution
+from .experiment import ResultDifference as ResultDifference
 from .experiment import Run as Run
 from .experiment import Sweep as Sweep
+from .experiment import diff_results as diff_results
 from .experiment import fit as fit
 from .experiment import fit_ensemble as fit_ensemble
 from .experiment import plan_sweep as plan_sweep
@@ -99,6 +101,7 @@ from .io import ReadReport as ReadReport
 from .io import Recording as Recording
 from .io import ResultError as ResultError
 from .io import SavedTwins as SavedTwins
+from .io import Stopped as Stopped
 from .io import find_fitted as find_fitted
 from .io import find_results as find_results
 from .io import frame_to_patient as frame_to_patient
@@ -112,6 +115,7 @@ from .io import read_patient as read_patient
 from .io import read_patient_truth as read_patient_truth
 from .io import read_recording as read_recording
 from .io import read_result as read_result
+from .io import read_warm_start as read_warm_start
 from .io import save_twins as save_twins
 from .io import write_cohort as write_cohort
 from .io import write_fitted as write_fitted
@@ -184,6 +188,7 @@ from .records import Result as Result
 from .records import RollingForecasts as RollingForecasts
 from .records import RunData as RunData
 from .records import RunInfo as RunInfo
+from .records import WarmStart as WarmStart
 from .records import WhatIf as WhatIf
 from .reporting import write_report as write_report
 from .statespace import HYPERPARAMETERS as HYPERPARAMETERS

@@ -154,6 +154,9 @@ class Experiment(_Strict):
     """Lower and upper bounds of some of them, in their units, by symbol."""
     noise_sd_mg_dL: float | None = pydantic.Field(default=None, gt=0)
     """Standard deviation of the readings' noise, mg/dL; left out, it is estimated."""
+    warm_start: str | None = pydantic.Field(default=None, min_length=1)
+    """A result folder, or a folder with one result per patient of the same model: the fit starts from its estimates and
+    networks."""
     network: dict[str, Any] = {}
     """Fields of the architecture's options (`PINNOptions`, `ModifiedMLPOptions`, `BIRNNOptions`), and `stages`, a list
     of stages with the fields of `Stage`; not used by `ode`."""
@@ -216,6 +219,8 @@ class Experiment(_Strict):
     def _consistent(self) -> "Experiment":
         if self.seed + self.members > 2**32:
             raise ValueError("seed + members must stay below 4294967296")
+        if self.warm_start is not None and self.members > 1:
+            raise ValueError("a warm start gives every member the same start: leave members out, or warm_start")
         if self.mode == "forward" and self.inverse_params:
             raise ValueError("forward mode estimates nothing: leave inverse_params out, or set mode to inverse")
         if self.layout == "hupa" and self.hupa.carbs_unit is None:
@@ -242,7 +247,11 @@ class Experiment(_Strict):
     def stages(self, free: Iterable[str]) -> tuple[Stage, ...]:
         """The curriculum: the one given, or the default one for what is `free`."""
         given = _stages(self.network)
-        return default_stages(self.mode, free, self.options()) if given is None else given
+        return (
+            default_stages(self.mode, free, self.options(), warm=self.warm_start is not None)
+            if given is None
+            else given
+        )
 
 
 _Names = Annotated[tuple[str, ...], pydantic.Field(strict=False)]

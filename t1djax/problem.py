@@ -158,6 +158,7 @@ def pose(
     priors: Mapping[str, LogNormal] = {},
     bounds: Mapping[str, tuple[float, float]] = {},
     noise_sd_mg_dL: float | None = None,
+    start: Mapping[str, Float[np.ndarray, " patients"]] = {},
     refuse: bool = True,
 ) -> Problem:
     """Settle what is known and what is free, before any long work.
@@ -174,6 +175,8 @@ def pose(
         bounds: lower and upper bounds of free parameters, in their units, by symbol.
         noise_sd_mg_dL: standard deviation of the readings' noise, mg/dL, by which priors weigh and from which
             standard errors follow; estimated from the misfit if not given.
+        start: starts in place of those drawn, by symbol, in the parameters' units; those of symbols that are not free
+            are not looked at, and where one is NaN it is drawn.
         refuse: whether to refuse what glucose cannot tell apart; a report explains it instead.
 
     Returns:
@@ -211,6 +214,8 @@ def pose(
         notes.append(
             "insulin and food on board at the start (S0, I0, E0, D0) are estimated along, with a wide prior near rest"
         )
+    # After what is on board at the start, whose prior is about the drawn starts: the problem itself stays the same.
+    starts |= {s: np.where(np.isnan(start[s]), starts[s], start[s]) for s in starts if s in start}
     _check_beliefs(starts, priors, bounds, noise_sd_mg_dL)
     starts |= {symbol: np.clip(starts[symbol], *limits) for symbol, limits in bounds.items()}
     notes += _outside(patients, bounds)

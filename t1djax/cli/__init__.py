@@ -1,6 +1,7 @@
 """The command line. It parses, calls the library, and prints."""
 
 from . import (  # noqa: F401 - each adds its commands
+    _diff,
     _forecast,
     _identify,
     _inspect,

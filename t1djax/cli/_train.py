@@ -76,6 +76,9 @@ def train(
     start: Annotated[str | None, typer.Option(help="HUPA-UCM: first time to keep, ISO 8601 local.")] = None,
     hours: Annotated[float | None, typer.Option(help="HUPA-UCM: length of the window, h.")] = None,
     info: Annotated[str | None, typer.Option(help="HUPA-UCM: patients_info.csv, for the body mass.")] = None,
+    warm_start: Annotated[
+        str | None, typer.Option(help="Start from earlier results of the same patients and model: their folder.")
+    ] = None,
     figures: Figures = True,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished run of this configuration in --results.")
@@ -105,6 +108,7 @@ def train(
         "bounds": {symbol: list(pair) for symbol, pair in _pairs("--bounds", "50:600", bounds).items()},
         "noise_sd_mg_dL": noise_level,
         "strict": strict,
+        "warm_start": warm_start,
     }
     experiment = checked(load_experiment(config, flags), noise_sd)
     cohort: list[Cohort] = []

@@ -1,6 +1,11 @@
 from ._cohort import load_cohort as load_cohort
 from ._cohort import patient_names as patient_names
 from ._cohort import sensor_noise as sensor_noise
+from ._difference import Matched as Matched
+from ._difference import Pair as Pair
+from ._difference import ResultDifference as ResultDifference
+from ._difference import diff_results as diff_results
+from ._difference import result_difference as result_difference
 from ._fit import fit as fit
 from ._fit import fit_ensemble as fit_ensemble
 from ._journal import Busy as Busy

@@ -1,6 +1,7 @@
 """From patients to fits: pose, choose the model, fit."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import jax
 
@@ -8,8 +9,9 @@ from ..data import Cohort, Patient
 from ..inference import LeastSquares, fit_ode
 from ..networks import ARCHITECTURES, NetworkOptions
 from ..problem import LogNormal, Mode, Problem, pose
-from ..records import Ensemble, Fit
+from ..records import Ensemble, Fit, WarmStart
 from ..training import Keeper, Progress, Stage, fit_members
+from ._warm import noted, starts, warm_start_of
 
 
 def fit(
@@ -26,6 +28,7 @@ def fit(
     noise_sd_mg_dL: float | None = None,
     options: NetworkOptions | LeastSquares | None = None,
     stages: Sequence[Stage] | None = None,
+    warm_start: WarmStart | str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Fit:
     """Fit every patient of a cohort at once.
@@ -45,14 +48,17 @@ def fit(
         options: the network's options, such as `BIRNNOptions`, or `LeastSquares`; they decide the model if it is not
             named.
         stages: the curriculum of the network; the default one if not given.
+        warm_start: an earlier fit of the same people by the same model, to start from: `WarmStart`, a result folder,
+            or a folder with one result per patient. Parameters start at its estimates and networks with its weights;
+            the default curriculum is then shorter.
         on_progress: called after each chunk of training steps.
 
     Returns:
         The fit: estimates, states, history.
 
     Raises:
-        ValueError: where the model is not known, a parameter is neither stated nor free, or a prior or a bound makes
-            no sense.
+        ValueError: where the model is not known, a parameter is neither stated nor free, a prior or a bound makes no
+            sense, or the earlier fit lacks a patient or has networks of other options.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
 
     Example:
@@ -62,9 +68,10 @@ def fit(
         >>> round(found.value, 3)
         197.0
     """
-    return fit_ensemble(
+    return _fit_seeds(
         cohort,
-        seeds=(seed,),
+        (seed,),
+        warm_start,
         model=model,
         mode=mode,
         free=free,
@@ -122,14 +129,51 @@ def fit_ensemble(
         >>> t1djax.spread(ensemble)["ksi_sd"].max() < 1e-6
         np.True_
     """
+    return _fit_seeds(
+        cohort,
+        tuple(seeds),
+        None,
+        model=model,
+        mode=mode,
+        free=free,
+        assume_population=assume_population,
+        estimate_initial_state=estimate_initial_state,
+        priors=priors,
+        bounds=bounds,
+        noise_sd_mg_dL=noise_sd_mg_dL,
+        options=options,
+        stages=stages,
+        on_progress=on_progress,
+    )
+
+
+def _fit_seeds(
+    cohort: Cohort | Sequence[Patient],
+    seeds: tuple[int, ...],
+    warm_start: WarmStart | str | Path | None,
+    *,
+    model: str | None,
+    mode: Mode,
+    free: Iterable[str],
+    assume_population: bool,
+    estimate_initial_state: bool,
+    priors: Mapping[str, LogNormal],
+    bounds: Mapping[str, tuple[float, float]],
+    noise_sd_mg_dL: float | None,
+    options: NetworkOptions | LeastSquares | None,
+    stages: Sequence[Stage] | None,
+    on_progress: Callable[[Progress], None] | None,
+) -> Ensemble:
     if isinstance(cohort, Patient):
         raise ValueError("give a cohort or a list of patients: fit([patient])")
     patients = tuple(cohort)
-    seeds = tuple(seeds)
     if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
         raise ValueError("seeds: name at least one, each once, from 0 to 4294967295")
     named = (free,) if isinstance(free, str) else tuple(free)
     named = named or (("ksi",) if mode == "inverse" else ())
+    model = _model(model, options)
+    network = None if model == "ode" or isinstance(options, LeastSquares) else options or ARCHITECTURES[model]()
+    warm = warm_start_of(warm_start, patients, model, network)
     pose_one = lambda seed: pose(
         patients,
         mode=mode,
@@ -140,14 +184,13 @@ def fit_ensemble(
         priors=priors,
         bounds=bounds,
         noise_sd_mg_dL=noise_sd_mg_dL,
+        start=starts(warm, patients),
     )
-    problems = [pose_one(seed) for seed in seeds]
-    return Ensemble(
-        seeds,
-        fit_problems(
-            patients, problems, seeds, _model(model, options), options=options, stages=stages, on_progress=on_progress
-        ),
+    problems = [noted(pose_one(seed), warm) for seed in seeds]
+    fits = fit_problems(
+        patients, problems, seeds, model, options=options, stages=stages, warm=warm, on_progress=on_progress
     )
+    return Ensemble(seeds, fits)
 
 
 def _model(model: str | None, options: NetworkOptions | LeastSquares | None) -> str:
@@ -174,6 +217,7 @@ def fit_problems(
     options: NetworkOptions | LeastSquares | None = None,
     stages: Sequence[Stage] | None = None,
     whole: Sequence[Patient] | None = None,
+    warm: WarmStart | None = None,
     keeper: Keeper | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Fit, ...]:
@@ -187,6 +231,7 @@ def fit_problems(
         options: the network's, or `LeastSquares`.
         stages: the curriculum of a network.
         whole: the cohort of which `patients` are a part; see `fit_members`.
+        warm: networks to start from; the problems hold its estimates already.
         keeper: keeps the state of a network's training.
         on_progress: called after each chunk of a network's training steps.
     """
@@ -205,6 +250,7 @@ def fit_problems(
         options=options,
         stages=stages,
         whole=whole,
+        warm=warm,
         keeper=keeper,
         on_progress=on_progress,
     )

@@ -18,7 +18,7 @@ from ..networks import NetworkOptions
 from ..plotting import save_figures
 from ..prediction import fitted_patients
 from ..problem import Problem, pose
-from ..records import ChunkMetrics, Ensemble, Fit, RunData, RunInfo
+from ..records import ChunkMetrics, Ensemble, Fit, RunData, RunInfo, WarmStart
 from ..tracking import Tracker, git_state
 from ..training import Progress, Stage
 from ._cohort import load_cohort
@@ -26,6 +26,7 @@ from ._fit import fit_problems
 from ._journal import Journal, check_same, journals, new_journal
 from ._memory import rows_that_fit
 from ._processes import barrier, everybody
+from ._warm import noted, starts, warm_start_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,8 +97,9 @@ class Prepared:
         self.config = config
         self.cohort = load_cohort(config)
         self.seeds = tuple(range(config.seed, config.seed + config.members))
-        self.problems = tuple(_pose(config, self.cohort, seed) for seed in self.seeds)
         self.options = config.options()
+        self.warm = warm_start_of(config.warm_start, self.cohort.patients, config.model, self.options)
+        self.problems = tuple(_pose(config, self.cohort, seed, self.warm) for seed in self.seeds)
         self.stages = None if self.options is None else config.stages(self.problems[0].start)
 
     def resolved(self) -> dict[str, Any]:
@@ -287,6 +289,7 @@ def _fit_batch(
             options=prepared.options,
             stages=prepared.stages,
             whole=prepared.cohort.patients,
+            warm=prepared.warm,
             keeper=states,
             on_progress=tell,
         )
@@ -343,8 +346,8 @@ def _join(parts: Sequence[tuple[Fit, ...]], prepared: Prepared) -> Ensemble:
     return Ensemble(prepared.seeds, tuple(members))
 
 
-def _pose(config: Experiment, cohort: Cohort, seed: int) -> Problem:
-    return pose(
+def _pose(config: Experiment, cohort: Cohort, seed: int, warm: WarmStart | None) -> Problem:
+    posed = pose(
         cohort.patients,
         mode=config.mode,
         free=config.free,
@@ -354,7 +357,9 @@ def _pose(config: Experiment, cohort: Cohort, seed: int) -> Problem:
         priors={symbol: prior.belief() for symbol, prior in config.priors.items()},
         bounds=config.bounds,
         noise_sd_mg_dL=config.noise_sd_mg_dL,
+        start=starts(warm, cohort.patients),
     )
+    return noted(posed, warm)
 
 
 def _info(journal: Journal, prepared: Prepared, which: Sequence[int]) -> RunInfo:

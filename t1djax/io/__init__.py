@@ -45,4 +45,5 @@ from ._tables import read_patient as read_patient
 from ._tables import read_patient_truth as read_patient_truth
 from ._training_states import Stopped as Stopped
 from ._training_states import TrainingStates as TrainingStates
+from ._warm_start import read_warm_start as read_warm_start
 from ._write import write_cohort as write_cohort

@@ -68,7 +68,7 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
         "model": fit.model,
         "options": _as_json(fit.options),
         "patients": list(fit.problem.names),
-        "cells": fit.options.cells(float(np.max(np.asarray(fit.twins.window.span_min)))),
+        "cells": fit.cells or fit.options.cells(float(np.max(np.asarray(fit.twins.window.span_min)))),
         "physiology": {name: sorted(getattr(body, name)) for name in ("known", "free", "prior", "bounds")},
         "noise_given": body.noise_sd_mg_dL is not None,
     }

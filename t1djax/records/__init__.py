@@ -37,3 +37,5 @@ from ._runs import ChunkMetrics as ChunkMetrics
 from ._runs import RunData as RunData
 from ._runs import RunInfo as RunInfo
 from ._train_state import TrainState as TrainState
+from ._warm_start import WarmStart as WarmStart
+from ._warm_start import window_marks as window_marks

@@ -108,6 +108,8 @@ class Fit:
     """The trained networks with their physiologies, stacked along the patients; None for `ode`."""
     options: NetworkOptions | None = None
     """Shape of the networks; None for `ode`."""
+    cells: int | None = None
+    """Collocation cells with which the networks were made, those of the longest record; None for `ode`."""
 
     def __iter__(self) -> Iterator[PatientFit]:
         return iter(self.patients)

@@ -1,5 +1,6 @@
 """The fit of a cohort by networks, from patients to records."""
 
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from ..losses import Drive, drive, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
 from ..physics import PARAMETERS, exact_lags, propagate, with_derived
 from ..problem import Problem, patient_key
-from ..records import Cost, Estimate, Fit, History, PatientFit
+from ..records import Cost, Estimate, Fit, History, PatientFit, WarmStart, window_marks
 from ..twin import Physiology, Scales, Sensitivities, Twin
 from ._keeper import Keeper
 from ._stages import Progress, Stage, default_stages
@@ -72,6 +73,7 @@ def fit_members(
     stages: Sequence[Stage] | None = None,
     whole: Sequence[Patient] | None = None,
     devices: Sequence[Any] | None = None,
+    warm: WarmStart | None = None,
     keeper: Keeper | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Fit, ...]:
@@ -85,6 +87,7 @@ def fit_members(
         stages: the curriculum.
         whole: the cohort of which `patients` are a part, where it is fitted in parts: they then share their program.
         devices: share the patients; all of this process if not given.
+        warm: networks to start from, of the same options; each member starts from the same ones.
         keeper: keeps the state of the training, and gives back the one to go on from.
         on_progress: called after each chunk of steps.
 
@@ -93,7 +96,11 @@ def fit_members(
     """
     options = PINNOptions() if options is None else options
     problem = problems[0]
-    stages = default_stages(problem.mode, problem.start, options) if stages is None else _checked(stages)
+    stages = (
+        default_stages(problem.mode, problem.start, options, warm=warm is not None)
+        if stages is None
+        else _checked(stages)
+    )
     whole = patients if whole is None else whole
     span = max(float(p.time_min[-1] - p.time_min[0]) for p in whole)
     if span > options.longest_window_min:
@@ -103,7 +110,7 @@ def fit_members(
             "for; cut the record, or take model birnn",
             stacklevel=2,
         )
-    began = time.perf_counter()
+    began, cells = time.perf_counter(), options.cells(span)
     with one_thread_per_factorisation(), jax.enable_x64(options.precision == "float64"):
         everyone = [patient for _ in problems for patient in patients]
         spread = spread_over(len(everyone), BLOCK, devices)
@@ -117,8 +124,11 @@ def fit_members(
         args = spread.place((pad(own), data, jax.tree.map(pad, body)))
         data = args[1]
         quick = spread.block is None
-        program, build_s = compile_once(_build_program, (options, options.cells(span), spread), args, quick=quick)
+        program, build_s = compile_once(_build_program, (options, cells, spread), args, quick=quick)
         twins, d = program(*args)
+        if warm is not None:
+            names = [patient.name for patient in everyone + everyone[-1:] * padding]
+            twins = spread.place(_warmed(twins, warm.take(names), options))
         trained = train(twins, data, d, stages, spread=spread, keeper=keeper, on_progress=on_progress)
         args = (trained.twins, data)
         program, report_s = compile_once(_report_program, (spread,), args, quick=quick)
@@ -128,7 +138,7 @@ def fit_members(
     n = len(patients)
     shares = [_share(trained, report, slice(i * n, (i + 1) * n)) for i in range(len(problems))]
     return tuple(
-        Fit(options.model, p, _records(patients, p, *share), share[0].history, cost, share[0].twins, options)
+        Fit(options.model, p, _records(patients, p, *share), share[0].history, cost, share[0].twins, options, cells)
         for p, share in zip(problems, shares, strict=True)
     )
 
@@ -158,6 +168,35 @@ def _build_program(options: NetworkOptions, cells: int, spread: Spread) -> Calla
         return jax.tree.map(lambda x: x.astype(options.dtype) if eqx.is_inexact_array(x) else x, (twin, d))
 
     return spread.over_patients(one)
+
+
+def _warmed(twins: Twin, warm: WarmStart, options: NetworkOptions) -> Twin:
+    """The twins with networks of an earlier fit.
+
+    In the same window all of it is taken, and says the same in mg/dL, whatever the sizes of the states now. In a window
+    of other times or doses a readout is worse than none: what it says there is far off, and steps that mend it throw
+    the parameters about; features are scaled to the doses. So hidden weights alone are taken there.
+    """
+    if warm.leaves is None or warm.scales is None or warm.windows is None:
+        raise ValueError(f"{warm.source}: holds no network of {options.model} to start from")
+    if warm.options != options:
+        raise ValueError(
+            f"{warm.source}: its networks were trained with {warm.options}, not with {options}; give these options"
+        )
+    fresh, structure = jax.tree.flatten(twins.surrogate)
+    if [x.shape for x in fresh] != [x.shape for x in warm.leaves]:
+        raise ValueError(f"{warm.source}: its networks have other shapes; fit without a warm start")
+    same = np.asarray(np.all(np.isclose(warm.windows, window_marks(twins.window), rtol=1e-5), axis=-1))
+    weights = jax.tree.leaves(twins.surrogate.moves(True))
+    taken = [
+        jnp.where(np.logical_or(same, moves).reshape(-1, *[1] * (x.ndim - 1)), jnp.asarray(old, x.dtype), x)
+        for x, old, moves in zip(fresh, warm.leaves, weights, strict=True)
+    ]
+    network = jax.tree.unflatten(structure, taken)
+    size = lambda scales: jnp.stack([scales.G, scales.I, scales.D], axis=-1)
+    readout = network.readout * (size(warm.scales) / size(twins.scales))[:, None, :]
+    readout = jnp.where(same.reshape(-1, 1, 1), readout, 0.0)
+    return dataclasses.replace(twins, surrogate=eqx.tree_at(lambda n: n.readout, network, readout))
 
 
 def _scales(body: Physiology, data: Series, d: Drive) -> Scales:

@@ -99,7 +99,12 @@ class Stage:
         return optax.with_extra_args_support(optax.chain(clip, getattr(optax, self.optimizer)(rate)))
 
 
-def default_stages(mode: Mode, free: Iterable[str] = (), options: NetworkOptions | None = None) -> tuple[Stage, ...]:
+_WARM = (100.0, 1_000.0)  # of the equations: parameters that are nearly right need no network that is free of them
+
+
+def default_stages(
+    mode: Mode, free: Iterable[str] = (), options: NetworkOptions | None = None, *, warm: bool = False
+) -> tuple[Stage, ...]:
     """The curriculum that is used where none is given: Gauss-Newton with a rising weight of the equations.
 
     A low weight first lets the network follow the readings while parameters are wrong; at the high weight the
@@ -110,6 +115,8 @@ def default_stages(mode: Mode, free: Iterable[str] = (), options: NetworkOptions
         mode: forward or inverse.
         free: what is estimated, `G0` included. Time constants enter non-linearly and get twice the steps.
         options: of the network; one whose hidden layers must be trained gets a stage of Adam first.
+        warm: whether the fit starts from an earlier one: then hidden layers are trained, and half of the steps are
+            enough, at weights from the tenth of the last on.
 
     Example:
         >>> from t1djax import default_stages
@@ -121,6 +128,8 @@ def default_stages(mode: Mode, free: Iterable[str] = (), options: NetworkOptions
     last = Stage(trains="joint", steps=steps, residual_weight=(1.0, 1_000.0))
     if mode == "forward" and not free:
         last = dataclasses.replace(last, trains="network", steps=6)
+    if warm:
+        return (dataclasses.replace(last, steps=last.steps // 2, residual_weight=_WARM),)
     if options is None or options.random_layers_suffice:
         return (last,)
     # A constant weight and a high rate: measured, see `python -m benchmarks optimisers`.

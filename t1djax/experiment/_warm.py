@@ -1,0 +1,56 @@
+"""Fits that start from earlier ones."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..data import Patient
+from ..io import read_warm_start
+from ..networks import NetworkOptions
+from ..physics import INITIAL_STATES
+from ..problem import Problem
+from ..records import WarmStart
+
+
+def warm_start_of(
+    source: WarmStart | str | Path | None, patients: Sequence[Patient], model: str, options: NetworkOptions | None
+) -> WarmStart | None:
+    """What these patients start from; None where nothing is given.
+
+    Raises:
+        ValueError: where it is of another model, or lacks a patient.
+    """
+    names = [patient.name for patient in patients]
+    if source is None:
+        return None
+    if not isinstance(source, WarmStart):
+        return read_warm_start(source, model=model, names=names, options=options)
+    if source.model != model:
+        raise ValueError(f"{source.source}: is of model {source.model}, not {model}; fit the same model")
+    return source.take(names)
+
+
+def starts(warm: WarmStart | None, patients: Sequence[Patient]) -> dict[str, np.ndarray]:
+    """Starts of the parameters, for `pose`.
+
+    What holds at the start of the window only (glucose, what is on board) is another number in a record that begins
+    elsewhere: of these only glucose is taken, where the records begin in the same minute.
+    """
+    if warm is None:
+        return {}
+    begins = np.array([patient.time_min[0] for patient in patients])
+    alike = np.where(begins == warm.first_min, 1.0, np.nan)
+    found = {symbol: each for symbol, each in warm.values.items() if symbol not in INITIAL_STATES}
+    return {symbol: each * alike if symbol == "G0" else each for symbol, each in found.items()}
+
+
+def noted(problem: Problem, warm: WarmStart | None) -> Problem:
+    """The problem, with a note of where it starts."""
+    if warm is None:
+        return problem
+    taken = [symbol for symbol in problem.start if symbol in warm.values and symbol not in INITIAL_STATES]
+    what = [*taken, *(["the networks"] if warm.leaves is not None else [])]
+    note = f"{', '.join(what) or 'nothing'} starts from {warm.source}"
+    return dataclasses.replace(problem, notes=(*problem.notes, note))

@@ -1,0 +1,162 @@
+"""The matrix of a sweep: from YAML, from flags; its plan, its table, and a small sweep from the command line."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import t1djax
+from t1djax.config import ConfigError, SweepConfig, load_sweep
+from t1djax.evaluation import comparison
+
+from .test_cli import TWO, done, refused
+
+MATRIX = """
+models: [pinn, birnn, ode]
+modes: [forward, inverse]
+inverse_params: [[ksi], [ksi, kl]]
+seeds: 2
+patients: 2,3
+sensor: {noise: white, interval_min: 30}
+priors: {}
+overrides:
+  pinn: {network: {width: 16, depth: 1}}
+  ode: {noise_sd_mg_dL: 10}
+exclude:
+  - {model: birnn, mode: forward}
+  - {inverse_params: [kl, ksi], model: birnn}
+include:
+  - {model: ode, inverse_params: [ksi, Tu]}
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def cells(config: SweepConfig) -> list[tuple[str, str, str]]:
+    return [(e.model, e.mode, "+".join(e.free)) for e in config.experiments()]
+
+
+def test_the_matrix(tmp_path):
+    config = load_sweep(written(tmp_path, MATRIX))
+    assert cells(config) == [
+        ("pinn", "forward", ""),
+        ("pinn", "inverse", "ksi"),
+        ("pinn", "inverse", "ksi+kl"),
+        ("birnn", "inverse", "ksi"),
+        ("ode", "forward", ""),
+        ("ode", "inverse", "ksi"),
+        ("ode", "inverse", "ksi+kl"),
+        ("ode", "inverse", "ksi+Tu"),
+    ]
+    by_model = {e.model: e for e in config.experiments()}
+    assert by_model["pinn"].network == {"width": 16, "depth": 1}
+    assert by_model["birnn"].network == {}
+    assert by_model["ode"].noise_sd_mg_dL == 10
+    assert by_model["birnn"].noise_sd_mg_dL is None
+    assert all(e.members == 2 and e.patients == "2,3" for e in config.experiments())
+    assert all(e.sensor.noise == "white" for e in config.experiments())
+
+
+def test_flags_win_and_what_is_the_same_comes_once(tmp_path):
+    config = load_sweep(written(tmp_path, MATRIX), {"models": ["ode"], "modes": ["inverse"], "seed": 7})
+    assert cells(config) == [("ode", "inverse", "ksi"), ("ode", "inverse", "ksi+kl"), ("ode", "inverse", "ksi+Tu")]
+    assert {e.seed for e in config.experiments()} == {7}
+    assert cells(SweepConfig(models=("ode", "ode"), modes=("forward", "forward"))) == [("ode", "forward", "")]
+    plain = load_sweep(written(tmp_path, "models: [ode]\ninverse_params: [ksi, kl]\n"))
+    assert cells(plain) == [("ode", "inverse", "ksi+kl")]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("models: [pin]", "models.0"),
+        ("modes: [backward]", "modes.0"),
+        ("models: []", "models"),
+        ("seeds: 0", "seeds"),
+        ("modell: ode", "modell"),
+        ("model: ode", "model: a sweep has models"),
+        ("mode: forward", "mode: a sweep has modes"),
+        ("members: 3", "members: a sweep has seeds"),
+        ("inverse_params: [[xi]]", "inverse_params"),
+        ("sensor: {noise: pink}", "sensor.noise"),
+        ("overrides: {pinn: {network: {wide: 3}}}", "pinn inverse: network.wide"),
+        ("overrides: {pin: {}}", "overrides.pin"),
+        ("include: [{model: ode, mode: forward, inverse_params: [ksi]}]", "forward mode estimates nothing"),
+        ("exclude: [{patients: 3}]", "exclude: patients is not matched"),
+        ("exclude: [{mode: inverse}]", "exclude: nothing is left"),
+        ("models: [ode]\nmodels: [pinn]", "models stands twice"),
+    ],
+)
+def test_errors_name_the_field(text, named, tmp_path):
+    with pytest.raises(ConfigError) as error:
+        load_sweep(written(tmp_path, text))
+    assert named in str(error.value)
+
+
+def test_plan():
+    config = SweepConfig.model_validate(
+        {"models": ["pinn", "ode"], "seeds": 2, "patients": "2,3,4", "sensor": {"interval_min": 30.0},
+         "overrides": {"pinn": {"network": {"width": 16}}}}
+    )  # fmt: skip
+    pinn, ode = t1djax.plan_sweep(config, execution=t1djax.Execution(batch=4))
+    assert (pinn.model, pinn.patients, pinn.seeds, pinn.runs) == ("pinn", 3, 2, 6)
+    # Four fits are two patients with two seeds each.
+    assert (pinn.batches, pinn.batch) == (2, 4)
+    assert pinn.memory_bytes is not None
+    assert ode.memory is None
+    larger = config.model_copy(update={"overrides": {"pinn": {"network": {"width": 256}}}})
+    other = t1djax.plan_sweep(larger, execution=t1djax.Execution(batch=4))[0]
+    assert other.memory_bytes is not None
+    assert other.memory_bytes > pinn.memory_bytes
+
+
+def test_comparison_by_hand():
+    table = pd.DataFrame(
+        {
+            "model": ["ode"] * 4, "mode": "inverse", "parameters": "ksi", "patient": ["A", "A", "B", "B"],
+            "seed": [0, 1, 0, 1], "ok": [True, True, True, False], "ksi_error_percent": [1.0, 3.0, 2.0, 10.0],
+        }
+    )  # fmt: skip
+    row = comparison(table).iloc[0]
+    assert (row["patients"], row["seeds"], row["failed"]) == (2, 2, 1)
+    assert (row["ksi_error_percent_median"], row["ksi_error_percent_worst"]) == (2.5, 10.0)
+    # Over seeds sqrt(2) and 8/sqrt(2); half-way between them.
+    assert row["ksi_error_percent_seed_sd"] == pytest.approx((2**0.5 + 8 / 2**0.5) / 2)
+
+
+def test_dry_run_fits_nothing(tmp_path):
+    plan = done("sweep", "--config", written(tmp_path, MATRIX), "--models", "ode", "--results", tmp_path / "r",
+                "--dry-run", "--json").json  # fmt: skip
+    assert [(p["mode"], p["parameters"], p["fits"]) for p in plan] == [
+        ("forward", "", 4), ("inverse", "ksi", 4), ("inverse", "ksi+kl", 4), ("inverse", "ksi+Tu", 4),
+    ]  # fmt: skip
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_sweep_from_the_command_line(tmp_path):
+    args = ("sweep", "--models", "ode", "--modes", "forward,inverse", *TWO, "--seeds", "2", "--no-figures",
+            "--no-tracking", "--results", tmp_path, "--json")  # fmt: skip
+    said = done(*args).json
+    assert [(row["mode"], row["parameters"], row["patient"], row["seed"]) for row in said["results"]] == [
+        (mode, named, patient, seed)
+        for mode, named in (("forward", ""), ("inverse", "ksi"))
+        for seed in (0, 1)
+        for patient in ("Pat2", "Pat3")
+    ]
+    assert [row["ksi"] for row in said["results"][4:]] == pytest.approx([197, 274, 197, 274], rel=1e-4)
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summary["comparison"] == said["comparison"]
+    assert len(pd.read_csv(tmp_path / "summary.csv")) == 8
+    assert all(Path(folder).is_dir() for folder in said["folders"])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metadata.json")}
+    again = done(*args).json
+    assert again["folders"] == said["folders"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metadata.json")} == before
+    other = refused(2, *args[:-1], "--seed", "5")
+    assert "holds another sweep" in other
+    assert "seed" in other
