@@ -56,6 +56,10 @@ class Journal:
     def finish(self, number: int, folders: Sequence[Path]) -> None:
         """Note that a batch is done; its training states are no longer needed."""
         write_json(self.states(number).with_suffix(".json"), [folder.name for folder in folders])
+        self.tidy(number)
+
+    def tidy(self, number: int) -> None:
+        """Remove the training states of a batch that is done."""
         shutil.rmtree(self.states(number), ignore_errors=True)
 
     @property

@@ -12,9 +12,12 @@ import numpy as np
 
 from ..records import TrainState
 from ._checks import DataWarning
+from ._results import ResultError
 
 FORMAT_VERSION = 1
 """Of what is kept of a training run."""
+GOES_ON = "what is finished is kept: --resume, or the same sweep again, goes on from there"
+"""What to tell of a run that was stopped."""
 _TRASH = "trash"
 _COURSES = ("values", "losses")
 # What Orbax and its store raise on damaged files, a full disk, or a state of other shapes.
@@ -57,7 +60,11 @@ class TrainingStates:
         self.close()
 
     def restore(self, like: Callable[[int], TrainState]) -> TrainState | None:
-        """The newest state that can be read whole; None where there is none. See `Keeper`."""
+        """The newest state that can be read whole; None where there is none. See `Keeper`.
+
+        Raises:
+            ResultError: where it is of a newer format.
+        """
         import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
 
         if not self.folder.exists():
@@ -67,13 +74,18 @@ class TrainingStates:
             try:
                 meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
                 if meta["format_version"] > FORMAT_VERSION:
-                    raise ValueError(f"format version {meta['format_version']}, this t1djax reads {FORMAT_VERSION}")
+                    raise ResultError(
+                        f"{self.folder / str(step)}: has format version {meta['format_version']}, this t1djax reads "
+                        f"{FORMAT_VERSION}; update it, or begin anew in other results"
+                    )
                 shapes = {name: np.empty(shape, dtype) for name, (shape, dtype) in meta["arrays"].items()}
                 restored = manager.restore(step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(shapes)))
                 arrays = {name: np.asarray(x) for name, x in restored["arrays"].items()}
                 if _checksum(arrays) != meta["checksum"]:
                     raise ValueError("the checksum does not match")
                 state = _as_state(arrays, meta, like(meta["stage"]))
+            except ResultError:
+                raise
             except _TROUBLE as e:
                 self._warn(
                     f"{self.folder / str(step)}: this checkpoint is damaged ({_first_line(e)}); it is passed over"
@@ -97,7 +109,7 @@ class TrainingStates:
         if stopping:
             self.close()
             where = "" if self.kept is None else f"; its state after step {self.kept} is kept"
-            raise Stopped(f"training was stopped at step {state.step}{where}")
+            raise Stopped(f"training was stopped at step {state.step}{where}; {GOES_ON}")
 
     def close(self) -> None:
         """Wait for what is being written."""
@@ -183,18 +195,24 @@ def _flat(state: TrainState) -> dict[str, np.ndarray]:
 
 def _as_state(arrays: dict[str, np.ndarray], meta: Mapping[str, Any], like: TrainState) -> TrainState:
     skeleton = {"twins": like.twins, "solver": like.solver}
-    leaves = []
+    rows, leaves = like.information.shape[0], []
+    fitted = {name: _padded(x, rows, axis=name.startswith(_COURSES)) for name, x in arrays.items() if name != "steps"}
     for path, leaf in jax.tree_util.tree_leaves_with_path(skeleton):
-        found = arrays[name := jax.tree_util.keystr(path)]
+        found = fitted[name := jax.tree_util.keystr(path)]
         if found.shape != leaf.shape or found.dtype != leaf.dtype:
             raise ValueError(f"{name} is {found.dtype}{list(found.shape)}, not {leaf.dtype}{list(leaf.shape)}")
         leaves.append(jax.numpy.asarray(found))
     tree = jax.tree.unflatten(jax.tree.structure(skeleton), leaves)
-    course = lambda kind: {n.removeprefix(f"{kind}/"): x for n, x in arrays.items() if n.startswith(f"{kind}/")}
+    course = lambda kind: {n.removeprefix(f"{kind}/"): x for n, x in fitted.items() if n.startswith(f"{kind}/")}
     return TrainState(
         meta["stage"], meta["chunk"], meta["step"], tree["twins"], tree["solver"],
-        arrays["information"], arrays["steps"], course("values"), course("losses"),
+        fitted["information"], arrays["steps"], course("values"), course("losses"),
     )  # fmt: skip
+
+
+def _padded(x: np.ndarray, rows: int, *, axis: int) -> np.ndarray:
+    """As many rows as these devices want: beyond the real ones, all are copies of the last."""
+    return np.take(x, np.minimum(np.arange(rows), x.shape[axis] - 1), axis)
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
