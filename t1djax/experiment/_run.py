@@ -194,17 +194,22 @@ def carry_out(
     fits: dict[int, tuple[Fit, ...]] = {}
     batches: list[list[int]] = journal.record["batches"]
     mine = range(jax.process_index(), len(batches), jax.process_count())
+    journal.tidy()
     with journal.alone(f".{jax.process_index()}" if jax.process_count() > 1 else ""):
         if execution.tracker is not None:
             execution.tracker.begin(_info(journal, prepared, [i for b in mine for i in batches[b]]))
         for number in mine:
             if journal.finished(number) is not None:
-                journal.tidy(number)  # a kill may have come before it
                 continue
             if execution.stop is not None and execution.stop():
                 raise Stopped(f"{journal.name} was stopped before batch {number + 1} of {len(batches)}; {GOES_ON}")
             fits[number] = _fit_batch(journal, number, prepared, execution, on_progress)
-            journal.finish(number, _write(journal, number, prepared, execution, fits[number], root))
+            try:
+                journal.finish(number, _write(journal, number, prepared, execution, fits[number], root))
+            except OSError as e:
+                raise OSError(
+                    f"{root}: results cannot be written ({e.strerror or e}); when the cause is mended, {GOES_ON}"
+                ) from e
         if execution.tracker is not None:
             execution.tracker.end(journal.name)
     barrier(journal.name)  # the others' folders are read below
@@ -227,7 +232,10 @@ def carry_out(
 
 def _unfinished(root: Path, prepared: Prepared) -> Journal | None:
     """The newest unfinished run, if it is of this configuration."""
-    open_ones = [journal for journal in journals(root) if not journal.done]
+    there = journals(root)
+    for journal in there:
+        journal.tidy()
+    open_ones = [journal for journal in there if not journal.done]
     record = prepared.record([])
     alike = [journal for journal in open_ones if not _refused(journal, record)]
     if not open_ones:

@@ -70,7 +70,8 @@ class TrainingStates:
         if not self.folder.exists():
             return None
         manager = self._manager()
-        for step in sorted(manager.all_steps(), reverse=True):
+        steps = sorted(manager.all_steps(), reverse=True)
+        for step in steps:
             try:
                 meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
                 if meta["format_version"] > FORMAT_VERSION:
@@ -94,6 +95,8 @@ class TrainingStates:
                 continue
             self.kept = step
             return state
+        if steps:
+            self._warn(f"{self.folder}: no checkpoint is left; training begins anew")
         return None
 
     def keep(self, state: TrainState, *, stage_ends: bool) -> None:
@@ -196,7 +199,9 @@ def _flat(state: TrainState) -> dict[str, np.ndarray]:
 def _as_state(arrays: dict[str, np.ndarray], meta: Mapping[str, Any], like: TrainState) -> TrainState:
     skeleton = {"twins": like.twins, "solver": like.solver}
     rows, leaves = like.information.shape[0], []
-    fitted = {name: _padded(x, rows, axis=name.startswith(_COURSES)) for name, x in arrays.items() if name != "steps"}
+    fitted = {
+        name: _padded(x, rows, axis=int(name.startswith(_COURSES))) for name, x in arrays.items() if name != "steps"
+    }
     for path, leaf in jax.tree_util.tree_leaves_with_path(skeleton):
         found = fitted[name := jax.tree_util.keystr(path)]
         if found.shape != leaf.shape or found.dtype != leaf.dtype:
