@@ -16,9 +16,7 @@ COLLECTIVE = re.compile(
 )
 SWEEP = {
     "models": ["pinn", "ode"],
-    "inverse_params": [["ksi"], ["ksi", "Tu"]],
-    "exclude": [{"model": "pinn", "inverse_params": ["ksi", "Tu"]}],
-    "patients": "2,3,4",
+    "patients": "all",
     "sensor": {"interval_min": 30.0},
     "overrides": {
         "pinn": {
