@@ -181,7 +181,8 @@ def little_disk(tmp_path: Path) -> Iterator[Path]:
     mount = shutil.which("mount")
     if mount is None or os.geteuid() != 0:
         pytest.skip("a small file system needs root to be mounted")
-    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], check=False, capture_output=True, text=True)
+    command = [mount, "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"tmpfs cannot be mounted: {done.stderr.strip()}")
     try:
@@ -209,7 +210,8 @@ def test_full_disk(whole: Whole, little_disk: Path, leave: int, when: str) -> No
     words = " ".join(err.split())
     print(words)
     assert process.returncode == 1, err
-    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("error: ")
+    assert "ERROR:absl" not in err
     assert "results cannot be written" in words
     assert "No space left on device" in words
     finished = {folder.name: folder.stat().st_mtime_ns for folder in place.results.glob("*-s0")}
@@ -243,7 +245,8 @@ def test_eight_devices_find_what_one_finds(tmp_path: Path) -> None:
         flags = f"--xla_force_host_platform_device_count={count} --xla_backend_optimization_level=0"
         done = subprocess.run(
             [sys.executable, devices.__file__, str(tmp_path / str(count))],
-            check=False, env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags}, capture_output=True, text=True, timeout=500,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags},
+            check=False, capture_output=True, text=True, timeout=500,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         said[count] = json.loads(done.stdout.splitlines()[-1])
@@ -290,8 +293,10 @@ def test_a_dead_peer_ends_the_other_with_a_message(whole: Whole, place: Place, v
     _, err = both[1 - victim].communicate(timeout=300)
     both[victim].communicate()
     print(f"ended {time.monotonic() - began:.1f} s after its peer\n{err[-1500:]}")
-    assert both[1 - victim].returncode == 1, err
-    assert "error: another process of this sweep is gone" in " ".join(err.split())
+    # JAX itself may end the process before the library can.
+    says = {1: "error: another process of this sweep is gone", -signal.SIGABRT: "another task died"}
+    assert says[both[1 - victim].returncode] in " ".join(err.split())
+    assert time.monotonic() - began < 60
     for process in together(place):
         _, err = process.communicate(timeout=500)
         assert process.returncode == 0, err

@@ -1,5 +1,6 @@
 """The state of a training run on disk, so that another process can go on with it bit for bit."""
 
+import logging
 import shutil
 import warnings
 import zlib
@@ -19,6 +20,7 @@ FORMAT_VERSION = 1
 GOES_ON = "what is finished is kept: --resume, or the same sweep again, goes on from there"
 """What to tell of a run that was stopped."""
 _TRASH = "trash"
+_AROUND = 2**18  # bytes: what Orbax adds to the arrays is some 50 KB
 _COURSES = ("values", "losses")
 # What Orbax and its store raise on damaged files, a full disk, or a state of other shapes.
 _TROUBLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, EOFError)
@@ -119,12 +121,13 @@ class TrainingStates:
         if self._opened is not None:
             try:
                 self._opened.wait_until_finished()
-                self.kept = self._opened.latest_step()
             except _TROUBLE as e:
                 self._warn(self._not_written(e))
             self._opened.close()
             self._opened = None
             self._empty_trash()
+        self.kept = self._newest()
+        logging.getLogger("absl").removeFilter(_not_of_orbax)
 
     def _save(self, state: TrainState) -> None:
         import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
@@ -141,12 +144,15 @@ class TrainingStates:
         self.bytes = sum(x.nbytes for x in arrays.values())
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta))
         try:
-            self._manager().save(state.step, args=args, force=True)
-            self.kept = state.step
+            manager = self._manager()
+            needed, free = 2 * self.bytes + _AROUND, shutil.disk_usage(self.folder).free
+            if free < needed:
+                raise OSError(f"No space left on device: {free} bytes are free, {needed} needed")
+            manager.save(state.step, args=args, force=True)
         except _TROUBLE as e:
-            self._warn(self._not_written(e))
             # What failed in the background stays with the manager: the next attempt takes a fresh one.
             self._opened = None
+            self._warn(self._not_written(e))
 
     def _manager(self) -> Any:
         import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
@@ -160,6 +166,8 @@ class TrainingStates:
                 active_processes={jax.process_index()} if jax.process_count() > 1 else None,
                 barrier_sync_key_prefix=f"t1djax{jax.process_index()}" if jax.process_count() > 1 else None,
             )
+            # What it logs of failures, with tracebacks, is said here in one line.
+            logging.getLogger("absl").addFilter(_not_of_orbax)
             # Deletion is a rename first: an interrupted one leaves no state that is listed and cannot be read.
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=self.most,
@@ -175,11 +183,20 @@ class TrainingStates:
         shutil.rmtree(self.folder / _TRASH, ignore_errors=True)
 
     def _not_written(self, e: Exception) -> str:
+        self.kept = self._newest()
         last = "there is none yet" if self.kept is None else f"the last good one is of step {self.kept}"
         return f"{self.folder}: a checkpoint could not be written ({_first_line(e)}); training goes on, {last}"
 
+    def _newest(self) -> int | None:
+        """The newest state that is complete: it has its name only then."""
+        return max((int(path.name) for path in self.folder.glob("*") if path.name.isdigit()), default=None)
+
     def _warn(self, message: str) -> None:
         warnings.warn(message, DataWarning, stacklevel=4)
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
 
 
 def _first_line(e: Exception) -> str:
