@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import accuracy as accuracy_
+from . import checkpoints as checkpoints_
 from . import closed_loop as closed_loop_
 from . import coverage as coverage_
 from . import discrepancy as discrepancy_
@@ -138,6 +139,19 @@ def scale(
 ) -> None:
     """Least squares of ksi and G0 for many virtual patients in one call: seconds, memory, and the error reached."""
     _done(scale_.run([20] if quick else [int(n) for n in sizes.split(",")], out))
+
+
+@app.command()
+def checkpoints(
+    sizes: Annotated[str, typer.Option(help="Patients whose states are saved, separated by commas.")] = "10,1000",
+    memory: Annotated[str, typer.Option(help="Patients that are trained to see the memory.")] = "10,100,500",
+    pairs: Annotated[int, typer.Option(help="Runs with and without.", min=1)] = 9,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Checkpoints and tracking: milliseconds and bytes of a save, share of wall time; memory and its estimate."""
+    numbers = lambda text: [2] if quick else [int(n) for n in text.split(",") if n]
+    _done(checkpoints_.run(numbers(sizes), numbers(memory), 1 if quick else pairs, out, quick=quick))
 
 
 @app.command()

@@ -80,10 +80,14 @@ class Spread(NamedTuple):
     block: int | None = None
     """Patients per vmapped block; None for all at once."""
 
+    @property
+    def devices(self) -> int:
+        """How many share the patients."""
+        return 1 if self.mesh is None else self.mesh.size
+
     def rows(self, patients: int) -> int:
         """The least number of rows, not under `patients`, that the devices share evenly."""
-        devices = 1 if self.mesh is None else self.mesh.size
-        return -(-patients // devices) * devices
+        return -(-patients // self.devices) * self.devices
 
     def place(self, args: Any) -> Any:
         """Arrays of patients, each device given its share."""

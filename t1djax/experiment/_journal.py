@@ -56,7 +56,13 @@ class Journal:
     def finish(self, number: int, folders: Sequence[Path]) -> None:
         """Note that a batch is done; its training states are no longer needed."""
         write_json(self.states(number).with_suffix(".json"), [folder.name for folder in folders])
-        shutil.rmtree(self.states(number), ignore_errors=True)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove training states of batches that are done: a kill may have come before that."""
+        for number in range(len(self.record["batches"])):
+            if self.states(number).exists() and self.finished(number) is not None:
+                shutil.rmtree(self.states(number), ignore_errors=True)
 
     @property
     def done(self) -> bool:

@@ -3,6 +3,12 @@
 import jax
 import numpy as np
 
+from ..io import GOES_ON
+
+
+class PeerGone(OSError):
+    """Another process of the same run ended before its time."""
+
 
 def everybody(value: int) -> int:
     """The first process's value, in all of them."""
@@ -21,4 +27,9 @@ def barrier(name: str) -> None:
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils  # noqa: PLC0415 - only where there are several
 
-        multihost_utils.sync_global_devices(name)
+        try:
+            multihost_utils.sync_global_devices(name)
+        except jax.errors.JaxRuntimeError as e:
+            raise PeerGone(
+                f"another process of this sweep is gone ({str(e).splitlines()[0][:200]}); {GOES_ON}, with all processes"
+            ) from e

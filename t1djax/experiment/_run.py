@@ -13,7 +13,7 @@ import jax
 from ..config import Experiment
 from ..data import Cohort, fingerprint
 from ..evaluation import doubts, metrics, recovery, results_table
-from ..io import DataWarning, TrainingStates, made_by, read_result, write_fitted, write_results
+from ..io import GOES_ON, DataWarning, Stopped, TrainingStates, made_by, read_result, write_fitted, write_results
 from ..networks import NetworkOptions
 from ..plotting import save_figures
 from ..prediction import fitted_patients
@@ -117,7 +117,10 @@ class Prepared:
     def record(self, batches: Sequence[Sequence[int]]) -> dict[str, Any]:
         """What the journal keeps, without the time."""
         config = {k: v for k, v in self.resolved().items() if k != "results"}
-        return {"config": config, "data": fingerprint(self.cohort), "batches": batches, "made_by": made_by()}
+        made = made_by()
+        # Several devices work in other blocks than one does, which moves last bits.
+        made["device"] = {**made["device"], "count": str(jax.local_device_count())}
+        return {"config": config, "data": fingerprint(self.cohort), "batches": batches, "made_by": made}
 
 
 def run(
@@ -193,13 +196,22 @@ def carry_out(
     fits: dict[int, tuple[Fit, ...]] = {}
     batches: list[list[int]] = journal.record["batches"]
     mine = range(jax.process_index(), len(batches), jax.process_count())
+    journal.tidy()
     with journal.alone(f".{jax.process_index()}" if jax.process_count() > 1 else ""):
         if execution.tracker is not None:
             execution.tracker.begin(_info(journal, prepared, [i for b in mine for i in batches[b]]))
         for number in mine:
-            if journal.finished(number) is None:
-                fits[number] = _fit_batch(journal, number, prepared, execution, on_progress)
+            if journal.finished(number) is not None:
+                continue
+            if execution.stop is not None and execution.stop():
+                raise Stopped(f"{journal.name} was stopped before batch {number + 1} of {len(batches)}; {GOES_ON}")
+            fits[number] = _fit_batch(journal, number, prepared, execution, on_progress)
+            try:
                 journal.finish(number, _write(journal, number, prepared, execution, fits[number], root))
+            except OSError as e:
+                raise OSError(
+                    f"{root}: results cannot be written ({e.strerror or e}); when the cause is mended, {GOES_ON}"
+                ) from e
         if execution.tracker is not None:
             execution.tracker.end(journal.name)
     barrier(journal.name)  # the others' folders are read below
@@ -222,22 +234,34 @@ def carry_out(
 
 def _unfinished(root: Path, prepared: Prepared) -> Journal | None:
     """The newest unfinished run, if it is of this configuration."""
-    open_ones = [journal for journal in journals(root) if not journal.done]
+    there = journals(root)
+    for journal in there:
+        journal.tidy()
+    open_ones = [journal for journal in there if not journal.done]
     record = prepared.record([])
     alike = [journal for journal in open_ones if not _refused(journal, record)]
     if not open_ones:
         warnings.warn(f"{root}: no run is unfinished; a new one begins", DataWarning, stacklevel=3)
         return None
     journal = (alike or open_ones)[-1]
+    warn_of_conditions(journal, record)
+    return journal
+
+
+def warn_of_conditions(journal: Journal, record: Mapping[str, Any]) -> None:
+    """Say what may change the last bits of a run that goes on.
+
+    Raises:
+        ConfigError: where it may not go on at all; see `check_same`.
+    """
     if changed := check_same(journal, record):
         lines = "; ".join(changed)
         warnings.warn(
             f"{journal.folder}: goes on under other conditions ({lines}); the last bits may differ from those of an "
             "undisturbed run",
             DataWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return journal
 
 
 def _refused(journal: Journal, record: Mapping[str, Any]) -> bool:

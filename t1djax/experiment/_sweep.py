@@ -19,7 +19,7 @@ from ..training import Memory, Progress
 from ._journal import Busy, Journal, check_same, differences, make_journal, read_journal, write_json
 from ._memory import memory_of
 from ._processes import barrier, everybody
-from ._run import Execution, Prepared, Run, carry_out, prepare_results, run_label
+from ._run import Execution, Prepared, Run, carry_out, prepare_results, run_label, warn_of_conditions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,7 +214,10 @@ class _Steps:
         folder = self.root / ".runs" / f"{number + 1:02d}_{label}"
         if (folder / "run.json").exists():
             journal = read_journal(folder)
-            check_same(journal, prepared.record([]))
+            if journal.done:
+                check_same(journal, prepared.record([]))
+            else:
+                warn_of_conditions(journal, prepared.record([]))
         else:
             batches = prepared.batches(prepared.rows(self.execution.batch))
             record = {"started": self.started.isoformat(), "sweep": self.record["name"], **prepared.record(batches)}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._compile import compile_once, one_thread_per_factorisation
+from .._compile import Spread, compile_once, one_thread_per_factorisation, spread_over
 from .._types import Key
 from ..data import Patient, Series, stack, stacked_shape
 from ..identifiability import certainties
@@ -22,6 +22,7 @@ from ._levenberg import Optimum, least_squares
 _CHUNK = 128  # patients per vmapped block: bounds memory, and one slow patient holds up only its block
 FEW = 16
 """Patients up to which a program is compiled in haste: it runs for a moment only."""
+_ALONE = Spread()
 _FIRST_NOISE = 1.0  # mg/dL
 _ROUNDS = 6  # solves, where priors weigh by a noise that the solve before estimates
 _SEVERAL_VALLEYS = {"Tu", "Tr", "S0", "I0", "E0", "D0"}  # time constants enter non-linearly
@@ -104,10 +105,11 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
         each = [problem.physiology(start=draw) for draw in draws]
         z0 = {symbol: jnp.stack([body.free[symbol] for body in each], axis=1) for symbol in problem.start}
         shape = stacked_shape(patients)
-        for here in blocks(len(patients), _CHUNK):
+        spread = spread_over(len(patients), len(patients))  # the blocks below bound memory
+        for here in blocks(len(patients), _CHUNK, spread):
             body, starts = jax.tree.map(lambda x, here=here: x[here], (each[0], z0))
-            args = (_Given(body, stack([patients[i] for i in here], least=shape)), starts)
-            program, seconds = compile_once(_block_program, (options,), args, quick=len(here) <= FEW)
+            args = spread.place((_Given(body, stack([patients[i] for i in here], least=shape)), starts))
+            program, seconds = compile_once(_block_program, (options, spread), args, quick=len(here) <= FEW)
             compile_s += seconds
             solution = jax.tree.map(np.asarray, program(*args))
             new = _records(patients[here[0] :][: len(here)], problem, solution, options)
@@ -117,26 +119,27 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
     return Fit("ode", problem, tuple(fits), _history(problem, courses), cost)
 
 
-def blocks(count: int, most: int) -> Iterator[np.ndarray]:
+def blocks(count: int, most: int, spread: Spread = _ALONE) -> Iterator[np.ndarray]:
     """Indices of blocks of one size that cover `count` items; the last one repeats its last item to be as long.
 
-    All blocks share a program, whatever the number of items, and working memory does not grow with it.
+    All blocks share a program, whatever the number of items, and working memory does not grow with it. Where devices
+    share a block, each takes `most` items of it.
 
     Example:
         >>> from t1djax.inference._least_squares import blocks
         >>> [block.tolist() for block in blocks(5, 2)]
         [[0, 1], [2, 3], [4, 4]]
     """
-    size = min(count, most)
+    size = spread.rows(min(count, most * spread.devices))
     for first in range(0, count, size):
         yield np.minimum(np.arange(first, first + size), count - 1)
 
 
-def _block_program(options: LeastSquares) -> Callable[..., _Solution]:
+def _block_program(options: LeastSquares, spread: Spread) -> Callable[..., _Solution]:
     def one(given: _Given, starts: dict[str, Array]) -> _Solution:
         return _fit_patient(given, starts, options)
 
-    return jax.vmap(one)
+    return spread.over_patients(one)
 
 
 class _Given(NamedTuple):

@@ -4,8 +4,10 @@ import datetime as dt
 import importlib.metadata
 import json
 import math
+import os
 import platform
 import shutil
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -156,8 +158,8 @@ def write_results(
             draw(Result(partial, metadata, predictions, evolution))
         if add is not None:
             add(patient.name, partial)
-        (partial / _OWNER).unlink()
         partial.rename(final)
+        (final / _OWNER).unlink()
         folders.append(final)
     return folders
 
@@ -179,20 +181,37 @@ def _claim(root: Path, name: str, run: str | None) -> tuple[Path | None, Path]:
         partial = final.with_name(final.name + ".partial")
         if final.exists():
             if run is not None and _read_text(final / "metadata.json", "run") == run:
+                (final / _OWNER).unlink(missing_ok=True)  # where a kill came before it
                 return None, final
             continue
         if run is not None and (partial / _OWNER).exists() and (partial / _OWNER).read_text("utf-8") == run:
             shutil.rmtree(partial)  # of this run before it was stopped
-        try:
-            partial.mkdir()
-        except FileExistsError:
+        if not _owned(partial, run or ""):
             continue
-        (partial / _OWNER).write_text(run or "", "utf-8")
         if final.exists():  # another run finished it in between
             shutil.rmtree(partial)
             continue
         return partial, final
     raise FileExistsError(f"{root / name}: ten thousand runs bear this name; choose another results folder")
+
+
+def _owned(partial: Path, run: str) -> bool:
+    """Make the folder with its owner in it, in one move: no kill leaves it nobody's. False where it is taken."""
+    who = run or f"{os.getpid()}-{threading.get_ident()}"
+    fresh = partial.with_name(f".{partial.name}-{who}")
+    shutil.rmtree(fresh, ignore_errors=True)  # of a kill in the middle of this
+    if partial.exists():
+        return False
+    fresh.mkdir()
+    (fresh / _OWNER).write_text(run, "utf-8")
+    try:
+        fresh.rename(partial)
+    except OSError as e:
+        shutil.rmtree(fresh)
+        if not partial.exists():
+            raise OSError(f"{partial}: cannot be made ({e.strerror or e})") from e
+        return False  # another run was quicker
+    return True
 
 
 def _read_text(path: Path, key: str) -> object:

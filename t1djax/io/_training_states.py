@@ -1,5 +1,6 @@
 """The state of a training run on disk, so that another process can go on with it bit for bit."""
 
+import logging
 import shutil
 import warnings
 import zlib
@@ -12,10 +13,14 @@ import numpy as np
 
 from ..records import TrainState
 from ._checks import DataWarning
+from ._results import ResultError
 
 FORMAT_VERSION = 1
 """Of what is kept of a training run."""
+GOES_ON = "what is finished is kept: --resume, or the same sweep again, goes on from there"
+"""What to tell of a run that was stopped."""
 _TRASH = "trash"
+_AROUND = 2**18  # bytes: what Orbax adds to the arrays is some 50 KB
 _COURSES = ("values", "losses")
 # What Orbax and its store raise on damaged files, a full disk, or a state of other shapes.
 _TROUBLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, EOFError)
@@ -57,23 +62,33 @@ class TrainingStates:
         self.close()
 
     def restore(self, like: Callable[[int], TrainState]) -> TrainState | None:
-        """The newest state that can be read whole; None where there is none. See `Keeper`."""
+        """The newest state that can be read whole; None where there is none. See `Keeper`.
+
+        Raises:
+            ResultError: where it is of a newer format.
+        """
         import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
 
         if not self.folder.exists():
             return None
         manager = self._manager()
-        for step in sorted(manager.all_steps(), reverse=True):
+        steps = sorted(manager.all_steps(), reverse=True)
+        for step in steps:
             try:
                 meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
                 if meta["format_version"] > FORMAT_VERSION:
-                    raise ValueError(f"format version {meta['format_version']}, this t1djax reads {FORMAT_VERSION}")
+                    raise ResultError(
+                        f"{self.folder / str(step)}: has format version {meta['format_version']}, this t1djax reads "
+                        f"{FORMAT_VERSION}; update it, or begin anew in other results"
+                    )
                 shapes = {name: np.empty(shape, dtype) for name, (shape, dtype) in meta["arrays"].items()}
                 restored = manager.restore(step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(shapes)))
                 arrays = {name: np.asarray(x) for name, x in restored["arrays"].items()}
                 if _checksum(arrays) != meta["checksum"]:
                     raise ValueError("the checksum does not match")
                 state = _as_state(arrays, meta, like(meta["stage"]))
+            except ResultError:
+                raise
             except _TROUBLE as e:
                 self._warn(
                     f"{self.folder / str(step)}: this checkpoint is damaged ({_first_line(e)}); it is passed over"
@@ -82,6 +97,8 @@ class TrainingStates:
                 continue
             self.kept = step
             return state
+        if steps:
+            self._warn(f"{self.folder}: no checkpoint is left; training begins anew")
         return None
 
     def keep(self, state: TrainState, *, stage_ends: bool) -> None:
@@ -97,19 +114,20 @@ class TrainingStates:
         if stopping:
             self.close()
             where = "" if self.kept is None else f"; its state after step {self.kept} is kept"
-            raise Stopped(f"training was stopped at step {state.step}{where}")
+            raise Stopped(f"training was stopped at step {state.step}{where}; {GOES_ON}")
 
     def close(self) -> None:
         """Wait for what is being written."""
         if self._opened is not None:
             try:
                 self._opened.wait_until_finished()
-                self.kept = self._opened.latest_step()
             except _TROUBLE as e:
                 self._warn(self._not_written(e))
             self._opened.close()
             self._opened = None
             self._empty_trash()
+        self.kept = self._newest()
+        logging.getLogger("absl").removeFilter(_not_of_orbax)
 
     def _save(self, state: TrainState) -> None:
         import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
@@ -126,12 +144,15 @@ class TrainingStates:
         self.bytes = sum(x.nbytes for x in arrays.values())
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta))
         try:
-            self._manager().save(state.step, args=args, force=True)
-            self.kept = state.step
+            manager = self._manager()
+            needed, free = 2 * self.bytes + _AROUND, shutil.disk_usage(self.folder).free
+            if free < needed:
+                raise OSError(f"No space left on device: {free} bytes are free, {needed} needed")
+            manager.save(state.step, args=args, force=True)
         except _TROUBLE as e:
-            self._warn(self._not_written(e))
             # What failed in the background stays with the manager: the next attempt takes a fresh one.
             self._opened = None
+            self._warn(self._not_written(e))
 
     def _manager(self) -> Any:
         import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
@@ -145,6 +166,8 @@ class TrainingStates:
                 active_processes={jax.process_index()} if jax.process_count() > 1 else None,
                 barrier_sync_key_prefix=f"t1djax{jax.process_index()}" if jax.process_count() > 1 else None,
             )
+            # What it logs of failures, with tracebacks, is said here in one line.
+            logging.getLogger("absl").addFilter(_not_of_orbax)
             # Deletion is a rename first: an interrupted one leaves no state that is listed and cannot be read.
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=self.most,
@@ -160,11 +183,20 @@ class TrainingStates:
         shutil.rmtree(self.folder / _TRASH, ignore_errors=True)
 
     def _not_written(self, e: Exception) -> str:
+        self.kept = self._newest()
         last = "there is none yet" if self.kept is None else f"the last good one is of step {self.kept}"
         return f"{self.folder}: a checkpoint could not be written ({_first_line(e)}); training goes on, {last}"
 
+    def _newest(self) -> int | None:
+        """The newest state that is complete: it has its name only then."""
+        return max((int(path.name) for path in self.folder.glob("*") if path.name.isdigit()), default=None)
+
     def _warn(self, message: str) -> None:
         warnings.warn(message, DataWarning, stacklevel=4)
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
 
 
 def _first_line(e: Exception) -> str:
@@ -183,19 +215,27 @@ def _flat(state: TrainState) -> dict[str, np.ndarray]:
 
 def _as_state(arrays: dict[str, np.ndarray], meta: Mapping[str, Any], like: TrainState) -> TrainState:
     skeleton = {"twins": like.twins, "solver": like.solver}
-    leaves = []
+    rows, leaves = like.information.shape[0], []
+    fitted = {
+        name: _padded(x, rows, axis=int(name.startswith(_COURSES))) for name, x in arrays.items() if name != "steps"
+    }
     for path, leaf in jax.tree_util.tree_leaves_with_path(skeleton):
         name = jax.tree_util.keystr(path)
-        found = arrays[name] if leaf.size else np.zeros(leaf.shape, leaf.dtype)
+        found = fitted[name] if leaf.size else np.zeros(leaf.shape, leaf.dtype)
         if found.shape != leaf.shape or found.dtype != leaf.dtype:
             raise ValueError(f"{name} is {found.dtype}{list(found.shape)}, not {leaf.dtype}{list(leaf.shape)}")
         leaves.append(jax.numpy.asarray(found))
     tree = jax.tree.unflatten(jax.tree.structure(skeleton), leaves)
-    course = lambda kind: {n.removeprefix(f"{kind}/"): x for n, x in arrays.items() if n.startswith(f"{kind}/")}
+    course = lambda kind: {n.removeprefix(f"{kind}/"): x for n, x in fitted.items() if n.startswith(f"{kind}/")}
     return TrainState(
         meta["stage"], meta["chunk"], meta["step"], tree["twins"], tree["solver"],
-        arrays.get("information", like.information), arrays["steps"], course("values"), course("losses"),
+        fitted.get("information", like.information), arrays["steps"], course("values"), course("losses"),
     )  # fmt: skip
+
+
+def _padded(x: np.ndarray, rows: int, *, axis: int) -> np.ndarray:
+    """As many rows as these devices want: beyond the real ones, all are copies of the last."""
+    return np.take(x, np.minimum(np.arange(rows), x.shape[axis] - 1), axis)
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
