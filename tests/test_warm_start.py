@@ -47,7 +47,7 @@ def test_the_same_data_has_converged_already():
     np.testing.assert_allclose(ksi(again), ksi(cold()), rtol=1e-6)
     # Its network said the same from the start: the first loss is the last one.
     np.testing.assert_allclose(again.history.losses["data"][0], cold().history.losses["data"][-1], rtol=1e-9)
-    assert "ksi starts from the earlier fit" in again.problem.notes[-1].replace(", the networks", "")
+    assert again.problem.notes[-1] == "starts from the earlier fit: ksi, G0, the networks"
 
 
 def test_a_longer_record_takes_half_of_the_steps():

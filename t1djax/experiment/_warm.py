@@ -52,5 +52,5 @@ def noted(problem: Problem, warm: WarmStart | None) -> Problem:
         return problem
     taken = [symbol for symbol in problem.start if symbol in warm.values and symbol not in INITIAL_STATES]
     what = [*taken, *(["the networks"] if warm.leaves is not None else [])]
-    note = f"{', '.join(what) or 'nothing'} starts from {warm.source}"
+    note = f"starts from {warm.source}: {', '.join(what) or 'nothing'}"
     return dataclasses.replace(problem, notes=(*problem.notes, note))
