@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -38,7 +39,8 @@ SWEEP = {
 def main(results: Path) -> None:
     done = sweep(SweepConfig.model_validate({**SWEEP, "results": str(results)}), execution=Execution(figures=False))
     found = {}
-    for key, program in _compile._PROGRAMS.items():
+    programs: dict[Any, Any] = _compile._PROGRAMS
+    for key, program in programs.items():
         text = program.as_text()
         name = f"{key[0].__name__} {key[1]}"[:60]
         found[name] = [sorted(set(COLLECTIVE.findall(text))), f"num_partitions={jax.device_count()}" in text]
