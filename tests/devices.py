@@ -40,7 +40,7 @@ def main(results: Path) -> None:
     found = {}
     for key, program in _compile._PROGRAMS.items():
         text = program.as_text()
-        name = " ".join(map(str, key))[:120]
+        name = str(key)[:120]
         found[name] = [sorted(set(COLLECTIVE.findall(text))), f"num_partitions={jax.device_count()}" in text]
     print(json.dumps({"devices": jax.device_count(), "programs": found, "results": len(done.table)}))
 
