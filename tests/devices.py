@@ -42,7 +42,7 @@ def main(results: Path) -> None:
     programs: dict[Any, Any] = _compile._PROGRAMS
     for key, program in programs.items():
         text = program.as_text()
-        name = f"{key[0].__name__} {key[1]}"[:60]
+        name = str(key)[:120]
         found[name] = [sorted(set(COLLECTIVE.findall(text))), f"num_partitions={jax.device_count()}" in text]
     print(json.dumps({"devices": jax.device_count(), "programs": found, "results": len(done.table)}))
 

@@ -147,6 +147,7 @@ class TrainingStates:
             manager = self._manager()
             needed, free = 2 * self.bytes + _AROUND, shutil.disk_usage(self.folder).free
             if free < needed:
+                manager.wait_until_finished()  # the one before may still get its place
                 raise OSError(f"No space left on device: {free} bytes are free, {needed} needed")
             manager.save(state.step, args=args, force=True)
         except _TROUBLE as e:
