@@ -1,8 +1,13 @@
 """Trained networks on disk: arrays by Orbax, and the recipe to rebuild what they belong to as JSON."""
 
 import dataclasses
+import errno
 import json
+import logging
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +26,8 @@ FORMAT = "t1djax.twins"
 FORMAT_VERSION = 1
 _RECIPE = "recipe.json"
 _ARRAYS = "arrays"
+AROUND = 256 * 1024
+"""Bytes that Orbax writes beside the arrays, and some to spare."""
 
 
 class CheckpointError(ValueError):
@@ -73,8 +80,18 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
         "noise_given": body.noise_sd_mg_dL is not None,
     }
     (partial / _RECIPE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(partial / _ARRAYS, _flat(fit.twins))
+    arrays = _flat(fit.twins)
+    needed, free = 2 * sum(x.nbytes for x in arrays.values()) + AROUND, shutil.disk_usage(partial).free
+    if free < needed:
+        shutil.rmtree(partial)
+        raise OSError(errno.ENOSPC, f"No space left on device: {free} bytes are free, {needed} needed", str(folder))
+    try:
+        with said_here(), ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(partial / _ARRAYS, arrays)
+    except ValueError as e:  # what Orbax's store makes of it
+        if "No space left" not in str(e):
+            raise
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from e
     partial.rename(folder)
     return folder
 
@@ -146,6 +163,22 @@ def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> 
     with jax.enable_x64(options.precision == "float64"):
         leaves = [jnp.asarray(arrays[name]) for name in names]
     return SavedTwins(tuple(recipe["patients"]), jax.tree.unflatten(jax.tree.structure(skeleton), leaves), options)
+
+
+@contextmanager
+def said_here() -> Iterator[None]:
+    """What Orbax logs of failures, with tracebacks, is said in one line by who calls it."""
+    logger = logging.getLogger("absl")
+    logger.addFilter(not_of_orbax)
+    try:
+        yield
+    finally:
+        logger.removeFilter(not_of_orbax)
+
+
+def not_of_orbax(record: logging.LogRecord) -> bool:
+    """A filter for absl's logger."""
+    return "orbax" not in record.pathname
 
 
 def _flat(twins: Twin) -> dict[str, np.ndarray]:

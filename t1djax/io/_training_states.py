@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from ..records import TrainState
+from ._checkpoints import AROUND, not_of_orbax
 from ._checks import DataWarning
 from ._results import ResultError
 
@@ -20,7 +21,6 @@ FORMAT_VERSION = 1
 GOES_ON = "what is finished is kept: --resume, or the same sweep again, goes on from there"
 """What to tell of a run that was stopped."""
 _TRASH = "trash"
-_AROUND = 2**18  # bytes: what Orbax adds to the arrays is some 50 KB
 _COURSES = ("values", "losses")
 # What Orbax and its store raise on damaged files, a full disk, or a state of other shapes.
 _TROUBLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, EOFError)
@@ -54,6 +54,7 @@ class TrainingStates:
         self.folder, self.every, self.most, self.stop = Path(folder).absolute(), every, most, stop
         self.chunks, self.kept, self.bytes = 0, None, 0
         self._opened: Any = None
+        self._trouble = False
 
     def __enter__(self) -> "TrainingStates":
         return self
@@ -127,7 +128,7 @@ class TrainingStates:
             self._opened = None
             self._empty_trash()
         self.kept = self._newest()
-        logging.getLogger("absl").removeFilter(_not_of_orbax)
+        logging.getLogger("absl").removeFilter(not_of_orbax)
 
     def _save(self, state: TrainState) -> None:
         import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
@@ -145,7 +146,7 @@ class TrainingStates:
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta))
         try:
             manager = self._manager()
-            needed, free = 2 * self.bytes + _AROUND, shutil.disk_usage(self.folder).free
+            needed, free = 2 * self.bytes + AROUND, shutil.disk_usage(self.folder).free
             if free < needed:
                 manager.wait_until_finished()  # the one before may still get its place
                 raise OSError(f"No space left on device: {free} bytes are free, {needed} needed")
@@ -153,7 +154,11 @@ class TrainingStates:
         except _TROUBLE as e:
             # What failed in the background stays with the manager: the next attempt takes a fresh one.
             self._opened = None
-            self._warn(self._not_written(e))
+            if not self._trouble:  # said once, until one is written again
+                self._warn(self._not_written(e))
+            self._trouble = True
+        else:
+            self._trouble = False
 
     def _manager(self) -> Any:
         import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
@@ -168,7 +173,7 @@ class TrainingStates:
                 barrier_sync_key_prefix=f"t1djax{jax.process_index()}" if jax.process_count() > 1 else None,
             )
             # What it logs of failures, with tracebacks, is said here in one line.
-            logging.getLogger("absl").addFilter(_not_of_orbax)
+            logging.getLogger("absl").addFilter(not_of_orbax)
             # Deletion is a rename first: an interrupted one leaves no state that is listed and cannot be read.
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=self.most,
@@ -194,10 +199,6 @@ class TrainingStates:
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, DataWarning, stacklevel=4)
-
-
-def _not_of_orbax(record: logging.LogRecord) -> bool:
-    return "orbax" not in record.pathname
 
 
 def _first_line(e: Exception) -> str:
