@@ -86,7 +86,7 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
         shutil.rmtree(partial)
         raise OSError(errno.ENOSPC, f"No space left on device: {free} bytes are free, {needed} needed", str(folder))
     try:
-        with said_here(), ocp.StandardCheckpointer() as checkpointer:
+        with said_here(), ocp.StandardCheckpointer(**alone()) as checkpointer:
             checkpointer.save(partial / _ARRAYS, arrays)
     except ValueError as e:  # what Orbax's store makes of it
         if "No space left" not in str(e):
@@ -140,7 +140,7 @@ def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> 
     elif options.model != recipe["model"]:
         raise CheckpointError(f"{folder}: holds networks of {recipe['model']}, the options are of {options.model}")
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.StandardCheckpointer(**alone()) as checkpointer:
             if not (folder / _ARRAYS).is_dir():
                 raise FileNotFoundError("no such folder")
             shapes = dict(checkpointer.metadata(folder / _ARRAYS).item_metadata.items())
@@ -163,6 +163,24 @@ def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> 
     with jax.enable_x64(options.precision == "float64"):
         leaves = [jnp.asarray(arrays[name]) for name in names]
     return SavedTwins(tuple(recipe["patients"]), jax.tree.unflatten(jax.tree.structure(skeleton), leaves), options)
+
+
+def alone() -> dict[str, Any]:
+    """Options of Orbax with which processes of one `jax.distributed` run keep their files apart: none waits for others.
+
+    Directories are then made at once: to do it in the background Orbax exchanges signals between processes.
+    """
+    import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
+
+    if jax.process_count() == 1:
+        return {}
+    me = jax.process_index()
+    return {
+        "async_options": ocp.AsyncOptions(create_directories_asynchronously=False),
+        "multiprocessing_options": ocp.options.MultiprocessingOptions(
+            primary_host=None, active_processes={me}, barrier_sync_key_prefix=f"t1djax{me}"
+        ),
+    }
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ..records import TrainState
-from ._checkpoints import AROUND, not_of_orbax
+from ._checkpoints import AROUND, alone, not_of_orbax
 from ._checks import DataWarning
 from ._results import ResultError
 
@@ -166,12 +166,6 @@ class TrainingStates:
         if self._opened is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._empty_trash()
-            # Processes of one `jax.distributed` run keep their states apart: none waits for another.
-            alone = ocp.options.MultiprocessingOptions(
-                primary_host=None,
-                active_processes={jax.process_index()} if jax.process_count() > 1 else None,
-                barrier_sync_key_prefix=f"t1djax{jax.process_index()}" if jax.process_count() > 1 else None,
-            )
             # What it logs of failures, with tracebacks, is said here in one line.
             logging.getLogger("absl").addFilter(not_of_orbax)
             # Deletion is a rename first: an interrupted one leaves no state that is listed and cannot be read.
@@ -180,7 +174,7 @@ class TrainingStates:
                 todelete_subdir=_TRASH,
                 cleanup_tmp_directories=True,
                 create=jax.process_count() == 1,
-                multiprocessing_options=alone if jax.process_count() > 1 else ocp.options.MultiprocessingOptions(),
+                **alone(),
             )
             self._opened = ocp.CheckpointManager(self.folder, options=options)
         return self._opened
