@@ -143,7 +143,7 @@ def test_frame_of_glupredkit(data: Path) -> None:
     said = "\n".join(report.warnings)
     assert "basal sums to 146 U/day as U per 5 min; as U/h it is 12.1: check the unit" in said
     assert "steps change faster than 10 mg/dL/min" in said
-    assert "below 20 mg/dL" in said
+    assert "below 39 mg/dL" in said
 
 
 @pytest.mark.parametrize("day", [1, 2])

@@ -28,6 +28,7 @@ from ._checks import (
     read_table,
     safe_name,
 )
+from ._mixed import mixed_units
 
 TIME, CLOCK, GLUCOSE, BASAL, BOLUS, CARBS = "time_min", "time", "glucose_mg_dL", "basal_U_h", "bolus_U", "carbs_g"
 BOLUS_DURATION, MEAL_DURATION = "bolus_duration_min", "meal_duration_min"
@@ -304,6 +305,10 @@ def glucose_column(table: Table, column: str, found: Findings, *, strict: bool =
     if 2 <= np.median(seen) <= 30 and seen.max() < 35 and seen.min() > 0:
         what = f"its median is {np.median(seen):.3g}, which looks like mmol/L"
         found.add(table.file, what, f"multiply by {MMOL}", column=column)
+        return glucose
+    stated = np.flatnonzero(np.isfinite(glucose)).tolist()
+    if (two := mixed_units(seen, [table.lines[i] for i in stated])) is not None:
+        found.add(table.file, *two, column=column)
         return glucose
     low = glucose < LOW
     if strict:

@@ -1,0 +1,180 @@
+"""Units held against bodies and sensors once more: mixtures at every share, sums of a day, flags that contradict."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from t1djax import ReadReport, inspect_file
+
+from .files import every, walk
+
+MMOL = 18.016
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., Path]:
+    def write(text: str, name: str = "person.csv") -> Path:
+        file = tmp_path / name
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+def simulation(glucose: np.ndarray) -> str:
+    rows = ["Time,BG,CGM,CHO,insulin"]
+    rows += [
+        f"{t:%Y-%m-%d %H:%M:%S},,{v!r},0,0.02" for t, v in zip(every(5, len(glucose)), glucose.tolist(), strict=True)
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def own(glucose: np.ndarray) -> str:
+    rows = ["time_min,glucose_mg_dL,basal_U_h,bolus_U,carbs_g"]
+    rows += [f"{5 * i},{v!r},1,," for i, v in enumerate(glucose.tolist())]
+    return "\n".join(rows) + "\n"
+
+
+def hupa(
+    n: int = 600, *, glucose: np.ndarray | None = None, basal: float = 0.08, bolus: float = 5.0, carbs: float = 50.0
+) -> str:
+    """Four meals a day, each with a bolus."""
+    glucose = walk(n) if glucose is None else glucose
+    rows = ["time;glucose;calories;heart_rate;steps;basal_rate;bolus_volume_delivered;carb_input"]
+    for i, (t, v) in enumerate(zip(every(5, n), glucose.tolist(), strict=True)):
+        on = i % 72 == 30
+        rows.append(f"{t.isoformat()};{v!r};1;70;0;{basal!r};{bolus * on!r};{carbs * on!r}")
+    return "\n".join(rows) + "\n"
+
+
+def replay(*, cho: float = 10.0, bolus: float = 1.0, basal: float = 0.015, n: int = 600) -> str:
+    """Rates over 5-min rows: four meals of 50 g a day with 5 U each, and a basal of 21.6 U a day."""
+    rows = ["t,glucose,cho,bolus,basal,bolus_label,cho_label"]
+    for i, (t, v) in enumerate(zip(every(5, n), walk(n).tolist(), strict=True)):
+        on = i % 72 == 30
+        rows.append(f"{t:%d}-May-2024 {t:%H:%M:%S},{v!r},{cho * on!r},{bolus * on!r},{basal!r},,")
+    return "\n".join(rows) + "\n"
+
+
+def problems(report: ReadReport) -> str:
+    return "\n".join(report.problems)
+
+
+# Glucose
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98])
+@pytest.mark.parametrize("how", ["front", "scattered"])
+@pytest.mark.parametrize("make", [simulation, own], ids=["simglucose", "own"])
+def test_two_units_are_seen_at_every_share(
+    put: Callable[..., Path], make: Callable[[np.ndarray], str], how: str, share: float
+) -> None:
+    glucose = walk(600)
+    which = np.arange(600) < 600 * share
+    which = which if how == "front" else np.random.default_rng(3).permutation(which)
+    glucose[which] = (glucose[which] / MMOL).round(1)
+    said = problems(inspect_file(put(make(glucose))))
+    low, high = int(which.sum()), int((~which).sum())
+    assert f"{low} readings are below 25 and 0 from 25 to 40, as if mmol/L were mixed in" in said
+    assert f"({high} readings)" in said
+    first = np.flatnonzero(which)[:3] + 2
+    assert f"rows {', '.join(map(str, first))}, ... look like mmol/L" in said
+    assert "all readings in one unit (mmol/L times 18.016 are mg/dL)" in said
+
+
+def test_alternating_days_are_a_mixture_even_where_mmol_is_asked_for(put: Callable[..., Path]) -> None:
+    glucose = walk(1152)
+    odd = np.arange(1152) // 288 % 2 == 1
+    glucose[odd] /= MMOL
+    file = put(hupa(1152, glucose=glucose))
+    for unit in (None, "mg/dL", "mmol/L"):
+        assert "as if mmol/L were mixed in" in problems(inspect_file(file, carbs_unit="g", glucose_unit=unit))
+
+
+def test_one_unit_with_lows_is_no_mixture(put: Callable[..., Path]) -> None:
+    glucose = np.concatenate([walk(500), np.linspace(60, 15, 50), np.linspace(15, 60, 50)])
+    report = inspect_file(put(simulation(glucose)))
+    assert report.problems == ()
+    low = int(np.sum(glucose < 39))
+    assert any(f"% of readings ({low}) are below 39 mg/dL, the lowest 15" in text for text in report.warnings)
+    tidy = inspect_file(put(simulation(walk(600))))
+    assert not any("no sensor" in text for text in (*tidy.problems, *tidy.warnings))
+
+
+def test_levels_that_no_person_has(put: Callable[..., Path]) -> None:
+    assert "its median is 33" in problems(inspect_file(put(simulation(np.linspace(30, 36, 300)))))
+    high = inspect_file(put(simulation(walk(300) * 3)))
+    assert high.problems == ()
+    assert any("the median of glucose is 4" in text for text in high.warnings)
+    assert any("are above 500 mg/dL" in text for text in high.warnings)
+
+
+def test_zeros_for_missing_readings(put: Callable[..., Path]) -> None:
+    glucose = walk(300)
+    glucose[100:120] = 0
+    said = problems(inspect_file(put(simulation(glucose))))
+    assert "20 readings are 0 (rows 102, 103, 104, ...), as some programs write a missing one; leave these" in said
+
+
+# Sums of a day
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (replay(), ""),
+        (replay(cho=50.0), "carbohydrate sums to 9"),
+        (replay(bolus=10.0), "boluses sum to 1"),
+        (replay(basal=0.12), "basal sums to 173 U/day as U/min; as U per 5 min it is 34.6; pass basal_unit"),
+        (hupa(), ""),
+        (hupa(carbs=250.0), "nobody eats that much"),
+        (hupa(bolus=0.5), "the median is 100 g of carbohydrate per U of bolus (8 meals with one), where people have 3"),
+        (hupa(bolus=25.0), "2 per U of bolus: of grams by the size, but not by the boluses; are the boluses in U?"),
+    ],
+)
+def test_sums_of_a_day(put: Callable[..., Path], text: str, message: str) -> None:
+    report = inspect_file(put(text), carbs_unit="g" if text.startswith("time;") else None)
+    assert message in problems(report) if message else report.problems == ()
+
+
+def test_unusual_sums_are_remarked_on(put: Callable[..., Path]) -> None:
+    many = inspect_file(put(hupa(basal=0.3, bolus=18.0, carbs=140.0)), carbs_unit="g")
+    assert many.problems == ()
+    assert any("insulin sums to 1" in text and "hardly anybody" in text for text in many.warnings)
+    assert any("carbohydrate sums to 5" in text for text in many.warnings)
+    few = inspect_file(put(replay(basal=0.0, bolus=0.1, cho=0)))
+    assert any("less than an adult with type 1 diabetes lives on" in text for text in few.warnings)
+
+
+# Flags against formats
+
+
+@pytest.mark.parametrize("unit", ["g", "exchange"])
+def test_a_unit_of_carbohydrate_that_contradicts_the_format(put: Callable[..., Path], unit: str) -> None:
+    said = problems(inspect_file(put(replay()), carbs_unit=unit))
+    assert "this format has carbohydrate in g/min, 192.3 g/day" in said
+    assert 'leave carbs_unit (--carbs-unit) out, or pass "g/min"; "none" skips carbohydrate' in said
+    assert inspect_file(put(replay()), carbs_unit="g/min").problems == ()
+    assert inspect_file(put(replay()), carbs_unit="none").carbs_g_day == 0
+
+
+def test_a_flag_that_mends_a_sum_is_taken_with_a_warning(put: Callable[..., Path]) -> None:
+    report = inspect_file(put(replay(cho=50.0)), carbs_unit="g")
+    assert report.problems == ()
+    days = 599 * 5 / 1440
+    assert report.carbs_g_day == pytest.approx(8 * 50 / days)
+    assert any("this format has carbohydrate in g/min" in text for text in report.warnings)
+
+
+def test_a_unit_of_basal_that_contradicts_the_format(put: Callable[..., Path]) -> None:
+    said = problems(inspect_file(put(replay()), basal_unit="U/5min"))
+    assert "this format has basal in U/min, 21.6 U/day; as U per 5 min, asked for, it is 4.32; leave basal_unit" in said
+    report = inspect_file(put(replay(basal=0.12)), basal_unit="U/5min")
+    assert report.problems == ()
+    assert any("this format has basal in U/min, 173 U/day" in text for text in report.warnings)
+
+
+def test_amounts_are_no_rates(put: Callable[..., Path]) -> None:
+    assert "they are amounts, not rates in g/min" in problems(inspect_file(put(hupa()), carbs_unit="g/min"))
