@@ -98,7 +98,7 @@ def test_carelink(data: Path) -> None:
     assert (report.gaps, report.longest_gap_min) == (6, 885.0)
     assert (report.glucose_unit, report.carbs_unit) == ("mg/dL", "exchange")
     assert 11.9 < (report.span_h or 0) / 24 < 12
-    with pytest.raises(DataError, match="which are not grams"):
+    with pytest.raises(DataError, match="this format has carbohydrate in exchange, 125"):
         read_recording(data / "carelink" / "carelink_veo754_12d.csv", carbs_unit="g")
 
 

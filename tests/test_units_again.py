@@ -1,26 +1,20 @@
 """Units held against bodies and sensors once more: mixtures at every share, sums of a day, flags that contradict."""
 
+import datetime as dt
+import json
+import zoneinfo
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from t1djax import ReadReport, inspect_file
+from t1djax import Cohort, DataError, ReadReport, inspect_file, read_cohort, write_cohort
+from t1djax.cli import app
 
-from .files import every, walk
+from .files import START, every, quietly, walk
 
 MMOL = 18.016
-
-
-@pytest.fixture
-def put(tmp_path: Path) -> Callable[..., Path]:
-    def write(text: str, name: str = "person.csv") -> Path:
-        file = tmp_path / name
-        file.write_text(text, encoding="utf-8")
-        return file
-
-    return write
 
 
 def simulation(glucose: np.ndarray) -> str:
@@ -178,3 +172,97 @@ def test_a_unit_of_basal_that_contradicts_the_format(put: Callable[..., Path]) -
 
 def test_amounts_are_no_rates(put: Callable[..., Path]) -> None:
     assert "they are amounts, not rates in g/min" in problems(inspect_file(put(hupa()), carbs_unit="g/min"))
+
+
+# Flags of the command line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("forecast {} --announced-min -5", "--announced-min -5: give minutes, zero or more"),
+        ("forecast {} --announced-min nan", "--announced-min nan: give minutes, zero or more"),
+        ("identify {} --preflight --assume-population --noise-level 0", "noise_sd_mg_dL is 0"),
+        ("identify reference --patients 3 --preflight --assume-population --interval-min 0", "interval_min is 0.0; it"),
+    ],
+)
+def test_numbers_of_flags(put: Callable[..., Path], words: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        app(
+            [word.format(put(hupa())) for word in words.split()] + ["--carbs-unit", "g"] * ("{}" in words),
+            standalone_mode=False,
+        )
+
+
+# Nightscout
+
+
+def nightscout(glucose: np.ndarray) -> str:
+    start = START.replace(tzinfo=dt.UTC).timestamp()
+    rows = [{"type": "sgv", "sgv": v, "date": 1000 * (start + 300 * i)} for i, v in enumerate(glucose.tolist())]
+    return json.dumps(rows)
+
+
+def test_nightscout_in_mmol(put: Callable[..., Path]) -> None:
+    glucose = (walk(100) / MMOL).round(1)
+    file = put(nightscout(glucose), "json")
+    assert "looks like mmol/L; pass glucose_unit=" in problems(inspect_file(file))
+    patient = quietly(file, glucose_unit="mmol/L").patient
+    assert patient.glucose_mg_dL == pytest.approx(glucose * MMOL, rel=1e-9)
+
+
+def test_nightscout_sensor_errors_are_still_left_out(put: Callable[..., Path]) -> None:
+    glucose = walk(100)
+    glucose[[10, 20, 30]] = [5, 10, 12]
+    report = inspect_file(put(nightscout(glucose), "json"))
+    assert (report.readings, report.problems) == (97, ())
+    assert "3 entries below 13 are numbers of sensor errors and are left out" in report.notes
+    glucose[40:60] = (glucose[40:60] / MMOL).round(1)
+    assert "20 readings are below 25" in problems(inspect_file(put(nightscout(glucose), "json")))
+
+
+# There and back
+
+
+def test_sums_and_clock_are_the_same_after_convert(put: Callable[..., Path], tmp_path: Path) -> None:
+    """A record with lines at its start, and one over the end of summer time."""
+    lines = walk(601)
+    lines[np.arange(601) % 3 != 1] = np.nan
+    filled = np.interp(np.arange(601), np.flatnonzero(np.isfinite(lines)), lines[np.isfinite(lines)])
+    filled[0], filled[-1] = filled[1] + 3.1, filled[-2] - 2.2
+    autumn = dt.datetime(2024, 10, 26, 6)
+    text = hupa(600, glucose=filled[:600])
+    shifted = "\n".join(
+        [row if i == 0 else f"{moment.isoformat()};{row.split(';', 1)[1]}" for i, (row, moment) in enumerate(
+            zip(text.splitlines(), [autumn, *wall(autumn, 600)], strict=True))]
+    )  # fmt: skip
+    recording = quietly(put(shifted + "\n"), carbs_unit="g", time_zone="Europe/Berlin")
+    before = recording.report
+    assert before.interpolated
+    assert before.clock_changes == ("2024-10-27T02:05:00+01:00",)
+    write_cohort(Cohort((recording.patient,)), tmp_path / "cohort")
+    file = tmp_path / "cohort" / f"{recording.patient.name}.csv"
+    after = inspect_file(file)
+    for name in ("first", "last", "time_zone", "clock_changes", "readings", "glucose_median_mg_dL"):
+        assert getattr(after, name) == getattr(before, name), name
+    for name in ("basal_U_day", "bolus_U_day", "insulin_U_day", "carbs_g_day", "meals_day", "boluses_day"):
+        assert getattr(after, name) == pytest.approx(getattr(before, name), rel=1e-9), name
+    assert "2024-10-28T07:" in file.read_text().splitlines()[-1]
+    again = read_cohort(tmp_path / "cohort")[recording.patient.name].start
+    assert again is not None
+    assert again.tzinfo == recording.patient.start.tzinfo
+
+
+def wall(start: dt.datetime, n: int) -> list[dt.datetime]:
+    """Local times in Berlin, as clocks on the wall show them."""
+    zone = zoneinfo.ZoneInfo("Europe/Berlin")
+    first = start.replace(tzinfo=zone).astimezone(dt.UTC)
+    return [(first + i * dt.timedelta(minutes=5)).astimezone(zone).replace(tzinfo=None) for i in range(n)]
+
+
+def test_a_time_zone_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "patients.csv").write_text("patient,time_zone\nAda,Berlin\n")
+    (tmp_path / "Ada.csv").write_text("time,glucose_mg_dL,basal_U_h,bolus_U,carbs_g\n" + "".join(
+        f"2024-05-01T0{i}:00:00+02:00,120,1,,\n" for i in range(3)))  # fmt: skip
+    with pytest.raises(DataError, match="'Berlin' is no time zone; give an IANA name such as Europe/Madrid"):
+        read_cohort(tmp_path)

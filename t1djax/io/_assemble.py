@@ -56,6 +56,14 @@ def assemble(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> P
         found.add(raw.file, "there are fewer than two readings in the window", span, column="glucose")
         return None
     _say_readings(time, glucose, own, options.keep_interpolated, noted)
+    if options.start is None and options.hours is None:
+        ends = [time[0] - raw.lead_min] * (raw.lead_min > 0), [time[-1] + raw.trail_min] * (raw.trail_min > 0)
+        time = np.concatenate([ends[0], time, ends[1]])
+        glucose, own = (
+            np.concatenate([[fill] * len(ends[0]), x, [fill] * len(ends[1])])
+            for x, fill in ((glucose, np.nan), (own, False))
+        )
+        own = own.astype(bool)
     doses = _doses(raw, placed, options, (float(time[0]), float(time[-1])), found, noted)
     name = options.subject or raw.subject
     if (why := safe_name(name)) is not None:
@@ -190,7 +198,12 @@ def _say_readings(
 
 
 def _doses(
-    raw: Raw, placed: Placed, options: ReadOptions, span: tuple[float, float], found: Findings, noted: Noted
+    raw: Raw,
+    placed: Placed,
+    options: ReadOptions,
+    span: tuple[float, float],
+    found: Findings,
+    noted: Noted,
 ) -> Doses:
     """Insulin and meals around the span, in U/h, U and g."""
     boluses = _events(raw, raw.boluses, placed.minutes["boluses"], "bolus", found, noted)

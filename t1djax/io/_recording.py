@@ -267,5 +267,6 @@ def _unknown(file: Path, text: str) -> tuple[str, str]:
 def _parse(kind: Format, texts: Mapping[Path, str], options: ReadOptions, found: Findings) -> Raw | None:
     (path, text), *others = texts.items()
     more: dict[str, Any] = {"subject": options.subject, "day_first": options.day_first}
+    more["glucose_unit"] = options.glucose_unit
     more = {name: value for name, value in (more | {"others": others}).items() if name in kind.options}
     return kind.parse(path, text, found, **more)

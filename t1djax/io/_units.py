@@ -18,6 +18,7 @@ PER_DAY: Mapping[str, float] = {"U/h": 24.0, "U/min": 1440.0, "U/5min": 288.0}
 """U a day of a basal rate of one, by its unit."""
 _WORD: Mapping[str, str] = {"U/h": "U/h", "U/min": "U/min", "U/5min": "U per 5 min"}
 _FEW_U, _USUAL_U, _MANY_U = 2.5, (4.0, 80.0), 80.0  # basal a day
+_PLAIN_U = {False: 60.0, True: 100.0}  # up to here nothing speaks against a unit
 _TOO_MANY_U = {False: 150.0, True: 200.0}  # by whether boluses are in it
 _A_MEAL_G = 30.0
 """Amounts from here on are grams by their size: so many exchanges are no meal."""
@@ -152,7 +153,7 @@ def contradicted_basal(
         return
     day, other = per_row * PER_DAY[stated], per_row * PER_DAY[asked]
     text = f"this format has basal in {_WORD[stated]}, {day:.3g} U/day; as {_WORD[asked]}, asked for, it is {other:.3g}"
-    if _odd_basal(day, bolus_U_day, rows=rows, merged=merged) is None:
+    if _odd_basal(day, bolus_U_day, rows=rows, merged=merged) is None and day <= _PLAIN_U[merged]:
         found.add(file, text, "leave basal_unit (--basal-unit) out", column="basal")
     else:
         noted.warnings.append(f"{text}: check the unit")
