@@ -265,3 +265,72 @@ def test_a_time_zone_that_is_none(tmp_path: Path) -> None:
         f"2024-05-01T0{i}:00:00+02:00,120,1,,\n" for i in range(3)))  # fmt: skip
     with pytest.raises(DataError, match="'Berlin' is no time zone; give an IANA name such as Europe/Madrid"):
         read_cohort(tmp_path)
+
+
+# What messages say
+
+
+def test_rows_out_of_order(put: Callable[..., Path]) -> None:
+    head, *rows = simulation(walk(200)).splitlines()
+    mixed = np.random.default_rng(0).permutation(len(rows))
+    file = put("\n".join([head, *(rows[i] for i in mixed)]) + "\n")
+    assert inspect_file(file).problems == (f"{file}, column Time: the rows are out of order; sort them by time",)
+
+
+def test_a_table_cut_short(put: Callable[..., Path]) -> None:
+    text = hupa(200)
+    said = problems(inspect_file(put(text[: text.rindex(";")]), carbs_unit="g"))
+    assert "it has 7 cells, the header 8; one cell for each column; is the file cut short? export it again" in said
+    comma = problems(inspect_file(put(simulation(walk(50)).replace(",0.02\n", ",0,02\n", 3))))
+    assert "is there a decimal comma?" in comma
+
+
+def test_an_own_table_with_one_wrong_column(put: Callable[..., Path]) -> None:
+    said = problems(inspect_file(put(own(walk(50)).replace("glucose_mg_dL", "glucose_mmol_L"))))
+    assert "own table but for column glucose_mmol_L, which should be glucose_mg_dL; rename it, and give mg/dL" in said
+
+
+def test_one_remedy_for_a_doubled_hour_in_sorted_rows(put: Callable[..., Path]) -> None:
+    times = sorted(wall(dt.datetime(2024, 10, 26, 22), 100))
+    rows = ["Time,BG,CGM,CHO,insulin"]
+    rows += [f"{t:%Y-%m-%d %H:%M:%S},,{v!r},0,0.02" for t, v in zip(times, walk(100).tolist(), strict=True)]
+    text = "\n".join(rows) + "\n"
+    for zone in (None, "Europe/Berlin"):
+        said = problems(inspect_file(put(text), time_zone=zone))
+        assert "or leave that hour out" in said
+        assert "pass time_zone" not in said
+
+
+def test_dates_swapped_in_part(put: Callable[..., Path]) -> None:
+    days = [dt.datetime(2020, 1, 4) + dt.timedelta(minutes=5) * i for i in range(16 * 288)]
+    written = [t.replace(day=t.month, month=t.day) if t.day <= 12 else t for t in days]
+    rows = ["Time,BG,CGM,CHO,insulin"]
+    rows += [f"{t:%Y-%m-%d %H:%M:%S},,{v!r},0,0.02" for t, v in zip(written, walk(len(days)).tolist(), strict=True)]
+    said = problems(inspect_file(put("\n".join(rows) + "\n")))
+    assert "days up to the 12th are swapped and later ones are not" in said
+    assert "--day-first" not in said
+
+
+# Gaps and stuck sensors
+
+
+def test_a_stuck_sensor(put: Callable[..., Path]) -> None:
+    glucose = walk(400)
+    glucose[100:180] = 121.0
+    said = inspect_file(put(simulation(glucose))).warnings
+    assert any(text.startswith("glucose stands at 121 mg/dL for 6.5") for text in said)
+    glucose[100:180] = walk(80, 2)
+    glucose[100:160] = 121.0
+    assert not any("stands at" in text for text in inspect_file(put(simulation(glucose))).warnings)
+
+
+def test_missing_rows_lack_doses_too(put: Callable[..., Path]) -> None:
+    head, *rows = hupa(600).splitlines()
+    report = inspect_file(put("\n".join([head, *rows[:200], *rows[320:]]) + "\n"), carbs_unit="g")
+    assert report.problems == ()
+    assert any(text.startswith("rows are missing for 10.1 h in 1 places") for text in report.warnings)
+    without = rows.copy()
+    for i in range(200, 320):
+        cells = without[i].split(";")
+        without[i] = ";".join([cells[0], "", *cells[2:]])
+    assert not any("rows are missing" in x for x in inspect_file(put("\n".join([head, *without]) + "\n")).warnings)

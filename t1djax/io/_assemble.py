@@ -13,6 +13,7 @@ from ._checks import SHOWN, Findings, Flaw, safe_name
 from ._clocks import Placed, place
 from ._interpolated import own_readings, share_on_lines
 from ._lacking import lacking
+from ._mixed import stuck
 from ._noted import Noted, ReadOptions
 from ._raw import Raw, RawBasal, RawDose
 from ._schedule import mean_rate, schedule
@@ -23,6 +24,8 @@ from ._units import G_PER_EXCHANGE, PER_DAY, carbs_doubt, check_basal, contradic
 _BEFORE_MIN = 1440.0
 """How long before the first reading doses are kept, min."""
 _ON_LINES = 0.5  # of whole mg/dL that walk, a quarter lie so by chance
+_ROW, _GAP = 20.0, 120.0
+"""Rows that state a rate come at least so often; a step longer than the latter is a gap in doses, min."""
 _FAST = 10.0
 """Change of glucose that no body makes from reading to reading, mg/dL/min."""
 
@@ -56,6 +59,9 @@ def assemble(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> P
         found.add(raw.file, "there are fewer than two readings in the window", span, column="glucose")
         return None
     _say_readings(time, glucose, own, options.keep_interpolated, noted)
+    # Without a clock it is a simulation, which may rest in a steady state.
+    if raw.clock and (held := stuck(time[own], glucose[own])) is not None:
+        noted.warnings.append(held)
     if options.start is None and options.hours is None:
         ends = [time[0] - raw.lead_min] * (raw.lead_min > 0), [time[-1] + raw.trail_min] * (raw.trail_min > 0)
         time = np.concatenate([ends[0], time, ends[1]])
@@ -307,7 +313,15 @@ def _basal(
             f"the first basal rate is stated {late / 60:.1f} h after the first reading; it is held back"
         )
     mean = mean_rate(time, rate, span)
-    rows = len(entries) > 0.5 * (span[1] - span[0]) / 10
+    stated = np.sort(placed.minutes["basal"][~bad])
+    gap = np.diff(stated[(stated >= span[0]) & (stated <= span[1])], append=span[1])
+    rows = len(gap) > 2 and float(np.median(gap)) <= _ROW
+    if rows and gap.max() > _GAP:
+        long = gap[gap > _GAP]
+        noted.warnings.append(
+            f"rows are missing for {long.sum() / 60:.3g} h in {len(long)} places, and with them insulin and meals: "
+            "the basal before is held, and nothing is taken as eaten or injected"
+        )
     contradicted_basal(mean, bolus_U_day, raw.basal_unit, options.basal_unit, rows=rows, merged=raw.merged_insulin,
                        file=raw.file, found=found, noted=noted)  # fmt: skip
     check_basal(mean, bolus_U_day, unit, options.basal_unit is not None, rows=rows, merged=raw.merged_insulin,

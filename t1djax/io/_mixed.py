@@ -8,6 +8,8 @@ from jaxtyping import Float
 
 _MMOL_BELOW, _MG_FROM = 25.0, 40.0
 _LOWEST, _HIGHEST = 39.0, 500.0
+_LIMITS = (40.0, 400.0)
+_STUCK_MIN, _STUCK_READINGS = 360.0, 12
 _FEWEST = 3
 _ROWS = 3
 _EMPTY = 0.25
@@ -59,6 +61,26 @@ def beyond_sensors(glucose: Float[np.ndarray, " readings"]) -> list[str]:
                 "reports: are they scaled, or in another unit? they are kept"
             )
     return said
+
+
+def stuck(time_min: Float[np.ndarray, " readings"], glucose: Float[np.ndarray, " readings"]) -> str | None:
+    """A remark where a sensor shows one value for six hours and more, other than at the ends of its range.
+
+    Args:
+        time_min: times of readings, min, increasing.
+        glucose: readings, mg/dL.
+    """
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(glucose) != 0) + 1, [len(glucose)]])
+    first, last = edges[:-1], edges[1:] - 1
+    inner = (glucose[first] > _LIMITS[0]) & (glucose[first] < _LIMITS[1]) & (last - first + 1 >= _STUCK_READINGS)
+    length = np.where(inner, time_min[last] - time_min[first], 0.0)
+    if not (length >= _STUCK_MIN).any():
+        return None
+    longest = int(np.argmax(length))
+    return (
+        f"glucose stands at {glucose[first[longest]]:.4g} mg/dL for {length[longest] / 60:.3g} h: is the sensor stuck, "
+        "or was a value filled in? these readings are kept"
+    )
 
 
 def _some(which: np.ndarray, rows: Sequence[Any]) -> str:

@@ -155,7 +155,7 @@ def contradicted_basal(
     text = f"this format has basal in {_WORD[stated]}, {day:.3g} U/day; as {_WORD[asked]}, asked for, it is {other:.3g}"
     if _odd_basal(day, bolus_U_day, rows=rows, merged=merged) is None and day <= _PLAIN_U[merged]:
         found.add(file, text, "leave basal_unit (--basal-unit) out", column="basal")
-    else:
+    elif _odd_basal(other, bolus_U_day, rows=rows, merged=merged) is None:  # else `check_basal` says so
         noted.warnings.append(f"{text}: check the unit")
 
 
