@@ -306,7 +306,9 @@ def test_dates_swapped_in_part(put: Callable[..., Path]) -> None:
     written = [t.replace(day=t.month, month=t.day) if t.day <= 12 else t for t in days]
     rows = ["Time,BG,CGM,CHO,insulin"]
     rows += [f"{t:%Y-%m-%d %H:%M:%S},,{v!r},0,0.02" for t, v in zip(written, walk(len(days)).tolist(), strict=True)]
-    said = problems(inspect_file(put("\n".join(rows) + "\n")))
+    file = put("\n".join(rows) + "\n")
+    said = problems(inspect_file(file))
+    assert len(inspect_file(file, day_first=True).problems) == 1
     assert "days up to the 12th are swapped and later ones are not" in said
     assert "--day-first" not in said
 

@@ -75,7 +75,11 @@ def place(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Plac
     events: dict[str, Sequence[Any]] = {kind: getattr(raw, kind) for kind in KINDS}
     times = {kind: [event.time for event in events[kind]] for kind in KINDS}
     if options.swap_day_month:
-        times = {kind: _swapped(those, raw.file, found) for kind, those in times.items()}
+        if late := [t for those in times.values() for t in those if t.day > 12]:
+            what = f"{late[0].date()} has no other reading, so the order of all dates cannot be turned round"
+            found.add(raw.file, what, "leave day_first (--day-first, --month-first) out", column="time")
+            return None
+        times = {kind: [_swap(t) for t in those] for kind, those in times.items()}
         noted.notes.append("day and month are swapped, as asked for")
     every = [t for those in times.values() for t in those]
     if not times["readings"]:
@@ -126,12 +130,6 @@ def _stated_zone(raw: Raw, options: ReadOptions, noted: Noted) -> zoneinfo.ZoneI
 
 def _swap(t: Any) -> Any:
     return t.replace(day=t.month, month=t.day) if t.day <= 12 else t
-
-
-def _swapped(times: Sequence[dt.datetime], file: str, found: Findings) -> list[dt.datetime]:
-    if late := [t for t in times if t.day > 12]:
-        found.add(file, f"{late[0].date()} has no other reading", "leave day_first out", column="time")
-    return [_swap(t) for t in times]
 
 
 def _check_dates(dates: Iterable[dt.date], file: str, found: Findings, noted: Noted) -> None:
