@@ -11,6 +11,7 @@ import pytest
 
 from t1djax import Cohort, DataError, ReadReport, inspect_file, read_cohort, write_cohort
 from t1djax.cli import app
+from t1djax.io import CarbsUnit
 
 from .files import START, every, quietly, walk
 
@@ -146,7 +147,7 @@ def test_unusual_sums_are_remarked_on(put: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("unit", ["g", "exchange"])
-def test_a_unit_of_carbohydrate_that_contradicts_the_format(put: Callable[..., Path], unit: str) -> None:
+def test_a_unit_of_carbohydrate_that_contradicts_the_format(put: Callable[..., Path], unit: CarbsUnit) -> None:
     said = problems(inspect_file(put(replay()), carbs_unit=unit))
     assert "this format has carbohydrate in g/min, 192.3 g/day" in said
     assert 'leave carbs_unit (--carbs-unit) out, or pass "g/min"; "none" skips carbohydrate' in said
@@ -249,7 +250,7 @@ def test_sums_and_clock_are_the_same_after_convert(put: Callable[..., Path], tmp
     assert "2024-10-28T06:" in file.read_text().splitlines()[-1]
     again = read_cohort(tmp_path / "cohort")[recording.patient.name].start
     assert again is not None
-    assert again.tzinfo == recording.patient.start.tzinfo
+    assert again.tzinfo == zoneinfo.ZoneInfo("Europe/Berlin")
 
 
 def wall(start: dt.datetime, n: int) -> list[dt.datetime]:
