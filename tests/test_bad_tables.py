@@ -177,12 +177,13 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_cohort(tmp_path)
     ada, eve = tmp_path / "Ada.csv", tmp_path / "patients.csv"
+    short = "is the file cut short? export it again"
     number = "is not a number; write a number, or leave the cell empty where there is none"
     negative = "give amounts and rates of zero or more"
     assert sorted(str(caught.value).splitlines()) == sorted([
         f"{eve}, row 2, column ksi: '-1' is not positive; leave it empty where it is unknown",
         f"{eve}, column patient: patient 'Eve' has no file; write Eve.csv, or remove the row",
-        f"{ada}, row 47: it has 2 cells, the header 5; one cell for each column; is there a decimal comma?",
+        f"{ada}, row 47: it has 2 cells, the header 5; one cell for each column; {short}",
         f"{ada}, row 46, column time_min: '200' goes back in time; sort the rows; give local times an offset from UTC",
         f"{ada}, row 2, column basal_U_h: the first row states no rate; state the rate in force (0 for none)",
         f"{ada}, row 3, column glucose_mg_dL: 'x' {number}",

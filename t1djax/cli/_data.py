@@ -91,7 +91,7 @@ def read_people(
     if reference:
         if how or asserted:
             raise ConfigError(f"{_flags([*how, *(['known'] if asserted else [])])}: for files, not for the reference")
-        return People(reference_cohort(interval_min=interval_min or 1.0, names=chosen), ())
+        return People(reference_cohort(interval_min=1.0 if interval_min is None else interval_min, names=chosen), ())
     if len(data) == 1 and folders and not how and own_tables(folders[0]):
         cohort = read_cohort(folders[0], patients=chosen)
         _warn_of_lacking(cohort)

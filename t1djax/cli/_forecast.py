@@ -52,6 +52,8 @@ def forecast(
         raise ConfigError(f"--future-inputs {future_inputs}: give none, announced or recorded")
     if not 0 < train_share < 1:
         raise ConfigError(f"--train-share {train_share:g}: give a share between 0 and 1")
+    if not 0 <= announced_min < np.inf:
+        raise ConfigError(f"--announced-min {announced_min:g}: give minutes, zero or more")
     if out is not None:
         _check_folder(out, overwrite)
     with warnings_in_words():

@@ -103,7 +103,7 @@ def identify(
         if profiles:
             raise ConfigError("--profile needs a fit; leave --preflight out")
         fitted, likelihoods = None, []
-        report = preflight(cohort, **asked, noise_sd_mg_dL=noise_level or 10.0, level=level)
+        report = preflight(cohort, **asked, noise_sd_mg_dL=10.0 if noise_level is None else noise_level, level=level)
     else:
         fitted = fit(cohort, model="ode", seed=seed, noise_sd_mg_dL=noise_level, **asked)
         report = identify_(fitted, cohort, level=level)

@@ -13,15 +13,19 @@ from ._checks import SHOWN, Findings, Flaw, safe_name
 from ._clocks import Placed, place
 from ._interpolated import own_readings, share_on_lines
 from ._lacking import lacking
+from ._mixed import stuck
 from ._noted import Noted, ReadOptions
 from ._raw import Raw, RawBasal, RawDose
 from ._schedule import mean_rate, schedule
+from ._sums import check_carbs, check_insulin, contradicted_carbs, grams_by_unit
 from ._tables import BASAL, BOLUS, BRIEFEST, CARBS, GLUCOSE, MEAL_DURATION, TOO_MUCH
-from ._units import G_PER_EXCHANGE, PER_DAY, carbs_doubt, check_basal, glucose_factor
+from ._units import G_PER_EXCHANGE, PER_DAY, carbs_doubt, check_basal, contradicted_basal, glucose_factor
 
 _BEFORE_MIN = 1440.0
 """How long before the first reading doses are kept, min."""
 _ON_LINES = 0.5  # of whole mg/dL that walk, a quarter lie so by chance
+_ROW, _GAP = 20.0, 120.0
+"""Rows that state a rate come at least so often; a step longer than the latter is a gap in doses, min."""
 _FAST = 10.0
 """Change of glucose that no body makes from reading to reading, mg/dL/min."""
 
@@ -55,6 +59,17 @@ def assemble(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> P
         found.add(raw.file, "there are fewer than two readings in the window", span, column="glucose")
         return None
     _say_readings(time, glucose, own, options.keep_interpolated, noted)
+    # Without a clock it is a simulation, which may rest in a steady state.
+    if raw.clock and (held := stuck(time[own], glucose[own])) is not None:
+        noted.warnings.append(held)
+    if options.start is None and options.hours is None:
+        ends = [time[0] - raw.lead_min] * (raw.lead_min > 0), [time[-1] + raw.trail_min] * (raw.trail_min > 0)
+        time = np.concatenate([ends[0], time, ends[1]])
+        glucose, own = (
+            np.concatenate([[fill] * len(ends[0]), x, [fill] * len(ends[1])])
+            for x, fill in ((glucose, np.nan), (own, False))
+        )
+        own = own.astype(bool)
     doses = _doses(raw, placed, options, (float(time[0]), float(time[-1])), found, noted)
     name = options.subject or raw.subject
     if (why := safe_name(name)) is not None:
@@ -93,7 +108,9 @@ def _readings(
     _flag(raw.file, "glucose", bad, where, "it is no glucose", "remove the row", found)
     if bad.all():
         return None
-    factor = glucose_factor(value[~bad], raw.glucose_unit, options.glucose_unit, raw.file, found, noted)
+    factor = glucose_factor(
+        value[~bad], where[~bad].tolist(), raw.glucose_unit, options.glucose_unit, raw.file, found, noted
+    )
     glucose = value * factor
     bad |= glucose > TOO_MUCH[GLUCOSE]
     _flag(raw.file, "glucose", glucose > TOO_MUCH[GLUCOSE], where, "it is no glucose in mg/dL", "check the unit", found)
@@ -187,17 +204,26 @@ def _say_readings(
 
 
 def _doses(
-    raw: Raw, placed: Placed, options: ReadOptions, span: tuple[float, float], found: Findings, noted: Noted
+    raw: Raw,
+    placed: Placed,
+    options: ReadOptions,
+    span: tuple[float, float],
+    found: Findings,
+    noted: Noted,
 ) -> Doses:
     """Insulin and meals around the span, in U/h, U and g."""
     boluses = _events(raw, raw.boluses, placed.minutes["boluses"], "bolus", found, noted)
     meals = _events(raw, raw.meals, placed.minutes["meals"], "carbs", found, noted)
-    bolus_share = np.sum(boluses.amount[(boluses.time_min >= span[0]) & (boluses.time_min <= span[1])])
+    bolus_U = float(np.sum(boluses.amount[(boluses.time_min >= span[0]) & (boluses.time_min <= span[1])]))
     days = (span[1] - span[0]) / 1440
-    basal_time, basal_rate = _basal(raw, placed, options, span, float(bolus_share) / days, found, noted)
+    basal_time, basal_rate = _basal(raw, placed, options, span, bolus_U / days, found, noted)
+    basal_U_day = 24 * mean_rate(basal_time, basal_rate, span)
+    if not any(flaw.column == "basal" for flaw in found.problems):
+        check_insulin(basal_U_day, bolus_U, days, merged=raw.merged_insulin, asked=options.basal_unit is not None,
+                      file=raw.file, found=found, noted=noted)  # fmt: skip
     if raw.merged_insulin:
         basal_rate, boluses = _bursts(basal_time, basal_rate, boluses)
-    meals = _carbs(raw, options, meals, boluses, found, noted)
+    meals = _carbs(raw, options, span, meals, boluses, found, noted)
     near = lambda e: _Events(*(x[(e.time_min >= span[0] - _BEFORE_MIN) & (e.time_min <= span[1])] for x in e))
     cap = lambda e, most, column: _cap(raw, e, most, column, found)
     boluses = _apart(near(cap(boluses, TOO_MUCH[BOLUS], "bolus")))
@@ -287,7 +313,17 @@ def _basal(
             f"the first basal rate is stated {late / 60:.1f} h after the first reading; it is held back"
         )
     mean = mean_rate(time, rate, span)
-    rows = len(entries) > 0.5 * (span[1] - span[0]) / 10
+    stated = np.sort(placed.minutes["basal"][~bad])
+    gap = np.diff(stated[(stated >= span[0]) & (stated <= span[1])], append=span[1])
+    rows = len(gap) > 2 and float(np.median(gap)) <= _ROW
+    if rows and gap.max() > _GAP:
+        long = gap[gap > _GAP]
+        noted.warnings.append(
+            f"rows are missing for {long.sum() / 60:.3g} h in {len(long)} places, and with them insulin and meals: "
+            "the basal before is held, and nothing is taken as eaten or injected"
+        )
+    contradicted_basal(mean, bolus_U_day, raw.basal_unit, options.basal_unit, rows=rows, merged=raw.merged_insulin,
+                       file=raw.file, found=found, noted=noted)  # fmt: skip
     check_basal(mean, bolus_U_day, unit, options.basal_unit is not None, rows=rows, merged=raw.merged_insulin,
                 file=raw.file, found=found, noted=noted)  # fmt: skip
     # Pumps step by fractions of a U/h; the twelfths in a file are rounded back to them.
@@ -319,7 +355,15 @@ def _bursts(
     return np.where(burst, before, rate), _Events(*(x[order] for x in given))
 
 
-def _carbs(raw: Raw, options: ReadOptions, meals: _Events, boluses: _Events, found: Findings, noted: Noted) -> _Events:
+def _carbs(
+    raw: Raw,
+    options: ReadOptions,
+    span: tuple[float, float],
+    meals: _Events,
+    boluses: _Events,
+    found: Findings,
+    noted: Noted,
+) -> _Events:
     """Meals in g; as entered, with an error, where the unit is not known."""
     unit = options.carbs_unit or raw.carbs_unit
     by = "asked for" if options.carbs_unit else "stated or documented" if raw.carbs_unit else None
@@ -329,28 +373,46 @@ def _carbs(raw: Raw, options: ReadOptions, meals: _Events, boluses: _Events, fou
     }
     if not len(meals.amount) or unit == "none":
         return _Events(*(x[:0] for x in meals))
-    if unit == "g/min":
-        return meals._replace(amount=meals.amount * meals.duration_min)
     per_unit = per_bolus(meals.time_min, meals.amount, boluses.time_min, boluses.amount)
-    if unit is None:
+    inside = (meals.time_min >= span[0]) & (meals.time_min <= span[1])
+    days, sums = (span[1] - span[0]) / 1440, grams_by_unit(meals.amount[inside], meals.duration_min[inside])
+    if unit is None or (raw.carbs_unit is None and unit == "g/min" and np.all(meals.duration_min <= 1)):
         fits = [u for u in ("g", "exchange") if carbs_doubt(meals.amount, per_unit, u) is None]
         flags = len(meals.amount) > 2 and bool(np.all(meals.amount == 1))
         likely = "flags (none)" if flags else " or ".join(fits) or "none of them"
         ratio = f", {np.median(per_unit):.3g} per U of bolus" if len(per_unit) else ""
-        what = f"the unit is not stated; the median is {np.median(meals.amount):g} a meal{ratio}: {likely} by its size"
+        why = "the unit is not stated" if unit is None else "they are amounts, not rates in g/min"
+        what = f"{why}; the median is {np.median(meals.amount):g} a meal{ratio}: {likely} by its size"
         mend = 'pass carbs_unit="g", "exchange" (10 g) or "none" (--carbs-unit)'
         found.add(raw.file, what, mend, column="carbs")
         return meals
-    sure = raw.carbs_unit is not None and options.carbs_unit in (None, raw.carbs_unit)
-    if (doubt := carbs_doubt(meals.amount, per_unit, unit, sure=sure)) is not None:
-        found.add(raw.file, *doubt, column="carbs")
-    elif (doubt := carbs_doubt(meals.amount, per_unit, unit)) is not None:
-        noted.warnings.append(f"carbohydrate is stated in {unit}, though {doubt[0].removesuffix('s')}s; check it")
-    grams = meals.amount * (G_PER_EXCHANGE if unit == "exchange" else 1.0)
-    small = int(np.sum(grams == 1))
+    if raw.carbs_unit is not None and unit != raw.carbs_unit:
+        alike = raw.carbs_unit == "g/min" or carbs_doubt(meals.amount, per_unit, raw.carbs_unit) is None
+        what, refuse = contradicted_carbs(sums, int(inside.sum()), raw.carbs_unit, unit, alike, days)
+        if refuse:
+            mend = f'leave carbs_unit (--carbs-unit) out, or pass "{raw.carbs_unit}"; "none" skips carbohydrate'
+            found.add(raw.file, what, mend, column="carbs")
+            return _in_grams(meals, raw.carbs_unit)
+        noted.warnings.append(f"{what}: check the unit")
+    if unit != "g/min":
+        sure = raw.carbs_unit is not None and options.carbs_unit in (None, raw.carbs_unit)
+        if (doubt := carbs_doubt(meals.amount, per_unit, unit, sure=sure)) is not None:
+            found.add(raw.file, *doubt, column="carbs")
+        elif (doubt := carbs_doubt(meals.amount, per_unit, unit)) is not None:
+            noted.warnings.append(f"carbohydrate is stated in {unit}, though {doubt[0].removesuffix('s')}s; check it")
+    meals = _in_grams(meals, unit)
+    ratio = per_bolus(meals.time_min, meals.amount, boluses.time_min, boluses.amount)
+    ratio = ratio[:0] if raw.merged_insulin else ratio
+    check_carbs(sums, unit, ratio, days, file=raw.file, found=found, noted=noted)
+    small = int(np.sum(meals.amount == 1))
     if small and unit == "g":
         noted.warnings.append(f"{small} meals are of exactly 1 g: marks rather than meals? they are kept")
-    return meals._replace(amount=grams)
+    return meals
+
+
+def _in_grams(meals: _Events, unit: str) -> _Events:
+    factor = meals.duration_min if unit == "g/min" else G_PER_EXCHANGE if unit == "exchange" else 1.0
+    return meals._replace(amount=meals.amount * factor)
 
 
 def per_bolus(

@@ -215,7 +215,9 @@ def split_table(file: str, text: str, found: Findings, *, delimiter: str = ",") 
     ragged = [i for i in range(1, len(rows)) if len(rows[i]) != len(names)]
     if ragged:
         what = tuple(f"it has {len(rows[i])} cells, the header {len(names)}" for i in ragged[:SHOWN])
-        mend = "one cell for each column; is there a decimal comma?"
+        cut = ragged == [len(rows) - 1] and len(rows[-1]) < len(names)
+        doubt = "is the file cut short? export it again" if cut else "is there a decimal comma?"
+        mend = f"one cell for each column; {doubt}"
         found.problems.append(Flaw(file, None, tuple(lines[i] for i in ragged), what, mend))
         skip = {0, *ragged}
         rows = [row for i, row in enumerate(rows) if i not in skip]

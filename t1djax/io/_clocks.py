@@ -18,6 +18,14 @@ KINDS = ("readings", "basal", "boluses", "meals")
 _MINUTE = dt.timedelta(minutes=1)
 _HOUR = dt.timedelta(hours=1)
 _ZONE_MEND = 'pass time_zone, such as "Europe/Madrid" (--time-zone), to place the hour that stands twice'
+_SORTED_MEND = (
+    "the rows are sorted by time, so nothing tells the two hours apart: export again in the order of recording, write "
+    "times with their offset from UTC, or leave that hour out"
+)
+_PARTLY_MEND = (
+    "days up to the 12th are swapped and later ones are not, as spreadsheets do it: write all dates as year-month-day "
+    "from the original"
+)
 _SWAP_MEND = (
     "state their order with day_first=True or day_first=False (--day-first, --month-first); if the dates are right, "
     "cut with start and hours"
@@ -67,7 +75,11 @@ def place(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Plac
     events: dict[str, Sequence[Any]] = {kind: getattr(raw, kind) for kind in KINDS}
     times = {kind: [event.time for event in events[kind]] for kind in KINDS}
     if options.swap_day_month:
-        times = {kind: _swapped(those, raw.file, found) for kind, those in times.items()}
+        if late := [t for those in times.values() for t in those if t.day > 12]:
+            what = f"{late[0].date()} has no other reading, so the order of all dates cannot be turned round"
+            found.add(raw.file, what, "leave day_first (--day-first, --month-first) out", column="time")
+            return None
+        times = {kind: [_swap(t) for t in those] for kind, those in times.items()}
         noted.notes.append("day and month are swapped, as asked for")
     every = [t for those in times.values() for t in those]
     if not times["readings"]:
@@ -120,12 +132,6 @@ def _swap(t: Any) -> Any:
     return t.replace(day=t.month, month=t.day) if t.day <= 12 else t
 
 
-def _swapped(times: Sequence[dt.datetime], file: str, found: Findings) -> list[dt.datetime]:
-    if late := [t for t in times if t.day > 12]:
-        found.add(file, f"{late[0].date()} has no other reading", "leave day_first out", column="time")
-    return [_swap(t) for t in times]
-
-
 def _check_dates(dates: Iterable[dt.date], file: str, found: Findings, noted: Noted) -> None:
     """Report days that make sense only with day and month swapped, and days in the future or far past."""
     days = sorted(set(dates))
@@ -133,7 +139,8 @@ def _check_dates(dates: Iterable[dt.date], file: str, found: Findings, noted: No
     other = sorted({_swap(day) for day in days})
     if len(days) > 1 and cover(days) < 0.5 and cover(other) > 0.8 and len(other) == len(days):
         text = ", ".join(f"{day}" for day in days[:3])
-        found.add(file, f"days with readings are far apart ({text}, ...): day and month look swapped", _SWAP_MEND,
+        mend = _PARTLY_MEND if any(day.day > 12 for day in days) else _SWAP_MEND
+        found.add(file, f"days with readings are far apart ({text}, ...): day and month look swapped", mend,
                   column="time")  # fmt: skip
     today = dt.datetime.now(dt.UTC).date()
     if days[-1] > today + dt.timedelta(days=2):
@@ -162,7 +169,7 @@ def _localise(
             found.add(raw.file, what, _ZONE_MEND, column="time", row=turn[2])
         elif doubled is not None:
             what = f"the hour from {doubled.isoformat(' ')} stands twice, with two readings at one time"
-            found.add(raw.file, what, _ZONE_MEND, column="time")
+            found.add(raw.file, what, _SORTED_MEND, column="time")
         elif raw.clock:
             _hint(times["readings"], noted)
         noted.facts["time_zone"] = "local, not stated" if raw.clock else None
@@ -188,8 +195,7 @@ def _localise(
             + ("" if doubled is None else ", where they contradict each other")
         )
     if turn is None and doubled is not None and _kind(doubled, stated) == "twice":
-        mend = "leave that hour out, or write times with their offset from UTC"
-        found.add(raw.file, "the order of the rows does not tell the two hours apart", mend, column="time")
+        found.add(raw.file, "the order of the rows does not tell the two hours apart", _SORTED_MEND, column="time")
     return out, stated
 
 
@@ -211,6 +217,8 @@ def _turn(times: Sequence[dt.datetime], wheres: Sequence[int]) -> Turn | None:
     steps = [b[0] - a[0] for a, b in itertools.pairwise(rows)]
     usual = float(np.median([step / _MINUTE for step in steps]))
     back = [i for i, step in enumerate(steps) if step < dt.timedelta()]
+    if len(back) > max(5, 0.05 * len(steps)):  # shuffled rows
+        return None
     # A lone reading out of order is followed by a leap forward; a clock set back runs on from there.
     for i in back:
         size = -steps[i] / _MINUTE

@@ -196,12 +196,19 @@ def _events(
 
 def _stamps(name: str, start: dt.datetime, rows: Float[np.ndarray, " rows"]) -> list[dt.datetime]:
     offset = start.utcoffset()
-    if offset is not None:  # a fixed offset: a clock that springs forward cannot be added to
-        start = start.astimezone(dt.timezone(offset))
+    local = start.tzinfo
+    if offset is not None:  # a clock that springs forward cannot be added to
+        start = start.astimezone(dt.UTC)
     try:
         stamps = [start + dt.timedelta(minutes=minutes) for minutes in rows.tolist()]
+        stamps = stamps if offset is None else [_fixed(stamp.astimezone(local)) for stamp in stamps]
     except OverflowError:
         raise ValueError(f"patient {name}: a row is beyond the calendar; drop the patient's start") from None
     if len(set(stamps)) < len(stamps):
         raise ValueError(f"patient {name}: two rows fall on one microsecond; drop the patient's start")
     return stamps
+
+
+def _fixed(stamp: dt.datetime) -> dt.datetime:
+    """With its own offset: times of one zone are equal in the hour that stands twice."""
+    return stamp.replace(tzinfo=dt.timezone(stamp.utcoffset() or dt.timedelta()))

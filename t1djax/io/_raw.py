@@ -75,6 +75,10 @@ class Raw:
     """Parameters that are asserted beside the file, by symbol."""
     merged_insulin: bool = False
     """Whether `basal` holds all insulin, boluses included, because the file gives only their sum."""
+    lead_min: float = 0.0
+    """From the first row to the first reading, where rows without a reading count as the record's, min."""
+    trail_min: float = 0.0
+    """From the last reading to the last row, likewise, min."""
     clock: bool = True
     """Whether the times are a clock's. Where they are not, they count from an arbitrary day."""
     notes: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from ._checks import SHOWN, DataWarning, Findings, quote_name, read_text
 from ._noted import Noted, ReadOptions
 from ._raw import BasalUnit, CarbsUnit, GlucoseUnit, Raw
 from ._report import ReadReport, report
-from ._tables import BASAL, BOLUS, CARBS, CLOCK, GLUCOSE, TIME
+from ._tables import BASAL, BOLUS, CARBS, CLOCK, GLUCOSE, MMOL, TIME
 from .formats import FORMATS, HEAD, Format, recognised
 from .formats._rows import header_names
 
@@ -255,6 +255,10 @@ def _unknown(file: Path, text: str) -> tuple[str, str]:
         return what, mend
     absent = [name for name in (GLUCOSE, BASAL, BOLUS, CARBS) if name not in names]
     absent = ([] if {TIME, CLOCK} & set(names) else [f"{TIME} or {CLOCK}"]) + absent
+    if absent == [GLUCOSE]:
+        like = next(name for name in names if _GLUCOSE.search(name))
+        what = f"this is t1djax's own table but for column {quote_name(like)}, which should be {GLUCOSE}"
+        return what, f"rename it, and give mg/dL (mmol/L times {MMOL:g})"
     shown = ", ".join(quote_name(name) for name in names[: SHOWN * 2])
     own = (
         f"for t1djax's own table rename the columns or add them, comma between: it lacks {', '.join(absent)} "
@@ -267,5 +271,6 @@ def _unknown(file: Path, text: str) -> tuple[str, str]:
 def _parse(kind: Format, texts: Mapping[Path, str], options: ReadOptions, found: Findings) -> Raw | None:
     (path, text), *others = texts.items()
     more: dict[str, Any] = {"subject": options.subject, "day_first": options.day_first}
+    more["glucose_unit"] = options.glucose_unit
     more = {name: value for name, value in (more | {"others": others}).items() if name in kind.options}
     return kind.parse(path, text, found, **more)

@@ -20,8 +20,9 @@ _LISTED = 20
 class ReadReport:
     """What was read of a file: span, gaps, units, doses per day, and everything that is odd.
 
-    Numbers that a file does not tell are None. Amounts per day are those of the span from the first to the last
-    reading.
+    Numbers that a file does not tell are None. Amounts per day are those from the first to the last row of the record
+    (rows whose reading is left out as interpolated are among them), divided by the time between the two. They are the
+    same before and after `t1djax convert`.
     """
 
     file: str

@@ -1,5 +1,6 @@
 """The canonical tables: one row per time, units in the names of the columns; files and frames become patients."""
 
+import dataclasses
 import datetime as dt
 import os
 import re
@@ -28,6 +29,9 @@ from ._checks import (
     read_table,
     safe_name,
 )
+from ._mixed import mixed_units
+from ._noted import zone
+from ._zones import TIME_ZONE, is_zone, read_zones
 
 TIME, CLOCK, GLUCOSE, BASAL, BOLUS, CARBS = "time_min", "time", "glucose_mg_dL", "basal_U_h", "bolus_U", "carbs_g"
 BOLUS_DURATION, MEAL_DURATION = "bolus_duration_min", "meal_duration_min"
@@ -170,6 +174,12 @@ def _cohort(
         patient = table_to_patient(table, name, asserted.get(name, {}), found, strict)
         if patient is None:
             continue
+        if (
+            (key := read_zones(path.parent / PATIENTS_FILE).get(name))
+            and patient.start is not None
+            and patient.start.tzinfo
+        ):
+            patient = dataclasses.replace(patient, start=patient.start.astimezone(zone(key)))
         read.append(patient)
         if truth and (name in true or any(column in table.names for column in TRUTH)):
             truths[name] = table_to_truth(table, true.get(name, {}), found)
@@ -305,6 +315,10 @@ def glucose_column(table: Table, column: str, found: Findings, *, strict: bool =
         what = f"its median is {np.median(seen):.3g}, which looks like mmol/L"
         found.add(table.file, what, f"multiply by {MMOL}", column=column)
         return glucose
+    stated = np.flatnonzero(np.isfinite(glucose)).tolist()
+    if (two := mixed_units(seen, [table.lines[i] for i in stated])) is not None:
+        found.add(table.file, *two, column=column)
+        return glucose
     low = glucose < LOW
     if strict:
         found.flag(table, column, low, "{} is below 40 mg/dL", "leave it empty, or read without strict")
@@ -383,7 +397,7 @@ def read_parameters(path: Path, found: Findings) -> dict[str, dict[str, float]]:
 def parameter_table(table: Table, found: Findings) -> dict[str, dict[str, float]]:
     """Parameters by patient from the cells of such a file."""
     columns = {p.column: symbol for symbol, p in PARAMETERS.items()}
-    if not check_columns(table, ("patient",), tuple(columns), found):
+    if not check_columns(table, ("patient",), (*columns, TIME_ZONE), found):
         return {}
     names = [name.strip(BLANKS) for name in table.columns["patient"]]
     reasons = [safe_name(name) for name in names]
@@ -396,6 +410,10 @@ def parameter_table(table: Table, found: Findings) -> dict[str, dict[str, float]
     for symbol, column in values.items():
         bad = column <= 0
         found.flag(table, PARAMETERS[symbol].column, bad, "{} is not positive", "leave it empty where it is unknown")
+    if TIME_ZONE in table.names:
+        cells = [cell.strip(BLANKS) for cell in table.columns[TIME_ZONE]]
+        unknown = _where([bool(cell) and not is_zone(cell) for cell in cells])
+        found.flag(table, TIME_ZONE, unknown, "{} is no time zone", "give an IANA name such as Europe/Madrid")
     if "G0" in values:
         bad = (values["G0"] >= 2) & (values["G0"] <= 30)
         found.flag(table, "G0_mg_dL", bad, "{} looks like mmol/L", f"multiply by {MMOL}")

@@ -1,11 +1,13 @@
 """Units by plausibility: what a file states is held against what people's bodies and devices do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from ._checks import Findings
+from ._mixed import beyond_sensors, mixed_units
 from ._noted import Noted
 from ._raw import BasalUnit, GlucoseUnit
 from ._tables import MMOL
@@ -15,11 +17,17 @@ G_PER_EXCHANGE = 10.0
 PER_DAY: Mapping[str, float] = {"U/h": 24.0, "U/min": 1440.0, "U/5min": 288.0}
 """U a day of a basal rate of one, by its unit."""
 _WORD: Mapping[str, str] = {"U/h": "U/h", "U/min": "U/min", "U/5min": "U per 5 min"}
-_FEW_U, _USUAL_U, _MANY_U, _TOO_MANY_U = 2.5, (4.0, 80.0), 80.0, 200.0  # basal a day
+_FEW_U, _USUAL_U, _MANY_U = 2.5, (4.0, 80.0), 80.0  # basal a day
+_PLAIN_U = {False: 60.0, True: 100.0}  # up to here nothing speaks against a unit
+_TOO_MANY_U = {False: 150.0, True: 200.0}  # by whether boluses are in it
+_A_MEAL_G = 30.0
+"""Amounts from here on are grams by their size: so many exchanges are no meal."""
+_FAINT, _SWEET, _TOO_SWEET = 40.0, 400.0, 500.0  # medians, mg/dL
 
 
 def glucose_factor(
     values: Float[np.ndarray, " readings"],
+    where: Sequence[Any],
     stated: GlucoseUnit | None,
     asked: GlucoseUnit | None,
     file: str,
@@ -37,24 +45,28 @@ def glucose_factor(
     by = "asked for" if asked else "stated" if stated else "by its values"
     noted.facts |= {"glucose_unit": unit, "glucose_unit_by": by if unit else None}
     say = lambda what, mend: found.add(file, what, mend, column="glucose")
+    if (two := mixed_units(values, where)) is not None:
+        say(*two)
+        return MMOL if unit == "mmol/L" and looks != "mg/dL" else 1.0
     if unit is None:
         what = f"its unit is not stated, and a median of {middle:.3g} is neither usual mg/dL nor mmol/L"
         say(what, 'pass glucose_unit="mg/dL" or "mmol/L" (--glucose-unit)')
         return 1.0
+    factor = MMOL if unit == "mmol/L" else 1.0
     if looks is not None and looks != unit:
         what = f"it is {by if asked else 'labelled'} {unit}, but a median of {middle:.3g} looks like {looks}"
         say(what, f'pass glucose_unit="{looks}" (--glucose-unit {looks})')
-    elif unit == "mmol/L" and most > 40:
+        return factor
+    if unit == "mmol/L" and most > 40:
         say(f"readings of up to {most:.4g} stand among mmol/L", "are two units mixed? put the file right")
-    factor = MMOL if unit == "mmol/L" else 1.0
-    low, between = int(np.sum(values < 25)), int(np.sum((values >= 25) & (values < 40)))
-    if unit == "mg/dL" and looks == "mg/dL" and low >= 3 and between < low / 4:
-        what = f"{low} readings are below 25 and {between} from 25 to 40, as if mmol/L were mixed in"
-        say(what, "are two units mixed? put the file right")
-    elif (few := int(np.sum(values * factor < 20))) and looks == unit:
-        noted.warnings.append(f"{few} readings are below 20 mg/dL, which no sensor reports; they are kept")
-    if middle * factor > 500:
+    elif middle * factor < _FAINT:
+        what = f"its median is {middle * factor:.3g} mg/dL, which no person has and no sensor reports"
+        say(what, "is it scaled, or in another unit? put the file right")
+    elif middle * factor > _TOO_SWEET:
         say(f"its median is {middle * factor:.4g} mg/dL", "was it multiplied twice? put the file right")
+    elif middle * factor > _SWEET:
+        noted.warnings.append(f"the median of glucose is {middle * factor:.4g} mg/dL: is it scaled?")
+    noted.warnings += beyond_sensors(values * factor)
     return factor
 
 
@@ -84,24 +96,67 @@ def check_basal(
         noted: what is odd.
     """
     day = per_row * PER_DAY[unit]
-    if day == 0:
+    odd = _odd_basal(day, bolus_U_day, rows=rows, merged=merged)
+    if odd is None:
         return
     what = "insulin" if merged else "basal"
-    share = day / (day + bolus_U_day)
-    low = day < _FEW_U or (rows and not merged and share < 0.12 and day < 6)
-    if not low and day <= _MANY_U:
-        return
     others = [u for u in PER_DAY if u != unit and _USUAL_U[0] <= per_row * PER_DAY[u] <= _USUAL_U[1]]
     text = f"{what} sums to {day:.3g} U/day as {_WORD[unit]}"
     text += "".join(f"; as {_WORD[u]} it is {per_row * PER_DAY[u]:.3g}" for u in others)
-    if low and day >= _FEW_U:
+    if odd == "low" and day >= _FEW_U:
         text += f" (boluses come to {bolus_U_day:.3g} U/day)"
-    if asked or not others or _MANY_U < day <= _TOO_MANY_U:
+    if asked or not others or _MANY_U < day <= _TOO_MANY_U[merged]:
         noted.warnings.append(f"{text}: check the unit")
         return
     units = " or ".join(f'"{u}"' for u in others)
     mend = f'pass basal_unit={units} (--basal-unit), or "{unit}" if that is right'
     found.add(file, text, mend, column="basal")
+
+
+def _odd_basal(day: float, bolus_U_day: float, *, rows: bool, merged: bool) -> str | None:
+    """Whether a day's basal is `low` or `high`."""
+    if day == 0:
+        return None
+    share = day / (day + bolus_U_day)
+    low = day < _FEW_U or (rows and not merged and share < 0.12 and day < 6)
+    return "low" if low else "high" if day > _MANY_U else None
+
+
+def contradicted_basal(
+    per_row: float,
+    bolus_U_day: float,
+    stated: BasalUnit | None,
+    asked: BasalUnit | None,
+    *,
+    rows: bool,
+    merged: bool,
+    file: str,
+    found: Findings,
+    noted: Noted,
+) -> None:
+    """Hold a unit that is asked for against the one that the file states or its format documents.
+
+    It is refused where the stated one gives what people use; else it is taken, with a warning.
+
+    Args:
+        per_row: mean rate, in the unit.
+        bolus_U_day: boluses, U/day.
+        stated: by the file or its format.
+        asked: by the caller.
+        rows: as in `check_basal`.
+        merged: as in `check_basal`.
+        file: the file.
+        found: what is wrong.
+        noted: what is odd.
+    """
+    if asked is None or stated is None or asked == stated or per_row == 0:
+        return
+    day, other = per_row * PER_DAY[stated], per_row * PER_DAY[asked]
+    text = f"this format has basal in {_WORD[stated]}, {day:.3g} U/day; as {_WORD[asked]}, asked for, it is {other:.3g}"
+    if _odd_basal(day, bolus_U_day, rows=rows, merged=merged) is None and day <= _PLAIN_U[merged]:
+        found.add(file, text, "leave basal_unit (--basal-unit) out", column="basal")
+    elif _odd_basal(other, bolus_U_day, rows=rows, merged=merged) is None:  # else `check_basal` says so
+        noted.warnings.append(f"{text}: check the unit")
 
 
 def carbs_doubt(
@@ -126,6 +181,9 @@ def carbs_doubt(
     if np.all(meals == 1):
         return "every entry is 1: a flag, not an amount", 'pass carbs_unit="none"'
     few, small = ratio < 4, size < 10
+    if unit == "g" and few and size >= _A_MEAL_G and not sure:
+        mend = 'are the boluses in U? put them right; or pass carbs_unit="exchange", or "none"'
+        return f"{evidence}: of grams by the size, but not by the boluses", mend
     if unit == "g" and ((few and small) if sure else (few or small)):
         return f"{evidence}, which are not grams", 'pass carbs_unit="exchange", or "none"'
     many, large = ratio > 6, size > 20

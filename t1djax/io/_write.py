@@ -5,6 +5,7 @@ import datetime as dt
 import math
 import os
 import warnings
+import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from ..physics import PARAMETERS
 from ._checks import DataWarning, Findings, Table, safe_name
 from ._frames import patient_columns
 from ._tables import PATIENTS_FILE, TRUTH_FILE, parameter_table, table_to_patient
+from ._zones import TIME_ZONE
 
 
 def write_cohort(cohort: Cohort, folder: str | Path, *, overwrite: bool = False) -> None:
     """Write a cohort as `read_cohort` reads it, without loss: every number by its shortest exact text.
 
-    `patients.csv` holds what is asserted, `truth.csv` the truth where there is any. Tables are those of
-    `patient_to_frame`. Everything is checked before anything is written, and each file appears whole or not at all.
+    `patients.csv` holds what is asserted, and the time zone of those who have one by name; `truth.csv` the truth
+    where there is any. Tables are those of `patient_to_frame`. Everything is checked before anything is written, and
+    each file appears whole or not at all.
 
     Args:
         cohort: the patients.
@@ -59,7 +62,9 @@ def write_cohort(cohort: Cohort, folder: str | Path, *, overwrite: bool = False)
             found.add(f"patient {name!a}", f"the name {why}", "rename the patient")
         elif names.count(name.casefold()) > 1:
             found.add(f"patient {name!a}", "another's name differs in case alone", "rename one of them")
-    files[PATIENTS_FILE] = _parameters({patient.name: patient.known for patient in cohort}, PATIENTS_FILE, found)
+    zones = {patient.name: patient.start.tzinfo for patient in cohort if patient.start is not None}
+    keys = {name: kind.key for name, kind in zones.items() if isinstance(kind, zoneinfo.ZoneInfo) and kind.key}
+    files[PATIENTS_FILE] = _parameters({patient.name: patient.known for patient in cohort}, PATIENTS_FILE, found, keys)
     if cohort.truth:
         true = {name: cohort.truth[name].parameters for name in cohort.names if name in cohort.truth}
         files[TRUTH_FILE] = _parameters(true, TRUTH_FILE, found)
@@ -89,9 +94,15 @@ def _text(value: Any) -> str:
     return "" if math.isnan(value) else repr(float(value)).removesuffix(".0")
 
 
-def _parameters(stated: Mapping[str, Mapping[str, float]], file: str, found: Findings) -> list[list[str]]:
+def _parameters(
+    stated: Mapping[str, Mapping[str, float]], file: str, found: Findings, zones: Mapping[str, str] = {}
+) -> list[list[str]]:
+    """Header and rows; time zones have a column where anybody has one."""
     header = ["patient", *(p.column for p in PARAMETERS.values())]
     rows = [[name, *(_text(values.get(symbol, math.nan)) for symbol in PARAMETERS)] for name, values in stated.items()]
+    if zones:
+        header.append(TIME_ZONE)
+        rows = [[*row, zones.get(row[0], "")] for row in rows]
     # An unsafe name is reported above, as the patient's.
     safe = [row for row in rows if safe_name(row[0]) is None]
     parameter_table(Table(file, header, safe, range(2, len(safe) + 2)), found)

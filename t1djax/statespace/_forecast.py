@@ -47,7 +47,8 @@ def state_space_forecasts(
 
     Raises:
         KeyError: where the patient is not in the fit.
-        ValueError: where an origin is no reading of the record, or a horizon is not positive.
+        ValueError: where an origin is no reading of the record, a horizon is not positive, or `announced_min` is
+            negative.
 
     Example:
         >>> import t1djax
@@ -63,6 +64,8 @@ def state_space_forecasts(
     horizons = np.asarray(horizon_min, dtype=np.float64)
     if not np.all(horizons > 0):
         raise ValueError(f"state_space_forecasts: horizon_min is {tuple(horizon_min)}; give positive times")
+    if not 0 <= announced_min < np.inf:
+        raise ValueError(f"state_space_forecasts: announced_min is {announced_min}; give minutes, zero or more")
     if not np.all(np.isin(origins, patient.time_min[patient.valid])):
         raise ValueError(f"{patient.name}: an origin is no reading of the record; take them from rolling_origins")
     mean, var = forecast_moments(found, fit.options, patient, origins, horizons, future_inputs, announced_min)

@@ -7,6 +7,7 @@ from pathlib import Path
 from .._checks import Findings, split_table
 from .._raw import Raw, RawBasal, RawDose, RawReading
 from .._tables import BASAL, GLUCOSE, PATIENTS_FILE, read_parameters, table_to_patient
+from .._zones import read_zones
 from . import _rows
 
 _EPOCH = dt.datetime(2000, 1, 1)
@@ -47,6 +48,9 @@ def parse(path: Path, text: str, found: Findings) -> Raw | None:
         boluses=events(doses.bolus_time_min.tolist(), doses.bolus_U.tolist(), doses.bolus_duration_min.tolist()),
         meals=events(doses.meal_time_min.tolist(), doses.carbs_g.tolist(), doses.meal_duration_min.tolist()),
         glucose_unit="mg/dL",
+        lead_min=float(patient.time_min[patient.valid][0] - patient.time_min[0]) if patient.valid.any() else 0.0,
+        trail_min=float(patient.time_min[-1] - patient.time_min[patient.valid][-1]) if patient.valid.any() else 0.0,
+        time_zone=read_zones(asserted).get(path.stem),
         clock=patient.start is not None,
         known=known,
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..._types import GlucoseUnit
 from .._checks import Findings
 from .._raw import Raw, RawBasal, RawDose, RawReading
 from . import _nightscout_profiles as profiles
@@ -29,7 +30,14 @@ def recognise(head: str, name: str) -> bool:
     return bool(_SHAPE.match(head.lstrip("\ufeff")) and _KEYS.search(head))
 
 
-def parse(path: Path, text: str, found: Findings, *, others: Sequence[tuple[Path, str]] = ()) -> Raw | None:
+def parse(
+    path: Path,
+    text: str,
+    found: Findings,
+    *,
+    others: Sequence[tuple[Path, str]] = (),
+    glucose_unit: GlucoseUnit | None = None,
+) -> Raw | None:
     """One file with records of any kind, or an object with a list of each kind; and files that belong to it.
 
     Args:
@@ -37,11 +45,14 @@ def parse(path: Path, text: str, found: Findings, *, others: Sequence[tuple[Path
         text: its content.
         found: what is wrong.
         others: other files of the same person, and their content.
+        glucose_unit: of the entries; Nightscout's own are in mg/dL.
     """
-    return parse_set([(path, text), *others], found)
+    return parse_set([(path, text), *others], found, glucose_unit=glucose_unit)
 
 
-def parse_set(paths_and_texts: Sequence[tuple[Path, str]], found: Findings) -> Raw | None:
+def parse_set(
+    paths_and_texts: Sequence[tuple[Path, str]], found: Findings, *, glucose_unit: GlucoseUnit | None = None
+) -> Raw | None:
     """The files of one person as one record.
 
     Basal is as delivered: the profile's schedule in its time zone, as switches choose it, under temporary rates and
@@ -50,6 +61,7 @@ def parse_set(paths_and_texts: Sequence[tuple[Path, str]], found: Findings) -> R
     Args:
         paths_and_texts: the files and their content.
         found: what is wrong.
+        glucose_unit: of the entries; left out, mg/dL.
     """
     records: list[Source] = []
     for path, text in paths_and_texts:
@@ -67,7 +79,7 @@ def parse_set(paths_and_texts: Sequence[tuple[Path, str]], found: Findings) -> R
     paths = [path for path, _ in paths_and_texts]
     notes: list[str] = []
     entries, treatments = (once(kinds[kind], IDENTITY) for kind in ("entry", "treatment"))
-    readings = _readings(entries, notes, found)
+    readings = _readings(entries, glucose_unit, notes, found)
     treatments = [row for row in treatments if row.data.get("isValid") is not False]
     doses = _doses(treatments, found)
     basal, zone = _basal(kinds["profile"], treatments, readings, doses, str(paths[0]), notes, found)
@@ -113,9 +125,12 @@ def _kind(row: Source) -> str | None:
     return "treatment" if "created_at" in data and ("insulin" in data or "carbs" in data) else None
 
 
-def _readings(rows: Sequence[Source], notes: list[str], found: Findings) -> tuple[RawReading, ...]:
+def _readings(
+    rows: Sequence[Source], unit: GlucoseUnit | None, notes: list[str], found: Findings
+) -> tuple[RawReading, ...]:
     out: list[RawReading] = []
     errors = 0
+    coded = unit != "mmol/L" and not _looks_like_mmol(rows)
     for row in rows:
         key = "sgv" if "sgv" in row.data else "mbg"
         if key not in row.data:
@@ -130,7 +145,7 @@ def _readings(rows: Sequence[Source], notes: list[str], found: Findings) -> tupl
         time = time.astimezone(dt.UTC)
         if key == "mbg":
             out.append(RawReading(time, value, row.number, "", "fingerstick"))
-        elif value < ERRORS:
+        elif value < ERRORS and coded:
             errors += 1
         elif value in (LOW, HIGH):
             limit = value + 1 if value == LOW else value - 1
@@ -140,6 +155,13 @@ def _readings(rows: Sequence[Source], notes: list[str], found: Findings) -> tupl
     if errors:
         notes.append(f"{errors} entries below {ERRORS:g} are numbers of sensor errors and are left out")
     return tuple(sorted(out, key=lambda reading: reading.time))
+
+
+def _looks_like_mmol(rows: Sequence[Source]) -> bool:
+    """Whether values below the numbers of errors are readings: most are, or they have decimals, which no number has."""
+    sgv = [x for row in rows if isinstance(x := row.data.get("sgv"), int | float) and not isinstance(x, bool)]
+    low = [x for x in sgv if x < ERRORS]
+    return len(low) > 0.5 * len(sgv) or sum(x != int(x) for x in low) > 0.5 * len(low)
 
 
 def _doses(rows: Sequence[Source], found: Findings) -> list[tuple[RawDose, bool]]:

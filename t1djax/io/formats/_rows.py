@@ -70,6 +70,9 @@ def grid(table: Table, name: str, when: Times, row_min: float, found: Findings) 
     first = stated[0]
     steps = np.diff([(t - first) / _MINUTE for t in stated])
     if np.mean(np.isclose(np.abs(steps), row_min)) < 0.9:
+        if np.mean(np.isclose(np.diff(sorted((t - first) / _MINUTE for t in stated)), row_min)) >= 0.9:
+            found.add(table.file, "the rows are out of order", "sort them by time", column=name)
+            return
         mend = "amounts are per row: resample the file"
         found.add(table.file, f"fewer than nine of ten rows are {row_min:g} min apart", mend, column=name)
         return
@@ -83,7 +86,7 @@ def spacing(when: Times) -> float | None:
     stated = [t for t in when if t is not None]
     if len(stated) < 2 or len({t.tzinfo is None for t in stated}) > 1:
         return None
-    return float(np.median(np.abs(np.diff([(t - stated[0]) / _MINUTE for t in stated]))))
+    return float(np.median(np.diff(sorted((t - stated[0]) / _MINUTE for t in stated))))
 
 
 def readings(table: Table, when: Times, values: Float[np.ndarray, " rows"]) -> tuple[RawReading, ...]:

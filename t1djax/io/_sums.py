@@ -1,0 +1,134 @@
+"""Sums of a day, held against what people live on.
+
+People with type 1 diabetes take 0.2 to 2.5 U/kg of insulin a day and eat 50 to 600 g of carbohydrate; a unit of bolus
+is for 3 to 30 g. What lies far beyond is a wrong unit, not a rare person.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from ._checks import Findings
+from ._noted import Noted
+from ._raw import CarbsUnit
+from ._units import G_PER_EXCHANGE
+
+_BOLUS, _INSULIN, _MUCH_INSULIN, _LITTLE_INSULIN = 150.0, 250.0, 150.0, 3.0  # U/day
+_CARBS, _MUCH_CARBS, _USUAL_CARBS = 700.0, 500.0, (30.0, 500.0)  # g/day
+_PER_U, _USUAL_PER_U = (1.5, 60.0), (2.5, 30.0)  # g/U
+_FEWEST_PAIRS = 3
+_SHORTEST = 0.5
+"""Of a record shorter than this the sum is taken over this, days: one meal is no day."""
+
+
+def check_insulin(
+    basal_U_day: float,
+    bolus_U: float,
+    days: float,
+    *,
+    merged: bool,
+    asked: bool,
+    file: str,
+    found: Findings,
+    noted: Noted,
+) -> None:
+    """Report insulin that nobody takes.
+
+    Args:
+        basal_U_day: mean basal, U/day.
+        bolus_U: boluses of the span, U.
+        days: length of the span.
+        merged: whether basal holds the boluses.
+        asked: whether the caller insists on the unit of basal; then only boluses are refused.
+        file: the file.
+        found: what is wrong.
+        noted: what is odd.
+    """
+    bolus = bolus_U / max(days, _SHORTEST)
+    total = basal_U_day + bolus
+    mend = "are they in U? put the file right"
+    if bolus > _BOLUS and not merged:
+        text = f"boluses sum to {bolus:.4g} U/day (basal is {basal_U_day:.3g}), which nobody takes"
+        found.add(file, text, mend, column="bolus")
+    elif total > _INSULIN and not asked:
+        text = f"insulin sums to {total:.4g} U/day, which nobody takes"
+        found.add(file, text, "check the units of basal (--basal-unit) and boluses", column="insulin")
+    elif total > _MUCH_INSULIN:
+        noted.warnings.append(f"insulin sums to {total:.4g} U/day, which hardly anybody takes: check the units")
+    if 0 < total < _LITTLE_INSULIN and days >= 1:
+        noted.warnings.append(
+            f"insulin sums to {total:.2g} U/day, less than an adult with type 1 diabetes lives on: check the units"
+        )
+
+
+def check_carbs(
+    grams: Mapping[str, float],
+    unit: str,
+    per_unit: Float[np.ndarray, " pairs"],
+    days: float,
+    *,
+    file: str,
+    found: Findings,
+    noted: Noted,
+) -> None:
+    """Report carbohydrate that nobody eats, and boluses that fit none.
+
+    Args:
+        grams: sum of the span by unit that the column may be in, g.
+        unit: the one it is read in.
+        per_unit: carbohydrate per U of bolus, g/U, where both were given; empty where boluses are not known.
+        days: length of the span.
+        file: the file.
+        found: what is wrong.
+        noted: what is odd.
+    """
+    day = {u: total / max(days, _SHORTEST) for u, total in grams.items()}
+    text = f"carbohydrate sums to {day[unit]:.4g} g/day as {unit}"
+    rates = day["g/min"] != day["g"]
+    others = [u for u, x in day.items() if u != unit and _USUAL_CARBS[0] <= x <= _USUAL_CARBS[1]]
+    others = [u for u in others if rates or u != "g/min"]
+    text += "".join(f"; as {u} it is {day[u]:.4g}" for u in others)
+    if day[unit] > _CARBS:
+        units = " or ".join(f'"{u}"' for u in others)
+        mend = f"pass carbs_unit={units} (--carbs-unit), or put the file right" if others else "put the file right"
+        found.add(file, f"{text}; nobody eats that much", mend, column="carbs")
+    elif day[unit] > _MUCH_CARBS:
+        noted.warnings.append(f"{text}: check the unit")
+    if len(per_unit) < _FEWEST_PAIRS:
+        return
+    ratio = float(np.median(per_unit))
+    text = f"the median is {ratio:.3g} g of carbohydrate per U of bolus ({len(per_unit)} meals with one)"
+    if not _PER_U[0] <= ratio <= _PER_U[1]:
+        if not any(flaw.column == "carbs" for flaw in found.problems):
+            mend = "check the units of boluses and of carbohydrate (--carbs-unit), and put the file right"
+            found.add(file, f"{text}, where people have 3 to 30", mend, column="carbs")
+    elif not _USUAL_PER_U[0] <= ratio <= _USUAL_PER_U[1]:
+        noted.warnings.append(f"{text}, where people have 3 to 30: check the units of boluses and of carbohydrate")
+
+
+def contradicted_carbs(
+    grams: Mapping[str, float], meals: int, stated: CarbsUnit, asked: CarbsUnit, fits: bool, days: float
+) -> tuple[str, bool]:
+    """What to say of a unit that is asked for and is not the stated one, and whether to refuse it.
+
+    Args:
+        grams: sum of the span by unit, g.
+        meals: how many there are; one or two tell nothing.
+        stated: by the file or its format.
+        asked: by the caller.
+        fits: whether the amounts look like the stated unit.
+        days: length of the span.
+    """
+    day = {u: total / max(days, _SHORTEST) for u, total in grams.items()}
+    text = (
+        f"this format has carbohydrate in {stated}, {day[stated]:.4g} g/day; as {asked}, asked for, it is "
+        f"{day[asked]:.4g}"
+    )
+    return text, meals >= 3 and fits and day[stated] <= _CARBS
+
+
+def grams_by_unit(amount: Float[np.ndarray, " meals"], duration_min: Float[np.ndarray, " meals"]) -> dict[str, float]:
+    """Sum of the meals for each unit that they may be in, g."""
+    whole = float(amount.sum())
+    return {"g": whole, "exchange": G_PER_EXCHANGE * whole, "g/min": float(np.sum(amount * duration_min))}
