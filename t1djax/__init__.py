@@ -51,6 +51,7 @@ from .evaluation import Glycaemia as Glycaemia
 from .evaluation import RidgeOptions as RidgeOptions
 from .evaluation import baseline_forecasts as baseline_forecasts
 from .evaluation import clarke_zones as clarke_zones
+from .evaluation import comparison as comparison
 from .evaluation import doubts as doubts
 from .evaluation import error_grid as error_grid
 from .evaluation import errors_by_range as errors_by_range
@@ -62,6 +63,7 @@ from .evaluation import metrics as metrics
 from .evaluation import parkes_zones as parkes_zones
 from .evaluation import persistence_rmse as persistence_rmse
 from .evaluation import recovery as recovery
+from .evaluation import results_table as results_table
 from .evaluation import score_forecasts as score_forecasts
 from .evaluation import spread as spread
 from .evaluation import summary as summary

@@ -2,14 +2,17 @@
 
 import dataclasses
 import errno
+import functools
 import json
 import logging
+import multiprocessing
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -24,6 +27,7 @@ from ..twin import Physiology, Scales, Twin
 
 FORMAT = "t1djax.twins"
 FORMAT_VERSION = 1
+_T = TypeVar("_T")
 _RECIPE = "recipe.json"
 _ARRAYS = "arrays"
 AROUND = 256 * 1024
@@ -59,8 +63,6 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
         ValueError: where the fit holds no network.
         FileExistsError: where the folder is there.
     """
-    import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
-
     if fit.twins is None or fit.options is None:
         raise ValueError(f"the fit of {fit.model} holds no network to save")
     folder = Path(folder).absolute()
@@ -86,8 +88,7 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
         shutil.rmtree(partial)
         raise OSError(errno.ENOSPC, f"No space left on device: {free} bytes are free, {needed} needed", str(folder))
     try:
-        with said_here(), ocp.StandardCheckpointer(**alone()) as checkpointer:
-            checkpointer.save(partial / _ARRAYS, arrays)
+        apart(_write_arrays, partial / _ARRAYS, arrays)
     except ValueError as e:  # what Orbax's store makes of it
         if "No space left" not in str(e):
             raise
@@ -122,8 +123,6 @@ def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> 
         >>> round(float(glucose[0]))
         125
     """
-    import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
-
     folder = Path(folder).absolute()
     recipe = _read_recipe(folder / _RECIPE)
     damaged = (TypeError, ValueError, AttributeError, KeyError, AssertionError)
@@ -140,12 +139,7 @@ def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> 
     elif options.model != recipe["model"]:
         raise CheckpointError(f"{folder}: holds networks of {recipe['model']}, the options are of {options.model}")
     try:
-        with ocp.StandardCheckpointer(**alone()) as checkpointer:
-            if not (folder / _ARRAYS).is_dir():
-                raise FileNotFoundError("no such folder")
-            shapes = dict(checkpointer.metadata(folder / _ARRAYS).item_metadata.items())
-            like = {name: np.empty(x.shape, x.dtype) for name, x in shapes.items()}
-            arrays = checkpointer.restore(folder / _ARRAYS, like)
+        arrays = apart(_read_arrays, folder / _ARRAYS)
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as e:
         raise CheckpointError(f"{folder / _ARRAYS}: cannot be read ({e}); take another checkpoint") from e
     try:
@@ -165,22 +159,44 @@ def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> 
     return SavedTwins(tuple(recipe["patients"]), jax.tree.unflatten(jax.tree.structure(skeleton), leaves), options)
 
 
-def alone() -> dict[str, Any]:
-    """Options of Orbax with which processes of one `jax.distributed` run keep their files apart: none waits for others.
+def apart(f: Callable[..., _T], *args: Any) -> _T:
+    """`f(*args)`, computed here, or, where this is one of several `jax.distributed` processes, in a process beside it.
 
-    Directories are then made at once: to do it in the background Orbax exchanges signals between processes.
+    Of several processes Orbax lets only the first write arrays that lie on the host, and makes each wait for all. These
+    arrays are this process's own.
+
+    Args:
+        f: a function of a module; its arguments and its result travel between processes.
+        args: its arguments.
     """
+    return f(*args) if jax.process_count() == 1 else _beside().submit(f, *args).result()
+
+
+@functools.cache
+def _beside() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _on_the_cpu)
+
+
+def _on_the_cpu() -> None:
+    """The process that writes has no use for the accelerator, which its parent holds."""
+    jax.config.update("jax_platforms", "cpu")
+
+
+def _write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
 
-    if jax.process_count() == 1:
-        return {}
-    me = jax.process_index()
-    return {
-        "async_options": ocp.AsyncOptions(create_directories_asynchronously=False),
-        "multiprocessing_options": ocp.options.MultiprocessingOptions(
-            primary_host=None, active_processes={me}, barrier_sync_key_prefix=f"t1djax{me}"
-        ),
-    }
+    with said_here(), ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder, arrays)
+
+
+def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
+
+    if not folder.is_dir():
+        raise FileNotFoundError("no such folder")
+    with ocp.StandardCheckpointer() as checkpointer:
+        shapes = dict(checkpointer.metadata(folder).item_metadata.items())
+        return checkpointer.restore(folder, {name: np.empty(x.shape, x.dtype) for name, x in shapes.items()})
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from ..records import TrainState
-from ._checkpoints import AROUND, alone, not_of_orbax
+from ._checkpoints import AROUND, apart, not_of_orbax, said_here
 from ._checks import DataWarning
 from ._results import ResultError
 
@@ -68,23 +69,15 @@ class TrainingStates:
         Raises:
             ResultError: where it is of a newer format.
         """
-        import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
-
-        if not self.folder.exists():
-            return None
-        manager = self._manager()
-        steps = sorted(manager.all_steps(), reverse=True)
+        steps = sorted(self._steps(), reverse=True)
         for step in steps:
             try:
-                meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+                meta, arrays = apart(_read, self.folder, step)
                 if meta["format_version"] > FORMAT_VERSION:
                     raise ResultError(
                         f"{self.folder / str(step)}: has format version {meta['format_version']}, this t1djax reads "
                         f"{FORMAT_VERSION}; update it, or begin anew in other results"
                     )
-                shapes = {name: np.empty(shape, dtype) for name, (shape, dtype) in meta["arrays"].items()}
-                restored = manager.restore(step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(shapes)))
-                arrays = {name: np.asarray(x) for name, x in restored["arrays"].items()}
                 if _checksum(arrays) != meta["checksum"]:
                     raise ValueError("the checksum does not match")
                 state = _as_state(arrays, meta, like(meta["stage"]))
@@ -94,7 +87,9 @@ class TrainingStates:
                 self._warn(
                     f"{self.folder / str(step)}: this checkpoint is damaged ({_first_line(e)}); it is passed over"
                 )
-                manager.delete(step)
+                # A rename first, like Orbax's own deletion: an interrupted one leaves nothing that cannot be read.
+                (self.folder / _TRASH).mkdir(exist_ok=True)
+                (self.folder / str(step)).replace(self.folder / _TRASH / f"{step}-{time.time_ns()}")
                 continue
             self.kept = step
             return state
@@ -131,8 +126,6 @@ class TrainingStates:
         logging.getLogger("absl").removeFilter(not_of_orbax)
 
     def _save(self, state: TrainState) -> None:
-        import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
-
         arrays = _flat(state)
         meta = {
             "format_version": FORMAT_VERSION,
@@ -143,14 +136,16 @@ class TrainingStates:
             "arrays": {name: [list(x.shape), str(x.dtype)] for name, x in arrays.items()},
         }
         self.bytes = sum(x.nbytes for x in arrays.values())
-        args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta))
         try:
-            manager = self._manager()
+            self.folder.mkdir(parents=True, exist_ok=True)
             needed, free = 2 * self.bytes + AROUND, shutil.disk_usage(self.folder).free
             if free < needed:
-                manager.wait_until_finished()  # the one before may still get its place
+                self._wait()  # the one before may still get its place
                 raise OSError(f"No space left on device: {free} bytes are free, {needed} needed")
-            manager.save(state.step, args=args, force=True)
+            if jax.process_count() > 1:
+                apart(_write, self.folder, state.step, arrays, meta, self.most)
+            else:
+                _save(self._manager(), state.step, arrays, meta)
         except _TROUBLE as e:
             # What failed in the background stays with the manager: the next attempt takes a fresh one.
             self._opened = None
@@ -161,23 +156,16 @@ class TrainingStates:
             self._trouble = False
 
     def _manager(self) -> Any:
-        import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
-
         if self._opened is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
             self._empty_trash()
             # What it logs of failures, with tracebacks, is said here in one line.
             logging.getLogger("absl").addFilter(not_of_orbax)
-            # Deletion is a rename first: an interrupted one leaves no state that is listed and cannot be read.
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=self.most,
-                todelete_subdir=_TRASH,
-                cleanup_tmp_directories=True,
-                create=jax.process_count() == 1,
-                **alone(),
-            )
-            self._opened = ocp.CheckpointManager(self.folder, options=options)
+            self._opened = _open(self.folder, self.most)
         return self._opened
+
+    def _wait(self) -> None:
+        if self._opened is not None:
+            self._opened.wait_until_finished()
 
     def _empty_trash(self) -> None:
         shutil.rmtree(self.folder / _TRASH, ignore_errors=True)
@@ -189,10 +177,49 @@ class TrainingStates:
 
     def _newest(self) -> int | None:
         """The newest state that is complete: it has its name only then."""
-        return max((int(path.name) for path in self.folder.glob("*") if path.name.isdigit()), default=None)
+        return max(self._steps(), default=None)
+
+    def _steps(self) -> list[int]:
+        return [int(path.name) for path in self.folder.glob("*") if path.name.isdigit()]
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, DataWarning, stacklevel=4)
+
+
+def _open(folder: Path, most: int) -> Any:
+    """Orbax's manager of a folder."""
+    import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
+
+    # Deletion is a rename first: an interrupted one leaves no state that is listed and cannot be read.
+    options = ocp.CheckpointManagerOptions(max_to_keep=most, todelete_subdir=_TRASH, cleanup_tmp_directories=True)
+    return ocp.CheckpointManager(folder, options=options)
+
+
+def _save(manager: Any, step: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
+
+    args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta))
+    manager.save(step, args=args, force=True)
+
+
+def _write(folder: Path, step: int, arrays: dict[str, np.ndarray], meta: dict[str, Any], most: int) -> None:
+    """The same from beginning to end."""
+    with said_here(), _open(folder, most) as manager:
+        _save(manager, step, arrays, meta)
+        manager.wait_until_finished()
+
+
+def _read(folder: Path, step: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What was saved of a step."""
+    import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
+
+    with said_here(), ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        if meta["format_version"] > FORMAT_VERSION:
+            return meta, {}
+        shapes = {name: np.empty(shape, dtype) for name, (shape, dtype) in meta["arrays"].items()}
+        found = manager.restore(step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(shapes)))["arrays"]
+        return meta, {name: np.asarray(x) for name, x in found.items()}
 
 
 def _first_line(e: Exception) -> str:
