@@ -6,8 +6,9 @@ import json
 import math
 import os
 import platform
+import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,11 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
     heads = list(dict.fromkeys(head for row in rows for head in row))
     lines = [heads, ["---"] * len(heads), *([cell(row.get(head)) for head in heads] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def median(values: Iterable[float]) -> float:
+    """The middle of several repetitions."""
+    return float(statistics.median(values))
 
 
 def cell(value: object) -> str:

@@ -1,0 +1,148 @@
+"""t1djax asked as a peer is: a job as JSON on the input of a process of its own, an answer as JSON on its output."""
+
+import dataclasses
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+import t1djax
+
+from . import jobs
+from .optimisers import PLAIN
+from .peers import Answer
+from .problems import CLEAN_5, WHITE, Case
+
+CASES = {"noise-free": CLEAN_5, "white 10 mg/dL": WHITE}
+"""What is identified: ksi alone, from readings every 5 min."""
+_NETWORKS: dict[str, type[t1djax.NetworkOptions]] = {
+    "pinn": t1djax.PINNOptions,
+    "modified_mlp": t1djax.ModifiedMLPOptions,
+    "birnn": t1djax.BIRNNOptions,
+}
+
+
+def cohort(case: Case, names: list[str], seed: int) -> t1djax.Cohort:
+    """The patients that everybody is given."""
+    return case.reference(seed, tuple(names))
+
+
+def rmse(found: t1djax.Cohort, glucose: np.ndarray) -> np.ndarray:
+    """Root mean square distance of glucose (mg/dL) from the truth over the window, forecast included, by patient."""
+    true = np.stack([found.truth[name].glucose_mg_dL for name in found.names])
+    return np.sqrt(np.mean((glucose - true) ** 2, axis=1))
+
+
+def ask(job: dict[str, Any], *, cache: str | None = None, timeout_s: float = 300.0) -> Answer:
+    """Give a job to t1djax in a process of its own.
+
+    Args:
+        job: see `fit`.
+        cache: folder of JAX's persistent compilation cache; none if not given.
+        timeout_s: after which it is stopped.
+    """
+    env = dict(os.environ)
+    if cache is not None:
+        env |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "benchmarks.ours"]
+    try:
+        done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, timeout=timeout_s, env=env)
+    except subprocess.TimeoutExpired:
+        return Answer("timed out", {}, f"after {timeout_s:g} s", time.perf_counter() - began)
+    wall_s = time.perf_counter() - began
+    if done.returncode:
+        return Answer("failed", {}, done.stderr.splitlines()[-1][:200], wall_s)
+    return Answer("ok", json.loads(done.stdout.splitlines()[-1]), wall_s=wall_s)
+
+
+class _Course:
+    """Estimates against seconds, from the progress of a fit whose programs are compiled already."""
+
+    def __init__(self) -> None:
+        self.began, self.cpu = time.perf_counter(), time.process_time()
+        self.rows: list[list[Any]] = []
+
+    def note(self, ksi: np.ndarray) -> None:
+        self.rows.append([time.perf_counter() - self.began, time.process_time() - self.cpu, ksi.tolist()])
+
+
+def fit(job: dict[str, Any]) -> dict[str, Any]:
+    """ksi of all patients in one program: first with compilation, then again `repeat` times without.
+
+    The job: `case`, `names`, `seed`, `model`, `optimiser` (`adam` or the default), `steps`, `repeat`.
+    """
+    people = cohort(CASES[job["case"]], job["names"], job["seed"])
+    model, options, stages = job["model"], None, None
+    if model != "ode":
+        options = _NETWORKS[model](**job.get("options", {}))
+        if job["optimiser"] == "adam":
+            options = dataclasses.replace(options, precision="float32")
+            stages = [dataclasses.replace(PLAIN, steps=job["steps"])]
+    # A window of steps that the machine spent elsewhere is in every repetition or in none: all are told.
+    courses, seconds, compile_s, cold_s, found = [], [], 0.0, 0.0, None
+    for i in range(1 + job["repeat"]):
+        course = _Course()
+        noted = lambda p, course=course: course.note(p.values["ksi"])
+        found = t1djax.fit(
+            people,
+            model=model,
+            free=["ksi"],
+            seed=job["seed"],
+            options=options,
+            stages=stages,
+            on_progress=None if model == "ode" else noted,
+        )
+        course.note(np.array([p.estimates["ksi"].value for p in found]))
+        if i == 0:
+            compile_s, cold_s = found.cost.compile_s, course.rows[-1][0]
+        else:
+            courses.append(course.rows)
+            seconds.append(course.rows[-1][0])
+    assert found is not None
+    return {
+        "ksi": courses[-1][-1][2],
+        "courses": courses,
+        "seconds": seconds,
+        "compile_s": compile_s,
+        "cold_s": cold_s,
+        "steps": int(found.history.step[-1]),
+        "rmse_mg_dL": rmse(people, np.stack([p.glucose_mg_dL for p in found])).tolist(),
+    }
+
+
+def first_step(job: dict[str, Any]) -> dict[str, Any]:
+    """Seconds from the start of the process until the first chunk of the main job is through."""
+    imported = time.perf_counter() - _BEGAN
+    stamps: list[float] = []
+    t1djax.fit(
+        cohort(CASES[job["case"]], job["names"], job["seed"]),
+        model=job["model"],
+        free=["ksi"],
+        on_progress=lambda _: stamps.append(time.perf_counter() - _BEGAN),
+    )
+    return {"after_import_s": imported, "first_step_s": stamps[0], "end_s": time.perf_counter() - _BEGAN}
+
+
+def untrained(job: dict[str, Any]) -> dict[str, Any]:
+    """The job of a peer that trains our network: patients with untrained weights, and our loss at the start."""
+    people = cohort(CASES[job["case"]], job["names"], job["seed"])
+    fit = jobs.untrained(people, t1djax.PINNOptions(precision="float32", **job.get("options", {})), job["seed"])
+    return {"patients": jobs.with_network(jobs.patients(people, fit), fit), "first_loss": jobs.first_loss(fit)}
+
+
+_BEGAN = time.perf_counter()
+_TASKS = {"fit": fit, "first_step": first_step, "untrained": untrained}
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    wall, cpu = time.perf_counter(), time.process_time()
+    answer = _TASKS[asked["task"]](asked)
+    answer |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+    answer["peak_MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(answer))
