@@ -18,6 +18,7 @@ RESIDUALS = {"cells": "as ours", "first_lag": "first lag, derivatives by the pee
 """How a peer's network is told the equations."""
 _TRAINED = ("deepxde", "deepxde-jax", "jinns")
 _MINUTE = 60.0
+_ONE_STEP, _OWN_STEP = "one Adam step of {} patients", "t1djax, Adam, all patients at once"
 
 
 def run(
@@ -40,36 +41,35 @@ def run(
         "`first loss`: the peer's objective before the first step over ours. RMSE: against the noise-free glucose, "
         "over the whole window."
     )
-    names = list(scope.names or _all_names())
+    names = list(scope.names or ours.all_names())
     wanted = lambda name: not only or name in only
+    report.resume()
     for case in list(ours.CASES)[: 1 if scope.quick else None]:
         base = {"case": case, "names": names, "seed": scope.seeds[0]}
         for system, row in _own(base, steps, 1 if scope.quick else repeat, scope):
-            if wanted("t1djax"):
+            if wanted("t1djax") and not report.has(case=case, system=system):
                 report.add({"case": case, "system": system, **row()})
-        if wanted("scipy"):
-            report.add({"case": case, "system": "SciPy least_squares on LSODA", **_scipy(base, envs, budget_s)})
+        system = "SciPy least_squares on LSODA"
+        if wanted("scipy") and not report.has(case=case, system=system):
+            report.add({"case": case, "system": system, **_scipy(base, envs, budget_s)})
         trained = [name for name in _TRAINED if wanted(name)]
         told = ours.ask({**base, "task": "untrained", "options": _options(scope)}) if trained else None
         for name in trained:
             ways = ["cells", "first_lag", "second_order"] if name == "deepxde" else ["first_lag"]
             for way in ways[: 1 if scope.quick else None]:
+                system = f"{name}, {RESIDUALS[way]}"
+                if report.has(case=case, system=system):
+                    continue
                 assert told is not None
                 job = _training(told, way, scope, steps, budget_s)
                 row = _network(name, job, base, envs, budget_s, told)
-                report.add({"case": case, "system": f"{name}, {RESIDUALS[way]}", **row})
+                report.add({"case": case, "system": system, **row})
         for name in ("numpyro", "py_replay_bg"):
-            if wanted(name):
+            if wanted(name) and not report.has(case=case, system=name):
                 report.add({"case": case, "system": name, **_other(name, base, envs, budget_s)})
-    if wanted("deepxde"):
+    if wanted("deepxde") and not report.has(case=_ONE_STEP.format(len(names)), system=_OWN_STEP):
         _steps(report, scope, names, envs, repeat)
     return report
-
-
-def _all_names() -> list[str]:
-    import t1djax  # noqa: PLC0415 - here, so that a quick run's order of imports is that of the others
-
-    return list(t1djax.presets())
 
 
 def _options(scope: Scope) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _own(base: dict[str, Any], steps: int, repeat: int, scope: Scope) -> Iterato
 
 def _own_row(answer: Answer, base: dict[str, Any]) -> dict[str, Any]:
     if not answer.ok:
-        return {"status": f"{answer.status}: {answer.words}"}
+        return _missing(answer)
     found, true = answer.found, _truth(base)
     errors = 100 * np.abs(np.asarray(found["ksi"]) / true - 1)
     cells: dict[str, Any] = {"status": "ok", "compile, s": found["compile_s"]}
@@ -170,7 +170,7 @@ def _training(told: Answer, way: str, scope: Scope, steps: int, budget_s: float)
 
 
 def _missing(answer: Answer) -> dict[str, Any]:
-    return {"status": f"{answer.status}: {answer.words}"}
+    return {"status": answer.status, "why": answer.words}
 
 
 def _version(name: str, answer: Answer) -> str:
@@ -259,10 +259,10 @@ def _steps(report: Report, scope: Scope, names: list[str], envs: Path | None, re
         # PyTorch's better number of threads, whichever it is.
         peer.append(min(_mean_late(answer.found["courses"]) * len(names) * 1000 / steps for answer in theirs))
     ratios = [b / a for a, b in zip(own, peer, strict=True)]
-    for system, each in (("t1djax, Adam, all patients at once", own), ("deepxde, as ours, one after the other", peer)):
+    for system, each in ((_OWN_STEP, own), ("deepxde, as ours, one after the other", peer)):
         report.add(
             {
-                "case": f"one Adam step of {len(names)} patients",
+                "case": _ONE_STEP.format(len(names)),
                 "system": system,
                 "status": "ok",
                 "s per 1,000 steps": median(each),

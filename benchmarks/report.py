@@ -69,6 +69,20 @@ class Report:
     about: dict[str, Any] = dataclasses.field(default_factory=surroundings)
     """Machine, versions and date."""
 
+    def resume(self) -> "Report":
+        """Take over the rows of an earlier run that was asked for the same and has the same versions."""
+        path = self.out / f"{self.name}.json"
+        if path.exists():
+            old = json.loads(path.read_text(encoding="utf-8"))
+            same = old["settings"] == json.loads(json.dumps(dict(self.settings)))
+            if same and old["versions"] == self.about.get("versions"):
+                self.rows = [row for row in old["rows"] if row.get("status", "ok") != "not installed"]
+        return self
+
+    def has(self, **cells: str) -> bool:
+        """Whether a row with these cells is there."""
+        return any(all(row.get(head) == value for head, value in cells.items()) for row in self.rows)
+
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row, write both files, and say so."""
         self.rows.append(dict(row))
