@@ -20,6 +20,9 @@ from . import parameters as parameters_
 from . import scale as scale_
 from . import simulation as simulation_
 from . import startup as startup_
+from . import suite as suite_
+from .compare import compare as compare_
+from .compare import told
 from .options import PATIENTS
 from .report import Report
 from .runners import NETWORKS, Scope
@@ -27,7 +30,7 @@ from .runners import NETWORKS, Scope
 app = typer.Typer(
     help="What each model reaches and what it costs. Each command writes a Markdown table and the same as JSON, with "
     "machine, versions, seeds and date, row by row: a run that is stopped keeps what it had.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -40,7 +43,44 @@ _OUT = Path("results") / "benchmarks"
 
 
 def _done(report: Report) -> None:
+    report.finish()
     typer.echo(report.out / f"{report.name}.md")
+
+
+@app.callback()
+def all_parts(
+    context: typer.Context,
+    suite: Annotated[suite_.Suite | None, typer.Option(help="Run every part in turn, shrunk or whole.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
+    envs: Envs = None,
+    out: Out = _OUT,
+) -> None:
+    """Run a suite: each part in a process of its own; a part whose report is complete is left out."""
+    if context.invoked_subcommand is not None:
+        return
+    if suite is None:
+        typer.echo(context.get_help())
+        return
+    try:
+        failed = suite_.run(suite, out, envs=envs, only=tuple(only or ()))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--only") from None
+    if failed:
+        typer.echo(f"failed: {', '.join(failed)}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    old: Annotated[Path, typer.Argument(help="A report's JSON.", exists=True, dir_okay=False)],
+    new: Annotated[Path, typer.Argument(help="The same benchmark's, later.", exists=True, dir_okay=False)],
+) -> None:
+    """What got slower by more than the noise of the recorded repetitions; exits with 1 if anything did."""
+    found = compare_(old, new)
+    for line in told(found):
+        typer.echo(line)
+    if found.lost or any(change.slower for change in found.changes):
+        raise typer.Exit(1)
 
 
 @app.command()

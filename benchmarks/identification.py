@@ -9,7 +9,7 @@ import numpy as np
 
 from . import jobs, ours
 from .peers import PEERS, Answer, ask
-from .report import Report, median, progress
+from .report import REPETITIONS, Report, median, progress
 from .runners import Scope
 
 LEVELS = (5.0, 1.0, 0.1)
@@ -116,7 +116,10 @@ def _reached(level: float, times: list[tuple[float, float]], tried: int) -> dict
     wall = median([t[0] for t in times]) if times and len(times) == tried else None
     cpu = median([t[1] for t in times]) if times and len(times) == tried else None
     absent = "not reached"
-    return {f"s to {level:g} %": absent if wall is None else wall, f"CPU s to {level:g} %": absent if cpu is None else cpu}
+    return {
+        f"s to {level:g} %": absent if wall is None else wall,
+        f"CPU s to {level:g} %": absent if cpu is None else cpu,
+    }
 
 
 def _in_turn(courses: list[list[list[float]]], true: np.ndarray, level: float) -> dict[str, Any]:
@@ -145,7 +148,7 @@ def _cost(answer: Answer, seconds: list[float]) -> dict[str, Any]:
         "whole process, s": answer.wall_s,
         "CPU, s": answer.found["cpu_s"],
         "peak, MiB": answer.found["peak_MiB"],
-        "seconds each": ", ".join(f"{s:.3g}" for s in seconds),
+        REPETITIONS: seconds,
     }
 
 
@@ -253,7 +256,9 @@ def _steps(report: Report, scope: Scope, names: list[str], envs: Path | None, re
             for n in (1, 2)
         ]
         if not mine.ok or not all(answer.ok for answer in theirs):
-            report.add({"case": "one step", "system": "deepxde", **_missing(next(a for a in (mine, *theirs) if not a.ok))})
+            report.add(
+                {"case": "one step", "system": "deepxde", **_missing(next(a for a in (mine, *theirs) if not a.ok))}
+            )
             return
         own.append(1000 * _late(mine.found["courses"][0]) / steps)
         # PyTorch's better number of threads, whichever it is.
@@ -266,7 +271,7 @@ def _steps(report: Report, scope: Scope, names: list[str], envs: Path | None, re
                 "system": system,
                 "status": "ok",
                 "s per 1,000 steps": median(each),
-                "seconds each": ", ".join(f"{s:.3g}" for s in each),
+                REPETITIONS: each,
             }
         )
     report.note(

@@ -60,7 +60,9 @@ def ask(job: dict[str, Any], *, cache: str | None = None, timeout_s: float = 300
     began = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.ours"]
     try:
-        done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, timeout=timeout_s, env=env)
+        done = subprocess.run(
+            command, input=json.dumps(job), capture_output=True, text=True, timeout=timeout_s, env=env, check=False
+        )
     except subprocess.TimeoutExpired:
         return Answer("timed out", {}, f"after {timeout_s:g} s", time.perf_counter() - began)
     wall_s = time.perf_counter() - began

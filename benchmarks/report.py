@@ -17,6 +17,8 @@ from rich.console import Console
 
 PACKAGES = ("t1djax", "jax", "jaxlib", "equinox", "optax", "optimistix", "numpy", "scipy")
 """Packages whose versions a report states."""
+REPETITIONS = "seconds each"
+"""The column that holds the seconds of every repetition."""
 _stderr = Console(stderr=True, highlight=False)
 
 
@@ -68,6 +70,8 @@ class Report:
     """Lines under the table."""
     about: dict[str, Any] = dataclasses.field(default_factory=surroundings)
     """Machine, versions and date."""
+    complete: bool = False
+    """Whether the run came to its end."""
 
     def resume(self) -> "Report":
         """Take over the rows of an earlier run that was asked for the same and has the same versions."""
@@ -94,11 +98,17 @@ class Report:
         self.notes.append(line)
         self.write()
 
+    def finish(self) -> None:
+        """Say in the files that nothing is missing."""
+        self.complete = True
+        self.write()
+
     def write(self) -> None:
         """Both files, whole: a reader never meets half a table."""
         self.out.mkdir(parents=True, exist_ok=True)
         content = {"benchmark": self.name, "title": self.title, **self.about, "settings": dict(self.settings)}
         content |= {"rows": [{k: _plain(v) for k, v in row.items()} for row in self.rows], "notes": self.notes}
+        content["complete"] = self.complete
         _replace(self.out / f"{self.name}.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
         _replace(self.out / f"{self.name}.md", self.markdown())
 
@@ -125,6 +135,8 @@ def cell(value: object) -> str:
     """Three significant digits; nothing where there is no number."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, list):
+        return ", ".join(cell(x) for x in value)
     if not isinstance(value, float):
         return str(value)
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"

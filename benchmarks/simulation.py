@@ -14,7 +14,7 @@ import t1djax
 from . import jobs
 from .peers import PEERS, ask
 from .problems import UNSEEN
-from .report import Report, median, progress
+from .report import REPETITIONS, Report, median, progress
 
 DAYS = 2
 _SAMPLE = 10  # patients that SciPy solves, and on which errors are taken
@@ -48,11 +48,13 @@ def run(out: Path, *, envs: Path | None, full: bool, quick: bool, repeat: int = 
     """One row per system, precision, and number of patients; ours and SciPy in turn, `repeat` times."""
     sizes = [1, 20] if quick else [1, 100, 1000] + ([100_000] if full else [])
     repeat = 1 if quick else repeat
-    report = Report("simulation", "Simulation of 48 h, readings every 5 min", out, {"sizes": sizes, "repeat": repeat, "seeds": [0]})
+    report = Report(
+        "simulation", "Simulation of 48 h, readings every 5 min", out, {"sizes": sizes, "repeat": repeat, "seeds": [0]}
+    )
     report.note(
         "Seconds: median of repetitions; ours compiled beforehand (`compile`), on all cores. Error: largest distance of "
-        f"glucose from DOP853 at rtol 1e-12, of {_SAMPLE} patients, mg/dL. Peers solve the same patients one by one, with "
-        f"one call per interval of constant input, timed on {_SAMPLE}. `LSODA over it`: seconds of SciPy's LSODA per "
+        f"glucose from DOP853 at rtol 1e-12, of {_SAMPLE} patients, mg/dL. Peers solve the same patients one by one, "
+        f"with one call per interval of constant input, timed on {_SAMPLE}. `LSODA over it`: seconds of SciPy's LSODA per "
         "patient over the row's, pair by pair, median."
     )
     cohort = t1djax.virtual_population(min(max(sizes), _MOST_MADE), key=jax.random.key(UNSEEN))
@@ -66,7 +68,20 @@ def run(out: Path, *, envs: Path | None, full: bool, quick: bool, repeat: int = 
             for batching in BATCHINGS if n >= 1000 else BATCHINGS[:1]:
                 _row(report, "exact", _exact, batching, arrays, n, precision, reference, told, envs, repeat, lsoda)
             if n <= 100:
-                _row(report, "diffrax Tsit5", _diffrax, "vmap", arrays, n, precision, reference, told, envs, repeat, lsoda)
+                _row(
+                    report,
+                    "diffrax Tsit5",
+                    _diffrax,
+                    "vmap",
+                    arrays,
+                    n,
+                    precision,
+                    reference,
+                    told,
+                    envs,
+                    repeat,
+                    lsoda,
+                )
     return report
 
 
@@ -127,7 +142,7 @@ def _row(
             "patient-days/s": n * DAYS / median(seconds),
             "error, mg/dL": float(np.abs(glucose[:known, : reference.shape[1]] - reference[:known]).max()),
             "LSODA over it": median(ratios),
-            "seconds each": ", ".join(f"{s:.3g}" for s in seconds),
+            REPETITIONS: seconds,
         }
     )
 
@@ -139,7 +154,9 @@ def _lsoda_s(told: list[dict[str, Any]], envs: Path | None) -> float:
     return ask("scipy", job, envs=envs).found["seconds"][0] / len(told)
 
 
-def _peers(report: Report, told: list[dict[str, Any]], reference: np.ndarray, envs: Path | None, repeat: int) -> list[float]:
+def _peers(
+    report: Report, told: list[dict[str, Any]], reference: np.ndarray, envs: Path | None, repeat: int
+) -> list[float]:
     """Rows of SciPy, the Euler loop and simglucose; seconds per patient of LSODA, by repetition."""
     tried = [(f"SciPy {m}, rtol {r:g}", {"method": m, "rtol": r, "atol": a}) for m, (r, a) in _SCIPY.items()]
     tried.append(("NumPy Euler, 1 min", {"method": "euler", "step_min": 1.0}))
@@ -162,7 +179,7 @@ def _peers(report: Report, told: list[dict[str, Any]], reference: np.ndarray, en
                 "patient-days/s": DAYS / median(each),
                 "error, mg/dL": float(error),
                 "LSODA over it": median([a / b for a, b in zip(lsoda, each, strict=True)]),
-                "seconds each": ", ".join(f"{s * len(told):.3g}" for s in each),
+                REPETITIONS: [s * len(told) for s in each],
             }
         )
     answer = ask("simglucose", {"task": "simulate", "days": 1}, envs=envs)

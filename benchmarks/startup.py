@@ -6,10 +6,15 @@ import tempfile
 from pathlib import Path
 
 from . import ours
-from .report import Report, median, progress
+from .report import REPETITIONS, Report, median, progress
 from .runners import Scope
 
-_IMPORT = "import time; t = time.perf_counter(); c = time.process_time(); import {}; print(time.perf_counter() - t, time.process_time() - c)"
+_IMPORT = """
+import time
+wall, cpu = time.perf_counter(), time.process_time()
+import {}
+print(time.perf_counter() - wall, time.process_time() - cpu)
+"""
 MODELS = ("ode", "pinn")
 """Main jobs: ksi of the reference cohort."""
 
@@ -21,15 +26,14 @@ def run(scope: Scope, out: Path, *, repeat: int = 3) -> Report:
     report.note(
         "Each number is of fresh processes. `first step`: from the import of t1djax (done) until the first chunk of "
         "training (two Gauss-Newton steps) of the reference cohort has ended, data, compilation and all; `with import`: "
-        "the import added. Cold: JAX's persistent compilation cache is empty; warm: the same job again, which finds what "
-        "the cold one left; programs of any compile time are kept."
+        "the import added. Cold: JAX's persistent compilation cache is empty; warm: the same job again, which finds "
+        "what the cold one left; programs of any compile time are kept."
     )
     for module in ("numpy", "jax", "t1djax"):
         runs = [_imported(module) for _ in range(repeat)]
         wall = [w for w, _ in runs]
-        each = ", ".join(f"{w:.3g}" for w in wall)
         cpu = median(c for _, c in runs)
-        report.add({"what": f"import {module}", "cache": "", "seconds": median(wall), "CPU, s": cpu, "seconds each": each})
+        report.add({"what": f"import {module}", "cache": "", "seconds": median(wall), "CPU, s": cpu, REPETITIONS: wall})
     names = list(scope.names or ours.all_names())
     for model in MODELS[1:] if scope.quick else MODELS:
         _first_steps(report, model, names, repeat)
@@ -42,8 +46,8 @@ def _first_steps(report: Report, model: str, names: list[str], repeat: int) -> N
     for _ in range(repeat):
         progress(f"first step of {model}")
         with tempfile.TemporaryDirectory() as cache:
-            for kind in rows:
-                rows[kind].append(ours.ask(job, cache=None if kind == "none" else cache))
+            for kind, answers in rows.items():
+                answers.append(ours.ask(job, cache=None if kind == "none" else cache))
     what = {"ode": "ode, first fit", "pinn": "pinn, first step"}[model]
     for kind, answers in rows.items():
         bad = next((a for a in answers if not a.ok), None)
@@ -60,7 +64,7 @@ def _first_steps(report: Report, model: str, names: list[str], repeat: int) -> N
                 "with import, s": median(both),
                 "CPU, s": median(a.found["cpu_s"] for a in answers),
                 "whole job, s": median(a.found["end_s"] for a in answers),
-                "seconds each": ", ".join(f"{s:.3g}" for s in steps),
+                REPETITIONS: steps,
             }
         )
 

@@ -101,6 +101,7 @@ def ask(name: str, job: dict[str, Any], *, envs: Path | None, timeout_s: float =
             text=True,
             timeout=timeout_s,
             env=env,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return Answer("timed out", {}, f"after {timeout_s:g} s", time.perf_counter() - began)

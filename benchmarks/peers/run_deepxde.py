@@ -41,7 +41,8 @@ class _Features:
     def __init__(self, patient: dict[str, Any], seen: dict[str, Any]) -> None:
         self.seen, self.start = seen, patient["time_min"][0]
         self.span = patient["time_min"][-1] - self.start
-        self.memories = [lags(patient, rate, T) for rate in ("insulin_U_min", "carbs_mg_min") for T in seen["lags_min"]]
+        doses = ("insulin_U_min", "carbs_mg_min")
+        self.memories = [lags(patient, rate, T) for rate in doses for T in seen["lags_min"]]
 
     def __call__(self, t: Any) -> Any:
         tensor = lambda x: torch.tensor(x, dtype=torch.float32)
