@@ -32,8 +32,8 @@ def run(
     )
     report.note(
         "ksi of virtual patients, 48 h, 5 min, white noise of 10 mg/dL. Seconds: running, compilation left out, median "
-        "of repetitions after one that compiles; the two sides of a ratio are timed in turn, and the ratio is the median "
-        "of pairs. `peak`: of the process (memory)."
+        "of repetitions after one that compiles; the two sides of a ratio are timed in turn, and the ratio is the "
+        "median of pairs. `peak`: of the process (memory)."
     )
     sizes = [1, 10] if quick else [1, 10, 100, 1000] + ([10_000] if full else [])
     if "ten" in parts:
@@ -108,8 +108,8 @@ def _scaling(report: Report, model: str, sizes: list[int], repeat: int) -> None:
     slope = np.polyfit(np.log(sizes), np.log(took), 1)[0]
     last = np.log(took[-1] / took[-2]) / np.log(sizes[-1] / sizes[-2])
     report.note(
-        f"{model}: seconds grow as patients^{slope:.2f} from {sizes[0]} to {sizes[-1]}, and as patients^{last:.2f} from "
-        f"{sizes[-2]} on."
+        f"{model}: seconds grow as patients^{slope:.2f} from {sizes[0]} to {sizes[-1]}, and as patients^{last:.2f} "
+        f"from {sizes[-2]} on."
     )
 
 

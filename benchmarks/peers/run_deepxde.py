@@ -83,7 +83,10 @@ class _Watch(dde.callbacks.Callback):
 
 
 def fit(job: dict[str, Any]) -> dict[str, Any]:
-    """ksi of every patient, one after the other: `residuals` is `cells`, `first_lag` or `second_order`; `threads` those of PyTorch."""
+    """ksi of every patient, one after the other.
+
+    `residuals` is `cells`, `first_lag` or `second_order`; `threads` are those of PyTorch.
+    """
     dde.config.set_default_float("float32")
     torch.set_num_threads(job["threads"])
     found = [_fit(patient, job) for patient in job["patients"]]

@@ -10,7 +10,7 @@ from talk import rates, serve
 
 
 def _solve(p: dict[str, float], patient: dict[str, Any], method: str, rtol: float, atol: float) -> np.ndarray:
-    """Glucose (mg/dL) at the patient's times: one call per interval of constant input, so that no step crosses a dose."""
+    """Glucose (mg/dL) at the patient's times: a call per interval of constant input, so that no step crosses a dose."""
     ts = np.asarray(patient["time_min"])
     ksi, c, Tu, ku, Tr, kr = p["ksi"], p["kl"] - p["kb"], p["Tu"], p["ku_Vi"], p["Tr"], p["kr_Vb"]
     y = np.array([p["G0"], c / ksi, c / ksi, 0.0, 0.0])
