@@ -18,6 +18,7 @@ from .report import REPETITIONS, Report, median, progress
 from .scale import in_own_process
 
 _SAMPLE = 10  # patients that SciPy and the loop are timed on
+_TEN, _SCIPY = "ten patients over one", "SciPy least_squares over ours"
 PARTS = ("ten", "scaling", "scipy", "memory")
 """What can be run by itself."""
 
@@ -30,8 +31,9 @@ def run(
     report = Report(
         "cohorts", "Many patients against one", out, {"full": full, "quick": quick, "repeat": repeat, "seeds": [0]}
     )
+    report.resume()
     report.note(
-        "ksi of virtual patients, 48 h, 5 min, white noise of 10 mg/dL. Seconds: running, compilation left out, median "
+        "ksi and G0 of virtual patients, 48 h, 5 min, white noise of 10 mg/dL. Seconds: running, compilation left out, median "
         "of repetitions after one that compiles; the two sides of a ratio are timed in turn, and the ratio is the "
         "median of pairs. `peak`: of the process (memory)."
     )
@@ -74,13 +76,15 @@ def _pairs(sides: Sequence[Callable[[], Any]], repeat: int) -> list[list[float]]
 
 
 def _ten(report: Report, model: str, repeat: int) -> None:
+    if report.has(what=_TEN, model=model):
+        return
     progress(f"ten against one, {model}")
     ten = _people(10)
     one = t1djax.Cohort(ten.patients[:1], ten.truth)
     of_one, of_ten = _pairs([lambda: _fit(one, model), lambda: _fit(ten, model)], max(repeat, 5 if repeat > 1 else 1))
     ratio = median(b / a for a, b in zip(of_one, of_ten, strict=True))
     report.add(
-        {"what": "ten patients over one", "model": model, "patients": 10, "seconds": median(of_ten), "ratio": ratio}
+        {"what": _TEN, "model": model, "patients": 10, "seconds": median(of_ten), "ratio": ratio}
         | {REPETITIONS: of_ten, "other side each": of_one}
     )
 
@@ -115,6 +119,8 @@ def _scaling(report: Report, model: str, sizes: list[int], repeat: int) -> None:
 
 def _scipy(report: Report, n: int, envs: Path | None, repeat: int) -> None:
     """Our fit of everyone against SciPy's of a sample, noise and starts the same."""
+    if report.has(what=_SCIPY, model="ode"):
+        return
     people = _people(n)
     fit = _fit(people, "ode")
     told = jobs.patients(t1djax.Cohort(people.patients[:_SAMPLE], people.truth), fit)
@@ -124,7 +130,7 @@ def _scipy(report: Report, n: int, envs: Path | None, repeat: int) -> None:
         progress(f"SciPy least_squares of {_SAMPLE} patients, then ours of {n}")
         answer = ask("scipy", job, envs=envs)
         if not answer.ok:
-            report.add({"what": "SciPy", "model": "ode", "status": answer.status, "why": answer.words})
+            report.add({"what": _SCIPY, "model": "ode", "status": answer.status, "why": answer.words})
             return
         found = answer.found["ksi"]
         theirs.append(answer.found["wall_s"] * n / len(told))
@@ -132,7 +138,7 @@ def _scipy(report: Report, n: int, envs: Path | None, repeat: int) -> None:
     apart = max(abs(f.estimates["ksi"].value / ksi - 1) for f, ksi in zip(fit.patients[:_SAMPLE], found, strict=True))
     ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
     report.add(
-        {"what": "SciPy least_squares over ours", "model": "ode", "patients": n, "seconds": median(mine)}
+        {"what": _SCIPY, "model": "ode", "patients": n, "seconds": median(mine)}
         | {"ratio": median(ratios), REPETITIONS: mine, "other side each": theirs}
         | {"note": f"SciPy timed on {len(told)} patients; estimates differ by at most {100 * apart:.2g} %"}
     )

@@ -80,7 +80,10 @@ class Report:
             old = json.loads(path.read_text(encoding="utf-8"))
             same = old["settings"] == json.loads(json.dumps(dict(self.settings)))
             if same and old["versions"] == self.about.get("versions"):
-                self.rows = [row for row in old["rows"] if row.get("status", "ok") != "not installed"]
+                # What is missing, failed or was stopped from outside is tried again.
+                again = ("not installed", "failed", "timed out")
+                self.rows = [row for row in old["rows"] if row.get("status", "ok") not in again]
+                self.notes = old["notes"]
         return self
 
     def has(self, **cells: str) -> bool:
@@ -94,8 +97,9 @@ class Report:
         progress(f"{self.name}: " + ", ".join(f"{head} {cell(value)}" for head, value in row.items() if value != ""))
 
     def note(self, line: str) -> None:
-        """Add a line under the table."""
-        self.notes.append(line)
+        """Add a line under the table, once."""
+        if line not in self.notes:
+            self.notes.append(line)
         self.write()
 
     def finish(self) -> None:

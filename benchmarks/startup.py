@@ -26,8 +26,8 @@ def run(scope: Scope, out: Path, *, repeat: int = 3) -> Report:
     report.note(
         "Each number is of fresh processes. `first step`: from the import of t1djax (done) until the first chunk "
         "of training (two Gauss-Newton steps) of the reference cohort has ended, data, compilation and all; "
-        "`with import`: the import added. Cold: JAX's persistent compilation cache is empty; warm: the same job again, which finds "
-        "what the cold one left; programs of any compile time are kept."
+        "`with import`: the import added. Cold: JAX's persistent compilation cache is empty; warm: the same job "
+        "again, which finds what the cold one left; programs of any compile time are kept."
     )
     for module in ("numpy", "jax", "t1djax"):
         runs = [_imported(module) for _ in range(repeat)]

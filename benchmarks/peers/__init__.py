@@ -107,7 +107,8 @@ def ask(name: str, job: dict[str, Any], *, envs: Path | None, timeout_s: float =
     wall_s = time.perf_counter() - began
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
-        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit {done.returncode}")
+        said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit {done.returncode}"]
+        last = next((line for line in reversed(said) if "Error" in line), said[-1])
         if "ModuleNotFoundError" in last:
             return Answer("not installed", {}, peer.install(envs), wall_s)
         return Answer("failed", {}, last[:200], wall_s)

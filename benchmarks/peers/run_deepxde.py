@@ -1,11 +1,13 @@
 """DeepXDE on PyTorch: our network and points, and one of three ways to write the residuals."""
 
+# pyright: reportMissingImports=false
+
 import time
 from typing import Any
 
-import deepxde as dde  # pyright: ignore[reportMissingImports]
+import deepxde as dde
 import numpy as np
-import torch  # pyright: ignore[reportMissingImports]
+import torch
 from lags import Lags, lags, mean_rates
 from talk import serve
 

@@ -1,18 +1,20 @@
 """jinns: our network and points, residuals of the first lags at the points, derivatives by JAX."""
 
+# pyright: reportMissingImports=false
+
 import time
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jinns  # pyright: ignore[reportMissingImports]
+import jinns
 import numpy as np
 import optax
-from jinns.data import DataGeneratorObservations, DataGeneratorODE  # pyright: ignore[reportMissingImports]
-from jinns.loss import ODE, LossODE, LossWeightsODE  # pyright: ignore[reportMissingImports]
-from jinns.nn import PINN  # pyright: ignore[reportMissingImports]
-from jinns.parameters import DerivativeKeysODE, Params  # pyright: ignore[reportMissingImports]
+from jinns.data import DataGeneratorObservations, DataGeneratorODE
+from jinns.loss import ODE, LossODE, LossWeightsODE
+from jinns.nn import PINN
+from jinns.parameters import DerivativeKeysODE, Params
 from lags import Lags, lags
 from talk import serve
 

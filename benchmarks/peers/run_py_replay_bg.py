@@ -1,8 +1,10 @@
 """ReplayBG: only whether it is there. Its model has no ksi, so there is nothing to compare errors of."""
 
+# pyright: reportMissingImports=false
+
 from typing import Any
 
-import py_replay_bg  # noqa: F401 - that it imports is the answer # pyright: ignore[reportMissingImports]
+import py_replay_bg  # noqa: F401 - that it imports is the answer
 from talk import serve
 
 

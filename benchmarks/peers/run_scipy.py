@@ -66,23 +66,24 @@ def _euler(p: dict[str, float], patient: dict[str, Any], h: float) -> np.ndarray
 
 
 def fit(job: dict[str, Any]) -> dict[str, Any]:
-    """ksi of every patient from its fit readings, one after the other."""
+    """What is free of every patient (ksi, and G0 where it starts too) from the fit readings, one after the other."""
     courses, found, seconds = [], [], []
     for patient in job["patients"]:
-        p, fit = patient["parameters"], np.asarray(patient["fit"])
+        p, fit, free = patient["parameters"], np.asarray(patient["fit"]), sorted(patient["start"])
         readings = np.asarray(patient["glucose_mg_dL"])[fit]
         course: list[list[float]] = []
         began, cpu = time.perf_counter(), time.process_time()
+        values = lambda z, free=free: {symbol: float(np.exp(x)) for symbol, x in zip(free, z, strict=True)}
 
-        def miss(z: np.ndarray, p: dict[str, float] = p, patient: dict[str, Any] = patient) -> np.ndarray:
-            ksi = float(np.exp(z[0]))
-            course.append([time.perf_counter() - began, time.process_time() - cpu, ksi])  # noqa: B023 - called at once
-            glucose = _solve(p | {"ksi": ksi}, patient, job["method"], job["rtol"], job["atol"])
+        def miss(z: np.ndarray) -> np.ndarray:
+            now = values(z)  # noqa: B023 - called at once, like what follows
+            course.append([time.perf_counter() - began, time.process_time() - cpu, now["ksi"]])  # noqa: B023
+            glucose = _solve(p | now, patient, job["method"], job["rtol"], job["atol"])  # noqa: B023
             return glucose[fit] - readings  # noqa: B023
 
-        ended = least_squares(miss, [np.log(patient["start"]["ksi"])])
+        ended = values(least_squares(miss, [np.log(patient["start"][symbol]) for symbol in free]).x)
         seconds.append(time.perf_counter() - began)
-        found.append(float(np.exp(ended.x[0])))
+        found.append(ended["ksi"])
         courses.append([*course, [seconds[-1], time.process_time() - cpu, found[-1]]])
     return {"ksi": found, "seconds": seconds, "courses": courses}
 

@@ -1,17 +1,19 @@
 """simglucose: one virtual adult for some days, with its own basal-bolus controller. Another model than ours."""
 
+# pyright: reportMissingImports=false
+
 import datetime as dt
 import tempfile
 import time
 from typing import Any
 
-from simglucose.actuator.pump import InsulinPump  # pyright: ignore[reportMissingImports]
-from simglucose.controller.basal_bolus_ctrller import BBController  # pyright: ignore[reportMissingImports]
-from simglucose.patient.t1dpatient import T1DPatient  # pyright: ignore[reportMissingImports]
-from simglucose.sensor.cgm import CGMSensor  # pyright: ignore[reportMissingImports]
-from simglucose.simulation.env import T1DSimEnv  # pyright: ignore[reportMissingImports]
-from simglucose.simulation.scenario import CustomScenario  # pyright: ignore[reportMissingImports]
-from simglucose.simulation.sim_engine import SimObj, sim  # pyright: ignore[reportMissingImports]
+from simglucose.actuator.pump import InsulinPump
+from simglucose.controller.basal_bolus_ctrller import BBController
+from simglucose.patient.t1dpatient import T1DPatient
+from simglucose.sensor.cgm import CGMSensor
+from simglucose.simulation.env import T1DSimEnv
+from simglucose.simulation.scenario import CustomScenario
+from simglucose.simulation.sim_engine import SimObj, sim
 from talk import serve
 
 
