@@ -33,9 +33,9 @@ def run(
     )
     report.resume()
     report.note(
-        "ksi and G0 of virtual patients, 48 h, 5 min, white noise of 10 mg/dL. Seconds: running, compilation left out, median "
-        "of repetitions after one that compiles; the two sides of a ratio are timed in turn, and the ratio is the "
-        "median of pairs. `peak`: of the process (memory)."
+        "ksi and G0 of virtual patients, 48 h, 5 min, white noise of 10 mg/dL. Seconds: running, compilation "
+        "left out, median of repetitions after one that compiles; the two sides of a ratio are timed in turn,"
+        " and the ratio is the median of pairs. `peak`: of the process (memory)."
     )
     sizes = [1, 10] if quick else [1, 10, 100, 1000] + ([10_000] if full else [])
     if "ten" in parts:

@@ -53,9 +53,9 @@ def run(out: Path, *, envs: Path | None, full: bool, quick: bool, repeat: int = 
     )
     report.note(
         "Seconds: median of repetitions; ours compiled beforehand (`compile`), on all cores. Error: largest "
-        f"distance of glucose from DOP853 at rtol 1e-12, of {_SAMPLE} patients, mg/dL. Peers solve the same patients one by "
-        f"one, with a call per interval of constant input, timed on {_SAMPLE}. `LSODA over it`: seconds of SciPy's LSODA "
-        "per patient over the row's, pair by pair, median."
+        f"distance of glucose from DOP853 at rtol 1e-12, of {_SAMPLE} patients, mg/dL. Peers solve the same "
+        f"patients one by one, with a call per interval of constant input, timed on {_SAMPLE}. `LSODA over "
+        "it`: seconds of SciPy's LSODA per patient over the row's, pair by pair, median."
     )
     cohort = t1djax.virtual_population(min(max(sizes), _MOST_MADE), key=jax.random.key(UNSEEN))
     told = jobs.patients(cohort)[:_SAMPLE]
