@@ -200,7 +200,7 @@ def peers(
     steps: Annotated[int, typer.Option(help="Adam steps of the networks that are compared.", min=50)] = 1500,
     repeat: Annotated[int, typer.Option(help="Repetitions of our fits, and pairs of the step's cost.", min=1)] = 3,
     budget: Annotated[float, typer.Option(help="Seconds that a peer gets for all patients.", min=1.0)] = 180.0,
-    only: Annotated[list[str] | None, typer.Option(help="Only this peer, or t1djax; may be repeated.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this peer, t1djax, or step; may be repeated.")] = None,
     quick: Quick = False,
     out: Out = _OUT,
 ) -> None:

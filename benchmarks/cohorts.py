@@ -30,8 +30,7 @@ def run(
     repeat = 1 if quick else repeat
     report = Report(
         "cohorts", "Many patients against one", out, {"full": full, "quick": quick, "repeat": repeat, "seeds": [0]}
-    )
-    report.resume()
+    ).resume()
     report.note(
         "ksi and G0 of virtual patients, 48 h, 5 min, white noise of 10 mg/dL. Seconds: running, compilation "
         "left out, median of repetitions after one that compiles; the two sides of a ratio are timed in turn,"

@@ -33,7 +33,7 @@ def run(
 ) -> Report:
     """One row per case, system and way to write the residuals; and the cost of a step from paired runs."""
     settings = scope.settings() | {"steps": steps, "repeat": repeat, "budget_s": budget_s}
-    report = Report("peers", "ksi of the reference cohort, by us and by peers", out, settings)
+    report = Report("peers", "ksi of the reference cohort, by us and by peers", out, settings).resume()
     report.note(
         "48 h, 5 min, ksi alone is free; the same readings, starts and, for networks trained by Adam, the same weights "
         "and points. Seconds to a level: ours until the worst patient stays below it, all in one program, compilation "
@@ -43,7 +43,8 @@ def run(
     )
     names = list(scope.names or ours.all_names())
     wanted = lambda name: not only or name in only
-    report.resume()
+    if wanted("step") and not report.has(case=_ONE_STEP.format(len(names)), system=_OWN_STEP):
+        _steps(report, scope, names, envs, repeat)
     for case in list(ours.CASES)[: 1 if scope.quick else None]:
         base = {"case": case, "names": names, "seed": scope.seeds[0]}
         for system, row in _own(base, steps, 1 if scope.quick else repeat, scope):
@@ -67,8 +68,6 @@ def run(
         for name in ("numpyro", "py_replay_bg"):
             if wanted(name) and not report.has(case=case, system=name):
                 report.add({"case": case, "system": name, **_other(name, base, envs, budget_s)})
-    if wanted("deepxde") and not report.has(case=_ONE_STEP.format(len(names)), system=_OWN_STEP):
-        _steps(report, scope, names, envs, repeat)
     return report
 
 

@@ -75,6 +75,8 @@ class Report:
 
     def resume(self) -> "Report":
         """Take over the rows of an earlier run that was asked for the same and has the same versions."""
+        if self.rows or self.notes:
+            raise ValueError("resume before anything is written: the first line replaces the earlier report")
         path = self.out / f"{self.name}.json"
         if path.exists():
             old = json.loads(path.read_text(encoding="utf-8"))

@@ -141,6 +141,12 @@ def test_a_report_goes_on_where_it_stopped(tmp_path: Path) -> None:
     again = Report("demo", "A demonstration", tmp_path, {"n": 1}, about=ABOUT).resume()
     assert again.has(system="a")
     assert not again.has(system="b")
+    again.note("a line")
+    again.note("a line")
+    once_more = Report("demo", "A demonstration", tmp_path, {"n": 1}, about=ABOUT).resume()
+    assert (once_more.rows, once_more.notes) == ([{"system": "a", "x": 1.0}], ["a line"])
+    with pytest.raises(ValueError, match="before anything is written"):
+        once_more.resume()
     assert not Report("demo", "", tmp_path, {"n": 2}, about=ABOUT).resume().rows
     newer = ABOUT | {"versions": {"t1djax": "2"}}
     assert not Report("demo", "", tmp_path, {"n": 1}, about=newer).resume().rows
