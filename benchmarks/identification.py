@@ -16,7 +16,7 @@ LEVELS = (5.0, 1.0, 0.1)
 """Errors of ksi (%) whose time is taken: below it from then on."""
 RESIDUALS = {"cells": "as ours", "first_lag": "first lag, derivatives by the peer", "second_order": "second order"}
 """How a peer's network is told the equations."""
-_TRAINED = ("deepxde", "jinns")
+_TRAINED = ("deepxde", "deepxde-jax", "jinns")
 _MINUTE = 60.0
 _ONE_STEP, _OWN_STEP = "one Adam step of {} patients", "t1djax, Adam, all patients at once"
 

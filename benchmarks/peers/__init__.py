@@ -48,6 +48,7 @@ PEERS = {
     for peer in (
         Peer("scipy", "numpy scipy", "run_scipy.py"),
         Peer("deepxde", "deepxde torch", "run_deepxde.py", environment=_TORCH),
+        Peer("deepxde-jax", "deepxde jax flax optax", "run_deepxde_jax.py", environment={"DDE_BACKEND": "jax"}),
         Peer("jinns", "jinns", "run_jinns.py"),
         Peer("numpyro", "numpyro diffrax", "run_numpyro.py"),
         Peer("simglucose", "simglucose 'setuptools<81'", "run_simglucose.py", model="UVA/Padova 2008"),
