@@ -245,52 +245,48 @@ def _other(name: str, base: dict[str, Any], envs: Path | None, budget_s: float) 
 
 
 def _steps(report: Report, scope: Scope, names: list[str], envs: Path | None, repeat: int) -> None:
-    """One training step: ours of all patients at once, the peer's of each in turn, in pairs one after the other."""
-    base = {"case": next(iter(ours.CASES)), "names": names, "seed": scope.seeds[0]}
-    told = ours.ask({**base, "task": "untrained", "options": _options(scope)})
-    few = {**told.found, "patients": told.found["patients"][:2]}
-    steps, pairs = (50, 1) if scope.quick else (200, repeat)
-    own, peer = [], []
-    job = {"task": "fit", "model": "pinn", "optimiser": "adam", "steps": steps, "repeat": 1, "options": _options(scope)}
-    for _ in range(pairs):
-        mine = ours.ask(base | job)
-        theirs = [
-            ask("deepxde", _training(Answer("ok", few), "cells", scope, steps, 300.0) | {"threads": n}, envs=envs)
-            for n in (1, 2)
-        ]
-        if not mine.ok or not all(answer.ok for answer in theirs):
-            report.add(
-                {"case": "one step", "system": "deepxde", **_missing(next(a for a in (mine, *theirs) if not a.ok))}
-            )
+    """Pairs, one run after the other: a step of Adam, and seconds to 1 %; ours for all at once, the peer's in turn."""
+    base = {"case": next(iter(ours.CASES)), "names": names, "seed": scope.seeds[0], "options": _options(scope)}
+    told, true = Answer("ok", ours.untrained(base)), _truth(base)
+    adam = base | {"model": "pinn", "optimiser": "adam", "steps": 50 if scope.quick else 200}
+    newton = base | {"model": "pinn", "optimiser": ""}
+    job = _training(told, "cells", scope, 100 if scope.quick else 1500, 3.0 * len(names))
+    for own in (adam, newton):
+        ours.course(own)  # compiles
+    steps: list[list[float]] = []
+    levels: list[list[float]] = []
+    for i in range(1 if scope.quick else repeat):
+        progress(f"pair {i + 1}: DeepXDE for up to {3 * len(names)} s, then ours")
+        theirs = ask("deepxde", job, envs=envs)
+        if not theirs.ok:
+            report.add({"case": _ONE_STEP.format(len(names)), "system": "deepxde", **_missing(theirs)})
             return
-        own.append(1000 * _late(mine.found["courses"][0]) / steps)
-        # PyTorch's better number of threads, whichever it is.
-        peer.append(min(_mean_late(answer.found["courses"]) * len(names) * 1000 / steps for answer in theirs))
-    ratios = [b / a for a, b in zip(own, peer, strict=True)]
-    for system, each in ((_OWN_STEP, own), ("deepxde, as ours, one after the other", peer)):
-        report.add(
-            {
-                "case": _ONE_STEP.format(len(names)),
-                "system": system,
-                "status": "ok",
-                "s per 1,000 steps": median(each),
-                REPETITIONS: each,
-            }
-        )
-    report.note(
-        f"One step of {len(names)} patients, DeepXDE over ours, {pairs} pairs: {median(ratios):.3g} "
-        f"({', '.join(f'{r:.3g}' for r in ratios)}). DeepXDE is timed on two patients, with one and with two threads, "
-        "and the faster counts. Features are computed once in its runs, at every step in ours."
-    )
+        courses = theirs.found["courses"]
+        mine = 1000 * _late(ours.course(adam)[1]) / adam["steps"]
+        steps.append([mine, sum(1000 * _late(c) / (job["every"] * len(c)) for c in courses)])
+        reached = _in_turn(courses, true, 1.0)["s to 1 %"]
+        own = _batch_time(ours.course(newton)[1], true, 1.0)
+        if own is not None and not isinstance(reached, str):
+            levels.append([own[0], reached])
+    first = {"system": _OWN_STEP}, {"system": "deepxde, as ours, in turn"}
+    second = {"system": "t1djax pinn, Gauss-Newton, all patients at once"}, {"system": "deepxde, as ours, in turn"}
+    for case, systems, pairs, head in (
+        (_ONE_STEP.format(len(names)), first, steps, "s per 1,000 steps"),
+        (f"{len(names)} patients to 1 %, pairs", second, levels, "s to 1 %"),
+    ):
+        if not pairs:
+            report.add({"case": case, "system": "deepxde, as ours, in turn", "status": "not reached"})
+            continue
+        ratios = [b / a for a, b in pairs]
+        for system, each in zip(systems, zip(*pairs, strict=True), strict=True):
+            report.add({"case": case, **system, "status": "ok", head: median(each), REPETITIONS: list(each)})
+        told_ = ", ".join(f"{r:.3g}" for r in ratios)
+        report.note(f"{case}: DeepXDE over ours {median(ratios):.3g} ({told_}).")
 
 
 def _late(course: list[list[Any]]) -> float:
-    """Seconds of the course scaled from its second half on, so that a slow start does not count."""
+    """Seconds of a course as its second half runs: a slow start does not count."""
     half = len(course) // 2 if len(course) > 3 else 0
     if half == 0:
         return course[-1][0]
     return (course[-1][0] - course[half - 1][0]) * len(course) / (len(course) - half)
-
-
-def _mean_late(courses: list[list[list[Any]]]) -> float:
-    return float(np.mean([_late(course) for course in courses]))

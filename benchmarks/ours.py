@@ -82,10 +82,10 @@ class _Course:
         self.rows.append([time.perf_counter() - self.began, time.process_time() - self.cpu, ksi.tolist()])
 
 
-def fit(job: dict[str, Any]) -> dict[str, Any]:
-    """ksi of all patients in one program: first with compilation, then again `repeat` times without.
+def course(job: dict[str, Any]) -> tuple[t1djax.Fit, list[list[Any]]]:
+    """One fit of ksi of all patients in one program: wall seconds, CPU seconds and ksi after each chunk, and the end.
 
-    The job: `case`, `names`, `seed`, `model`, `optimiser` (`adam` or the default), `steps`, `repeat`.
+    The job: `case`, `names`, `seed`, `model`, `optimiser` (`adam`, or else the default), `steps`, `options`.
     """
     people = cohort(CASES[job["case"]], job["names"], job["seed"])
     model, options, stages = job["model"], None, None
@@ -94,32 +94,32 @@ def fit(job: dict[str, Any]) -> dict[str, Any]:
         if job["optimiser"] == "adam":
             options = dataclasses.replace(options, precision="float32")
             stages = [dataclasses.replace(PLAIN, steps=job["steps"])]
-    # A window of steps that the machine spent elsewhere is in every repetition or in none: all are told.
-    courses, seconds, compile_s, cold_s, found = [], [], 0.0, 0.0, None
-    for i in range(1 + job["repeat"]):
-        course = _Course()
-        noted = lambda p, course=course: course.note(p.values["ksi"])
-        found = t1djax.fit(
-            people,
-            model=model,
-            free=["ksi"],
-            seed=job["seed"],
-            options=options,
-            stages=stages,
-            on_progress=None if model == "ode" else noted,
-        )
-        course.note(np.array([p.estimates["ksi"].value for p in found]))
-        if i == 0:
-            compile_s, cold_s = found.cost.compile_s, course.rows[-1][0]
-        else:
-            courses.append(course.rows)
-            seconds.append(course.rows[-1][0])
-    assert found is not None
+    noted = _Course()
+    on_progress = None if model == "ode" else lambda p: noted.note(p.values["ksi"])
+    how = {"model": model, "options": options, "stages": stages, "on_progress": on_progress}
+    found = t1djax.fit(people, free=["ksi"], seed=job["seed"], **how)
+    if model == "ode":
+        noted.note(np.array([p.estimates["ksi"].value for p in found]))
+    return found, noted.rows
+
+
+def fit(job: dict[str, Any]) -> dict[str, Any]:
+    """`course` with compilation, then `repeat` times without."""
+    began = time.perf_counter()
+    cold, _ = course(job)
+    cold_s = time.perf_counter() - began
+    courses, seconds, found = [], [], cold
+    for _ in range(job["repeat"]):
+        began = time.perf_counter()
+        found, rows = course(job)
+        courses.append(rows)
+        seconds.append(time.perf_counter() - began)
+    people = cohort(CASES[job["case"]], job["names"], job["seed"])
     return {
-        "ksi": courses[-1][-1][2],
+        "ksi": [p.estimates["ksi"].value for p in found],
         "courses": courses,
         "seconds": seconds,
-        "compile_s": compile_s,
+        "compile_s": cold.cost.compile_s,
         "cold_s": cold_s,
         "steps": int(found.history.step[-1]),
         "rmse_mg_dL": rmse(people, np.stack([p.glucose_mg_dL for p in found])).tolist(),
