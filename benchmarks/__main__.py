@@ -6,16 +6,24 @@ from typing import Annotated
 import typer
 
 from . import accuracy as accuracy_
+from . import bound as bound_
 from . import checkpoints as checkpoints_
 from . import closed_loop as closed_loop_
+from . import cohorts as cohorts_
 from . import coverage as coverage_
 from . import discrepancy as discrepancy_
+from . import identification as identification_
 from . import matrix as matrix_
 from . import misfit as misfit_
 from . import optimisers as optimisers_
 from . import options as options_
 from . import parameters as parameters_
 from . import scale as scale_
+from . import simulation as simulation_
+from . import startup as startup_
+from . import suite as suite_
+from .compare import compare as compare_
+from .compare import told
 from .options import PATIENTS
 from .report import Report
 from .runners import NETWORKS, Scope
@@ -23,7 +31,7 @@ from .runners import NETWORKS, Scope
 app = typer.Typer(
     help="What each model reaches and what it costs. Each command writes a Markdown table and the same as JSON, with "
     "machine, versions, seeds and date, row by row: a run that is stopped keeps what it had.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -31,11 +39,49 @@ app = typer.Typer(
 Quick = Annotated[bool, typer.Option("--quick", help="Two patients, one seed, small networks: only to see it run.")]
 Out = Annotated[Path, typer.Option(help="Folder for the tables.")]
 Seeds = Annotated[int, typer.Option(help="How many seeds; each sets noise, starts and weights.", min=1)]
+Envs = Annotated[Path | None, typer.Option(help="Folder with one environment per peer; each row says how to make it.")]
 _OUT = Path("results") / "benchmarks"
 
 
 def _done(report: Report) -> None:
+    report.finish()
     typer.echo(report.out / f"{report.name}.md")
+
+
+@app.callback()
+def all_parts(
+    context: typer.Context,
+    suite: Annotated[suite_.Suite | None, typer.Option(help="Run every part in turn, shrunk or whole.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
+    envs: Envs = None,
+    out: Out = _OUT,
+) -> None:
+    """Run a suite: each part in a process of its own; a part whose report is complete is left out."""
+    if context.invoked_subcommand is not None:
+        return
+    if suite is None:
+        typer.echo(context.get_help())
+        return
+    try:
+        failed = suite_.run(suite, out, envs=envs, only=tuple(only or ()))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--only") from None
+    if failed:
+        typer.echo(f"failed: {', '.join(failed)}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    old: Annotated[Path, typer.Argument(help="A report's JSON.", exists=True, dir_okay=False)],
+    new: Annotated[Path, typer.Argument(help="The same benchmark's, later.", exists=True, dir_okay=False)],
+) -> None:
+    """What got slower by more than the noise of the recorded repetitions; exits with 1 if anything did."""
+    found = compare_(old, new)
+    for line in told(found):
+        typer.echo(line)
+    if found.lost or any(change.slower for change in found.changes):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -160,6 +206,64 @@ def closed_loop(
 ) -> None:
     """Insulin that answers glucose under disturbances: bias of ksi, and how often the report warns."""
     _done(closed_loop_.run(2 if quick else draws, out))
+
+
+@app.command()
+def peers(
+    envs: Envs = None,
+    steps: Annotated[int, typer.Option(help="Adam steps of the networks that are compared.", min=50)] = 1500,
+    repeat: Annotated[int, typer.Option(help="Repetitions of our fits, and pairs of the step's cost.", min=1)] = 3,
+    budget: Annotated[float, typer.Option(help="Seconds that a peer gets for all patients.", min=1.0)] = 180.0,
+    only: Annotated[list[str] | None, typer.Option(help="Only this peer, t1djax, or step; may be repeated.")] = None,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """ksi by us and by SciPy, DeepXDE, jinns, numpyro: seconds to 5, 1 and 0.1 %, cost of a step, errors, memory."""
+    sizes = {"steps": 100 if quick else steps, "repeat": repeat, "budget_s": budget}
+    _done(identification_.run(Scope.of(quick, 1), out, envs=envs, only=tuple(only or ()), **sizes))
+
+
+@app.command()
+def simulation(
+    envs: Envs = None,
+    full: Annotated[bool, typer.Option("--full", help="Also 100,000 patients.")] = False,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Patient-days per second and errors: the exact path and diffrax, SciPy's LSODA and DOP853, an Euler loop."""
+    _done(simulation_.run(out, envs=envs, full=full, quick=quick))
+
+
+@app.command()
+def startup(
+    repeat: Annotated[int, typer.Option(help="Fresh processes per number.", min=1)] = 3,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Import, and seconds to the first training step with no, a cold and a warm compilation cache."""
+    _done(startup_.run(Scope.of(quick, 1), out, repeat=repeat))
+
+
+@app.command()
+def bound(
+    draws: Annotated[int, typer.Option(help="Noisy draws of all patients together.", min=1)] = 200,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Error of ksi at 10 mg/dL over its Cramer-Rao bound: least squares and the networks."""
+    _done(bound_.run(Scope.of(quick, 1), out, draws=draws))
+
+
+@app.command()
+def cohorts(
+    envs: Envs = None,
+    part: Annotated[list[str] | None, typer.Option(help="Only ten, scaling, scipy or memory; may be repeated.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Also 10,000 patients, and 1,000 networks.")] = False,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Ten patients against one, growth with the cohort, a loop over patients, SciPy's least squares, and memory."""
+    _done(cohorts_.run(out, envs=envs, full=full, quick=quick, parts=tuple(part or cohorts_.PARTS)))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ _CALIBRATION = 100  # steps, two chunks: the second one is timed
 # Tried on three of the ten patients, noise-free. PINN, eight settings: a constant weight of 100 beats one that rises to
 # it (0.006 against 1.3 % of ksi after 1,500 steps), a rate of 0.01 beats 0.003 (0.006 against 0.05 %). Recurrent
 # network, three settings, all clipped. The Modified MLP and L-BFGS take these over untried.
-_PLAIN = t1djax.Stage(optimizer="adam", learning_rate=1e-2, residual_weight=(100.0, 100.0))
-_ADAM = {"pinn": _PLAIN, "modified_mlp": _PLAIN, "birnn": dataclasses.replace(_PLAIN, clip_norm=1.0)}
+PLAIN = t1djax.Stage(optimizer="adam", learning_rate=1e-2, residual_weight=(100.0, 100.0))
+_ADAM = {"pinn": PLAIN, "modified_mlp": PLAIN, "birnn": dataclasses.replace(PLAIN, clip_norm=1.0)}
 _LBFGS = t1djax.Stage(optimizer="lbfgs", residual_weight=(100.0, 100.0))
 _OPTIONS: dict[str, type[t1djax.NetworkOptions]] = {
     "pinn": t1djax.PINNOptions,

@@ -6,8 +6,9 @@ import json
 import math
 import os
 import platform
+import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from rich.console import Console
 
 PACKAGES = ("t1djax", "jax", "jaxlib", "equinox", "optax", "optimistix", "numpy", "scipy")
 """Packages whose versions a report states."""
+REPETITIONS = "seconds each"
+"""The column that holds the seconds of every repetition."""
 _stderr = Console(stderr=True, highlight=False)
 
 
@@ -67,6 +70,27 @@ class Report:
     """Lines under the table."""
     about: dict[str, Any] = dataclasses.field(default_factory=surroundings)
     """Machine, versions and date."""
+    complete: bool = False
+    """Whether the run came to its end."""
+
+    def resume(self) -> "Report":
+        """Take over the rows of an earlier run that was asked for the same and has the same versions."""
+        if self.rows or self.notes:
+            raise ValueError("resume before anything is written: the first line replaces the earlier report")
+        path = self.out / f"{self.name}.json"
+        if path.exists():
+            old = json.loads(path.read_text(encoding="utf-8"))
+            same = old["settings"] == json.loads(json.dumps(dict(self.settings)))
+            if same and old["versions"] == self.about.get("versions"):
+                # What is missing, failed or was stopped from outside is tried again.
+                again = ("not installed", "failed", "timed out")
+                self.rows = [row for row in old["rows"] if row.get("status", "ok") not in again]
+                self.notes = old["notes"]
+        return self
+
+    def has(self, **cells: str) -> bool:
+        """Whether a row with these cells is there."""
+        return any(all(row.get(head) == value for head, value in cells.items()) for row in self.rows)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row, write both files, and say so."""
@@ -75,8 +99,14 @@ class Report:
         progress(f"{self.name}: " + ", ".join(f"{head} {cell(value)}" for head, value in row.items() if value != ""))
 
     def note(self, line: str) -> None:
-        """Add a line under the table."""
-        self.notes.append(line)
+        """Add a line under the table, once."""
+        if line not in self.notes:
+            self.notes.append(line)
+        self.write()
+
+    def finish(self) -> None:
+        """Say in the files that nothing is missing."""
+        self.complete = True
         self.write()
 
     def write(self) -> None:
@@ -84,6 +114,7 @@ class Report:
         self.out.mkdir(parents=True, exist_ok=True)
         content = {"benchmark": self.name, "title": self.title, **self.about, "settings": dict(self.settings)}
         content |= {"rows": [{k: _plain(v) for k, v in row.items()} for row in self.rows], "notes": self.notes}
+        content["complete"] = self.complete
         _replace(self.out / f"{self.name}.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
         _replace(self.out / f"{self.name}.md", self.markdown())
 
@@ -101,10 +132,17 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def median(values: Iterable[float]) -> float:
+    """The middle of several repetitions."""
+    return float(statistics.median(values))
+
+
 def cell(value: object) -> str:
     """Three significant digits; nothing where there is no number."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, list):
+        return ", ".join(cell(x) for x in value)
     if not isinstance(value, float):
         return str(value)
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"

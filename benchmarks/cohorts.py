@@ -1,0 +1,152 @@
+"""Many patients against one: a batch of ten, growth with the cohort, a Python loop, SciPy, and memory."""
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import t1djax
+
+from . import jobs
+from .peers import ask
+from .problems import UNSEEN
+from .report import REPETITIONS, Report, median, progress
+from .scale import in_own_process
+
+_SAMPLE = 10  # patients that SciPy and the loop are timed on
+_TEN, _SCIPY = "ten patients over one", "SciPy least_squares over ours"
+PARTS = ("ten", "scaling", "scipy", "memory")
+"""What can be run by itself."""
+
+
+def run(
+    out: Path, *, envs: Path | None, full: bool, quick: bool, parts: Sequence[str] = PARTS, repeat: int = 3
+) -> Report:
+    """The table; each part adds its rows."""
+    repeat = 1 if quick else repeat
+    report = Report(
+        "cohorts", "Many patients against one", out, {"full": full, "quick": quick, "repeat": repeat, "seeds": [0]}
+    ).resume()
+    report.note(
+        "ksi and G0 of virtual patients, 48 h, 5 min, white noise of 10 mg/dL. Seconds: running, compilation "
+        "left out, median of repetitions after one that compiles; the two sides of a ratio are timed in turn,"
+        " and the ratio is the median of pairs. `peak`: of the process (memory)."
+    )
+    sizes = [1, 10] if quick else [1, 10, 100, 1000] + ([10_000] if full else [])
+    if "ten" in parts:
+        for model in ("ode",) if quick else ("ode", "pinn", "birnn"):
+            _ten(report, model, repeat)
+    most = 1000 if full else 100
+    if "scaling" in parts:
+        for model in ("ode",) if quick else ("ode", "pinn"):
+            _scaling(report, model, [n for n in sizes if model == "ode" or n <= most], repeat)
+    if "scipy" in parts:
+        _scipy(report, 20 if quick else 1000, envs, repeat)
+    if "memory" in parts:
+        for n in (20,) if quick else (1000, 10_000):
+            _memory(report, n)
+    return report
+
+
+def _people(n: int) -> t1djax.Cohort:
+    return t1djax.virtual_population(n, key=jax.random.key(UNSEEN), noise=t1djax.WhiteNoise(10.0))
+
+
+def _fit(people: t1djax.Cohort, model: str) -> t1djax.Fit:
+    return t1djax.fit(people, model=model, free=["ksi"])
+
+
+def _timed(f: Callable[[], Any]) -> float:
+    gc.collect()
+    began = time.perf_counter()
+    f()
+    return time.perf_counter() - began
+
+
+def _pairs(sides: Sequence[Callable[[], Any]], repeat: int) -> list[list[float]]:
+    """Seconds of each side, in turn; each has run once before."""
+    for side in sides:
+        side()
+    return [list(row) for row in zip(*[[_timed(side) for side in sides] for _ in range(repeat)], strict=True)]
+
+
+def _ten(report: Report, model: str, repeat: int) -> None:
+    if report.has(what=_TEN, model=model):
+        return
+    progress(f"ten against one, {model}")
+    ten = _people(10)
+    one = t1djax.Cohort(ten.patients[:1], ten.truth)
+    of_one, of_ten = _pairs([lambda: _fit(one, model), lambda: _fit(ten, model)], max(repeat, 5 if repeat > 1 else 1))
+    ratio = median(b / a for a, b in zip(of_one, of_ten, strict=True))
+    report.add(
+        {"what": _TEN, "model": model, "patients": 10, "seconds": median(of_ten), "ratio": ratio}
+        | {REPETITIONS: of_ten, "other side each": of_one}
+    )
+
+
+def _scaling(report: Report, model: str, sizes: list[int], repeat: int) -> None:
+    everyone, took = _people(max(sizes)), []
+    for n in sizes:
+        progress(f"{n} patients, {model}")
+        people = t1djax.Cohort(everyone.patients[:n], everyone.truth)
+        few = [t1djax.Cohort((p,), everyone.truth) for p in people.patients[:_SAMPLE]]
+        loop = lambda few=few: [_fit(one, model) for one in few]
+        whole, single = _pairs([lambda people=people: _fit(people, model), loop], repeat if n < 10_000 else 1)
+        took.append(median(whole))
+        # The loop is timed on a sample; every patient costs it the same.
+        ratio = median(b * n / len(few) / a for a, b in zip(whole, single, strict=True))
+        report.add(
+            {"what": "one call", "model": model, "patients": n, "seconds": took[-1], "ratio": ratio}
+            | {
+                "patients/s": n / took[-1],
+                REPETITIONS: whole,
+                "other side each": single,
+                "note": "ratio: a Python loop over it",
+            }
+        )
+    slope = np.polyfit(np.log(sizes), np.log(took), 1)[0]
+    last = np.log(took[-1] / took[-2]) / np.log(sizes[-1] / sizes[-2])
+    report.note(
+        f"{model}: seconds grow as patients^{slope:.2f} from {sizes[0]} to {sizes[-1]}, and as patients^{last:.2f} "
+        f"from {sizes[-2]} on."
+    )
+
+
+def _scipy(report: Report, n: int, envs: Path | None, repeat: int) -> None:
+    """Our fit of everyone against SciPy's of a sample, noise and starts the same."""
+    if report.has(what=_SCIPY, model="ode"):
+        return
+    people = _people(n)
+    fit = _fit(people, "ode")
+    told = jobs.patients(t1djax.Cohort(people.patients[:_SAMPLE], people.truth), fit)
+    job = {"task": "fit", "patients": told, "method": "LSODA", "rtol": 1e-6, "atol": 1e-6}
+    mine, theirs, found = [], [], []
+    for _ in range(repeat):
+        progress(f"SciPy least_squares of {_SAMPLE} patients, then ours of {n}")
+        answer = ask("scipy", job, envs=envs)
+        if not answer.ok:
+            report.add({"what": _SCIPY, "model": "ode", "status": answer.status, "why": answer.words})
+            return
+        found = answer.found["ksi"]
+        theirs.append(answer.found["wall_s"] * n / len(told))
+        mine.append(_timed(lambda: _fit(people, "ode")))
+    apart = max(abs(f.estimates["ksi"].value / ksi - 1) for f, ksi in zip(fit.patients[:_SAMPLE], found, strict=True))
+    ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
+    report.add(
+        {"what": _SCIPY, "model": "ode", "patients": n, "seconds": median(mine)}
+        | {"ratio": median(ratios), REPETITIONS: mine, "other side each": theirs}
+        | {"note": f"SciPy timed on {len(told)} patients; estimates differ by at most {100 * apart:.2g} %"}
+    )
+
+
+def _memory(report: Report, n: int) -> None:
+    progress(f"memory of {n} patients")
+    found = in_own_process(n)
+    report.add(
+        {"what": "memory, one call", "model": "ode", "patients": n, "seconds": found["run, s"]}
+        | {"peak, MiB": found["peak, MiB"], "growth, MiB": found["growth, MiB"], "results, MiB": found["results, MiB"]}
+    )

@@ -1,0 +1,37 @@
+"""How a peer's script speaks: a job as JSON on its input, the answer as one line of JSON on its output.
+
+Scripts of this folder run inside a peer's environment. They may import this file, NumPy and the peer; nothing of ours.
+"""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+
+def serve(tasks: dict[str, Callable[[dict[str, Any]], dict[str, Any]]], packages: tuple[str, ...]) -> None:
+    """Do the one job on the input. What packages print goes to the error stream."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    job = json.load(sys.stdin)
+    wall, cpu = time.perf_counter(), time.process_time()
+    answer = tasks[job["task"]](job)
+    answer |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+    answer["peak_MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    answer["versions"] = {name: version(name) for name in packages} | {"python": platform.python_version()}
+    json.dump(answer, answers)
+    answers.write("\n")
+    answers.flush()
+
+
+def rates(patient: dict[str, Any]) -> list[tuple[float, float, float, float]]:
+    """Intervals of constant input: start and end (min), insulin (U/min), carbohydrate (mg/min)."""
+    breaks, last = patient["break_min"], patient["time_min"][-1]
+    ends = [*breaks[1:], max(last, breaks[-1])]
+    rows = zip(breaks, ends, patient["insulin_U_min"], patient["carbs_mg_min"], strict=True)
+    return [(a, min(b, last), u, r) for a, b, u, r in rows if a < last]

@@ -1,0 +1,177 @@
+"""What other systems are asked, what becomes of one that is missing, suites that resume, and reports compared."""
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import t1djax
+from benchmarks import jobs, peers, suite
+from benchmarks.__main__ import app
+from benchmarks.compare import Comparison, compare, told
+from benchmarks.identification import _batch_time, _in_turn
+from benchmarks.report import Report
+
+ABOUT = {"machine": "m", "date": "d", "versions": {"t1djax": "1"}}
+
+
+@pytest.fixture(scope="module")
+def cohort() -> t1djax.Cohort:
+    return t1djax.reference_cohort(interval_min=15.0, names=["Pat2", "Pat3"])
+
+
+def test_scipy_solves_the_same_equations(cohort: t1djax.Cohort) -> None:
+    told_ = jobs.patients(cohort)
+    true = np.stack([cohort.truth[name].glucose_mg_dL for name in cohort.names])
+    job = {"task": "simulate", "patients": told_, "repeat": 2}
+    fine = peers.ask("scipy", {**job, "method": "LSODA", "rtol": 1e-9, "atol": 1e-9}, envs=None)
+    assert fine.ok, fine.words
+    assert len(fine.found["seconds"]) == 2
+    assert fine.found["peak_MiB"] > 10
+    assert "scipy" in fine.found["versions"]
+    np.testing.assert_allclose(np.asarray(fine.found["glucose_mg_dL"]), true, atol=1e-3)
+    euler = peers.ask("scipy", {**job, "method": "euler", "step_min": 1.0}, envs=None)
+    worst = np.abs(np.asarray(euler.found["glucose_mg_dL"]) - true).max()
+    assert 0.01 < worst < 20  # a plain step of a minute: right doses, wrong by its order
+
+
+def test_scipy_fits_ksi_from_our_start(cohort: t1djax.Cohort) -> None:
+    fit = t1djax.fit(cohort, model="ode", free=["ksi"])
+    patients = jobs.patients(cohort, fit)
+    assert all("ksi" not in row["parameters"] and row["start"]["ksi"] > 0 for row in patients)  # the truth is not told
+    job = {"task": "fit", "patients": patients, "method": "LSODA", "rtol": 1e-6, "atol": 1e-6}
+    found = peers.ask("scipy", job, envs=None).found
+    true = [cohort.truth[name].parameters["ksi"] for name in cohort.names]
+    np.testing.assert_allclose(found["ksi"], true, rtol=1e-3)
+    for start, course in zip(fit.problem.start["ksi"], found["courses"], strict=True):
+        assert course[0][2] == pytest.approx(float(start))
+
+
+def test_lags_that_peers_are_given_are_those_of_the_library(cohort: t1djax.Cohort) -> None:
+    spec = importlib.util.spec_from_file_location("lags", peers.HERE / "lags.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    row = jobs.patients(cohort)[0]
+    ts = np.arange(0.0, 2881.0, 7.0)
+    inputs = cohort["Pat2"].doses.inputs(0.0, 2880.0)
+    p = t1djax.presets()["Pat2"].model()
+    exact = t1djax.propagate(p, inputs, jnp.asarray(ts), y0=t1djax.State(*(jnp.zeros(()) for _ in range(5))))
+    first, second = module.lags(row, "insulin_U_min", float(p.Tu), float(p.ku_Vi)).at(ts)
+    np.testing.assert_allclose(first, np.asarray(exact.state.S), atol=1e-5 * np.abs(first).max())
+    np.testing.assert_allclose(second, np.asarray(exact.state.I), atol=1e-5 * np.abs(second).max())
+    edges = np.arange(0.0, 2881.0, 5.0)
+    insulin = float(np.sum(module.mean_rates(row, "insulin_U_min", edges) * 5.0))
+    assert insulin == pytest.approx(float(inputs.delivered(jnp.asarray([2880.0]))[0][0]), rel=1e-5)
+
+
+def test_a_missing_peer_says_how_to_install_it(tmp_path: Path) -> None:
+    answer = peers.ask("deepxde", {"task": "fit"}, envs=tmp_path)
+    assert (answer.status, answer.ok) == ("not installed", False)
+    assert f"pip install {peers.PEERS['deepxde'].packages}" in answer.words
+    assert all((peers.HERE / peer.script).exists() for peer in peers.PEERS.values())
+
+
+def test_a_peer_that_fails_or_hangs_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert peers.ask("scipy", {"task": "no such task"}, envs=None).status == "failed"
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time; time.sleep(60)")
+    monkeypatch.setitem(peers.PEERS, "scipy", dataclasses.replace(peers.PEERS["scipy"], script=str(slow)))
+    assert peers.ask("scipy", {}, envs=None, timeout_s=0.5).status == "timed out"
+    slow.write_text("import no_such_module")
+    assert peers.ask("scipy", {}, envs=None).status == "not installed"
+
+
+def test_seconds_to_a_level_count_only_if_it_stays_below() -> None:
+    true = np.array([100.0, 200.0])
+    batch = [[1.0, 0.5, [110.0, 200.0]], [2.0, 1.0, [100.1, 203.0]], [3.0, 1.5, [100.1, 200.1]]]
+    assert _batch_time(batch, true, 1.0) == (3.0, 1.5)
+    assert _batch_time(batch, true, 5.0) == (2.0, 1.0)
+    assert _batch_time(batch, true, 0.01) is None
+    courses = [[[1.0, 1.0, 100.1], [2.0, 2.0, 120.0], [3.0, 3.0, 100.2]], [[1.0, 0.5, 201.0], [2.0, 1.0, 200.0]]]
+    assert _in_turn(courses, true, 1.0) == {"s to 1 %": 4.0, "CPU s to 1 %": 3.5}
+    assert _in_turn(courses, true, 0.15)["s to 0.15 %"] == "not reached (1 of 2)"
+
+
+def report(folder: Path, rows: list[dict], **about: str) -> Path:
+    made = Report("demo", "A demonstration", folder, {"n": 1}, about=ABOUT | about)
+    for row in rows:
+        made.add(row)
+    made.finish()
+    return folder / "demo.json"
+
+
+def test_comparison_names_what_left_the_noise(tmp_path: Path) -> None:
+    row = lambda name, seconds, **more: {"system": name, "patients": 10, "seconds each": seconds, **more}
+    still = [1.0, 1.01, 0.99]
+    before = report(
+        tmp_path / "a", [row("a", still), row("b", [1.0, 2.0, 1.5]), row("c", still), row("d", still), row("e", still)]
+    )
+    rows = [row("a", [1.3, 1.31, 1.29]), row("b", [1.7, 2.2, 1.8]), row("c", [0.5, 0.5, 0.5])]
+    after = report(tmp_path / "b", [*rows, row("d", [], status="failed"), row("f", still)])
+    found = compare(before, after)
+    assert [(c.row, c.slower, c.faster) for c in found.changes] == [
+        ("a, 10", True, False), ("b, 10", False, False), ("c, 10", False, True),
+    ]  # fmt: skip
+    assert found.lost == ("d, 10", "e, 10")
+    lines = told(found)
+    assert lines[0].startswith("slower: a, 10: 1.30 x")
+    assert any(line.startswith("faster: c, 10: 2.00 x") for line in lines)
+    invoked = CliRunner().invoke(app, ["compare", str(before), str(after)])
+    assert invoked.exit_code == 1
+    assert "slower: a, 10" in invoked.output
+    assert "slower: b" not in invoked.output
+    assert CliRunner().invoke(app, ["compare", str(before), str(before)]).exit_code == 0
+    assert compare(before, report(tmp_path / "c", [], machine="another")).warnings == (
+        "machine: m before, another now",
+    )
+    assert told(Comparison((), (), ())) == ["0 rows compared, 0 within the noise"]
+
+
+def test_a_report_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    begun = Report("demo", "A demonstration", tmp_path, {"n": 1}, about=ABOUT)
+    begun.add({"system": "a", "x": 1.0})
+    begun.add({"system": "b", "status": "not installed"})
+    again = Report("demo", "A demonstration", tmp_path, {"n": 1}, about=ABOUT).resume()
+    assert again.has(system="a")
+    assert not again.has(system="b")
+    again.note("a line")
+    again.note("a line")
+    once_more = Report("demo", "A demonstration", tmp_path, {"n": 1}, about=ABOUT).resume()
+    assert (once_more.rows, once_more.notes) == ([{"system": "a", "x": 1.0}], ["a line"])
+    with pytest.raises(ValueError, match="before anything is written"):
+        once_more.resume()
+    assert not Report("demo", "", tmp_path, {"n": 2}, about=ABOUT).resume().rows
+    newer = ABOUT | {"versions": {"t1djax": "2"}}
+    assert not Report("demo", "", tmp_path, {"n": 1}, about=newer).resume().rows
+
+
+def test_a_suite_leaves_out_what_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def pretend(command: list[str], **_: object) -> object:
+        ran.append(command)
+        return type("Done", (), {"returncode": int("closed-loop" in command)})()
+
+    monkeypatch.setattr(suite.subprocess, "run", pretend)
+    report(tmp_path / "quick", [{"system": "a"}])
+    (tmp_path / "quick" / "demo.json").rename(tmp_path / "quick" / "bound.json")
+    (tmp_path / "quick" / "startup.json").write_text(json.dumps({"rows": [], "complete": False}))
+    flags = ["--suite", "quick", "--out", str(tmp_path), "--envs", "e"]
+    only = [flag for part in ("bound", "startup", "peers", "closed-loop") for flag in ("--only", part)]
+    invoked = CliRunner().invoke(app, [*flags, *only])
+    assert invoked.exit_code == 1
+    assert "failed: closed-loop" in invoked.output
+    assert [command[3] for command in ran] == ["startup", "peers", "closed-loop"]
+    assert all("--quick" in command for command in ran)
+    assert ran[1][-2:] == ["--envs", "e"]
+    assert "--envs" not in ran[0]
+    assert CliRunner().invoke(app, [*flags, "--only", "nothing"]).exit_code == 2
+    registered = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands if c.callback}
+    assert {part.command for part in suite.PARTS} <= registered
