@@ -184,7 +184,7 @@ class S3:
             "MLFLOW_S3_ENDPOINT_URL": self.endpoint,
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",  # pragma: allowlist secret
             "AWS_DEFAULT_REGION": "eu-central-1",
         }
 
