@@ -63,7 +63,7 @@ run "tls_only" {
     error_message = "Nothing travels without TLS."
   }
   assert {
-    condition     = alltrue([for b in aws_s3_bucket_policy.this : alltrue([for s in jsondecode(b.policy).Statement : s.Effect == "Deny" || s.Principal != "*"])])
+    condition     = alltrue([for b in aws_s3_bucket_policy.this : alltrue([for s in jsondecode(b.policy).Statement : s.Effect == "Deny" || try(s.Principal.AWS, "") != "*"])])
     error_message = "Nobody is let in by a bucket's policy but services that write logs."
   }
 }

@@ -49,7 +49,7 @@ locals {
       {
         Sid       = "OnlyThisKey"
         Effect    = "Deny"
-        Principal = "*"
+        Principal = { AWS = "*" }
         Action    = "s3:PutObject"
         Resource  = "${local.arns["data"]}/*"
         Condition = local.only_this_key
@@ -59,7 +59,7 @@ locals {
       {
         Sid       = "OnlyThisKey"
         Effect    = "Deny"
-        Principal = "*"
+        Principal = { AWS = "*" }
         Action    = "s3:PutObject"
         Resource  = "${local.arns["results"]}/*"
         Condition = local.only_this_key
@@ -201,6 +201,7 @@ resource "aws_s3_bucket_logging" "this" {
   bucket        = aws_s3_bucket.this[each.key].id
   target_bucket = aws_s3_bucket.this["logs"].id
   target_prefix = "access/${each.key}/"
+  depends_on    = [aws_s3_bucket_policy.this] # which lets the logs in
 }
 
 resource "aws_s3_bucket_policy" "this" {
@@ -214,7 +215,7 @@ resource "aws_s3_bucket_policy" "this" {
         {
           Sid       = "OnlyTLS"
           Effect    = "Deny"
-          Principal = "*"
+          Principal = { AWS = "*" }
           Action    = "s3:*"
           Resource  = [local.arns[each.key], "${local.arns[each.key]}/*"]
           Condition = { Bool = { "aws:SecureTransport" = "false" } }
@@ -222,7 +223,7 @@ resource "aws_s3_bucket_policy" "this" {
         {
           Sid       = "NoOldTLS"
           Effect    = "Deny"
-          Principal = "*"
+          Principal = { AWS = "*" }
           Action    = "s3:*"
           Resource  = [local.arns[each.key], "${local.arns[each.key]}/*"]
           Condition = { NumericLessThan = { "s3:TlsVersion" = "1.2" } }
