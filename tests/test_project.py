@@ -113,7 +113,9 @@ def test_import_makes_no_array(after_import: dict) -> None:
     assert after_import["device"] is False
 
 
-@pytest.mark.parametrize("heavy", ["diffrax", "matplotlib", "mlflow", "optimistix", "orbax", "pandas", "scipy.stats", "typer"])
+@pytest.mark.parametrize(
+    "heavy", ["diffrax", "matplotlib", "mlflow", "optimistix", "orbax", "pandas", "scipy.stats", "typer"]
+)
 def test_import_loads_nothing_heavy(after_import: dict, heavy: str) -> None:
     assert heavy not in after_import["modules"]
 

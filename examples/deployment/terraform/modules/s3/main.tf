@@ -37,12 +37,20 @@ locals {
         Condition = { StringEquals = { "aws:SourceArn" = local.trail, "s3:x-amz-acl" = "bucket-owner-full-control" } }
       },
       {
-        Sid       = "AccessLogsAreWritten"
+        Sid       = "AccessLogsOfData"
         Effect    = "Allow"
         Principal = { Service = "logging.s3.amazonaws.com" }
         Action    = "s3:PutObject"
-        Resource  = "${local.arns["logs"]}/access/*"
-        Condition = { StringEquals = { "aws:SourceAccount" = var.account_id } }
+        Resource  = "${local.arns["logs"]}/access/data/*"
+        Condition = { ArnEquals = { "aws:SourceArn" = local.arns["data"] } }
+      },
+      {
+        Sid       = "AccessLogsOfResults"
+        Effect    = "Allow"
+        Principal = { Service = "logging.s3.amazonaws.com" }
+        Action    = "s3:PutObject"
+        Resource  = "${local.arns["logs"]}/access/results/*"
+        Condition = { ArnEquals = { "aws:SourceArn" = local.arns["results"] } }
       },
     ]
     data = [

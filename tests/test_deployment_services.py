@@ -1,0 +1,129 @@
+"""Terraform and DVC against moto's server."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .services import S3, tool
+
+pytestmark = pytest.mark.services
+ROOT = Path(__file__).resolve().parents[1]
+TERRAFORM = ROOT / "examples" / "deployment" / "terraform"
+MOTO = ROOT / "tests" / "terraform_moto"
+
+
+def run(command: list[str], folder: Path, env: dict[str, str], code: int = 0, seconds: int = 300) -> str:
+    said = subprocess.run(
+        command, cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False, timeout=seconds
+    )
+    assert said.returncode == code, said.stdout[-4000:] + said.stderr[-4000:]
+    return said.stdout
+
+
+@pytest.fixture
+def terraform(tmp_path: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
+    """The program, a copy of the configuration, and an environment in which it finds its provider."""
+    program = tool("terraform")
+    mirror = os.environ.get("T1DJAX_TERRAFORM_MIRROR") or next(
+        (str(path.parent) for path in Path("/opt").glob("*/registry.terraform.io")), None
+    )
+    if mirror is None:
+        pytest.skip("no mirror of Terraform's providers; name it in T1DJAX_TERRAFORM_MIRROR")
+    settings = tmp_path / "terraform.rc"
+    settings.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
+    shutil.copytree(TERRAFORM, tmp_path / "terraform", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
+    env = {"TF_CLI_CONFIG_FILE": str(settings), "TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
+    yield program, tmp_path / "terraform", env
+    shutil.rmtree(tmp_path / "terraform")  # with a link to the provider
+
+
+def test_terraform_is_formatted_valid_and_keeps_its_promises(terraform: tuple[str, Path, dict[str, str]]) -> None:
+    program, folder, env = terraform
+    run([program, "fmt", "-check", "-recursive"], folder, env)
+    run([program, "init", "-backend=false"], folder, env)
+    run([program, "validate"], folder, env)
+    assert "0 failed" in run([program, "test", "-no-color"], folder, env)
+
+
+def test_terraform_applies_without_drift_and_goes_away(
+    terraform: tuple[str, Path, dict[str, str]], moto_s3: S3
+) -> None:
+    program, folder, env = terraform
+    env |= moto_s3.env | {"AWS_EC2_METADATA_DISABLED": "true"}
+    shutil.copy(MOTO / "root.tf", folder / "override.tf")
+    shutil.copy(MOTO / "ec2.tf", folder / "modules" / "ec2" / "override.tf")
+    values = {
+        "region": "eu-central-1",
+        "ami_id": "ami-12c6146b",
+        "spot": False,  # moto does not say afterwards that a machine is one
+        "budget_USD": 100,
+        "budget_e_mails": ["someone@example.org"],
+        "stewards": ["arn:aws:iam::123456789012:role/stewards"],
+    }
+    (folder / "test.auto.tfvars.json").write_text(json.dumps(values))
+    options = {"bucket": S3.bucket, "key": "terraform.tfstate", "region": "eu-central-1", "use_path_style": "true"}
+    backend = [f"-backend-config={name}={value}" for name, value in options.items()]
+    run([program, "init", *backend], folder, env)
+    run([program, "apply", "-auto-approve"], folder, env)
+    assert "terraform.tfstate" in moto_s3.files()
+    client = moto_s3.client()
+    bucket = json.loads(run([program, "output", "-json"], folder, env))["data_bucket"]["value"]
+    rule = client.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"][0]
+    assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+    assert all(client.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
+    assert client.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    run([program, "plan", "-detailed-exitcode"], folder, env)  # 2 were there drift
+    run([program, "destroy", "-auto-approve"], folder, env)
+    assert [b["Name"] for b in client.list_buckets()["Buckets"] if b["Name"].startswith("t1djax-")] == []
+
+
+def test_checkov() -> None:
+    program = tool("checkov")
+    said = run([program, "--directory", str(TERRAFORM), "--config-file", str(TERRAFORM / ".checkov.yaml")], ROOT, {})
+    assert "Failed checks: 0" in said
+
+
+def test_pipeline_is_made_pushed_and_pulled(moto_s3: S3, tmp_path: Path) -> None:
+    dvc = tool("dvc")
+    folder = tmp_path / "reproduction"
+    shutil.copytree(ROOT / "examples" / "reproduction", folder)
+    shutil.copy(folder / "params-quick.yaml", folder / "params.yaml")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = moto_s3.env | {"DVC_NO_ANALYTICS": "1", "PATH": path}
+    run(["git", "init", "-q"], folder, env)
+    run([dvc, "remote", "modify", "--local", "store", "url", f"s3://{S3.bucket}/reproduction"], folder, env)
+    run([dvc, "remote", "modify", "--local", "store", "endpointurl", moto_s3.endpoint], folder, env)
+    run([dvc, "repro"], folder, env, seconds=600)
+    metrics = json.loads(run([dvc, "metrics", "show", "--json"], folder, env))
+    found = (
+        metrics[""]["data"]["metrics.json"]["data"] if "" in metrics else metrics["workspace"]["data"]["metrics.json"]
+    )
+    found = found.get("data", found)
+    assert set(found) == {"pinn", "ode"}
+    assert found["ode"]["inverse"]["ksi_error_percent"] < 0.1
+    assert len(list(folder.glob("figures/*/glucose.png"))) == 4
+
+    # A file of a person beside it: a pointer for Git, the readings for the encrypted remote only.
+    (folder / "patients" / "p1.txt").write_text("made up\n")
+    run([dvc, "add", "patients/p1.txt"], folder, env)
+    run([dvc, "push"], folder, env)
+    keys = moto_s3.files("reproduction/")
+    assert len(keys) > 10
+    heads = [moto_s3.client().head_object(Bucket=S3.bucket, Key=key) for key in keys]
+    assert {head["ServerSideEncryption"] for head in heads} == {"aws:kms"}
+    assert "p1.txt" not in run(["git", "ls-files", "--others", "--exclude-standard"], folder, env).split("/")
+
+    before = {p.relative_to(folder): p.read_bytes() for p in folder.glob("results/**/*") if p.is_file()}
+    for name in ("cohort", "results", "evaluation", "figures", ".dvc/cache"):
+        shutil.rmtree(folder / name)
+    (folder / "patients" / "p1.txt").unlink()
+    run([dvc, "pull"], folder, env)
+    assert (folder / "patients" / "p1.txt").read_text() == "made up\n"
+    assert {p.relative_to(folder): p.read_bytes() for p in folder.glob("results/**/*") if p.is_file()} == before
+    assert "up to date" in run([dvc, "status"], folder, env)
