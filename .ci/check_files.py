@@ -1,4 +1,4 @@
-"""Refuse large files and notebooks with outputs: `python .ci/check_files.py [FILE ...]`, all tracked files by default."""
+"""Refuse large files and notebooks with outputs: `python .ci/check_files.py [FILE ...]`, else all tracked files."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Constraints for pip: `python .ci/oldest.py oldest` pins JAX to the oldest version of pyproject.toml, `newest` nothing."""
+"""Constraints for pip: `python .ci/oldest.py oldest` pins JAX to the oldest of pyproject.toml, `newest` nothing."""
 
 import re
 import sys

@@ -271,7 +271,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 
 
 def tool(name: str) -> str:
-    """A program by `T1DJAX_<NAME>` in the environment, beside this Python, or on the path; skips where there is none."""
+    """A program by `T1DJAX_<NAME>` in the environment, beside this Python, or on the path; skips without one."""
     variable = "T1DJAX_" + name.upper().replace("-", "_")
     beside = Path(sys.executable).parent / name
     found = os.environ.get(variable) or (str(beside) if beside.exists() else shutil.which(name))

@@ -245,13 +245,13 @@ LOCAL = {name: step for name, step in BLOCKS.items() if not any(re.search(p, ste
 
 def test_every_block_of_commands_is_a_script_that_bash_reads() -> None:
     for name, step in BLOCKS.items():
-        subprocess.run(["bash", "-n", "-c", step["run"]], check=True), name
+        assert subprocess.run(["bash", "-n", "-c", step["run"]], check=False).returncode == 0, name
     steps_of_ci = (ROOT / ".ci" / "run").read_text()
     for what in ("pytest", "sphinx", "pyright", "lint-imports", "smoke.py", "check_workflows", "check_secrets"):
         assert what in steps_of_ci
 
 
-@pytest.mark.parametrize("name", sorted(LOCAL))
+@pytest.mark.parametrize("name", sorted(LOCAL.keys() - {"train/train/sweep", "train/train/evaluate"}))
 def test_block_of_commands_runs(name: str, tmp_path: Path) -> None:
     """As the runner does: `bash -e -o pipefail`, with the environment of the step, in a copy of the repository."""
     copy = tmp_path / "copy"
@@ -270,9 +270,7 @@ def test_block_of_commands_runs(name: str, tmp_path: Path) -> None:
         tool(program)
     if name.startswith("train/"):
         earlier = [LOCAL[each]["run"] for each in ("train/train/sweep", "train/train/evaluate", "train/train/pack")]
-        if name != "train/train/pack":
-            pytest.skip("the next step runs the ones before it")
-        environment |= {key: values[key] for key in ("MODELS", "MODES", "PATIENTS")} | {"MLFLOW_DISABLE": "1"}
+        environment |= {key: values[key] for key in ("MODELS", "MODES", "PATIENTS")}
         script = "\n".join(earlier).replace("--json > sweep.json", "--no-tracking --no-figures --json > sweep.json")
     else:
         script = step["run"]

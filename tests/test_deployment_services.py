@@ -79,6 +79,10 @@ def test_terraform_applies_without_drift_and_goes_away(
     assert all(client.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
     assert client.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
     run([program, "plan", "-detailed-exitcode"], folder, env)  # 2 were there drift
+    run([program, "destroy", "-auto-approve"], folder, env, code=1)  # an audit trail does not go by itself
+    logs = f"t1djax-logs-{bucket.rsplit('-', 1)[1]}"
+    for version in client.list_object_versions(Bucket=logs)["Versions"]:
+        client.delete_object(Bucket=logs, Key=version["Key"], VersionId=version["VersionId"])
     run([program, "destroy", "-auto-approve"], folder, env)
     assert [b["Name"] for b in client.list_buckets()["Buckets"] if b["Name"].startswith("t1djax-")] == []
 
