@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -330,6 +331,41 @@ def test_scripts_are_read_by_the_shell() -> None:
     for path in (DEPLOYMENT / "mlflow-start", DEPLOYMENT / "make-secrets", DEPLOYMENT / "podman-check"):
         shell = path.read_text().split("\n", 1)[0].rsplit("/", 1)[1].rsplit(" ", 1)[-1]
         subprocess.run([shell, "-n", path], check=True)
+
+
+def idle_script(folder: Path, minutes: int) -> Path:
+    """The script of the machine's timer, as Terraform fills it in, with programs that act the machine."""
+    text = (DEPLOYMENT / "terraform/modules/ec2/idle.sh.tftpl").read_text()
+    text = text.replace("${idle_minutes}", str(minutes)).replace("$${", "${").replace("$(who)", "$(cat who)")
+    subprocess.run(["bash", "-n", "-c", text], check=True)
+    script = folder / "stop-when-idle"
+    script.write_text(text.split("<<'SCRIPT'\n", 1)[1].split("\nSCRIPT\n", 1)[0])
+    for name, does in {"nvidia-smi": "cat gpu", "shutdown": "touch stopped"}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+        (folder / name).chmod(0o755)
+    return script
+
+
+@pytest.mark.parametrize(
+    ("gpu", "load", "who", "idle_s", "stops"),
+    [
+        ("0\n0\n", "0.01", "", 1801, True),
+        ("0\n0\n", "0.01", "", 1700, False),
+        ("0\n97\n", "0.01", "", 1801, False),
+        ("0\n0\n", "1.80", "", 1801, False),
+        ("0\n0\n", "0.01", "somebody pts/0\n", 1801, False),
+    ],
+)
+def test_idle_machine_stops_itself(tmp_path: Path, gpu: str, load: str, who: str, idle_s: int, stops: bool) -> None:
+    script = idle_script(tmp_path, 30)
+    since, average = tmp_path / "since", tmp_path / "loadavg"
+    for name, text in {"gpu": gpu, "who": who, "loadavg": f"0.00 {load} 0.00 1/100 1\n"}.items():
+        (tmp_path / name).write_text(text)
+    since.write_text(str(int(time.time()) - idle_s))
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "IDLE_SINCE_FILE": str(since)}
+    subprocess.run(["bash", script], cwd=tmp_path, env=os.environ | env | {"LOADAVG_FILE": str(average)}, check=True)
+    assert (tmp_path / "stopped").exists() is stops
+    assert since.exists() is (idle_s < 1800)
 
 
 # The pipeline
