@@ -1,16 +1,20 @@
 """Terraform and DVC against moto's server."""
 
+import base64
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .services import S3, tool
+from .services import S3, Postgres, Server, answers, free_port, tool, wait_for
 
 pytestmark = pytest.mark.services
 ROOT = Path(__file__).resolve().parents[1]
@@ -93,6 +97,67 @@ def test_checkov() -> None:
     assert "Failed checks: 0" in said
 
 
+def test_mlflow_of_the_stack_refuses_strangers(postgres: Postgres, moto_s3: S3, tmp_path: Path) -> None:
+    """The start script of the image, with PostgreSQL and S3 behind it."""
+    pytest.importorskip("mlflow")
+    pytest.importorskip("flask_wtf", reason="mlflow[auth] is not installed")
+    with contextlib.closing(postgres.connect()) as connection:
+        connection.autocommit = True
+        for name in ("mlflow", "mlflow_auth"):
+            connection.cursor().execute(f"create database {name}")
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    password = "a password of twelve and more"  # pragma: allowlist secret
+    for name in ("postgres_password", "mlflow_session_key", "s3_access_key", "s3_secret_key"):
+        (secrets / name).write_text("test")
+    (secrets / "mlflow_admin_password").write_text(password + "\n")
+    port = free_port()
+    env = {
+        "SECRETS": str(secrets), "DATABASE_USER": "t1djax", "DATABASE_HOST": f"127.0.0.1:{postgres.port}",
+        "TMPDIR": str(tmp_path), "HOST": "127.0.0.1", "PORT": str(port), "ARTIFACTS": f"s3://{S3.bucket}/stack",
+        "ALLOWED_HOSTS": f"127.0.0.1:{port}", "MLFLOW_S3_ENDPOINT_URL": moto_s3.endpoint, "PYTHONWARNINGS": "",
+        "AWS_DEFAULT_REGION": "eu-central-1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }  # fmt: skip
+    uri = f"http://127.0.0.1:{port}"
+    server = Server(["sh", str(ROOT / "examples/deployment/mlflow-start")], tmp_path / "log", env=env)
+
+    def asks(user: str | None) -> int:
+        request = urllib.request.Request(f"{uri}/api/2.0/mlflow/experiments/search?max_results=1")
+        if user is not None:
+            request.add_header("Authorization", "Basic " + base64.b64encode(user.encode()).decode())
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    try:
+        wait_for(lambda: server.check() is None and answers(f"{uri}/health"), "mlflow", 180)
+        assert asks(None) == 401
+        assert asks("admin:wrong") == 401
+        assert asks(f"admin:{password}") == 200
+        command = [
+            sys.executable,
+            "-m",
+            "t1djax.cli",
+            "train",
+            "--model",
+            "ode",
+            "--mode",
+            "inverse",
+            "--patients",
+            "Pat2",
+        ]
+        command += ["--interval-min", "60", "--results", str(tmp_path / "results"), "--tracking-uri", uri]
+        user = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": password}
+        run([*command, "--tracking"], tmp_path, user, seconds=300)
+        assert any(key.startswith("stack/") and key.endswith("metadata.json") for key in moto_s3.files())
+        assert password not in server.log.read_text()
+    finally:
+        server.end()
+
+
 def test_pipeline_is_made_pushed_and_pulled(moto_s3: S3, tmp_path: Path) -> None:
     dvc = tool("dvc")
     folder = tmp_path / "reproduction"
@@ -121,7 +186,8 @@ def test_pipeline_is_made_pushed_and_pulled(moto_s3: S3, tmp_path: Path) -> None
     assert len(keys) > 10
     heads = [moto_s3.client().head_object(Bucket=S3.bucket, Key=key) for key in keys]
     assert {head["ServerSideEncryption"] for head in heads} == {"aws:kms"}
-    assert "p1.txt" not in run(["git", "ls-files", "--others", "--exclude-standard"], folder, env).split("/")
+    seen = run(["git", "ls-files", "--others", "--exclude-standard"], folder, env).splitlines()
+    assert [name for name in seen if "p1" in name] == ["patients/p1.txt.dvc"]
 
     before = {p.relative_to(folder): p.read_bytes() for p in folder.glob("results/**/*") if p.is_file()}
     for name in ("cohort", "results", "evaluation", "figures", ".dvc/cache"):
