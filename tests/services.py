@@ -184,7 +184,7 @@ class S3:
             "MLFLOW_S3_ENDPOINT_URL": self.endpoint,
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",  # pragma: allowlist secret
             "AWS_DEFAULT_REGION": "eu-central-1",
         }
 
@@ -268,3 +268,13 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     for server in servers:
         server.send(signal.SIGCONT)
         server.end(seconds=5)
+
+
+def tool(name: str) -> str:
+    """A program by `T1DJAX_<NAME>` in the environment, beside this Python, or on the path; skips without one."""
+    variable = "T1DJAX_" + name.upper().replace("-", "_")
+    beside = Path(sys.executable).parent / name
+    found = os.environ.get(variable) or (str(beside) if beside.exists() else shutil.which(name))
+    if found is None:
+        pytest.skip(f"no {name} on this machine; name it in {variable}")
+    return found

@@ -1,0 +1,33 @@
+# Airflow beside t1djax, each in an environment of its own: tasks call the interpreter in /opt/t1djax.
+ARG BASE_IMAGE=docker.io/library/python
+ARG BASE_DIGEST
+FROM ${BASE_IMAGE}@${BASE_DIGEST} AS build
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY t1djax t1djax
+RUN python -m venv /opt/airflow && python -m venv /opt/t1djax \
+    && python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+    && wheel=$(echo /wheels/*.whl) \
+    && /opt/t1djax/bin/python -m pip install --no-cache-dir --compile "${wheel}[mlflow]" "boto3>=1.40,<2" \
+    && /opt/airflow/bin/python -m pip install --no-cache-dir --compile \
+       "apache-airflow>=3.3,<3.4" "psycopg2-binary>=2.9.10,<3" "asyncpg>=0.30,<1"
+
+FROM ${BASE_IMAGE}@${BASE_DIGEST}
+COPY --from=build /opt/airflow /opt/airflow
+COPY --from=build /opt/t1djax /opt/t1djax
+COPY examples/deployment/airflow/dags /opt/dags
+RUN useradd --uid 10001 --user-group --home-dir /work --create-home --shell /usr/sbin/nologin airflow
+ENV PATH=/opt/airflow/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    AIRFLOW_HOME=/work \
+    AIRFLOW__CORE__DAGS_FOLDER=/opt/dags \
+    AIRFLOW__CORE__LOAD_EXAMPLES=false \
+    T1DJAX_PYTHON=/opt/t1djax/bin/python
+USER 10001:10001
+WORKDIR /work
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=20s --start-period=120s --retries=5 \
+    CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/api/v2/monitor/health', timeout=10)"]
+ENTRYPOINT ["airflow"]
+CMD ["standalone"]

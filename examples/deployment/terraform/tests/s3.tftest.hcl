@@ -1,0 +1,69 @@
+mock_provider "aws" {}
+
+variables {
+  name           = "t1djax"
+  account_id     = "000000000000"
+  partition      = "aws"
+  region         = "eu-central-1"
+  retention_days = 30
+  log_days       = 731
+}
+
+run "buckets" {
+  command = plan
+  module {
+    source = "./modules/s3"
+  }
+
+  assert {
+    condition     = length(aws_s3_bucket.this) == 3
+    error_message = "There are three buckets."
+  }
+  assert {
+    condition = alltrue([for b in aws_s3_bucket_server_side_encryption_configuration.this :
+    one(b.rule).apply_server_side_encryption_by_default[0].sse_algorithm == "aws:kms"])
+    error_message = "Every bucket is encrypted with the key."
+  }
+  assert {
+    condition     = length(aws_s3_bucket_server_side_encryption_configuration.this) == length(aws_s3_bucket.this)
+    error_message = "No bucket is without encryption."
+  }
+  assert {
+    condition = length(aws_s3_bucket_public_access_block.this) == 3 && alltrue([for b in aws_s3_bucket_public_access_block.this :
+    b.block_public_acls && b.block_public_policy && b.ignore_public_acls && b.restrict_public_buckets])
+    error_message = "Every bucket is closed to the public."
+  }
+  assert {
+    condition     = length(aws_s3_bucket_versioning.this) == 3 && alltrue([for b in aws_s3_bucket_versioning.this : b.versioning_configuration[0].status == "Enabled"])
+    error_message = "Every bucket has versions."
+  }
+  assert {
+    condition     = alltrue([for b in aws_s3_bucket_lifecycle_configuration.this : b.rule[0].noncurrent_version_expiration[0].noncurrent_days == 30])
+    error_message = "Old versions go."
+  }
+  assert {
+    condition     = aws_kms_key.this.enable_key_rotation
+    error_message = "The key rotates."
+  }
+  assert {
+    condition     = toset(keys(aws_s3_bucket_logging.this)) == toset(["data", "results"])
+    error_message = "Access to data and results is logged."
+  }
+}
+
+run "tls_only" {
+  command = apply
+  module {
+    source = "./modules/s3"
+  }
+
+  assert {
+    condition = alltrue([for b in aws_s3_bucket_policy.this : anytrue([for s in jsondecode(b.policy).Statement :
+    s.Effect == "Deny" && s.Action == "s3:*" && try(s.Condition.Bool["aws:SecureTransport"], "") == "false"])])
+    error_message = "Nothing travels without TLS."
+  }
+  assert {
+    condition     = alltrue([for b in aws_s3_bucket_policy.this : alltrue([for s in jsondecode(b.policy).Statement : s.Effect == "Deny" || try(s.Principal.AWS, "") != "*"])])
+    error_message = "Nobody is let in by a bucket's policy but services that write logs."
+  }
+}

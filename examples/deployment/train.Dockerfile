@@ -1,0 +1,43 @@
+# Training image. Build from the root of the repository:
+#   docker build -f examples/deployment/train.Dockerfile --build-arg BASE_DIGEST=sha256:... -t t1djax/train .
+#   docker build -f examples/deployment/train.Dockerfile --build-arg VARIANT=cuda --build-arg CUDA_DIGEST=sha256:... ...
+# The wheels of `jax[cuda13]` bring CUDA with them, so the CUDA base needs no toolkit; the driver is the host's.
+ARG VARIANT=cpu
+ARG BASE_IMAGE=docker.io/library/python
+ARG BASE_DIGEST
+ARG CUDA_IMAGE=docker.io/library/python
+ARG CUDA_DIGEST=${BASE_DIGEST}
+
+FROM ${BASE_IMAGE}@${BASE_DIGEST} AS base-cpu
+ENV JAX_PLATFORMS=cpu
+FROM ${CUDA_IMAGE}@${CUDA_DIGEST} AS base-cuda
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+# hadolint ignore=DL3006
+FROM base-${VARIANT} AS build
+ARG VARIANT
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY t1djax t1djax
+RUN python -m venv /opt/t1djax \
+    && python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+    && extras=mlflow && if [ "$VARIANT" = cuda ]; then extras=mlflow,cuda; fi \
+    && wheel=$(echo /wheels/*.whl) \
+    && /opt/t1djax/bin/python -m pip install --no-cache-dir --compile "${wheel}[$extras]" "boto3>=1.40,<2"
+
+# hadolint ignore=DL3006
+FROM base-${VARIANT}
+LABEL org.opencontainers.image.title="t1djax training" \
+      org.opencontainers.image.licenses="MIT"
+COPY --from=build /opt/t1djax /opt/t1djax
+RUN useradd --uid 10001 --user-group --home-dir /work --create-home --shell /usr/sbin/nologin t1djax
+ENV PATH=/opt/t1djax/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    MPLCONFIGDIR=/tmp/matplotlib \
+    MLFLOW_DISABLE_TELEMETRY=true
+USER 10001:10001
+WORKDIR /work
+HEALTHCHECK --interval=60s --timeout=30s --start-period=30s --retries=3 CMD ["t1djax", "--version"]
+ENTRYPOINT ["t1djax"]
+CMD ["--help"]

@@ -1,0 +1,393 @@
+"""Guards, workflows, containers and the pipeline: what can be checked without a server."""
+
+import gzip
+import importlib.util
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from .services import tool
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+DEPLOYMENT = ROOT / "examples" / "deployment"
+
+
+def load(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+guard = load(".ci/check_data.py")
+
+
+def cgm(rows: int = 24, step_min: int = 5, scale: float = 1.0) -> str:
+    """Rows of a made-up sensor without a word that says so."""
+    cells = [
+        (f"2026-03-01 {i * step_min // 60:02d}:{i * step_min % 60:02d}", 120 + 3 * (i % 9) - i) for i in range(rows)
+    ]
+    return "when,value\n" + "".join(f"{time},{value * scale:.1f}\n" for time, value in cells)
+
+
+# The guard against patient data
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes.log", cgm()),
+        ("mmol.dat", cgm(scale=1 / 18.016)),
+        ("day_first.log", re.sub(r"2026-03-01", "01/03/2026", cgm())),
+        ("month.log", re.sub(r"2026-03-01", "01-Mar-2026", cgm())),
+        ("pasted.md", "# Notes\n\n" + cgm()),
+        ("constant.py", "ROWS = '''\n" + cgm() + "'''\n"),
+        ("entries", '[{"sgv": 120, "date": 1772323200000, "type": "sgv"}]'),
+        ("people.csv", "id,age,HbA1c\n1,31,7.1\n"),
+        ("table.data", b"SQLite format 3\0" + bytes(100)),
+        ("array.bin", b"\x93NUMPY\x01\x00" + bytes(100)),
+        ("utf16.log", cgm().encode("utf-16")),
+    ],
+)
+def test_guard_refuses_by_content(tmp_path: Path, name: str, content: str | bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    assert guard.looks_like_patient_data(path) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("few.log", cgm(rows=8)),
+        ("daily.log", "".join(f"2026-03-{day:02d} 08:00,{120 + day}\n" for day in range(1, 28))),
+        ("losses.txt", "step,loss\n" + "".join(f"{i},{200 - i}\n" for i in range(50))),
+        ("timings.log", "".join(f"2026-03-01 08:{i:02d},{i % 2 * 900 + 3}\n" for i in range(40))),
+        ("code.py", "x = {'sgv': 'sensor glucose value', 'glucose': 'mg/dL'}\n"),
+    ],
+)
+def test_guard_lets_other_files_pass(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert guard.looks_like_patient_data(tmp_path / name) is None
+
+
+def test_guard_opens_archives(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("deep/readings.log", cgm())
+    twice = io.BytesIO()
+    with zipfile.ZipFile(twice, "w") as archive:
+        archive.writestr("inner.zip", packed.getvalue())
+    tarred = io.BytesIO()
+    with tarfile.open(fileobj=tarred, mode="w:gz") as archive:
+        info = tarfile.TarInfo("readings.log")
+        info.size = len(cgm())
+        archive.addfile(info, io.BytesIO(cgm().encode()))
+    harmless = io.BytesIO()
+    with zipfile.ZipFile(harmless, "w") as archive:
+        archive.writestr("readme.md", "nothing here")
+    contents = {
+        "a.zip": packed, "twice.zip": twice, "b.tar.gz": tarred,
+        "c.gz": io.BytesIO(gzip.compress(cgm().encode())), "broken.zip": io.BytesIO(b"PK\x03\x04"),
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content.getvalue())
+        assert guard.looks_like_patient_data(tmp_path / name) is not None, name
+    (tmp_path / "harmless.zip").write_bytes(harmless.getvalue())
+    assert guard.looks_like_patient_data(tmp_path / "harmless.zip") is None
+
+
+def test_guard_knows_every_shared_file_of_readings_in_disguise(shared: Path, tmp_path: Path) -> None:
+    files = [p for p in (shared / "data").glob("*/*.*") if "patient" not in p.name]
+    assert len(files) > 10
+    for path in files:
+        disguised = tmp_path / f"{path.stem}.log"
+        disguised.write_bytes(re.sub(rb"[Gg]lucose", b"x", path.read_bytes()))
+        assert guard.looks_like_patient_data(path) is not None, path.name
+        assert guard.looks_like_patient_data(disguised) is not None, path.name
+
+
+def test_exceptions_have_reasons() -> None:
+    assert all(len(reason) > 20 for reason in guard.ALLOWED.values())
+    assert guard.allowed(Path("tests/archives/results-0.1.0.zip"))
+    assert not guard.allowed(Path("tests/archives/person.csv"))
+
+
+@pytest.mark.parametrize("way", ["hook", "all tracked files"])
+def test_a_planted_file_stops_the_commit_and_the_checks(tmp_path: Path, way: str) -> None:
+    """The very command of the hook, in a repository of its own."""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    entry = next(hook for hook in hooks if hook["id"] == "no-patient-data")["entry"].split()
+    assert entry[1] in (ROOT / ".ci" / "run").read_text()
+    assert entry[1] in (ROOT / ".github" / "workflows" / "lint.yml").read_text()
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / entry[1], tmp_path / entry[1])
+    (tmp_path / "person.log").write_text(cgm())
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    command = [sys.executable, entry[1], *(["person.log"] if way == "hook" else [])]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert said.returncode == 1
+    assert "person.log: rows of times" in said.stdout
+
+
+def test_large_files_and_notebooks_with_outputs_are_refused(tmp_path: Path) -> None:
+    check = load(".ci/check_files.py").why_refused
+    notebook = {"cells": [{"cell_type": "code", "source": "1", "outputs": [], "execution_count": None}]}
+    files = {name: tmp_path / name for name in ("clean.ipynb", "run.ipynb", "broken.ipynb", "large.bin", "small.bin")}
+    files["clean.ipynb"].write_text(json.dumps(notebook))
+    notebook["cells"][0] |= {"outputs": [{"text": "120 mg/dL"}], "execution_count": 1}
+    files["run.ipynb"].write_text(json.dumps(notebook))
+    files["broken.ipynb"].write_text("{")
+    files["large.bin"].write_bytes(bytes(700 * 1024))
+    files["small.bin"].write_bytes(bytes(10))
+    refused = {name for name, path in files.items() if check(path)}
+    assert refused == {"run.ipynb", "broken.ipynb", "large.bin"}
+
+
+def test_secrets_are_refused(tmp_path: Path) -> None:
+    hook = tool("detect-secrets-hook")
+    folder = {"PATH": f"{Path(hook).parent}{os.pathsep}{os.environ['PATH']}"}
+    planted = tmp_path / "settings.yaml"
+    planted.write_text("aws_access_key_id: " + "AKIA" + "Q7Z3HTT5WQ2EXW4M" + "\n")
+    command = ["bash", str(ROOT / ".ci" / "check_secrets")]
+    said = subprocess.run([*command, str(planted)], env=os.environ | folder, capture_output=True, check=False)
+    assert said.returncode == 1, said.stdout
+    here = [str(path) for path in (*WORKFLOWS, DEPLOYMENT / "compose.yaml")]
+    assert subprocess.run([*command, *here], env=os.environ | folder, cwd=ROOT, check=False).returncode == 0
+
+
+# Workflows
+
+
+def steps_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_is_pinned_and_has_least_permissions(path: Path) -> None:
+    text = path.read_text()
+    workflow = yaml.safe_load(text)
+    uses = re.findall(r"uses: (\S+)(.*)", text)
+    assert uses
+    for action, comment in uses:
+        assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", action), action
+        assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), action
+    assert workflow["permissions"] == {}
+    for job in workflow["jobs"].values():
+        assert set(job["permissions"]) <= {"contents", "packages", "id-token"}
+        assert job["permissions"].get("contents", "read") == "read"
+        assert job["timeout-minutes"] > 0
+        if "packages" in job["permissions"] or "id-token" in job["permissions"]:
+            assert job["environment"]["name"] in {"production", "pypi"}
+    for step in steps_of(workflow):
+        assert "${{" not in step.get("run", ""), step
+        if "checkout" in step.get("uses", ""):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_one_hash_per_action() -> None:
+    pinned = {}
+    for path in WORKFLOWS:
+        for name, number in re.findall(r"uses: ([^@\s]+)@(\S+)", path.read_text()):
+            assert pinned.setdefault(name, number) == number, name
+
+
+def test_test_matrix() -> None:
+    job = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]["tests"]
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    oldest = load(".ci/oldest.py").constraints("oldest")
+    assert f'"jax>={oldest[0].removeprefix("jax==")}"' in (ROOT / "pyproject.toml").read_text()
+    assert load(".ci/oldest.py").constraints("newest") == []
+
+
+def test_workflows_against_the_schema_and_zizmor() -> None:
+    schema = [tool("check-jsonschema"), "--builtin-schema"]
+    files = [str(path) for path in WORKFLOWS]
+    for name in ("vendor.github-workflows", "custom.github-workflows-require-timeout"):
+        subprocess.run([*schema, name, *files], check=True)
+    subprocess.run([*schema, "vendor.dependabot", str(ROOT / ".github/dependabot.yml")], check=True)
+    command = [tool("zizmor"), "--offline", "--no-progress", "--persona", "auditor", str(ROOT / ".github")]
+    subprocess.run(command, check=True)
+
+
+ELSEWHERE = {
+    r"pip install|python -m venv|pip list|pip freeze": "asks a package index",
+    r"pip wheel|python -m build|twine": "builds in an environment from a package index; .ci/run builds the wheel",
+    r"pytest|sphinx|pyright|lint-imports|smoke\.py": "as long as the tests themselves; a step of .ci/run",
+    r"cosign": "signs by the identity of the runner",
+    r"checkov|check_workflows|check_secrets": "its tools have tests of their own here",  # pragma: allowlist secret
+    r"cyclonedx": "needs the installed environment of the job",
+}
+BLOCKS = {
+    f"{path.stem}/{name}/{step['name']}": step
+    for path in WORKFLOWS
+    for name, job in yaml.safe_load(path.read_text())["jobs"].items()
+    for step in job["steps"]
+    if "run" in step
+}
+LOCAL = {name: step for name, step in BLOCKS.items() if not any(re.search(p, step["run"]) for p in ELSEWHERE)}
+
+
+def test_every_block_of_commands_is_a_script_that_bash_reads() -> None:
+    for name, step in BLOCKS.items():
+        assert subprocess.run(["bash", "-n", "-c", step["run"]], check=False).returncode == 0, name
+    steps_of_ci = (ROOT / ".ci" / "run").read_text()
+    for what in ("pytest", "sphinx", "pyright", "lint-imports", "smoke.py", "check_workflows", "check_secrets"):
+        assert what in steps_of_ci
+
+
+@pytest.mark.parametrize("name", sorted(LOCAL.keys() - {"train/train/sweep", "train/train/evaluate"}))
+def test_block_of_commands_runs(name: str, tmp_path: Path) -> None:
+    """As the runner does: `bash -e -o pipefail`, with the environment of the step, in a copy of the repository."""
+    copy = tmp_path / "copy"
+    subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{ROOT}", copy], check=True)
+    step = LOCAL[name]
+    digest = "sha256:" + "0" * 64
+    values = {
+        "TAG": "v0.0.0", "JAX": "oldest", "MODELS": "ode", "MODES": "inverse", "PATIENTS": "Pat2",
+        "REPOSITORY": "Owner/Name", "IMAGE": "train-cpu", "BASE_DIGEST": digest, "CUDA_DIGEST": digest,
+    }  # fmt: skip
+    out = tmp_path / "output"
+    environment = os.environ | {key: values[key] for key in step.get("env", {})}
+    environment |= {"RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(out), "GITHUB_PATH": str(out)}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for program in {"ruff", "check-jsonschema"} & set(step["run"].split()):
+        tool(program)
+    if name.startswith("train/"):
+        earlier = [LOCAL[each]["run"] for each in ("train/train/sweep", "train/train/evaluate", "train/train/pack")]
+        environment |= {key: values[key] for key in ("MODELS", "MODES", "PATIENTS")}
+        script = "\n".join(earlier).replace("--json > sweep.json", "--no-tracking --no-figures --json > sweep.json")
+    else:
+        script = step["run"]
+    said = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script],
+        cwd=copy, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if name.endswith("tag and version agree"):
+        assert said.returncode == 1
+        assert "v0.0.0" in said.stderr
+        return
+    assert said.returncode == 0, said.stdout + said.stderr
+    if name.endswith("names"):
+        assert out.read_text().splitlines()[0] == "image=ghcr.io/owner/name/train-cpu"
+    if name.endswith("pack"):
+        assert (copy / "metrics.csv").stat().st_size > 100
+        assert (copy / "results.tar.gz").stat().st_size > 1000
+
+
+# Containers
+
+
+def test_containers_by_hadolint_and_the_compose_schema() -> None:
+    subprocess.run([tool("hadolint"), *map(str, sorted(DEPLOYMENT.glob("*.Dockerfile")))], check=True)
+    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(DEPLOYMENT / "compose.yaml")]
+    subprocess.run(command, check=True)
+
+
+def test_images_are_pinned_and_run_as_nobody() -> None:
+    files = sorted(DEPLOYMENT.glob("*.Dockerfile"))
+    assert len(files) == 3
+    for path in files:
+        text = path.read_text()
+        assert "USER 10001:10001" in text
+        assert "HEALTHCHECK" in text
+        for base in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
+            assert base.endswith(("@${BASE_DIGEST}", "@${CUDA_DIGEST}")) or base == "base-${VARIANT}", base
+
+
+def test_composed_stack_is_closed() -> None:
+    stack = yaml.safe_load((DEPLOYMENT / "compose.yaml").read_text())
+    for name, service in stack["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        for key, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|KEY|TOKEN", key):
+                assert value.startswith(("/run/secrets/", "${")), key
+    assert "ports" not in stack["services"]["postgres"]
+    assert stack["services"]["mlflow"]["depends_on"]["postgres"]["condition"] == "service_healthy"
+    assert stack["services"]["train"]["depends_on"]["mlflow"]["condition"] == "service_healthy"
+    assert "--app-name basic-auth" in (DEPLOYMENT / "mlflow-start").read_text()
+
+
+def test_scripts_are_read_by_the_shell() -> None:
+    for path in (DEPLOYMENT / "mlflow-start", DEPLOYMENT / "make-secrets", DEPLOYMENT / "podman-check"):
+        shell = path.read_text().split("\n", 1)[0].rsplit("/", 1)[1].rsplit(" ", 1)[-1]
+        subprocess.run([shell, "-n", path], check=True)
+
+
+def idle_script(folder: Path, minutes: int) -> Path:
+    """The script of the machine's timer, as Terraform fills it in, with programs that act the machine."""
+    text = (DEPLOYMENT / "terraform/modules/ec2/idle.sh.tftpl").read_text()
+    text = text.replace("${idle_minutes}", str(minutes)).replace("$${", "${").replace("$(who)", "$(cat who)")
+    subprocess.run(["bash", "-n", "-c", text], check=True)
+    script = folder / "stop-when-idle"
+    script.write_text(text.split("<<'SCRIPT'\n", 1)[1].split("\nSCRIPT\n", 1)[0])
+    for name, does in {"nvidia-smi": "cat gpu", "shutdown": "touch stopped"}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+        (folder / name).chmod(0o755)
+    return script
+
+
+@pytest.mark.parametrize(
+    ("gpu", "load", "who", "idle_s", "stops"),
+    [
+        ("0\n0\n", "0.01", "", 1801, True),
+        ("0\n0\n", "0.01", "", 1700, False),
+        ("0\n97\n", "0.01", "", 1801, False),
+        ("0\n0\n", "1.80", "", 1801, False),
+        ("0\n0\n", "0.01", "somebody pts/0\n", 1801, False),
+    ],
+)
+def test_idle_machine_stops_itself(tmp_path: Path, gpu: str, load: str, who: str, idle_s: int, stops: bool) -> None:
+    script = idle_script(tmp_path, 30)
+    since, average = tmp_path / "since", tmp_path / "loadavg"
+    for name, text in {"gpu": gpu, "who": who, "loadavg": f"0.00 {load} 0.00 1/100 1\n"}.items():
+        (tmp_path / name).write_text(text)
+    since.write_text(str(int(time.time()) - idle_s))
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "IDLE_SINCE_FILE": str(since)}
+    subprocess.run(["bash", script], cwd=tmp_path, env=os.environ | env | {"LOADAVG_FILE": str(average)}, check=True)
+    assert (tmp_path / "stopped").exists() is stops
+    assert since.exists() is (idle_s < 1800)
+
+
+# The pipeline
+
+
+def test_metrics_of_the_pipeline() -> None:
+    rows = [
+        {"model": "ode", "mode": "inverse", "ksi_error_percent": -3.0, "rmse_fit_mg_dL": 1.0},
+        {"model": "ode", "mode": "inverse", "ksi_error_percent": 1.0, "rmse_fit_mg_dL": None},
+        {"model": "ode", "mode": "forward", "rmse_fit_mg_dL": 4.0},
+    ]
+    assert load("examples/reproduction/metrics.py").medians(rows) == {
+        "ode": {"inverse": {"ksi_error_percent": 2.0, "rmse_fit_mg_dL": 1.0}, "forward": {"rmse_fit_mg_dL": 4.0}}
+    }
+
+
+def test_place_for_real_patients_is_ignored_by_git(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples" / "reproduction" / "patients", tmp_path / "patients")
+    (tmp_path / "patients" / "readings.txt").write_text("x")
+    (tmp_path / "patients" / "readings.txt.dvc").write_text("outs: []")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "--others", "--exclude-standard"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert listed == ["patients/.gitignore", "patients/readings.txt.dvc"]
