@@ -68,10 +68,13 @@ from .evaluation import score_forecasts as score_forecasts
 from .evaluation import spread as spread
 from .evaluation import summary as summary
 from .evaluation import surveillance_levels as surveillance_levels
+from .experiment import Busy as Busy
 from .experiment import Execution as Execution
+from .experiment import Program as Program
 from .experiment import ResultDifference as ResultDifference
 from .experiment import Run as Run
 from .experiment import Sweep as Sweep
+from .experiment import SweepProgress as SweepProgress
 from .experiment import diff_results as diff_results
 from .experiment import fit as fit
 from .experiment import fit_ensemble as fit_ensemble
