@@ -296,7 +296,7 @@ def test_a_dead_peer_ends_the_other_with_a_message(whole: Whole, place: Place, v
     # JAX itself may end the process before the library can.
     says = {1: "error: another process of this sweep is gone", -signal.SIGABRT: "another task died"}
     assert says[both[1 - victim].returncode] in " ".join(err.split())
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 180  # JAX gives a silent process 100 s
     for process in together(place):
         _, err = process.communicate(timeout=500)
         assert process.returncode == 0, err

@@ -6,11 +6,14 @@ import functools
 import json
 import logging
 import multiprocessing
+import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -100,28 +103,29 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
 def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> SavedTwins:
     """Read trained networks.
 
-    Args:
-        folder: what `save_twins` wrote.
-        options: for a network of your own (flax), which JSON cannot hold: the options it was trained with.
+        Args:
+            folder: what `save_twins` wrote.
+            options: for a network of your own (flax), which JSON cannot hold: the options it was trained with.
 
-    Returns:
-        The networks. Their arithmetic is that of the options: use float64 ones under `jax.enable_x64(True)`.
+        Returns:
+            The networks. Their arithmetic is that of the options: use float64 ones under `jax.enable_x64(True)`.
 
-    Raises:
-        CheckpointError: naming the file that is missing, damaged, of a newer format, or does not fit the options.
+        Raises:
+            CheckpointError: naming the file that is missing, damaged, of a newer format, or does not fit the options.
 
-    Example:
-        >>> import tempfile
-        >>> import jax
-        >>> import t1djax
-        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
-        >>> fit = t1djax.fit(cohort, options=t1djax.BIRNNOptions(units=8, cell_min=30))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     saved = t1djax.load_twins(t1djax.save_twins(fit, f"{folder}/twins"))
-        >>> with jax.enable_x64(True):
-        ...     glucose = jax.vmap(lambda twin: twin.states(jax.numpy.asarray([0.0, 60.0])))(saved.twins)[0, :, 0]
-        >>> round(float(glucose[0]))
-        125
+        Example:
+            >>> import tempfile
+    import threading
+            >>> import jax
+            >>> import t1djax
+            >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
+            >>> fit = t1djax.fit(cohort, options=t1djax.BIRNNOptions(units=8, cell_min=30))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     saved = t1djax.load_twins(t1djax.save_twins(fit, f"{folder}/twins"))
+            >>> with jax.enable_x64(True):
+            ...     glucose = jax.vmap(lambda twin: twin.states(jax.numpy.asarray([0.0, 60.0])))(saved.twins)[0, :, 0]
+            >>> round(float(glucose[0]))
+            125
     """
     folder = Path(folder).absolute()
     recipe = _read_recipe(folder / _RECIPE)
@@ -174,12 +178,20 @@ def apart(f: Callable[..., _T], *args: Any) -> _T:
 
 @functools.cache
 def _beside() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _on_the_cpu)
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
 
 
-def _on_the_cpu() -> None:
-    """The process that writes has no use for the accelerator, which its parent holds."""
+def _begin() -> None:
+    """The process that writes has no use for the accelerator, which its parent holds, and does not outlive it."""
     jax.config.update("jax_platforms", "cpu")
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
