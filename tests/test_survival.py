@@ -171,6 +171,8 @@ def lose(state: Path) -> None:
     shutil.rmtree(state / "arrays")
 
 
+# The store's own threads come too late to a read that failed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", [truncate, corrupt, empty, lose])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(damage, undisturbed):
     stopped(3, checkpoint_every=1)
@@ -184,6 +186,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(damage, undistur
     assert outcome(Path("results")) == undisturbed[1]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_without_any_good_checkpoint_training_starts_anew(undisturbed):
     stopped(3, checkpoint_every=1)
     damaged = states()

@@ -128,7 +128,8 @@ def patients(draw: st.DrawFn) -> tuple[Any, ...]:
     else:
         values = draw(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=13, unique=True))
         times, start = np.unique(np.array(values) + 0.0), None
-    readings = st.floats(-1000, 2000).map(lambda g: g + 0.0)
+    # Far beyond what sensors report, but none in the range of mmol/L and no zeros: those are refused in number.
+    readings = st.floats(-1000, -1) | st.floats(30, 2000)
     glucose = np.array(draw(st.lists(st.none() | readings, min_size=len(times), max_size=len(times))), dtype=float)
     glucose[draw(st.integers(0, len(times) - 1))] = draw(st.floats(40, 400))  # out of the range of mmol/L
     rows = st.lists(st.sampled_from(range(len(times))), unique=True, max_size=4).map(sorted)
