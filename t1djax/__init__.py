@@ -70,6 +70,8 @@ from .evaluation import summary as summary
 from .evaluation import surveillance_levels as surveillance_levels
 from .experiment import Busy as Busy
 from .experiment import Execution as Execution
+from .experiment import Matched as Matched
+from .experiment import Pair as Pair
 from .experiment import Program as Program
 from .experiment import ResultDifference as ResultDifference
 from .experiment import Run as Run
@@ -193,6 +195,7 @@ from .records import Result as Result
 from .records import RollingForecasts as RollingForecasts
 from .records import RunData as RunData
 from .records import RunInfo as RunInfo
+from .records import TrainState as TrainState
 from .records import WarmStart as WarmStart
 from .records import WhatIf as WhatIf
 from .reporting import write_report as write_report
@@ -222,6 +225,8 @@ from .tracking import TrackingWarning as TrackingWarning
 from .tracking import git_state as git_state
 from .tracking import sync as sync
 from .tracking import tracking_status as tracking_status
+from .training import Keeper as Keeper
+from .training import Memory as Memory
 from .training import Progress as Progress
 from .training import Stage as Stage
 from .training import default_stages as default_stages

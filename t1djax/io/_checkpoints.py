@@ -103,29 +103,28 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
 def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> SavedTwins:
     """Read trained networks.
 
-        Args:
-            folder: what `save_twins` wrote.
-            options: for a network of your own (flax), which JSON cannot hold: the options it was trained with.
+    Args:
+        folder: what `save_twins` wrote.
+        options: for a network of your own (flax), which JSON cannot hold: the options it was trained with.
 
-        Returns:
-            The networks. Their arithmetic is that of the options: use float64 ones under `jax.enable_x64(True)`.
+    Returns:
+        The networks. Their arithmetic is that of the options: use float64 ones under `jax.enable_x64(True)`.
 
-        Raises:
-            CheckpointError: naming the file that is missing, damaged, of a newer format, or does not fit the options.
+    Raises:
+        CheckpointError: naming the file that is missing, damaged, of a newer format, or does not fit the options.
 
-        Example:
-            >>> import tempfile
-    import threading
-            >>> import jax
-            >>> import t1djax
-            >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
-            >>> fit = t1djax.fit(cohort, options=t1djax.BIRNNOptions(units=8, cell_min=30))
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     saved = t1djax.load_twins(t1djax.save_twins(fit, f"{folder}/twins"))
-            >>> with jax.enable_x64(True):
-            ...     glucose = jax.vmap(lambda twin: twin.states(jax.numpy.asarray([0.0, 60.0])))(saved.twins)[0, :, 0]
-            >>> round(float(glucose[0]))
-            125
+    Example:
+        >>> import tempfile
+        >>> import jax
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
+        >>> fit = t1djax.fit(cohort, options=t1djax.BIRNNOptions(units=8, cell_min=30))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     saved = t1djax.load_twins(t1djax.save_twins(fit, f"{folder}/twins"))
+        >>> with jax.enable_x64(True):
+        ...     glucose = jax.vmap(lambda twin: twin.states(jax.numpy.asarray([0.0, 60.0])))(saved.twins)[0, :, 0]
+        >>> round(float(glucose[0]))
+        125
     """
     folder = Path(folder).absolute()
     recipe = _read_recipe(folder / _RECIPE)
