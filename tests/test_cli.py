@@ -596,7 +596,7 @@ def test_pinn_end_to_end_and_blind_to_truth_and_forecast(tmp_path, tiny, noisy):
     blind = perturbed(noisy, tmp_path / "perturbed")
     assert_same_fit(said, done(*train, "--data", blind, "--results", tmp_path / "p").json)
     loud = done("train", "--config", tiny, "--seed", "5", "--no-figures", "--data", noisy, "--results", tmp_path / "l")
-    assert "stage 1: step 12 of 12, misfit" in loud.err
+    assert "stage 1, step: 12 of 12, misfit" in loud.err
     assert "ksi" in loud.err
 
 

@@ -2,14 +2,19 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..tracking import MLflowTracker, Tracker
+from ._app import stderr
+
+_OFTEN_S = 10.0  # between two lines
 
 Figures = Annotated[bool, typer.Option(help="Draw figures into the result folders.")]
 CheckpointEvery = Annotated[int, typer.Option(min=1, help="Chunks of training steps between two checkpoints.")]
@@ -21,6 +26,44 @@ Tracking = Annotated[
     bool, typer.Option("--tracking/--no-tracking", help="Log to MLflow; a database in --results unless told otherwise.")
 ]
 TrackingUri = Annotated[str | None, typer.Option(help="MLflow server to log to, such as http://localhost:5000.")]
+
+
+class Line(NamedTuple):
+    """What progress looks like."""
+
+    what: str
+    done: int
+    total: int
+    says: str
+    now: bool
+    """Whether to print it even if one was printed just now."""
+
+
+@contextmanager
+def telling(words: Callable[[Any], Line], *, show: bool) -> Iterator[Callable[[Any], None] | None]:
+    """A bar for people at a terminal; elsewhere, where nothing can be redrawn, a line now and then."""
+    if not show:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[says]}"),
+    )
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task("compiling", total=None, says="")
+        last = [0.0]
+
+        def tell(progress: Any) -> None:
+            line = words(progress)
+            bar.update(task, description=line.what, total=line.total, completed=line.done, says=line.says)
+            if not stderr.is_terminal and (time.monotonic() - last[0] > _OFTEN_S or line.now):
+                last[0] = time.monotonic()
+                stderr.print(f"{line.what}: {line.done} of {line.total}, {line.says}", highlight=False)
+
+        yield tell
 
 
 @contextmanager

@@ -1,23 +1,18 @@
 """`t1djax sweep`: a matrix of experiments."""
 
 import importlib.util
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
 from ..config import ConfigError, load_sweep
 from ..experiment import Execution, Program, Sweep, SweepProgress, plan_sweep, sweep
 from ..physics import PARAMETERS
-from ._app import EXIT_FAILED_PATIENTS, Censor, Dropout, Interval, Json, Noise, NoiseSd, app, stderr, warnings_in_words
-from ._execution import Batch, CheckpointEvery, Figures, TrackingUri, stop_on_term, tracker_of
+from ._app import EXIT_FAILED_PATIENTS, Censor, Dropout, Interval, Json, Noise, NoiseSd, app, warnings_in_words
+from ._execution import Batch, CheckpointEvery, Figures, Line, TrackingUri, stop_on_term, telling, tracker_of
 from ._sensor import sensor
 from ._tables import print_json, print_table
 
@@ -94,7 +89,7 @@ def run_sweep(
         warnings_in_words(),
         stop_on_term() as stop,
         tracker_of(track, tracking_uri, asked.results) as tracker,
-        _progress(show=not as_json) as on_progress,
+        telling(_line, show=not as_json) as on_progress,
     ):
         execution = Execution(
             figures=figures, checkpoint_every=checkpoint_every, batch=batch, tracker=tracker, stop=stop
@@ -138,36 +133,14 @@ def _print_plan(plan: tuple[Program, ...]) -> None:
     typer.echo(f"{len(plan)} programs, {sum(p.runs for p in plan)} fits; memory is an estimate of the working set")
 
 
-@contextmanager
-def _progress(*, show: bool) -> Iterator[Any]:
-    if not show:
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[says]}"),
-    )
-    with Bar(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task("reading", total=None, says="")
-        last = [0.0]
-
-        def on_progress(p: SweepProgress) -> None:
-            left = f"{p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
-            at = ""
-            if p.progress is not None:
-                misfit = np.sqrt(np.median(p.progress.loss))
-                at = f"step {p.progress.step} of {p.progress.total_steps}, misfit {misfit:.3g} mg/dL"
-            says = "  ".join(x for x in (at, left) if x)
-            what = f"{p.program}/{p.programs} {p.label}"
-            bar.update(task, description=what, total=p.runs, completed=p.runs_done, says=says)
-            if not stderr.is_terminal and (time.monotonic() - last[0] > 10 or p.progress is None):
-                last[0] = time.monotonic()
-                stderr.print(f"{what}: {p.runs_done} of {p.runs} fits done  {says}", highlight=False)
-
-        yield on_progress
+def _line(p: SweepProgress) -> Line:
+    left = f"{p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
+    at = ""
+    if p.progress is not None:
+        misfit = np.sqrt(np.median(p.progress.loss))
+        at = f"step {p.progress.step} of {p.progress.total_steps}, misfit {misfit:.3g} mg/dL"
+    says = "  ".join(x for x in ("fits done", at, left) if x)
+    return Line(f"{p.program}/{p.programs} {p.label}", p.runs_done, p.runs, says, p.progress is None)
 
 
 def _as_json(done: Sweep) -> dict[str, Any]:

@@ -1,15 +1,11 @@
 """`t1djax train`."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
 from ..config import ConfigError, load_experiment
 from ..data import Cohort
@@ -21,7 +17,7 @@ from ..physics import PARAMETERS
 from ..problem import Problem
 from ..training import Progress
 from ._app import EXIT_FAILED_PATIENTS, Censor, Dropout, Interval, Json, Noise, NoiseSd, app, stderr, warnings_in_words
-from ._execution import Batch, CheckpointEvery, Figures, Tracking, TrackingUri, stop_on_term, tracker_of
+from ._execution import Batch, CheckpointEvery, Figures, Line, Tracking, TrackingUri, stop_on_term, telling, tracker_of
 from ._sensor import checked, sensor
 from ._tables import print_json, print_table, with_error
 
@@ -125,7 +121,7 @@ def train(
         warnings_in_words(),
         stop_on_term() as stop,
         tracker_of(tracking, tracking_uri, experiment.results) as tracker,
-        _progress(show=not as_json) as on_progress,
+        telling(_line, show=not as_json) as on_progress,
     ):
         execution = Execution(
             resume=resume,
@@ -159,34 +155,12 @@ def _pairs(flag: str, example: str, texts: Sequence[str] | None) -> dict[str, tu
     return found
 
 
-@contextmanager
-def _progress(*, show: bool) -> Iterator[Any]:
-    if not show:
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[says]}"),
-    )
-    with Bar(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task("compiling", total=None, says="")
-        last = [0.0]
-
-        def on_progress(p: Progress) -> None:
-            values = ", ".join(f"{s} {np.median(v):.4g}" for s, v in list(p.values.items())[:3])
-            middle = f"median of {p.patients}: {values}" if values else f"{p.patients} patients"
-            left = f"{p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
-            says = f"misfit {np.sqrt(np.median(p.loss)):.3g} mg/dL  {middle}  {left}"
-            bar.update(task, description=f"stage {p.stage}", total=p.total_steps, completed=p.step, says=says)
-            # Where there is no terminal to redraw, a line now and then.
-            if not stderr.is_terminal and (time.monotonic() - last[0] > 10 or p.step == p.total_steps):
-                last[0] = time.monotonic()
-                stderr.print(f"stage {p.stage}: step {p.step} of {p.total_steps}, {says}", highlight=False)
-
-        yield on_progress
+def _line(p: Progress) -> Line:
+    values = ", ".join(f"{s} {np.median(v):.4g}" for s, v in list(p.values.items())[:3])
+    middle = f"median of {p.patients}: {values}" if values else f"{p.patients} patients"
+    left = f"{p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
+    says = f"misfit {np.sqrt(np.median(p.loss)):.3g} mg/dL  {middle}  {left}"
+    return Line(f"stage {p.stage}, step", p.step, p.total_steps, says, p.step == p.total_steps)
 
 
 def _as_json(finished: Run, model: str) -> dict[str, Any]:
