@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PERIOD_S = 5.0  # events of so long go together
+HEAD_START_S = 10.0  # MLflow's own start takes seconds of processor time: a short training is not to share them
 _REST = 20.0  # times the processor time of a round to wait after it: sending takes 5 % of one core at most
 _LOOK_S = 2.0  # between two looks at whether it makes sense to wait
 _LONGEST_PAUSE_S = 60.0
@@ -60,6 +61,7 @@ class Sender:
 
     def _work(self) -> None:
         client, failures, failing_since = None, 0, 0.0
+        self._stopping.wait(HEAD_START_S)
         while True:
             last = self._stopping.is_set()
             pause = 0.0
