@@ -189,7 +189,7 @@ class S3:
         }
 
     def client(self) -> Any:
-        import boto3  # noqa: PLC0415 - only where there is a server
+        boto3 = pytest.importorskip("boto3")
 
         return boto3.client(
             "s3", endpoint_url=self.endpoint, aws_access_key_id="test", aws_secret_access_key="test",
