@@ -16,16 +16,16 @@ FROM ${BASE_IMAGE}@${BASE_DIGEST}
 COPY --from=build /opt/airflow /opt/airflow
 COPY --from=build /opt/t1djax /opt/t1djax
 COPY examples/deployment/airflow/dags /opt/dags
-RUN useradd --uid 10001 --user-group --home-dir /work --create-home --shell /usr/sbin/nologin airflow
+RUN useradd --uid 10001 --user-group --home-dir /app --create-home --shell /usr/sbin/nologin airflow
 ENV PATH=/opt/airflow/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    AIRFLOW_HOME=/work \
+    AIRFLOW_HOME=/app \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/dags \
     AIRFLOW__CORE__LOAD_EXAMPLES=false \
     T1DJAX_PYTHON=/opt/t1djax/bin/python
 USER 10001:10001
-WORKDIR /work
+WORKDIR /app
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=20s --start-period=120s --retries=5 \
     CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/api/v2/monitor/health', timeout=10)"]

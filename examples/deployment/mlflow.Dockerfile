@@ -9,14 +9,14 @@ RUN python -m venv /opt/mlflow \
 FROM ${BASE_IMAGE}@${BASE_DIGEST}
 COPY --from=build /opt/mlflow /opt/mlflow
 COPY examples/deployment/mlflow-start /usr/local/bin/mlflow-start
-RUN useradd --uid 10001 --user-group --home-dir /work --create-home --shell /usr/sbin/nologin mlflow \
+RUN useradd --uid 10001 --user-group --home-dir /app --create-home --shell /usr/sbin/nologin mlflow \
     && chmod 755 /usr/local/bin/mlflow-start
 ENV PATH=/opt/mlflow/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     MLFLOW_DISABLE_TELEMETRY=true
 USER 10001:10001
-WORKDIR /work
+WORKDIR /app
 EXPOSE 5000
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=5 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:5000/health', timeout=5)"]

@@ -30,14 +30,14 @@ FROM base-${VARIANT}
 LABEL org.opencontainers.image.title="t1djax training" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/t1djax /opt/t1djax
-RUN useradd --uid 10001 --user-group --home-dir /work --create-home --shell /usr/sbin/nologin t1djax
+RUN useradd --uid 10001 --user-group --home-dir /app --create-home --shell /usr/sbin/nologin t1djax
 ENV PATH=/opt/t1djax/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     MPLCONFIGDIR=/tmp/matplotlib \
     MLFLOW_DISABLE_TELEMETRY=true
 USER 10001:10001
-WORKDIR /work
+WORKDIR /app
 HEALTHCHECK --interval=60s --timeout=30s --start-period=30s --retries=3 CMD ["t1djax", "--version"]
 ENTRYPOINT ["t1djax"]
 CMD ["--help"]
