@@ -1,6 +1,7 @@
 """Results on disk: one folder per patient and run, complete or not there at all."""
 
 import datetime as dt
+import errno
 import importlib.metadata
 import json
 import math
@@ -185,11 +186,11 @@ def _claim(root: Path, name: str, run: str | None) -> tuple[Path | None, Path]:
                 return None, final
             continue
         if run is not None and (partial / _OWNER).exists() and (partial / _OWNER).read_text("utf-8") == run:
-            shutil.rmtree(partial)  # of this run before it was stopped
+            _discard(partial)  # of this run before it was stopped
         if not _owned(partial, run or ""):
             continue
         if final.exists():  # another run finished it in between
-            shutil.rmtree(partial)
+            _discard(partial)
             continue
         return partial, final
     raise FileExistsError(f"{root / name}: ten thousand runs bear this name; choose another results folder")
@@ -197,8 +198,7 @@ def _claim(root: Path, name: str, run: str | None) -> tuple[Path | None, Path]:
 
 def _owned(partial: Path, run: str) -> bool:
     """Make the folder with its owner in it, in one move: no kill leaves it nobody's. False where it is taken."""
-    who = run or f"{os.getpid()}-{threading.get_ident()}"
-    fresh = partial.with_name(f".{partial.name}-{who}")
+    fresh = partial.with_name(f".{partial.name}-{run or _writer()}")
     shutil.rmtree(fresh, ignore_errors=True)  # of a kill in the middle of this
     if partial.exists():
         return False
@@ -208,10 +208,21 @@ def _owned(partial: Path, run: str) -> bool:
         fresh.rename(partial)
     except OSError as e:
         shutil.rmtree(fresh)
-        if not partial.exists():
+        if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise OSError(f"{partial}: cannot be made ({e.strerror or e})") from e
-        return False  # another run was quicker
+        return False  # another run was quicker; it may have finished and renamed it by now
     return True
+
+
+def _discard(partial: Path) -> None:
+    """Remove the folder under a name of its own: emptied in place, another run could move its own upon it."""
+    private = partial.with_name(f".{partial.name}-{_writer()}-discarded")
+    partial.rename(private)
+    shutil.rmtree(private)
+
+
+def _writer() -> str:
+    return f"{os.getpid()}-{threading.get_ident()}"
 
 
 def _read_text(path: Path, key: str) -> object:
