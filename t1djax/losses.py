@@ -1,11 +1,15 @@
 """What a twin misses: of the readings, and of the equations over collocation cells."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
-from .data import Series
+from .data import Patient, Series, split
 from .physics import Inputs, State, exact_lags, residual
 from .twin import Physiology, Twin
 
@@ -34,14 +38,79 @@ class Drive(eqx.Module):
     """Mean carbohydrate rate of a cell, mg/min."""
     inputs: Inputs
     """The rates themselves."""
+    between_min: Float[Array, " between"]
+    """Times of the fit readings that lie on no edge, min; the rest repeat the last."""
+    place: Int[Array, " rows"]
+    """Where a row's reading is among edges and `between_min`; anywhere for rows that are not fitted."""
+
+    @property
+    def points_min(self) -> Float[Array, " points"]:
+        """Where training looks at a network: edges, then the readings between them, min."""
+        return jnp.concatenate([self.edges_min, self.between_min])
+
+    def parts(self, at_points: Float[Array, "points *columns"]) -> tuple[Array, Array]:
+        """What is at `points_min`, once at the edges and once at the rows."""
+        return at_points[: self.edges_min.shape[0]], at_points[self.place]
 
 
-def drive(data: Series, cells: int) -> Drive:
-    """Cut the window into `cells` equal cells and give each the doses that fall into it, whole."""
+class Places(NamedTuple):
+    """Where the readings of a cohort are among the edges of its cells; see `Drive`."""
+
+    between_min: Float[Array, "*batch between"]
+    place: Int[Array, "*batch rows"]
+
+
+_ON_EDGE_MIN = 1e-3
+
+
+def places(data: Series, cells: int, *, whole: Sequence[Patient] = ()) -> Places:
+    """Find the readings that lie on edges of cells, where a network is evaluated anyway.
+
+    On the host, since how many do not is a shape. With readings and cells both every five minutes all of them do, and a
+    step of training costs half.
+
+    Args:
+        data: a cohort, stacked.
+        cells: collocation cells of a window.
+        whole: the cohort of which this is a part: parts then share their shape.
+    """
+    time, fit = np.asarray(data.time_min, float), np.asarray(data.fit)
+    edge, off = _nearest_edge(time, cells)
+    off &= fit
+    most = [off.sum(axis=1).max(), *(_off_edges(patient, cells) for patient in whole)]
+    number = max(1, -(-int(max(most)) // 16) * 16)  # of none at all lax.map makes no blocks
+    first = np.argsort(~off, axis=1, kind="stable")[:, :number]  # readings off the edges, then others
+    order = np.cumsum(off, axis=1) - 1
+    between = np.take_along_axis(time, first, axis=1)
+    return Places(jnp.asarray(between), jnp.asarray(np.where(off, cells + 1 + order, edge).astype(np.int32)))
+
+
+def _nearest_edge(time_min: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Number of the nearest edge, and whether it is elsewhere."""
+    start, width = time_min[..., :1], (time_min[..., -1:] - time_min[..., :1]) / cells
+    edge = np.rint((time_min - start) / width).astype(int)
+    return edge, np.abs(start + edge * width - time_min) > _ON_EDGE_MIN
+
+
+def _off_edges(patient: Patient, cells: int) -> int:
+    return int(np.sum(_nearest_edge(patient.time_min, cells)[1] & split(patient.time_min, patient.valid).fit))
+
+
+def drive(data: Series, cells: int, where: Places | None = None) -> Drive:
+    """Cut the window into `cells` equal cells and give each the doses that fall into it, whole.
+
+    Args:
+        data: one patient.
+        cells: how many.
+        where: the readings among the edges, see `places`; if not given, all count as lying between them.
+    """
     edges = data.start_min + (data.end_min - data.start_min) * jnp.linspace(0.0, 1.0, cells + 1)
     width = jnp.diff(edges)
     insulin, carbs = data.inputs.delivered(edges)
-    return Drive(edges, jnp.diff(insulin) / width, 1000.0 * jnp.diff(carbs) / width, data.inputs)
+    if where is None:
+        where = Places(data.time_min, cells + 1 + jnp.arange(data.time_min.shape[0], dtype=jnp.int32))
+    rates = (jnp.diff(insulin) / width, 1000.0 * jnp.diff(carbs) / width)
+    return Drive(edges, *rates, data.inputs, where.between_min, where.place)
 
 
 def equation_residuals(states: Float[Array, "edges 3"], body: Physiology, d: Drive) -> Terms:
@@ -93,8 +162,9 @@ def reading_residuals(
 
 def losses(twin: Twin, data: Series, d: Drive) -> Terms:
     """Mean squares: of the misfit to the `fit` readings, (mg/dL)^2, and of each equation, (mg/dL/min)^2."""
-    terms = equation_residuals(twin.states(d.edges_min), twin.physiology, d)
-    miss = reading_residuals(twin.states(data.time_min)[:, 0], data.glucose_mg_dL, data.fit)
+    states, at_rows = d.parts(twin.states(d.points_min))
+    terms = equation_residuals(states, twin.physiology, d)
+    miss = reading_residuals(at_rows[:, 0], data.glucose_mg_dL, data.fit)
     squares = jax.tree.map(lambda x: jnp.mean(x**2), terms)
     return eqx.tree_at(lambda t: t.data, squares, jnp.sum(miss**2) / jnp.maximum(jnp.sum(data.fit), 1))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import t1djax
 from t1djax._compile import Spread, compile_once
-from t1djax.losses import Drive
+from t1djax.losses import Drive, Places, places
 from t1djax.training._fit import _build_program
 
 KEY = jax.random.key(0)
@@ -61,7 +61,7 @@ def pose(mode: str = "inverse", free: tuple[str, ...] = ("ksi",)) -> t1djax.Prob
 def twins(problem: t1djax.Problem, options: t1djax.NetworkOptions = SMALL) -> tuple[t1djax.Twin, Drive, t1djax.Series]:
     """Untrained twins of `cohort()`, stacked, with their collocation and data."""
     args = _ingredients(problem, options)
-    program, _ = compile_once(_build_program, (options, options.cells(2880.0), Spread()), args, quick=True)
+    program, _ = compile_once(_build_program, (options, options.cells(2880.0), Spread()), args, effort="least")
     made, d = program(*args)
     return made, d, args[1]
 
@@ -74,9 +74,12 @@ def shapes_of_twins(
     return *jax.eval_shape(_build_program(options, options.cells(2880.0), Spread()), *args), args[1]
 
 
-def _ingredients(problem: t1djax.Problem, options: t1djax.NetworkOptions) -> tuple[jax.Array, t1djax.Series, Any]:
+def _ingredients(
+    problem: t1djax.Problem, options: t1djax.NetworkOptions
+) -> tuple[jax.Array, t1djax.Series, Any, Places]:
     data = t1djax.stack(cohort().patients)
-    return jax.random.split(KEY, len(cohort())), data, problem.physiology(options.dtype)
+    where = places(data, options.cells(2880.0))
+    return jax.random.split(KEY, len(cohort())), data, problem.physiology(options.dtype), where
 
 
 def first(tree: Any) -> Any:

@@ -12,8 +12,9 @@ import pytest
 
 import t1djax
 from t1djax import _compile
-from t1djax.losses import drive, equation_residuals, pointwise_residuals
+from t1djax.losses import drive, equation_residuals, losses, places, pointwise_residuals
 from t1djax.training import _first_order, train, trainable
+from t1djax.training._gauss_newton import prepare, prepared_losses
 
 from .networks import ARCHITECTURES, KEY, SMALL, first
 from .networks import cohort as _cohort
@@ -127,6 +128,42 @@ def test_gauss_newton_step_is_that_of_the_dense_jacobian(name, noise):
     np.testing.assert_allclose(found, v + step, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(("interval", "cell_min", "between"), [(30.0, 10.0, 1), (30.0, 37.0, 80), (5.0, 5.0, 1)])
+def test_readings_on_edges_are_not_looked_at_twice(interval, cell_min, between):
+    """The network is evaluated at the edges and between them, and the losses are those of evaluating it at each row."""
+    with jax.enable_x64(True):
+        patients = t1djax.reference_cohort(interval_min=interval, names=["Pat2", "Pat3"]).patients
+        # One reading off its place, and one that is fitted no more.
+        moved = patients[1].time_min.copy()
+        moved[5] += 0.5
+        patients = (patients[0], dataclasses.replace(patients[1], time_min=moved))
+        data, cells = t1djax.stack(patients), round(2880 / cell_min)
+        where = places(data, cells)
+        assert where.between_min.shape == (2, 16 if between == 1 else between)
+        apart = places(t1djax.stack(patients[:1]), cells, whole=patients)
+        assert apart.between_min.shape[1] == where.between_min.shape[1]
+        assert places(t1djax.stack(patients[:1]), cells).between_min.shape == (1, between)
+
+        @jax.jit
+        def seen(data, where):
+            d = drive(data, cells, where)
+            edges, rows = d.parts(jnp.sin(d.points_min / 100))
+            return edges - jnp.sin(d.edges_min / 100), jnp.where(data.fit, rows - jnp.sin(data.time_min / 100), 0.0)
+
+        for part in jax.vmap(seen)(data, where):
+            assert np.max(np.abs(part)) < 1e-12
+
+
+def test_prepared_losses_are_those_of_the_network():
+    with jax.enable_x64(True):
+        twins, d, data = _twins(_pose(_cohort()))
+        twins = train(twins, data, d, [t1djax.Stage(steps=2, residual_weight=(10.0, 10.0))]).twins
+        twin, data, d = first((twins, data, d))
+        slow, quick = jax.jit(lambda: (losses(twin, data, d), prepared_losses(twin, prepare(twin, data, d), d)))()
+    for name in ("data", "G", "I", "D"):
+        np.testing.assert_allclose(getattr(quick, name), getattr(slow, name), rtol=1e-9)
+
+
 def test_one_program_per_kind_of_stage_and_no_recompilation():
     cohort = _cohort()
     fit = functools.partial(t1djax.fit, cohort, options=SMALL)
@@ -142,7 +179,7 @@ def test_one_program_per_kind_of_stage_and_no_recompilation():
     adam = t1djax.Stage(steps=50, optimizer="adam", learning_rate=2.5e-3)  # no other test's
     fit(stages=[adam])
     with_adam = set(_compile._PROGRAMS)
-    assert len(with_adam - programs) == 2  # the moments and the chunk
+    assert len(with_adam - programs) == 3  # the moments, the chunk, and the losses of a network that moves
     fit(stages=[dataclasses.replace(adam, residual_weight=(1.0, 30.0))], seed=3)
     assert set(_compile._PROGRAMS) == with_adam
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from .._compile import training_block
 from ..config import Experiment
 from ..data import Cohort, fingerprint
 from ..evaluation import doubts, metrics, recovery, results_table
@@ -118,8 +119,8 @@ class Prepared:
         """What the journal keeps, without the time."""
         config = {k: v for k, v in self.resolved().items() if k != "results"}
         made = made_by()
-        # Several devices work in other blocks than one does, which moves last bits.
-        made["device"] = {**made["device"], "count": str(jax.local_device_count())}
+        # Several devices, or another number of cores, work in other blocks, which moves last bits.
+        made["device"] = {**made["device"], "count": str(jax.local_device_count()), "block": str(training_block())}
         return {"config": config, "data": fingerprint(self.cohort), "batches": batches, "made_by": made}
 
 

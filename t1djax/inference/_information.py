@@ -102,7 +102,7 @@ def told(body: Physiology, patients: Sequence[Patient], memories: Sequence[Memor
         for here in blocks(len(patients), _BLOCK):
             mine, remembers = jax.tree.map(lambda x, here=here: x[here], everyone)
             args = (_Given(mine, stack([patients[i] for i in here], least=shape)), remembers)
-            program, _ = compile_once(_told_program, (), args, quick=len(here) <= FEW)
+            program, _ = compile_once(_told_program, (), args, effort="least" if len(here) <= FEW else "some")
             parts.append(jax.tree.map(np.asarray, program(*args)))
     return jax.tree.map(lambda *x: np.concatenate(x)[: len(patients)], *parts)
 

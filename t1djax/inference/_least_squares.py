@@ -109,7 +109,9 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
         for here in blocks(len(patients), _CHUNK, spread):
             body, starts = jax.tree.map(lambda x, here=here: x[here], (each[0], z0))
             args = spread.place((_Given(body, stack([patients[i] for i in here], least=shape)), starts))
-            program, seconds = compile_once(_block_program, (options, spread), args, quick=len(here) <= FEW)
+            program, seconds = compile_once(
+                _block_program, (options, spread), args, effort="least" if len(here) <= FEW else "some"
+            )
             compile_s += seconds
             solution = jax.tree.map(np.asarray, program(*args))
             new = _records(patients[here[0] :][: len(here)], problem, solution, options)

@@ -50,7 +50,7 @@ def misfits(
     if rough:
         with jax.enable_x64(True):
             data = stack([patients[i] for i in rough])
-            program, _ = compile_once(_noise_program, (), (data,), quick=True)
+            program, _ = compile_once(_noise_program, (), (data,), effort="least")
             levels = np.maximum(np.asarray(program(data)), _SENSOR_MG_DL)
         again = _compare([left[i] for i in rough], [memories[i] for i in rough], unknowns, levels, None)
         for i, one in zip(rough, again, strict=True):

@@ -118,7 +118,7 @@ def profile(
             body, remembers = jax.tree.map(lambda x, here=here: x[here], everyone)
             data = stack([patients[i] for i in here], least=shape)
             args = (_Given(body, data), remembers, jnp.asarray(order.index(symbol)))
-            program, _ = compile_once(_program, (options,), args, quick=len(here) <= FEW)
+            program, _ = compile_once(_program, (options,), args, effort="least" if len(here) <= FEW else "some")
             parts.append(jax.tree.map(np.asarray, program(*args)))
     traced = jax.tree.map(lambda *x: np.concatenate(x)[: len(patients)], *parts)
     limits = problem.bounds.get(symbol, (0.0, np.inf))

@@ -68,7 +68,7 @@ def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient]) -> tuple[Fit
             here = np.minimum(np.arange(first, first + min(_BLOCK, len(records))), len(records) - 1)
             body = jax.tree.map(lambda x, here=here: x[here], bodies)
             args = (body, stack([records[i] for i in here], least=shape))
-            program, _ = compile_once(_end_program, (), args, quick=len(here) <= _FEW)
+            program, _ = compile_once(_end_program, (), args, effort="least" if len(here) <= _FEW else "some")
             parts.append(jax.tree.map(np.asarray, program(*args)))
     end: _End = jax.tree.map(lambda *x: np.concatenate(x)[: len(records)], *parts)
     return tuple(_record(fit, i, record, jax.tree.map(lambda x, i=i: x[i], end)) for i, record in enumerate(records))

@@ -162,7 +162,9 @@ def _solve(alike: list[_Asked], rows: int, breaks: int) -> tuple[np.ndarray, np.
     with jax.enable_x64(True):
         args = tuple(jnp.asarray(column) for column in columns)
         with _COMPILING:
-            program, _ = compile_once(_glucose_program, (), args, quick=len(everyone) * rows <= _HASTE)
+            program, _ = compile_once(
+                _glucose_program, (), args, effort="least" if len(everyone) * rows <= _HASTE else "some"
+            )
         glucose, sd = program(*args)
         return np.asarray(glucose), np.asarray(sd)
 

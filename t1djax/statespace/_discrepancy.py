@@ -173,7 +173,7 @@ class Discrepancy:
             x = _standard(known_at_origins(forecasts, patient), self.centre, self.scale)
             with jax.enable_x64(True):
                 args = (self.network, jnp.asarray(np.pad(x, ((0, -n % _ROWS), (0, 0)))))
-                program, _ = compile_once(_apply, (), args, quick=True)
+                program, _ = compile_once(_apply, (), args, effort="least")
                 shift = np.asarray(program(*args))[:n]
         mean = forecasts.mean_mg_dL + forecasts.sd_mg_dL * shift
         return dataclasses.replace(forecasts, method=f"{forecasts.method}+network", mean_mg_dL=mean)

@@ -81,9 +81,10 @@ def first_order_steps(
 
 def _parts(twin: Twin, data: Series, d: Drive) -> Terms:
     """Residuals by term, scaled so that their sum of squares is the term: the misfit in units of the noise."""
-    terms = equation_residuals(twin.states(d.edges_min), twin.physiology, d)
+    states, at_rows = d.parts(twin.states(d.points_min))
+    terms = equation_residuals(states, twin.physiology, d)
     scaled = jax.tree.map(lambda r: r / jnp.sqrt(r.size), terms)
-    miss = reading_residuals(twin.states(data.time_min)[:, 0], data.glucose_mg_dL, data.fit)
+    miss = reading_residuals(at_rows[:, 0], data.glucose_mg_dL, data.fit)
     size = twin.scales.noise * jnp.sqrt(jnp.maximum(jnp.sum(data.fit), 1))
     return eqx.tree_at(lambda t: t.data, scaled, miss / size)
 

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._compile import Spread, compile_once, one_thread_per_factorisation, spread_over
+from .._compile import Spread, compile_once, one_thread_per_factorisation, spread_over, training_block
 from .._types import Key
 from ..data import Patient, Series, noise_level, stack, stacked_shape
 from ..identifiability import certainties
-from ..losses import Drive, drive, pointwise_residuals
+from ..losses import Drive, Places, drive, places, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
 from ..physics import PARAMETERS, exact_lags, propagate, with_derived
 from ..problem import Problem, patient_key
@@ -24,7 +24,7 @@ from ..records import Cost, Estimate, Fit, History, PatientFit, WarmStart, windo
 from ..twin import Physiology, Scales, Sensitivities, Twin
 from ._keeper import Keeper
 from ._stages import Progress, Stage, default_stages
-from ._train import BLOCK, Trained, train
+from ._train import Trained, effort_once, train
 
 _STILL_MOVING = 0.05  # relative change over the last chunk of steps
 
@@ -113,7 +113,7 @@ def fit_members(
     began, cells = time.perf_counter(), options.cells(span)
     with one_thread_per_factorisation(), jax.enable_x64(options.precision == "float64"):
         everyone = [patient for _ in problems for patient in patients]
-        spread = spread_over(len(everyone), BLOCK, devices)
+        spread = spread_over(len(everyone), training_block(), devices)
         own = jnp.stack([patient_key(key, name) for key, p in zip(keys, problems, strict=True) for name in p.names])
         bodies = [p.physiology(options.dtype) for p in problems]
         body = jax.tree.map(lambda *x: jnp.concatenate(x), *bodies)
@@ -121,17 +121,18 @@ def fit_members(
         padding = spread.rows(len(everyone)) - len(everyone)
         pad = lambda x: x if not padding else jnp.concatenate([x, jnp.repeat(x[-1:], padding, axis=0)])
         data = stack(everyone + everyone[-1:] * padding, least=stacked_shape(whole))
-        args = spread.place((pad(own), data, jax.tree.map(pad, body)))
+        where = places(data, cells, whole=() if whole is patients else whole)
+        args = spread.place((pad(own), data, jax.tree.map(pad, body), where))
         data = args[1]
-        quick = spread.block is None
-        program, build_s = compile_once(_build_program, (options, cells, spread), args, quick=quick)
+        effort = effort_once(len(everyone))
+        program, build_s = compile_once(_build_program, (options, cells, spread), args, effort=effort)
         twins, d = program(*args)
         if warm is not None:
             names = [patient.name for patient in everyone + everyone[-1:] * padding]
             twins = spread.place(_warmed(twins, warm.take(names), options))
         trained = train(twins, data, d, stages, spread=spread, keeper=keeper, on_progress=on_progress)
         args = (trained.twins, data)
-        program, report_s = compile_once(_report_program, (spread,), args, quick=quick)
+        program, report_s = compile_once(_report_program, (spread,), args, effort=effort)
         report = jax.tree.map(np.asarray, jax.block_until_ready(program(*args)))
     compile_s = build_s + trained.compile_s + report_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
@@ -160,8 +161,8 @@ def _share(trained: Trained, report: "_Report", mine: slice) -> tuple[Trained, "
 
 
 def _build_program(options: NetworkOptions, cells: int, spread: Spread) -> Callable[..., tuple[Twin, Drive]]:
-    def one(key: Key, data: Series, body: Physiology) -> tuple[Twin, Drive]:
-        d = drive(data, cells)
+    def one(key: Key, data: Series, body: Physiology, where: Places) -> tuple[Twin, Drive]:
+        d = drive(data, cells, where)
         window = Window(data.inputs, data.end_min - data.start_min)
         network = options.network(window, d.edges_min, key=key)
         twin = Twin(network, body, _scales(body, data, d), window)

@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._compile import Spread
+from .._compile import Spread, training_block
 from ..data import Patient, stack, stacked_shape
+from ..losses import places
 from ..networks import NetworkOptions
 from ..problem import Problem
 from ._fit import _build_program
 from ._gauss_newton import prepare
 from ._stages import Stage
-from ._train import BLOCK, initial_solver
+from ._train import initial_solver
 
 _COPIES = 2  # of what moves: before and after a step
 _MATRICES = 8  # of the size of the normal equations, at work at once
@@ -26,16 +27,16 @@ class Memory(NamedTuple):
     per_row: int
     """For each fit: patient and seed."""
     at_work: int
-    """For each fit whose step is being computed: 32 at a time on a device."""
+    """For each fit whose step is being computed: a block of them on a device."""
 
     def of(self, rows: int) -> int:
         """For so many fits."""
-        return rows * self.per_row + min(rows, BLOCK) * self.at_work
+        return rows * self.per_row + min(rows, training_block()) * self.at_work
 
     def rows(self, limit: int) -> int:
         """How many fits stay below a limit; one at the least."""
-        small = limit // (self.per_row + self.at_work)
-        return max(1, small if small <= BLOCK else (limit - BLOCK * self.at_work) // self.per_row)
+        small, block = limit // (self.per_row + self.at_work), training_block()
+        return max(1, small if small <= block else (limit - block * self.at_work) // self.per_row)
 
 
 def training_memory(
@@ -65,7 +66,8 @@ def training_memory(
         body = problem.take([0]).physiology(options.dtype)
         keys = jax.random.split(jax.random.key(0), 1)
         build = _build_program(options, options.cells(span), Spread())
-        twins, drive = jax.eval_shape(build, keys, data, body)
+        where = places(data, options.cells(span), whole=patients)
+        twins, drive = jax.eval_shape(build, keys, data, body, where)
         prepared = jax.eval_shape(jax.vmap(prepare), twins, data, drive)
         solvers = [jax.eval_shape(jax.vmap(initial_solver(stage)), twins) for stage in stages]
         unknowns = int(np.prod(twins.surrogate.readout.shape)) + len(body.free)

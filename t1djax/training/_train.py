@@ -9,17 +9,17 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from .._compile import Spread, compile_once, spread_over
+from .._compile import Effort, Spread, compile_once, spread_over, training_block
 from ..data import Series
 from ..losses import Drive, Terms, losses
 from ..records import History, TrainState
 from ..twin import Twin
 from ._first_order import Moments, first_order_steps, initial_moments
-from ._gauss_newton import Damping, Prepared, gauss_newton_step, initial_damping, prepare
+from ._gauss_newton import Damping, Prepared, gauss_newton_step, initial_damping, prepare, prepared_losses
 from ._keeper import Keeper
 from ._stages import GAUSS_NEWTON, Progress, Stage
 
-BLOCK = 32  # patients per vmapped block: bounds the memory of their normal equations
+_FEW = 32  # patients, for whom programs that run once are not worth optimising
 
 
 class Trained(NamedTuple):
@@ -58,7 +58,7 @@ def train(
         keeper: keeps the state after chunks, and gives back the one to go on from.
         on_progress: called after each chunk; nothing else returns to the host before the end.
     """
-    spread = spread_over(data.time_min.shape[0], BLOCK) if spread is None else spread
+    spread = spread_over(data.time_min.shape[0], training_block()) if spread is None else spread
     run = _Run(twins, data, d, tuple(stages), spread, keeper, on_progress)
     run.through()
     if not (stages and stages[-1].optimizer == GAUSS_NEWTON and stages[-1].trains == "joint"):
@@ -102,9 +102,8 @@ class _Run:
     def like(self, number: int) -> TrainState:
         return self.state._replace(stage=number, solver=self.solver_like(self.state.twins, self.stages[number - 1]))
 
-    def call(self, make: Callable[..., Any], static: tuple[Any, ...], *args: Any, once: bool = False) -> Any:
-        quick = once and self.spread.block is None
-        program, seconds = compile_once(make, (*static, self.spread), args, quick=quick)
+    def call(self, make: Callable[..., Any], static: tuple[Any, ...], *args: Any, effort: Effort = "some") -> Any:
+        program, seconds = compile_once(make, (*static, self.spread), args, effort=effort)
         self.compile_s += seconds
         return program(*args)
 
@@ -116,7 +115,7 @@ class _Run:
                 continue
             kind = _kind(stage)
             if number > at.stage:  # else the solver goes on with what it had
-                solver = self.call(_initial_program, (kind,), at.twins, once=True)
+                solver = self.call(_initial_program, (kind,), at.twins, effort=effort_once(self.patients))
                 self.state = at = at._replace(stage=number, chunk=0, solver=solver)
             if not _fixed_basis(stage):
                 self.prepared = None  # of a basis that moves now
@@ -134,19 +133,26 @@ class _Run:
     def steps(self, stage: Stage, kind: Stage, weights: np.ndarray) -> tuple[Twin, Any]:
         at = self.state
         if stage.optimizer != GAUSS_NEWTON:
-            return self.call(_first_order_program, (kind,), at.twins, at.solver, self.data, self.drive, weights)
+            args = (at.twins, at.solver, self.data, self.drive, weights)
+            return self.call(_first_order_program, (kind,), *args, effort="most")
         moves = (np.asarray(stage.trains != "physiology"), np.asarray(stage.trains != "network"))
         return self.gauss_newton(at.twins, at.solver, weights, moves)
 
     def gauss_newton(self, twins: Twin, state: Any, weights: np.ndarray, moves: tuple[Any, Any]) -> tuple[Twin, Any]:
-        if self.prepared is None:
-            self.prepared = self.call(_prepare_program, (), twins, self.data, self.drive, once=True)
-        return self.call(_gauss_newton_program, (), twins, state, self.prepared, self.drive, weights, moves)
+        return self.call(_gauss_newton_program, (), twins, state, self.prepare(twins), self.drive, weights, moves)
+
+    def prepare(self, twins: Twin) -> Prepared:
+        if self.prepared is not None:
+            return self.prepared
+        effort = effort_once(self.patients)
+        made: Prepared = self.call(_prepare_program, (), twins, self.data, self.drive, effort=effort)
+        self.prepared = made
+        return made
 
     def look(self, weight: float) -> None:
         """What the data say of the free parameters, where no Gauss-Newton stage came last."""
         twins = self.state.twins
-        state = self.call(_initial_program, (_kind(Stage()),), twins, once=True)
+        state = self.call(_initial_program, (_kind(Stage()),), twins, effort=effort_once(self.patients))
         # Several steps, so that damping can settle where the arithmetic allows; the moved twins are thrown away.
         weights, moves = self.as_weights([weight, weight]), (np.asarray(True), np.asarray(True))
         for _ in range(4):
@@ -159,7 +165,12 @@ class _Run:
     def look_around(self) -> None:
         """Note the course, and tell of it."""
         at = self.state
-        terms: Terms = self.call(_losses_program, (), at.twins, self.data, self.drive)
+        stage = self.stages[max(at.stage, 1) - 1] if self.stages else None
+        terms: Terms
+        if stage is not None and stage.optimizer == GAUSS_NEWTON:  # the network need not be evaluated again
+            terms = self.call(_prepared_losses_program, (), at.twins, self.prepare(at.twins), self.drive)
+        else:
+            terms = self.call(_losses_program, (), at.twins, self.data, self.drive)
         losses = {name: np.asarray(getattr(terms, name)) for name in ("data", "G", "I", "D")}
         values = {symbol: np.asarray(x) for symbol, x in at.twins.physiology.estimates().items()}
         self.state = at._replace(
@@ -180,6 +191,11 @@ class _Run:
         run_s = time.perf_counter() - self.began - self.compile_s
         history = History(at.steps, dict(at.values), dict(at.losses))
         return Trained(at.twins, at.information, history, self.compile_s, run_s)
+
+
+def effort_once(patients: int) -> Effort:
+    """Of the compiler, for a program that runs once for so many patients."""
+    return "least" if patients <= _FEW else "some"
 
 
 def _longer(course: np.ndarray | None, row: np.ndarray) -> np.ndarray:
@@ -216,6 +232,10 @@ def _losses_program(spread: Spread) -> Callable[..., Terms]:
     return spread.over_patients(losses)
 
 
+def _prepared_losses_program(spread: Spread) -> Callable[..., Terms]:
+    return spread.over_patients(prepared_losses)
+
+
 def _gauss_newton_program(spread: Spread) -> Callable[..., tuple[Twin, Damping]]:
     def one(
         twin: Twin, state: Damping, prepared: Prepared, d: Drive, weights: Array, moves: tuple[Array, Array]
@@ -225,7 +245,7 @@ def _gauss_newton_program(spread: Spread) -> Callable[..., tuple[Twin, Damping]]
 
         return jax.lax.scan(step, (twin, state), weights)[0]
 
-    return spread.over_patients(one, shared=2)
+    return spread.for_factorisations().over_patients(one, shared=2)
 
 
 def _first_order_program(stage: Stage, spread: Spread) -> Callable[..., Any]:
