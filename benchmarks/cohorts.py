@@ -1,10 +1,13 @@
 """Many patients against one: a batch of ten, growth with the cohort, a Python loop, SciPy, and memory."""
 
 import gc
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -18,8 +21,9 @@ from .report import REPETITIONS, Report, median, progress
 from .scale import in_own_process
 
 _SAMPLE = 10  # patients that SciPy and the loop are timed on
-_TEN, _SCIPY = "ten patients over one", "SciPy least_squares over ours"
-PARTS = ("ten", "scaling", "scipy", "memory")
+_TEN, _FIRST = "ten patients over one", "ten patients over one, compilation included"
+_POOL, _SCIPY = "a pool of processes over one call", "SciPy least_squares over ours"
+PARTS = ("ten", "scaling", "seeds", "windows", "pools", "scipy", "memory")
 """What can be run by itself."""
 
 
@@ -44,6 +48,13 @@ def run(
     if "scaling" in parts:
         for model in ("ode",) if quick else ("ode", "pinn"):
             _scaling(report, model, [n for n in sizes if model == "ode" or n <= most], repeat)
+    for model in ("ode",) if quick else ("ode", "pinn"):
+        if "seeds" in parts:
+            _growth(report, model, "seeds", (1, 2) if quick else (1, 2, 4, 8), repeat)
+        if "windows" in parts:
+            _growth(report, model, "days", (1, 2) if quick else (1, 2, 4), repeat)
+        if "pools" in parts:
+            _pool(report, model, 4 if quick else 40, 1 if quick else repeat)
     if "scipy" in parts:
         _scipy(report, 20 if quick else 1000, envs, repeat)
     if "memory" in parts:
@@ -52,12 +63,19 @@ def run(
     return report
 
 
-def _people(n: int) -> t1djax.Cohort:
-    return t1djax.virtual_population(n, key=jax.random.key(UNSEEN), noise=t1djax.WhiteNoise(10.0))
+def _people(n: int, days: int = 2) -> t1djax.Cohort:
+    return t1djax.virtual_population(n, key=jax.random.key(UNSEEN), days=days, noise=t1djax.WhiteNoise(10.0))
 
 
 def _fit(people: t1djax.Cohort, model: str) -> t1djax.Fit:
     return t1djax.fit(people, model=model, free=["ksi"])
+
+
+def _one_by_one(names: Sequence[int], n: int, model: str) -> None:
+    """What a worker of a pool does: the patients of these numbers, each in a call of its own."""
+    people = _people(n)
+    for i in names:
+        _fit(t1djax.Cohort(people.patients[i : i + 1], people.truth), model)
 
 
 def _timed(f: Callable[[], Any]) -> float:
@@ -86,6 +104,63 @@ def _ten(report: Report, model: str, repeat: int) -> None:
         {"what": _TEN, "model": model, "patients": 10, "seconds": median(of_ten), "ratio": ratio}
         | {REPETITIONS: of_ten, "other side each": of_one}
     )
+    pairs = [(_first(model, 1), _first(model, 10)) for _ in range(repeat)]
+    each, ratio = [b for _, b in pairs], median(b / a for a, b in pairs)
+    report.add(
+        {"what": _FIRST, "model": model, "patients": 10, "seconds": median(each), "ratio": ratio}
+        | {
+            REPETITIONS: each,
+            "other side each": [a for a, _ in pairs],
+            "note": "first fit of a process, compiled in it",
+        }
+    )
+
+
+def _first(model: str, n: int) -> float:
+    """Seconds of the first fit of a fresh process, import left out, compilation included."""
+    command = [sys.executable, "-m", "benchmarks.cohorts", model, str(n)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def _growth(report: Report, model: str, what: Literal["seeds", "days"], sizes: Sequence[int], repeat: int) -> None:
+    """Seconds of ten patients against the number of seeds or of days."""
+    if report.has(what=f"ten patients, {what}", model=model):
+        return
+    took = []
+    for n in sizes:
+        progress(f"{model}: {n} {what}")
+        people = _people(10, days=n if what == "days" else 2)
+        seeds = range(n) if what == "seeds" else (0,)
+        call = lambda people=people, seeds=seeds: t1djax.fit_ensemble(people, seeds=seeds, model=model, free=["ksi"])
+        ((*each,),) = zip(*_pairs([call], repeat), strict=True)
+        took.append(median(each))
+        row = {"what": f"ten patients, {what}", "model": model, "patients": 10, what: n, "seconds": took[-1]}
+        report.add(row | {"ratio": took[-1] / took[0], REPETITIONS: each})
+    slope = np.polyfit(np.log(sizes), np.log(took), 1)[0]
+    report.note(f"{model}: seconds grow as {what}^{slope:.2f}.")
+
+
+def _pool(report: Report, model: str, n: int, repeat: int) -> None:
+    """A pool of processes, a patient a call, against one call; start, import and compilation count for both."""
+    if report.has(what=_POOL, model=model):
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    shares, whole, pool = [list(range(i, n, cores)) for i in range(cores)], [], []
+    for _ in range(repeat):
+        progress(f"{model}: {n} patients by {cores} processes, then in one call")
+        began = time.perf_counter()
+        code = "import sys, benchmarks.cohorts as c; c._one_by_one(eval(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
+        workers = [subprocess.Popen([sys.executable, "-c", code, repr(s), str(n), model]) for s in shares]
+        ended = [worker.wait() for worker in workers]
+        if any(ended):
+            report.add({"what": _POOL, "model": model, "status": "failed"})
+            return
+        pool.append(time.perf_counter() - began)
+        whole.append(_timed(lambda: _first(model, n)))
+    ratio = median(b / a for a, b in zip(whole, pool, strict=True))
+    row = {"what": _POOL, "model": model, "patients": n, "seconds": median(whole), "ratio": ratio}
+    report.add(row | {REPETITIONS: whole, "other side each": pool, "note": f"{cores} processes; from nothing"})
 
 
 def _scaling(report: Report, model: str, sizes: list[int], repeat: int) -> None:
@@ -150,3 +225,8 @@ def _memory(report: Report, n: int) -> None:
         {"what": "memory, one call", "model": "ode", "patients": n, "seconds": found["run, s"]}
         | {"peak, MiB": found["peak, MiB"], "growth, MiB": found["growth, MiB"], "results, MiB": found["results, MiB"]}
     )
+
+
+if __name__ == "__main__":
+    cohort = _people(int(sys.argv[2]))
+    print(_timed(lambda: _fit(cohort, sys.argv[1])))

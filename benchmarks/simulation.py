@@ -1,5 +1,11 @@
 """Patient-days of simulation per second: the exact path and diffrax, against SciPy and an Euler loop, with errors."""
 
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +27,9 @@ _SAMPLE = 10  # patients that SciPy solves, and on which errors are taken
 _MOST_MADE = 1000  # virtual patients; more are these again, with other insulin sensitivities
 _TIGHT = {"task": "simulate", "method": "DOP853", "rtol": 1e-12, "atol": 1e-10, "repeat": 1}
 _SCIPY = {"LSODA": (1e-6, 1e-6), "DOP853": (1e-6, 1e-6)}
-BATCHINGS = ("vmap", "map 16", "map 64", "map 256")
-"""All patients in one vmapped program, or blocks of so many, one after the other."""
+BATCHINGS = ("vmap", "lax.map 16", "lax.map 64", "lax.map 256", "map_patients")
+"""All patients in one vmapped program, in blocks of so many inside one program, or as the library does: a call a block,
+by a program compiled for the CPU's caches."""
 
 
 class _Arrays:
@@ -52,7 +59,7 @@ def run(out: Path, *, envs: Path | None, full: bool, quick: bool, repeat: int = 
         "simulation", "Simulation of 48 h, readings every 5 min", out, {"sizes": sizes, "repeat": repeat, "seeds": [0]}
     )
     report.note(
-        "Seconds: median of repetitions; ours compiled beforehand (`compile`), on all cores. Error: largest "
+        "Seconds: median of repetitions; ours without the first call (`first call`), on all cores. Error: largest "
         f"distance of glucose from DOP853 at rtol 1e-12, of {_SAMPLE} patients, mg/dL. Peers solve the same "
         f"patients one by one, with a call per interval of constant input, timed on {_SAMPLE}. `LSODA over "
         "it`: seconds of SciPy's LSODA per patient over the row's, pair by pair, median."
@@ -65,7 +72,8 @@ def run(out: Path, *, envs: Path | None, full: bool, quick: bool, repeat: int = 
     for n in sizes:
         for precision in ("float32", "float64"):
             arrays = _Arrays(cohort, n, precision)
-            for batching in BATCHINGS if n >= 1000 else BATCHINGS[:1]:
+            tried = {1000: BATCHINGS, 100_000: BATCHINGS[-2:]}.get(n, (BATCHINGS[0], BATCHINGS[-1]))
+            for batching in tried:
                 _row(report, "exact", _exact, batching, arrays, n, precision, reference, told, envs, repeat, lsoda)
             if n <= 100:
                 _row(
@@ -82,7 +90,46 @@ def run(out: Path, *, envs: Path | None, full: bool, quick: bool, repeat: int = 
                     repeat,
                     lsoda,
                 )
+    for precision in ("float32", "float64"):
+        _on_one_core(report, sizes[-1] if quick else 1000, precision, repeat)
     return report
+
+
+def _on_one_core(report: Report, n: int, precision: str, repeat: int) -> None:
+    """The library's way in a process that may use one core."""
+    progress(f"exact, map_patients, {precision}, {n} patients, one core")
+    command = [sys.executable, "-m", "benchmarks.simulation", str(n), precision, str(repeat)]
+    taskset = shutil.which("taskset")
+    if taskset is None:
+        report.note("One core: not measured, there is no taskset here.")
+        return
+    command = [taskset, "--cpu-list", str(min(os.sched_getaffinity(0))), *command]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    cells = {"system": "t1djax exact, one core", "batching": "map_patients", "precision": precision, "patients": n}
+    each = found["seconds"]
+    cells |= {"first call, s": found["compile_s"], "seconds": median(each), "patient-days/s": n * DAYS / median(each)}
+    report.add(cells | {REPETITIONS: each})
+
+
+def one_core(n: int, precision: str, repeat: int) -> dict[str, Any]:
+    """Seconds of simulating `n` people by this process."""
+    cohort = t1djax.virtual_population(min(n, _MOST_MADE), key=jax.random.key(UNSEEN))
+    arrays = _Arrays(cohort, n, precision)
+    with jax.enable_x64(precision == "float64"):
+        program = batched(_exact, "map_patients")
+        began = time.perf_counter()
+        jax.block_until_ready(program(*arrays.args))
+        compile_s = time.perf_counter() - began
+        seconds = [_timed(program, arrays, max(1, min(50, 1000 // n))) for _ in range(repeat)]
+    return {"compile_s": compile_s, "seconds": seconds}
+
+
+def _timed(program: Callable[..., Any], arrays: _Arrays, times: int) -> float:
+    began = time.perf_counter()
+    for _ in range(times):
+        jax.block_until_ready(program(*arrays.args))
+    return (time.perf_counter() - began) / times
 
 
 def _exact(p: t1djax.Magdelaine, inputs: t1djax.Inputs, ts: jax.Array, G0: jax.Array) -> jax.Array:
@@ -94,11 +141,13 @@ def _diffrax(p: t1djax.Magdelaine, inputs: t1djax.Inputs, ts: jax.Array, G0: jax
 
 
 def batched(one: Callable[..., jax.Array], batching: str) -> Callable[..., jax.Array]:
-    """A function of one patient made one of all, in one of `BATCHINGS`."""
+    """A function of one patient made one of all, in one of `BATCHINGS`, to be called from Python."""
+    if batching == "map_patients":
+        return functools.partial(t1djax.map_patients, one)
     if batching == "vmap":
-        return jax.vmap(one)
+        return jax.jit(jax.vmap(one))
     size = int(batching.split()[1])
-    return lambda *args: jax.lax.map(lambda x: one(*x), args, batch_size=size)
+    return jax.jit(lambda *args: jax.lax.map(lambda x: one(*x), args, batch_size=size))
 
 
 def _row(
@@ -118,17 +167,14 @@ def _row(
     progress(f"{system}, {batching}, {precision}, {n} patients")
     with jax.enable_x64(precision == "float64"):
         began = time.perf_counter()
-        program = jax.jit(batched(one, batching)).lower(*arrays.args).compile()
-        compile_s = time.perf_counter() - began
+        program = batched(one, batching)
         glucose = np.asarray(program(*arrays.args))
+        compile_s = time.perf_counter() - began
         times = max(1, min(50, 1000 // n))  # a short one is timed over several
         seconds, ratios = [], []
         for _ in range(repeat):
             theirs = _lsoda_s(told, envs) if n == 1000 else None
-            began = time.perf_counter()
-            for _ in range(times):
-                jax.block_until_ready(program(*arrays.args))
-            seconds.append((time.perf_counter() - began) / times)
+            seconds.append(_timed(program, arrays, times))
             ratios.append((median(lsoda) if theirs is None else theirs) * n / seconds[-1])
     known = min(n, _SAMPLE)
     report.add(
@@ -137,7 +183,7 @@ def _row(
             "batching": batching,
             "precision": precision,
             "patients": n,
-            "compile, s": compile_s,
+            "first call, s": compile_s,
             "seconds": median(seconds),
             "patient-days/s": n * DAYS / median(seconds),
             "error, mg/dL": float(np.abs(glucose[:known, : reference.shape[1]] - reference[:known]).max()),
@@ -190,3 +236,7 @@ def _peers(
     else:
         report.add({"system": system, "status": answer.status, "why": answer.words})
     return lsoda
+
+
+if __name__ == "__main__":
+    print(json.dumps(one_core(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from ._compile import map_patients as map_patients
 from ._types import GlucoseUnit as GlucoseUnit
 from .config import ConfigError as ConfigError
 from .config import Experiment as Experiment

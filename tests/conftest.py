@@ -37,8 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def shared() -> Path:
     """The folder of reference facts and example files, which stands beside a checkout and is not part of it."""
     folder = Path(os.environ.get("T1DJAX_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-    if not folder.is_dir():
-        pytest.skip("no shared/ folder beside the checkout; name it in T1DJAX_SHARED")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        pytest.skip("no shared/ folder beside the checkout, or nothing in it; name it in T1DJAX_SHARED")
     return folder
 
 

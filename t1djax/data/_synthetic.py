@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._compile import map_patients
 from .._types import Key
 from ..physics import PARAMETERS, Doses, Inputs, Magdelaine, Trajectory, presets, propagate
 from ._records import Cohort, Patient, Truth
@@ -165,7 +166,8 @@ def _chunk(
         stack = lambda rows, multiple: jnp.asarray(_padded([np.asarray(rows[i]) for i in repeat], multiple))
         rates = [stack([getattr(x, f.name) for x in inputs], 32) for f in dataclasses.fields(Inputs)]
         column = lambda symbol: jnp.asarray([float(subjects[i].parameters[symbol]) for i in repeat])
-        truth = _propagate([column(symbol) for symbol in _MODEL], rates, stack(times, 16), column("G0"))
+        columns = [column(symbol) for symbol in _MODEL]
+        truth: Trajectory = map_patients(_propagate, columns, rates, stack(times, 16), column("G0"), block=_CHUNK)
         on_grid = [np.searchsorted(t, grid) for t, grid in zip(times, grids, strict=True)]
         true_glucose = np.asarray(truth.glucose_mg_dL)
         seen = stack([g[rows] for g, rows in zip(true_glucose, on_grid, strict=False)], 16)
@@ -188,13 +190,9 @@ def _chunk(
     return pairs
 
 
-@jax.jit
 def _propagate(parameters: list[jax.Array], rates: list[jax.Array], ts: jax.Array, G0: jax.Array) -> Trajectory:
-    def one(parameters: list[jax.Array], rates: list[jax.Array], ts: jax.Array, G0: jax.Array) -> Trajectory:
-        p = Magdelaine(**dict(zip(_MODEL, parameters, strict=True)))
-        return propagate(p, Inputs(*rates), ts, G0=G0)
-
-    return jax.vmap(one)(parameters, rates, ts, G0)
+    p = Magdelaine(**dict(zip(_MODEL, parameters, strict=True)))
+    return propagate(p, Inputs(*rates), ts, G0=G0)
 
 
 @eqx.filter_jit
