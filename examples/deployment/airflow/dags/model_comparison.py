@@ -3,7 +3,7 @@
 from typing import Any
 
 from airflow.sdk import Param, dag, task, task_group
-from t1djax_command import NAME, REFUSED_PROMOTION, RETRIES, mlflow_of, results, t1djax
+from t1djax_command import LABEL, NAME, REFUSED_PROMOTION, RETRIES, label, mlflow_of, results, t1djax
 
 PARAMS = {
     "study": Param("study", type="string", pattern=NAME, description="As `comprehensive_training` was told."),
@@ -44,9 +44,10 @@ def model_comparison() -> None:
     def gate(candidate: dict[str, Any]) -> None:
         """One model."""
 
-        @task(map_index_template="{{ task.op_kwargs['candidate']['model'] }}", max_active_tis_per_dagrun=1)
+        @task(map_index_template=LABEL, max_active_tis_per_dagrun=1)
         def register(candidate: dict[str, Any], params: Any = None) -> str:
             """A version of the registered model; the same results again are the version there is."""
+            label(candidate["model"])
             where = f"--tracking-uri={mlflow_of(results(params['study']))}"
             named = f"--name={params['name']}"
             return str(

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from t1djax_command import FAILED_FITS, NAME, RETRIES, WRONG_DATA, Refused, flags, results, t1djax
+from t1djax_command import FAILED_FITS, LABEL, NAME, RETRIES, WRONG_DATA, Refused, flags, label, results, t1djax
 
 PARAMS = {
     "study": Param("patients", type="string", pattern=NAME, description="Folder for the results."),
@@ -66,9 +66,10 @@ def ingest(params: Any = None) -> list[str]:
     return found
 
 
-@task(map_index_template="{{ task.op_kwargs['file'].rpartition('/')[2] }}")
+@task(map_index_template=LABEL)
 def check(file: str, params: Any = None) -> dict[str, Any]:
     """What the file holds; what is left of an earlier run goes."""
+    label(Path(file).name)
     shutil.rmtree(_out(params, file), ignore_errors=True)
     _record(params, file).unlink(missing_ok=True)
     with _quarantine(params, file, "check"):

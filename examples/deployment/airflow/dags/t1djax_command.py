@@ -19,12 +19,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 WRONG_CALL, WRONG_DATA, FAILED_FITS, REFUSED_PROMOTION = 2, 3, 4, 5
 """Exit codes of t1djax."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """What may name a folder."""
+LABEL = "{{ label }}"
+"""Of a mapped task in the web page: what it told `label`."""
 POOL = os.environ.get("T1DJAX_POOL", "default_pool")
 RETRIES: dict[str, Any] = {
     "retries": int(os.environ.get("T1DJAX_RETRIES", "2")),
@@ -108,6 +111,11 @@ def flags(values: Mapping[str, Any]) -> list[str]:
         else:  # with `=` a value is never taken for an option
             found += [f"{option}={one}" for one in (value if isinstance(value, list) else [value])]
     return found
+
+
+def label(text: str) -> None:
+    """Call a mapped task by what it is at work on, and not by a number."""
+    get_current_context()["label"] = text  # type: ignore[typeddict-unknown-key]
 
 
 def results(study: str) -> Path:
