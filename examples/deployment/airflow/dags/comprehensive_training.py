@@ -1,5 +1,6 @@
 """All models on all patients, one task per model. See docs/deployment.md."""
 
+import json
 from typing import Any
 
 from airflow.sdk import BaseOperator, BaseOperatorLink, Context, Param, dag, task
@@ -18,7 +19,7 @@ PARAMS = {
     "noise": Param(None, type=["null", "string"], enum=[None, "none", "white", "ar1", "breton-kovatchev"]),
     "interval_min": Param(None, type=["null", "number"], exclusiveMinimum=0, description="Minutes between readings."),
     "assume_population": Param(False, type="boolean", description="Take what nobody stated from the population."),
-    "config": Param(None, type=["null", "string"], description="YAML file of a sweep; what is set here wins over it."),
+    "config": Param(None, type=["null", "string"], description="YAML file of a sweep, for what this form has not."),
     "checkpoint_every": Param(5, type="integer", minimum=1, description="Chunks of steps between two checkpoints."),
     "batch": Param(None, type=["null", "integer"], minimum=1, description="Most fits that train together."),
     "figures": Param(True, type="boolean"),
@@ -32,7 +33,7 @@ _OF_THE_SWEEP = (
 
 def _sweep(params: Any, models: list[str]) -> list[str]:
     options = {name: params[name] for name in _OF_THE_SWEEP} | {"models": ",".join(models)}
-    return ["sweep", "--json", *flags(options | {"modes": ",".join(params["modes"])})]
+    return ["sweep", *flags(options | {"modes": ",".join(params["modes"])})]
 
 
 class MLflowRun(BaseOperatorLink):
@@ -64,10 +65,11 @@ class Train(BaseOperator):
         folder = results(params["study"]) / self.model
         how = {"results": folder, "checkpoint_every": params["checkpoint_every"]}
         how |= {word if params[word] else f"no_{word}": True for word in ("figures", "tracking")}
-        done = t1djax(*_sweep(params, [self.model]), *flags(how), accept=(FAILED_FITS,), show=False)
+        t1djax(*_sweep(params, [self.model]), *flags(how), accept=(FAILED_FITS,))
+        comparison = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["comparison"]
         pages = links(folder) if params["tracking"] else []
         self.mlflow_url = next((page for page in pages if page.startswith("http")), "")
-        return {"folder": str(folder), "comparison": done.json["comparison"], "mlflow": pages[:20]}
+        return {"folder": str(folder), "comparison": comparison, "mlflow": pages[:20]}
 
 
 @dag(
