@@ -156,3 +156,5 @@ def _end(process: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    if process.stderr is not None:
+        process.stderr.close()
