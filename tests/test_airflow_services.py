@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import pytest
 from t1djax import reference_cohort
 
 from .outcomes import leftovers, outcome
-from .services import tool, wait_for
+from .services import MLflowServer, Server, answers, free_port, tool, wait_for
 
 pytestmark = pytest.mark.services
 ROOT = Path(__file__).resolve().parents[1]
@@ -307,3 +308,83 @@ def test_real_people_get_reports(airflow: Airflow, shared: Path, tmp_path: Path)
     mangle(files[0], tmp_path / "HUPA9999P.csv")
     told = pipeline(airflow, "real", tmp_path, hours=72)
     judge(airflow, told, {file.name for file in files}, "HUPA9999P.csv")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+def test_under_the_scheduler_and_its_web_page(
+    airflow: Airflow, mlflow_server: Callable[..., MLflowServer], tmp_path: Path
+) -> None:
+    """Scheduler, workers and page as `airflow standalone` starts them; one worker is killed with all below it."""
+    mlflow = mlflow_server(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts"))
+    page = f"http://127.0.0.1:{(port := free_port())}"
+    env = airflow.env | {
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": page,
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{page}/execution/",
+        "AIRFLOW__CORE__PARALLELISM": "2",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "true",
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "MLFLOW_TRACKING_URI": mlflow.uri,
+    }
+    config = tmp_path / "slow.yaml"
+    config.write_text(SLOW)
+    form = {
+        "study": "scheduled", "models": ["ode", "pinn"], "patients": "2,3", "interval_min": 30, "config": str(config),
+        "checkpoint_every": 1, "figures": False,
+    }  # fmt: skip
+    dag, folder = NAMES[0], airflow.results / "scheduled" / "pinn"
+    server = Server([airflow.program, "standalone"], tmp_path / "standalone.log", env=env, cwd=tmp_path)
+    try:
+        wait_for(lambda: server.check() is None and answers(f"{page}/api/v2/monitor/health"), "Airflow's page", 240)
+        command = [airflow.program, "dags", "trigger", dag, "--run-id", "by_hand", "--conf", json.dumps(form)]
+        triggered = lambda: subprocess.run(command, env=env, capture_output=True, check=False).returncode == 0
+        wait_for(triggered, "the DAG", 240)
+        wait_for(lambda: len(checkpoints(folder)) > 1, "checkpoints", 400)
+        number = child(folder)
+        assert number is not None
+        os.killpg(os.getpgid(number), signal.SIGKILL)  # the training and the task that started it
+        ended = ("success", "failed", "upstream_failed")
+        over = lambda: airflow.states(dag).get(("complete", -1), ("",))[0] in ended
+        wait_for(over, "the end of the run", 500)
+        states = airflow.states(dag)
+        assert {state for state, _ in states.values()} == {"success"}, states
+        assert states["train", 1] == ("success", 2)
+        assert states["train", 0] == ("success", 1)
+        look(page, dag, mlflow.uri, Path(os.environ.get("T1DJAX_SCREENSHOTS", tmp_path)))
+    finally:
+        server.end(seconds=30)
+    assert len(outcome(folder)) == 2
+
+
+def look(page: str, dag: str, mlflow: str, pictures: Path) -> None:
+    """The page says it too. Pictures go to `T1DJAX_SCREENSHOTS` where that is set."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no chromium on this machine")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1500, "height": 1100})
+        tab.set_default_timeout(60_000)
+        tab.goto(f"{page}/dags")
+        for name in NAMES:
+            tab.get_by_text(name, exact=True).first.wait_for()
+        tab.screenshot(path=pictures / "airflow_dags.png")
+        tab.goto(f"{page}/dags/{dag}/runs/by_hand")
+        tab.get_by_text("complete", exact=True).first.wait_for()
+        tab.wait_for_timeout(2000)
+        tab.screenshot(path=pictures / "airflow_run.png")
+        tab.goto(f"{page}/dags/{dag}/runs/by_hand/tasks/train/mapped/1")
+        link = tab.get_by_role("link", name="MLflow").first
+        link.wait_for()
+        assert str(link.get_attribute("href")).startswith(f"{mlflow}/#/experiments/")
+        tab.wait_for_timeout(2000)
+        tab.screenshot(path=pictures / "airflow_task.png")
+        tab.goto(f"{page}/dags/{dag}/runs/by_hand/tasks/train/mapped/1/xcom")
+        tab.get_by_text("comparison").first.wait_for()
+        tab.screenshot(path=pictures / "airflow_xcom.png")
+        browser.close()
