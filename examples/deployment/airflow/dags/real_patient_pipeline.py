@@ -25,7 +25,7 @@ PARAMS = {
     "start": Param(None, type=["null", "string"], description="First time to keep, ISO 8601, local."),
     "hours": Param(None, type=["null", "number"], exclusiveMinimum=0, description="Length to keep, h."),
     "free": Param("ksi", type="string", minLength=1, description="Parameters to estimate."),
-    "known": Param([], type="array", description="What is known of everybody, one per line: M=72"),
+    "known": Param(None, type=["null", "array"], description="What is known of everybody, one per line: M=72"),
     "assume_population": Param(False, type="boolean", description="Take what nobody stated from the population."),
     "horizons": Param("30,60", type="string", description="Forecasts, min ahead."),
 }  # fmt: skip
