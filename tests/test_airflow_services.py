@@ -394,7 +394,7 @@ def look(page: str, dag: str, mlflow: str, pictures: Path) -> None:
         for name in (dag, NAMES[2]):
             tab.goto(f"{page}/dags/{name}")
             tab.get_by_text("Trigger", exact=True).first.click()
-            tab.get_by_text("study", exact=True).first.wait_for()
+            tab.get_by_text("Folder for the results").first.wait_for()
             tab.wait_for_timeout(2000)
             tab.screenshot(path=pictures / f"airflow_form_{name}.png")
         browser.close()
