@@ -88,6 +88,10 @@ def test_answers_and_reasons(
     done = command.t1djax("inspect", "--json", "a file")
     assert done.json == {"args": "-m t1djax.cli inspect --json a file"}
     assert "working" in capfd.readouterr().out
+    acts('echo "$MLFLOW_TRACKING_URI"')
+    secret = "postgresql://user:" + "word" + "@host/db"
+    assert command.t1djax("registry", mlflow=secret, show=False).out == f"{secret}\n"
+    assert "word" not in capfd.readouterr().out
     acts("echo 'warning: x' >&2; echo 'error: row 2: no number' >&2; exit 3")
     with pytest.raises(command.Refused, match=r"^row 2: no number$"):
         command.t1djax("inspect")

@@ -48,11 +48,8 @@ def model_comparison() -> None:
         def register(candidate: dict[str, Any], params: Any = None) -> str:
             """A version of the registered model; the same results again are the version there is."""
             label(candidate["model"])
-            where = f"--tracking-uri={mlflow_of(results(params['study']))}"
-            named = f"--name={params['name']}"
-            return str(
-                t1djax("registry", "register", named, where, "--json", "--", *candidate["folders"]).json["version"]
-            )
+            call = "registry", "register", f"--name={params['name']}", "--json", "--", *candidate["folders"]
+            return str(t1djax(*call, mlflow=mlflow_of(results(params["study"]))).json["version"])
 
         @task(max_active_tis_per_dagrun=1)
         def promote(version: str, params: Any = None) -> dict[str, Any]:
@@ -60,7 +57,7 @@ def model_comparison() -> None:
             return t1djax(
                 "registry", "promote", "--json", f"--name={params['name']}", f"--version={version}",
                 f"--target={params['target_mg_dL']}", f"--alias={params['alias']}",
-                f"--tracking-uri={mlflow_of(results(params['study']))}", accept=(REFUSED_PROMOTION,),
+                accept=(REFUSED_PROMOTION,), mlflow=mlflow_of(results(params["study"])),
             ).json  # fmt: skip
 
         promote(register(candidate))
@@ -68,9 +65,9 @@ def model_comparison() -> None:
     @task(trigger_rule="all_done")
     def champion(params: Any = None) -> dict[str, Any] | None:
         """Who holds the alias now."""
-        call = "registry", "list", f"--name={params['name']}", f"--tracking-uri={mlflow_of(results(params['study']))}"
-        t1djax(*call)
-        versions = t1djax(*call, "--json", show=False).json
+        call, mlflow = ("registry", "list", f"--name={params['name']}"), mlflow_of(results(params["study"]))
+        t1djax(*call, mlflow=mlflow)
+        versions = t1djax(*call, "--json", show=False, mlflow=mlflow).json
         return next((version for version in versions if params["alias"] in version["aliases"]), None)
 
     @task

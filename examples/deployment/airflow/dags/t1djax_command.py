@@ -54,13 +54,14 @@ class Done(NamedTuple):
         return json.loads(self.out)
 
 
-def t1djax(*arguments: str, accept: tuple[int, ...] = (), show: bool = True) -> Done:
+def t1djax(*arguments: str, accept: tuple[int, ...] = (), show: bool = True, mlflow: str | None = None) -> Done:
     """Call the command line; its messages go to the task's log.
 
     Args:
         arguments: of the command.
         accept: exit codes beside 0 that are answers.
         show: whether standard output goes to the log too.
+        mlflow: MLflow's address; not among the arguments, since an address may hold a password and those are logged.
 
     Raises:
         Refused: for exit codes 2 and 3, with the reason; such a task is not tried again.
@@ -78,6 +79,7 @@ def t1djax(*arguments: str, accept: tuple[int, ...] = (), show: bool = True) -> 
         # It stays in the process group of the task: what Airflow sends to the task reaches it.
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, text=True, errors="replace",
+            env=os.environ | ({} if mlflow is None else {"MLFLOW_TRACKING_URI": mlflow}),
         )  # fmt: skip
         try:
             assert process.stderr is not None
@@ -138,7 +140,7 @@ def links(folder: Path) -> list[str]:
     except AirflowException as e:
         _say(f"no links to MLflow: {e}")
         return []
-    found = [run["url"] or f"MLflow run {run['run_id']} in {folder / 'mlflow.db'}" for run in runs]
+    found = [run["url"] or f"MLflow run {run['run_id']} of {folder}" for run in runs]
     for link in found:
         _say(link)
     return found
