@@ -89,8 +89,8 @@ def test_answers_and_reasons(
     assert done.json == {"args": "-m t1djax.cli inspect --json a file"}
     assert "working" in capfd.readouterr().out
     acts('echo "$MLFLOW_TRACKING_URI"')
-    secret = "postgresql://user:" + "word" + "@host/db"
-    assert command.t1djax("registry", mlflow=secret, show=False).out == f"{secret}\n"
+    address = "postgresql://{}@host/db".format("user:" + "word")
+    assert command.t1djax("registry", mlflow=address, show=False).out == f"{address}\n"
     assert "word" not in capfd.readouterr().out
     acts("echo 'warning: x' >&2; echo 'error: row 2: no number' >&2; exit 3")
     with pytest.raises(command.Refused, match=r"^row 2: no number$"):
