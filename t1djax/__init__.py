@@ -220,11 +220,13 @@ from .tracking import GitState as GitState
 from .tracking import MLflowTracker as MLflowTracker
 from .tracking import RunSync as RunSync
 from .tracking import SyncReport as SyncReport
+from .tracking import TrackedRun as TrackedRun
 from .tracking import Tracker as Tracker
 from .tracking import TrackingError as TrackingError
 from .tracking import TrackingWarning as TrackingWarning
 from .tracking import git_state as git_state
 from .tracking import sync as sync
+from .tracking import tracked_runs as tracked_runs
 from .tracking import tracking_status as tracking_status
 from .training import Keeper as Keeper
 from .training import Memory as Memory

@@ -14,7 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t1djax import MLflowTracker, RunInfo, TrackingWarning, git_state, sync, tracking_status
+from t1djax import (
+    MLflowTracker,
+    RunInfo,
+    TrackingError,
+    TrackingWarning,
+    git_state,
+    sync,
+    tracked_runs,
+    tracking_status,
+)
 from t1djax.tracking import _journal, _names, experiment_name, params
 
 from .test_cli import call, done
@@ -207,6 +216,24 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert set(first.values()) == {"RUNNING"}
     assert first.keys() < {run.id for run in in_folder(folder)}, "the resumed run goes on in the same MLflow runs"
     return folder
+
+
+def test_runs_are_listed(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    listed = tracked_runs(results)
+    stored = in_folder(results)
+    assert {(run.run_id, run.name, run.experiment, run.status) for run in listed} == {
+        (run.id, run.name, run.experiment, run.status) for run in stored
+    }
+    assert {run.url for run in listed} == {None}
+    parents = [run.parent for run in listed]
+    assert 0 < sum(parents) < len(parents)
+    assert parents == sorted(parents, reverse=True)
+    said = done("track", "runs", results, "--json")
+    assert [row["run_id"] for row in said.json] == [run.run_id for run in listed]
+    with pytest.raises(TrackingError, match="does not answer"):
+        tracked_runs(results, tracking_uri=NOBODY)
+    assert call("track", "runs", results, "--tracking-uri", NOBODY).code == 1
 
 
 def test_every_value_arrives_once(results: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from t1djax import MLflowTracker, RunInfo, TrackingWarning, sync, tracking_status
+from t1djax import MLflowTracker, RunInfo, TrackingWarning, sync, tracked_runs, tracking_status
 
 from .services import S3, MLflowServer, Postgres, wait_for
 from .tracked import STEPS, Stored, courses, expected, finish, in_folder, play, program, steps, stored
@@ -80,6 +80,11 @@ def test_matrix_on_postgres_and_s3_seen_in_a_browser(
     assert report.complete, report.runs
     assert runs() == before, "sent twice, there once"
     assert moto_s3.files() == keys
+
+    pages = {run.run_id: run.url for run in tracked_runs(tmp_path, tracking_uri=mlflow.uri)}
+    assert set(pages) == {run.id for run in before}
+    assert str(pages[child.id]).startswith(f"{mlflow.uri}/#/experiments/")
+    assert str(pages[child.id]).endswith(f"/runs/{child.id}")
 
     look(mlflow.uri, before, tmp_path)
 

@@ -5,25 +5,27 @@ FROM ${BASE_IMAGE}@${BASE_DIGEST} AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY t1djax t1djax
+COPY examples/deployment/airflow/requirements.txt airflow.txt
 RUN python -m venv /opt/airflow && python -m venv /opt/t1djax \
     && python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
     && wheel=$(echo /wheels/*.whl) \
     && /opt/t1djax/bin/python -m pip install --no-cache-dir --compile "${wheel}[mlflow]" "boto3>=1.40,<2" \
-    && /opt/airflow/bin/python -m pip install --no-cache-dir --compile \
-       "apache-airflow>=3.3,<3.4" "psycopg2-binary>=2.9.10,<3" "asyncpg>=0.30,<1"
+    && /opt/airflow/bin/python -m pip install --no-cache-dir --compile -r airflow.txt
 
 FROM ${BASE_IMAGE}@${BASE_DIGEST}
 COPY --from=build /opt/airflow /opt/airflow
 COPY --from=build /opt/t1djax /opt/t1djax
 COPY examples/deployment/airflow/dags /opt/dags
-RUN useradd --uid 10001 --user-group --home-dir /app --create-home --shell /usr/sbin/nologin airflow
+RUN useradd --uid 10001 --user-group --home-dir /app --create-home --shell /usr/sbin/nologin airflow \
+    && install --directory --owner airflow --group airflow /results
 ENV PATH=/opt/airflow/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     AIRFLOW_HOME=/app \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/dags \
     AIRFLOW__CORE__LOAD_EXAMPLES=false \
-    T1DJAX_PYTHON=/opt/t1djax/bin/python
+    T1DJAX_PYTHON=/opt/t1djax/bin/python \
+    T1DJAX_RESULTS=/results
 USER 10001:10001
 WORKDIR /app
 EXPOSE 8080

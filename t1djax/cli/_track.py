@@ -7,9 +7,9 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from ..tracking import SyncReport, tracking_status
+from ..tracking import SyncReport, TrackingError, tracked_runs, tracking_status
 from ..tracking import sync as sync_results
-from ._app import Json, app
+from ._app import Json, app, fail
 from ._tables import print_json, print_table
 
 track = typer.Typer(help="Runs in MLflow.", no_args_is_help=True, rich_markup_mode=None)
@@ -38,6 +38,18 @@ def sync(results: Results, tracking_uri: Uri = None, as_json: Json = False) -> N
 def status(results: Results, tracking_uri: Uri = None, as_json: Json = False) -> None:
     """Say how much of each program's journal was sent, without sending anything."""
     _show(tracking_status(results, tracking_uri=tracking_uri), as_json)
+
+
+@track.command(epilog="Example: t1djax track runs results --tracking-uri http://127.0.0.1:5000")
+def runs(results: Results, tracking_uri: Uri = None, as_json: Json = False) -> None:
+    """List the runs that a results folder has in MLflow, with links to their pages."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    try:
+        found = [run._asdict() for run in tracked_runs(results, tracking_uri=tracking_uri)]
+    except TrackingError as e:
+        raise typer.Exit(fail(e, 1)) from e
+    print_json(found) if as_json else print_table(pd.DataFrame(found))
 
 
 def _show(report: SyncReport, as_json: bool) -> None:

@@ -3,6 +3,8 @@ from ._git import git_state as git_state
 from ._mlflow import MLflowTracker as MLflowTracker
 from ._names import experiment_name as experiment_name
 from ._names import params as params
+from ._runs import TrackedRun as TrackedRun
+from ._runs import tracked_runs as tracked_runs
 from ._sync import RunSync as RunSync
 from ._sync import SyncReport as SyncReport
 from ._sync import sync as sync

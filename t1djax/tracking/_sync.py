@@ -64,7 +64,7 @@ def sync(results: Path, *, tracking_uri: str | None = None) -> SyncReport:
         Traceback (most recent call last):
         FileNotFoundError: ...: holds no tracked runs
     """
-    found = _found(results)
+    found = journals_of(results)
     place = Place(results, tracking_uri)
     runs = []
     try:
@@ -98,12 +98,17 @@ def tracking_status(results: Path, *, tracking_uri: str | None = None) -> SyncRe
     Raises:
         FileNotFoundError: where the folder has no journal.
     """
-    found = _found(results)
+    found = journals_of(results)
     place = Place(results, tracking_uri)
     return SyncReport(place.shown, tuple(_state(place, journal, "") for journal in found))
 
 
-def _found(results: Path) -> list[Path]:
+def journals_of(results: Path) -> list[Path]:
+    """The journals of a results folder.
+
+    Raises:
+        FileNotFoundError: where it has none.
+    """
     found = journals(results)
     if not found:
         raise FileNotFoundError(f"{results / FOLDER}: holds no tracked runs")
