@@ -11,6 +11,7 @@ from . import checkpoints as checkpoints_
 from . import closed_loop as closed_loop_
 from . import cohorts as cohorts_
 from . import coverage as coverage_
+from . import devices as devices_
 from . import discrepancy as discrepancy_
 from . import identification as identification_
 from . import matrix as matrix_
@@ -24,6 +25,7 @@ from . import startup as startup_
 from . import suite as suite_
 from .compare import compare as compare_
 from .compare import told
+from .figures import draw
 from .options import PATIENTS
 from .report import Report
 from .runners import NETWORKS, Scope
@@ -45,6 +47,7 @@ _OUT = Path("results") / "benchmarks"
 
 def _done(report: Report) -> None:
     report.finish()
+    draw(report)
     typer.echo(report.out / f"{report.name}.md")
 
 
@@ -257,13 +260,25 @@ def bound(
 @app.command()
 def cohorts(
     envs: Envs = None,
-    part: Annotated[list[str] | None, typer.Option(help="Only ten, scaling, scipy or memory; may be repeated.")] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help=f"Only one of {', '.join(cohorts_.PARTS)}; may be repeated.")
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Also 10,000 patients, and 1,000 networks.")] = False,
     quick: Quick = False,
     out: Out = _OUT,
 ) -> None:
     """Ten patients against one, growth with the cohort, a loop over patients, SciPy's least squares, and memory."""
     _done(cohorts_.run(out, envs=envs, full=full, quick=quick, parts=tuple(part or cohorts_.PARTS)))
+
+
+@app.command()
+def devices(
+    full: Annotated[bool, typer.Option("--full", help="On an accelerator: 10,000 networks, 1,000,000 fits.")] = False,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Sharding over devices, several processes, and the share of the arithmetic's ceiling that a step reaches."""
+    _done(devices_.run(out, full=full, quick=quick))
 
 
 if __name__ == "__main__":
