@@ -63,7 +63,8 @@ def _peers(axes: Any, rows: Rows) -> bool:
 
 
 def _simulation(axes: Any, rows: Rows) -> bool:
-    rows = _numbers(rows, "patients", "patient-days/s")
+    told = lambda row: "lax.map" not in str(row.get("batching")) and "one core" not in row["system"]
+    rows = [row for row in _numbers(rows, "patients", "patient-days/s") if told(row)]
     _lines(axes, rows, "patients", "patient-days/s", lambda r: " ".join(
         str(r[head]) for head in ("system", "batching", "precision") if r.get(head)
     ))  # fmt: skip

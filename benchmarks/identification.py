@@ -41,23 +41,24 @@ def run(
         "`first loss`: the peer's objective before the first step over ours. RMSE: against the noise-free glucose, "
         "over the whole window."
     )
-    names = list(scope.names or ours.all_names())
+    names = list(scope.names or ours.all_names(next(iter(ours.CASES))))
     wanted = lambda name: not only or name in only
     if wanted("step") and not report.has(case=_ONE_STEP.format(len(names)), system=_OWN_STEP):
         _steps(report, scope, names, envs, repeat)
     for case in list(ours.CASES)[: 1 if scope.quick else None]:
-        base = {"case": case, "names": names, "seed": scope.seeds[0]}
+        virtual = "virtual" in case
+        base = {"case": case, "names": ours.all_names(case) if virtual else names, "seed": scope.seeds[0]}
         for system, row in _own(base, steps, 1 if scope.quick else repeat, scope):
             if wanted("t1djax") and not report.has(case=case, system=system):
                 report.add({"case": case, "system": system, **row()})
         system = "SciPy least_squares on LSODA"
         if wanted("scipy") and not report.has(case=case, system=system):
             report.add({"case": case, "system": system, **_scipy(base, envs, budget_s)})
-        trained = [name for name in _TRAINED if wanted(name)]
+        trained = [name for name in _TRAINED[: 1 if virtual else None] if wanted(name)]
         told = ours.ask({**base, "task": "untrained", "options": _options(scope)}) if trained else None
         for name in trained:
             ways = ["cells", "first_lag", "second_order"] if name == "deepxde" else ["first_lag"]
-            for way in ways[: 1 if scope.quick else None]:
+            for way in ways[: 1 if scope.quick or virtual else None]:
                 system = f"{name}, {RESIDUALS[way]}"
                 if report.has(case=case, system=system):
                     continue
@@ -65,7 +66,7 @@ def run(
                 job = _training(told, way, scope, steps, budget_s)
                 row = _network(name, job, base, envs, budget_s, told)
                 report.add({"case": case, "system": system, **row})
-        for name in ("numpyro", "py_replay_bg"):
+        for name in () if virtual else ("numpyro", "py_replay_bg"):
             if wanted(name) and not report.has(case=case, system=name):
                 report.add({"case": case, "system": name, **_other(name, base, envs, budget_s)})
     return report
@@ -152,7 +153,7 @@ def _cost(answer: Answer, seconds: list[float]) -> dict[str, Any]:
 
 
 def _truth(base: dict[str, Any]) -> np.ndarray:
-    people = ours.cohort(ours.CASES[base["case"]], base["names"], base["seed"])
+    people = ours.cohort(base["case"], base["names"], base["seed"])
     return np.array([people.truth[name].parameters["ksi"] for name in people.names])
 
 
@@ -190,7 +191,7 @@ def _network(
     found, true = answer.found, _truth(base)
     done = len(found["ksi"])  # a peer whose budget is spent leaves the last patients out
     errors = 100 * np.abs(np.asarray(found["ksi"]) / true[:done] - 1)
-    people = ours.cohort(ours.CASES[base["case"]], base["names"][:done], base["seed"])
+    people = ours.cohort(base["case"], base["names"][:done], base["seed"])
     taken = [course[-1][0] for course in found["courses"] if course]
     steps = [found["every"] * len(course) for course in found["courses"] if course]
     whole = min(steps) >= job["steps"] and done == len(true)
@@ -224,7 +225,7 @@ def scipy_fit_job(base: dict[str, Any]) -> dict[str, Any]:
     """SciPy's fit of the same patients from the same starts."""
     import t1djax  # noqa: PLC0415
 
-    people = ours.cohort(ours.CASES[base["case"]], base["names"], base["seed"])
+    people = ours.cohort(base["case"], base["names"], base["seed"])
     fit = t1djax.fit(people, model="ode", free=["ksi"], seed=base["seed"])
     return {"task": "fit", "patients": jobs.patients(people, fit), "method": "LSODA", "rtol": 1e-6, "atol": 1e-6}
 

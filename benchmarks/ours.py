@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,15 @@ IMPORT_S = time.perf_counter() - _BEFORE
 from . import jobs  # noqa: E402
 from .optimisers import PLAIN  # noqa: E402
 from .peers import Answer  # noqa: E402
-from .problems import CLEAN_5, WHITE, Case  # noqa: E402
+from .problems import CLEAN_5, WHITE  # noqa: E402
 
-CASES = {"noise-free": CLEAN_5, "white 10 mg/dL": WHITE}
-"""What is identified: ksi alone, from readings every 5 min."""
+CASES = {
+    "noise-free": (CLEAN_5, 0),
+    "white 10 mg/dL": (WHITE, 0),
+    "30 virtual, noise-free": (CLEAN_5, 30),
+    "30 virtual, white 10 mg/dL": (WHITE, 30),
+}
+"""What is identified: ksi alone, from readings every 5 min, of the reference cohort or of so many virtual patients."""
 _NETWORKS: dict[str, type[t1djax.NetworkOptions]] = {
     "pinn": t1djax.PINNOptions,
     "modified_mlp": t1djax.ModifiedMLPOptions,
@@ -30,14 +36,19 @@ _NETWORKS: dict[str, type[t1djax.NetworkOptions]] = {
 }
 
 
-def cohort(case: Case, names: list[str], seed: int) -> t1djax.Cohort:
-    """The patients that everybody is given."""
-    return case.reference(seed, tuple(names))
+def cohort(name: str, names: Sequence[str], seed: int) -> t1djax.Cohort:
+    """The patients that everybody is given: those of these names of a case of `CASES`."""
+    case, virtual = CASES[name]
+    if not virtual:
+        return case.reference(seed, tuple(names))
+    people = case.virtual(virtual)
+    return t1djax.Cohort(tuple(patient for patient in people if patient.name in names), people.truth)
 
 
-def all_names() -> list[str]:
-    """The reference cohort."""
-    return list(t1djax.presets())
+def all_names(name: str) -> list[str]:
+    """Everybody of a case."""
+    case, virtual = CASES[name]
+    return list(case.virtual(virtual).names if virtual else t1djax.presets())
 
 
 def rmse(found: t1djax.Cohort, glucose: np.ndarray) -> np.ndarray:
@@ -87,7 +98,7 @@ def course(job: dict[str, Any]) -> tuple[t1djax.Fit, list[list[Any]]]:
 
     The job: `case`, `names`, `seed`, `model`, `optimiser` (`adam`, or else the default), `steps`, `options`.
     """
-    people = cohort(CASES[job["case"]], job["names"], job["seed"])
+    people = cohort(job["case"], job["names"], job["seed"])
     model, options, stages = job["model"], None, None
     if model != "ode":
         options = _NETWORKS[model](**job.get("options", {}))
@@ -114,7 +125,7 @@ def fit(job: dict[str, Any]) -> dict[str, Any]:
         found, rows = course(job)
         courses.append(rows)
         seconds.append(time.perf_counter() - began)
-    people = cohort(CASES[job["case"]], job["names"], job["seed"])
+    people = cohort(job["case"], job["names"], job["seed"])
     return {
         "ksi": [p.estimates["ksi"].value for p in found],
         "courses": courses,
@@ -130,7 +141,7 @@ def first_step(job: dict[str, Any]) -> dict[str, Any]:
     """Seconds after the import until the first chunk of training is through, and until the fit is there."""
     began, stamps = time.perf_counter(), []
     noted = None if job["model"] == "ode" else lambda _: stamps.append(time.perf_counter() - began)
-    people = cohort(CASES[job["case"]], job["names"], job["seed"])
+    people = cohort(job["case"], job["names"], job["seed"])
     t1djax.fit(people, model=job["model"], free=["ksi"], on_progress=noted)
     end = time.perf_counter() - began
     return {"first_step_s": stamps[0] if stamps else end, "end_s": end}
@@ -138,7 +149,7 @@ def first_step(job: dict[str, Any]) -> dict[str, Any]:
 
 def untrained(job: dict[str, Any]) -> dict[str, Any]:
     """The job of a peer that trains our network: patients with untrained weights, and our loss at the start."""
-    people = cohort(CASES[job["case"]], job["names"], job["seed"])
+    people = cohort(job["case"], job["names"], job["seed"])
     fit = jobs.untrained(people, t1djax.PINNOptions(precision="float32", **job.get("options", {})), job["seed"])
     return {"patients": jobs.with_network(jobs.patients(people, fit), fit), "first_loss": jobs.first_loss(fit)}
 

@@ -34,7 +34,7 @@ def run(scope: Scope, out: Path, *, repeat: int = 3) -> Report:
         wall = [w for w, _ in runs]
         cpu = median(c for _, c in runs)
         report.add({"what": f"import {module}", "cache": "", "seconds": median(wall), "CPU, s": cpu, REPETITIONS: wall})
-    names = list(scope.names or ours.all_names())
+    names = list(scope.names or ours.all_names("noise-free"))
     for model in MODELS[1:] if scope.quick else MODELS:
         _first_steps(report, model, names, repeat)
     return report
