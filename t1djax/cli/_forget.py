@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -79,7 +80,7 @@ def forget(
         raise typer.Exit(EXIT_REMAINS)
 
 
-def _print(done: Forgotten, hide) -> None:  # noqa: ANN001 - a function from text to text
+def _print(done: Forgotten, hide: Callable[[str], str]) -> None:
     for step in done.steps:
         typer.echo(f"{step.action:8} {hide(step.where)}: {hide(step.why)}")
     if done.population:

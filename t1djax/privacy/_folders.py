@@ -45,9 +45,7 @@ def names_in(folders: Iterable[Path]) -> set[str]:
             if path.name in ("patients.csv", "truth.csv"):
                 found |= _column(path, "patient")
                 found |= {p.stem for p in path.parent.glob("*.csv") if p.stem not in ("patients", "truth", "summary")}
-            elif path.name in ("metadata.json", "recipe.json", "identification.json", "summary.json"):
-                found |= _told(path)
-            elif path.name == "model.json" or path.parent.name == ".tracking":
+            elif path.name in ("metadata.json", "recipe.json", "identification.json", "summary.json") or path.name == "model.json" or path.parent.name == ".tracking":
                 found |= _told(path)
     return {name for name in found if name}
 
@@ -123,7 +121,7 @@ def _recorded(path: Path) -> list[np.ndarray]:
         except _UNREADABLE:
             return found
         wanted = [c for c in table.columns if re.search("gluc|cgm|sgv|mg.?dl|mmol", str(c), re.IGNORECASE)]
-        found += [pd.to_numeric(table[column], errors="coerce").to_numpy(float) for column in wanted]
+        found += [np.asarray(pd.to_numeric(table[column], errors="coerce"), np.float64) for column in wanted]
     return found
 
 
@@ -170,7 +168,7 @@ def clean_folder(work: Work, root: Path, *, last: bool = False) -> None:
         here = Path(base)
         for name in sorted(folders):
             path = here / name
-            why = _whole(work.person, path)
+            why = _whole(work, path)
             if why is not None:
                 own.append((path, why))
                 folders.remove(name)
@@ -198,11 +196,23 @@ def _apart(path: Path, root: Path) -> bool:
         return file.read(16) == _SQLITE or path.name.endswith((".db-wal", ".db-shm", ".db-journal"))
 
 
-def _whole(person: Person, path: Path) -> str | None:
-    """Why a folder is the person's, and goes with everything in it."""
+def _whole(work: Work, path: Path) -> str | None:
+    """Why a folder goes with everything in it: it is the person's, or half-written."""
+    person = work.person
     if path.name.startswith(".forgetting-"):
         return "left by a removal that was interrupted"
-    if re.search(r"\.partial-[0-9a-z_]+$", path.name) and (path / "recipe.json").exists():
+    if (unfinished := re.fullmatch(r"(.+)\.partial-[0-9a-z_]+", path.name)) and (path / "recipe.json").exists():
+        whole = path.with_name(unfinished[1])
+        if (
+            not work.dry
+            and not whole.exists()
+            and (path / "arrays").is_dir()
+            and not person.in_bytes((path / "recipe.json").read_bytes())
+        ):
+            path.rename(whole)  # the kill came between two renames, and this is the new content
+            return None
+        return "left by a write that was interrupted"
+    if path.parent.parent.name == ".runs" and re.fullmatch(r"batch-\d+\.partial-.*|\.batch-\d+\.partial", path.name):
         return "left by a write that was interrupted"
     if _of_result(path, person.name):
         return "a result of the person"
@@ -254,9 +264,9 @@ def _again(work: Work, root: Path) -> None:
     path = root / SUMMARY
     old = json.loads(path.read_text("utf-8"))
     kept = [name for name in old["folders"] if (root / name / "metadata.json").exists()]
-    theirs = [name for name in kept if not _of_result(root / name, work.person.name)]
-    table = results_table(read_result(folder).metadata for folder in find_results([root / name for name in theirs])) \
-        if theirs else None  # fmt: skip
+    others = [name for name in kept if not _of_result(root / name, work.person.name)]
+    found = find_results([root / name for name in others])
+    table = results_table(read_result(folder).metadata for folder in found) if found else None
     drawn: list[str] = []
     for figure in old["figures"]:
         (root / figure).unlink(missing_ok=True)
@@ -269,7 +279,7 @@ def _again(work: Work, root: Path) -> None:
     records = [] if table is None else table.to_dict(orient="records")
     compared = [] if table is None else comparison(table).to_dict(orient="records")
     config = json.loads((root / _SWEEP).read_text("utf-8"))["config"]
-    new = old | {"config": config, "comparison": compared, "results": records, "folders": theirs, "figures": drawn}
+    new = old | {"config": config, "comparison": compared, "results": records, "folders": others, "figures": drawn}
     replace(path, (json.dumps(without_nan(new), indent=2, allow_nan=False) + "\n").encode())
 
 

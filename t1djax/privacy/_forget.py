@@ -11,13 +11,14 @@ import filelock
 from ..config import ConfigError
 from ..experiment import FORGETTING, Busy
 from ..tracking import FOLDER, only_one
-from ._folders import check_roots, clean_folder, clean_sweep, names_in, readings_in
+from ._folders import check_roots, clean_folder, clean_sweep, files, names_in, readings_in
 from ._journals import clean_runs, clean_tracking
 from ._log import LOG, Log
 from ._objects import Objects
 from ._person import Person
 from ._readings import Readings
-from ._search import Trace, Search, Searched
+from ._scrub import holds
+from ._search import Search, Searched, Trace
 from ._store import Store, is_database
 from ._work import ForgetStep, TrainedOn, Work, remove_tree
 
@@ -137,7 +138,10 @@ def _carry_out(work: Work, folders: _Folders, stores: list[Store], versions: Seq
         for store in stores:
             store.search(search)
         for place in versions:
-            search.objects(Objects(place)) if place.startswith("s3:") else search.folders([Path(place)])
+            if place.startswith("s3:"):
+                search.objects(Objects(place))
+            else:
+                search.folders([Path(place)])
         if not search.found:
             _data(work, folders)
             search.folders(path for path in folders.data if path.exists())
@@ -179,9 +183,6 @@ def _data(work: Work, folders: _Folders) -> None:
 
 def _hashed(work: Work, root: Path) -> None:
     """A folder whose files are found by their hashes: what holds the person is of no use when it is changed."""
-    from ._folders import files  # noqa: PLC0415
-    from ._scrub import holds  # noqa: PLC0415
-
     for path in files(root):
         found = holds(work.person, work.readings, path.name, path.read_bytes())
         if found is not None:
@@ -228,7 +229,10 @@ def _held(results: Sequence[Path], *, mark: bool) -> Iterator[None]:
                 made.append(root / FORGETTING)
         try:
             for root in results:
-                locks = [*root.glob(".runs/*/lock*"), *([root / "sweep.lock"] if (root / "sweep.json").exists() else [])]
+                locks = [
+                    *root.glob(".runs/*/lock*"),
+                    *([root / "sweep.lock"] if (root / "sweep.json").exists() else []),
+                ]
                 for path in locks:
                     lock = filelock.FileLock(path, timeout=0)
                     try:

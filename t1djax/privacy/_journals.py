@@ -9,7 +9,7 @@ from ..config import REFERENCE, Experiment
 from ..data import Cohort, fingerprint
 from ..experiment import Journal, journals, load_cohort
 from ..io import ResultError, take_rows
-from ..tracking import FOLDER, pack, read_events, unpack
+from ..tracking import FOLDER, pack, unpack
 from ._scrub import scrub
 from ._work import Work, remove_tree, replace
 
@@ -22,7 +22,7 @@ def clean_runs(work: Work, root: Path) -> None:
         names = _names(journal)
         name = work.person.name
         if names is None:
-            _unknown(work, journal, root)
+            _unknown(work, journal)
         elif name in names:
             what = f"{journal.record['config']['model']}, {journal.record['config']['mode']}, {len(names)} patients"
             why = "trained in one program; each patient's weights and parameters are their own, none is shared"
@@ -61,7 +61,7 @@ def _cohort(journal: Journal) -> Cohort | None:
         return None
 
 
-def _unknown(work: Work, journal: Journal, root: Path) -> None:
+def _unknown(work: Work, journal: Journal) -> None:
     """A run of which nobody can tell who stands where."""
     states = sorted(path for path in journal.folder.glob("batch-*") if path.is_dir())
     for path in states:
@@ -84,12 +84,17 @@ def _rewrite(work: Work, journal: Journal, names: Sequence[str]) -> None:
                 text = json.dumps(kept, indent=2) + "\n"
                 work.rewrite(done, text.encode(), "the list of a batch's results, without the person's")
         elif not left[number]:
-            work.do("rewrite", done, "a batch of the person alone: nothing is left to do", lambda p=done: p.write_text("[]\n"))
+            work.do(
+                "rewrite",
+                done,
+                "a batch of the person alone: nothing is left to do",
+                lambda p=done: p.write_text("[]\n"),
+            )
         states = journal.states(number)
         if states.is_dir():
             _states(work, states, _rows(which, left[number], len(batches[0]), len(left[0]), seeds), gone in which)
     smaller = [[i - (i > gone) for i in which] for which in left]
-    record = dict(journal.record) | {"batches": smaller}
+    record: dict[str, Any] = {**journal.record, "batches": smaller}
     if (cohort := _cohort(journal)) is not None and record["config"].get("data") != REFERENCE:
         others = tuple(patient for patient in cohort.patients if patient.name != work.person.name)
         record["data"] = fingerprint(others)
@@ -154,10 +159,12 @@ def _journal(work: Work, path: Path) -> None:
         sent = max((end for end in ends if end <= int(content["offset"])), default=0)
         content["offset"] = ends[sent]
         replace(cursor, (json.dumps(content) + "\n").encode())
-    if any(b'"event"' in line for line in new) and keep:
+    if new and keep:
         replace(path, b"".join(new))
     else:
         remove_tree(path)
+        for cursor in path.parent.glob(f"{path.stem}.*.cursor"):
+            remove_tree(cursor)
 
 
 def _event(work: Work, event: dict[str, Any], keep: dict[int, int]) -> dict[str, Any] | None:
@@ -181,13 +188,3 @@ def _event(work: Work, event: dict[str, Any], keep: dict[int, int]) -> dict[str,
         case "result":
             return None if event["row"][0] == name else event
     return scrub(work.person, event)
-
-
-def under_way(root: Path) -> list[str]:
-    """Tracked programs of a results folder that have not come to their end."""
-    found = []
-    for path in (root / FOLDER).glob("*.jsonl"):
-        events = read_events(path)[0]
-        if events and events[-1]["event"] != "end":
-            found.append(path.stem)
-    return found

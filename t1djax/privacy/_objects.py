@@ -30,7 +30,7 @@ class Objects:
 
     def __init__(self, uri: str) -> None:
         try:
-            import boto3  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
+            import boto3  # noqa: PLC0415 - heavy, and not everybody has it
         except ImportError as e:
             raise ConfigError(f"{uri}: objects in S3 need boto3: pip install boto3") from e
         parts = urlsplit(uri)
@@ -89,13 +89,13 @@ class Objects:
         for key, versions in of_key.items():
             relative = key.removeprefix(self.prefix).lstrip("/")
             if work.person.in_text(relative):
-                work.do("remove", f"s3://{self.bucket}/{key}", "the person's by its key", lambda v=versions: self.purge(v))
+                work.do(
+                    "remove", f"s3://{self.bucket}/{key}", "the person's by its key", lambda v=versions: self.purge(v)
+                )
                 continue
             self._key(work, key, [v for v in versions if not v.mark], versions, whole=whole)
 
-    def _key(
-        self, work: Work, key: str, versions: list[Version], everything: list[Version], *, whole: bool
-    ) -> None:
+    def _key(self, work: Work, key: str, versions: list[Version], everything: list[Version], *, whole: bool) -> None:
         where = f"s3://{self.bucket}/{key}"
         for version in versions:
             data = self.read(version)

@@ -34,7 +34,9 @@ class Person:
         for how, form in forms.items():
             raw.setdefault(form.encode(), how)
         raw.setdefault(urllib.parse.quote_plus(name).encode(), "URL")
-        self._bytes = [(how, form, re.compile(_BYTES_BEFORE + re.escape(form) + _BYTES_AFTER)) for form, how in raw.items()]
+        self._bytes = [
+            (how, form, re.compile(_BYTES_BEFORE + re.escape(form) + _BYTES_AFTER)) for form, how in raw.items()
+        ]
         for how in ("utf-16-le", "utf-16-be"):
             form = name.encode(how)
             self._bytes.append((how, form, re.compile(re.escape(form))))

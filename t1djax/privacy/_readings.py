@@ -37,8 +37,8 @@ class Readings:
                 keep = kinds >= _KINDS  # a flat stretch may be anybody's
                 self.rows += int(keep.sum())
                 mmol = run / _MG_PER_MMOL
-                for form in (run, np.round(run), np.round(run, 1), np.round(mmol, 1), np.round(mmol, 2), mmol):
-                    wide.append((form.view(np.uint64), self._hash(form.view(np.uint64))[keep]))
+                forms = (run, np.round(run), np.round(run, 1), np.round(mmol, 1), np.round(mmol, 2), mmol)
+                wide += [(form.view(np.uint64), self._hash(form.view(np.uint64))[keep]) for form in forms]
                 bits = run.astype(np.float32).view(np.uint32).astype(np.uint64)
                 narrow.append((bits, self._hash(bits)[keep]))
         self._wide, self._narrow = _Known.of(wide), _Known.of(narrow)

@@ -170,7 +170,9 @@ class Store:
             for name in _OF_MODELS:
                 connection.execute(sa.delete(t[name]).where(t[name].c.model_id.in_(models)))
             if "run_id" in t["logged_model_metrics"].c:
-                connection.execute(sa.delete(t["logged_model_metrics"]).where(t["logged_model_metrics"].c.run_id.in_(runs)))
+                connection.execute(
+                    sa.delete(t["logged_model_metrics"]).where(t["logged_model_metrics"].c.run_id.in_(runs))
+                )
             connection.execute(sa.delete(t["logged_models"]).where(t["logged_models"].c.model_id.in_(models)))
             inputs = t["inputs"]
             hang = sa.or_(inputs.c.destination_id.in_([*runs, *models]), inputs.c.source_id.in_([*runs, *models]))
@@ -192,7 +194,9 @@ class Store:
             for table in ("model_version_tags", "registered_model_aliases", "model_versions"):
                 c = t[table].c
                 connection.execute(sa.delete(t[table]).where(c.name == name, c.version == version))
-            if not connection.execute(sa.select(t["model_versions"].c.version).where(t["model_versions"].c.name == name)).all():
+            if not connection.execute(
+                sa.select(t["model_versions"].c.version).where(t["model_versions"].c.name == name)
+            ).all():
                 for table in ("registered_model_tags", "registered_models"):
                     connection.execute(sa.delete(t[table]).where(t[table].c.name == name))
 
@@ -210,8 +214,10 @@ class Store:
             if not work.dry:
                 self._overwrite(connection)
             for name, table in self.tables.items():
-                texts = {c.name: sa.cast(c, sa.Text) for c in self._texts(table) if not isinstance(c.type, sa.LargeBinary)}
-                keys = [c for c in table.primary_key.columns]
+                texts = {
+                    c.name: sa.cast(c, sa.Text) for c in self._texts(table) if not isinstance(c.type, sa.LargeBinary)
+                }
+                keys = list(table.primary_key.columns)
                 if not texts or not keys:
                     continue
                 asked = sa.or_(*(c.like(p, escape="\\") for c in texts.values() for p in (like, escaped)))

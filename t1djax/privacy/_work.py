@@ -47,9 +47,15 @@ class Work:
         self.person, self.readings, self.dry, self.remove_mixed = person, readings, dry, remove_mixed
         self.steps: list[ForgetStep] = []
         self.population: list[TrainedOn] = []
+        self._noted: set[Path] = set()
 
     def do(self, action: str, where: Path | str, why: str, how: Callable[[], object] | None = None) -> None:
         """Note a step, and take it unless this is a dry run."""
+        if self.dry:
+            place = Path(where).absolute()
+            if self._noted.intersection([place, *place.parents]):
+                return  # by what looks after it; it would be gone or mended by now
+            self._noted.add(place)
         self.steps.append(ForgetStep(action, str(where), why))
         if how is not None and not self.dry:
             how()
