@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 _ZSTD = bytes((0x28, 0xB5, 0x2F, 0xFD))
 _DEEPEST = 6
@@ -140,6 +141,6 @@ def _decode(frame: bytes, size: int) -> bytes:
     shape = {"zarr_format": 2, "shape": [size], "chunks": [size], "dtype": "|u1", "fill_value": None, "filters": None}
     metadata = shape | {"order": "C", "compressor": {"id": "zstd", "level": 1}}
     spec = {"driver": "zarr", "kvstore": {"driver": "memory"}, "metadata": metadata, "create": True}
-    store = ts.open(spec).result()
+    store: Any = ts.open(spec).result()
     store.kvstore.write("0", frame).result()
     return store.read().result().tobytes()

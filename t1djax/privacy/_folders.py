@@ -14,6 +14,7 @@ from ..config import ConfigError
 from ..evaluation import comparison, results_table
 from ..experiment import FORGETTING, SUMMARY
 from ..io import (
+    MODEL_FILE,
     CheckpointError,
     DataError,
     ResultError,
@@ -26,6 +27,7 @@ from ..io import (
     without_nan,
 )
 from ..plotting import save_comparison
+from ..tracking import FOLDER
 from ._log import LOG
 from ._person import Person
 from ._work import Work, remove_tree, replace
@@ -34,6 +36,7 @@ _UNREADABLE = (DataError, ResultError, ValueError, OSError, KeyError, UnicodeDec
 _SQLITE = b"SQLite format 3\0"
 _OWN = (LOG, FORGETTING, ".forgotten.key")
 _SWEEP = "sweep.json"
+_TELLING = ("metadata.json", "recipe.json", "identification.json", SUMMARY, MODEL_FILE)
 _RECORDS = (".csv", ".tsv", ".json", ".xml", ".txt")
 
 
@@ -45,7 +48,7 @@ def names_in(folders: Iterable[Path]) -> set[str]:
             if path.name in ("patients.csv", "truth.csv"):
                 found |= _column(path, "patient")
                 found |= {p.stem for p in path.parent.glob("*.csv") if p.stem not in ("patients", "truth", "summary")}
-            elif path.name in ("metadata.json", "recipe.json", "identification.json", "summary.json") or path.name == "model.json" or path.parent.name == ".tracking":
+            elif path.name in _TELLING or path.parent.name == FOLDER:
                 found |= _told(path)
     return {name for name in found if name}
 
@@ -188,7 +191,7 @@ def _apart(path: Path, root: Path) -> bool:
     """Whether a file is looked after elsewhere, or is this package's own lock or log."""
     if path.name in _OWN or path.name.endswith(".lock") or path.is_symlink():
         return True
-    if path.parent.name == ".tracking" and path.suffix in (".jsonl", ".cursor"):
+    if path.parent.name == FOLDER and path.suffix in (".jsonl", ".cursor"):
         return True
     if path.name in (_SWEEP, SUMMARY, "summary.csv") and (path.parent / _SWEEP).exists():
         return True
