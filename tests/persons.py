@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sqlite3
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,10 +33,10 @@ NETWORK = {"units": 3, "step_min": 240.0, "cell_min": 240.0, "stages": STAGES}
 
 def write_people(folder: Path) -> t1djax.Cohort:
     """Four people with noisy readings and names of their own, in a folder of data."""
-    cohort = t1djax.reference_cohort(
-        interval_min=30, names=["Pat2", "Pat3", "Pat4", "Pat5"], noise=t1djax.WhiteNoise(5.0), key=jax.random.key(0)
+    noisy = lambda seed: t1djax.reference_cohort(
+        interval_min=30, names=["Pat2", "Pat3"], noise=t1djax.WhiteNoise(5.0), key=jax.random.key(seed)
     )
-    people = tuple(dataclasses.replace(p, name=name) for p, name in zip(cohort, NAMES, strict=True))
+    people = tuple(dataclasses.replace(p, name=n) for p, n in zip([*noisy(0), *noisy(1)], NAMES, strict=True))
     t1djax.write_cohort(t1djax.Cohort(people), folder)
     return t1djax.read_cohort(folder)
 
@@ -108,7 +109,9 @@ def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
     return answer
 
 
-def without_mlflow_warnings() -> Any:
-    return pytest.mark.filterwarnings(
-        "ignore:The ``noload`` loader strategy", "ignore::DeprecationWarning", "ignore::ResourceWarning"
-    )
+def import_mlflow() -> None:
+    """Without what it warns of itself; skips where it is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("mlflow")
+        pytest.importorskip("mlflow.pyfunc.model")

@@ -33,7 +33,20 @@ from t1djax.privacy._readings import Readings
 from t1djax.privacy._scrub import clean, scrub
 from t1djax.privacy._work import Work
 
-from .persons import ALIKE, GONE, NAMES, NETWORK, OTHERS, needles, rows, snapshot, sweep, traces, write_people
+from .persons import (
+    ALIKE,
+    GONE,
+    NAMES,
+    NETWORK,
+    OTHERS,
+    import_mlflow,
+    needles,
+    rows,
+    snapshot,
+    sweep,
+    traces,
+    write_people,
+)
 from .test_cli import Said, call, done, refused
 
 pytestmark = pytest.mark.filterwarnings(  # of MLflow's own making
@@ -74,7 +87,7 @@ class Workspace:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    pytest.importorskip("mlflow")
+    import_mlflow()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         return Workspace(tmp_path_factory.mktemp("workspace"))
@@ -128,7 +141,6 @@ def test_what_is_left_still_works(workspace: Workspace) -> None:
     assert {r.metadata["patient"] for r in results} == set(LEFT)
     summary = json.loads((workspace.results / "summary.json").read_text())
     assert [row["patient"] for row in summary["results"]] == list(LEFT)
-    assert summary["comparison"][0]["patients"] == 3 if "patients" in summary["comparison"][0] else True
     models = registry.load("cohort", "challenger", tracking_uri=workspace.uri)
     assert set(models) == set(LEFT)
     (version,) = registry.versions("cohort", tracking_uri=workspace.uri)
@@ -176,23 +188,22 @@ def test_a_training_goes_on_without_the_person(tmp_path: Path, monkeypatch: pyte
     asked = iter(range(1000))
     with pytest.raises(Stopped):
         run(config, execution=Execution(figures=False, stop=lambda: next(asked) >= 2))
-    fit = t1djax.fit(cohort, options=t1djax.BIRNNOptions(units=3, step_min=240.0, cell_min=240.0))
-    t1djax.save_twins(fit, "twins/all")
     wanted = needles(GONE, cohort[GONE].glucose_mg_dL)
     assert any("batch-00000" in p for p in snapshot(tmp_path))
-    done_ = t1djax.forget(GONE, data="data", results="results", also="twins")
-    assert done_.complete
+    assert t1djax.forget(GONE, data="data", results="results").complete
     assert traces(snapshot(tmp_path), wanted) == []
     resumed = run(config, execution=Execution(figures=False, resume=True))
     assert not [p for p in Path("results").glob("*") if GONE in p.name.replace(ALIKE, "")]
     fresh = run(config.model_copy(update={"results": "fresh"}), execution=Execution(figures=False))
     assert list(resumed.table["patient"]) == list(LEFT)
     np.testing.assert_allclose(resumed.table["ksi"], fresh.table["ksi"], rtol=1e-6)
+    # Networks of several people in one folder.
+    t1djax.save_twins(fresh.fit, "twins/all")
+    assert t1djax.forget(ALIKE, also="twins").complete
     saved = t1djax.load_twins("twins/all")
-    assert saved.names == LEFT
-    kept = [NAMES.index(name) for name in LEFT]
-    for new, old in zip(*map(_leaves, (saved.twins, fit.twins)), strict=True):
-        np.testing.assert_array_equal(new, old[kept])
+    assert saved.names == LEFT[:2]
+    for new, old in zip(*map(_leaves, (saved.twins, fresh.fit.twins)), strict=True):
+        np.testing.assert_array_equal(new, old[:2])
 
 
 def _leaves(tree: Any) -> list[np.ndarray]:
@@ -421,6 +432,7 @@ def test_flat_stretches_are_nobodys() -> None:
         ("Quixote7".encode("utf-16-le"), True),
         ("Quixote7".encode("utf-16-be"), True),
         (b"data%2FQuixote7%2Ecsv", True),
+        (rb'"first\nQuixote7\nlast"', True),
     ],
 )
 def test_names_are_found_as_words(data: bytes, found: bool) -> None:

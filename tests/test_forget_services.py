@@ -16,7 +16,7 @@ import t1djax
 from t1djax import registry
 from t1djax.config import ConfigError
 
-from .persons import ALIKE, GONE, NAMES, needles, snapshot, sweep, traces, write_people
+from .persons import ALIKE, GONE, NAMES, import_mlflow, needles, snapshot, sweep, traces, write_people
 from .services import S3, MLflowServer, Postgres, wait_for
 from .test_cli import done
 
@@ -70,6 +70,7 @@ def pages(postgres: Postgres, database: str) -> dict[str, bytes]:
 def test_nothing_is_left_on_postgres_and_s3(
     postgres: Postgres, bucket: Any, mlflow_server: Callable[..., MLflowServer], moto_s3: S3, tmp_path: Path
 ) -> None:
+    import_mlflow()
     database = postgres.database()
     destination = f"s3://{BUCKET}/artifacts"
     server = mlflow_server(postgres.uri(database), destination, moto_s3.env)

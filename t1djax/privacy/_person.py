@@ -17,8 +17,10 @@ _WORDS = {
     "all", "patient", "patients", "reference", "ode", "forward", "inverse", "name", "names", "data", "results", "model",
     "seed", "config", "metadata", "summary", "figures", "checkpoints", "true", "false", "null", "none", "time", "info",
 }  # fmt: skip
-_BEFORE, _AFTER = r"(?<![^\W_])", r"(?![^\W_])"
-_BYTES_BEFORE, _BYTES_AFTER = rb"(?<![0-9A-Za-z])", rb"(?![0-9A-Za-z])"
+# A letter before a name belongs to it, unless it ends what URLs and JSON write for another sign.
+_ESCAPED = r"(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])"
+_BEFORE, _AFTER = rf"(?:(?<![^\W_])|{_ESCAPED})", r"(?![^\W_])"
+_BYTES_BEFORE, _BYTES_AFTER = rf"(?:(?<![0-9A-Za-z])|{_ESCAPED})".encode(), rb"(?![0-9A-Za-z])"
 _PRINTABLE = frozenset(range(0x20, 0x7F)) | {0, 9, 10, 13}
 
 
