@@ -62,11 +62,10 @@ class Workspace:
         self.root, self.data, self.results = root, root / "data", root / "results"
         cohort = write_people(self.data)
         self.needles = needles(GONE, cohort[GONE].glucose_mg_dL)
-        sweep(root, "--tracking", models="ode")
+        sweep(root, "--tracking")
         self.uri = f"sqlite:///{self.results / 'mlflow.db'}"
         done("registry", "register", self.results, "--name", "cohort", "--tracking-uri", self.uri)
-        done("report", self.data, "--out", root / "other" / "report.html", "--fit-results", self.results)
-        done("identify", self.data, "--free", "ksi", "--out", root / "other")
+        done("report", self.data, "--out", root / "other" / "report.html")
         done("evaluate", self.results, "--output", root / "other" / "metrics.csv")
         (root / "other" / "notes.txt").write_text(f"{GONE} came late; {ALIKE} did not\n", encoding="utf-8")
         self.before, self.kept = snapshot(root), self.others()
@@ -101,7 +100,7 @@ def test_a_dry_run_lists_and_touches_nothing(workspace: Workspace) -> None:
 
 def test_nothing_of_the_person_is_left(workspace: Workspace) -> None:
     held = {path for path, _ in traces(workspace.before, workspace.needles)}
-    assert len(held) > 40, "the search would find it"
+    assert len(held) > 30, "the search would find it"
     assert any(path.endswith("predictions.npz") for path in held)
     assert workspace.said.code == 0, workspace.said
     assert traces(workspace.after, workspace.needles) == []
@@ -187,7 +186,7 @@ def test_a_training_goes_on_without_the_person(tmp_path: Path, monkeypatch: pyte
     config = t1djax.Experiment.model_validate({"model": "birnn", "data": "data", "network": NETWORK})
     asked = iter(range(1000))
     with pytest.raises(Stopped):
-        run(config, execution=Execution(figures=False, stop=lambda: next(asked) >= 2))
+        run(config, execution=Execution(figures=False, stop=lambda: next(asked) >= 1))
     wanted = needles(GONE, cohort[GONE].glucose_mg_dL)
     assert any("batch-00000" in p for p in snapshot(tmp_path))
     assert t1djax.forget(GONE, data="data", results="results").complete

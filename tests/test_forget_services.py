@@ -76,7 +76,7 @@ def test_nothing_is_left_on_postgres_and_s3(
     server = mlflow_server(postgres.uri(database), destination, moto_s3.env)
     cohort = write_people(tmp_path / "data")
     wanted = needles(GONE, cohort[GONE].glucose_mg_dL)
-    results = sweep(tmp_path, "--tracking-uri", server.uri, models="ode")
+    results = sweep(tmp_path, "--tracking-uri", server.uri)
     assert done("track", "sync", results, "--tracking-uri", server.uri, "--json").json["complete"]
     done("registry", "register", results, "--name", "cohort", "--tracking-uri", server.uri)
     for step in range(2):  # a store of versions, by hash, with old versions under the same key
