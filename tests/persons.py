@@ -43,7 +43,8 @@ def write_people(folder: Path) -> t1djax.Cohort:
 
 def sweep(root: Path, *flags: object) -> Path:
     """A sweep of the equations, with the patients named, so that everybody's configuration names all."""
-    config = root / "sweep.yaml"
+    config = root / "other" / "sweep.yaml"
+    config.parent.mkdir()
     content = {"models": ["ode"], "data": str(root / "data"), "patients": ",".join(NAMES)}
     config.write_text(json.dumps(content), encoding="utf-8")
     done("sweep", "--config", config, "--results", root / "results", "--json", *flags)

@@ -87,7 +87,7 @@ def test_nothing_is_left_on_postgres_and_s3(
     before = versions(bucket)
     assert len({path for path, _ in traces(before, wanted)}) > 10
     places: dict[str, Any] = {"data": folders[0], "results": results, "versions": [f"s3://{BUCKET}/dvc"]}
-    store = {"tracking_uri": postgres.uri(database), "artifacts": destination}
+    store: dict[str, Any] = {"tracking_uri": postgres.uri(database), "artifacts": destination}
 
     with pytest.raises(ConfigError, match="--tracking-uri"):
         t1djax.forget(GONE, **places, tracking_uri=server.uri)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ..config import ConfigError
 from ..evaluation import comparison, results_table
@@ -54,6 +53,8 @@ def names_in(folders: Iterable[Path]) -> set[str]:
 
 
 def _column(path: Path, column: str) -> set[str]:
+    import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
     try:
         table = pd.read_csv(path, dtype=str)
     except _UNREADABLE:
@@ -119,6 +120,8 @@ def _recorded(path: Path) -> list[np.ndarray]:
         found.append(np.where(patient.valid, patient.glucose_mg_dL, np.nan))
         break
     if path.suffix.lower() == ".csv":
+        import pandas as pd  # noqa: PLC0415 - as above
+
         try:
             table = pd.read_csv(path)
         except _UNREADABLE:
