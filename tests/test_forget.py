@@ -289,6 +289,18 @@ def test_what_remains_is_named(tmp_path: Path) -> None:
     assert len(pseudonyms) == 1
 
 
+def test_a_file_without_the_name_is_never_removed_for_its_readings(tmp_path: Path) -> None:
+    """Somebody whose readings are the same, as in simulations, keeps the file; the command says so and fails."""
+    write_people(tmp_path / "data")
+    twin = tmp_path / "data" / f"{OTHERS[0]}.csv"
+    twin.write_bytes((tmp_path / "data" / f"{GONE}.csv").read_bytes())
+    before = twin.read_bytes()
+    said = call("forget", GONE, "--data", tmp_path / "data", "--yes")
+    assert said.code == 6
+    assert f"REMAINS  {twin}: readings" in said.out
+    assert twin.read_bytes() == before
+
+
 class Killed(BaseException):
     """Stands for a process that ends at once."""
 

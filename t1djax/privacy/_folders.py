@@ -126,7 +126,7 @@ def _recorded(path: Path) -> list[np.ndarray]:
             table = pd.read_csv(path)
         except _UNREADABLE:
             return found
-        wanted = [c for c in table.columns if re.search("gluc|cgm|sgv|mg.?dl|mmol", str(c), re.IGNORECASE)]
+        wanted = [c for c in table.columns if re.search("gluc|cgm|sgv", str(c), re.IGNORECASE)]
         found += [np.asarray(pd.to_numeric(table[column], errors="coerce"), np.float64) for column in wanted]
     return found
 
@@ -182,8 +182,12 @@ def clean_folder(work: Work, root: Path, *, last: bool = False) -> None:
                 _twins(work, path)
         for name in sorted(names):
             path = here / name
-            if work.person.in_text(name):
+            if work.person.alone_in(name):
                 own.append((path, "the person's by its name"))
+            elif work.person.in_text(name) and work.remove_mixed:
+                own.append((path, "of several people, by its name"))
+            elif work.person.in_text(name):
+                work.do("leave", path, "of several people, by its name: rename it, or --remove-mixed")
             elif not _apart(path, root):
                 work.file(path)
     for path, why in sorted(own, key=lambda one: last and one[0].stem == work.person.name):
@@ -224,7 +228,7 @@ def _whole(work: Work, path: Path) -> str | None:
         return "a result of the person"
     if path.parent.name == ".runs":
         return None
-    return "the person's by its name" if person.in_text(path.name) else None
+    return "the person's by its name" if person.alone_in(path.name) else None
 
 
 def _twins(work: Work, folder: Path) -> None:

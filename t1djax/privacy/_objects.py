@@ -88,7 +88,7 @@ class Objects:
             of_key.setdefault(version.key, []).append(version)
         for key, versions in of_key.items():
             relative = key.removeprefix(self.prefix).lstrip("/")
-            if work.person.in_text(relative):
+            if work.person.alone_in(relative):
                 work.do(
                     "remove", f"s3://{self.bucket}/{key}", "the person's by its key", lambda v=versions: self.purge(v)
                 )

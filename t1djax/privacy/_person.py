@@ -72,7 +72,11 @@ class Person:
 
     def alone_in(self, text: str) -> bool:
         """Whether a text mentions the person and nobody else who is known."""
-        return self.in_text(text) and not any(o in text.replace(self.name, "") for o in self.others)
+        if not self.in_text(text):
+            return False
+        rest = self.masked(text, "")
+        near = [other for other in self.others if other in rest]
+        return not any(re.search(_BEFORE + re.escape(other) + _AFTER, rest) for other in near)
 
     def masked(self, text: str, by: str = REMOVED) -> str:
         """The text with something else in the name's place."""
