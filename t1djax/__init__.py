@@ -164,6 +164,12 @@ from .physics import with_derived as with_derived
 from .prediction import fitted_patient as fitted_patient
 from .prediction import fitted_patients as fitted_patients
 from .prediction import predict as predict
+from .privacy import ForgetStep as ForgetStep
+from .privacy import Forgotten as Forgotten
+from .privacy import Searched as Searched
+from .privacy import Trace as Trace
+from .privacy import TrainedOn as TrainedOn
+from .privacy import forget as forget
 from .problem import LogNormal as LogNormal
 from .problem import Problem as Problem
 from .problem import population_belief as population_belief

@@ -3,6 +3,7 @@
 from . import (  # noqa: F401 - each adds its commands
     _diff,
     _forecast,
+    _forget,
     _identify,
     _inspect,
     _registry,

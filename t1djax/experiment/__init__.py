@@ -8,11 +8,16 @@ from ._difference import diff_results as diff_results
 from ._difference import result_difference as result_difference
 from ._fit import fit as fit
 from ._fit import fit_ensemble as fit_ensemble
+from ._journal import FORGETTING as FORGETTING
 from ._journal import Busy as Busy
+from ._journal import Journal as Journal
 from ._journal import differences as differences
+from ._journal import journals as journals
+from ._journal import write_json as write_json
 from ._run import Execution as Execution
 from ._run import Run as Run
 from ._run import run as run
+from ._sweep import SUMMARY as SUMMARY
 from ._sweep import Program as Program
 from ._sweep import Sweep as Sweep
 from ._sweep import SweepProgress as SweepProgress

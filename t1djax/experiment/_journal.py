@@ -19,6 +19,8 @@ RUNS = ".runs"
 FORMAT = "t1djax.run"
 FORMAT_VERSION = 1
 _RECORD = "run.json"
+FORGETTING = ".forgetting"
+"""A file in a results folder while somebody's data are removed from it; nothing trains there meanwhile."""
 
 
 class Busy(OSError):
@@ -90,6 +92,19 @@ class Journal:
             yield
         finally:
             lock.release()
+
+
+def check_open(root: Path) -> None:
+    """Refuse to work on a results folder from which a person is being removed.
+
+    Raises:
+        Busy: where that is so, or was interrupted.
+    """
+    if (root / FORGETTING).exists():
+        raise Busy(
+            f"{root}: a person's data are being removed from here, or that was interrupted; finish it with the same "
+            "`t1djax forget` first"
+        )
 
 
 def new_journal(root: Path, name: str, record: Mapping[str, Any]) -> Journal:

@@ -1,7 +1,9 @@
 """A run: read, pose, fit in batches, score, write; stopped anywhere, it goes on from there."""
 
+import contextlib
 import dataclasses
 import datetime as dt
+import getpass
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +26,7 @@ from ..tracking import Tracker, git_state
 from ..training import Progress, Stage
 from ._cohort import load_cohort
 from ._fit import fit_problems
-from ._journal import Journal, check_same, journals, new_journal
+from ._journal import Journal, check_open, check_same, journals, new_journal
 from ._memory import rows_that_fit
 from ._processes import barrier, everybody
 from ._warm import noted, starts, warm_start_of
@@ -199,6 +201,7 @@ def carry_out(
     mine = range(jax.process_index(), len(batches), jax.process_count())
     journal.tidy()
     with journal.alone(f".{jax.process_index()}" if jax.process_count() > 1 else ""):
+        check_open(root)  # holding the lock: whoever removes a person's data waits for it, or is seen here
         if execution.tracker is not None:
             execution.tracker.begin(_info(journal, prepared, [i for b in mine for i in batches[b]]))
         for number in mine:
@@ -393,6 +396,8 @@ def _info(journal: Journal, prepared: Prepared, which: Sequence[int]) -> RunInfo
     made = journal.record["made_by"]
     tags = {"data": journal.record["data"], **{f"version.{k}": v for k, v in made["versions"].items()}}
     tags |= {f"device.{k}": v for k, v in made["device"].items()}
+    with contextlib.suppress(KeyError, OSError):  # the user of a container need not have a name
+        tags["mlflow.user"] = getpass.getuser()
     git = git_state(Path.cwd())
     if git.commit is not None:
         tags |= {"git_commit": git.commit, "git_dirty": str(git.dirty).lower()}
@@ -414,6 +419,7 @@ def _info(journal: Journal, prepared: Prepared, which: Sequence[int]) -> RunInfo
 
 def prepare_results(root: Path) -> None:
     """Find out before the fit, not after it, whether results can be written."""
+    check_open(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):

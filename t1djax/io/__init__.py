@@ -1,5 +1,6 @@
 from ._checkpoints import CheckpointError as CheckpointError
 from ._checkpoints import SavedTwins as SavedTwins
+from ._checkpoints import drop_twins as drop_twins
 from ._checkpoints import load_twins as load_twins
 from ._checkpoints import save_twins as save_twins
 from ._checks import DataError as DataError
@@ -46,5 +47,6 @@ from ._tables import read_patient_truth as read_patient_truth
 from ._training_states import GOES_ON as GOES_ON
 from ._training_states import Stopped as Stopped
 from ._training_states import TrainingStates as TrainingStates
+from ._training_states import take_rows as take_rows
 from ._warm_start import read_warm_start as read_warm_start
 from ._write import write_cohort as write_cohort

@@ -162,6 +162,46 @@ def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> 
     return SavedTwins(tuple(recipe["patients"]), jax.tree.unflatten(jax.tree.structure(skeleton), leaves), options)
 
 
+def drop_twins(folder: str | Path, name: str) -> bool:
+    """Remove one patient's network from those of a cohort on disk; the others' stay as they are, bit for bit.
+
+    The new content is whole before it takes the place of the old.
+
+    Args:
+        folder: what `save_twins` wrote.
+        name: the patient.
+
+    Returns:
+        Whether networks of others are left; where not, nothing is done: remove the folder.
+
+    Raises:
+        CheckpointError: where the folder is damaged.
+    """
+    folder = Path(folder).absolute()
+    recipe = _read_recipe(folder / _RECIPE)
+    left = [i for i, other in enumerate(recipe["patients"]) if other != name]
+    if not left:
+        return False
+    try:
+        arrays = apart(_read_arrays, folder / _ARRAYS)
+    except (ValueError, OSError, KeyError, AttributeError, TypeError) as e:
+        raise CheckpointError(f"{folder / _ARRAYS}: cannot be read ({e}); remove the folder") from e
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    recipe["patients"] = [recipe["patients"][i] for i in left]
+    (partial / _RECIPE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+    apart(_write_arrays, partial / _ARRAYS, {key: x[left] for key, x in arrays.items()})
+    swap(partial, folder)
+    return True
+
+
+def swap(new: Path, old: Path) -> None:
+    """Put a folder in another's place, which is removed."""
+    gone = old.with_name(f"{old.name}.partial-{os.urandom(4).hex()}")
+    old.rename(gone)
+    new.rename(old)
+    shutil.rmtree(gone)
+
+
 def apart(f: Callable[..., _T], *args: Any) -> _T:
     """`f(*args)`, computed here, or, where this is one of several `jax.distributed` processes, in a process beside it.
 

@@ -107,19 +107,8 @@ def _new(
         if experiment is not None
         else client.create_experiment(EXPERIMENT, artifact_location=artifacts(uri, EXPERIMENT))
     )
-    each, error, worst = cohort_errors(models)
-    kinds = lambda key: "+".join(sorted({getattr(m, key) for m in models.values()}))
-    facts = {
-        "content": content,
-        "data_hash": cohort_hash(models),
-        "patients": str(len(models)),
-        "names": ", ".join(models)[:5000],
-        "model": kinds("model"),
-        "mode": kinds("mode"),
-        "error_mg_dL": repr(error),
-        "worst_mg_dL": repr(worst),
-        "t1djax": importlib.metadata.version("t1djax"),
-    }
+    _, error, worst = cohort_errors(models)
+    facts, each = cohort_facts(models, content)
     run = client.create_run(number, run_name=f"{name}_{content[:8]}")
     try:
         if math.isfinite(error):
@@ -148,6 +137,29 @@ def _new(
     source = client.get_logged_model(info.model_id).artifact_location
     made = client.create_model_version(name, source, run_id=run.info.run_id, tags=tags, model_id=info.model_id)
     return str(made.version)
+
+
+def cohort_facts(models: Mapping[str, FittedPatient], content: str) -> tuple[dict[str, str], dict[str, float]]:
+    """What the tags of a version say, and the forecast RMSE by patient, mg/dL.
+
+    Args:
+        models: the patients in it.
+        content: hash of the file that holds them.
+    """
+    each, error, worst = cohort_errors(models)
+    kinds = lambda key: "+".join(sorted({getattr(m, key) for m in models.values()}))
+    facts = {
+        "content": content,
+        "data_hash": cohort_hash(models),
+        "patients": str(len(models)),
+        "names": ", ".join(models)[:5000],
+        "model": kinds("model"),
+        "mode": kinds("mode"),
+        "error_mg_dL": repr(error),
+        "worst_mg_dL": repr(worst),
+        "t1djax": importlib.metadata.version("t1djax"),
+    }
+    return facts, each
 
 
 def _signature(patients: int) -> Any:

@@ -1,5 +1,9 @@
 from ._git import GitState as GitState
 from ._git import git_state as git_state
+from ._journal import FOLDER as FOLDER
+from ._journal import only_one as only_one
+from ._journal import pack as pack
+from ._journal import unpack as unpack
 from ._mlflow import MLflowTracker as MLflowTracker
 from ._names import experiment_name as experiment_name
 from ._names import params as params

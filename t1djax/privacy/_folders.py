@@ -1,0 +1,306 @@
+"""What of a person lies in a folder: files of data, results, saved networks, tables, pages."""
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..config import ConfigError
+from ..evaluation import comparison, results_table
+from ..experiment import FORGETTING, SUMMARY
+from ..io import (
+    MODEL_FILE,
+    CheckpointError,
+    DataError,
+    ResultError,
+    drop_twins,
+    find_results,
+    people_in,
+    read_patient,
+    read_recording,
+    read_result,
+    without_nan,
+)
+from ..plotting import save_comparison
+from ..tracking import FOLDER
+from ._log import LOG
+from ._person import Person
+from ._work import Work, remove_tree, replace
+
+_UNREADABLE = (DataError, ResultError, ValueError, OSError, KeyError, UnicodeDecodeError)
+_SQLITE = b"SQLite format 3\0"
+_OWN = (LOG, FORGETTING, ".forgotten.key")
+_SWEEP = "sweep.json"
+_TELLING = ("metadata.json", "recipe.json", "identification.json", SUMMARY, MODEL_FILE)
+_RECORDS = (".csv", ".tsv", ".json", ".xml", ".txt")
+
+
+def names_in(folders: Iterable[Path]) -> set[str]:
+    """The people whom these folders know of, by the names of tables and by what results say."""
+    found: set[str] = set()
+    for root in folders:
+        for path in files(root):
+            if path.name in ("patients.csv", "truth.csv"):
+                found |= _column(path, "patient")
+                found |= {p.stem for p in path.parent.glob("*.csv") if p.stem not in ("patients", "truth", "summary")}
+            elif path.name in _TELLING or path.parent.name == FOLDER:
+                found |= _told(path)
+    return {name for name in found if name}
+
+
+def _column(path: Path, column: str) -> set[str]:
+    import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except _UNREADABLE:
+        return set()
+    return set(table[column].dropna()) if column in table else set()
+
+
+def _told(path: Path) -> set[str]:
+    """Names in a file of this package."""
+    found: set[str] = set()
+    try:
+        for line in [path.read_text("utf-8")] if path.suffix == ".json" else path.read_text("utf-8").splitlines():
+            found |= set(_names(json.loads(line)))
+    except (OSError, ValueError):
+        pass
+    return found
+
+
+def _names(content: object) -> Iterator[str]:
+    match content:
+        case {"format": "t1djax.result", "patient": str(name)} | {"format": "t1djax.fitted_patient", "name": str(name)}:
+            yield name
+        case {"format": "t1djax.twins", "patients": [*names]}:
+            yield from (str(name) for name in names)
+        case {"event": "begin", "info": {"rows": [*rows]}}:
+            yield from (str(row[0]) for row in rows)
+        case {"sweep": _, "results": [*rows]}:
+            yield from (str(row["patient"]) for row in rows if "patient" in row)
+        case [*people]:
+            yield from (re.sub(r" \[.*", "", str(p["name"])) for p in people if isinstance(p, dict) and "name" in p)
+
+
+def readings_in(folders: Iterable[Path], person: Person) -> list[np.ndarray]:
+    """All readings of a person that these folders let us know of."""
+    found: list[np.ndarray] = []
+    for root in folders:
+        for path in files(root):
+            if path.name == "predictions.npz" and _of_result(path.parent, person.name):
+                try:
+                    with np.load(path, allow_pickle=False) as arrays:
+                        observed = np.asarray(arrays["observed_mg_dL"], float)
+                        seen = arrays["mask_fit"] | arrays["mask_held_out"] | arrays["mask_forecast"]
+                        found.append(np.where(seen, observed, np.nan))
+                except (*_UNREADABLE, EOFError):
+                    continue
+            elif path.suffix.lower() in _RECORDS and person.in_text(path.stem):
+                found += _recorded(path)
+            elif path.suffix.lower() in _RECORDS and person.in_bytes(path.read_bytes()):
+                found += _among_others(path, person.name)
+    return found
+
+
+def _recorded(path: Path) -> list[np.ndarray]:
+    """Readings in a file of one person, however it can be read, and its columns of glucose as they stand."""
+    found = []
+    for read in (read_patient, lambda path: read_recording(path).patient):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                patient = read(path)
+        except _UNREADABLE:
+            continue
+        found.append(np.where(patient.valid, patient.glucose_mg_dL, np.nan))
+        break
+    if path.suffix.lower() == ".csv":
+        import pandas as pd  # noqa: PLC0415 - as above
+
+        try:
+            table = pd.read_csv(path)
+        except _UNREADABLE:
+            return found
+        wanted = [c for c in table.columns if re.search("gluc|cgm|sgv", str(c), re.IGNORECASE)]
+        found += [np.asarray(pd.to_numeric(table[column], errors="coerce"), np.float64) for column in wanted]
+    return found
+
+
+def _among_others(path: Path, name: str) -> list[np.ndarray]:
+    """Readings in a file of several people."""
+    try:
+        if name not in people_in(path):
+            return []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            patient = read_recording(path, subject=name).patient
+    except _UNREADABLE:
+        return []
+    return [np.where(patient.valid, patient.glucose_mg_dL, np.nan)]
+
+
+def files(root: Path) -> list[Path]:
+    """All files below a folder, or the file itself; links are not followed."""
+    if root.is_file():
+        return [root]
+    return sorted(Path(base) / name for base, _, names in os.walk(root) for name in names)
+
+
+def _of_result(folder: Path, name: str) -> bool:
+    try:
+        return json.loads((folder / "metadata.json").read_text("utf-8")).get("patient") == name
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def clean_folder(work: Work, root: Path, *, last: bool = False) -> None:
+    """Take the person out of everything below a folder that no journal or database looks after.
+
+    Args:
+        work: the removal.
+        root: the folder, or a file.
+        last: of data: the person's own files go after what lists them, so that an interrupted removal can be taken up.
+    """
+    if root.is_file():
+        work.file(root)
+        return
+    own: list[tuple[Path, str]] = []
+    for base, folders, names in os.walk(root):
+        here = Path(base)
+        for name in sorted(folders):
+            path = here / name
+            why = _whole(work, path)
+            if why is not None:
+                own.append((path, why))
+                folders.remove(name)
+            elif (path / "recipe.json").exists() and path.parent != root.parent:
+                _twins(work, path)
+        for name in sorted(names):
+            path = here / name
+            if work.person.alone_in(name):
+                own.append((path, "the person's by its name"))
+            elif work.person.in_text(name) and work.remove_mixed:
+                own.append((path, "of several people, by its name"))
+            elif work.person.in_text(name):
+                work.do("leave", path, "of several people, by its name: rename it, or --remove-mixed")
+            elif not _apart(path, root):
+                work.file(path)
+    for path, why in sorted(own, key=lambda one: last and one[0].stem == work.person.name):
+        work.remove(path, why)
+
+
+def _apart(path: Path, root: Path) -> bool:
+    """Whether a file is looked after elsewhere, or is this package's own lock or log."""
+    if path.name in _OWN or path.name.endswith(".lock") or path.is_symlink():
+        return True
+    if path.parent.name == FOLDER and path.suffix in (".jsonl", ".cursor"):
+        return True
+    if path.name in (_SWEEP, SUMMARY, "summary.csv") and (path.parent / _SWEEP).exists():
+        return True
+    with path.open("rb") as file:
+        return file.read(16) == _SQLITE or path.name.endswith((".db-wal", ".db-shm", ".db-journal"))
+
+
+def _whole(work: Work, path: Path) -> str | None:
+    """Why a folder goes with everything in it: it is the person's, or half-written."""
+    person = work.person
+    if path.name.startswith(".forgetting-"):
+        return "left by a removal that was interrupted"
+    if (unfinished := re.fullmatch(r"(.+)\.partial-[0-9a-z_]+", path.name)) and (path / "recipe.json").exists():
+        whole = path.with_name(unfinished[1])
+        if (
+            not work.dry
+            and not whole.exists()
+            and (path / "arrays").is_dir()
+            and not person.in_bytes((path / "recipe.json").read_bytes())
+        ):
+            path.rename(whole)  # the kill came between two renames, and this is the new content
+            return None
+        return "left by a write that was interrupted"
+    if path.parent.parent.name == ".runs" and re.fullmatch(r"batch-\d+\.partial-.*|\.batch-\d+\.partial", path.name):
+        return "left by a write that was interrupted"
+    if _of_result(path, person.name):
+        return "a result of the person"
+    if path.parent.name == ".runs":
+        return None
+    return "the person's by its name" if person.alone_in(path.name) else None
+
+
+def _twins(work: Work, folder: Path) -> None:
+    """Saved networks of a cohort."""
+    try:
+        patients = json.loads((folder / "recipe.json").read_text("utf-8"))["patients"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if work.person.name not in patients:
+        return
+    if len(patients) == 1:
+        work.remove(folder, "the person's network")
+        return
+    work.trained(folder, f"networks of {len(patients)} patients, trained in one program", "rewritten without theirs")
+
+    def drop() -> None:
+        try:
+            drop_twins(folder, work.person.name)
+        except CheckpointError:
+            remove_tree(folder)  # nobody can read it either
+
+    work.do("rewrite", folder, "networks of several patients, without the person's", drop)
+
+
+def clean_sweep(work: Work, root: Path) -> None:
+    """The top of a sweep's results: its configuration, and its summary made again of the results that are left."""
+    if not (root / _SWEEP).exists():
+        return
+    work.file(root / _SWEEP)
+    path = root / SUMMARY
+    if not path.exists():
+        return
+    summary = json.loads(path.read_text("utf-8"))
+    rows = summary.get("results", [])
+    if not any(str(row.get("patient")) == work.person.name for row in rows):
+        work.file(path)
+        return
+    work.do("rewrite", path, "the summary of the sweep, made again without the person", lambda: _again(work, root))
+
+
+def _again(work: Work, root: Path) -> None:
+    """`summary.json`, `summary.csv` and the figures, of the results that are there."""
+    path = root / SUMMARY
+    old = json.loads(path.read_text("utf-8"))
+    kept = [name for name in old["folders"] if (root / name / "metadata.json").exists()]
+    others = [name for name in kept if not _of_result(root / name, work.person.name)]
+    found = find_results([root / name for name in others])
+    table = results_table(read_result(folder).metadata for folder in found) if found else None
+    drawn: list[str] = []
+    for figure in old["figures"]:
+        (root / figure).unlink(missing_ok=True)
+    if table is not None:
+        if old["figures"]:
+            drawn = [str(p.relative_to(root)) for p in save_comparison(table, root / "figures")]
+        replace(root / "summary.csv", table.to_csv(index=False).encode())
+    else:
+        (root / "summary.csv").unlink(missing_ok=True)
+    records = [] if table is None else table.to_dict(orient="records")
+    compared = [] if table is None else comparison(table).to_dict(orient="records")
+    config = json.loads((root / _SWEEP).read_text("utf-8"))["config"]
+    new = old | {"config": config, "comparison": compared, "results": records, "folders": others, "figures": drawn}
+    replace(path, (json.dumps(without_nan(new), indent=2, allow_nan=False) + "\n").encode())
+
+
+def check_roots(person: Person, roots: Iterable[Path]) -> None:
+    """Refuse folders that are not there, or bear the name themselves.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    for root in roots:
+        if not root.exists():
+            raise ConfigError(f"{person.masked(str(root), '...')}: no such file or folder")
+        if root.is_dir() and person.in_text(root.absolute().name):
+            raise ConfigError("a folder to work on bears the patient's name itself; remove it, or rename it first")

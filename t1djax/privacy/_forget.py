@@ -1,0 +1,251 @@
+"""One person's data removed from everywhere, and the proof that nothing is left."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import filelock
+
+from ..config import ConfigError
+from ..experiment import FORGETTING, Busy
+from ..tracking import FOLDER, only_one
+from ._folders import check_roots, clean_folder, clean_sweep, files, names_in, readings_in
+from ._journals import clean_runs, clean_tracking
+from ._log import LOG, Log
+from ._objects import Objects
+from ._person import Person
+from ._readings import Readings
+from ._scrub import holds
+from ._search import Search, Searched, Trace
+from ._store import Store, is_database
+from ._work import ForgetStep, TrainedOn, Work, remove_tree
+
+Paths = Sequence[str | Path] | str | Path
+
+
+class Forgotten(NamedTuple):
+    """What was done, or would be, and what the proof says."""
+
+    pseudonym: str
+    """What the log calls the person; the key to it is erased once nothing is left."""
+    dry_run: bool
+    """Whether nothing was touched."""
+    steps: tuple[ForgetStep, ...]
+    """What was done, in order. Real names stand in it: it is for the eyes of who asked."""
+    population: tuple[TrainedOn, ...]
+    """Models that were trained on the person beside others."""
+    readings: int
+    """Rows of readings that were searched for; 0 where none were known, so that only the name was."""
+    searched: Searched
+    """How much the proof read."""
+    remains: tuple[Trace, ...]
+    """What still holds the person; empty where all is done."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left, by the proof."""
+        return not self.dry_run and not self.remains
+
+
+def forget(
+    patient: str,
+    *,
+    data: Paths = (),
+    results: Paths = (),
+    also: Paths = (),
+    versions: Sequence[str] = (),
+    tracking_uri: str | None = None,
+    artifacts: str | None = None,
+    dry_run: bool = False,
+    remove_mixed: bool = False,
+    log: str | Path | None = None,
+) -> Forgotten:
+    """Remove one person from data, results, checkpoints, journals and MLflow, and prove it by a search of all bytes.
+
+    Other people's files stay as they are, byte by byte, but where the name stands in them. A removal that was
+    interrupted at any moment is completed by the same call. The person's own data go last, after everything else was
+    found clean: they tell what readings to search for.
+
+    Args:
+        patient: the name, as in the data.
+        data: folders of data, or files.
+        results: results folders. Where nothing else is said, `mlflow.db` in them is worked on too.
+        also: more folders, such as of reports and forecasts.
+        versions: stores that find files by their hashes, such as a DVC cache or remote: folders or `s3://BUCKET/PREFIX`.
+            What holds the person there is removed whole, in all versions.
+        tracking_uri: MLflow's database; a server cannot delete for good. `sqlite:///FILE` or `postgresql+psycopg2://...`.
+        artifacts: where an MLflow server keeps the artifacts that it hands on itself: its `--artifacts-destination`.
+        dry_run: say what would be done, and touch nothing.
+        remove_mixed: also remove files that hold the person beside others and cannot be rewritten.
+        log: the log of removals; `forgotten.jsonl` in the first results or data folder if not given.
+
+    Returns:
+        What was done, what was searched, and what is left.
+
+    Raises:
+        ConfigError: where the name cannot be told from another's, a place is not there, or MLflow is a server.
+        Busy: where a training is at work on the results.
+
+    Example:
+        >>> import tempfile
+        >>> import t1djax
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
+        ...     t1djax.write_cohort(cohort, f"{folder}/cohort")
+        ...     done = t1djax.forget("Pat3", data=f"{folder}/cohort")
+        ...     print(done.complete, t1djax.read_cohort(f"{folder}/cohort", truth=True).names)
+        True ('Pat2',)
+    """
+    folders = _folders(data, results, also)
+    check_roots(Person(patient), folders.all)
+    stores = [Store(uri, artifacts) for uri in _databases(folders.results, tracking_uri)]
+    try:
+        others = names_in(folders.all).union(*(store.names() for store in stores))
+        person = Person(patient, others)
+        person.check()
+        readings = Readings(readings_in([*folders.data, *folders.results, *folders.also], person))
+        work = Work(person, readings, dry=dry_run, remove_mixed=remove_mixed)
+        if dry_run:
+            with _held(folders.results, mark=False):
+                _remove(work, folders, stores, versions)
+                _data(work, folders)
+            return Forgotten("", True, tuple(work.steps), tuple(work.population), readings.rows, Searched(), ())
+        return _carry_out(work, folders, stores, versions, _log(log, folders, patient))
+    finally:
+        for store in stores:
+            store.close()
+
+
+class _Folders(NamedTuple):
+    data: list[Path]
+    results: list[Path]
+    also: list[Path]
+
+    @property
+    def all(self) -> list[Path]:
+        return [*self.results, *self.also, *self.data]
+
+
+def _carry_out(work: Work, folders: _Folders, stores: list[Store], versions: Sequence[str], log: Log) -> Forgotten:
+    person, readings = work.person, work.readings
+    with _held(folders.results, mark=True):
+        log.write("began", places=len(folders.all) + len(stores) + len(versions))
+        _remove(work, folders, stores, versions)
+        search = Search(person, readings)
+        search.folders([*folders.results, *folders.also], but=folders.data)
+        for store in stores:
+            store.search(search)
+        for place in versions:
+            if place.startswith("s3:"):
+                search.objects(Objects(place))
+            else:
+                search.folders([Path(place)])
+        if not search.found:
+            _data(work, folders)
+            search.folders(path for path in folders.data if path.exists())
+    remains = tuple(dict.fromkeys(search.found))
+    counts: dict[str, int] = {}
+    for step in work.steps:
+        counts[step.action] = counts.get(step.action, 0) + 1
+    searched = search.searched._asdict()
+    log.write("nothing is left" if not remains else "incomplete", steps=counts, searched=searched, remains=len(remains))
+    if not remains:
+        log.erase_key()
+    return Forgotten(
+        log.pseudonym, False, tuple(work.steps), tuple(work.population), readings.rows, search.searched, remains
+    )
+
+
+def _remove(work: Work, folders: _Folders, stores: list[Store], versions: Sequence[str]) -> None:
+    """Everything but the data."""
+    for store in stores:
+        store.clean(work)
+    for root in folders.results:
+        clean_tracking(work, root)
+        clean_runs(work, root)
+        clean_folder(work, root)
+        clean_sweep(work, root)
+    for root in folders.also:
+        clean_folder(work, root)
+    for place in versions:
+        if place.startswith("s3:"):
+            Objects(place).clean(work, whole=True)
+        else:
+            _hashed(work, Path(place))
+
+
+def _data(work: Work, folders: _Folders) -> None:
+    for root in folders.data:
+        clean_folder(work, root, last=True)
+
+
+def _hashed(work: Work, root: Path) -> None:
+    """A folder whose files are found by their hashes: what holds the person is of no use when it is changed."""
+    for path in files(root):
+        found = holds(work.person, work.readings, path.name, path.read_bytes())
+        if found is not None:
+            work.remove(path, f"a version of a file: {found}")
+
+
+def _folders(data: Paths, results: Paths, also: Paths) -> _Folders:
+    given = [[Path(p) for p in ([x] if isinstance(x, str | Path) else x)] for x in (data, results, also)]
+    if not any(given):
+        raise ConfigError("name at least one folder: --data, --results or --also")
+    return _Folders(*given)
+
+
+def _databases(results: Iterable[Path], tracking_uri: str | None) -> list[str]:
+    """The MLflow stores: those in results folders, and the one that is named."""
+    found = [f"sqlite:///{root.absolute() / 'mlflow.db'}" for root in results if (root / "mlflow.db").exists()]
+    stated = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if stated and not is_database(stated):
+        raise ConfigError(
+            "an MLflow server hides what it deletes and keeps it: name its database with --tracking-uri "
+            "(the server's --backend-store-uri), and with --artifacts where it keeps files"
+        )
+    return list(dict.fromkeys([*found, *([stated] if stated else [])]))
+
+
+def _log(path: str | Path | None, folders: _Folders, patient: str) -> Log:
+    if path is None:
+        first = (folders.results or folders.data or folders.also)[0]
+        path = (first if first.is_dir() else first.absolute().parent) / LOG
+    return Log(Path(path), patient)
+
+
+@contextlib.contextmanager
+def _held(results: Sequence[Path], *, mark: bool) -> Iterator[None]:
+    """Hold the results folders: nothing trains in them, or sends from them, meanwhile.
+
+    The mark comes before the locks, and a training looks for it holding its own lock: one of the two sees the other.
+    """
+    with contextlib.ExitStack() as held:
+        made = []
+        for root in results:
+            if mark:
+                (root / FORGETTING).touch()
+                made.append(root / FORGETTING)
+        try:
+            for root in results:
+                locks = [
+                    *root.glob(".runs/*/lock*"),
+                    *([root / "sweep.lock"] if (root / "sweep.json").exists() else []),
+                ]
+                for path in locks:
+                    lock = filelock.FileLock(path, timeout=0)
+                    try:
+                        held.enter_context(lock)
+                    except filelock.Timeout as e:
+                        raise Busy(f"{root}: a training is at work here; wait for it, or stop it") from e
+                for path in sorted((root / FOLDER).glob("*.lock")):
+                    if not held.enter_context(only_one(path)):
+                        raise Busy(f"{root}: a training is sending to MLflow from here; wait for it, or stop it")
+        except Busy:
+            for path in made:
+                remove_tree(path)
+            raise
+        yield
+        for path in made:
+            remove_tree(path)

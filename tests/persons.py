@@ -1,0 +1,115 @@
+"""A workspace of four people made by the real commands, and a search that knows nothing of the package's own."""
+
+import base64
+import dataclasses
+import io
+import json
+import re
+import sqlite3
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import t1djax
+
+from .test_cli import done
+
+GONE, ALIKE, OTHERS = "Quixote7", "Quixote77", ("Sancho-11", "Dulcinea")
+"""Who is removed; who has a name that begins alike; and the rest."""
+NAMES = (OTHERS[0], GONE, OTHERS[1], ALIKE)
+STAGES = [
+    {"trains": "joint", "steps": 100, "optimizer": "adam", "learning_rate": 0.01, "residual_weight": [100.0, 100.0]}
+]
+"""Two chunks."""
+NETWORK = {"units": 3, "step_min": 240.0, "cell_min": 240.0, "stages": STAGES}
+
+
+def write_people(folder: Path) -> t1djax.Cohort:
+    """Four people with noisy readings and names of their own, in a folder of data."""
+    noisy = lambda seed: t1djax.reference_cohort(
+        interval_min=30, names=["Pat2", "Pat3"], noise=t1djax.WhiteNoise(5.0), key=jax.random.key(seed)
+    )
+    people = tuple(dataclasses.replace(p, name=n) for p, n in zip([*noisy(0), *noisy(1)], NAMES, strict=True))
+    t1djax.write_cohort(t1djax.Cohort(people), folder)
+    return t1djax.read_cohort(folder)
+
+
+def sweep(root: Path, *flags: object) -> Path:
+    """A sweep of the equations, with the patients named, so that everybody's configuration names all."""
+    config = root / "other" / "sweep.yaml"
+    config.parent.mkdir()
+    content = {"models": ["ode"], "data": str(root / "data"), "patients": ",".join(NAMES)}
+    config.write_text(json.dumps(content), encoding="utf-8")
+    done("sweep", "--config", config, "--results", root / "results", "--json", *flags)
+    return root / "results"
+
+
+def snapshot(*roots: Path) -> dict[str, bytes]:
+    """Every file by its path."""
+    return {str(p): p.read_bytes() for root in roots for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def unpacked(data: bytes) -> Iterator[bytes]:
+    """Bytes, and what zip, base64 and zstandard hide in them: by other means than the package's."""
+    yield data
+    if data[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for name in archive.namelist():
+                yield from unpacked(archive.read(name))
+    for match in re.finditer(rb"[A-Za-z0-9+/]{40,}={0,2}", data):
+        if len(match[0]) % 4 == 0:
+            yield base64.b64decode(match[0])
+    for match in re.finditer(re.escape(bytes.fromhex("28b52ffd")), data):
+        with pa.CompressedInputStream(pa.BufferReader(data[match.start() :]), "zstd") as stream:
+            parts = []
+            try:
+                while part := stream.read(1 << 16):
+                    parts.append(part)
+            except OSError:  # the next frame is none
+                pass
+        yield from unpacked(b"".join(parts)) if parts else ()
+
+
+def needles(name: str, glucose: np.ndarray) -> list[bytes]:
+    """A name in several writings, and each six neighbouring readings as numbers and as lines of a table."""
+    found = [name.encode(), name.encode("utf-16-le"), name.encode("utf-16-be"), json.dumps(name)[1:-1].encode()]
+    for i in range(len(glucose) - 6):
+        part = glucose[i : i + 6]
+        found += [part.astype("<f8").tobytes(), part.astype("<f4").tobytes()]
+        found += [", ".join(map(repr, part.tolist())).encode(), ",".join(map(repr, part.tolist())).encode()]
+    # One reading with all its digits is as good as a finger print in a text.
+    return found + [repr(x).encode() for x in glucose.tolist() if len(repr(x)) > 14]
+
+
+def traces(files: dict[str, bytes], wanted: list[bytes]) -> list[tuple[str, bytes]]:
+    """Which of the files hold which of the bytes, unpacked or not; the name of one that begins alike does not count."""
+    found = []
+    for path, data in files.items():
+        for content in unpacked(path.encode() + b"\n" + data if not path.startswith("/") else data):
+            left = content.replace(ALIKE.encode(), b"")
+            for encoding in ("utf-16-le", "utf-16-be"):
+                left = left.replace(ALIKE.encode(encoding), b"")
+            found += [(path, each) for each in wanted if each in left]
+    return found
+
+
+def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(database) as connection:
+        answer = connection.execute(query).fetchall()
+    connection.close()
+    return answer
+
+
+def import_mlflow() -> None:
+    """Without what it warns of itself; skips where it is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("mlflow")
+        pytest.importorskip("mlflow.pyfunc.model")
