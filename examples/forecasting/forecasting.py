@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 import yaml
 
 import t1djax
@@ -74,11 +75,10 @@ def main() -> None:
     scores = t1djax.score_forecasts(made)
     scores.to_csv(flags.out / "scores.csv", index=False)
     every = scores[scores["range"] == "all"]
-    measures = ["rmse_mg_dL", "coverage_90_percent", "crps_mg_dL"]
-    mean = every.groupby(["horizon_min", "method"], sort=False)[measures].mean().unstack("method")
     print(f"future inputs: {config['future_inputs']}; mean over people")
-    for measure in measures:
-        print(mean[measure].round(1).to_string(), end=f"    ({measure})\n\n")
+    for measure in ("rmse_mg_dL", "coverage_90_percent", "crps_mg_dL"):
+        mean = pd.pivot_table(every, index="horizon_min", columns="method", values=measure)
+        print(f"{measure}\n{mean.round(1).to_string()}\n")
     plot_horizons(scores).savefig(flags.out / "horizons.png", dpi=120)
     print(f"scores.csv, horizons.png and a figure of each person in {flags.out}")
 

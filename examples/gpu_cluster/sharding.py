@@ -48,7 +48,7 @@ def main() -> None:
             fits = t1djax.fit_members(tuple(cohort), [problem], keys=[jax.random.key(2)], options=options, devices=some)
             seconds[name] = time.perf_counter() - began
         estimates[name] = np.array([f.estimates["ksi"].value for f in fits[0]])
-        where = {d for leaf in jax.tree.leaves(fits[0].twins.surrogate) for d in leaf.devices()}
+        where = {d for leaf in jax.tree.leaves(fits[0].twins) for d in leaf.devices()}
         print(f"{name}: the networks lie on {len(where)}; {people} people in {seconds[name]:.1f} s once compiled")
 
     apart = np.max(np.abs(estimates["all devices"] / estimates["one device"] - 1))

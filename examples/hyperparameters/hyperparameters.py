@@ -135,14 +135,14 @@ def main() -> None:
     values = [10 ** (t.value or 0.0) for t in study.trials]
     for ax, name in zip(panels, (*Shape._fields, "weight"), strict=True):
         x = [getattr(settings[t.number].shape, name, settings[t.number].weight) for t in study.trials]
-        points = ax.scatter(x, values, c=range(len(x)), cmap="viridis", s=16)
+        ax.scatter(x, values, c=range(len(x)), cmap="viridis", s=16)
         ax.set(xscale="log", yscale="log", xlabel=name)
         if name != "weight":
             ax.set_xticks(config["space"][name], [str(v) for v in config["space"][name]])
             ax.minorticks_off()
         ax.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("error of ksi, %\n(search people)")
-    figure.colorbar(points, ax=panels, label="trial")
+    figure.colorbar(panels[0].collections[0], ax=panels, label="trial")
     figure.savefig(flags.out / "trials.png", dpi=120)
     print(f"finalists.csv and trials.png in {flags.out}")
 

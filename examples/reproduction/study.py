@@ -121,7 +121,7 @@ def draw_errors(results: list[t1djax.Result], earlier: dict) -> Figure:
         ax.plot(beside, np.maximum(np.abs(errors), FLOOR), "o", ms=4, alpha=0.8, color="#0072B2", label=label)
         if key in then:
             size = np.hypot(then[key]["mean"], then[key]["sd"])  # root mean square of its errors
-            label = "earlier study, root mean square" if i == 0 else None
+            label = "earlier study, root mean square" if i == 0 else "_"
             ax.hlines(size, i - 0.3, i + 0.3, lw=2.5, color="#D55E00", label=label)
     if "ode" in models:
         ax.text(models.index("ode"), 2 * FLOOR, "rounding", ha="center", fontsize=7, color="0.4")
