@@ -116,7 +116,8 @@ def test_forecasting(tmp_path: Path) -> None:
     assert_drawn(out, "horizons.png", "V0001.png")
     scores = pd.read_csv(out / "scores.csv")
     assert set(scores["method"]) == {"stochastic", "persistence", "linear", "ridge"}
-    every = {(r.method, r.horizon_min): r.rmse_mg_dL for r in scores.itertuples() if r.range == "all"}
+    rows = [row for row in scores.to_dict("records") if row["range"] == "all"]
+    every = {(row["method"], row["horizon_min"]): row["rmse_mg_dL"] for row in rows}
     assert every["stochastic", 30] < every["linear", 30]
     assert every["stochastic", 30] < every["stochastic", 120]
 

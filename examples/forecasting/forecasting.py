@@ -74,7 +74,7 @@ def main() -> None:
 
     scores = t1djax.score_forecasts(made)
     scores.to_csv(flags.out / "scores.csv", index=False)
-    every = scores[scores["range"] == "all"]
+    every = scores.query("range == 'all'")
     print(f"future inputs: {config['future_inputs']}; mean over people")
     for measure in ("rmse_mg_dL", "coverage_90_percent", "crps_mg_dL"):
         mean = pd.pivot_table(every, index="horizon_min", columns="method", values=measure)
