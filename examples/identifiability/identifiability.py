@@ -49,7 +49,8 @@ def main() -> None:
     for direction in early[name].directions:
         print(f"  {direction.words}")
     for change in early[name].what_if:
-        gains = ", ".join(f"{s} from ±{a:.2g} to ±{b:.2g} %" for s, (a, b) in change.percent.items())
+        known = {s: errors for s, errors in change.percent.items() if np.isfinite(errors[1])}
+        gains = ", ".join(f"{s} from ±{a:.2g} to ±{b:.2g} %" for s, (a, b) in known.items())
         print(f"  {change.change}: {gains}")
     plot_identification(early[name]).savefig(flags.out / "before.png")
 
