@@ -139,7 +139,7 @@ def test_hyperparameters(tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason="optuna is in the dependency group examples")
     said = run("hyperparameters/hyperparameters.py", tmp_path, "--quick")
     assert "search: V0001 to V0002; validation: V0003 to V0004; test: V0005 to V0006" in said
-    assert "3 trials as 1 programs" in said
+    assert "3 trials of 1 shapes" in said
     assert_drawn(tmp_path / "out/hyperparameters", "trials.png")
 
 

@@ -59,7 +59,8 @@ def errors(cohort: t1djax.Cohort, shape: Shape, weights: Sequence[float], config
 
     The equations weigh against the readings relative to the noise that the fit is told (1 mg/dL at least). Told `s`
     times as much noise, it weighs them `s` times as much: so trials that differ in weight share their stages, hence a
-    program. The stages have the least weight of the space at the end.
+    program. The stages have the least weight of the space at the end. A batch has always as many trials, the last one
+    repeated where there are fewer, so that every batch of a width and depth is the same program.
     """
     options = t1djax.PINNOptions(width=shape.width, depth=shape.depth, cell_min=config["cell_min"])
     least = config["space"]["weight"][0]
@@ -67,9 +68,12 @@ def errors(cohort: t1djax.Cohort, shape: Shape, weights: Sequence[float], config
     noise = config["noise_sd_mg_dL"] or 1.0
     base = t1djax.pose(tuple(cohort), mode="inverse", free=["ksi"], key=jax.random.key(1))
     problems = [dataclasses.replace(base, noise_sd_mg_dL=noise * weight / least) for weight in weights]
-    fits = t1djax.fit_members(
-        tuple(cohort), problems, keys=[jax.random.key(2)] * len(problems), options=options, stages=stages
-    )
+    size, fits = config["batch"], []
+    for first in range(0, len(problems), size):
+        some = problems[first : first + size]
+        full = some + some[-1:] * (size - len(some))
+        keys = [jax.random.key(2)] * size
+        fits += t1djax.fit_members(tuple(cohort), full, keys=keys, options=options, stages=stages)[: len(some)]
     truth = np.array([cohort.truth[name].parameters["ksi"] for name in cohort.names])
     found = [np.array([f.estimates["ksi"].value for f in fit]) for fit in fits]
     # A fit that ends in numbers that are not finite is as bad as it gets.
@@ -97,7 +101,7 @@ def search(cohort: t1djax.Cohort, config: dict) -> tuple[optuna.Study, dict[int,
             weights = [settings[t.number].weight for t in trials]
             for trial, error in zip(trials, errors(cohort, shape, weights, config), strict=True):
                 study.tell(trial, np.log10(error))  # errors span decades
-        print(f"round {number}: {config['per_round']} trials as {len(batches)} programs, "
+        print(f"round {number}: {config['per_round']} trials of {len(batches)} shapes, "
               f"{time.perf_counter() - began:.0f} s; best so far {10**study.best_value:.2g} %", flush=True)  # fmt: skip
     return study, settings
 
