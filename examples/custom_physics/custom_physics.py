@@ -128,6 +128,7 @@ def main() -> None:
         ax.plot(hours, own[patient.name].glucose_mg_dL, lw=1.3, color="#E69F00", label="Magdelaine, fitted")
         ax.set_ylabel(f"{patient.name}\nmg/dL", fontsize=8)
         ax.spines[["top", "right"]].set_visible(False)
+    panels[-1].set(xlim=(0, 48), xticks=range(0, 49, 6))
     panels[-1].set_xlabel("time, h (shaded: forecast)", fontsize=8)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(flags.out / "glucose.png", dpi=120)
