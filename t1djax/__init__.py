@@ -92,11 +92,13 @@ from .identifiability import check_identifiable as check_identifiable
 from .inference import HMC as HMC
 from .inference import NUTS as NUTS
 from .inference import LeastSquares as LeastSquares
+from .inference import Optimum as Optimum
 from .inference import ProfileOptions as ProfileOptions
 from .inference import fisher_information as fisher_information
 from .inference import fit_hierarchy as fit_hierarchy
 from .inference import fit_ode as fit_ode
 from .inference import identify as identify
+from .inference import least_squares as least_squares
 from .inference import posterior_glucose as posterior_glucose
 from .inference import preflight as preflight
 from .inference import profile as profile
@@ -148,7 +150,9 @@ from .physics import Inputs as Inputs
 from .physics import Magdelaine as Magdelaine
 from .physics import Parameter as Parameter
 from .physics import Preset as Preset
+from .physics import Rates as Rates
 from .physics import SecondOrderState as SecondOrderState
+from .physics import Solution as Solution
 from .physics import State as State
 from .physics import Trajectory as Trajectory
 from .physics import from_second_order as from_second_order
@@ -158,6 +162,7 @@ from .physics import rates as rates
 from .physics import residual as residual
 from .physics import second_order_rates as second_order_rates
 from .physics import simulate as simulate
+from .physics import solve as solve
 from .physics import steady_state as steady_state
 from .physics import to_second_order as to_second_order
 from .physics import with_derived as with_derived

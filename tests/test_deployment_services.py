@@ -177,6 +177,7 @@ def test_pipeline_is_made_pushed_and_pulled(moto_s3: S3, tmp_path: Path) -> None
     assert set(found) == {"pinn", "ode"}
     assert found["ode"]["inverse"]["ksi_error_percent"] < 0.1
     assert len(list(folder.glob("figures/*/glucose.png"))) == 4
+    assert "| PINN | 6.7" in (folder / "study/tables.md").read_text()
 
     # A file of a person beside it: a pointer for Git, the readings for the encrypted remote only.
     (folder / "patients" / "p1.txt").write_text("made up\n")

@@ -4,14 +4,11 @@ import argparse
 from pathlib import Path
 
 import jax
-import matplotlib as mpl
 import numpy as np
 from flax import nnx
+from matplotlib.figure import Figure
 
 import t1djax
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 
 class ResidualNetwork(nnx.Module):
@@ -34,10 +31,12 @@ def make(features: int, rngs: nnx.Rngs) -> nnx.Module:
 def main() -> None:
     """Run the example."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("custom_network"), help="a new folder for the results")
+    parser.add_argument("--out", type=Path, default=Path("out/custom_network"))
     parser.add_argument("--quick", action="store_true", help="two patients, few readings")
     flags = parser.parse_args()
-    flags.out.mkdir(parents=True)
+    if (flags.out / "networks").exists():
+        parser.error(f"{flags.out} holds networks already; name a new folder with --out")
+    flags.out.mkdir(parents=True, exist_ok=True)
 
     interval, names = (15, ["Pat2", "Pat3"]) if flags.quick else (5, list(t1djax.presets()))
     noise = t1djax.WhiteNoise(10.0)
@@ -63,15 +62,17 @@ def main() -> None:
     )
     print(f"networks in {folder}, read back {'bit for bit' if same else 'WITH DIFFERENCES'}")
 
-    figure, axes = plt.subplots(len(names), 1, figsize=(9, 2 * len(names)), sharex=True, squeeze=False)
-    for ax, patient in zip(axes[:, 0], cohort, strict=True):
-        fitted = network[patient.name]
-        ax.plot(patient.time_min / 60, patient.glucose_mg_dL, ".", ms=2, color="0.6", label="readings")
-        ax.plot(patient.time_min / 60, fitted.glucose_mg_dL, lw=1, label="network")
-        ax.set_ylabel(f"{patient.name}\nmg/dL")
-    axes[0, 0].legend(loc="upper right")
-    axes[-1, 0].set_xlabel("time, h")
-    figure.tight_layout()
+    figure = Figure(figsize=(9, 1.6 * len(names) + 0.6), layout="constrained")
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, patient in zip(panels, cohort, strict=True):
+        hours, later = patient.time_min / 60, t1djax.split(patient.time_min, patient.valid).forecast
+        ax.axvspan(hours[later][0], hours[-1], color="#D55E00", alpha=0.1, lw=0)
+        ax.plot(hours, patient.glucose_mg_dL, ".", ms=2, color="0.6", label="readings")
+        ax.plot(hours, network[patient.name].glucose_mg_dL, lw=1.3, color="#0072B2", label="network")
+        ax.set_ylabel(f"{patient.name}\nmg/dL", fontsize=8)
+        ax.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel("time, h (shaded: forecast)", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     figure.savefig(flags.out / "glucose.png", dpi=120)
     print(f"figure in {flags.out / 'glucose.png'}")
 

@@ -5,6 +5,8 @@ from ._information import residuals as residuals
 from ._least_squares import LeastSquares as LeastSquares
 from ._least_squares import fisher_information as fisher_information
 from ._least_squares import fit_ode as fit_ode
+from ._levenberg import Optimum as Optimum
+from ._levenberg import least_squares as least_squares
 from ._posterior import sample_posterior as sample_posterior
 from ._predict import posterior_glucose as posterior_glucose
 from ._profile import ProfileOptions as ProfileOptions

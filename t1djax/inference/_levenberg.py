@@ -15,15 +15,16 @@ class Optimum(NamedTuple):
     """Where a sum of squares is least."""
 
     z: Float[Array, " free"]
-    """The coordinates."""
+    """The coordinates, in units of your own."""
     squares: Float[Array, ""]
-    """The sum."""
+    """The sum, in the square of the unit of the residuals."""
     jacobian: Float[Array, "rows free"]
-    """Of the rows."""
+    """Of the residuals by the coordinates, there; the inverse of `J'J`, times the variance of the noise, is the
+    covariance of the coordinates. In the unit of the residuals over that of the coordinates."""
     steps: Array
     """Trials that it took."""
     converged: Array
-    """Whether it is one."""
+    """Whether it is a minimum."""
 
 
 class _State(NamedTuple):
@@ -57,6 +58,17 @@ def least_squares(
         moves: one for each coordinate that moves, zero for one that is held; all move if not given.
         tolerance: see above.
         max_steps: trials after which to give up.
+
+    Returns:
+        The minimum; `converged` says whether it is one. `vmap` it for a cohort, and compute in float64.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import t1djax
+        >>> x = jnp.arange(4.0)
+        >>> found = t1djax.least_squares(lambda z: jnp.exp(z[0]) * x - 2.0 * x, jnp.zeros(1), tolerance=1e-6)
+        >>> round(float(jnp.exp(found.z[0])), 3), bool(found.converged)
+        (2.0, True)
 
     Source: Marquardt, J. SIAM 11(2), 1963.
     """

@@ -21,4 +21,6 @@ from ._simulate import exact_lags as exact_lags
 from ._simulate import lag_response as lag_response
 from ._simulate import propagate as propagate
 from ._simulate import simulate as simulate
-from ._simulate import vector_field as vector_field
+from ._solve import Rates as Rates
+from ._solve import Solution as Solution
+from ._solve import solve as solve

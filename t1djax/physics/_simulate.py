@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from ._inputs import Inputs
 from ._magdelaine import Magdelaine, State, rates, steady_state
+from ._solve import finite, solve
 
 if TYPE_CHECKING:
     import diffrax
@@ -49,12 +50,6 @@ class Trajectory(eqx.Module):
         return self.state.D
 
 
-def vector_field(t: Array, y: State, args: tuple[Magdelaine, Inputs]) -> State:
-    """The model as diffrax wants it: `args` are the parameters and the inputs."""
-    p, inputs = args
-    return rates(p, y, *inputs.at(t))
-
-
 def simulate(
     p: Magdelaine,
     inputs: Inputs,
@@ -67,7 +62,7 @@ def simulate(
     adjoint: "diffrax.AbstractAdjoint | None" = None,
     max_steps: int = 4096,
 ) -> Trajectory:
-    """Solve the model with diffrax, from the start of the window (`inputs.start_min`).
+    """Solve the model with diffrax, from the start of the window (`inputs.start_min`): `solve` with `rates`.
 
     Steps land on every jump of the inputs; a step across a bolus would err by up to 15 mg/dL.
 
@@ -89,40 +84,20 @@ def simulate(
     Raises:
         ValueError: where the controller is not adaptive.
     """
-    import diffrax  # noqa: PLC0415 - half a second at import, and the exact solution needs none of it
-
-    if stepsize_controller is not None and not isinstance(
-        stepsize_controller, diffrax.AbstractAdaptiveStepSizeController
-    ):
-        # A fixed step that ends on a jump reads the next interval's rate in its last stage, and errs by whole boluses.
-        raise ValueError("simulate: stepsize_controller must be adaptive, such as diffrax.PIDController")
     y0 = steady_state(p, G0) if y0 is None else y0
-    double = jnp.result_type(y0.G, ts) == jnp.float64
-    if stepsize_controller is None:
-        rtol, atol = (1e-8, 1e-8) if double else (1e-5, 1e-6)
-        stepsize_controller = diffrax.PIDController(rtol=rtol, atol=atol)
-    start, end = inputs.start_min, jnp.maximum(ts[-1], inputs.start_min)
-    # Breaks at the start, past the end, or repeated as padding are no jumps inside the solve.
-    inside = (inputs.break_min > start) & (inputs.break_min < end)
-    inside = inside & (jnp.diff(inputs.break_min, prepend=start) > 0)
-    jumps = jnp.sort(jnp.where(inside, inputs.break_min, end + 1.0))
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(vector_field),  # pyright: ignore[reportArgumentType]
-        diffrax.Tsit5() if solver is None else solver,
-        t0=start,
-        t1=end,
-        dt0=None,
+    found = solve(
+        rates,
+        p,
+        inputs,
+        ts,
         y0=y0,
-        args=(p, inputs),
-        saveat=diffrax.SaveAt(ts=ts),
-        stepsize_controller=diffrax.ClipStepSizeController(stepsize_controller, jump_ts=jumps),
-        adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+        solver=solver,
+        stepsize_controller=stepsize_controller,
+        adjoint=adjoint,
         max_steps=max_steps,
-        throw=False,
     )
-    states = solution.ys
-    assert isinstance(states, State)
-    return Trajectory(ts, states, (solution.result == diffrax.RESULTS.successful) & _finite(states))
+    assert isinstance(found.state, State)
+    return Trajectory(ts, found.state, found.ok)
 
 
 def propagate(
@@ -146,7 +121,7 @@ def propagate(
     drift = (p.kl - p.kb) * (ts - inputs.start_min)
     G = y0.G + drift - p.ksi * insulin[2] + digestion[2]
     states = State(G=G, S=insulin[0], I=insulin[1], E=digestion[0], D=digestion[1])
-    return Trajectory(ts, states, _finite(states))
+    return Trajectory(ts, states, finite(states))
 
 
 def exact_lags(
@@ -228,7 +203,3 @@ def _rise1(tau: Array) -> Array:
 def _rise2(tau: Array) -> Array:
     """Answer of two lags to a unit step: `1 - exp(-tau) - tau exp(-tau)`."""
     return -jnp.expm1(-tau) - tau * jnp.exp(-tau)
-
-
-def _finite(y: State) -> Array:
-    return jnp.isfinite(jnp.stack([y.G, y.S, y.I, y.E, y.D])).all()

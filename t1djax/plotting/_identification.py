@@ -70,7 +70,8 @@ def _errors(ax: "Axes", patient: PatientIdentification) -> None:
         tick.set_color(_COLOURS[d.verdict])
     ax.invert_yaxis()
     ax.set_title("Errors of the estimates")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize=7)
+    # So many font sizes below the axis, whatever the height: clear of its label.
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=5.5, ncols=3, fontsize=7)
 
 
 def _correlations(ax: "Axes", patient: PatientIdentification) -> None:
