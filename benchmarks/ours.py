@@ -39,10 +39,10 @@ _NETWORKS: dict[str, type[t1djax.NetworkOptions]] = {
 def cohort(name: str, names: Sequence[str], seed: int) -> t1djax.Cohort:
     """The patients that everybody is given: those of these names of a case of `CASES`."""
     case, virtual = CASES[name]
-    if not virtual:
-        return case.reference(seed, tuple(names))
-    people = case.virtual(virtual)
-    return t1djax.Cohort(tuple(patient for patient in people if patient.name in names), people.truth)
+    people = case.virtual(virtual) if virtual else case.reference(seed, tuple(names))
+    # G0 is told to everybody: peers estimate ksi alone.
+    told = lambda p: dataclasses.replace(p, known={**p.known, "G0": people.truth[p.name].parameters["G0"]})
+    return t1djax.Cohort(tuple(told(patient) for patient in people if patient.name in names), people.truth)
 
 
 def all_names(name: str) -> list[str]:
