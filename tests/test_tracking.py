@@ -161,7 +161,13 @@ def test_params_are_flat_and_short() -> None:
 
 
 def test_names_cannot_break_a_search() -> None:
-    assert "'" not in _names.row_key(program("a'b", ["O'Neil"]), ("O'Neil", 0))
+    """And what tells two patients apart still does afterwards: a key is found again by its tag alone."""
+    odd = ["A'x", "A_x", 'A"x', "A`x", "A\\x", "A%x", "A~x", "A~27x", "A~", "a" * 6000, "a" * 6000 + "b"]
+    tags = [_names.as_tag(name) for name in odd]
+    assert len(set(tags)) == len(odd)
+    assert not any(set(tag) & set("'\"`\\%") or len(tag) > 5000 for tag in tags)
+    info = program(patients=odd)
+    assert len({_names.row_key(info, row) for row in info.rows}) == len(info.rows)
 
 
 def test_git_state(tmp_path: Path) -> None:
