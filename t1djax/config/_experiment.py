@@ -12,14 +12,17 @@ from ..networks import ARCHITECTURES, NetworkOptions
 from ..physics import INITIAL_STATES, PARAMETERS
 from ..problem import LogNormal, Mode
 from ..training import Stage, default_stages
-from ._base import Nested, Strict
+from ._base import ConfigError, Nested, Strict
 from ._stage import STAGES
-from ._yaml import load
+from ._yaml import read_yaml, validated
 
 REFERENCE = "reference"
 """The name under which the packaged cohort goes."""
 
 Model = Literal["pinn", "modified_mlp", "birnn", "ode"]
+
+SWEEPS_OWN = frozenset({"models", "modes", "seeds", "overrides", "include", "exclude"})
+"""Fields that only a sweep has."""
 
 
 class SensorConfig(Strict):
@@ -153,7 +156,16 @@ class Experiment(Strict):
     def _parameters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [symbol for symbol in value if symbol not in PARAMETERS]:
             raise ValueError(f"unknown parameter {', '.join(unknown)}; one can estimate {', '.join(PARAMETERS)}")
+        if twice := [symbol for symbol in dict.fromkeys(value) if value.count(symbol) > 1]:
+            raise ValueError(f"{', '.join(twice)} stands twice; name each parameter once")
         return value
+
+    @pydantic.field_validator("patients", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return value
+        raise ValueError('write a text: all, or names separated by commas, such as "2,3"')
 
     @pydantic.field_validator("priors", "bounds")
     @classmethod
@@ -235,4 +247,7 @@ def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None
     Raises:
         ConfigError: listing every field that is wrong.
     """
-    return load(Experiment, path, overrides, "a mapping of fields such as `model: pinn`")
+    values = read_yaml(path, "a mapping of fields such as `model: pinn`") if path is not None else {}
+    if path is not None and values.keys() & SWEEPS_OWN:
+        raise ConfigError(f"{path}: is the file of a sweep: t1djax sweep --config {path}")
+    return validated(Experiment, path, values, overrides)

@@ -1,15 +1,26 @@
 """A matrix of experiments as a strict, frozen record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 
 from ..problem import Mode
-from ._base import ConfigError, Strict, flat, merge, say
-from ._experiment import Experiment, Model
-from ._yaml import load
+from ._base import ConfigError, Nested, Strict, flat, merge, nearest, say
+from ._experiment import SWEEPS_OWN, Experiment, Model
+from ._matrix import (
+    Cell,
+    Wrong,
+    cells_of,
+    completed,
+    without,
+    wrong_includes,
+    wrong_overrides,
+    wrong_patterns,
+    wrong_sets,
+)
+from ._yaml import read_yaml, validated
 
 Names = Annotated[tuple[str, ...], pydantic.Field(strict=False)]
 
@@ -56,23 +67,32 @@ class SweepConfig(Strict):
             return values
         own = {name: value for name, value in values.items() if name in cls.model_fields}
         rest = {name: value for name, value in values.items() if name not in cls.model_fields}
+        for name in ("models", "modes", "inverse_params"):
+            if isinstance(own.get(name), str):
+                own[name] = [part.strip() for part in own[name].split(",") if part.strip()]
         sets = own.get("inverse_params")
         if isinstance(sets, list | tuple) and sets and all(isinstance(x, str) for x in sets):
             own["inverse_params"] = [list(sets)]  # one set, written plainly
-        if rest:
+        if rest and isinstance(own.get("common", {}), Mapping):
             own["common"] = {**own.get("common", {}), **rest}
         return own
 
     @pydantic.model_validator(mode="after")
-    def _each_is_valid(self) -> "SweepConfig":
-        for name, own in (("model", "models"), ("mode", "modes"), ("members", "seeds")):
-            if name in self.common:
-                raise ValueError(f"{name}: a sweep has {own}")
-        for pattern in self.exclude:
-            if unknown := [key for key in pattern if key not in ("model", "mode", "inverse_params")]:
-                raise ValueError(f"exclude: {', '.join(unknown)} is not matched; there are model, mode, inverse_params")
-        if not self.experiments():
-            raise ValueError("exclude: nothing is left of the matrix")
+    def _each_is_valid(self, info: Any) -> "SweepConfig":
+        narrowed = bool(info.context and info.context.get("narrowed"))
+        cells, more = self._matrix(), self._included()
+        wrong = [
+            *_wrong_common(self.common),
+            *wrong_sets(self.inverse_params),
+            *wrong_patterns(self.exclude, cells, narrowed=narrowed),
+            *wrong_includes(more, self.inverse_params),
+            *wrong_overrides(self.overrides, [*cells, *more], narrowed=narrowed),
+        ]
+        if not wrong and not without(cells, self.exclude) and not more:
+            wrong.append((("exclude",), "nothing is left of the matrix"))
+        if wrong:
+            raise Nested([{"type": "value_error", "loc": at, "msg": says, "input": {}} for at, says in wrong])
+        self.experiments()
         return self
 
     @property
@@ -80,38 +100,49 @@ class SweepConfig(Strict):
         """Where result folders go."""
         return self.experiments()[0].results
 
+    def _matrix(self) -> list[Cell]:
+        return cells_of(self.models, self.modes, self.inverse_params)
+
+    def _included(self) -> list[Cell]:
+        return completed(self.include, self.models, self.modes, self.inverse_params)
+
     def experiments(self) -> tuple[Experiment, ...]:
         """The experiments, each of which is one program; those that are the same come once.
 
         Raises:
             ConfigError: naming the experiment and the fields that are wrong.
         """
-        cells: list[dict[str, Any]] = []
-        for model in self.models:
-            for mode in self.modes:
-                sets = self.inverse_params if mode == "inverse" else ((),)
-                cells += [{"model": model, "mode": mode, "inverse_params": symbols} for symbols in sets]
-        left = [cell for cell in cells if not any(_matches(cell, pattern) for pattern in self.exclude)]
         found: list[Experiment] = []
-        for cell in [*left, *({"mode": "inverse", **extra} for extra in self.include)]:
-            own = self.overrides.get(cell.get("model", ""), {})
+        wrong: list[str] = []
+        for cell in [*without(self._matrix(), self.exclude), *self._included()]:
+            own = self.overrides.get(cell["model"], {})
             values = merge(merge({**self.common, "members": self.seeds}, own), cell)
             try:
                 experiment = Experiment.model_validate(values)
             except pydantic.ValidationError as e:
-                what = " ".join(str(cell.get(key, "")) for key in ("model", "mode"))
-                lines = [f"{what}: {'.'.join(map(str, x['loc'])) or 'experiment'}: {say(x)}" for x in flat(e.errors())]
-                raise ConfigError("; ".join(lines)) from e
+                what = f"{cell['model']} {cell['mode']}: "
+                for x in flat(e.errors()):
+                    shared = bool(x["loc"]) and x["loc"][0] in self.common.keys() - own.keys() - cell.keys()
+                    at = ".".join(map(str, x["loc"])) or "experiment"
+                    # What all experiments share is wrong once; a network fits some models only.
+                    wrong.append(f"{'' if shared and x['loc'][0] != 'network' else what}{at}: {say(x, Experiment)}")
+                continue
             if experiment not in found:
                 found.append(experiment)
+        if wrong:
+            raise ConfigError("\n  ".join(dict.fromkeys(wrong)))
         return tuple(found)
 
 
-def _matches(cell: Mapping[str, Any], pattern: Mapping[str, Any]) -> bool:
-    return all(
-        set(cell[key]) == set(value) if key == "inverse_params" else cell[key] == value
-        for key, value in pattern.items()
-    )
+def _wrong_common(common: Mapping[str, Any]) -> Iterator[Wrong]:
+    for name in common:
+        if name in ("model", "mode", "members"):
+            yield (name,), f"a sweep has {'seeds' if name == 'members' else f'{name}s'}"
+        elif name not in Experiment.model_fields:
+            yield (str(name),), f"there is no such field{nearest(name, [*_OWN, *Experiment.model_fields])}"
+
+
+_OWN = tuple(name for name in SweepConfig.model_fields if name != "common")
 
 
 def load_sweep(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> SweepConfig:
@@ -124,4 +155,10 @@ def load_sweep(path: str | Path | None, overrides: Mapping[str, Any] | None = No
     Raises:
         ConfigError: listing every field that is wrong.
     """
-    return load(SweepConfig, path, overrides, "a mapping of fields such as `models: [pinn, ode]`")
+    values = read_yaml(path, "a mapping of fields such as `models: [pinn, ode]`") if path is not None else {}
+    if path is not None and not values:
+        raise ConfigError(f"{path}: is empty; state what to run, such as `models: [pinn, ode]`")
+    if len(values.keys() & {"model", "mode", "members"}) > 1 and not values.keys() & SWEEPS_OWN:
+        raise ConfigError(f"{path}: is the file of one experiment: t1djax train --config {path}")
+    narrowed = any((overrides or {}).get(name) is not None for name in ("models", "modes", "inverse_params"))
+    return validated(SweepConfig, path, values, overrides, context={"narrowed": narrowed})

@@ -29,24 +29,43 @@ Loader.add_implicit_resolver(
 )
 
 
-_Config = TypeVar("_Config", bound=Strict)
+Config = TypeVar("Config", bound=Strict)
 
 
-def load(kind: type[_Config], path: str | Path | None, overrides: Mapping[str, Any] | None, expected: str) -> _Config:
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader) or {}
-        except OSError as e:
-            raise ConfigError(f"{path}: cannot be read ({e.strerror}); name a YAML file") from e
-        except (yaml.YAMLError, ValueError, RecursionError) as e:
-            raise ConfigError(f"{path}: is not valid YAML: {e}") from e
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: must be {expected}")
+def read_yaml(path: str | Path, expected: str) -> dict[Any, Any]:
+    """The fields that a file states; none where it is empty.
+
+    Raises:
+        ConfigError: where it cannot be read, or is no mapping.
+    """
     try:
-        return kind.model_validate(merge(values, overrides or {}))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read ({e.strerror}); name a YAML file") from e
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
+        raise ConfigError(f"{path}: is not valid YAML: {e}") from e
+    if not isinstance(values, dict | None):
+        raise ConfigError(f"{path}: must be {expected}")
+    return values or {}
+
+
+def validated(
+    kind: type[Config],
+    path: str | Path | None,
+    values: Mapping[Any, Any],
+    overrides: Mapping[str, Any] | None,
+    *,
+    context: Mapping[str, Any] | None = None,
+) -> Config:
+    """The configuration of a file's values, with overrides on top.
+
+    Raises:
+        ConfigError: listing every field that is wrong.
+    """
+    try:
+        return kind.model_validate(merge(values, overrides or {}), context=context)
     except pydantic.ValidationError as e:
         where = f"{path}: " if path is not None else ""
         top = kind.__name__.removesuffix("Config").lower()
-        lines = [f"  {'.'.join(map(str, x['loc'])) or top}: {say(x)}" for x in flat(e.errors())]
-        raise ConfigError(f"{where}the configuration is not valid\n" + "\n".join(lines)) from e
+        lines = [f"  {'.'.join(map(str, x['loc'])) or top}: {say(x, kind)}" for x in flat(e.errors())]
+        raise ConfigError(f"{where}the configuration is not valid\n" + "\n".join(dict.fromkeys(lines))) from e
