@@ -9,7 +9,7 @@ import pytest
 import t1djax
 from t1djax.config import ConfigError, Experiment, SweepConfig, load_experiment, load_sweep
 from t1djax.config._experiment import SWEEPS_OWN
-from t1djax.evaluation import comparison
+from t1djax.evaluation import comparison, results_table
 
 from .test_cli import TWO, done, refused
 
@@ -200,6 +200,47 @@ def test_comparison_by_hand():
     assert (row["ksi_error_percent_median"], row["ksi_error_percent_worst"]) == (2.5, 10.0)
     # Over seeds sqrt(2) and 8/sqrt(2); half-way between them.
     assert row["ksi_error_percent_seed_sd"] == pytest.approx((2**0.5 + 8 / 2**0.5) / 2)
+
+
+def result(seed: int, config: dict) -> dict:
+    """Metadata of a result, as far as a table needs it."""
+    estimates = {"ksi": {"value": 200.0 + seed, "standard_error": 1.0, "error_percent": 1.0}}
+    said = {"model": "ode", "mode": "inverse", "named_parameters": ["ksi"], "patient": "A", "seed": seed, "ok": True}
+    return {**said, "estimates": estimates, "metrics": {}, "wall_seconds": 1.0, "config": config}
+
+
+def test_other_experiments_are_no_seeds():
+    """What differs in the configuration names a row of its own; members of one experiment are its seeds."""
+    first = {"seed": 0, "members": 2, "results": "a", "noise_sd_mg_dL": None}
+    table = results_table(
+        [
+            result(0, first),
+            result(1, first),
+            result(0, {**first, "members": 1, "noise_sd_mg_dL": 5.0}),
+            result(7, {**first, "members": 1, "seed": 7}),
+        ]
+    )
+    compared = comparison(table)
+    assert compared["settings"].tolist() == [
+        "seed 0, noise_sd_mg_dL -",
+        "seed 0, noise_sd_mg_dL 5",
+        "seed 7, noise_sd_mg_dL -",
+    ]
+    assert compared["seeds"].tolist() == [2, 1, 1]
+    assert results_table([result(0, first), result(1, first)])["settings"].tolist() == ["", ""]
+    deep = [result(0, {"network": {"stages": [{"steps": steps} for steps in (n, n, n, n, n, last)]}}) for n, last in
+            ((1, 5), (1, 6), (2, 5))]  # fmt: skip
+    labels = results_table(deep)["settings"].tolist()
+    assert labels[0].startswith("network.stages.0.steps 1, network.stages.1.steps 1")
+    assert len(set(labels)) == 3
+
+
+def test_figures_show_settings_beside_each_other():
+    pytest.importorskip("matplotlib")
+    table = results_table([result(0, {"noise_sd_mg_dL": None}), result(0, {"noise_sd_mg_dL": 5.0})])
+    (figure,) = t1djax.plotting.plot_comparison(table).values()
+    ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert ticks == ["ode\nnoise_sd_mg_dL -", "ode\nnoise_sd_mg_dL 5"]
 
 
 def test_dry_run_fits_nothing(tmp_path):

@@ -158,7 +158,8 @@ def _print_comparison(done: Sweep) -> None:
     named = sorted({symbol for text in table["parameters"] for symbol in text.split("+") if symbol})
     measures = {"rmse_forecast_mg_dL": ("RMSE forecast", "mg/dL")}
     measures |= {f"{s}_error_percent": (f"error of {s}", "%") for s in named}
-    kept = {c: c for c in ("model", "mode", "parameters", "patients", "seeds", "failed")}
+    settings = ("settings",) if table["settings"].any() else ()
+    kept = {c: c for c in ("model", "mode", "parameters", *settings, "patients", "seeds", "failed")}
     for measure, (words, unit) in measures.items():
         for end, what in (("median", "median"), ("worst", "worst"), ("seed_sd", "sd of seeds")):
             kept[f"{measure}_{end}"] = f"{words}\n{what}, {unit}"

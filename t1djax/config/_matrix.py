@@ -91,7 +91,7 @@ def completed(
     """The experiments of `include`, with what the matrix leaves no choice about."""
     found = []
     for extra in include:
-        cell = dict(extra)
+        cell = {name: value for name, value in extra.items() if value is not None}
         if len(set(models)) == 1:
             cell.setdefault("model", models[0])
         only = modes[0] if len(set(modes)) == 1 and "inverse_params" not in cell else "inverse"

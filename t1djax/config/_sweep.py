@@ -73,6 +73,8 @@ class SweepConfig(Strict):
         sets = own.get("inverse_params")
         if isinstance(sets, list | tuple) and sets and all(isinstance(x, str) for x in sets):
             own["inverse_params"] = [list(sets)]  # one set, written plainly
+        elif isinstance(sets, list | tuple):
+            own["inverse_params"] = [[x] if isinstance(x, str) else x for x in sets]
         if rest and isinstance(own.get("common", {}), Mapping):
             own["common"] = {**own.get("common", {}), **rest}
         return own

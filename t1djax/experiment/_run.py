@@ -218,7 +218,7 @@ def carry_out(
     folders = _in_order(journal, prepared, root)
     # Read back from the folders: what the table shows is what is there.
     found = results_table(read_result(folder).metadata for folder in folders)
-    shown = [c for c in found.columns if c not in ("seed", "model", "mode", "parameters", "wall_seconds")]
+    shown = [c for c in found.columns if c not in ("seed", "model", "mode", "parameters", "settings", "wall_seconds")]
     whole = len(fits) == len(batches)
     cost = [part[0].cost for part in fits.values()]
     return Run(
