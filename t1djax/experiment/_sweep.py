@@ -18,8 +18,10 @@ from ..plotting import save_comparison
 from ..training import Memory, Progress
 from ._journal import Busy, Journal, check_same, differences, make_journal, read_journal, write_json
 from ._memory import memory_of
+from ._mend import mend
+from ._prepared import Prepared
 from ._processes import barrier, everybody
-from ._run import Execution, Prepared, Run, carry_out, prepare_results, run_label, warn_of_conditions
+from ._run import Execution, Run, carry_out, prepare_results, run_label, warn_of_batch, warn_of_conditions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,7 +149,7 @@ def sweep(
         ConfigError: where the folder is that of another sweep, or the data changed.
         Busy: where another process is at work on it.
         Stopped: where `execution.stop` said so.
-        ResultError: naming a result that is damaged.
+        ResultError: naming a damaged file of the sweep's own. Results that are gone or damaged are fitted again.
 
     Example:
         >>> import tempfile
@@ -214,10 +216,12 @@ class _Steps:
         folder = self.root / ".runs" / f"{number + 1:02d}_{label}"
         if (folder / "run.json").exists():
             journal = read_journal(folder)
+            mend(journal, self.root, range(len(journal.record["batches"])), len(prepared.seeds))
             if journal.done:
-                check_same(journal, prepared.record([]))
+                check_same(journal, prepared.record([]), sweep=self.root)
             else:
-                warn_of_conditions(journal, prepared.record([]))
+                warn_of_conditions(journal, prepared.record([]), sweep=self.root)
+                warn_of_batch(journal, prepared, self.execution)
         else:
             batches = prepared.batches(prepared.rows(self.execution.batch))
             record = {"started": self.started.isoformat(), "sweep": self.record["name"], **prepared.record(batches)}
