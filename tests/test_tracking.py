@@ -1,6 +1,8 @@
 """Tracking without a server: the journal, names, and MLflow's tables in the results folder, read by SQL."""
 
 import contextlib
+import http.server
+import logging
 import os
 import re
 import shutil
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 
 from t1djax import MLflowTracker, RunInfo, TrackingWarning, git_state, sync, tracking_status
-from t1djax.tracking import _journal, _names, experiment_name, params
+from t1djax.tracking import _client, _journal, _names, experiment_name, params
 
 from .test_cli import call, done
 from .tracked import STEPS, chunk, courses, expected, finish, in_folder, play, program, steps, told
@@ -139,6 +141,67 @@ def test_a_dead_server_costs_one_warning(tmp_path: Path) -> None:
 
 
 # Names
+
+
+@contextlib.contextmanager
+def erring(health: int) -> Iterator[str]:
+    """A server whose every answer is an error, but perhaps that it is well."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(health if self.path == "/health" else 500)
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("health", "says"), [(503, "answers 503"), (200, "the server answers 500")])
+def test_an_erring_server_is_named_once_and_soon(health: int, says: str, tmp_path: Path) -> None:
+    """Two programs, one line: the table's columns stay what they are."""
+    for name in ("a", "b"):
+        info = program(name)
+        path = tmp_path / ".tracking" / f"{name}.jsonl"
+        journal = _journal.Journal(path)
+        journal.append({"event": "begin", "ms": 0, "info": _journal.pack_info(info), "most_children": 200})
+        journal.close()
+    began = time.monotonic()
+    with erring(health) as url:
+        said = call("track", "sync", tmp_path, "--tracking-uri", url)
+    assert said.code == 1
+    assert said.out.count(says) == 1
+    assert "Traceback" not in said.out + said.err
+    assert any(set("ab") & {cell.strip()} for line in said.out.splitlines() for cell in line.split("│"))
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("uri", ["foo", "file:///tmp/mlruns", "./mlruns"])
+def test_what_is_no_server_and_no_database_is_said_at_once(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no such server or database; write http://HOST:PORT or sqlite"):
+        MLflowTracker(tmp_path, tracking_uri=uri)
+
+
+def test_tracebacks_of_the_sender_stay_out_of_the_terminal() -> None:
+    """MLflow logs those of its database and raises them as well; the caller's own threads lose nothing."""
+    logger = logging.getLogger("mlflow.store.db.utils")
+    _client._hush()
+    record = lambda: logger.makeRecord(logger.name, logging.ERROR, "f", 1, "disk is full", (), None)
+    passed: list[bool] = []
+    thread = threading.Thread(target=lambda: passed.append(bool(logger.filter(record()))), name=_client.THREAD)
+    thread.start()
+    thread.join()
+    assert passed == [False]
+    assert logger.filter(record())
 
 
 @pytest.mark.parametrize(
