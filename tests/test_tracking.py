@@ -370,6 +370,23 @@ def test_deleted_runs_stay_deleted(results: Path, tmp_path: Path) -> None:
     assert in_folder(copy) == before
 
 
+def test_a_model_without_chunks_has_the_same_metrics(tmp_path: Path) -> None:
+    """Least squares report no chunks; MLflow compares by name."""
+    info = program("ode_inverse_ksi_20261123_113000", model="ode")
+    tracker = MLflowTracker(tmp_path)
+    tracker.begin(info)
+    finish(tracker, tmp_path, info)
+    tracker.close()
+    children = [run for run in in_folder(tmp_path) if "t1djax.patient" in run.tags]
+    assert [run.metrics["error_percent_ksi"][0][:2] for run in children] == [(0, 0.5)] * 4
+    assert [run.metrics["estimate_ksi"][0][:2] for run in children] == [(0, 199.0)] * 4
+
+
+def test_system_metrics_need_somewhere_to_go(tmp_path: Path) -> None:
+    said = call("train", "--model", "ode", "--system-metrics", "--results", tmp_path)
+    assert (said.code, "give --tracking or --tracking-uri too" in said.err) == (2, True)
+
+
 def test_status_in_words(results: Path) -> None:
     said = done("track", "status", results)
     assert "complete" in said.out
