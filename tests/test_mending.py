@@ -12,9 +12,11 @@ import pytest
 import t1djax
 from t1djax.config import ConfigError, Experiment, SweepConfig
 from t1djax.experiment import Execution, run, sweep
+from t1djax.experiment._pace import Pace
 from t1djax.io import DataError, DataWarning, NewerFormatError, check_run_names, find_results, read_result
 
 from .outcomes import leftovers, outcome
+from .test_cli import done
 
 COMMON: dict[str, Any] = {"patients": "2,3", "sensor": {"interval_min": 60.0}, "results": "results"}
 
@@ -184,3 +186,34 @@ def refuses(name: str, named: list[str]) -> bool:
     except DataError:
         return True
     return False
+
+
+def test_the_time_left_knows_neither_compilation_nor_what_was_done_before_a_stop() -> None:
+    now = 0.0
+    pace = Pace(lambda: now)
+    pace.begin(10)
+    now = 60.0  # compiled
+    pace.at(8.0)  # goes on from its checkpoint
+    assert pace.seconds_for(2.0) is None
+    now = 61.0
+    pace.at(8.5)
+    assert pace.seconds_for(1.5) == pytest.approx(3.0)
+    pace.at(0.0)  # another batch
+    pace.end()
+    pace.begin(0)
+    now = 70.0
+    pace.end()  # was finished
+    assert pace.seconds_for(10.0) == pytest.approx(20.0)
+    pace.begin(5)
+    now = 75.0
+    pace.end()  # least squares: 5 fits in 5 s, 0.5 in 1 s before
+    assert pace.seconds_for(5.5) == pytest.approx(6.0)
+
+
+def test_progress_without_a_terminal_is_lines(results: Path) -> None:
+    shutil.rmtree("results")
+    said = done("sweep", "--models", "ode", "--patients", "2,3", "--interval-min", "60", "--results", "results",
+                "--no-figures", "--no-tracking")  # fmt: skip
+    assert said.err.splitlines()[0] == "compiling, then training"
+    assert "1/1 ode inverse ksi: 0 of 2 fits done" in said.err.splitlines()
+    assert "1/1 ode inverse ksi: 2 of 2 fits done" in said.err.splitlines()
