@@ -55,7 +55,7 @@ def noted(problem: Problem, warm: WarmStart | None) -> Problem:
     what = [*taken, *(["the networks"] if warm.leaves is not None else [])]
     wanted = [symbol for symbol in problem.start if symbol not in (*INITIAL_STATES, "G0")]
     if wanted and not set(wanted) & set(taken):
-        have = ", ".join(warm.values) or "no parameter"
+        have = ", ".join(symbol for symbol in warm.values if symbol not in (*INITIAL_STATES, "G0")) or "no parameter"
         warnings.warn(
             f"{warm.source}: estimated {have}, none of {', '.join(wanted)}: the parameters start as without it",
             DataWarning,
