@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, get_origin
 def public_names(package: ModuleType) -> dict[str, Any]:
     """Every public name of the package but its modules, in alphabetical order."""
     return {
-        name: value
-        for name, value in sorted(vars(package).items(), key=lambda item: item[0].lower())
-        if not name.startswith("_") and not inspect.ismodule(value)
+        name: getattr(package, name)
+        for name in sorted(dir(package), key=str.lower)
+        if not name.startswith("_") and not inspect.ismodule(getattr(package, name))
     }
 
 

@@ -1,18 +1,11 @@
 """Type 1 diabetes in JAX: simulate, fit and forecast whole cohorts as one compiled program."""
 
+import typing as _typing
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 
 from ._compile import map_patients as map_patients
 from ._types import GlucoseUnit as GlucoseUnit
-from .config import ConfigError as ConfigError
-from .config import Experiment as Experiment
-from .config import HupaConfig as HupaConfig
-from .config import PriorConfig as PriorConfig
-from .config import SensorConfig as SensorConfig
-from .config import StageConfig as StageConfig
-from .config import SweepConfig as SweepConfig
-from .config import load_experiment as load_experiment
-from .config import load_sweep as load_sweep
 from .data import HORIZONS_MIN as HORIZONS_MIN
 from .data import POPULATION as POPULATION
 from .data import AbstractNoise as AbstractNoise
@@ -69,40 +62,11 @@ from .evaluation import score_forecasts as score_forecasts
 from .evaluation import spread as spread
 from .evaluation import summary as summary
 from .evaluation import surveillance_levels as surveillance_levels
-from .experiment import Busy as Busy
-from .experiment import Execution as Execution
-from .experiment import Matched as Matched
-from .experiment import Pair as Pair
-from .experiment import Program as Program
-from .experiment import ResultDifference as ResultDifference
-from .experiment import Run as Run
-from .experiment import Sweep as Sweep
-from .experiment import SweepProgress as SweepProgress
-from .experiment import diff_results as diff_results
-from .experiment import fit as fit
-from .experiment import fit_ensemble as fit_ensemble
-from .experiment import plan_sweep as plan_sweep
-from .experiment import run as run
-from .experiment import sweep as sweep
 from .forecasting import Forecast as Forecast
 from .forecasting import WarmUp as WarmUp
 from .forecasting import forecast as forecast
 from .identifiability import UnidentifiableError as UnidentifiableError
 from .identifiability import check_identifiable as check_identifiable
-from .inference import HMC as HMC
-from .inference import NUTS as NUTS
-from .inference import LeastSquares as LeastSquares
-from .inference import Optimum as Optimum
-from .inference import ProfileOptions as ProfileOptions
-from .inference import fisher_information as fisher_information
-from .inference import fit_hierarchy as fit_hierarchy
-from .inference import fit_ode as fit_ode
-from .inference import identify as identify
-from .inference import least_squares as least_squares
-from .inference import posterior_glucose as posterior_glucose
-from .inference import preflight as preflight
-from .inference import profile as profile
-from .inference import sample_posterior as sample_posterior
 from .io import CheckpointError as CheckpointError
 from .io import DataError as DataError
 from .io import DataWarning as DataWarning
@@ -169,12 +133,6 @@ from .physics import with_derived as with_derived
 from .prediction import fitted_patient as fitted_patient
 from .prediction import fitted_patients as fitted_patients
 from .prediction import predict as predict
-from .privacy import ForgetStep as ForgetStep
-from .privacy import Forgotten as Forgotten
-from .privacy import Searched as Searched
-from .privacy import Trace as Trace
-from .privacy import TrainedOn as TrainedOn
-from .privacy import forget as forget
 from .problem import LogNormal as LogNormal
 from .problem import Problem as Problem
 from .problem import population_belief as population_belief
@@ -211,22 +169,6 @@ from .records import TrainState as TrainState
 from .records import WarmStart as WarmStart
 from .records import WhatIf as WhatIf
 from .reporting import write_report as write_report
-from .statespace import HYPERPARAMETERS as HYPERPARAMETERS
-from .statespace import Discrepancy as Discrepancy
-from .statespace import DiscrepancyOptions as DiscrepancyOptions
-from .statespace import Filtered as Filtered
-from .statespace import Hyper as Hyper
-from .statespace import PatientStateSpace as PatientStateSpace
-from .statespace import PeopleFold as PeopleFold
-from .statespace import Smoothed as Smoothed
-from .statespace import StateSpaceFit as StateSpaceFit
-from .statespace import StateSpaceOptions as StateSpaceOptions
-from .statespace import fit_discrepancy as fit_discrepancy
-from .statespace import fit_state_space as fit_state_space
-from .statespace import kalman_filter as kalman_filter
-from .statespace import people_split as people_split
-from .statespace import smooth as smooth
-from .statespace import state_space_forecasts as state_space_forecasts
 from .tracking import GitState as GitState
 from .tracking import MLflowTracker as MLflowTracker
 from .tracking import RunSync as RunSync
@@ -239,16 +181,179 @@ from .tracking import git_state as git_state
 from .tracking import sync as sync
 from .tracking import tracked_runs as tracked_runs
 from .tracking import tracking_status as tracking_status
-from .training import Keeper as Keeper
-from .training import Memory as Memory
-from .training import Progress as Progress
-from .training import Stage as Stage
-from .training import default_stages as default_stages
-from .training import fit_members as fit_members
-from .training import fit_network as fit_network
 from .twin import Physiology as Physiology
 from .twin import Scales as Scales
 from .twin import Sensitivities as Sensitivities
 from .twin import Twin as Twin
+
+if _typing.TYPE_CHECKING:
+    from .config import ConfigError as ConfigError
+    from .config import Experiment as Experiment
+    from .config import HupaConfig as HupaConfig
+    from .config import PriorConfig as PriorConfig
+    from .config import SensorConfig as SensorConfig
+    from .config import StageConfig as StageConfig
+    from .config import SweepConfig as SweepConfig
+    from .config import load_experiment as load_experiment
+    from .config import load_sweep as load_sweep
+    from .experiment import Busy as Busy
+    from .experiment import Execution as Execution
+    from .experiment import Matched as Matched
+    from .experiment import Pair as Pair
+    from .experiment import Program as Program
+    from .experiment import ResultDifference as ResultDifference
+    from .experiment import Run as Run
+    from .experiment import Sweep as Sweep
+    from .experiment import SweepProgress as SweepProgress
+    from .experiment import diff_results as diff_results
+    from .experiment import fit as fit
+    from .experiment import fit_ensemble as fit_ensemble
+    from .experiment import plan_sweep as plan_sweep
+    from .experiment import run as run
+    from .experiment import sweep as sweep
+    from .inference import HMC as HMC
+    from .inference import NUTS as NUTS
+    from .inference import LeastSquares as LeastSquares
+    from .inference import Optimum as Optimum
+    from .inference import ProfileOptions as ProfileOptions
+    from .inference import fisher_information as fisher_information
+    from .inference import fit_hierarchy as fit_hierarchy
+    from .inference import fit_ode as fit_ode
+    from .inference import identify as identify
+    from .inference import least_squares as least_squares
+    from .inference import posterior_glucose as posterior_glucose
+    from .inference import preflight as preflight
+    from .inference import profile as profile
+    from .inference import sample_posterior as sample_posterior
+    from .privacy import ForgetStep as ForgetStep
+    from .privacy import Forgotten as Forgotten
+    from .privacy import Searched as Searched
+    from .privacy import Trace as Trace
+    from .privacy import TrainedOn as TrainedOn
+    from .privacy import forget as forget
+    from .statespace import HYPERPARAMETERS as HYPERPARAMETERS
+    from .statespace import Discrepancy as Discrepancy
+    from .statespace import DiscrepancyOptions as DiscrepancyOptions
+    from .statespace import Filtered as Filtered
+    from .statespace import Hyper as Hyper
+    from .statespace import PatientStateSpace as PatientStateSpace
+    from .statespace import PeopleFold as PeopleFold
+    from .statespace import Smoothed as Smoothed
+    from .statespace import StateSpaceFit as StateSpaceFit
+    from .statespace import StateSpaceOptions as StateSpaceOptions
+    from .statespace import fit_discrepancy as fit_discrepancy
+    from .statespace import fit_state_space as fit_state_space
+    from .statespace import kalman_filter as kalman_filter
+    from .statespace import people_split as people_split
+    from .statespace import smooth as smooth
+    from .statespace import state_space_forecasts as state_space_forecasts
+    from .training import Keeper as Keeper
+    from .training import Memory as Memory
+    from .training import Progress as Progress
+    from .training import Stage as Stage
+    from .training import default_stages as default_stages
+    from .training import fit_members as fit_members
+    from .training import fit_network as fit_network
+
+_LATER = {
+    "config": (
+        "ConfigError",
+        "Experiment",
+        "HupaConfig",
+        "PriorConfig",
+        "SensorConfig",
+        "StageConfig",
+        "SweepConfig",
+        "load_experiment",
+        "load_sweep",
+    ),
+    "experiment": (
+        "Busy",
+        "Execution",
+        "Matched",
+        "Pair",
+        "Program",
+        "ResultDifference",
+        "Run",
+        "Sweep",
+        "SweepProgress",
+        "diff_results",
+        "fit",
+        "fit_ensemble",
+        "plan_sweep",
+        "run",
+        "sweep",
+    ),
+    "inference": (
+        "HMC",
+        "NUTS",
+        "LeastSquares",
+        "Optimum",
+        "ProfileOptions",
+        "fisher_information",
+        "fit_hierarchy",
+        "fit_ode",
+        "identify",
+        "least_squares",
+        "posterior_glucose",
+        "preflight",
+        "profile",
+        "sample_posterior",
+    ),
+    "privacy": (
+        "ForgetStep",
+        "Forgotten",
+        "Searched",
+        "Trace",
+        "TrainedOn",
+        "forget",
+    ),
+    "statespace": (
+        "HYPERPARAMETERS",
+        "Discrepancy",
+        "DiscrepancyOptions",
+        "Filtered",
+        "Hyper",
+        "PatientStateSpace",
+        "PeopleFold",
+        "Smoothed",
+        "StateSpaceFit",
+        "StateSpaceOptions",
+        "fit_discrepancy",
+        "fit_state_space",
+        "kalman_filter",
+        "people_split",
+        "smooth",
+        "state_space_forecasts",
+    ),
+    "training": (
+        "Keeper",
+        "Memory",
+        "Progress",
+        "Stage",
+        "default_stages",
+        "fit_members",
+        "fit_network",
+    ),
+}
+"""Names by their rooms, loaded when they are first asked for: a server of fitted patients trains nothing."""
+_ROOMS = {name: room for room, names in _LATER.items() for name in names}
+
+
+if not _typing.TYPE_CHECKING:  # to a type checker it would make every name exist
+
+    def __getattr__(name: str) -> _typing.Any:
+        if name in _LATER:
+            return _import_module(f".{name}", __name__)
+        if name not in _ROOMS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(_import_module(f".{_ROOMS[name]}", __name__), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS, *_LATER})
+
 
 __version__ = _version("t1djax")

@@ -1,5 +1,6 @@
 """The package as a whole: its metadata, its data files, what importing it does, and what its public names say."""
 
+import ast
 import importlib.resources
 import importlib.util
 import inspect
@@ -90,15 +91,19 @@ def test_no_file_looks_like_patient_data(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def after_import() -> dict:
-    """What a fresh interpreter looks like after `import t1djax`."""
+    """What a fresh interpreter looks like after `import t1djax` and a look at each of its names."""
     program = """
 import json, sys
 import jax
 before = dict(jax.config.values)
 import t1djax
+at_first = sorted(sys.modules)
+for name in dir(t1djax):
+    getattr(t1djax, name)
 from jax._src import xla_bridge
 changed = {k: repr(v) for k, v in jax.config.values.items() if before.get(k, v) != v}
-print(json.dumps({"changed": changed, "modules": sorted(sys.modules), "device": xla_bridge.backends_are_initialized()}))
+print(json.dumps({"changed": changed, "modules": sorted(sys.modules), "at_first": at_first,
+                  "device": xla_bridge.backends_are_initialized()}))
 """
     run = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
     return json.loads(run.stdout)
@@ -118,6 +123,29 @@ def test_import_makes_no_array(after_import: dict) -> None:
 )
 def test_import_loads_nothing_heavy(after_import: dict, heavy: str) -> None:
     assert heavy not in after_import["modules"]
+
+
+@pytest.mark.parametrize("room", ["config", "experiment", "inference", "statespace", "training"])
+def test_import_loads_no_training(after_import: dict, room: str) -> None:
+    """They come when they are asked for, so that a server of fitted patients has none of it."""
+    assert not [name for name in after_import["at_first"] if name.startswith(f"t1djax.{room}")]
+    assert "optax" not in after_import["at_first"]
+    assert f"t1djax.{room}" in after_import["modules"]
+
+
+def test_names_that_come_later_are_those_that_readers_of_the_code_see() -> None:
+    """Type checkers read the imports, the interpreter reads the table."""
+    tree = ast.parse((ROOT / "t1djax" / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    stated: dict[str, tuple[str, ...]] = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        assert all(alias.name == alias.asname for alias in node.names)
+        stated[str(node.module)] = (*stated.get(str(node.module), ()), *(alias.name for alias in node.names))
+    assert stated == t1djax._LATER
+    assert set(t1djax._ROOMS) <= set(PUBLIC)
+    with pytest.raises(AttributeError, match="'no_such_name'"):
+        _ = t1djax.no_such_name  # pyright: ignore[reportAttributeAccessIssue]
 
 
 # Public names

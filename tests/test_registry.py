@@ -120,10 +120,14 @@ def test_mlflow_stays_as_it_was(results: Path, uri: str) -> None:
 
 
 def test_what_cannot_be_registered(
-    results: Path, uri: str, models: dict[str, FittedPatient], monkeypatch: pytest.MonkeyPatch
+    results: Path, uri: str, models: dict[str, FittedPatient], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(registry.RegistryError, match="two results are of Pat2"):
         registry.register([results, models["Pat2"]], name="twice", tracking_uri=uri)
+    for run in ("1-s0", "2-s0"):
+        t1djax.write_fitted(models["Pat2"], tmp_path / f"ode_inverse_Pat2_ksi_{run}")
+    with pytest.raises(registry.RegistryError, match=r"by a pattern: .*/ode_inverse_\*_ksi_2-s0$"):
+        registry.register(tmp_path, name="twice", tracking_uri=uri)
     failed = dataclasses.replace(models["Pat2"], ok=False, message="not converged")
     with pytest.raises(registry.RegistryError, match=r"the fit of Pat2 failed \(not converged\)"):
         registry.register(failed, name="failed", tracking_uri=uri)
@@ -155,7 +159,11 @@ def test_the_gate(uri: str, models: dict[str, FittedPatient]) -> None:
     assert aliases() == {"challenger": 1}
     assert ask(1).promoted
     assert aliases() == {"champion": 1}
-    assert ask(1).reason == "it is the champion already"
+    again = ask(1)
+    assert (again.promoted, again.reason) == (True, "it is the champion already; its errors are below the target")
+    worse = ask("champion", 0.1)  # it keeps its place, but the gate's word is heard
+    assert (worse.promoted, aliases()) == (False, {"champion": 1})
+    assert worse.reason.startswith("it is the champion already; the forecast RMSE is not below the target of 0.1")
 
     assert add(1.1) == 2
     worse = ask(2)
@@ -209,7 +217,16 @@ def test_command_line(results: Path, uri: str, tmp_path: Path) -> None:
     loaded = call("registry", "load", "--name", "cli", "--out", tmp_path, *here)
     assert [t1djax.read_fitted(file).name for file in loaded.json] == ["Pat2", "Pat3"]
     wrong = call("registry", "load", "--name", "nobody", "--out", tmp_path, *here)
-    assert (wrong.code, "there is no alias 'champion'" in wrong.err) == (2, True)
+    assert (wrong.code, "there is no registered model 'nobody' in this registry; there are" in wrong.err) == (2, True)
+    wrong = call("registry", "load", "--name", "cli", "--version", "challenger", "--out", tmp_path, *here)
+    assert (wrong.code, "there is no alias 'challenger'; its aliases: champion" in wrong.err) == (2, True)
+    for version in ("a b", "ch@mpion", ""):
+        wrong = call("registry", "load", "--name", "cli", "--version", version, "--out", tmp_path, *here)
+        assert (wrong.code, "is no version; give a number, or an alias" in wrong.err) == (2, True)
+    for alias in ("a b", "latest", "v2"):
+        wrong = call("registry", "promote", "--name", "cli", "--version", "1", "--target", "9", "--alias", alias, *here)
+        assert (wrong.code, f"--alias {alias}: take letters" in wrong.err) == (2, True)
+    assert call("registry", "promote", "--name", "cli", "--version", "champion", "--target", "0.1", *here).code == 5
     assert "champion" in call("registry", "list", "--results", results).out
 
 
@@ -240,6 +257,27 @@ def test_pyfunc_without_a_server(uri: str, models: dict[str, FittedPatient]) -> 
     with pytest.raises(mlflow.exceptions.MlflowException, match=r"column bolus_U: '-1\.0' is negative") as error:
         loaded.predict(table.assign(bolus_U=-1.0))
     assert error.value.get_http_status_code() == 400
+
+
+def test_serving_loads_no_training_code(uri: str, models: dict[str, FittedPatient]) -> None:
+    """In a process of its own, as a server's is."""
+    registry.register(models, name="bare", tracking_uri=uri)
+    program = """
+import json, sys
+import mlflow, pandas
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/bare/1")
+model.predict(pandas.DataFrame(json.loads(sys.argv[2])))
+print(json.dumps(sorted(sys.modules)))
+"""
+    table = future({"Pat2": models["Pat2"]}, 2).to_json(orient="records")
+    asked = [sys.executable, "-c", program, uri, table]
+    run = subprocess.run(asked, capture_output=True, text=True, check=True)
+    modules = json.loads(run.stdout.splitlines()[-1])
+    assert "t1djax.prediction" in modules
+    rooms = ("config", "experiment", "inference", "losses", "statespace", "training")
+    assert not [name for name in modules if name.split(".")[:2] in [["t1djax", room] for room in rooms]]
+    assert "optax" not in modules
 
 
 def test_loading_compiles_nothing_and_answers_compile_forecasts_only(

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 import t1djax
-from t1djax.config import ConfigError, SweepConfig, load_sweep
-from t1djax.evaluation import comparison
+import t1djax.plotting
+from t1djax.config import ConfigError, Experiment, SweepConfig, load_experiment, load_sweep
+from t1djax.config._experiment import SWEEPS_OWN
+from t1djax.evaluation import comparison, results_table
 
 from .test_cli import TWO, done, refused
 
@@ -90,12 +92,84 @@ def test_flags_win_and_what_is_the_same_comes_once(tmp_path):
         ("exclude: [{patients: 3}]", "exclude: patients is not matched"),
         ("exclude: [{mode: inverse}]", "exclude: nothing is left"),
         ("models: [ode]\nmodels: [pinn]", "models stands twice"),
+        ("overrides: {ode: {results: elsewhere}}", "overrides.ode.results: is the same for all models"),
+        ("overrides: {ode: {patients: '2'}}", "overrides.ode.patients: is the same for all models"),
+        ("overrides: {ode: {seed: 7}}", "overrides.ode.seed: is the same for all models"),
+        ("overrides: {ode: {inverse_params: [kl]}}", "overrides.ode.inverse_params: is of the matrix; use inverse_par"),
+        ("overrides: {ode: {mode: forward}}", "overrides.ode.mode: is of the matrix; use modes"),
+        ("overrides: {ode: {members: 2}}", "overrides.ode.members: is of the matrix; use seeds"),
+        ("overrides: {ode: {network: {width: 8}}}", "overrides.ode.network: ode has no network"),
+        ("overrides: {pinn: {netwrk: {}}}", "overrides.pinn.netwrk: there is no such field: did you mean network?"),
+        ("models: [ode]\noverrides: {pinn: {network: {width: 8}}}", "overrides.pinn: pinn is not in the matrix (ode)"),
+        ("include: [{model: ode, results: other}]", "include.0.results: a sweep has one results folder"),
+        ("include: [{model: ode, noise: 1}]", "include.0.noise: there is no such field"),
+        ("include: [{model: [ode]}]", "include.0.model: must be one of pinn, modified_mlp, birnn, ode"),
+        ("include: [{inverse_params: [kl]}]", "include.0: name its model; the matrix has several"),
+        ("include: [{model: ode, network: {width: 8}}]", "include.0.network: ode has no network"),
+        ("include: [{model: ode, mode: 3}]", "ode 3: mode: must be 'forward' or 'inverse'"),
+        ("inverse_params: [[ksi], [kl]]\ninclude: [{model: ode, seed: 1}]", "include.0: name its inverse_params"),
+        ("inverse_params: [[ksi, ksi], [ksi]]", "inverse_params.0: ksi stands twice"),
+        ("inverse_params: [[ksi, kl], [kl, ksi]]", "inverse_params.1: kl+ksi is ksi+kl once more"),
+        ("inverse_params: [[]]", "inverse_params.0: name at least one"),
+        ("exclude: [{inverse_params: null}]", "exclude.0.inverse_params: there is no None"),
+        ("exclude: [{inverse_params: xi}]", "exclude.0.inverse_params: there is no xi"),
+        ("exclude: [{model: od}]", "exclude.0.model: there is no od"),
+        ("exclude: [{}]", "exclude.0: is empty"),
+        ("models: [pinn]\nexclude: [{model: ode}]", "exclude.0: matches nothing of the matrix (model: ode)"),
+        ("exclude: [{model: ode, mode: forward}]", "exclude.0: matches nothing"),
+        ("exclude: [{inverse_params: kl}]", "exclude.0: matches nothing of the matrix (inverse_params: kl)"),
+        ("models: [null]", "models.0: must be 'pinn', 'modified_mlp', 'birnn' or 'ode' (given: nothing)"),
+        ("models: []", "models: is empty; name at least one"),
+        ("models: 5", "models: must be a list, such as [a, b] (given: 5)"),
+        ("patients: [2, 3]", 'patients: write a text: all, or names separated by commas, such as "2,3"'),
+        ("exclud: [{model: ode}]", "exclud: there is no such field: did you mean exclude?"),
+        ("sensors: {noise: white}", "sensors: there is no such field: did you mean sensor?"),
+        ("sensor: {nois: white}", "sensor.nois: there is no such field: did you mean noise?"),
+        ("sensor: white", "sensor: must be fields with values"),
+        ("", "is empty"),
+        ("# a remark", "is empty"),
+        ("model: ode\nmode: inverse\nmembers: 1\nseed: 0", "one experiment: t1djax train --config"),
     ],
 )
 def test_errors_name_the_field(text, named, tmp_path):
     with pytest.raises(ConfigError) as error:
         load_sweep(written(tmp_path, text))
-    assert named in str(error.value)
+    said = str(error.value)
+    assert named in said
+    assert not any(word in said for word in ("Input should", "tuple", "dictionary", "Traceback"))
+    if text.startswith(("sensor: {n", "models: [null")):
+        assert len(said.splitlines()) == 2  # said once, not for each model
+
+
+def test_a_list_of_one_may_be_its_one_text(tmp_path):
+    plain = load_sweep(written(tmp_path, "models: ode\nmodes: inverse\ninverse_params: ksi\n"))
+    assert cells(plain) == [("ode", "inverse", "ksi")]
+    assert cells(load_sweep(written(tmp_path, "models: ode, birnn\n"))) == [
+        ("ode", "inverse", "ksi"),
+        ("birnn", "inverse", "ksi"),
+    ]
+    matrix = "modes: [forward, inverse]\ninverse_params: [[ksi], [ksi, kl]]\nmodels: [pinn, ode]\n"
+    some = load_sweep(written(tmp_path, matrix + "exclude: [{model: [pinn], inverse_params: 'kl, ksi'}]"))
+    assert ("pinn", "inverse", "ksi+kl") not in cells(some)
+    assert len(cells(some)) == 5
+    none = load_sweep(written(tmp_path, matrix + "exclude: [{model: [pinn, ode], inverse_params: ksi}]"))
+    assert [symbols for _, _, symbols in cells(none)] == ["", "ksi+kl", "", "ksi+kl"]
+
+
+def test_an_include_takes_what_the_matrix_leaves_no_choice_about(tmp_path):
+    text = "models: [ode]\ninverse_params: [ksi, kl]\noverrides: {ode: {noise_sd_mg_dL: 7}}\ninclude: [{seed: 3}]"
+    first, more = load_sweep(written(tmp_path, text)).experiments()
+    assert (more.model, more.inverse_params, more.noise_sd_mg_dL) == ("ode", ("ksi", "kl"), 7)
+    assert (first.seed, more.seed) == (0, 3)
+    forward = load_sweep(written(tmp_path, "models: [ode]\nmodes: [forward]\ninclude: [{seed: 3}]"))
+    assert cells(forward) == [("ode", "forward", "")] * 2
+
+
+def test_the_file_of_a_sweep_is_none_of_an_experiment(tmp_path):
+    with pytest.raises(ConfigError, match=r"is the file of a sweep: t1djax sweep --config"):
+        load_experiment(written(tmp_path, "models: [ode]\nseed: 3"))
+    own = set(SweepConfig.model_fields) - set(Experiment.model_fields) - {"common"}
+    assert own == SWEEPS_OWN
 
 
 def test_plan():
@@ -127,6 +201,47 @@ def test_comparison_by_hand():
     assert (row["ksi_error_percent_median"], row["ksi_error_percent_worst"]) == (2.5, 10.0)
     # Over seeds sqrt(2) and 8/sqrt(2); half-way between them.
     assert row["ksi_error_percent_seed_sd"] == pytest.approx((2**0.5 + 8 / 2**0.5) / 2)
+
+
+def result(seed: int, config: dict) -> dict:
+    """Metadata of a result, as far as a table needs it."""
+    estimates = {"ksi": {"value": 200.0 + seed, "standard_error": 1.0, "error_percent": 1.0}}
+    said = {"model": "ode", "mode": "inverse", "named_parameters": ["ksi"], "patient": "A", "seed": seed, "ok": True}
+    return {**said, "estimates": estimates, "metrics": {}, "wall_seconds": 1.0, "config": config}
+
+
+def test_other_experiments_are_no_seeds():
+    """What differs in the configuration names a row of its own; members of one experiment are its seeds."""
+    first = {"seed": 0, "members": 2, "results": "a", "noise_sd_mg_dL": None}
+    table = results_table(
+        [
+            result(0, first),
+            result(1, first),
+            result(0, {**first, "members": 1, "noise_sd_mg_dL": 5.0}),
+            result(7, {**first, "members": 1, "seed": 7}),
+        ]
+    )
+    compared = comparison(table)
+    assert compared["settings"].tolist() == [
+        "seed 0, noise_sd_mg_dL -",
+        "seed 0, noise_sd_mg_dL 5",
+        "seed 7, noise_sd_mg_dL -",
+    ]
+    assert compared["seeds"].tolist() == [2, 1, 1]
+    assert results_table([result(0, first), result(1, first)])["settings"].tolist() == ["", ""]
+    deep = [result(0, {"network": {"stages": [{"steps": steps} for steps in (n, n, n, n, n, last)]}}) for n, last in
+            ((1, 5), (1, 6), (2, 5))]  # fmt: skip
+    labels = results_table(deep)["settings"].tolist()
+    assert labels[0].startswith("network.stages.0.steps 1, network.stages.1.steps 1")
+    assert len(set(labels)) == 3
+
+
+def test_figures_show_settings_beside_each_other():
+    pytest.importorskip("matplotlib")
+    table = results_table([result(0, {"noise_sd_mg_dL": None}), result(0, {"noise_sd_mg_dL": 5.0})])
+    (figure,) = t1djax.plotting.plot_comparison(table).values()
+    ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert ticks == ["ode\nnoise_sd_mg_dL -", "ode\nnoise_sd_mg_dL 5"]
 
 
 def test_dry_run_fits_nothing(tmp_path):

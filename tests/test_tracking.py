@@ -1,6 +1,8 @@
 """Tracking without a server: the journal, names, and MLflow's tables in the results folder, read by SQL."""
 
 import contextlib
+import http.server
+import logging
 import os
 import re
 import shutil
@@ -24,7 +26,7 @@ from t1djax import (
     tracked_runs,
     tracking_status,
 )
-from t1djax.tracking import _journal, _names, experiment_name, params
+from t1djax.tracking import _client, _journal, _names, experiment_name, params
 
 from .test_cli import call, done
 from .tracked import STEPS, chunk, courses, expected, finish, in_folder, play, program, steps, told
@@ -150,6 +152,67 @@ def test_a_dead_server_costs_one_warning(tmp_path: Path) -> None:
 # Names
 
 
+@contextlib.contextmanager
+def erring(health: int) -> Iterator[str]:
+    """A server whose every answer is an error, but perhaps that it is well."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(health if self.path == "/health" else 500)
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("health", "says"), [(503, "answers 503"), (200, "the server answers 500")])
+def test_an_erring_server_is_named_once_and_soon(health: int, says: str, tmp_path: Path) -> None:
+    """Two programs, one line: the table's columns stay what they are."""
+    for name in ("a", "b"):
+        info = program(name)
+        path = tmp_path / ".tracking" / f"{name}.jsonl"
+        journal = _journal.Journal(path)
+        journal.append({"event": "begin", "ms": 0, "info": _journal.pack_info(info), "most_children": 200})
+        journal.close()
+    began = time.monotonic()
+    with erring(health) as url:
+        said = call("track", "sync", tmp_path, "--tracking-uri", url)
+    assert said.code == 1
+    assert said.out.count(says) == 1
+    assert "Traceback" not in said.out + said.err
+    assert any(set("ab") & {cell.strip()} for line in said.out.splitlines() for cell in line.split("│"))
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("uri", ["foo", "file:///tmp/mlruns", "./mlruns"])
+def test_what_is_no_server_and_no_database_is_said_at_once(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no such server or database; write http://HOST:PORT or sqlite"):
+        MLflowTracker(tmp_path, tracking_uri=uri)
+
+
+def test_tracebacks_of_the_sender_stay_out_of_the_terminal() -> None:
+    """MLflow logs those of its database and raises them as well; the caller's own threads lose nothing."""
+    logger = logging.getLogger("mlflow.store.db.utils")
+    _client._hush()
+    record = lambda: logger.makeRecord(logger.name, logging.ERROR, "f", 1, "disk is full", (), None)
+    passed: list[bool] = []
+    thread = threading.Thread(target=lambda: passed.append(bool(logger.filter(record()))), name=_client.THREAD)
+    thread.start()
+    thread.join()
+    assert passed == [False]
+    assert logger.filter(record())
+
+
 @pytest.mark.parametrize(
     ("model", "mode", "name"),
     [
@@ -170,7 +233,13 @@ def test_params_are_flat_and_short() -> None:
 
 
 def test_names_cannot_break_a_search() -> None:
-    assert "'" not in _names.row_key(program("a'b", ["O'Neil"]), ("O'Neil", 0))
+    """And what tells two patients apart still does afterwards: a key is found again by its tag alone."""
+    odd = ["A'x", "A_x", 'A"x', "A`x", "A\\x", "A%x", "A~x", "A~27x", "A~", "a" * 6000, "a" * 6000 + "b"]
+    tags = [_names.as_tag(name) for name in odd]
+    assert len(set(tags)) == len(odd)
+    assert not any(set(tag) & set("'\"`\\%") or len(tag) > 5000 for tag in tags)
+    info = program(patients=odd)
+    assert len({_names.row_key(info, row) for row in info.rows}) == len(info.rows)
 
 
 def test_git_state(tmp_path: Path) -> None:
@@ -326,6 +395,23 @@ def test_deleted_runs_stay_deleted(results: Path, tmp_path: Path) -> None:
     assert report.complete
     assert [run.deleted_runs for run in report.runs] == [1, 0]
     assert in_folder(copy) == before
+
+
+def test_a_model_without_chunks_has_the_same_metrics(tmp_path: Path) -> None:
+    """Least squares report no chunks; MLflow compares by name."""
+    info = program("ode_inverse_ksi_20261123_113000", model="ode")
+    tracker = MLflowTracker(tmp_path)
+    tracker.begin(info)
+    finish(tracker, tmp_path, info)
+    tracker.close()
+    children = [run for run in in_folder(tmp_path) if "t1djax.patient" in run.tags]
+    assert [run.metrics["error_percent_ksi"][0][:2] for run in children] == [(0, 0.5)] * 4
+    assert [run.metrics["estimate_ksi"][0][:2] for run in children] == [(0, 199.0)] * 4
+
+
+def test_system_metrics_need_somewhere_to_go(tmp_path: Path) -> None:
+    said = call("train", "--model", "ode", "--system-metrics", "--results", tmp_path)
+    assert (said.code, "give --tracking or --tracking-uri too" in said.err) == (2, True)
 
 
 def test_status_in_words(results: Path) -> None:

@@ -91,6 +91,12 @@ def test_refusals():
         t1djax.load_experiment(None, {"members": 2, "warm_start": "results"})
 
 
+def test_other_parameters_than_those_that_were_estimated_are_warned_of():
+    warm = t1djax.WarmStart.of(t1djax.fit(people(), model="ode", free=["ksi"]))
+    with pytest.warns(t1djax.DataWarning, match="the earlier fit: estimated ksi, none of kl: the parameters start as"):
+        t1djax.fit(people(), model="ode", free=["kl"], warm_start=warm)
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Results of a small network, and its configuration."""
@@ -142,7 +148,7 @@ def test_folders_that_do_not_fit(results, tmp_path):
     wider.write_text(TINY.replace("width: 16", "width: 17"), encoding="utf-8")
     said = refused(2, "train", "--config", wider, "--patients", "3", "--interval-min", "30", "--warm-start",
                    root / "first", "--results", tmp_path / "no")  # fmt: skip
-    assert "trained with" in said
+    assert "was trained with other options (network.width: 16, not 17); give those it was trained with" in said
     assert "no such results folder" in train(3, "--warm-start", tmp_path / "nowhere")
     done(*args, "--patients", "3", "--results", root / "twice", "--seed", "1")
     done(*args, "--patients", "3", "--results", root / "twice", "--seed", "2")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..config import ConfigError
 from ..tracking import MLflowTracker, Tracker
 from ._app import stderr
 
@@ -27,6 +28,19 @@ Tracking = Annotated[
 ]
 TrackingUri = Annotated[str | None, typer.Option(help="MLflow server to log to, such as http://localhost:5000.")]
 
+SystemMetrics = Annotated[
+    bool, typer.Option("--system-metrics", help="Log processor, memory and accelerator to MLflow too.")
+]
+Data = Annotated[
+    str | None, typer.Option(help="Folder of a cohort, file of a patient, or `reference`.  [default: reference]")
+]
+Patients = Annotated[
+    str | None, typer.Option(help="all, or names: A,B; for the reference also 3,5 or Pat2-Pat11.  [default: all]")
+]
+AssumePopulation = Annotated[
+    bool | None, typer.Option("--assume-population", help="Take what nobody stated from the population; said so.")
+]
+
 
 class Line(NamedTuple):
     """What progress looks like."""
@@ -37,6 +51,8 @@ class Line(NamedTuple):
     says: str
     now: bool
     """Whether to print it even if one was printed just now."""
+    unit: str = ""
+    """Of what is counted."""
 
 
 @contextmanager
@@ -54,14 +70,23 @@ def telling(words: Callable[[Any], Line], *, show: bool) -> Iterator[Callable[[A
     )
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
         task = bar.add_task("compiling", total=None, says="")
+        if not stderr.is_terminal:
+            stderr.print("compiling, then training", highlight=False)
         last = [0.0]
 
         def tell(progress: Any) -> None:
             line = words(progress)
-            bar.update(task, description=line.what, total=line.total, completed=line.done, says=line.says)
+            bar.update(
+                task,
+                description=line.what,
+                total=line.total,
+                completed=line.done,
+                says=f"{line.unit}  {line.says}".strip(),
+            )
             if not stderr.is_terminal and (time.monotonic() - last[0] > _OFTEN_S or line.now):
                 last[0] = time.monotonic()
-                stderr.print(f"{line.what}: {line.done} of {line.total}, {line.says}", highlight=False)
+                counted = " ".join(x for x in (f"{line.done} of {line.total}", line.unit) if x)
+                stderr.print(", ".join(x for x in (f"{line.what}: {counted}", line.says) if x), highlight=False)
 
         yield tell
 
@@ -81,12 +106,14 @@ def stop_on_term() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def tracker_of(tracking: bool, uri: str | None, results: str) -> Iterator[Tracker | None]:
+def tracker_of(tracking: bool, uri: str | None, results: str, *, system_metrics: bool) -> Iterator[Tracker | None]:
     """An MLflow tracker where one is wanted; it is closed at the end, come what may."""
     if not tracking and uri is None:
+        if system_metrics:
+            raise ConfigError("--system-metrics go to MLflow: give --tracking or --tracking-uri too")
         yield None
         return
-    tracker = MLflowTracker(Path(results), tracking_uri=uri)
+    tracker = MLflowTracker(Path(results), tracking_uri=uri, system_metrics=system_metrics)
     try:
         yield tracker
     finally:

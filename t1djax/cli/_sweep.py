@@ -12,7 +12,20 @@ from ..config import ConfigError, load_sweep
 from ..experiment import Execution, Program, Sweep, SweepProgress, plan_sweep, sweep
 from ..physics import PARAMETERS
 from ._app import EXIT_FAILED_PATIENTS, Censor, Dropout, Interval, Json, Noise, NoiseSd, app, warnings_in_words
-from ._execution import Batch, CheckpointEvery, Figures, Line, TrackingUri, stop_on_term, telling, tracker_of
+from ._execution import (
+    AssumePopulation,
+    Batch,
+    CheckpointEvery,
+    Data,
+    Figures,
+    Line,
+    Patients,
+    SystemMetrics,
+    TrackingUri,
+    stop_on_term,
+    telling,
+    tracker_of,
+)
 from ._sensor import sensor
 from ._tables import print_json, print_table
 
@@ -24,12 +37,8 @@ def run_sweep(
     config: Annotated[Path | None, typer.Option(help="YAML file of a sweep; flags win over it.")] = None,
     models: Annotated[str | None, typer.Option(help="pinn, modified_mlp, birnn, ode.  [default: all four]")] = None,
     modes: Annotated[str | None, typer.Option(help="forward, inverse.  [default: inverse]")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Folder of a cohort, file of a patient, or `reference`.  [default: reference]")
-    ] = None,
-    patients: Annotated[
-        str | None, typer.Option(help="all, or names: A,B; for the reference also 3,5 or Pat2-Pat11.  [default: all]")
-    ] = None,
+    data: Data = None,
+    patients: Patients = None,
     inverse_params: Annotated[
         list[str] | None,
         typer.Option(help=f"A set to estimate, of {', '.join(PARAMETERS)}; repeat it for more sets.  [default: ksi]"),
@@ -42,9 +51,7 @@ def run_sweep(
     interval_min: Interval = None,
     dropout: Dropout = None,
     censor: Censor = None,
-    assume_population: Annotated[
-        bool | None, typer.Option("--assume-population", help="Take what nobody stated from the population; said so.")
-    ] = None,
+    assume_population: AssumePopulation = None,
     figures: Figures = True,
     checkpoint_every: CheckpointEvery = 5,
     batch: Batch = None,
@@ -54,6 +61,7 @@ def run_sweep(
         typer.Option("--tracking/--no-tracking", help="Log to MLflow.  [default: where MLflow is installed]"),
     ] = None,
     tracking_uri: TrackingUri = None,
+    system_metrics: SystemMetrics = False,
     coordinator: Annotated[
         str | None, typer.Option(help="Several processes share the sweep: address of the first, HOST:PORT.")
     ] = None,
@@ -88,7 +96,7 @@ def run_sweep(
     with (
         warnings_in_words(),
         stop_on_term() as stop,
-        tracker_of(track, tracking_uri, asked.results) as tracker,
+        tracker_of(track, tracking_uri, asked.results, system_metrics=system_metrics) as tracker,
         telling(_line, show=not as_json) as on_progress,
     ):
         execution = Execution(
@@ -139,8 +147,8 @@ def _line(p: SweepProgress) -> Line:
     if p.progress is not None:
         misfit = np.sqrt(np.median(p.progress.loss))
         at = f"step {p.progress.step} of {p.progress.total_steps}, misfit {misfit:.3g} mg/dL"
-    says = "  ".join(x for x in ("fits done", at, left) if x)
-    return Line(f"{p.program}/{p.programs} {p.label}", p.runs_done, p.runs, says, p.progress is None)
+    says = "  ".join(x for x in (at, left) if x)
+    return Line(f"{p.program}/{p.programs} {p.label}", p.runs_done, p.runs, says, p.progress is None, "fits done")
 
 
 def _as_json(done: Sweep) -> dict[str, Any]:
@@ -158,7 +166,8 @@ def _print_comparison(done: Sweep) -> None:
     named = sorted({symbol for text in table["parameters"] for symbol in text.split("+") if symbol})
     measures = {"rmse_forecast_mg_dL": ("RMSE forecast", "mg/dL")}
     measures |= {f"{s}_error_percent": (f"error of {s}", "%") for s in named}
-    kept = {c: c for c in ("model", "mode", "parameters", "patients", "seeds", "failed")}
+    settings = ("settings",) if any(table["settings"]) else ()
+    kept = {c: c for c in ("model", "mode", "parameters", *settings, "patients", "seeds", "failed")}
     for measure, (words, unit) in measures.items():
         for end, what in (("median", "median"), ("worst", "worst"), ("seed_sd", "sd of seeds")):
             kept[f"{measure}_{end}"] = f"{words}\n{what}, {unit}"

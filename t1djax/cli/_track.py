@@ -1,5 +1,6 @@
 """`t1djax track`: send to MLflow what a training could not send, and see what is left."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +28,13 @@ def sync(results: Results, tracking_uri: Uri = None, as_json: Json = False) -> N
     """Send what MLflow does not have yet. Doing it twice changes nothing; exit code 1 where something is left."""
     # This process is ours alone: MLflow's calls may end sooner than after minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    report = sync_results(results, tracking_uri=tracking_uri)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    logging.disable(logging.CRITICAL)  # what they log, such as the traceback of a full disk, is said in a line below
+    try:
+        report = sync_results(results, tracking_uri=tracking_uri)
+    finally:
+        logging.disable(logging.NOTSET)
     _show(report, as_json)
     if not report.complete:
         raise typer.Exit(1)
@@ -56,6 +62,12 @@ def _show(report: SyncReport, as_json: bool) -> None:
     if as_json:
         print_json({"uri": report.uri, "complete": report.complete, "runs": [run._asdict() for run in report.runs]})
         return
-    print_table(pd.DataFrame([run._asdict() for run in report.runs]))
+    print_table(pd.DataFrame([run._asdict() for run in report.runs]).drop(columns="message"))
+    said: dict[str, list[str]] = {}
+    for run in report.runs:
+        if run.message:
+            said.setdefault(run.message, []).append(run.name)
+    for message, names in said.items():
+        typer.echo(message if len(names) == len(report.runs) else f"{', '.join(names)}: {message}")
     left = sum(run.left_bytes for run in report.runs)
     typer.echo(f"{report.uri}: " + ("complete" if report.complete else f"{left} bytes of journals are not there"))

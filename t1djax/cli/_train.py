@@ -17,7 +17,21 @@ from ..physics import PARAMETERS
 from ..problem import Problem
 from ..training import Progress
 from ._app import EXIT_FAILED_PATIENTS, Censor, Dropout, Interval, Json, Noise, NoiseSd, app, stderr, warnings_in_words
-from ._execution import Batch, CheckpointEvery, Figures, Line, Tracking, TrackingUri, stop_on_term, telling, tracker_of
+from ._execution import (
+    AssumePopulation,
+    Batch,
+    CheckpointEvery,
+    Data,
+    Figures,
+    Line,
+    Patients,
+    SystemMetrics,
+    Tracking,
+    TrackingUri,
+    stop_on_term,
+    telling,
+    tracker_of,
+)
 from ._sensor import checked, sensor
 from ._tables import print_json, print_table, with_error
 
@@ -27,12 +41,8 @@ def train(
     config: Annotated[Path | None, typer.Option(help="YAML file of an experiment; flags win over it.")] = None,
     model: Annotated[str | None, typer.Option(help="pinn, modified_mlp, birnn or ode.  [default: pinn]")] = None,
     mode: Annotated[str | None, typer.Option(help="forward or inverse.  [default: inverse]")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Folder of a cohort, file of a patient, or `reference`.  [default: reference]")
-    ] = None,
-    patients: Annotated[
-        str | None, typer.Option(help="all, or names: A,B; for the reference also 3,5 or Pat2-Pat11.  [default: all]")
-    ] = None,
+    data: Data = None,
+    patients: Patients = None,
     inverse_params: Annotated[
         str | None, typer.Option(help=f"What to estimate, of {', '.join(PARAMETERS)}.  [default: ksi]")
     ] = None,
@@ -46,9 +56,7 @@ def train(
     interval_min: Interval = None,
     dropout: Dropout = None,
     censor: Censor = None,
-    assume_population: Annotated[
-        bool | None, typer.Option("--assume-population", help="Take what nobody stated from the population; said so.")
-    ] = None,
+    assume_population: AssumePopulation = None,
     estimate_initial_state: Annotated[
         bool | None,
         typer.Option("--estimate-initial-state", help="Estimate insulin and food on board at the start too."),
@@ -83,6 +91,7 @@ def train(
     batch: Batch = None,
     tracking: Tracking = False,
     tracking_uri: TrackingUri = None,
+    system_metrics: SystemMetrics = False,
     as_json: Json = False,
 ) -> None:
     """Fit every patient of a cohort at once, write a result folder for each, and print the table."""
@@ -120,7 +129,7 @@ def train(
     with (
         warnings_in_words(),
         stop_on_term() as stop,
-        tracker_of(tracking, tracking_uri, experiment.results) as tracker,
+        tracker_of(tracking, tracking_uri, experiment.results, system_metrics=system_metrics) as tracker,
         telling(_line, show=not as_json) as on_progress,
     ):
         execution = Execution(

@@ -10,6 +10,7 @@ from ..data import Cohort, Patient, Truth, split
 from ..physics import PARAMETERS, with_derived
 from ..problem import LogNormal
 from ..records import Ensemble, Fit, PatientFit
+from ._settings import named, settings_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,17 +177,18 @@ def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
 def results_table(metadata: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
     """One row per result, from what its folder says.
 
-    Columns: `model, mode, parameters, patient, seed, ok`, then those of `summary`, and `wall_seconds`.
+    Columns: `model, mode, parameters, settings, patient, seed, ok`, then those of `summary`, and `wall_seconds`.
+    `settings` tells experiments of one model, mode and set of parameters apart, by the fields of the configuration in
+    which they differ, such as `noise_sd_mg_dL 5, seed 0`; it is empty where there is one such experiment.
 
     Args:
         metadata: the `metadata` of results; see `read_result`.
     """
     import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
-    rows = []
-    for m in metadata:
-        named = "+".join(m.get("named_parameters", ()))
-        row: dict[str, object] = {"model": m["model"], "mode": m["mode"], "parameters": named}
+    rows, each = [], list(metadata)
+    for m, settings in zip(each, settings_of(each), strict=True):
+        row: dict[str, object] = {"model": m["model"], "mode": m["mode"], "parameters": named(m), "settings": settings}
         row |= {key: m[key] for key in ("patient", "seed", "ok")}
         for symbol, entry in m["estimates"].items():
             row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
@@ -200,9 +202,9 @@ COMPARED = ("rmse_fit_mg_dL", "rmse_held_out_mg_dL", "rmse_forecast_mg_dL")
 
 
 def comparison(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Models side by side: one row per model, mode and set of parameters.
+    """Models side by side: one row per model, mode, set of parameters and settings.
 
-    Columns: `model, mode, parameters, patients, seeds, failed`, and for each of `COMPARED` and each
+    Columns: `model, mode, parameters, settings, patients, seeds, failed`, and for each of `COMPARED` and each
     `{symbol}_error_percent` that is there `{measure}_median` and `{measure}_worst` over patients and seeds, and
     `{measure}_seed_sd`, the standard deviation over seeds (with n - 1), median over patients; NaN for one seed.
 
@@ -221,9 +223,10 @@ def comparison(table: "pd.DataFrame") -> "pd.DataFrame":
 
     measures = [c for c in table.columns if c in COMPARED or c.endswith("_error_percent")]
     rows = []
-    groups: Any = table.groupby(["model", "mode", "parameters"], sort=False)
-    for (model, mode, named), part in groups:
-        row: dict[str, object] = {"model": model, "mode": mode, "parameters": named}
+    keys = [key for key in ("model", "mode", "parameters", "settings") if key in table]
+    groups: Any = table.groupby(keys, sort=False)
+    for group, part in groups:
+        row: dict[str, object] = dict(zip(keys, group, strict=True))
         row |= {"patients": part["patient"].nunique(), "seeds": part["seed"].nunique()}
         row["failed"] = int((~part["ok"].astype(bool)).sum())
         for measure in measures:

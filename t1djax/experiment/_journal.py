@@ -3,10 +3,11 @@
 import contextlib
 import dataclasses
 import datetime as dt
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,12 @@ class Journal:
         return self.folder / f"batch-{number:05d}"
 
     def finished(self, number: int) -> list[str] | None:
-        """Result folders of a batch that is done; None where it is not."""
-        path = self.states(number).with_suffix(".json")
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        """Result folders of a batch that is done; None where it is not, or its note is damaged."""
+        try:
+            names = json.loads(self.states(number).with_suffix(".json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
     def finish(self, number: int, folders: Sequence[Path]) -> None:
         """Note that a batch is done; its training states are no longer needed."""
@@ -65,6 +69,14 @@ class Journal:
         for number in range(len(self.record["batches"])):
             if self.states(number).exists() and self.finished(number) is not None:
                 shutil.rmtree(self.states(number), ignore_errors=True)
+
+    def set_aside(self, folder: Path) -> None:
+        """Move what is left of a damaged result into this folder."""
+        if not folder.exists():
+            return
+        (self.folder / "damaged").mkdir(exist_ok=True)
+        with_n = (self.folder / "damaged" / (folder.name + (f"-{n}" if n > 1 else "")) for n in itertools.count(1))
+        folder.rename(next(path for path in with_n if not path.exists()))
 
     @property
     def done(self) -> bool:
@@ -148,9 +160,19 @@ def read_journal(folder: Path) -> Journal:
     return Journal(folder, record)
 
 
-def journals(root: Path) -> list[Journal]:
-    """All runs of a results folder, the newest last; one whose record was never written is none."""
-    found = [read_journal(path.parent) for path in (root / RUNS).glob(f"*/{_RECORD}")]
+def journals(root: Path, *, on_damage: Callable[[ResultError], object] = lambda _: None) -> list[Journal]:
+    """All runs of a results folder, the newest last; one whose record was never written is none.
+
+    Args:
+        root: the results folder.
+        on_damage: told of runs that cannot be read; they are passed over.
+    """
+    found = []
+    for path in (root / RUNS).glob(f"*/{_RECORD}"):
+        try:
+            found.append(read_journal(path.parent))
+        except ResultError as e:
+            on_damage(e)
     return sorted(found, key=lambda journal: (journal.record["started"], journal.name))
 
 
@@ -173,8 +195,13 @@ def differences(a: Any, b: Any, at: str = "") -> list[str]:
     return [] if a == b else [f"{at}: {shown(a)} -> {shown(b)}"]
 
 
-def check_same(journal: Journal, record: Mapping[str, Any]) -> list[str]:
+def check_same(journal: Journal, record: Mapping[str, Any], *, sweep: Path | None = None) -> list[str]:
     """Whether a run may go on as `record` asks.
+
+    Args:
+        journal: the run's.
+        record: what is asked.
+        sweep: the results folder, where it belongs to a sweep.
 
     Returns:
         What may change its bits, in words: other versions, another kind of device.
@@ -188,6 +215,11 @@ def check_same(journal: Journal, record: Mapping[str, Any]) -> list[str]:
         wrong.append(f"data: the records changed (fingerprint {journal.record['data']} -> {record['data']})")
     if wrong:
         lines = "\n".join(f"  {line}" for line in wrong)
+        if sweep is not None:
+            raise ConfigError(
+                f"{sweep}: the sweep began otherwise ({journal.name})\n{lines}\n"
+                "give what it began with to go on with it, or take other results for a new sweep"
+            )
         raise ConfigError(
             f"{journal.folder}: the unfinished run was of another configuration\n{lines}\n"
             "give that configuration to go on with it, leave --resume out to begin a new run, or remove the folder"

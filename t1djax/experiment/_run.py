@@ -12,24 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from .._compile import training_block
 from ..config import Experiment
-from ..data import Cohort, fingerprint
+from ..data import Cohort
 from ..evaluation import doubts, metrics, recovery, results_table
-from ..io import GOES_ON, DataWarning, Stopped, TrainingStates, made_by, read_result, write_fitted, write_results
-from ..networks import NetworkOptions
+from ..io import GOES_ON, DataWarning, Stopped, TrainingStates, read_result, write_fitted, write_results
 from ..plotting import save_figures
 from ..prediction import fitted_patients
-from ..problem import Problem, pose
-from ..records import ChunkMetrics, Ensemble, Fit, RunData, RunInfo, WarmStart
+from ..problem import Problem
+from ..records import ChunkMetrics, Ensemble, Fit, RunData, RunInfo
 from ..tracking import Tracker, git_state
-from ..training import Progress, Stage
-from ._cohort import load_cohort
+from ..training import Progress
 from ._fit import fit_problems
 from ._journal import Journal, check_open, check_same, journals, new_journal
-from ._memory import rows_that_fit
+from ._mend import mend
+from ._prepared import Prepared
 from ._processes import barrier, everybody
-from ._warm import noted, starts, warm_start_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,39 +90,6 @@ class Run:
         return self.ensemble.members[0]
 
 
-class Prepared:
-    """Everything about a run that is settled before it starts."""
-
-    def __init__(self, config: Experiment) -> None:
-        self.config = config
-        self.cohort = load_cohort(config)
-        self.seeds = tuple(range(config.seed, config.seed + config.members))
-        self.options = config.options()
-        self.warm = warm_start_of(config.warm_start, self.cohort.patients, config.model, self.options)
-        self.problems = tuple(_pose(config, self.cohort, seed, self.warm) for seed in self.seeds)
-        self.stages = None if self.options is None else config.stages(self.problems[0].start)
-
-    def resolved(self) -> dict[str, Any]:
-        return _resolved(self.config, self.options, self.stages)
-
-    def rows(self, most: int | None) -> int:
-        return rows_that_fit(self.cohort.patients, self.problems[0], self.options, self.stages, most=most)
-
-    def batches(self, rows: int) -> list[list[int]]:
-        """Patients by position, alike in number but for the last ones; every process gets some where it can."""
-        n, share = len(self.cohort), -(-len(self.cohort) // jax.process_count())
-        size = max(1, min(rows // len(self.seeds), share))
-        return [list(range(first, min(first + size, n))) for first in range(0, n, size)]
-
-    def record(self, batches: Sequence[Sequence[int]]) -> dict[str, Any]:
-        """What the journal keeps, without the time."""
-        config = {k: v for k, v in self.resolved().items() if k != "results"}
-        made = made_by()
-        # Several devices, or another number of cores, work in other blocks, which moves last bits.
-        made["device"] = {**made["device"], "count": str(jax.local_device_count()), "block": str(training_block())}
-        return {"config": config, "data": fingerprint(self.cohort), "batches": batches, "made_by": made}
-
-
 def run(
     config: Experiment,
     *,
@@ -161,7 +125,7 @@ def run(
     prepared = Prepared(config)
     root = Path(config.results)
     prepare_results(root)
-    journal = _unfinished(root, prepared) if execution.resume else None
+    journal = _unfinished(root, prepared, execution) if execution.resume else None
     if journal is None:
         record = prepared.record(prepared.batches(prepared.rows(execution.batch)))
         name = run_label(config, began)
@@ -172,7 +136,9 @@ def run(
 def _begin(root: Path, name: str, record: Mapping[str, Any]) -> Journal:
     """A new journal, one for all processes."""
     if jax.process_index() == 0:
-        new_journal(root, name, record)
+        made = new_journal(root, name, record)
+        barrier("journal begun")
+        return made
     barrier("journal begun")
     mine = [journal for journal in journals(root) if journal.record["started"] == record["started"]]
     return [journal for journal in mine if journal.name.startswith(name)][-1]
@@ -202,6 +168,7 @@ def carry_out(
     journal.tidy()
     with journal.alone(f".{jax.process_index()}" if jax.process_count() > 1 else ""):
         check_open(root)  # holding the lock: whoever removes a person's data waits for it, or is seen here
+        mend(journal, root, mine, len(prepared.seeds))
         if execution.tracker is not None:
             execution.tracker.begin(_info(journal, prepared, [i for b in mine for i in batches[b]]))
         for number in mine:
@@ -222,7 +189,7 @@ def carry_out(
     folders = _in_order(journal, prepared, root)
     # Read back from the folders: what the table shows is what is there.
     found = results_table(read_result(folder).metadata for folder in folders)
-    shown = [c for c in found.columns if c not in ("seed", "model", "mode", "parameters", "wall_seconds")]
+    shown = [c for c in found.columns if c not in ("seed", "model", "mode", "parameters", "settings", "wall_seconds")]
     whole = len(fits) == len(batches)
     cost = [part[0].cost for part in fits.values()]
     return Run(
@@ -236,9 +203,9 @@ def carry_out(
     )
 
 
-def _unfinished(root: Path, prepared: Prepared) -> Journal | None:
+def _unfinished(root: Path, prepared: Prepared, execution: Execution) -> Journal | None:
     """The newest unfinished run, if it is of this configuration."""
-    there = journals(root)
+    there = journals(root, on_damage=lambda e: warnings.warn(f"{e}; it is passed over", DataWarning, stacklevel=4))
     for journal in there:
         journal.tidy()
     open_ones = [journal for journal in there if not journal.done]
@@ -249,20 +216,33 @@ def _unfinished(root: Path, prepared: Prepared) -> Journal | None:
         return None
     journal = (alike or open_ones)[-1]
     warn_of_conditions(journal, record)
+    warn_of_batch(journal, prepared, execution)
     return journal
 
 
-def warn_of_conditions(journal: Journal, record: Mapping[str, Any]) -> None:
+def warn_of_conditions(journal: Journal, record: Mapping[str, Any], *, sweep: Path | None = None) -> None:
     """Say what may change the last bits of a run that goes on.
 
     Raises:
         ConfigError: where it may not go on at all; see `check_same`.
     """
-    if changed := check_same(journal, record):
+    if changed := check_same(journal, record, sweep=sweep):
         lines = "; ".join(changed)
         warnings.warn(
             f"{journal.folder}: goes on under other conditions ({lines}); the last bits may differ from those of an "
             "undisturbed run",
+            DataWarning,
+            stacklevel=4,
+        )
+
+
+def warn_of_batch(journal: Journal, prepared: Prepared, execution: Execution) -> None:
+    """Say where the size of batches that was asked for is not that with which the run began."""
+    batches = journal.record["batches"]
+    if execution.batch is not None and prepared.batches(prepared.rows(execution.batch)) != batches:
+        fits = len(batches[0]) * len(prepared.seeds)
+        warnings.warn(
+            f"{journal.folder}: goes on in batches of {fits} fits as it began; another batch size has no effect on it",
             DataWarning,
             stacklevel=4,
         )
@@ -374,22 +354,6 @@ def _join(parts: Sequence[tuple[Fit, ...]], prepared: Prepared) -> Ensemble:
     return Ensemble(prepared.seeds, tuple(members))
 
 
-def _pose(config: Experiment, cohort: Cohort, seed: int, warm: WarmStart | None) -> Problem:
-    posed = pose(
-        cohort.patients,
-        mode=config.mode,
-        free=config.free,
-        key=jax.random.fold_in(jax.random.key(seed), 1),
-        assume_population=config.assume_population,
-        estimate_initial_state=config.estimate_initial_state,
-        priors={symbol: prior.belief() for symbol, prior in config.priors.items()},
-        bounds=config.bounds,
-        noise_sd_mg_dL=config.noise_sd_mg_dL,
-        start=starts(warm, cohort.patients),
-    )
-    return noted(posed, warm)
-
-
 def _info(journal: Journal, prepared: Prepared, which: Sequence[int]) -> RunInfo:
     cohort, config = prepared.cohort, prepared.config
     names = [cohort.names[i] for i in which]
@@ -426,13 +390,3 @@ def prepare_results(root: Path) -> None:
             pass
     except OSError as e:
         raise OSError(f"results cannot be written to {root} ({e.strerror or e}); name another folder") from e
-
-
-def _resolved(config: Experiment, options: NetworkOptions | None, stages: Sequence[Stage] | None) -> dict[str, Any]:
-    """The configuration with nothing left to a default that may change: `train --config` runs it again."""
-    resolved = config.model_dump(mode="json")
-    resolved["inverse_params"] = list(config.free)
-    if options is not None and stages is not None:
-        resolved["network"] = dataclasses.asdict(options)
-        resolved["network"]["stages"] = [dataclasses.asdict(stage) for stage in stages]
-    return resolved

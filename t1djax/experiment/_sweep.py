@@ -3,7 +3,6 @@
 import dataclasses
 import datetime as dt
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,8 +17,11 @@ from ..plotting import save_comparison
 from ..training import Memory, Progress
 from ._journal import Busy, Journal, check_same, differences, make_journal, read_journal, write_json
 from ._memory import memory_of
+from ._mend import mend
+from ._pace import Pace
+from ._prepared import Prepared
 from ._processes import barrier, everybody
-from ._run import Execution, Prepared, Run, carry_out, prepare_results, run_label, warn_of_conditions
+from ._run import Execution, Run, carry_out, prepare_results, run_label, warn_of_batch, warn_of_conditions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,7 +149,7 @@ def sweep(
         ConfigError: where the folder is that of another sweep, or the data changed.
         Busy: where another process is at work on it.
         Stopped: where `execution.stop` said so.
-        ResultError: naming a result that is damaged.
+        ResultError: naming a damaged file of the sweep's own. Results that are gone or damaged are fitted again.
 
     Example:
         >>> import tempfile
@@ -204,9 +206,10 @@ class _Steps:
         on_progress: Callable[[SweepProgress], None] | None,
     ) -> None:
         self.root, self.record, self.started, self.execution = root, record, started, execution
-        self.on_progress, self.began = on_progress, time.monotonic()
+        self.on_progress = on_progress
         self.runs = [len(p.cohort) * len(p.seeds) for p in prepared]
         self.before = self.done = 0
+        self.pace = Pace()
 
     def journal(self, number: int, prepared: Prepared) -> Journal:
         """The program's journal: the one there is, or a new one."""
@@ -214,10 +217,12 @@ class _Steps:
         folder = self.root / ".runs" / f"{number + 1:02d}_{label}"
         if (folder / "run.json").exists():
             journal = read_journal(folder)
+            mend(journal, self.root, range(len(journal.record["batches"])), len(prepared.seeds))
             if journal.done:
-                check_same(journal, prepared.record([]))
+                check_same(journal, prepared.record([]), sweep=self.root)
             else:
-                warn_of_conditions(journal, prepared.record([]))
+                warn_of_conditions(journal, prepared.record([]), sweep=self.root)
+                warn_of_batch(journal, prepared, self.execution)
         else:
             batches = prepared.batches(prepared.rows(self.execution.batch))
             record = {"started": self.started.isoformat(), "sweep": self.record["name"], **prepared.record(batches)}
@@ -229,23 +234,23 @@ class _Steps:
         config = prepared.config
         label = " ".join(part for part in (config.model, config.mode, "+".join(config.free)) if part)
         journal = read_journal(self.root / ".runs" / f"{number + 1:02d}_{run_label(config, self.started)}")
-        finished = journal.done
+        self.pace.begin(0 if journal.done else self.runs[number])
         self.tell(number, label, None)
         done = carry_out(journal, prepared, self.execution, on_progress=lambda p: self.tell(number, label, p))
         self.done += self.runs[number]
-        if finished:
-            self.began = time.monotonic() if self.done == self.before else self.began
+        self.pace.end()
         self.tell(number, label, None)
         return done
 
     def tell(self, number: int, label: str, progress: Progress | None) -> None:
         if self.on_progress is None:
             return
-        share = 0.0 if progress is None else progress.step / progress.total_steps
-        new = max(self.done - self.before, 0) + share * (progress.patients if progress is not None else 0)
+        here = 0.0 if progress is None else progress.step / progress.total_steps * progress.patients
+        if progress is not None:
+            self.pace.at(here)
         total = sum(self.runs)
-        spent = time.monotonic() - self.began
-        left = spent / new * (total - self.before - new) if new > 0 else None
+        rest = total - max(self.before, self.done) - here
+        left = self.pace.seconds_for(rest) if rest > 0 else None
         self.on_progress(SweepProgress(number + 1, len(self.runs), label, self.done, total, left, progress))
 
 

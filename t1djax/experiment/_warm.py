@@ -1,13 +1,14 @@
 """Fits that start from earlier ones."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..data import Patient
-from ..io import read_warm_start
+from ..io import DataWarning, read_warm_start
 from ..networks import NetworkOptions
 from ..physics import INITIAL_STATES
 from ..problem import Problem
@@ -52,5 +53,13 @@ def noted(problem: Problem, warm: WarmStart | None) -> Problem:
         return problem
     taken = [symbol for symbol in problem.start if symbol in warm.values and symbol not in INITIAL_STATES]
     what = [*taken, *(["the networks"] if warm.leaves is not None else [])]
+    wanted = [symbol for symbol in problem.start if symbol not in (*INITIAL_STATES, "G0")]
+    if wanted and not set(wanted) & set(taken):
+        have = ", ".join(symbol for symbol in warm.values if symbol not in (*INITIAL_STATES, "G0")) or "no parameter"
+        warnings.warn(
+            f"{warm.source}: estimated {have}, none of {', '.join(wanted)}: the parameters start as without it",
+            DataWarning,
+            stacklevel=2,
+        )
     note = f"starts from {warm.source}: {', '.join(what) or 'nothing'}"
     return dataclasses.replace(problem, notes=(*problem.notes, note))

@@ -34,7 +34,9 @@ from ._recording import recognised_formats as recognised_formats
 from ._report import ReadReport as ReadReport
 from ._results import CHECKPOINTS as CHECKPOINTS
 from ._results import CONFIG as CONFIG
+from ._results import NewerFormatError as NewerFormatError
 from ._results import ResultError as ResultError
+from ._results import check_run_names as check_run_names
 from ._results import find_results as find_results
 from ._results import made_by as made_by
 from ._results import read_result as read_result

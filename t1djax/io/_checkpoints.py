@@ -137,7 +137,10 @@ def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> 
         except damaged as e:
             raise CheckpointError(f"{folder / _RECIPE}: is damaged ({e!r}); take another checkpoint") from e
         if options is not None and options != saved:
-            raise CheckpointError(f"{folder}: was trained with {saved}; load it with these, or without options")
+            differ = "; ".join(_differing(saved, options))
+            raise CheckpointError(
+                f"{folder}: was trained with other options ({differ}); give those it was trained with"
+            )
         options = saved
     elif options.model != recipe["model"]:
         raise CheckpointError(f"{folder}: holds networks of {recipe['model']}, the options are of {options.model}")
@@ -200,6 +203,21 @@ def swap(new: Path, old: Path) -> None:
     old.rename(gone)
     new.rename(old)
     shutil.rmtree(gone)
+
+
+def _differing(saved: Any, given: Any, at: str = "network") -> Iterator[str]:
+    """Fields in which two records of options differ, as a configuration names them."""
+    if type(saved) is not type(given):
+        yield f"{at}: {type(saved).__name__}, not {type(given).__name__}"
+        return
+    for field in dataclasses.fields(saved):
+        one, other = getattr(saved, field.name), getattr(given, field.name)
+        if one == other:
+            continue
+        if dataclasses.is_dataclass(one):
+            yield from _differing(one, other, f"{at}.{field.name}")
+        else:
+            yield f"{at}.{field.name}: {one}, not {other}"
 
 
 def apart(f: Callable[..., _T], *args: Any) -> _T:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import errno
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -22,6 +23,7 @@ import yaml
 from ..data import Cohort, Patient, data_hash, split
 from ..records import Fit, PatientFit, Result
 from ._checkpoints import save_twins
+from ._checks import DataError, Flaw
 from ._tables import natural
 
 FORMAT = "t1djax.result"
@@ -52,6 +54,10 @@ class ResultError(ValueError):
     """A results folder cannot be read; the message names the file and the mend."""
 
 
+class NewerFormatError(ResultError):
+    """A result was written by a newer version of this package."""
+
+
 def run_name(model: str, mode: str, patient: str, named: Iterable[str], started: dt.datetime, seed: int) -> str:
     """The folder's name for people: `{model}_{mode}_{patient}_{params}_{timestamp}-s{seed}`.
 
@@ -63,6 +69,41 @@ def run_name(model: str, mode: str, patient: str, named: Iterable[str], started:
     """
     parts = [model, mode, patient, "+".join(named), f"{started:%Y%m%d_%H%M%S}-s{seed}"]
     return "_".join(part for part in parts if part)
+
+
+_MOST_NAME = 255  # bytes of a file's name, on all common file systems
+_ADDED = len("-9999.partial")
+
+
+def check_run_names(model: str, mode: str, patients: Iterable[str], named: Iterable[str], seed: int) -> None:
+    """Find out before a fit whether the patients' folders can bear their names.
+
+    Args:
+        model: what is fitted.
+        mode: forward or inverse.
+        patients: the names.
+        named: what is estimated.
+        seed: the largest.
+
+    Raises:
+        DataError: naming the patients whose names are too long.
+
+    Example:
+        >>> from t1djax.io import check_run_names
+        >>> check_run_names("ode", "inverse", ["Pat2"], ["ksi"], 0)
+    """
+    most, named = _MOST_NAME - _ADDED, list(named)
+    around = len(run_name(model, mode, "?", named, dt.datetime(2000, 1, 1), seed)) - 1
+    flaws = []
+    for name in patients:
+        size = len(os.fsencode(name))
+        if around + size > most:
+            what = (
+                f"the name is too long for the name of a folder of results ({size} bytes, {most - around} at the most)"
+            )
+            flaws.append(Flaw(name if size < 60 else f"{name[:56]}...", None, (), (what,), "shorten it"))
+    if flaws:
+        raise DataError(flaws)
 
 
 def write_results(
@@ -198,7 +239,7 @@ def _claim(root: Path, name: str, run: str | None) -> tuple[Path | None, Path]:
 
 def _owned(partial: Path, run: str) -> bool:
     """Make the folder with its owner in it, in one move: no kill leaves it nobody's. False where it is taken."""
-    fresh = partial.with_name(f".{partial.name}-{run or _writer()}")
+    fresh = partial.with_name(_private(partial, run or _writer()))
     shutil.rmtree(fresh, ignore_errors=True)  # of a kill in the middle of this
     if partial.exists():
         return False
@@ -216,9 +257,14 @@ def _owned(partial: Path, run: str) -> bool:
 
 def _discard(partial: Path) -> None:
     """Remove the folder under a name of its own: emptied in place, another run could move its own upon it."""
-    private = partial.with_name(f".{partial.name}-{_writer()}-discarded")
+    private = partial.with_name(_private(partial, f"{_writer()}-discarded"))
     partial.rename(private)
     shutil.rmtree(private)
+
+
+def _private(partial: Path, whose: str) -> str:
+    """A hidden name that is short, whatever the folder's and the run's are."""
+    return f".{hashlib.sha256(f'{partial.name}/{whose}'.encode(errors='surrogateescape')).hexdigest()[:32]}.partial"
 
 
 def _writer() -> str:
@@ -307,7 +353,7 @@ def read_result(folder: Path) -> Result:
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise ResultError(f"{path}: does not describe a result of t1djax (format is not {FORMAT!r})")
     if metadata.get("format_version") != FORMAT_VERSION:
-        raise ResultError(
+        raise NewerFormatError(
             f"{path}: has format version {metadata.get('format_version')}, this t1djax reads {FORMAT_VERSION}; "
             "update t1djax"
         )

@@ -37,10 +37,18 @@ def plot_comparison(table: "pd.DataFrame") -> "dict[str, Figure]":
             figure = Figure(figsize=(2.6 * len(measures) + 0.6, 3.2))
             panels = figure.subplots(1, len(measures), squeeze=False)[0]
             for axes, (column, title) in zip(panels, measures.items(), strict=True):
-                by_model = {m: p[column].dropna().to_numpy(float) for m, p in part.groupby("model", sort=False)}
+                each = part.groupby(_labels(part), sort=False)
+                by_model = {label: p[column].dropna().to_numpy(float) for label, p in each}
                 _panel(axes, by_model, title)
             figures["_".join(x for x in ("comparison", str(mode), str(named)) if x)] = figure
     return figures
+
+
+def _labels(part: "pd.DataFrame") -> "pd.Series":
+    """What to call each row's experiment: its model, and its settings where there are any."""
+    models = part["model"].astype(str)
+    settings = part["settings"] if "settings" in part else models.map(lambda _: "")
+    return models.str.cat(settings.map(lambda text: f"\n{text}" if text else ""))
 
 
 def _measures(part: "pd.DataFrame") -> dict[str, str]:

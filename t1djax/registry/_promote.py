@@ -3,12 +3,13 @@
 import datetime as dt
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..records import FittedPatient
 from ._store import RegistryError, default_uri, mlflow_at
-from ._versions import PREFIX, fetch, find
+from ._versions import ALIAS, PREFIX, fetch, find
 
 METRIC = "rmse_forecast_mg_dL"
 """What the gate looks at: the error of the forecast part of each record, which no fit sees."""
@@ -26,7 +27,7 @@ class Promotion(NamedTuple):
     alias: str
     """What it was to become."""
     promoted: bool
-    """Whether it is that now."""
+    """Whether it is that now, and the gate lets it (or was overruled)."""
     forced: bool
     """Whether it is so against the gate."""
     reason: str
@@ -56,7 +57,8 @@ def promote(
 
     The forecast RMSE of each patient must be below the target. Where another version holds the alias, both must have
     been fitted to the same data (their hashes say so), and the root mean square of the RMSE over the patients must be
-    below the other's. The version that held the alias is then found under `former_ALIAS`.
+    below the other's. The version that held the alias is then found under `former_ALIAS`. A
+    version that has the alias already keeps it; whether its errors are below the target is said.
 
     Args:
         name: of the registered model.
@@ -76,6 +78,8 @@ def promote(
         raise RegistryError(f"the target is {target_mg_dL:g} mg/dL; it must be positive")
     if alias.isdecimal() or alias == CHALLENGER or alias.startswith("former_"):
         raise RegistryError(f"--alias {alias}: versions reach it by themselves; take champion, or a word of your own")
+    if not re.fullmatch(ALIAS, alias, re.ASCII) or re.fullmatch(r"latest|v\d+", alias, re.ASCII | re.IGNORECASE):
+        raise RegistryError(f"--alias {alias}: take letters, digits, dashes and underscores, no latest and no v1")
     with mlflow_at(tracking_uri or default_uri()) as client:
         asked = find(client, name, version)
         models = fetch(client, name, asked.version)
@@ -84,8 +88,20 @@ def promote(
         _, error, worst = cohort_errors(models)
         known = (name, int(asked.version), alias)
         if held is not None and int(held) == int(asked.version):
-            reason = f"it is the {alias} already"
-            return Promotion(*known, True, False, reason, target_mg_dL, error, worst, int(held), error)
+            # It stays what it is; whether it would become so is said.
+            against = _against(models, None, target_mg_dL, alias)
+            reason = "; ".join([f"it is the {alias} already", *(against or ["its errors are below the target"])])
+            return Promotion(
+                *known,
+                not against or force,
+                bool(against) and force,
+                reason,
+                target_mg_dL,
+                error,
+                worst,
+                int(held),
+                error,
+            )
         other = None if held is None else fetch(client, name, held)
         against = _against(models, other, target_mg_dL, alias)
         promoted = not against or force

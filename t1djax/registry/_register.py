@@ -86,12 +86,19 @@ def _chosen(models: Any) -> tuple[dict[str, FittedPatient], Path]:
     for where, model in read:
         if model.name in chosen:
             raise RegistryError(
-                f"two results are of {model.name}, {chosen[model.name][0]} and {where}; name the folders to take"
+                f"two results are of {model.name}, {chosen[model.name][0]} and {where}; name the folders to take, "
+                f"those of one run say, by a pattern: {_pattern(where, model.name)}"
             )
         if not model.ok:
             raise RegistryError(f"the fit of {model.name} failed ({model.message}); leave it out, or fit it again")
         chosen[model.name] = where, model
     return {patient: model for patient, (_, model) in chosen.items()}, results
+
+
+def _pattern(folder: str, patient: str) -> str:
+    """The folders of all patients that are named like this one's."""
+    path = Path(folder)
+    return str(path.with_name(path.name.replace(f"_{patient}_", "_*_"))) if f"_{patient}_" in path.name else f"{path}*"
 
 
 def _new(

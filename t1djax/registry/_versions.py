@@ -1,6 +1,7 @@
 """What the registry has: versions, and the fitted patients in one of them."""
 
 import datetime as dt
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 PREFIX = "t1djax."
 """Of the tags that this package sets."""
+ALIAS = r"[\w-]{1,100}"
+"""What MLflow takes for an alias; digits alone are a version's number."""
 PATIENTS_FILE = "patients.json"
 MODEL_PATH = "model"
 
@@ -62,7 +65,7 @@ def versions(name: str | None = None, *, tracking_uri: str | None = None) -> tup
         names = [name] if name is not None else sorted(model.name for model in _models(client))
         found = [version for each in names for version in _of_model(client, each)]
         if name is not None and not found:
-            raise RegistryError(f"there is no registered model {name!r}; see `t1djax registry list`")
+            raise RegistryError(_no_model(client, name))
     return tuple(found)
 
 
@@ -86,13 +89,29 @@ def find(client: "MlflowClient", name: str, which: str | int) -> Any:
     """MLflow's record of a version, by alias or number."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
+    if not re.fullmatch(ALIAS, str(which), re.ASCII):
+        raise RegistryError(f"{str(which)!r} is no version; give a number, or an alias such as champion")
     try:
         if str(which).isdecimal():
             return client.get_model_version(name, str(which))
         return client.get_model_version_by_alias(name, str(which))
     except MlflowException as e:
+        if e.error_code != "RESOURCE_DOES_NOT_EXIST" and "not found" not in e.message:
+            raise
+        if name not in [model.name for model in _models(client)]:
+            raise RegistryError(_no_model(client, name)) from e
         what = f"version {which}" if str(which).isdecimal() else f"alias {which!r}"
-        raise RegistryError(f"{name}: there is no {what} ({e.message}); see `t1djax registry list`") from e
+        aliases = ", ".join(sorted(client.get_registered_model(name).aliases)) or "none"
+        raise RegistryError(
+            f"{name}: there is no {what}; its aliases: {aliases}; its versions: `t1djax registry list --name {name}` "
+            "with the same --results or --tracking-uri"
+        ) from e
+
+
+def _no_model(client: "MlflowClient", name: str) -> str:
+    there = sorted(model.name for model in _models(client) if model.name != name)
+    what = f"there are {', '.join(there[:10])}" if there else "nothing is registered"
+    return f"there is no registered model {name!r} in this registry; {what}"
 
 
 def fetch(client: "MlflowClient", name: str, number: str | int) -> dict[str, FittedPatient]:

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 EMBEDDED = "embedded"
 THREAD = "t1djax-tracking"
+_SCHEMES = r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://|(databricks|uc)\b"
+_SERVER_ERROR = 500
 _ANSWER_S = 5.0  # a server that does not say anything for so long counts as away
 
 
@@ -28,6 +31,8 @@ class Place:
             raise ImportError('tracking needs MLflow: pip install "t1djax[mlflow]", or train without tracking')
         self.results = results.absolute()
         stated = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+        if stated is not None and not re.match(_SCHEMES, stated):
+            raise ValueError(f"{stated}: there is no such server or database; write http://HOST:PORT or sqlite:///FILE")
         self.uri = stated or f"sqlite:///{self.results / 'mlflow.db'}"
         self.embedded = stated is None or stated == f"sqlite:///{self.results / 'mlflow.db'}"
         # The folder may move with its database, so that its path is no part of the key.
@@ -92,18 +97,23 @@ class Place:
         import requests  # noqa: PLC0415 - comes with MLflow
 
         try:
-            requests.get(f"{self.uri.rstrip('/')}/health", timeout=_ANSWER_S, allow_redirects=False)
+            answer = requests.get(f"{self.uri.rstrip('/')}/health", timeout=_ANSWER_S, allow_redirects=False)
         except requests.exceptions.SSLError:
             return  # it answers; whether it is to be trusted is for MLflow to say
         except requests.exceptions.RequestException as e:
             raise TrackingError(f"{self.shown} does not answer ({type(e).__name__})") from e
+        if answer.status_code >= _SERVER_ERROR:
+            raise TrackingError(f"{self.shown} answers {answer.status_code}")
 
 
 class _NotOurs(logging.Filter):
-    """Keeps what the sender's thread says below an error, such as that it tries again, out of the user's terminal."""
+    """Keeps what the sender's thread logs out of the user's terminal: that it tries again, and whole tracebacks.
+
+    What it could not send is said in one line, by the tracker.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.threadName != THREAD or record.levelno >= logging.ERROR
+        return record.threadName != THREAD
 
 
 _NOT_OURS = _NotOurs()

@@ -51,6 +51,7 @@ class MLflowTracker:
 
         Raises:
             ImportError: where MLflow is not installed.
+            ValueError: where the URI is that of no server or database.
         """
         self.results = results.absolute()
         self.most_children = most_children

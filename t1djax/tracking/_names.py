@@ -1,5 +1,6 @@
 """How things are called in MLflow."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -66,5 +67,15 @@ def as_key(text: str) -> str:
 
 
 def as_tag(text: str) -> str:
-    """A text as a tag that can be searched for."""
-    return re.sub(r"['\"`\\%]", "_", text)[:_MOST_TAG]
+    """A text as a tag that can be searched for; different texts give different tags.
+
+    Example:
+        >>> from t1djax.tracking._names import as_tag
+        >>> as_tag("O'Neill"), as_tag("O_Neill")
+        ('O~27Neill', 'O_Neill')
+    """
+    tag = re.sub(r"['\"`\\%~]", lambda found: f"~{ord(found[0]):02x}", text)
+    if len(tag) <= _MOST_TAG:
+        return tag
+    digest = hashlib.sha256(tag.encode()).hexdigest()
+    return f"{tag[: _MOST_TAG - len(digest) - 1]}~{digest}"

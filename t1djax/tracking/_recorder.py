@@ -38,6 +38,7 @@ class Recorder:
         self.skipped = 0
         """Runs that somebody deleted; they stay so."""
         self._wide = False
+        self._chunks = False  # whether any came: least squares have none
         self._runs: dict[int, str | None] = {}
         self._index: dict[tuple[str, int], int] = {}
         self._done: dict[int, str] = {}
@@ -102,6 +103,8 @@ class Recorder:
                     self._first_ms = int(event["ms"])
                     self._wide = len(self.info.rows) > event["most_children"]
                     self._index = {row: i for i, row in enumerate(self.info.rows)}
+            case "chunk":
+                self._chunks = True
             case "result":
                 self._done[self._index[event["row"][0], event["row"][1]]] = event["folder"]
             case "end":
@@ -294,7 +297,7 @@ class Recorder:
             self._client.set_terminated(run, "FAILED", end_time=int(event["ms"]))
             return
         self._client.update_run(run, name=folder.name)
-        self._log(i, 0, int(event["ms"]), _final(metadata))
+        self._log(i, 0, int(event["ms"]), _final(metadata) | ({} if self._chunks else _as_chunk(metadata)))
         self._flush()
         for file in sorted(folder.iterdir()):
             if file.is_file():
@@ -358,3 +361,11 @@ def _final(metadata: Mapping[str, Any]) -> dict[str, float]:
         found[f"final_{symbol}_error_percent"] = entry["error_percent"]
     found |= {key: metadata.get(key) for key in ("wall_seconds", "compile_seconds")}
     return {k: float(v) for k, v in found.items() if isinstance(v, int | float) and math.isfinite(v)}
+
+
+def _as_chunk(metadata: Mapping[str, Any]) -> dict[str, float]:
+    """The estimates under the names that chunks give them, for models that report no chunks: they compare in MLflow."""
+    found: dict[str, Any] = {}
+    for symbol, entry in metadata.get("estimates", {}).items():
+        found |= {f"estimate_{symbol}": entry["value"], f"error_percent_{symbol}": entry["error_percent"]}
+    return {k: float(v) for k, v in found.items() if isinstance(v, int | float)}

@@ -1,5 +1,6 @@
 """The thread that sends journals while a training runs."""
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -123,6 +124,8 @@ class Sender:
 
 
 def in_words(error: Exception) -> str:
-    """The first line of what went wrong."""
+    """What went wrong, in one line; of a server that answers errors, which."""
     text = str(error).strip() or type(error).__name__
+    if status := re.search(r"too many (\d{3}) error responses|failed with error code (5\d\d)", text):
+        return f"the server answers {status[1] or status[2]}"
     return text.splitlines()[0][:300]

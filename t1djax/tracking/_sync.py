@@ -72,6 +72,9 @@ def sync(results: Path, *, tracking_uri: str | None = None) -> SyncReport:
     except Exception as e:
         return SyncReport(place.shown, tuple(_state(place, journal, in_words(e)) for journal in found))
     for journal in found:
+        if runs and runs[-1].message.startswith("the server answers"):
+            runs.append(_state(place, journal, runs[-1].message))  # trying each takes its time, and ends alike
+            continue
         delivery = Delivery(place, journal)
         if not delivery.claim():
             runs.append(_state(place, journal, "a training that runs is sending it" if delivery.left else ""))

@@ -1,0 +1,12 @@
+"""Experiments and sweeps as strict, frozen records: from YAML, from flags, or both."""
+
+from ._base import ConfigError as ConfigError
+from ._experiment import REFERENCE as REFERENCE
+from ._experiment import Experiment as Experiment
+from ._experiment import HupaConfig as HupaConfig
+from ._experiment import PriorConfig as PriorConfig
+from ._experiment import SensorConfig as SensorConfig
+from ._experiment import load_experiment as load_experiment
+from ._stage import StageConfig as StageConfig
+from ._sweep import SweepConfig as SweepConfig
+from ._sweep import load_sweep as load_sweep

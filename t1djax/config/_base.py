@@ -1,0 +1,96 @@
+"""What all configurations share: strictness, and errors in words."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pydantic
+
+
+class ConfigError(ValueError):
+    """A configuration is not valid; the message names each field and the mend."""
+
+
+class Strict(pydantic.BaseModel):
+    # Strict: `seed: true` and `strict: "yes"` are slips, not numbers and booleans.
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Nested(ValueError):
+    """Errors of a part that is validated on its own, to be listed with the others."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, x['loc']))}: {say(x)}" for x in errors))
+        self.errors = errors
+
+
+def flat(errors: Iterable[Any]) -> Iterator[Any]:
+    """Errors one by one, those of nested parts with their places."""
+    for error in errors:
+        inner = error.get("ctx", {}).get("error")
+        if isinstance(inner, Nested):
+            yield from ({**x, "loc": (*error["loc"], *x["loc"])} for x in inner.errors)
+        elif error["type"] != "too_short" or not error["input"]:  # its items are wrong, and said to be so
+            yield error
+
+
+_WORDS = {
+    "a valid string": "a text",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid tuple": "a list, such as [a, b]",
+    "a valid list": "a list, such as [a, b]",
+    "a valid dictionary": "fields with values, such as {field: value}",
+}
+"""Pydantic's words for kinds of values, and those of a YAML file."""
+
+
+def say(error: Any, kind: type[pydantic.BaseModel] | None = None) -> str:
+    """What is wrong with a field, for who wrote it.
+
+    Args:
+        error: one of pydantic's.
+        kind: the record that was validated: of its fields the nearest is suggested.
+    """
+    if error["type"] == "extra_forbidden" or error["msg"] == "Unexpected keyword argument":
+        there = _fields_at(kind, error["loc"][:-1])
+        return f"there is no such field{nearest(error['loc'][-1], there)}; see `t1djax train --help`"
+    if error["type"] == "missing":
+        return "is missing; state it"
+    if error["type"] == "too_short":
+        return "is empty; name at least one"
+    said = error["msg"].removeprefix("Value error, ")
+    if said.startswith("Input should be "):
+        said = f"must be {said.removeprefix('Input should be ')}"
+        for theirs, ours in _WORDS.items():
+            said = re.sub(f"{theirs}( or .*)?$", ours, said)
+    given = error["input"]
+    return said if isinstance(given, Mapping) else f"{said} (given: {'nothing' if given is None else f'{given!r:.60}'})"
+
+
+def nearest(name: Any, there: Iterable[str]) -> str:
+    """`: did you mean ...?`, where one of the names is close."""
+    close = difflib.get_close_matches(str(name), list(there), n=1)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+def _fields_at(kind: type[pydantic.BaseModel] | None, at: Sequence[str | int]) -> Iterable[str]:
+    for name in at:
+        inner = None if kind is None or name not in kind.model_fields else kind.model_fields[str(name)].annotation
+        kind = inner if isinstance(inner, type) and issubclass(inner, pydantic.BaseModel) else None
+    return () if kind is None else kind.model_fields
+
+
+def merge(base: Mapping[Any, Any], over: Mapping[str, Any]) -> dict[Any, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        if isinstance(value, Mapping):
+            below = merged.get(name, {})
+            # What is no mapping stays, for the validation to name it.
+            if isinstance(below, Mapping) and (inner := merge(below, value)):
+                merged[name] = inner
+        elif value is not None:
+            merged[name] = value
+    return merged

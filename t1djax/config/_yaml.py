@@ -1,0 +1,71 @@
+"""Configurations from YAML files, with overrides on top."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from ._base import ConfigError, Strict, flat, merge, say
+
+
+class Loader(yaml.SafeLoader):
+    """Safe YAML in which no key stands twice and `3e-3` is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+Config = TypeVar("Config", bound=Strict)
+
+
+def read_yaml(path: str | Path, expected: str) -> dict[Any, Any]:
+    """The fields that a file states; none where it is empty.
+
+    Raises:
+        ConfigError: where it cannot be read, or is no mapping.
+    """
+    try:
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read ({e.strerror}); name a YAML file") from e
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
+        raise ConfigError(f"{path}: is not valid YAML: {e}") from e
+    if not isinstance(values, dict | None):
+        raise ConfigError(f"{path}: must be {expected}")
+    return values or {}
+
+
+def validated(
+    kind: type[Config],
+    path: str | Path | None,
+    values: Mapping[Any, Any],
+    overrides: Mapping[str, Any] | None,
+    *,
+    context: Mapping[str, Any] | None = None,
+) -> Config:
+    """The configuration of a file's values, with overrides on top.
+
+    Raises:
+        ConfigError: listing every field that is wrong.
+    """
+    try:
+        return kind.model_validate(merge(values, overrides or {}), context=context)
+    except pydantic.ValidationError as e:
+        where = f"{path}: " if path is not None else ""
+        top = kind.__name__.removesuffix("Config").lower()
+        lines = [f"  {'.'.join(map(str, x['loc'])) or top}: {say(x, kind)}" for x in flat(e.errors())]
+        raise ConfigError(f"{where}the configuration is not valid\n" + "\n".join(dict.fromkeys(lines))) from e

@@ -1,0 +1,45 @@
+"""Results of finished batches that are gone or damaged: their batches are run again."""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..io import DataWarning, NewerFormatError, ResultError, read_result
+from ._journal import Journal
+
+
+def mend(journal: Journal, root: Path, batches: Iterable[int], seeds: int) -> None:
+    """Take back that batches are finished where their results are not there, with a warning.
+
+    Damaged folders are moved into the run's own folder, so that nothing is lost and their names are free. Those of the
+    batch that are sound stay as they are: fitted again, they would come out the same.
+
+    Args:
+        journal: the run's, held by this process.
+        root: the results folder.
+        batches: which to look at.
+        seeds: fits per patient.
+
+    Raises:
+        NewerFormatError: where a result was written by a newer version: it is not damaged.
+    """
+    for number in batches:
+        note = journal.states(number).with_suffix(".json")
+        if not note.exists():
+            continue
+        folders, wrong = journal.finished(number), []
+        if folders is None or len(folders) != len(journal.record["batches"][number]) * seeds:
+            wrong = [f"{note}: is damaged"]
+        else:
+            for name in folders:
+                try:
+                    read_result(root / name)
+                except NewerFormatError:
+                    raise
+                except ResultError as e:
+                    wrong.append(str(e).partition(";")[0])
+                    journal.set_aside(root / name)
+        if wrong:
+            more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            warnings.warn(f"{', '.join(wrong[:3])}{more}; these fits are run again", DataWarning, stacklevel=4)
+            note.unlink()

@@ -1,0 +1,79 @@
+"""Everything about a run that is settled before it starts."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from .._compile import training_block
+from ..config import Experiment
+from ..data import Cohort, fingerprint
+from ..io import check_run_names, made_by
+from ..networks import NetworkOptions
+from ..problem import Problem, pose
+from ..records import WarmStart
+from ..training import Stage
+from ._cohort import load_cohort
+from ._memory import rows_that_fit
+from ._warm import noted, starts, warm_start_of
+
+
+class Prepared:
+    """Everything about a run that is settled before it starts."""
+
+    def __init__(self, config: Experiment) -> None:
+        self.config = config
+        self.cohort = load_cohort(config)
+        self.seeds = tuple(range(config.seed, config.seed + config.members))
+        check_run_names(config.model, config.mode, self.cohort.names, config.free, self.seeds[-1])
+        self.options = config.options()
+        self.warm = warm_start_of(config.warm_start, self.cohort.patients, config.model, self.options)
+        self.problems = tuple(_pose(config, self.cohort, seed, self.warm) for seed in self.seeds)
+        self.stages = None if self.options is None else config.stages(self.problems[0].start)
+
+    def resolved(self) -> dict[str, Any]:
+        return _resolved(self.config, self.options, self.stages)
+
+    def rows(self, most: int | None) -> int:
+        return rows_that_fit(self.cohort.patients, self.problems[0], self.options, self.stages, most=most)
+
+    def batches(self, rows: int) -> list[list[int]]:
+        """Patients by position, alike in number but for the last ones; every process gets some where it can."""
+        n, share = len(self.cohort), -(-len(self.cohort) // jax.process_count())
+        size = max(1, min(rows // len(self.seeds), share))
+        return [list(range(first, min(first + size, n))) for first in range(0, n, size)]
+
+    def record(self, batches: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """What the journal keeps, without the time."""
+        config = {k: v for k, v in self.resolved().items() if k != "results"}
+        made = made_by()
+        # Several devices, or another number of cores, work in other blocks, which moves last bits.
+        made["device"] = {**made["device"], "count": str(jax.local_device_count()), "block": str(training_block())}
+        return {"config": config, "data": fingerprint(self.cohort), "batches": batches, "made_by": made}
+
+
+def _pose(config: Experiment, cohort: Cohort, seed: int, warm: WarmStart | None) -> Problem:
+    posed = pose(
+        cohort.patients,
+        mode=config.mode,
+        free=config.free,
+        key=jax.random.fold_in(jax.random.key(seed), 1),
+        assume_population=config.assume_population,
+        estimate_initial_state=config.estimate_initial_state,
+        priors={symbol: prior.belief() for symbol, prior in config.priors.items()},
+        bounds=config.bounds,
+        noise_sd_mg_dL=config.noise_sd_mg_dL,
+        start=starts(warm, cohort.patients),
+    )
+    return noted(posed, warm)
+
+
+def _resolved(config: Experiment, options: NetworkOptions | None, stages: Sequence[Stage] | None) -> dict[str, Any]:
+    """The configuration with nothing left to a default that may change: `train --config` runs it again."""
+    resolved = config.model_dump(mode="json")
+    resolved["inverse_params"] = list(config.free)
+    if options is not None and stages is not None:
+        resolved["network"] = dataclasses.asdict(options)
+        resolved["network"]["stages"] = [dataclasses.asdict(stage) for stage in stages]
+    return resolved
