@@ -133,7 +133,7 @@ def _growth(report: Report, model: str, what: Literal["seeds", "days"], sizes: S
         people = _people(10, days=n if what == "days" else 2)
         seeds = range(n) if what == "seeds" else (0,)
         call = lambda people=people, seeds=seeds: t1djax.fit_ensemble(people, seeds=seeds, model=model, free=["ksi"])
-        ((*each,),) = zip(*_pairs([call], repeat), strict=True)
+        (each,) = _pairs([call], repeat)
         took.append(median(each))
         row = {"what": f"ten patients, {what}", "model": model, "patients": 10, what: n, "seconds": took[-1]}
         report.add(row | {"ratio": took[-1] / took[0], REPETITIONS: each})
