@@ -176,8 +176,7 @@ class Spread(NamedTuple):
             if self.block is None or rows <= self.block:
                 return jax.vmap(lambda *x: f(*x, *same))(*each)
             one = lambda x: f(*x, *same)
-            size = _even(rows, self.block)
-            return jax.lax.map(one, each, batch_size=None if size == 1 else size)
+            return _in_blocks(one, each, rows, _even(rows, self.block))
 
         if self.mesh is None:
             return mapped
@@ -204,6 +203,21 @@ def training_block() -> int:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_blocks(one: Callable[[Any], Any], each: Any, rows: int, size: int) -> Any:
+    """`jax.lax.map` with a batch size, but for arrays of no size too, at which JAX 0.10 divides by zero."""
+    if size == 1:
+        return jax.lax.map(one, each)
+    count = rows // size
+    inside = rows - rows % size
+    blocks = jax.tree.map(lambda x: x[:inside].reshape(count, size, *x.shape[1:]), each)
+    found = jax.lax.map(jax.vmap(one), blocks)
+    found = jax.tree.map(lambda x: x.reshape(inside, *x.shape[2:]), found)
+    if inside == rows:
+        return found
+    rest = jax.vmap(one)(jax.tree.map(lambda x: x[inside:], each))
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y]), found, rest)
 
 
 def _even(rows: int, block: int) -> int:

@@ -78,7 +78,7 @@ def places(data: Series, cells: int, *, whole: Sequence[Patient] = ()) -> Places
     edge, off = _nearest_edge(time, cells)
     off &= fit
     most = [off.sum(axis=1).max(), *(_off_edges(patient, cells) for patient in whole)]
-    number = max(1, -(-int(max(most)) // 16) * 16)  # of none at all lax.map makes no blocks
+    number = -(-int(max(most)) // 16) * 16
     first = np.argsort(~off, axis=1, kind="stable")[:, :number]  # readings off the edges, then others
     order = np.cumsum(off, axis=1) - 1
     between = np.take_along_axis(time, first, axis=1)

@@ -128,7 +128,7 @@ def test_gauss_newton_step_is_that_of_the_dense_jacobian(name, noise):
     np.testing.assert_allclose(found, v + step, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize(("interval", "cell_min", "between"), [(30.0, 10.0, 1), (30.0, 37.0, 80), (5.0, 5.0, 1)])
+@pytest.mark.parametrize(("interval", "cell_min", "between"), [(30.0, 10.0, 0), (30.0, 37.0, 80), (5.0, 5.0, 0)])
 def test_readings_on_edges_are_not_looked_at_twice(interval, cell_min, between):
     """The network is evaluated at the edges and between them, and the losses are those of evaluating it at each row."""
     with jax.enable_x64(True):
@@ -139,7 +139,7 @@ def test_readings_on_edges_are_not_looked_at_twice(interval, cell_min, between):
         patients = (patients[0], dataclasses.replace(patients[1], time_min=moved))
         data, cells = t1djax.stack(patients), round(2880 / cell_min)
         where = places(data, cells)
-        assert where.between_min.shape == (2, 16 if between == 1 else between)
+        assert where.between_min.shape == (2, between or 16)
         apart = places(t1djax.stack(patients[:1]), cells, whole=patients)
         assert apart.between_min.shape[1] == where.between_min.shape[1]
         assert places(t1djax.stack(patients[:1]), cells).between_min.shape == (1, between)
@@ -195,6 +195,26 @@ def test_each_step_is_traced_once_whatever_the_number_of_patients(monkeypatch):
     monkeypatch.setattr(_compile, "_PROGRAMS", others)
     t1djax.fit(_cohort(), options=SMALL, stages=[t1djax.Stage(steps=8, residual_weight=(10.0, 100.0))])
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 10, 11])
+def test_blocks_are_the_function_of_each_patient_whatever_their_number(rows):
+    """With and without a remainder, and with arrays of no size among arguments and results."""
+    x, nothing = jnp.arange(rows * 6.0).reshape(rows, 6), jnp.zeros((rows, 0))
+    keys = jax.random.split(KEY, rows)
+    one = lambda x, key, nothing: (jnp.sum(x) * jax.random.uniform(key), nothing)
+    spread = _compile.Spread(block=4)
+    sums, none = jax.jit(spread.over_patients(one))(x, keys, nothing)
+    expected = [float(one(x[i], keys[i], nothing[i])[0]) for i in range(rows)]
+    np.testing.assert_allclose(sums, expected, rtol=1e-6)
+    assert none.shape == (rows, 0)
+
+
+def test_forward_fit_of_more_patients_than_a_block():
+    cohort = t1djax.reference_cohort(interval_min=60)
+    fit = t1djax.fit(cohort, mode="forward", options=SMALL, stages=[t1djax.Stage(steps=2)])
+    alone = t1djax.fit(cohort.patients[9:], mode="forward", options=SMALL, stages=[t1djax.Stage(steps=2)])
+    np.testing.assert_allclose(fit.patients[9].glucose_mg_dL, alone.patients[0].glucose_mg_dL, rtol=1e-6)
 
 
 def test_more_patients_than_a_block_give_the_same_as_fewer():
