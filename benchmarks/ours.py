@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from . import jobs  # noqa: E402
 from .optimisers import PLAIN  # noqa: E402
 from .peers import Answer  # noqa: E402
 from .problems import CLEAN_5, WHITE  # noqa: E402
+from .scale import peak_MiB  # noqa: E402
 
 CASES = {
     "noise-free": (CLEAN_5, 0),
@@ -162,5 +162,5 @@ if __name__ == "__main__":
     answer = _TASKS[asked["task"]](asked)
     answer |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
     answer["import_s"] = IMPORT_S
-    answer["peak_MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    answer["peak_MiB"] = peak_MiB()
     print(json.dumps(answer))
