@@ -1,13 +1,16 @@
 """The glucose-insulin model of Magdelaine et al. (2015): the one place where its equations stand."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._html import html_table
 from .._types import Scalar
-from ._parameters import KB_BODY_MASS
+from ._parameters import KB_BODY_MASS, PARAMETERS
 
 
 def _real(x: ArrayLike) -> Array:
@@ -90,6 +93,12 @@ class Magdelaine(eqx.Module):
     def from_mass(cls, *, M: ArrayLike, **parameters: ArrayLike) -> "Magdelaine":
         """Parameters with `kb = 128 / M` from the body mass `M` (kg), as in the paper."""
         return cls(kb=KB_BODY_MASS / _real(M), **parameters)
+
+    def _repr_html_(self) -> str:
+        shown = lambda x: np.array2string(np.asarray(x), precision=4, threshold=4)
+        values = {f.name: shown(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        rows = [(s, PARAMETERS[s].unit, value, PARAMETERS[s].meaning) for s, value in values.items()]
+        return html_table("Parameters of the model of Magdelaine et al.", ["symbol", "unit", "value", "meaning"], rows)
 
     @property
     def equilibrium_insulin(self) -> Array:
