@@ -62,6 +62,8 @@ copybutton_prompt_text = "$ "
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["t1djax.css"]
+html_js_files = ["t1djax.js"]
+html_favicon = "_static/favicon.svg"
 html_title = f"t1djax {release}"
 html_theme_options = {"navigation_with_keys": True}
 html_show_sourcelink = False
@@ -134,6 +136,22 @@ def visit_math(self, node) -> None:
     raise nodes.SkipNode
 
 
+def for_screen_readers(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Captions of the navigation get the level of a heading; parameters, which are no definitions, leave their list."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+    if "sig-param" in context.get("body", ""):
+        context["body"] = SIGNATURE.sub(
+            lambda found: (
+                '<div class="sig-list">' + found[1].replace("<dd>", "<div>").replace("</dd>", "</div>") + "</div>"
+            ),
+            context["body"],
+        )
+
+
+SIGNATURE = re.compile(r"<dl>\s*((?:<dd>(?:(?!</?d[ld]\b).)*</dd>\s*)+)</dl>", re.DOTALL)
+
+
 # Napoleon would read "Insulin at rest, U/dL: ..." above a property as the name of a type.
 GoogleDocstring._parse_attribute_docstring = GoogleDocstring._consume_to_end  # pyright: ignore
 
@@ -143,4 +161,5 @@ def setup(app) -> None:
     write_api_page()
     app.connect("autodoc-process-docstring", fences_to_rst, priority=100)
     app.connect("autodoc-process-signature", readable_signature)
+    app.connect("html-page-context", for_screen_readers, priority=900)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
