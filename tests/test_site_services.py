@@ -1,8 +1,8 @@
 """The built pages in a real browser: errors, search, dark mode, phone and desktop, accessibility.
 
-axe-core is looked for in `T1DJAX_AXE`, the file `axe.min.js` that `npm pack axe-core && tar xf axe-core-*.tgz` leaves in
-`package/`; without it that one test is skipped. `T1DJAX_SITE` names pages that are built already, `T1DJAX_SHOTS` a folder
-for pictures of every page visited.
+axe-core is looked for in `T1DJAX_AXE`, the file `axe.min.js` that `npm pack axe-core && tar xf axe-core-*.tgz` leaves
+in `package/`; without it that one test is skipped. `T1DJAX_SITE` names pages that are built already, `T1DJAX_SHOTS` a
+folder for pictures of every page visited.
 """
 
 import functools

@@ -120,6 +120,8 @@ def rates(p: Magdelaine, y: State, u: Any, r: Any) -> State:
         >>> dy = rates(p, steady_state(p, 120.0), p.equilibrium_basal_U_h / 60, 0.0)
         >>> abs(float(dy.G)) < 1e-6
         True
+
+    Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, the model equations, as two lags in cascade.
     """
     return State(
         G=-p.ksi * y.I + p.kl - p.kb + y.D,
@@ -138,6 +140,8 @@ def steady_state(p: Magdelaine, G0: ArrayLike) -> State:
         >>> p = Magdelaine.from_mass(M=72, ksi=197, kl=1.94, Tu=122, ku_Vi=0.059, Tr=183, kr_Vb=0.0024)
         >>> float(steady_state(p, 120.0).D)
         0.0
+
+    Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, basal equilibrium.
     """
     insulin = p.equilibrium_insulin
     G0 = jnp.asarray(G0, insulin.dtype)
@@ -149,6 +153,8 @@ def residual(p: Magdelaine, y: State, dy: State, u: Any, r: Any) -> State:
     """What a candidate trajectory `y` with time derivative `dy` misses of the model: `dy - rates`.
 
     The unit of each field is that of the state per minute.
+
+    Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015.
     """
     f = rates(p, y, u, r)
     return State(G=dy.G - f.G, S=dy.S - f.S, I=dy.I - f.I, E=dy.E - f.E, D=dy.D - f.D)
@@ -165,6 +171,9 @@ def from_second_order(p: Magdelaine, x: SecondOrderState) -> State:
 
 
 def second_order_rates(p: Magdelaine, x: SecondOrderState, u: Any, r: Any) -> SecondOrderState:
-    """The paper's five-state form: `rates` seen through the change of variables."""
+    """The paper's five-state form: `rates` seen through the change of variables.
+
+    Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015.
+    """
     f = rates(p, from_second_order(p, x), u, r)
     return SecondOrderState(G=f.G, I=f.I, dI=(f.S - f.I) / p.Tu, D=f.D, dD=(f.E - f.D) / p.Tr)

@@ -36,7 +36,16 @@ class PooledPatient:
     """Standard deviation of the readings' noise, mg/dL."""
 
     def interval(self, symbol: str, level: float = 0.9) -> Interval:
-        """The central interval that holds this share of the draws; see `PatientPosterior.interval`."""
+        """The central interval that holds this share of the draws.
+
+        Args:
+            symbol: a key of `draws`.
+            level: share, between 0 and 1.
+
+        Raises:
+            KeyError: where there are no draws of the symbol.
+            ValueError: where the level is not between 0 and 1.
+        """
         return central_interval(self.draws, symbol, level)
 
     def __repr__(self) -> str:

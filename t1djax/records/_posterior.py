@@ -147,7 +147,7 @@ class Posterior:
         the central interval of the level.
 
         Args:
-            level: share of the draws between `low` and `high`.
+            level: share of the draws between `low` and `high`, between 0 and 1.
         """
         import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
