@@ -37,6 +37,8 @@ def code(page: Path) -> str:
 
 
 WITH_CODE = [page for page in PAGES if code(page).strip()]
+RUN = [pytest.param(p, marks=pytest.mark.slow) if p.parent.name == "tutorials" else p for p in WITH_CODE]
+"""Tutorials are run whenever the pages are built, so here with the slow tests only."""
 
 
 def test_pages_have_code() -> None:
@@ -46,7 +48,7 @@ def test_pages_have_code() -> None:
     assert "mystnb" not in tutorial, "options of a cell are no code"
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks of a page share one namespace, in an empty folder."""
     monkeypatch.chdir(tmp_path)
