@@ -103,7 +103,7 @@ def test_pages_open_cleanly_and_fit_the_screen(visit: Visit, page: str) -> None:
 
 def test_landing_page_leads_on(visit: Visit) -> None:
     page = visit.go("index.html")
-    page.locator('a.sd-stretched-link[href="tutorials/fit-one.html"]').click()
+    page.locator('.sd-card:has(a[href="tutorials/fit-one.html"])').click()
     page.wait_for_url("**/tutorials/fit-one.html")
     assert page.locator("table.dataframe caption", has_text="Fit of Pat3").count() == 1, "records show as tables"
     assert "mg/U/min" in page.locator("table.dataframe", has_text="Fit of Pat3").inner_text()
@@ -158,7 +158,9 @@ def test_accessible(browser: Any, site: str, scheme: str) -> None:
     found = []
     for size in SIZES:
         visit = Visit(browser, site, size, scheme)
-        for name in (*PAGES, "search.html"):
+        # The long API page takes axe a minute; its entries are alike at every width and in every colour.
+        once = scheme == "light" and size == "desktop"
+        for name in (*(page for page in PAGES if page != "api.html" or once), "search.html"):
             page = visit.go(name)
             page.add_script_tag(path=axe)
             tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
