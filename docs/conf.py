@@ -1,5 +1,6 @@
 """Sphinx: strict, self-contained, with the API page made from the package itself."""
 
+import hashlib
 import re
 import sys
 import typing
@@ -24,10 +25,11 @@ author = "The t1djax authors"
 project_copyright = "2026, The t1djax authors"
 release = t1djax.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "sphinx_design"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}
 default_role = "literal"
 nitpicky = True
 # Types of other packages, which these pages do not describe. Those of t1djax must be public.
@@ -46,7 +48,22 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
+# A tutorial is run in an empty folder, again whenever its cells or the package change, and may print no warning.
+sources = b"".join(file.read_bytes() for file in sorted(Path(t1djax.__path__[0]).rglob("*.py")))
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE / "_build" / "notebooks" / hashlib.sha256(sources).hexdigest()[:16])
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 60
+nb_output_stderr = "remove-warn"
+copybutton_exclude = ".linenos, .gp, .go"
+copybutton_prompt_text = "$ "
+
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["t1djax.css"]
+html_js_files = ["t1djax.js"]
+html_favicon = "_static/favicon.svg"
 html_title = f"t1djax {release}"
 html_theme_options = {"navigation_with_keys": True}
 html_show_sourcelink = False
@@ -119,6 +136,22 @@ def visit_math(self, node) -> None:
     raise nodes.SkipNode
 
 
+def for_screen_readers(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Captions of the navigation get the level of a heading; parameters, which are no definitions, leave their list."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+    if "sig-param" in context.get("body", ""):
+        context["body"] = SIGNATURE.sub(
+            lambda found: (
+                '<div class="sig-list">' + found[1].replace("<dd>", "<div>").replace("</dd>", "</div>") + "</div>"
+            ),
+            context["body"],
+        )
+
+
+SIGNATURE = re.compile(r"<dl>\s*((?:<dd>(?:(?!</?d[ld]\b).)*</dd>\s*)+)</dl>", re.DOTALL)
+
+
 # Napoleon would read "Insulin at rest, U/dL: ..." above a property as the name of a type.
 GoogleDocstring._parse_attribute_docstring = GoogleDocstring._consume_to_end  # pyright: ignore
 
@@ -128,4 +161,5 @@ def setup(app) -> None:
     write_api_page()
     app.connect("autodoc-process-docstring", fences_to_rst, priority=100)
     app.connect("autodoc-process-signature", readable_signature)
+    app.connect("html-page-context", for_screen_readers, priority=900)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))

@@ -76,8 +76,10 @@ from .io import Recording as Recording
 from .io import ResultError as ResultError
 from .io import SavedTwins as SavedTwins
 from .io import Stopped as Stopped
+from .io import cohort_to_frame as cohort_to_frame
 from .io import find_fitted as find_fitted
 from .io import find_results as find_results
+from .io import frame_to_cohort as frame_to_cohort
 from .io import frame_to_patient as frame_to_patient
 from .io import inspect_file as inspect_file
 from .io import load_twins as load_twins

@@ -11,8 +11,10 @@ import pytest
 import t1djax
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts)]
+BLOCK = re.compile(
+    r"^```(?:python|\{code-cell\} ipython3\n---\n.*?\n---|\{code-cell\} ipython3)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 MODULES = [
     "t1djax",
     *(
@@ -35,13 +37,18 @@ def code(page: Path) -> str:
 
 
 WITH_CODE = [page for page in PAGES if code(page).strip()]
+RUN = [pytest.param(p, marks=pytest.mark.slow) if p.parent.name == "tutorials" else p for p in WITH_CODE]
+"""Tutorials are run whenever the pages are built, so here with the slow tests only."""
 
 
 def test_pages_have_code() -> None:
     assert ROOT / "docs" / "index.md" in WITH_CODE
+    tutorial = code(ROOT / "docs" / "tutorials" / "fit-one.md")
+    assert "alone = t1djax.preflight" in tutorial
+    assert "mystnb" not in tutorial, "options of a cell are no code"
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks of a page share one namespace, in an empty folder."""
     monkeypatch.chdir(tmp_path)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._html import html_table
 from ..physics import PARAMETERS, Doses, Inputs
 from ._splits import split
 
@@ -60,6 +61,32 @@ class Patient:
     def __repr__(self) -> str:
         hours = (self.time_min[-1] - self.time_min[0]) / 60
         return f"Patient({self.name}: {int(self.valid.sum())} readings over {hours:.1f} h)"
+
+    def _repr_html_(self) -> str:
+        facts = {name: cell for name, cell in zip(_FACTS, _facts(self), strict=True) if name != "patient"}
+        asserted = {f"{s}, {PARAMETERS[s].unit}": float(value) for s, value in self.known.items()}
+        return html_table(f"Patient {self.name}", ["fact", "value"], [*facts.items(), *asserted.items()])
+
+
+_FACTS = ("patient", "readings", "span, h", "glucose, mg/dL", "boluses, U", "meals, g", "known")
+
+
+def _facts(patient: Patient) -> tuple[object, ...]:
+    """What a notebook shows of a patient, in the order of `_FACTS`."""
+    low, median, high = np.percentile(patient.glucose_mg_dL[patient.valid], [0, 50, 100])
+    doses = patient.doses
+    first, last = float(patient.time_min[0]), float(patient.time_min[-1])
+    inside = lambda times, amounts: amounts[(times >= first) & (times <= last) & (amounts > 0)]
+    boluses, meals = inside(doses.bolus_time_min, doses.bolus_U), inside(doses.meal_time_min, doses.carbs_g)
+    return (
+        patient.name,
+        int(patient.valid.sum()),
+        (last - first) / 60,
+        f"{median:.0f} ({low:.0f} to {high:.0f})",
+        f"{boluses.sum():.4g} in {len(boluses)}",
+        f"{meals.sum():.4g} in {len(meals)}",
+        ", ".join(patient.known) or "nothing",
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,6 +146,13 @@ class Cohort:
     @functools.cached_property
     def _by_name(self) -> dict[str, Patient]:
         return {patient.name: patient for patient in self.patients}
+
+    def __repr__(self) -> str:
+        return f"Cohort({len(self)} patients: {', '.join(self.names[:5])}{', ...' if len(self) > 5 else ''})"
+
+    def _repr_html_(self) -> str:
+        simulated = f", {len(self.truth)} with a known truth" if self.truth else ""
+        return html_table(f"Cohort of {len(self)} patients{simulated}", _FACTS, map(_facts, self))
 
     def select(self, names: Iterable[str]) -> "Cohort":
         """The cohort of the named patients, in the order given.

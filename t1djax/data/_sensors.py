@@ -68,6 +68,9 @@ class AR1Noise(AbstractNoise):
 
     The first error has the stationary distribution, so `sd_mg_dL` is the standard deviation at every sample.
     `rho` is per sample, whatever the interval: at a longer interval the same `rho` is a longer memory in minutes.
+
+    Raises:
+        ValueError: where a standard deviation is negative, or `rho` is not between -1 and 1.
     """
 
     sd_mg_dL: float
@@ -118,7 +121,11 @@ _BK_LAMBDA, _BK_XI, _BK_GAMMA, _BK_DELTA = 15.96, -5.471, -0.5444, 1.6898
 
 
 class RandomGaps(eqx.Module):
-    """Gaps in the record at times drawn from the key: a sensor change, a lost signal."""
+    """Gaps in the record at times drawn from the key: a sensor change, a lost signal.
+
+    Raises:
+        ValueError: where a number or a length is negative.
+    """
 
     number: int
     """How many gaps; they may overlap."""

@@ -24,6 +24,8 @@ class HMC:
         >>> from t1djax import HMC
         >>> HMC(steps=6).steps
         6
+
+    Source: Neal, in *Handbook of Markov Chain Monte Carlo*, 2011, chapter 5.
     """
 
     steps: int = 4
@@ -40,6 +42,8 @@ class NUTS:
         >>> from t1djax import NUTS
         >>> NUTS().max_doublings
         5
+
+    Source: Hoffman and Gelman, J. Mach. Learn. Res. 15, 2014.
     """
 
     max_doublings: int = 5

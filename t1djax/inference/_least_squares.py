@@ -91,6 +91,9 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
     Returns:
         The fit. A patient that does not converge has `ok` false and a message; the others are not touched.
 
+    Raises:
+        ValueError: where the tolerance is not positive, or there is no step or no start.
+
     Source: Marquardt, J. SIAM 11(2), 1963; Cramer-Rao for the standard errors.
     """
     options = LeastSquares() if options is None else options
@@ -242,6 +245,8 @@ def fisher_information(
         z: logarithms of the free ones.
         data: the patient's arrays; only its `fit` mask and inputs count, not the readings.
         noise_sd_mg_dL: standard deviation of the sensor's white noise, mg/dL.
+
+    Source: Kay, *Fundamentals of Statistical Signal Processing: Estimation Theory*, 1993, section 3.9.
     """
     J = _jacobian(z, _Given(Physiology(known, z), data))
     return J.T @ J / noise_sd_mg_dL**2

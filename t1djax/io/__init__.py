@@ -16,6 +16,8 @@ from ._fitted import read_fitted as read_fitted
 from ._fitted import read_fitted_cohort as read_fitted_cohort
 from ._fitted import write_fitted as write_fitted
 from ._fitted import write_fitted_cohort as write_fitted_cohort
+from ._frames import cohort_to_frame as cohort_to_frame
+from ._frames import frame_to_cohort as frame_to_cohort
 from ._frames import frame_to_patient as frame_to_patient
 from ._frames import patient_to_frame as patient_to_frame
 from ._future import PATIENT as PATIENT

@@ -65,6 +65,7 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
     Raises:
         ValueError: where the fit holds no network.
         FileExistsError: where the folder is there.
+        OSError: where the file system refuses.
     """
     if fit.twins is None or fit.options is None:
         raise ValueError(f"the fit of {fit.model} holds no network to save")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from ..data import Patient, Truth
+from ..data import Cohort, Patient, Truth
 from ._checks import Findings, Table
 from ._tables import (
     BASAL,
@@ -25,6 +25,10 @@ from ._tables import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_WHO = "patient"
+"""The column that says whose a row is."""
 
 
 def frame_to_patient(
@@ -54,6 +58,85 @@ def frame_to_patient(
     found.finish()
     assert patient is not None
     return patient
+
+
+def frame_to_cohort(
+    frame: "pd.DataFrame", *, known: Mapping[str, Mapping[str, float]] | None = None, strict: bool = False
+) -> Cohort:
+    """A cohort from one long frame: a column `patient`, and those of a patient's file.
+
+    Args:
+        frame: the table; see `frame_to_patient`. Patients come in the order in which they first appear.
+        known: asserted parameters by symbol, by patient.
+        strict: whether a reading below 40 mg/dL is an error rather than a warning.
+
+    Returns:
+        The cohort.
+
+    Raises:
+        DataError: listing everything wrong with anybody; rows are labels of the frame's index.
+
+    Example:
+        >>> import pandas as pd
+        >>> from t1djax import frame_to_cohort
+        >>> frame = pd.DataFrame({"patient": ["Ada", "Ada", "Ben", "Ben"], "time_min": [0, 5, 0, 5],
+        ...                       "glucose_mg_dL": [120, 118, 90, 95], "basal_U_h": 0.9, "bolus_U": 0, "carbs_g": 0})
+        >>> frame_to_cohort(frame)
+        Cohort(2 patients: Ada, Ben)
+    """
+    found = Findings()
+    known = known or {}
+    if _WHO not in frame.columns:
+        found.add("frame", "there is no such column", "say of each row whose it is", column=_WHO)
+        found.finish()
+    whose = frame[_WHO].tolist()
+    nobody = frame[_WHO].isna().tolist()
+    for label, missing in zip(frame.index.tolist(), nobody, strict=True):
+        if missing:
+            found.add("frame", "the row is nobody's", "say whose it is", column=_WHO, row=label)
+    rows: dict[str, list[int]] = {}
+    for i, name in enumerate(whose):
+        if not nobody[i]:
+            rows.setdefault(str(name), []).append(i)
+    for name in sorted(set(known) - set(rows)):
+        found.add("frame", f"known has {name!r}, who has no row", f"one of {', '.join(rows)}", column=_WHO)
+    patients = []
+    for name, at in rows.items():
+        part = frame.iloc[at].drop(columns=_WHO)
+        # Of people with a clock and people without, each has one of the two columns.
+        empty = [
+            c for c in (TIME, CLOCK) if {TIME, CLOCK} <= set(part.columns) and not part[c].notna().to_numpy().any()
+        ]
+        table = frame_table(part.drop(columns=empty[:1]), name, found)
+        patients.append(table_to_patient(table, name, known.get(name, {}), found, strict))
+    found.finish()
+    return Cohort(tuple(patient for patient in patients if patient is not None))
+
+
+def cohort_to_frame(cohort: Cohort) -> "pd.DataFrame":
+    """One long frame of a cohort: a column `patient`, and those of `patient_to_frame`, the truth where it is known.
+
+    Args:
+        cohort: the cohort.
+
+    Returns:
+        The frame; `frame_to_cohort` reads it back.
+
+    Raises:
+        ValueError: where two doses of one time differ in duration, or two rows fall on one microsecond.
+
+    Example:
+        >>> import t1djax
+        >>> frame = t1djax.cohort_to_frame(t1djax.reference_cohort(interval_min=60, names=["Pat2", "Pat3"]))
+        >>> frame.groupby("patient")["glucose_mg_dL"].count().tolist()
+        [49, 49]
+    """
+    import pandas as pd  # noqa: PLC0415 - half a second at import
+
+    frames = [patient_to_frame(patient, cohort.truth.get(patient.name)) for patient in cohort]
+    for patient, frame in zip(cohort, frames, strict=True):
+        frame.insert(0, _WHO, patient.name)
+    return pd.concat(frames, ignore_index=True)
 
 
 def frame_table(frame: "pd.DataFrame", name: str, found: Findings) -> Table:

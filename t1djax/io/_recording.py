@@ -35,6 +35,9 @@ class Recording:
     report: ReadReport
     """What was found in the file."""
 
+    def _repr_html_(self) -> str:
+        return self.patient._repr_html_() + self.report._repr_html_()
+
 
 def read_recording(
     path: Paths,

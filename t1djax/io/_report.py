@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .._html import html_table
 from ..data import Patient
 from ._assemble import per_bolus
 from ._clocks import at
@@ -111,6 +112,16 @@ class ReadReport:
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, for JSON."""
         return dataclasses.asdict(self)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, tuple) else value)
+            for name, value in vars(self).items()
+            if value not in (None, ()) and name not in ("file", "problems", "warnings", "notes", "gap_list")
+        ]
+        said = {"Problem": self.problems, "Warning": self.warnings, "Note": self.notes}
+        notes = [f"{word}: {text}" for word, texts in said.items() for text in texts]
+        return html_table(f"What was read of {self.file}", ["fact", "value"], rows, notes=notes)
 
 
 def report(

@@ -23,6 +23,9 @@ _GATE_SPREAD = 0.5  # of the gates' weights against those of the candidate
 class BIRNNOptions(NetworkOptions):
     """Shape of the recurrent network.
 
+    Raises:
+        ValueError: naming the field that is not valid.
+
     Example:
         >>> from t1djax import BIRNNOptions
         >>> BIRNNOptions(units=16).cells(2880.0)

@@ -17,6 +17,9 @@ from ._surrogates import AbstractSurrogate, NetworkOptions, Window
 class ModifiedMLPOptions(NetworkOptions):
     """Shape of the Modified MLP.
 
+    Raises:
+        ValueError: naming the field that is not valid.
+
     Example:
         >>> from t1djax import ModifiedMLPOptions
         >>> ModifiedMLPOptions(factorised=True).model

@@ -17,6 +17,9 @@ from ._surrogates import AbstractSurrogate, NetworkOptions, Window
 class PINNOptions(NetworkOptions):
     """Shape of the feed-forward network.
 
+    Raises:
+        ValueError: naming the field that is not valid.
+
     Example:
         >>> from t1djax import PINNOptions
         >>> PINNOptions(width=64).cells(2880.0)

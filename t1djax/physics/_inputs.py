@@ -103,7 +103,11 @@ class Doses:
         return Inputs(*map(jnp.asarray, self.rates(start_min, end_min)))
 
     def rates(self, start_min: float, end_min: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The columns of `inputs` as NumPy arrays: breaks (min), insulin (U/min), carbohydrate (mg/min)."""
+        """The columns of `inputs` as NumPy arrays: breaks (min), insulin (U/min), carbohydrate (mg/min).
+
+        Raises:
+            ValueError: where the window, in minutes, does not end after it starts.
+        """
         if not end_min > start_min:
             raise ValueError(f"Doses.inputs: the window ends ({end_min} min) before it starts ({start_min} min)")
         late = lambda t: t < end_min
@@ -176,7 +180,11 @@ class Inputs(eqx.Module):
         return totals[0], totals[1]
 
     def pad(self, length: int) -> "Inputs":
-        """The same rates with the last break repeated until there are `length` of them."""
+        """The same rates with the last break repeated until there are `length` of them.
+
+        Raises:
+            ValueError: where there are more than that already.
+        """
         extra = length - self.break_min.shape[0]
         if extra < 0:
             raise ValueError(f"Inputs.pad: {length} is fewer than the {self.break_min.shape[0]} breaks there are")

@@ -1,13 +1,16 @@
 """The glucose-insulin model of Magdelaine et al. (2015): the one place where its equations stand."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._html import html_table
 from .._types import Scalar
-from ._parameters import KB_BODY_MASS
+from ._parameters import KB_BODY_MASS, PARAMETERS
 
 
 def _real(x: ArrayLike) -> Array:
@@ -91,6 +94,12 @@ class Magdelaine(eqx.Module):
         """Parameters with `kb = 128 / M` from the body mass `M` (kg), as in the paper."""
         return cls(kb=KB_BODY_MASS / _real(M), **parameters)
 
+    def _repr_html_(self) -> str:
+        shown = lambda x: np.array2string(np.asarray(x), precision=4, threshold=4)
+        values = {f.name: shown(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        rows = [(s, PARAMETERS[s].unit, value, PARAMETERS[s].meaning) for s, value in values.items()]
+        return html_table("Parameters of the model of Magdelaine et al.", ["symbol", "unit", "value", "meaning"], rows)
+
     @property
     def equilibrium_insulin(self) -> Array:
         """Insulin at which glucose stands still without a meal, U/dL: `(kl - kb) / ksi`."""
@@ -111,6 +120,8 @@ def rates(p: Magdelaine, y: State, u: Any, r: Any) -> State:
         >>> dy = rates(p, steady_state(p, 120.0), p.equilibrium_basal_U_h / 60, 0.0)
         >>> abs(float(dy.G)) < 1e-6
         True
+
+    Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, the model equations, as two lags in cascade.
     """
     return State(
         G=-p.ksi * y.I + p.kl - p.kb + y.D,
@@ -129,6 +140,8 @@ def steady_state(p: Magdelaine, G0: ArrayLike) -> State:
         >>> p = Magdelaine.from_mass(M=72, ksi=197, kl=1.94, Tu=122, ku_Vi=0.059, Tr=183, kr_Vb=0.0024)
         >>> float(steady_state(p, 120.0).D)
         0.0
+
+    Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, basal equilibrium.
     """
     insulin = p.equilibrium_insulin
     G0 = jnp.asarray(G0, insulin.dtype)
@@ -140,6 +153,8 @@ def residual(p: Magdelaine, y: State, dy: State, u: Any, r: Any) -> State:
     """What a candidate trajectory `y` with time derivative `dy` misses of the model: `dy - rates`.
 
     The unit of each field is that of the state per minute.
+
+    Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015.
     """
     f = rates(p, y, u, r)
     return State(G=dy.G - f.G, S=dy.S - f.S, I=dy.I - f.I, E=dy.E - f.E, D=dy.D - f.D)
@@ -156,6 +171,9 @@ def from_second_order(p: Magdelaine, x: SecondOrderState) -> State:
 
 
 def second_order_rates(p: Magdelaine, x: SecondOrderState, u: Any, r: Any) -> SecondOrderState:
-    """The paper's five-state form: `rates` seen through the change of variables."""
+    """The paper's five-state form: `rates` seen through the change of variables.
+
+    Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015.
+    """
     f = rates(p, from_second_order(p, x), u, r)
     return SecondOrderState(G=f.G, I=f.I, dI=(f.S - f.I) / p.Tu, D=f.D, dD=(f.E - f.D) / p.Tr)

@@ -115,6 +115,9 @@ def propagate(
     short scan; glucose is the integral of the rest. There is no step, hence no step error, on any grid.
 
     Arguments and result are those of `simulate`.
+
+    Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015; the step is derived in
+    `docs/physics.md`.
     """
     y0 = steady_state(p, G0) if y0 is None else y0
     insulin, digestion = exact_lags(p, inputs, ts, y0)

@@ -5,6 +5,7 @@ from ._error_grids import ZONES as ZONES
 from ._error_grids import ErrorGrid as ErrorGrid
 from ._error_grids import GridName as GridName
 from ._error_grids import Line as Line
+from ._fits import UNITS as UNITS
 from ._fits import Cost as Cost
 from ._fits import Ensemble as Ensemble
 from ._fits import Estimate as Estimate

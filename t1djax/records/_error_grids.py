@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from .._html import html_table
+
 GridName = Literal["clarke", "parkes1", "parkes2"]
 """An error grid: Clarke's, or the consensus grid of Parkes for type 1 or type 2 diabetes."""
 ZONES = ("A", "B", "C", "D", "E")
@@ -73,3 +75,11 @@ class ErrorGrid:
         """Share of each zone, %; NaN where there is no pair."""
         share = lambda name: 100.0 * float(np.mean(self.zone == name)) if self.zone.size else float("nan")
         return {name: share(name) for name in ZONES}
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{zone} {percent:.1f} %" for zone, percent in self.percent.items())
+        return f"ErrorGrid({self.grid} of {len(self.zone)} pairs: {told})"
+
+    def _repr_html_(self) -> str:
+        title = f"Error grid {self.grid}, {len(self.zone)} pairs"
+        return html_table(title, ["zone", "share of pairs, %"], self.percent.items())

@@ -4,15 +4,31 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
+from .._html import html_table
 from ..networks import NetworkOptions
+from ..physics import INITIAL_STATES, PARAMETERS
 from ..problem import Problem
 from ..twin import Twin
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNITS: Mapping[str, str] = {
+    **{symbol: row.unit for symbol, row in {**PARAMETERS, **INITIAL_STATES}.items()},
+    "p1": "mg/dL/U",
+    "c": "mg/dL/min",
+    "q": "mg/dL/g",
+    "r": "mg/dL/U",
+    "noise_sd_mg_dL": "mg/dL",
+    "correlation_time_min": "min",
+}
+"""Unit of everything that is estimated, by symbol."""
 
 
 class Estimate(NamedTuple):
@@ -61,6 +77,39 @@ class PatientFit:
     gap_mg_dL: float = 0.0
     """Root mean square distance of the fitted glucose from the equations' exact solution under the estimates, mg/dL;
     a network that cannot follow the equations has a large one, and its estimates are then off."""
+
+    def frame(self) -> "pd.DataFrame":
+        """The states on the rows of the data: `time_min, glucose_mg_dL, insulin_U_dL, digestion_mg_dL_min`."""
+        import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+        columns = ("time_min", "glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min")
+        return pd.DataFrame({name: np.asarray(getattr(self, name)) for name in columns})
+
+    def __repr__(self) -> str:
+        told = ", ".join(
+            f"{symbol} {estimate.value:.4g} {UNITS[symbol]}" for symbol, estimate in self.estimates.items()
+        )
+        trouble = "" if self.ok else f"; failed: {self.message}"
+        return f"PatientFit({self.name}: {told or 'states'}{trouble})"
+
+    def _repr_html_(self) -> str:
+        rows = [row[1:] for row in _estimate_rows(self)]
+        notes = [] if self.ok else [f"The fit failed: {self.message}"]
+        return html_table(f"Fit of {self.name}", _ESTIMATE[1:], rows, notes=notes)
+
+
+_ESTIMATE = ("patient", "symbol", "unit", "value", "standard error", "start", "remark")
+
+
+def _estimate_rows(patient: PatientFit) -> list[tuple[object, ...]]:
+    """What a notebook shows of a fit, in the order of `_ESTIMATE`."""
+    rows = []
+    for symbol, e in {**patient.estimates, **patient.derived}.items():
+        remarks = ["fit failed"] * (not patient.ok) + ["set by its prior"] * e.prior_dominated
+        remarks += ["at its bound"] * e.at_bound
+        start = e.initial if symbol in patient.estimates else None
+        rows.append((patient.name, symbol, UNITS[symbol], e.value, e.standard_error, start, ", ".join(remarks)))
+    return rows
 
 
 class History(NamedTuple):
@@ -162,6 +211,29 @@ class Fit:
             twins=None if twins[0] is None else jax.tree.map(lambda *x: np.concatenate(x), *twins),
         )
 
+    def table(self) -> "pd.DataFrame":
+        """One row per patient and estimate.
+
+        Columns: `patient, symbol, unit, value, standard_error, initial, prior_dominated, at_bound, ok`. Scores, and
+        errors where the truth is known, are in `summary`.
+        """
+        import pandas as pd  # noqa: PLC0415 - costs half a second at import
+
+        columns = ["patient", "symbol", "unit", *Estimate._fields, "ok"]
+        rows = [
+            (patient.name, symbol, UNITS[symbol], *estimate, patient.ok)
+            for patient in self
+            for symbol, estimate in {**patient.estimates, **patient.derived}.items()
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+    def _repr_html_(self) -> str:
+        rows = [row for patient in self for row in _estimate_rows(patient)]
+        notes = list(self.problem.notes)
+        if not rows:
+            return html_table(repr(self), ["patient", "converged"], [(p.name, p.ok) for p in self], notes=notes)
+        return html_table(repr(self), _ESTIMATE, rows, notes=notes)
+
     def __repr__(self) -> str:
         what = "+".join(self.problem.named) or "states"
         failed = sum(not patient.ok for patient in self.patients)
@@ -189,6 +261,12 @@ class Ensemble:
     def __repr__(self) -> str:
         return f"Ensemble({len(self)} seeds of {self.members[0]!r})"
 
+    def _repr_html_(self) -> str:
+        rows = [
+            (seed, *row) for seed, fit in zip(self.seeds, self, strict=True) for p in fit for row in _estimate_rows(p)
+        ]
+        return html_table(repr(self), ["seed", *_ESTIMATE], rows)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
@@ -202,3 +280,16 @@ class Result:
     """`predictions.npz`: states, readings and masks on the rows of the data."""
     evolution: Mapping[str, Mapping[str, np.ndarray]]
     """`parameter_evolution_*.npz` by symbol: `step`, `value`, and `truth` where it is known."""
+
+    def __repr__(self) -> str:
+        return f"Result({self.folder.name})"
+
+    def _repr_html_(self) -> str:
+        m = self.metadata
+        rows = [
+            (symbol, UNITS.get(symbol, ""), e["value"], e["standard_error"])
+            for symbol, e in {**m["estimates"], **m["derived"]}.items()
+        ]
+        rows += [(name, "", value, None) for name, value in m["metrics"].items() if name.startswith("rmse")]
+        title = f"{m['patient']}: {m['model']} {m['mode']}, seed {m['seed']}"
+        return html_table(title, ["symbol", "unit", "value", "standard error"], rows, notes=[str(self.folder)])

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
+from .._html import html_table
 from ..physics import Doses
+from ._fits import UNITS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,3 +64,11 @@ class FittedPatient:
     def __repr__(self) -> str:
         what = f" of {'+'.join(self.free)}" if self.free else ""
         return f"FittedPatient({self.name}: {self.model} {self.mode}{what}, from minute {self.end_min:g})"
+
+    def _repr_html_(self) -> str:
+        percent = dict(zip(self.free, 100 * np.sqrt(np.diag(self.covariance)), strict=True))
+        rows = [
+            (symbol, UNITS[symbol], float(value), float(percent[symbol]) if symbol in percent else "known")
+            for symbol, value in self.parameters.items()
+        ]
+        return html_table(repr(self), ["symbol", "unit", "value", "standard error, %"], rows)

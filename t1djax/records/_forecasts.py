@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from .._html import html_table
+
 FutureInputs = Literal["none", "announced", "recorded"]
 """What a forecast knows of insulin and meals after its origin. *none*: the basal rate in force goes on and nothing is
 eaten. *announced*: what the record states ahead of time, the basal schedule and what begins within the announcement.
@@ -35,3 +37,15 @@ class RollingForecasts:
     """Standard deviations of the readings about them, mg/dL; NaN where the method states none."""
     observed_mg_dL: Float[np.ndarray, "origins horizons"]
     """What the sensor then read, mg/dL; NaN where there is no real reading at that time."""
+
+    def __repr__(self) -> str:
+        ahead = ", ".join(f"{horizon:g}" for horizon in self.horizon_min)
+        return f"RollingForecasts({self.name}: {self.method}, {len(self.origin_min)} origins, {ahead} min ahead)"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for i, horizon in enumerate(self.horizon_min.tolist()):
+            error = self.mean_mg_dL[:, i] - self.observed_mg_dL[:, i]
+            error = error[np.isfinite(error)]
+            rows.append((f"{horizon:g}", len(error), float(np.sqrt(np.mean(error**2))) if len(error) else None))
+        return html_table(repr(self), ["ahead, min", "forecasts with a reading", "RMSE, mg/dL"], rows)

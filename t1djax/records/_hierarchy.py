@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from .._html import html_table
 from ..problem import Problem
-from ._fits import Cost
+from ._fits import UNITS, Cost
 from ._posterior import Interval, central_interval
 
 if TYPE_CHECKING:
@@ -35,8 +36,22 @@ class PooledPatient:
     """Standard deviation of the readings' noise, mg/dL."""
 
     def interval(self, symbol: str, level: float = 0.9) -> Interval:
-        """The central interval that holds this share of the draws; see `PatientPosterior.interval`."""
+        """The central interval that holds this share of the draws.
+
+        Args:
+            symbol: a key of `draws`.
+            level: share, between 0 and 1.
+
+        Raises:
+            KeyError: where there are no draws of the symbol.
+            ValueError: where the level is not between 0 and 1.
+        """
         return central_interval(self.draws, symbol, level)
+
+    def __repr__(self) -> str:
+        trouble = "" if self.ok else f"; failed: {self.message}"
+        told = ", ".join(f"{symbol} {np.median(draws):.4g} {UNITS[symbol]}" for symbol, draws in self.draws.items())
+        return f"PooledPatient({self.name}: {told}{trouble})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +90,20 @@ class Hierarchy:
 
     def __repr__(self) -> str:
         return f"Hierarchy({'+'.join(self.pooled)} of {len(self)} patients, {self.cost.run_s:.1f} s)"
+
+    def _repr_html_(self) -> str:
+        header = ["patient", "symbol", "unit", "median", "5 %", "95 %", "borrowed from the others, %"]
+        rows = [
+            (p.name, s, UNITS[s], float(np.median(draws)), *p.interval(s), 100 * float(p.borrowed.get(s, 0.0)))
+            for p in self
+            for s, draws in p.draws.items()
+        ]
+        notes = [
+            f"Population: median of {s} {np.median(self.median[s]):.4g} {UNITS[s]}, spread of its logarithm "
+            f"{np.median(self.sd_log[s]):.3g}."
+            for s in self.pooled
+        ]
+        return html_table(repr(self), header, rows, notes=notes)
 
     def population(self, level: float = 0.9) -> "pd.DataFrame":
         """One row per pooled parameter: `symbol, median, median_low, median_high, sd_log, sd_log_low, sd_log_high`.

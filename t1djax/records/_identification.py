@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from .._html import html_table
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -168,6 +170,13 @@ class PatientIdentification:
         """The verdicts in one line."""
         return f"{self.name}: " + "; ".join(_said(d) for d in self.parameters.values())
 
+    def __repr__(self) -> str:
+        return f"PatientIdentification({self.line})"
+
+    def _repr_html_(self) -> str:
+        rows = [row[1:] for row in _verdict_rows(self)]
+        return html_table(f"What the readings tell of {self.name}", _VERDICTS[1:], rows, notes=self.warnings)
+
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers; infinities stay."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -178,6 +187,17 @@ class PatientIdentification:
         plain["what_if"] = [{"change": w.change, "percent": dict(w.percent)} for w in self.what_if]
         plain["misfit"] = None if self.misfit is None else self.misfit._asdict() | {"found": self.misfit.found}
         return plain | {"inflation": self.inflation}
+
+
+_VERDICTS = ("patient", "symbol", "unit", "value", "interval", "robust error, %", "verdict", "reason")
+
+
+def _verdict_rows(patient: PatientIdentification) -> list[tuple[object, ...]]:
+    """What a notebook shows of the verdicts, in the order of `_VERDICTS`."""
+    return [
+        (patient.name, d.symbol, d.unit, d.value, interval_words(*d.interval), d.robust_percent, d.verdict, d.reason)
+        for d in [*patient.parameters.values(), *patient.derived.values()]
+    ]
 
 
 def _said(d: Determination) -> str:
@@ -209,6 +229,11 @@ class Identification:
 
     def __repr__(self) -> str:
         return f"Identification({self.verdict})"
+
+    def _repr_html_(self) -> str:
+        rows = [row for patient in self for row in _verdict_rows(patient)]
+        title = f"What the readings tell of {len(self)} patients, intervals of {100 * self.level:.3g} %"
+        return html_table(title, _VERDICTS, rows, notes=self.notes)
 
     @property
     def verdict(self) -> str:
@@ -290,6 +315,9 @@ class PatientProfile:
             f"({self.low:.4g} to {self.high:.4g})"
         )
 
+    def __repr__(self) -> str:
+        return f"PatientProfile({self.words})"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Profile:
@@ -317,6 +345,16 @@ class Profile:
     def __repr__(self) -> str:
         closed = sum(p.identifiable for p in self.patients)
         return f"Profile({self.symbol}: {closed} of {len(self)} closed)"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (p.name, p.estimate, "open" if p.open_low else p.low, "open" if p.open_high else p.high, p.converged)
+            for p in self
+        ]
+        title = (
+            f"Profile likelihood of {self.symbol}, intervals of {100 * self.level:.3g} %, in the unit of {self.symbol}"
+        )
+        return html_table(title, ["patient", "estimate", "from", "to", "converged"], rows)
 
     def table(self) -> "pd.DataFrame":
         """One row per patient: estimate, interval, whether it is open."""

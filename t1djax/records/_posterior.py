@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from .._html import html_table
 from ..problem import Problem
-from ._fits import Cost
+from ._fits import UNITS, Cost
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,27 @@ class PatientPosterior:
         """
         return central_interval(self.draws, symbol, level)
 
+    def __repr__(self) -> str:
+        chains, draws = next(iter(self.draws.values())).shape
+        trouble = "" if self.ok else f"; doubtful: {self.message}"
+        return f"PatientPosterior({self.name}: {'+'.join(self.draws)}, {chains} chains of {draws} draws{trouble})"
+
+    def _repr_html_(self) -> str:
+        notes = [] if self.ok else [f"Doubtful: {self.message}"]
+        return html_table(f"Posterior of {self.name}", _DRAWN[1:], [row[1:] for row in _drawn_rows(self)], notes=notes)
+
+
+_DRAWN = ("patient", "symbol", "unit", "median", "5 %", "95 %", "R-hat", "effective draws")
+
+
+def _drawn_rows(patient: PatientPosterior) -> list[tuple[object, ...]]:
+    """What a notebook shows of draws, in the order of `_DRAWN`."""
+    return [
+        (patient.name, s, UNITS[s], float(np.median(draws)), *patient.interval(s, 0.9), patient.r_hat[s],
+         f"{patient.ess_bulk[s]:.0f}")
+        for s, draws in patient.draws.items()
+    ]  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Posterior:
@@ -114,6 +136,10 @@ class Posterior:
         symbols = "+".join(self.patients[0].draws)
         return f"Posterior({symbols} of {len(self)} patients{trouble}, {self.cost.run_s:.1f} s)"
 
+    def _repr_html_(self) -> str:
+        notes = [f"{p.name} is doubtful: {p.message}" for p in self if not p.ok]
+        return html_table(repr(self), _DRAWN, [row for p in self for row in _drawn_rows(p)], notes=notes)
+
     def table(self, level: float = 0.9) -> "pd.DataFrame":
         """One row per patient and symbol.
 
@@ -121,7 +147,7 @@ class Posterior:
         the central interval of the level.
 
         Args:
-            level: share of the draws between `low` and `high`.
+            level: share of the draws between `low` and `high`, between 0 and 1.
         """
         import pandas as pd  # noqa: PLC0415 - costs half a second at import
 

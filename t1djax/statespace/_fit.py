@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._compile import compile_once
+from .._html import html_table
 from ..data import TRAINING_SHARE, Patient, readings_ahead, training_end
-from ..records import Cost, Estimate
+from ..records import UNITS, Cost, Estimate
 from ._ahead import ahead, level_at
 from ._filter import Filtered, kalman_filter
 from ._hyper import HYPERPARAMETERS, StateSpaceOptions, free_symbols
@@ -51,6 +52,25 @@ class PatientStateSpace:
     person: Person
     """Level and priors."""
 
+    def __repr__(self) -> str:
+        trouble = "" if self.ok else f"; failed: {self.message}"
+        return f"PatientStateSpace({self.name}: {self.readings} readings, {self.steps} steps{trouble})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Stochastic model of {self.name}", _CONSTANTS[1:], [row[1:] for row in _constant_rows(self)])
+
+
+_CONSTANTS = ("patient", "symbol", "unit", "value", "standard error", "prior")
+
+
+def _constant_rows(patient: PatientStateSpace) -> list[tuple[object, ...]]:
+    """What a notebook shows of a model, in the order of `_CONSTANTS`."""
+    units = {**UNITS, **{symbol: row.unit for symbol, row in HYPERPARAMETERS.items()}}
+    return [
+        (patient.name, symbol, units.get(symbol, ""), e.value, e.standard_error, e.initial)
+        for symbol, e in {**patient.constants, **patient.effects}.items()
+    ]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StateSpaceFit:
@@ -74,6 +94,15 @@ class StateSpaceFit:
             if patient.name == name:
                 return patient
         raise KeyError(f"no patient {name!r} in the fit; there are {', '.join(p.name for p in self.patients)}")
+
+    def __repr__(self) -> str:
+        failed = sum(not patient.ok for patient in self.patients)
+        trouble = f", {failed} failed" if failed else ""
+        return f"StateSpaceFit({len(self)} patients{trouble}, {self.cost.run_s:.1f} s)"
+
+    def _repr_html_(self) -> str:
+        notes = [f"{p.name} failed: {p.message}" for p in self if not p.ok]
+        return html_table(repr(self), _CONSTANTS, [row for p in self for row in _constant_rows(p)], notes=notes)
 
 
 class _Data(NamedTuple):

@@ -32,7 +32,7 @@ class MLflowTracker:
 
     def __init__(
         self,
-        results: Path,
+        results: str | Path,
         *,
         tracking_uri: str | None = None,
         system_metrics: bool = False,
@@ -53,7 +53,7 @@ class MLflowTracker:
             ImportError: where MLflow is not installed.
             ValueError: where the URI is that of no server or database.
         """
-        self.results = results.absolute()
+        self.results = Path(results).absolute()
         self.most_children = most_children
         self._wait_s = wait_s
         self._sender = Sender(Place(self.results, tracking_uri), system_metrics=system_metrics)

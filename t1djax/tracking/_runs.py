@@ -25,7 +25,7 @@ class TrackedRun(NamedTuple):
     """Its page; None in a database, which has no pages."""
 
 
-def tracked_runs(results: Path, *, tracking_uri: str | None = None) -> tuple[TrackedRun, ...]:
+def tracked_runs(results: str | Path, *, tracking_uri: str | None = None) -> tuple[TrackedRun, ...]:
     """The runs of a results folder in MLflow, parents first, without those that were deleted.
 
     Args:
@@ -48,6 +48,7 @@ def tracked_runs(results: Path, *, tracking_uri: str | None = None) -> tuple[Tra
         Traceback (most recent call last):
         FileNotFoundError: ...: holds no tracked runs
     """
+    results = Path(results)
     journals_of(results)
     place = Place(results, tracking_uri)
     client = place.connect()

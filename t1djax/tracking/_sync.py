@@ -42,7 +42,7 @@ class SyncReport:
         return not any(run.left_bytes or run.message for run in self.runs)
 
 
-def sync(results: Path, *, tracking_uri: str | None = None) -> SyncReport:
+def sync(results: str | Path, *, tracking_uri: str | None = None) -> SyncReport:
     """Send to MLflow what it does not have yet of the runs of a results folder. Doing it twice changes nothing.
 
     Args:
@@ -64,6 +64,7 @@ def sync(results: Path, *, tracking_uri: str | None = None) -> SyncReport:
         Traceback (most recent call last):
         FileNotFoundError: ...: holds no tracked runs
     """
+    results = Path(results)
     found = journals_of(results)
     place = Place(results, tracking_uri)
     runs = []
@@ -95,12 +96,17 @@ def sync(results: Path, *, tracking_uri: str | None = None) -> SyncReport:
     return SyncReport(place.shown, tuple(runs))
 
 
-def tracking_status(results: Path, *, tracking_uri: str | None = None) -> SyncReport:
+def tracking_status(results: str | Path, *, tracking_uri: str | None = None) -> SyncReport:
     """What `sync` would find, without sending anything.
+
+    Args:
+        results: the results folder.
+        tracking_uri: as for `MLflowTracker`.
 
     Raises:
         FileNotFoundError: where the folder has no journal.
     """
+    results = Path(results)
     found = journals_of(results)
     place = Place(results, tracking_uri)
     return SyncReport(place.shown, tuple(_state(place, journal, "") for journal in found))
