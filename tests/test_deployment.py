@@ -295,9 +295,9 @@ def test_block_of_commands_runs(name: str, tmp_path: Path) -> None:
 
 
 def test_containers_by_hadolint_and_the_compose_schema() -> None:
-    subprocess.run([tool("hadolint"), *map(str, sorted(DEPLOYMENT.glob("*.Dockerfile")))], check=True)
-    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(DEPLOYMENT / "compose.yaml")]
-    subprocess.run(command, check=True)
+    subprocess.run([tool("hadolint"), *map(str, sorted(DEPLOYMENT.rglob("*.Dockerfile")))], check=True)
+    files = map(str, sorted(DEPLOYMENT.rglob("compose.yaml")))
+    subprocess.run([tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", *files], check=True)
 
 
 def test_images_are_pinned_and_run_as_nobody() -> None:
@@ -310,6 +310,24 @@ def test_images_are_pinned_and_run_as_nobody() -> None:
         for base in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
             # No stage named by an argument: podman's builder does not find it.
             assert base == "${BASE_IMAGE}@${BASE_DIGEST}", base
+
+
+def test_secrets_are_made_once_and_where_one_wishes(tmp_path: Path) -> None:
+    """`compose.yaml` reads each of them, from the same folder."""
+    folder = tmp_path / "secrets"
+    keys = {"AWS_ACCESS_KEY_ID": "one", "AWS_SECRET_ACCESS_KEY": "two"}  # pragma: allowlist secret
+    for _ in range(2):
+        command = ["bash", DEPLOYMENT / "make-secrets"]
+        subprocess.run(command, env=os.environ | keys | {"SECRETS": str(folder)}, check=True)
+        made = {path.name: path.read_text() for path in folder.iterdir()}
+        keys = dict.fromkeys(keys, "three")
+    assert (made["s3_access_key"], made["s3_secret_key"]) == ("one", "two")
+    assert len({made[name] for name in made}) == 5
+    assert folder.stat().st_mode & 0o777 == 0o700
+    stack = yaml.safe_load((DEPLOYMENT / "compose.yaml").read_text())
+    assert {name: each["file"] for name, each in stack["secrets"].items()} == {
+        name: f"${{SECRETS:-./secrets}}/{name}" for name in made
+    }
 
 
 def test_composed_stack_is_closed() -> None:
@@ -329,7 +347,8 @@ def test_composed_stack_is_closed() -> None:
 
 
 def test_scripts_are_read_by_the_shell() -> None:
-    for path in (DEPLOYMENT / "mlflow-start", DEPLOYMENT / "make-secrets", DEPLOYMENT / "podman-check"):
+    names = ("mlflow-start", "make-secrets", "podman-check", "stand-in/base", "stand-in/postgres-start")
+    for path in (DEPLOYMENT / name for name in names):
         shell = path.read_text().split("\n", 1)[0].rsplit("/", 1)[1].rsplit(" ", 1)[-1]
         subprocess.run([shell, "-n", path], check=True)
 
