@@ -1,21 +1,12 @@
 # Training image. Build from the root of the repository:
 #   docker build -f examples/deployment/train.Dockerfile --build-arg BASE_DIGEST=sha256:... -t t1djax/train .
-#   docker build -f examples/deployment/train.Dockerfile --build-arg VARIANT=cuda --build-arg CUDA_DIGEST=sha256:... ...
-# The wheels of `jax[cuda13]` bring CUDA with them, so the CUDA base needs no toolkit; the driver is the host's.
-ARG VARIANT=cpu
+#   docker build -f examples/deployment/train.Dockerfile --build-arg VARIANT=cuda --build-arg BASE_DIGEST=sha256:... ...
+# The wheels of `jax[cuda13]` bring CUDA with them, so both variants stand on one base; the driver is the host's.
 ARG BASE_IMAGE=docker.io/library/python
 ARG BASE_DIGEST
-ARG CUDA_IMAGE=docker.io/library/python
-ARG CUDA_DIGEST=${BASE_DIGEST}
 
-FROM ${BASE_IMAGE}@${BASE_DIGEST} AS base-cpu
-ENV JAX_PLATFORMS=cpu
-FROM ${CUDA_IMAGE}@${CUDA_DIGEST} AS base-cuda
-ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
-
-# hadolint ignore=DL3006
-FROM base-${VARIANT} AS build
-ARG VARIANT
+FROM ${BASE_IMAGE}@${BASE_DIGEST} AS build
+ARG VARIANT=cpu
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY t1djax t1djax
@@ -25,8 +16,7 @@ RUN python -m venv /opt/t1djax \
     && wheel=$(echo /wheels/*.whl) \
     && /opt/t1djax/bin/python -m pip install --no-cache-dir --compile "${wheel}[$extras]" "boto3>=1.40,<2"
 
-# hadolint ignore=DL3006
-FROM base-${VARIANT}
+FROM ${BASE_IMAGE}@${BASE_DIGEST}
 LABEL org.opencontainers.image.title="t1djax training" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/t1djax /opt/t1djax
