@@ -23,6 +23,7 @@ from statistics import median
 
 ALLOWED: Mapping[str, str] = {
     "tests/archives/*.zip": "results of an earlier version on a made-up person; tests/archives/make.py simulates them",
+    "benchmarks/recorded/*.json": "seconds and errors of benchmarks on simulated patients; no readings",
 }
 """Files that may look like patient data, by a pattern of their path from the root, with the reason."""
 

@@ -452,7 +452,7 @@ def test_a_config_file_and_flags_that_win_over_it(tmp_path):
 
 @pytest.mark.parametrize("text", ["modle: ode", "network: {stages: [{steps: 2, optimizer: nope}]}"])
 def test_a_wrong_config_is_refused_before_any_work(tmp_path, monkeypatch, text):
-    monkeypatch.setattr(experiment._run, "load_cohort", lambda _: pytest.fail("data were read"))
+    monkeypatch.setattr("t1djax.experiment._prepared.load_cohort", lambda _: pytest.fail("data were read"))
     path = tmp_path / "run.yaml"
     path.write_text(text)
     err = refused(2, "train", "--config", path, "--results", tmp_path / "r")

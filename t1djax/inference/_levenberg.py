@@ -49,14 +49,14 @@ def least_squares(
 ) -> Optimum:
     """Minimise `|rows(z)|^2` by steps `-(A + damping diag A)^-1 J'r` with `A = J'J`, derivatives by forward mode.
 
-    It stands at a minimum when a step that was taken changed the coordinates and the sum by less than the tolerance,
-    absolute and relative. Every pass of the loop tries one point and takes its value and Jacobian in one sweep.
+    It stands at a minimum when a step that was taken changed the coordinates and the sum by less than the
+    tolerance, relative and absolute. Every pass of the loop tries one point and takes its value and Jacobian in one sweep.
 
     Args:
         rows: the residuals.
         z0: where to start.
         moves: one for each coordinate that moves, zero for one that is held; all move if not given.
-        tolerance: see above.
+        tolerance: relative, and absolute without unit; see above.
         max_steps: trials after which to give up.
 
     Returns:

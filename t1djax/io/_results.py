@@ -341,7 +341,8 @@ def read_result(folder: Path) -> Result:
     """Read one run folder.
 
     Raises:
-        ResultError: naming the file that is missing, damaged, or of a newer format.
+        ResultError: naming the file that is missing or damaged.
+        NewerFormatError: where a newer version wrote it.
     """
     path = folder / "metadata.json"
     try:
