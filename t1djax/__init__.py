@@ -71,6 +71,7 @@ from .io import CheckpointError as CheckpointError
 from .io import DataError as DataError
 from .io import DataWarning as DataWarning
 from .io import Flaw as Flaw
+from .io import NewerFormatError as NewerFormatError
 from .io import ReadReport as ReadReport
 from .io import Recording as Recording
 from .io import ResultError as ResultError

@@ -50,7 +50,8 @@ def least_squares(
     """Minimise `|rows(z)|^2` by steps `-(A + damping diag A)^-1 J'r` with `A = J'J`, derivatives by forward mode.
 
     It stands at a minimum when a step that was taken changed the coordinates and the sum by less than the
-    tolerance, relative and absolute. Every pass of the loop tries one point and takes its value and Jacobian in one sweep.
+    tolerance, relative and absolute. Every pass of the loop tries one point and takes its value and Jacobian in one
+    sweep.
 
     Args:
         rows: the residuals.
