@@ -60,13 +60,16 @@ def population_belief(symbol: str) -> LogNormal:
     Args:
         symbol: of `PARAMETERS`.
 
+    Returns:
+        The prior, its median in the unit of the parameter.
+
+    Raises:
+        ValueError: where the symbol is not known.
+
     Example:
         >>> from t1djax import population_belief
         >>> round(population_belief("ksi").median)
         221
-
-    Raises:
-        ValueError: where the symbol is not known.
     """
     if symbol not in PARAMETERS:
         raise ValueError(f"unknown parameter {symbol!r}; there are {', '.join(PARAMETERS)}")
@@ -110,6 +113,9 @@ class Problem:
         Args:
             dtype: NumPy type of the numbers; JAX's default if not given.
             start: other starts than the problem's own.
+
+        Returns:
+            The parameters with their priors and bounds; every leaf has a leading axis of patients.
         """
         each = np.ones(len(self.names))
         pairs = lambda a, b: jnp.asarray(np.stack([a * each, b * each], axis=-1), dtype)
@@ -124,20 +130,42 @@ class Problem:
         )
 
     def take(self, which: Sequence[int]) -> "Problem":
-        """The problem of some of the patients, by position; one may come twice."""
+        """The problem of some of the patients, by position; one may come twice.
+
+        Args:
+            which: positions of the patients, from 0.
+
+        Returns:
+            The problem, its patients in that order.
+        """
         at = np.asarray(which)
         part = lambda by_symbol: {symbol: values[at] for symbol, values in by_symbol.items()}
         names = tuple(self.names[i] for i in which)
         return dataclasses.replace(self, names=names, known=part(self.known), start=part(self.start))
 
     def at_bound(self, symbol: str, value: float) -> bool:
-        """Whether a value of a free parameter stands at one of its bounds: within 1 % of it or of the range."""
+        """Whether a value of a free parameter stands at one of its bounds: within 1 % of it or of the range.
+
+        Args:
+            symbol: a free parameter.
+            value: its value, in its unit.
+
+        Returns:
+            The answer; False where the parameter has no bounds.
+        """
         limits = self.bounds.get(symbol, ())
         near = _AT_BOUND * min(1.0, float(np.log(limits[1] / limits[0]))) if limits else 0.0
         return any(abs(np.log(value / bound)) < near for bound in limits)
 
     def redraw(self, key: Key) -> dict[str, np.ndarray]:
-        """Other starts for the named parameters, drawn as the first were; the rest starts where it did."""
+        """Other starts for the named parameters, drawn as the first were; the rest starts where it did.
+
+        Args:
+            key: draws the starts.
+
+        Returns:
+            Starts by symbol, one number per patient, in the units of `PARAMETERS`.
+        """
         draw = lambda symbol: _draw(self.names, symbol, key, self.bounds.get(symbol))
         return {s: v if s not in self.named or s == "G0" else draw(s) for s, v in self.start.items()}
 

@@ -78,13 +78,23 @@ class Physiology(eqx.Module):
             prior: see the field.
             bounds: see the field.
             noise_sd_mg_dL: see the field, mg/dL.
+
+        Returns:
+            The physiology, its free parameters as coordinates.
         """
         bounds = dict(bounds or {})
         free = {symbol: _coordinate(jnp.log(value), bounds.get(symbol)) for symbol, value in values.items()}
         return cls(dict(known), free, dict(prior or {}), bounds, noise_sd_mg_dL)
 
     def with_free(self, free: dict[str, Array]) -> "Physiology":
-        """The same with other coordinates of the free parameters."""
+        """The same with other coordinates of the free parameters.
+
+        Args:
+            free: coordinates by symbol, as in the field.
+
+        Returns:
+            A new record; known values, priors and bounds are the same.
+        """
         return dataclasses.replace(self, free=free)
 
     def log_values(self) -> dict[str, Array]:
@@ -140,6 +150,9 @@ class Physiology(eqx.Module):
 
         Args:
             noise_sd_mg_dL: standard deviation of the noise of a reading, mg/dL.
+
+        Returns:
+            One distance per prior, mg/dL, in the order of the sorted symbols; empty without priors.
         """
         x = self.log_values()
         away = [(x[symbol] - self.prior[symbol][0]) / self.prior[symbol][1] for symbol in sorted(self.prior)]
@@ -153,6 +166,9 @@ class Physiology(eqx.Module):
         Args:
             misfit: sum of squares over the fitted readings, (mg/dL)^2.
             readings: how many there are.
+
+        Returns:
+            The standard deviation, mg/dL.
         """
         if self.noise_sd_mg_dL is not None:
             return self.noise_sd_mg_dL
@@ -227,10 +243,24 @@ class Twin(eqx.Module):
     """Where the network lives."""
 
     def states(self, ts: Float[Array, " times"]) -> Float[Array, "times 3"]:
-        """`G` (mg/dL), `I` (U/dL) and `D` (mg/dL/min) at `ts` (min)."""
+        """`G` (mg/dL), `I` (U/dL) and `D` (mg/dL/min) at `ts` (min).
+
+        Args:
+            ts: times within the window, min.
+
+        Returns:
+            One row per time, with the three states as columns.
+        """
         return self.from_basis(self.surrogate.basis(self.window, ts))
 
     def from_basis(self, basis: Float[Array, "times basis"]) -> Float[Array, "times 3"]:
-        """The states where the network's basis is at hand already."""
+        """The states where the network's basis is at hand already.
+
+        Args:
+            basis: what `surrogate.basis` gives at some times.
+
+        Returns:
+            `G` (mg/dL), `I` (U/dL) and `D` (mg/dL/min), one row per time.
+        """
         start = self.physiology.initial_state()
         return jnp.stack([start.G, start.I, start.D]) + basis @ (self.surrogate.readout * self.scales.vector())

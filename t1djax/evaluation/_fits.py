@@ -33,6 +33,14 @@ def glucose_errors(
     MARD, the mean absolute relative difference, is over readings of 40 mg/dL and more. A set without readings
     gives NaN.
 
+    Args:
+        predicted: predicted glucose, mg/dL.
+        observed: readings, mg/dL.
+        where: the rows that count.
+
+    Returns:
+        `rmse_mg_dL`, `mae_mg_dL` and `mard_percent`.
+
     Example:
         >>> import numpy as np
         >>> from t1djax import glucose_errors
@@ -83,6 +91,10 @@ def metrics(fit: PatientFit, patient: Patient, truth: Truth | None = None) -> di
 def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float | None]]:
     """Every estimate beside the truth, where there is one.
 
+    Args:
+        fit: of one patient.
+        truth: what the patient's data were made with; None for real people.
+
     Returns:
         By symbol (the estimated parameters, then `p1` and `c`): `value`, `initial`, `standard_error`,
         `prior_dominated`, `at_bound`, `truth`, and `error_percent`, the absolute relative error in %; None where
@@ -109,6 +121,9 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
         fit: of one patient.
         patient: the record that was fitted.
         priors: what was believed of the parameters, by symbol: those of `fit.problem`.
+
+    Returns:
+        Sentences for a reader, each with its numbers and units.
     """
     found = [fit.message] if fit.message else []
     seen = patient.glucose_mg_dL[split(patient.time_min, patient.valid).fit]
@@ -150,8 +165,13 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
 def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
     """One row per patient: estimates, their errors where truth is known, and the errors of glucose.
 
-    Columns: `patient, ok`, for each estimated parameter `{symbol}, {symbol}_se, {symbol}_error_percent`, then those of
-    `metrics`.
+    Args:
+        fit: of the cohort.
+        cohort: the patients that were fitted, with their truth where it is known.
+
+    Returns:
+        A table with the columns `patient, ok`, for each estimated parameter `{symbol}, {symbol}_se` (in its unit) and
+        `{symbol}_error_percent`, then those of `metrics`.
 
     Example:
         >>> import t1djax
@@ -177,12 +197,15 @@ def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
 def results_table(metadata: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
     """One row per result, from what its folder says.
 
-    Columns: `model, mode, parameters, settings, patient, seed, ok`, then those of `summary`, and `wall_seconds`.
     `settings` tells experiments of one model, mode and set of parameters apart, by the fields of the configuration in
     which they differ, such as `noise_sd_mg_dL 5, seed 0`; it is empty where there is one such experiment.
 
     Args:
         metadata: the `metadata` of results; see `read_result`.
+
+    Returns:
+        A table with the columns `model, mode, parameters, settings, patient, seed, ok`, then those of `summary`, and
+        `wall_seconds`.
     """
     import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
@@ -204,12 +227,14 @@ COMPARED = ("rmse_fit_mg_dL", "rmse_held_out_mg_dL", "rmse_forecast_mg_dL")
 def comparison(table: "pd.DataFrame") -> "pd.DataFrame":
     """Models side by side: one row per model, mode, set of parameters and settings.
 
-    Columns: `model, mode, parameters, settings, patients, seeds, failed`, and for each of `COMPARED` and each
-    `{symbol}_error_percent` that is there `{measure}_median` and `{measure}_worst` over patients and seeds, and
-    `{measure}_seed_sd`, the standard deviation over seeds (with n - 1), median over patients; NaN for one seed.
-
     Args:
         table: see `results_table`.
+
+    Returns:
+        A table with the columns `model, mode, parameters, settings, patients, seeds, failed`, and for each of
+        `COMPARED` and each `{symbol}_error_percent` that is there `{measure}_median` and `{measure}_worst` over
+        patients and seeds, and `{measure}_seed_sd`, the standard deviation over seeds (with n - 1), median over
+        patients; NaN for one seed. Measures keep their units.
 
     Example:
         >>> import t1djax
@@ -240,12 +265,23 @@ def comparison(table: "pd.DataFrame") -> "pd.DataFrame":
 def spread(ensemble: Ensemble) -> "pd.DataFrame":
     """One row per patient: how the members of an ensemble differ.
 
-    Columns: `patient, ok` (whether all are), for each estimated parameter `{symbol}` (mean over members),
-    `{symbol}_sd` (with n - 1), `{symbol}_low`, `{symbol}_high`, `{symbol}_start_sd` (spread of the starts), and
-    `glucose_sd_mg_dL`, the standard deviation over members, root mean square over the rows.
-
     It says how far the answer depends on starts and initial weights. It says nothing of the sensor's noise, which all
     members share: that is the standard error's.
+
+    Args:
+        ensemble: see `fit_ensemble`.
+
+    Returns:
+        A table with the columns `patient, ok` (whether all are), for each estimated parameter `{symbol}` (mean over
+        members), `{symbol}_sd` (with n - 1), `{symbol}_low`, `{symbol}_high`, `{symbol}_start_sd` (spread of the
+        starts), all in its unit, and `glucose_sd_mg_dL`, the standard deviation over members, root mean square over the
+        rows.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2"])
+        >>> list(t1djax.spread(t1djax.fit_ensemble(cohort, seeds=[0, 1], model="ode")))[:4]
+        ['patient', 'ok', 'ksi', 'ksi_sd']
     """
     import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
@@ -265,7 +301,14 @@ def spread(ensemble: Ensemble) -> "pd.DataFrame":
 
 
 def persistence_rmse(patient: Patient) -> float:
-    """RMSE (mg/dL) of the simplest forecast: the last reading before the forecast start holds on."""
+    """RMSE (mg/dL) of the simplest forecast: the last reading before the forecast start holds on.
+
+    Args:
+        patient: the record; its readings are split as `split` does.
+
+    Returns:
+        The root mean square error over the forecast readings, mg/dL; NaN where there are none.
+    """
     masks = split(patient.time_min, patient.valid)
     last = patient.glucose_mg_dL[masks.fit | masks.held_out][-1]
     return glucose_errors(np.full(patient.time_min.shape, last), patient.glucose_mg_dL, masks.forecast)["rmse_mg_dL"]

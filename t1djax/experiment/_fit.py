@@ -122,6 +122,10 @@ def fit_ensemble(
     Returns:
         The members, each what `fit` gives for its seed; `spread` compares them.
 
+    Raises:
+        ValueError: where a seed comes twice or is out of range, and where `fit` raises it.
+        UnidentifiableError: where glucose cannot tell the free parameters apart.
+
     Example:
         >>> import t1djax
         >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])

@@ -246,6 +246,20 @@ def fisher_information(
         data: the patient's arrays; only its `fit` mask and inputs count, not the readings.
         noise_sd_mg_dL: standard deviation of the sensor's white noise, mg/dL.
 
+    Returns:
+        The matrix, without unit.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import t1djax
+        >>> preset = t1djax.presets()["Pat3"]
+        >>> patient = t1djax.reference_cohort(interval_min=30, names=["Pat3"])["Pat3"]
+        >>> known = {s: jnp.asarray(v) for s, v in preset.parameters.items() if s != "ksi"} | {"G0": jnp.asarray(preset.G0)}
+        >>> z = {"ksi": jnp.log(preset.parameters["ksi"])}
+        >>> t1djax.fisher_information(known, z, t1djax.series(patient), noise_sd_mg_dL=10.0).shape
+        (1, 1)
+
     Source: Kay, *Fundamentals of Statistical Signal Processing: Estimation Theory*, 1993, section 3.9.
     """
     J = _jacobian(z, _Given(Physiology(known, z), data))

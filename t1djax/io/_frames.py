@@ -42,6 +42,9 @@ def frame_to_patient(
         known: asserted parameters by symbol.
         strict: whether a reading below 40 mg/dL is an error rather than a warning.
 
+    Returns:
+        The patient.
+
     Raises:
         DataError: listing everything wrong; rows are labels of the frame's index.
 

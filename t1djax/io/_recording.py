@@ -136,6 +136,9 @@ def inspect_file(
         start: first time.
         hours: length to read, h.
 
+    Returns:
+        The report.
+
     Raises:
         ValueError: where an argument is not one of those of `read_recording`.
 

@@ -77,6 +77,12 @@ def with_derived(values: Mapping[str, Any]) -> dict[str, Any]:
 
     `p1` (mg/dL/U) and `c` (mg/dL/min) are what glucose alone determines. Numbers and arrays alike.
 
+    Args:
+        values: parameters by symbol, in the units of `PARAMETERS`.
+
+    Returns:
+        A new dictionary: the given values, and those that follow from them.
+
     Example:
         >>> from t1djax import with_derived
         >>> with_derived({"M": 64.0, "kl": 2.25})

@@ -114,7 +114,23 @@ def propagate(
     `exp(-h/T) [[1, 0], [h/T, 1]]` towards the level of its input. The states at the breaks are one
     short scan; glucose is the integral of the rest. There is no step, hence no step error, on any grid.
 
-    Arguments and result are those of `simulate`.
+    Args:
+        p: parameters of one patient.
+        inputs: insulin and carbohydrate rates.
+        ts: times at which to report, min, none before `inputs.start_min`.
+        y0: state at the start; left out, the steady state at glucose `G0`.
+        G0: glucose at the start, mg/dL; not used where `y0` is given.
+
+    Returns:
+        The trajectory. `ok` is false where a state is not finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import t1djax
+        >>> preset = t1djax.presets()["Pat2"]
+        >>> path = t1djax.propagate(preset.model(), preset.doses.inputs(0, 600), jnp.array([0.0, 300.0, 600.0]))
+        >>> path.glucose_mg_dL.shape, bool(path.ok)
+        ((3,), True)
 
     Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015; the step is derived in
     `docs/physics.md`.

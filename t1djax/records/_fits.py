@@ -176,7 +176,14 @@ class Fit:
         return {patient.name: patient for patient in self.patients}
 
     def take(self, which: Sequence[int]) -> "Fit":
-        """The fit of some of the patients, by position. Its cost is that of the program they shared."""
+        """The fit of some of the patients, by position. Its cost is that of the program they shared.
+
+        Args:
+            which: positions of the patients, from 0.
+
+        Returns:
+            The fit, its patients in that order.
+        """
         at = np.asarray(which)
         part = lambda by_name: {name: values[:, at] for name, values in by_name.items()}
         return dataclasses.replace(
@@ -194,6 +201,9 @@ class Fit:
         Args:
             parts: alike but for their patients.
             problem: of the whole cohort, its patients in the order of the parts.
+
+        Returns:
+            The fit of all. Its cost is the sum of theirs.
         """
         joined = lambda pick: {name: np.concatenate([pick(p)[name] for p in parts], axis=1) for name in pick(parts[0])}
         history = History(

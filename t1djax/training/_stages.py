@@ -118,6 +118,9 @@ def default_stages(
         warm: whether the fit starts from an earlier one: then hidden layers are trained, and half of the steps are
             enough, at weights from the tenth of the last on.
 
+    Returns:
+        The stages in order.
+
     Example:
         >>> from t1djax import default_stages
         >>> default_stages("inverse", ["ksi"])[0].steps, default_stages("inverse", ["ksi", "Tr"])[0].steps
