@@ -104,7 +104,9 @@ class Problem:
     noise_sd_mg_dL: float | None = None
     """Standard deviation of the readings' noise, mg/dL; estimated from the misfit where it is None."""
 
-    def physiology(self, dtype: Any = None, start: Mapping[str, np.ndarray] | None = None) -> Physiology:
+    def physiology(
+        self, dtype: Any = None, start: Mapping[str, Float[np.ndarray, " patients"]] | None = None
+    ) -> Physiology:
         """The patients' parameters at the start, stacked, as a fit takes them.
 
         What is on board at the start of the window is held near rest by a wide prior, where it is free and has no
@@ -157,7 +159,7 @@ class Problem:
         near = _AT_BOUND * min(1.0, float(np.log(limits[1] / limits[0]))) if limits else 0.0
         return any(abs(np.log(value / bound)) < near for bound in limits)
 
-    def redraw(self, key: Key) -> dict[str, np.ndarray]:
+    def redraw(self, key: Key) -> dict[str, Float[np.ndarray, " patients"]]:
         """Other starts for the named parameters, drawn as the first were; the rest starts where it did.
 
         Args:

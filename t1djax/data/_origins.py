@@ -54,7 +54,7 @@ def rolling_origins(
         every_min: least distance between two origins, min; left out, every reading is one.
 
     Returns:
-        The origins in order; none where there is no reading after that time.
+        The origins in order, min; none where there is no reading after that time.
 
     Raises:
         ValueError: where `every_min` is not positive.

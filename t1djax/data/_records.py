@@ -204,12 +204,12 @@ class Series(eqx.Module):
     """Insulin and carbohydrate rates."""
 
     @property
-    def start_min(self) -> Array:
+    def start_min(self) -> Float[Array, "*batch"]:
         """Start of the window, min: the first row."""
         return self.time_min[..., 0]
 
     @property
-    def end_min(self) -> Array:
+    def end_min(self) -> Float[Array, "*batch"]:
         """End of the window, min: the last row."""
         return self.time_min[..., -1]
 

@@ -20,7 +20,7 @@ class AbstractNoise(eqx.Module):
     """A model of sensor error. `sample` is pure JAX for one patient; `vmap` it for a cohort."""
 
     @abc.abstractmethod
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Array:
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
         """Readings of the true glucose.
 
         Args:
@@ -36,7 +36,7 @@ class AbstractNoise(eqx.Module):
 class NoNoise(AbstractNoise):
     """A perfect sensor."""
 
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Array:
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
         """The glucose itself.
 
         Args:
@@ -53,6 +53,9 @@ class NoNoise(AbstractNoise):
 class WhiteNoise(AbstractNoise):
     """Independent normal errors.
 
+    Raises:
+        ValueError: where the standard deviation is negative or not finite.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
@@ -67,7 +70,7 @@ class WhiteNoise(AbstractNoise):
     def __check_init__(self) -> None:
         _check_sd(self.sd_mg_dL)
 
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Array:
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
         """Glucose plus white noise.
 
         Args:
@@ -101,7 +104,7 @@ class AR1Noise(AbstractNoise):
         if isinstance(self.rho, float | int) and not -1 < self.rho < 1:
             raise ValueError(f"AR1Noise: rho is {self.rho}; it is a correlation between -1 and 1, both excluded")
 
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Array:
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
         """Glucose plus autoregressive noise.
 
         Args:
@@ -135,7 +138,7 @@ class BretonKovatchevNoise(AbstractNoise):
     sensors", J. Diabetes Sci. Technol. 2(5):853-862, 2008 (PMC2740661), sensor noise and its Johnson parameters.
     """
 
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Array:
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
         """Glucose plus the published error.
 
         Args:
@@ -243,7 +246,7 @@ class Sensor(eqx.Module):
         """Whether the readings depend on a key."""
         return self.noisy or self.dropout > 0 or (isinstance(self.gaps, RandomGaps) and self.gaps.number > 0)
 
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"]) -> Array:
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"]) -> Float[Array, " times"]:
         """Readings of true glucose (mg/dL) on the grid of `interval_min`; NaN where a reading is lost.
 
         Noise, dropout and gaps draw from keys of their own: a change of one leaves the others as they were.

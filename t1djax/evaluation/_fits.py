@@ -39,7 +39,7 @@ def glucose_errors(
         where: the rows that count.
 
     Returns:
-        `rmse_mg_dL`, `mae_mg_dL` and `mard_percent`.
+        By name: `rmse_mg_dL` and `mae_mg_dL` in mg/dL, `mard_percent` in %.
 
     Example:
         >>> import numpy as np

@@ -127,7 +127,7 @@ def inspect_file(
     Args:
         path: as for `read_recording`, like the rest.
         format: name of the format.
-        glucose_unit: unit of glucose.
+        glucose_unit: unit of the readings.
         basal_unit: unit of basal rates.
         carbs_unit: unit of carbohydrate.
         time_zone: IANA name.

@@ -180,7 +180,7 @@ class BIRNN(AbstractSurrogate):
             ts: times within the window, min.
 
         Returns:
-            The columns that the readout combines, each divided by its scale.
+            The columns that the readout combines, each divided by its scale: without unit.
         """
         return self._columns(window, ts) / jax.lax.stop_gradient(self.scales.basis)
 

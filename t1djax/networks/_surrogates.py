@@ -23,7 +23,7 @@ class Window(eqx.Module):
     """Length of the window, min."""
 
     @property
-    def start_min(self) -> Array:
+    def start_min(self) -> Float[Array, "*batch"]:
         """Start of the window, min."""
         return self.inputs.start_min
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 MG_PER_G = 1000.0
 MIN_PER_H = 60.0
@@ -105,7 +105,7 @@ class Doses:
 
         Args:
             start_min: start of the window, min on the record's clock.
-            end_min: its end, min.
+            end_min: where the window ends, min.
 
         Returns:
             The rates between breaks, in JAX's current default precision.
@@ -121,12 +121,14 @@ class Doses:
         """
         return Inputs(*map(jnp.asarray, self.rates(start_min, end_min)))
 
-    def rates(self, start_min: float, end_min: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def rates(
+        self, start_min: float, end_min: float
+    ) -> tuple[Float[np.ndarray, " breaks"], Float[np.ndarray, " breaks"], Float[np.ndarray, " breaks"]]:
         """The columns of `inputs` as NumPy arrays: breaks (min), insulin (U/min), carbohydrate (mg/min).
 
         Args:
             start_min: start of the window, min on the record's clock.
-            end_min: its end, min.
+            end_min: where the window ends, min.
 
         Returns:
             Breaks (min) and, from each on, insulin (U/min) and carbohydrate (mg/min).
@@ -179,11 +181,11 @@ class Inputs(eqx.Module):
     """Carbohydrate intake, mg/min."""
 
     @property
-    def start_min(self) -> Array:
+    def start_min(self) -> Float[Array, "*batch"]:
         """Start of the window, min."""
         return self.break_min[..., 0]
 
-    def index(self, t: ArrayLike) -> Array:
+    def index(self, t: ArrayLike) -> Int[Array, "..."]:
         """Which interval holds at `t` (min): at a jump, the one that begins there.
 
         Args:
@@ -194,19 +196,19 @@ class Inputs(eqx.Module):
         """
         return jnp.clip(jnp.searchsorted(self.break_min, jnp.asarray(t), side="right") - 1, 0)
 
-    def at(self, t: ArrayLike) -> tuple[Array, Array]:
-        """Insulin (U/min) and carbohydrate (mg/min) rates at `t` (min).
+    def at(self, t: ArrayLike) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        """The rates at one time or several.
 
         Args:
             t: one time or an array of them, min; one before the window counts as its start.
 
         Returns:
-            The two rates, in the shape of `t`.
+            Insulin (U/min) and carbohydrate (mg/min), each in the shape of `t`.
         """
         i = self.index(t)
         return self.insulin_U_min[i], self.carbs_mg_min[i]
 
-    def delivered(self, ts: Float[Array, " times"]) -> tuple[Array, Array]:
+    def delivered(self, ts: Float[Array, " times"]) -> tuple[Float[Array, " times"], Float[Array, " times"]]:
         """Insulin (U) and carbohydrate (g) given from the start of the window until each of `ts` (min).
 
         Exact on any grid: differences of the result are the doses in each cell.

@@ -115,12 +115,12 @@ class Magdelaine(eqx.Module):
         return html_table("Parameters of the model of Magdelaine et al.", ["symbol", "unit", "value", "meaning"], rows)
 
     @property
-    def equilibrium_insulin(self) -> Array:
+    def equilibrium_insulin(self) -> Float[Array, "*batch"]:
         """Insulin at which glucose stands still without a meal, U/dL: `(kl - kb) / ksi`."""
         return (self.kl - self.kb) / self.ksi
 
     @property
-    def equilibrium_basal_U_h(self) -> Array:
+    def equilibrium_basal_U_h(self) -> Float[Array, "*batch"]:
         """Basal rate that holds `equilibrium_insulin`, U/h: `60 (kl - kb) / (ksi ku/Vi)`."""
         return 60.0 * self.equilibrium_insulin / self.ku_Vi
 

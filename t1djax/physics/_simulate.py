@@ -35,17 +35,17 @@ class Trajectory(eqx.Module):
     """Whether the solve succeeded and every state is finite: one bad patient does not spoil the others."""
 
     @property
-    def glucose_mg_dL(self) -> Array:
+    def glucose_mg_dL(self) -> Float[Array, "*batch times"]:
         """Glucose `G`, mg/dL."""
         return self.state.G
 
     @property
-    def insulin_U_dL(self) -> Array:
+    def insulin_U_dL(self) -> Float[Array, "*batch times"]:
         """Plasma insulin `I`, U/dL."""
         return self.state.I
 
     @property
-    def digestion_mg_dL_min(self) -> Array:
+    def digestion_mg_dL_min(self) -> Float[Array, "*batch times"]:
         """Appearance of glucose from meals `D`, mg/dL/min."""
         return self.state.D
 
@@ -56,7 +56,7 @@ def simulate(
     ts: Float[Array, " times"],
     *,
     y0: State | None = None,
-    G0: float | Array = 120.0,
+    G0: float | Float[Array, ""] = 120.0,
     solver: "diffrax.AbstractSolver | None" = None,
     stepsize_controller: "diffrax.AbstractStepSizeController | None" = None,
     adjoint: "diffrax.AbstractAdjoint | None" = None,
@@ -106,7 +106,7 @@ def propagate(
     ts: Float[Array, " times"],
     *,
     y0: State | None = None,
-    G0: float | Array = 120.0,
+    G0: float | Float[Array, ""] = 120.0,
 ) -> Trajectory:
     """The exact solution at `ts` (min), in closed form: the oracle, and the fast path.
 

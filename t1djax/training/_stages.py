@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import optax
+from jaxtyping import Float
 
 from ..networks import NetworkOptions, check_numbers
 from ..problem import Mode
@@ -84,7 +85,7 @@ class Stage:
         most = 2 if self.optimizer == GAUSS_NEWTON else 50
         return max(n for n in range(1, most + 1) if self.steps % n == 0)
 
-    def weights(self) -> np.ndarray:
+    def weights(self) -> Float[np.ndarray, " steps"]:
         """The residual's weight at each step, `(steps,)`."""
         return np.geomspace(*self.residual_weight, self.steps)
 
