@@ -51,11 +51,11 @@ def identify(
     Args:
         fit: from any model, in inverse mode.
         cohort: the patients that were fitted.
-        level: probability of the intervals.
+        level: probability of the intervals, between 0 and 1.
         what_if: whether to compute what other data would bring.
 
     Returns:
-        One record per patient.
+        One record per patient: intervals, verdicts, and the combinations that the readings leave open.
 
     Raises:
         ValueError: where the fit estimated nothing, or the patients are not those of the fit.

@@ -22,8 +22,8 @@ class Trajectory(eqx.Module):
         >>> import jax.numpy as jnp
         >>> import t1djax
         >>> preset = t1djax.presets()["Pat2"]
-        >>> solution = t1djax.simulate(preset.model(), preset.doses.inputs(0, 2880), jnp.arange(0.0, 2881.0, 5.0))
-        >>> solution.glucose_mg_dL.shape, bool(solution.ok)
+        >>> path = t1djax.propagate(preset.model(), preset.doses.inputs(0, 2880), jnp.arange(0.0, 2881.0, 5.0))
+        >>> path.glucose_mg_dL.shape, bool(path.ok)
         ((577,), True)
     """
 
@@ -83,6 +83,14 @@ def simulate(
 
     Raises:
         ValueError: where the controller is not adaptive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import t1djax
+        >>> preset = t1djax.presets()["Pat2"]
+        >>> path = t1djax.simulate(preset.model(), preset.doses.inputs(0, 600), jnp.array([0.0, 300.0, 600.0]))
+        >>> path.glucose_mg_dL.shape, bool(path.ok)
+        ((3,), True)
     """
     y0 = steady_state(p, G0) if y0 is None else y0
     found = solve(
