@@ -120,7 +120,8 @@ def class_entry(name: str, docs: dict[str, Attribute]) -> list[str]:
 
 def written(value: type, method: str) -> bool:
     """Whether somebody wrote a method of a class, rather than a decorator."""
-    return method in vars(value) and f"\n    def {method}(" in inspect.getsource(value)
+    code = getattr(inspect.unwrap(vars(value).get(method, lambda: None)), "__code__", None)
+    return code is not None and code.co_name == method and code.co_filename.startswith(t1djax.__path__[0])
 
 
 def linked(text: str) -> str:
