@@ -142,15 +142,14 @@ LINKS = frozenset(public_names(t1djax))
 
 def without_checks(annotation: str) -> str:
     """`X` for `Annotated[X, ...]`: what pydantic checks beside the type stands in the text."""
-    while (start := annotation.find("Annotated[")) >= 0:
-        first = start + len("Annotated[")
-        depth, comma = 1, None
+    while found := re.search(r"~?(typing\.)?Annotated\[", annotation):
+        first, depth, comma = found.end(), 1, None
         for end in range(first, len(annotation)):
             depth += (annotation[end] in "[({") - (annotation[end] in "])}")
             if depth == 1 and annotation[end] == "," and comma is None:
                 comma = end
             if depth == 0:
-                annotation = annotation[:start] + annotation[first:comma] + annotation[end + 1 :]
+                annotation = annotation[: found.start()] + annotation[first:comma] + annotation[end + 1 :]
                 break
     return annotation
 
