@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from .._settle import some
 from ..config import ConfigError, load_experiment
 from ..data import Cohort
 from ..evaluation import persistence_rmse, spread
@@ -15,6 +16,7 @@ from ..inference import quick_verdict
 from ..io import read_result
 from ..physics import PARAMETERS
 from ..problem import Problem
+from ..records import Estimate
 from ..training import Progress
 from ._app import EXIT_FAILED_PATIENTS, Censor, Dropout, Interval, Json, Noise, NoiseSd, app, stderr, warnings_in_words
 from ._execution import (
@@ -44,7 +46,10 @@ def train(
     data: Data = None,
     patients: Patients = None,
     inverse_params: Annotated[
-        str | None, typer.Option(help=f"What to estimate, of {', '.join(PARAMETERS)}.  [default: ksi]")
+        str | None,
+        typer.Option(
+            "--inverse-params", "--free", help=f"What to estimate, of {', '.join(PARAMETERS)}.  [default: ksi]"
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Sets noise, starts and weights.  [default: 0]")] = None,
     members: Annotated[
@@ -203,8 +208,18 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
         typer.echo(f"\nspread over {len(ensemble)} seeds (starts and initial weights; same readings)")
         print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
     metadata = [read_result(folder).metadata for folder in finished.folders]
-    for line in dict.fromkeys(f"warning: {m['patient']}: {doubt}" for m in metadata for doubt in m["doubts"]):
-        stderr.print(line, style="yellow", markup=False, soft_wrap=True)
+    doubted = {
+        doubt: [m["patient"] for m in metadata if doubt in m["doubts"]] for m in metadata for doubt in m["doubts"]
+    }
+    for doubt, names in doubted.items():
+        who = some(list(dict.fromkeys(names)))
+        stderr.print(f"warning: {who}: {doubt}", style="yellow", markup=False, soft_wrap=True)
+    wider = [m["patient"] for m in metadata if any(Estimate.read(e).widened for e in m["estimates"].values())]
+    if wider:
+        typer.echo(
+            f"\N{PLUS-MINUS SIGN} is widened, for residuals that remember, in {some(list(dict.fromkeys(wider)))}: "
+            "`t1djax identify` has the error of each parameter"
+        )
     if problem.mode == "inverse" and ensemble is not None:
         typer.echo(f"verdict: {quick_verdict(ensemble.members[0], cohort)}")
     where = finished.folders[0].parent if finished.folders else ""
