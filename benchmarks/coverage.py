@@ -148,7 +148,8 @@ def _normal(fit: t1djax.Fit, symbol: str) -> list[Claim]:
 
 
 def _symmetric(estimate: t1djax.Estimate, ok: bool) -> Claim:
-    error = np.nan if estimate.standard_error is None else estimate.standard_error
+    # That of white noise, which is what is judged here.
+    error = np.nan if estimate.white_error is None else estimate.white_error
     return Claim(estimate.value - _Z * error, estimate.value + _Z * error, ok)
 
 

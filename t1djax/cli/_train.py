@@ -1,6 +1,6 @@
 """`t1djax train`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -214,14 +214,22 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
     for doubt, names in doubted.items():
         who = some(list(dict.fromkeys(names)))
         stderr.print(f"warning: {who}: {doubt}", style="yellow", markup=False, soft_wrap=True)
-    wider = [m["patient"] for m in metadata if any(Estimate.read(e).widened for e in m["estimates"].values())]
-    if wider:
-        typer.echo(
-            f"\N{PLUS-MINUS SIGN} is widened, for residuals that remember, in {some(list(dict.fromkeys(wider)))}: "
-            "`t1djax identify` has the error of each parameter"
-        )
+    _tell_of_errors(metadata)
     if problem.mode == "inverse" and ensemble is not None:
         typer.echo(f"verdict: {quick_verdict(ensemble.members[0], cohort)}")
     where = finished.folders[0].parent if finished.folders else ""
     cost = f"compiled in {finished.compile_s:.1f} s, ran {finished.run_s:.1f} s"
     typer.echo(f"{cost}; {len(finished.folders)} folders in {where}")
+
+
+def _tell_of_errors(metadata: Sequence[Mapping[str, Any]]) -> None:
+    """Say where standard errors are not those of white noise about a model that is right."""
+    found = {m["patient"]: [Estimate.read(e) for e in m["estimates"].values()] for m in metadata}
+    missed = [name for name, estimates in found.items() if any(e.misfit for e in estimates)]
+    wider = [name for name, estimates in found.items() if any(e.widened for e in estimates)]
+    for what, names in (
+        ("no \N{PLUS-MINUS SIGN}, since the model misses the readings", missed),
+        ("\N{PLUS-MINUS SIGN} is widened, since residuals remember", wider),
+    ):
+        if names:
+            typer.echo(f"{what}, in {some(names)}: `t1djax identify` says what the readings tell")

@@ -185,10 +185,14 @@ def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
         row: dict[str, object] = {"patient": patient_fit.name, "ok": patient_fit.ok}
         for symbol, entry in recovery(patient_fit, truth).items():
             if symbol in fit.problem.start:
-                row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
+                row[symbol], row[f"{symbol}_se"] = entry["value"], _number(entry["standard_error"])
                 row[f"{symbol}_error_percent"] = entry["error_percent"]
         rows.append(row | metrics(patient_fit, cohort[patient_fit.name], truth))
     return pd.DataFrame(rows)
+
+
+def _number(x: float | None) -> float:
+    return np.nan if x is None else x
 
 
 def results_table(metadata: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
@@ -208,7 +212,7 @@ def results_table(metadata: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
         row: dict[str, object] = {"model": m["model"], "mode": m["mode"], "parameters": named(m), "settings": settings}
         row |= {key: m[key] for key in ("patient", "seed", "ok")}
         for symbol, entry in m["estimates"].items():
-            row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
+            row[symbol], row[f"{symbol}_se"] = entry["value"], _number(entry["standard_error"])
             row[f"{symbol}_error_percent"] = entry["error_percent"]
         rows.append(row | dict(m["metrics"]) | {"wall_seconds": m["wall_seconds"]})
     return pd.DataFrame(rows)

@@ -42,8 +42,8 @@ def trusted(fit: Fit, patients: Sequence[Patient]) -> Fit:
     """The fit with standard errors as far as its residuals bear them out.
 
     Errors from the curvature of a fit take the noise for white and the model for right; they stay as `white_error`.
-    Where the residuals remember, `standard_error` is wider, unless a prior sets the estimate; where the model misses
-    its readings by more than a sensor errs, there is none.
+    Where the residuals remember, `standard_error` is wider; where the model misses its readings by more than a sensor
+    errs, there is none. Where a prior sets the estimate, the error is the prior's and stays.
 
     Args:
         fit: of any model.
@@ -68,7 +68,7 @@ def _trusted(e: Estimate, wider: float | None, c_assumed: bool) -> Estimate:
     white = e.standard_error
     if not white:  # known, or not computed
         return e._replace(c_assumed=c_assumed)
-    error = None if wider is None else white if e.prior_dominated else wider * white
+    error = white if e.prior_dominated else None if wider is None else wider * white
     return e._replace(standard_error=error, white_error=white, c_assumed=c_assumed)
 
 

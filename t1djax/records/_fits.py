@@ -267,7 +267,7 @@ class Fit:
             for patient in self
             for symbol, estimate in {**patient.estimates, **patient.derived}.items()
         ]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows, columns=columns).astype({"standard_error": float, "white_error": float})
 
     def _repr_html_(self) -> str:
         rows = [row for patient in self for row in _estimate_rows(patient)]
