@@ -149,7 +149,8 @@ def _normal(fit: t1djax.Fit, symbol: str) -> list[Claim]:
 
 def _symmetric(estimate: t1djax.Estimate, ok: bool) -> Claim:
     # That of white noise, which is what is judged here.
-    error = np.nan if estimate.white_error is None else estimate.white_error
+    white = estimate.standard_error if estimate.white_error is None else estimate.white_error
+    error = np.nan if white is None else white
     return Claim(estimate.value - _Z * error, estimate.value + _Z * error, ok)
 
 
