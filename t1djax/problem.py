@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._settle import FAR, check_plausible, settle, some
 from ._types import Key
 from .data import Patient, split
 from .identifiability import check_identifiable
@@ -19,7 +20,6 @@ from .twin import Physiology
 Mode = Literal["forward", "inverse"]
 """*forward*: every parameter is known and the states are fitted. *inverse*: the named ones are estimated too."""
 
-_FAR = 20.0  # times the typical value, either way
 _LOWEST_READING = 40.0  # what a sensor reports at the least; a start below it would have no logarithm
 _ON_BOARD_SD_LOG = 2.0  # of what is on board at the start: a factor of seven either way
 _AT_BOUND = 0.01  # so near, in the logarithm, an estimate stands at its bound
@@ -94,7 +94,7 @@ class Problem:
     start: Mapping[str, Float[np.ndarray, " patients"]]
     """Starting values of everything that moves: the named ones, and those estimated along (`G0`)."""
     assumed: Mapping[str, float]
-    """Values taken from the population because nobody stated them."""
+    """Values taken from the population because nobody stated them; `c` is `kl - kb`."""
     notes: tuple[str, ...]
     """What a reader of the result should know: values ignored, assumed, estimated along."""
     priors: Mapping[str, LogNormal] = dataclasses.field(default_factory=dict)
@@ -103,6 +103,8 @@ class Problem:
     """Lower and upper bounds of some of the free ones, in their units."""
     noise_sd_mg_dL: float | None = None
     """Standard deviation of the readings' noise, mg/dL; estimated from the misfit where it is None."""
+    c_assumed: tuple[str, ...] = ()
+    """Patients of whom `c = kl - kb` is assumed and ksi, ku_Vi or kr_Vb estimated, which then go by it."""
 
     def physiology(
         self, dtype: Any = None, start: Mapping[str, Float[np.ndarray, " patients"]] | None = None
@@ -143,7 +145,10 @@ class Problem:
         at = np.asarray(which)
         part = lambda by_symbol: {symbol: values[at] for symbol, values in by_symbol.items()}
         names = tuple(self.names[i] for i in which)
-        return dataclasses.replace(self, names=names, known=part(self.known), start=part(self.start))
+        c_assumed = tuple(name for name in names if name in self.c_assumed)
+        return dataclasses.replace(
+            self, names=names, known=part(self.known), start=part(self.start), c_assumed=c_assumed
+        )
 
     def at_bound(self, symbol: str, value: float) -> bool:
         """Whether a value of a free parameter stands at one of its bounds: within 1 % of it or of the range.
@@ -199,7 +204,8 @@ def pose(
         free: symbols to estimate; none in forward mode, at least one in inverse mode. A value that a patient
             asserts for one of them is ignored.
         key: from which the starts are drawn, uniformly in each parameter's range.
-        assume_population: take what nobody stated from the middle of the population's range.
+        assume_population: take what nobody stated from the middle of the population's range. Of `kl` and `kb` (or
+            `M`) it is their difference `c`, which glucose tells: where one is stated, the other follows it.
         estimate_initial_state: estimate insulin and food on board at the start too (`INITIAL_STATES`).
         priors: what is believed of free parameters, by symbol.
         bounds: lower and upper bounds of free parameters, in their units, by symbol.
@@ -215,7 +221,8 @@ def pose(
 
     Raises:
         ValueError: naming the parameter and the patients, where a symbol is unknown, a value is missing or not
-            plausible in its unit, a patient has fewer readings than unknowns, or a prior or a bound makes no sense.
+            plausible in its unit, `kl` is not above `kb`, a patient has fewer readings than unknowns, or a prior or a
+            bound makes no sense.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
     """
     free = tuple(dict.fromkeys(free))
@@ -223,10 +230,10 @@ def pose(
     if not patients:
         raise ValueError("no patient is selected")
     _check_readings(patients, free)
-    _check_plausible(patients, free)
+    check_plausible(patients, free)
     if refuse:
         check_identifiable(patients, free, priors)
-    settled = _settle(patients, free, assume_population)
+    settled = settle(patients, free, assume_population)
     known, notes = settled.known, settled.notes
     names = tuple(patient.name for patient in patients)
     _check_bounds(bounds)
@@ -256,6 +263,7 @@ def pose(
         known=known,
         start=starts,
         assumed=settled.assumed,
+        c_assumed=settled.c_assumed,
         notes=tuple(notes),
         priors=dict(priors),
         bounds={symbol: (float(low), float(high)) for symbol, (low, high) in bounds.items()},
@@ -303,9 +311,9 @@ def _check_beliefs(
             )
     for symbol, row in ({s: PARAMETERS[s] for s in PARAMETERS if s in starts}).items():
         low, high = bounds.get(symbol, (row.low, row.high))
-        if symbol in priors and not row.typical / _FAR <= priors[symbol].median <= row.typical * _FAR:
+        if symbol in priors and not row.typical / FAR <= priors[symbol].median <= row.typical * FAR:
             raise ValueError(f"the prior of {symbol} has its median at {priors[symbol].median:g} {_far(row)}")
-        if low > row.typical * _FAR or high < row.typical / _FAR:
+        if low > row.typical * FAR or high < row.typical / FAR:
             raise ValueError(f"the bounds of {symbol} are {low:g} to {high:g} {_far(row)}")
 
 
@@ -318,7 +326,7 @@ def _outside(patients: Sequence[Patient], bounds: Mapping[str, tuple[float, floa
     for symbol, (low, high) in bounds.items():
         out = [p.name for p in patients if symbol in p.known and not low <= p.known[symbol] <= high]
         if out:
-            notes.append(f"the value stated for {symbol} of {_some(out)} lies outside its bounds, {low:g} to {high:g}")
+            notes.append(f"the value stated for {symbol} of {some(out)} lies outside its bounds, {low:g} to {high:g}")
     return notes
 
 
@@ -329,77 +337,10 @@ def _check_readings(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
     if free and few:
         enough = [name for name in count if name not in few]
         lines = [f"{name} has {n}" for name, n in few.items()]
-        rest = f"; leave it out and take {_some(enough)}" if enough else ""
+        rest = f"; leave it out and take {some(enough)}" if enough else ""
         raise ValueError(
             f"too few readings to estimate {', '.join(free)}: {'; '.join(lines[:5])} before the forecast start{rest}"
         )
-
-
-def _check_plausible(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
-    """A value twenty times off what people have is one in another unit."""
-    found = []
-    for symbol, row in PARAMETERS.items():
-        low, high = row.typical / _FAR, row.typical * _FAR
-        odd = {p.name: p.known[symbol] for p in patients if symbol in p.known and not low <= p.known[symbol] <= high}
-        found += [
-            f"{row.column} of {name} = {value:g} {row.unit} (people have {row.low:g} to {row.high:g})"
-            for name, value in odd.items()
-            if symbol not in free and symbol != "G0"
-        ]
-    if found:
-        raise ValueError(f"far from what people have, is the unit another? {'; '.join(found[:8])}")
-
-
-@dataclasses.dataclass
-class _Settlement:
-    """Values as they are settled, parameter by parameter."""
-
-    known: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    assumed: dict[str, float] = dataclasses.field(default_factory=dict)
-    missing: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    notes: list[str] = dataclasses.field(default_factory=list)
-
-    def assume(self, symbol: str, lacking: Sequence[str]) -> float:
-        row = PARAMETERS[symbol]
-        self.assumed[symbol] = row.typical
-        self.notes.append(f"{symbol} = {row.typical:.4g} {row.unit} is assumed for {_some(lacking)}")
-        return row.typical
-
-
-def _settle(patients: Sequence[Patient], free: tuple[str, ...], assume_population: bool) -> _Settlement:
-    settled = _Settlement()
-    names = [patient.name for patient in patients]
-    for symbol in PARAMETERS:
-        stated = np.array([patient.known.get(symbol, np.nan) for patient in patients])
-        lacking = [name for name, value in zip(names, stated, strict=True) if np.isnan(value)]
-        if symbol in free:
-            if len(lacking) < len(patients):
-                settled.notes.append(f"{symbol} is to be estimated: the values stated for it are ignored")
-        elif symbol in ("M", "kb"):
-            continue  # one parameter in two guises: settled below
-        elif not lacking:
-            settled.known[symbol] = stated
-        elif symbol == "G0":
-            continue  # estimated along
-        elif assume_population:
-            settled.known[symbol] = np.where(np.isnan(stated), settled.assume(symbol, lacking), stated)
-        else:
-            settled.missing[symbol] = lacking
-    if not {"kb", "M"} & set(free):
-        kb = np.array([p.known.get("kb", KB_BODY_MASS / p.known.get("M", np.nan)) for p in patients])
-        lacking = [name for name, value in zip(names, kb, strict=True) if np.isnan(value)]
-        if lacking and assume_population:
-            kb = np.where(np.isnan(kb), KB_BODY_MASS / settled.assume("M", lacking), kb)
-        elif lacking:
-            settled.missing["M or kb"] = lacking
-        settled.known["kb"] = kb
-    if settled.missing:
-        lines = [f"{symbol} (for {_some(lacking)})" for symbol, lacking in settled.missing.items()]
-        raise ValueError(
-            f"neither stated nor to be estimated: {'; '.join(lines)}. State it in patients.csv, name it among the "
-            "parameters to estimate, or take the population's value with --assume-population"
-        )
-    return settled
 
 
 def _kb(known: Mapping[str, np.ndarray], starts: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -429,7 +370,3 @@ def _uniform(key: Key, patients: Array, index: Array | int) -> Array:
 def _first_fit_reading(patient: Patient) -> float:
     fit = split(patient.time_min, patient.valid).fit
     return max(float(patient.glucose_mg_dL[fit][0]), _LOWEST_READING)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -96,9 +96,8 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
         truth: what the patient's data were made with; None for real people.
 
     Returns:
-        By symbol (the estimated parameters, then `p1` and `c`): `value`, `initial`, `standard_error`,
-        `prior_dominated`, `at_bound`, `truth`, and `error_percent`, the absolute relative error in %; None where
-        unknown.
+        By symbol (the estimated parameters, then `p1` and `c`): the fields of `Estimate`, `truth`, and
+        `error_percent`, the absolute relative error in %; None where unknown.
     """
     known = with_derived(truth.parameters) if truth is not None else {}
     rows: dict[str, dict[str, float | None]] = {}
@@ -112,10 +111,11 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
 def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal] = {}) -> list[str]:
     """What should make a reader doubt a fit, in words; empty where nothing does.
 
-    A misfit larger than the spread of the readings themselves; a network far from the equations' own solution; an
-    estimate far outside the population's range (below half its lower or above twice its upper end); a standard error
-    larger than half the estimate; an estimate that its prior sets, or more than three of its standard deviations away
-    from it, or that stands at a bound.
+    A misfit larger than the spread of the readings themselves, or than a sensor errs; a network far from the
+    equations' own solution; an estimate far outside the population's range (below half its lower or above twice its
+    upper end); a standard error larger than half the estimate; an estimate that its prior sets, or more than three of
+    its standard deviations away from it, or that stands at a bound, or that goes by an assumed balance `c = kl - kb`;
+    a balance below zero.
 
     Args:
         fit: of one patient.
@@ -133,12 +133,29 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
             f"the fit misses its own readings by {misfit:.3g} mg/dL, where a constant would miss them by "
             f"{np.std(seen):.3g}: the model does not describe them"
         )
+    elif any(e.misfit for e in fit.estimates.values()):
+        found.append(
+            f"the fit misses its readings by {misfit:.3g} mg/dL, more than a sensor errs: standard errors take the "
+            "model for right, and none is given; `t1djax identify` says what the readings tell"
+        )
     if not fit.gap_mg_dL <= max(_GAP_MG_DL, _GAP_SHARE * misfit):
         found.append(
             f"the network is {fit.gap_mg_dL:.3g} mg/dL away from the equations' own solution under its estimates, "
             "which are then off: give it more units, shorter cells, a shorter window, or take model birnn"
         )
-    for symbol, (value, _, standard_error, prior_dominated, at_bound) in fit.estimates.items():
+    if by_c := [symbol for symbol, e in fit.estimates.items() if e.c_assumed]:
+        found.append(
+            f"{', '.join(by_c)} goes by kl - kb = {fit.derived['c'].value:.3g} mg/dL/min, which is assumed, not by the "
+            f"readings alone: estimate kl along with it (--inverse-params {','.join([*by_c, 'kl'])})"
+        )
+    elif "c" in fit.derived and fit.derived["c"].value <= 0:
+        found.append(
+            f"kl - kb = {fit.derived['c'].value:.3g} mg/dL/min: without insulin glucose would fall, and nobody's does; "
+            "doses are missing, or the model does not hold"
+        )
+    for symbol, e in fit.estimates.items():
+        value, prior_dominated, at_bound = e.value, e.prior_dominated, e.at_bound
+        standard_error = e.white_error if e.standard_error is None else e.standard_error
         row = PARAMETERS.get(symbol)
         if row is None:
             continue
@@ -171,7 +188,8 @@ def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
 
     Returns:
         A table with the columns `patient, ok`, for each estimated parameter `{symbol}, {symbol}_se` (in its unit) and
-        `{symbol}_error_percent`, then those of `metrics`.
+        `{symbol}_error_percent`, then those of `metrics`. `{symbol}_se` is the standard error of `Estimate`, blank where
+        the model misses its readings.
 
     Example:
         >>> import t1djax
@@ -188,10 +206,14 @@ def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
         row: dict[str, object] = {"patient": patient_fit.name, "ok": patient_fit.ok}
         for symbol, entry in recovery(patient_fit, truth).items():
             if symbol in fit.problem.start:
-                row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
+                row[symbol], row[f"{symbol}_se"] = entry["value"], _number(entry["standard_error"])
                 row[f"{symbol}_error_percent"] = entry["error_percent"]
         rows.append(row | metrics(patient_fit, cohort[patient_fit.name], truth))
     return pd.DataFrame(rows)
+
+
+def _number(x: float | None) -> float:
+    return np.nan if x is None else x
 
 
 def results_table(metadata: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
@@ -214,7 +236,7 @@ def results_table(metadata: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
         row: dict[str, object] = {"model": m["model"], "mode": m["mode"], "parameters": named(m), "settings": settings}
         row |= {key: m[key] for key in ("patient", "seed", "ok")}
         for symbol, entry in m["estimates"].items():
-            row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
+            row[symbol], row[f"{symbol}_se"] = entry["value"], _number(entry["standard_error"])
             row[f"{symbol}_error_percent"] = entry["error_percent"]
         rows.append(row | dict(m["metrics"]) | {"wall_seconds": m["wall_seconds"]})
     return pd.DataFrame(rows)

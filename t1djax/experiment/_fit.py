@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from ..data import Cohort, Patient
-from ..inference import LeastSquares, fit_ode
+from ..inference import LeastSquares, fit_ode, trusted
 from ..networks import ARCHITECTURES, NetworkOptions
 from ..problem import LogNormal, Mode, Problem, pose
 from ..records import Ensemble, Fit, WarmStart
@@ -226,7 +226,7 @@ def fit_problems(
     keeper: Keeper | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Fit, ...]:
-    """Fit problems that are posed already, one per seed.
+    """Fit problems that are posed already, one per seed; errors are those that the residuals bear out.
 
     Args:
         patients: the patients of the problems.
@@ -245,10 +245,11 @@ def fit_problems(
         assert options is None or isinstance(options, LeastSquares)
         if stages is not None:
             raise ValueError("model ode has no stages; leave them out, or name a network")
-        return tuple(fit_ode(patients, p, key=key, options=options) for p, key in zip(problems, keys, strict=True))
+        each = [fit_ode(patients, p, key=key, options=options) for p, key in zip(problems, keys, strict=True)]
+        return tuple(trusted(fit, patients) for fit in each)
     assert not isinstance(options, LeastSquares)
     options = ARCHITECTURES[model]() if options is None else options
-    return fit_members(
+    members = fit_members(
         patients,
         problems,
         keys=keys,
@@ -259,3 +260,4 @@ def fit_problems(
         keeper=keeper,
         on_progress=on_progress,
     )
+    return tuple(trusted(fit, patients) for fit in members)
