@@ -216,7 +216,7 @@ class Experiment(Strict):
         """The curriculum: the one given, or the default one for what is `free`."""
         given = _stages(self.network)
         return (
-            default_stages(self.mode, free, self.options(), warm=self.warm_start is not None)
+            default_stages(self.mode, free, self.options(), warm=self.warm_start is not None, priors=bool(self.priors))
             if given is None
             else given
         )
