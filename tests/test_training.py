@@ -129,7 +129,8 @@ def test_gauss_newton_step_is_that_of_the_dense_jacobian(name, noise):
         twins, d, data = _with_a_prior(("ksi", "Tu", "G0"), name, noise)
         stage = t1djax.Stage(steps=1, residual_weight=(weight, weight))
         after = first(train(twins, data, d, [stage]).twins)
-        v, J, r = _dense(*first((twins, d, data)), weight)
+        twin, d, data = first((twins, d, data))
+        v, J, r = _dense(twin, d, data, weight)
     assert not np.any(first(twins).surrogate.readout)
     A = J.T @ J
     damped = A + 1e-3 * np.diag(np.diag(A) + 1e-2 * np.mean(np.diag(A)))
@@ -167,10 +168,12 @@ def test_factored_step_is_that_of_the_dense_jacobian(name, noise):
     np.testing.assert_allclose(found[z], v[z] + dz, rtol=1e-5)
     # Of the readout what it says: its own numbers may stray where nothing depends on them.
     said, expected = (basis @ x.reshape(-1, 3) for x in (found[w], v[w] + dw))
-    np.testing.assert_allclose(said, expected, rtol=1e-4, atol=1e-4 * np.max(np.abs(expected)))
+    np.testing.assert_allclose(said, expected, rtol=1e-4, atol=float(1e-4 * np.max(np.abs(expected))))
     held = np.zeros(4)
     held[0] = J[-1, -4] ** 2
-    np.testing.assert_allclose(trained.information[0], schur - np.diag(held), rtol=1e-4, atol=1e-7 * np.max(schur))
+    np.testing.assert_allclose(
+        trained.information[0], schur - np.diag(held), rtol=1e-4, atol=float(1e-7 * np.max(schur))
+    )
 
 
 def test_one_factor_serves_whatever_ksi_becomes():
