@@ -24,7 +24,6 @@ from ._gauss_newton import (
 
 MOST_STEPS = 8
 """That one factorisation serves; more steps make another."""
-_LEAST = 1e-8
 
 
 class Course(NamedTuple):
@@ -64,8 +63,7 @@ def factored_steps(
     """
     misses = Misses(twin, weight, prepared, d, jnp.asarray(True))
     A, ksi = readout_block(misses, misses.start()), _ksi(twin)
-    # Enough for single precision to factorise, and to keep the readout from straying where nothing depends on it.
-    lower = jnp.linalg.cholesky(A + jnp.diag(max(least_damping(A.dtype), _LEAST) * sizes(A)))
+    lower = _factor(A)
 
     def step(i: Array, carry: tuple[Twin, Damping, Course]) -> tuple[Twin, Damping, Course]:
         twin, state, course = carry
@@ -76,6 +74,17 @@ def factored_steps(
     nothing = jnp.zeros(MOST_STEPS, A.dtype)
     course = Course(dict.fromkeys(twin.physiology.free, nothing), Terms(nothing, nothing, nothing, nothing), nothing)
     return jax.lax.fori_loop(0, steps, step, (twin, state, course))
+
+
+def _factor(A: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Of Cholesky, damped as little as it needs; steps by it, repeated, take the damping's effect away again."""
+
+    def at(damping: Array) -> tuple[Array, Array]:
+        return damping, jnp.linalg.cholesky(A + jnp.diag(damping * sizes(A)))
+
+    fails = lambda tried: ~jnp.all(jnp.isfinite(jnp.diag(tried[1]))) & (tried[0] < 1)
+    start = at(jnp.asarray(10 * least_damping(A.dtype), A.dtype))
+    return jax.lax.while_loop(fails, lambda tried: at(10 * tried[0]), start)[1]
 
 
 def _ksi(twin: Twin) -> Array:

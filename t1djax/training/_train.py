@@ -136,7 +136,8 @@ class _Run:
         """Whether one factorisation serves several steps of a stage."""
         first, last = stage.residual_weight
         solves = stage.optimizer == GAUSS_NEWTON and stage.trains != "physiology"
-        return solves and first == last and stays_linear(self.state.twins.physiology.free)
+        twins = self.state.twins
+        return solves and first == last and stays_linear(twins.physiology.free, twins.scales.G.dtype.name)
 
     def factored(self, weights: np.ndarray) -> None:
         """A chunk of steps of one weight, each of them noted."""
