@@ -223,7 +223,7 @@ class Experiment(Strict):
         """
         given = _stages(self.network)
         return (
-            default_stages(self.mode, free, self.options(), warm=self.warm_start is not None)
+            default_stages(self.mode, free, self.options(), warm=self.warm_start is not None, priors=bool(self.priors))
             if given is None
             else given
         )

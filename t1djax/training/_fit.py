@@ -103,7 +103,7 @@ def fit_members(
     options = PINNOptions() if options is None else options
     problem = problems[0]
     stages = (
-        default_stages(problem.mode, problem.start, options, warm=warm is not None)
+        default_stages(problem.mode, problem.start, options, warm=warm is not None, priors=bool(problem.priors))
         if stages is None
         else _checked(stages)
     )
