@@ -188,8 +188,8 @@ def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
 
     Returns:
         A table with the columns `patient, ok`, for each estimated parameter `{symbol}, {symbol}_se` (in its unit) and
-        `{symbol}_error_percent`, then those of `metrics`. `{symbol}_se` is the standard error of `Estimate`, blank where
-        the model misses its readings.
+        `{symbol}_error_percent`, then those of `metrics`. `{symbol}_se` is the standard error of `Estimate`, blank
+        where the model misses its readings.
 
     Example:
         >>> import t1djax
