@@ -13,7 +13,7 @@ import t1djax
 from t1djax.cli import app
 from t1djax.inference import quick_verdict
 from t1djax.inference._feedback import insulin_follows_glucose
-from t1djax.inference._information import coloured, memory
+from t1djax.inference._information import WHITE, coloured, memory, remembered
 
 FREE = ("G0", "kl", "ksi")
 
@@ -161,6 +161,20 @@ def test_memory_of_white_and_autocorrelated_residuals():
     found = memory(t, slow + np.sqrt(3) * rng.normal(size=2000))
     assert found.share == pytest.approx(0.25, abs=0.1)
     assert 100 < 1 / found.forgets_per_min < 600
+
+
+def test_memories_of_a_cohort_are_those_of_each():
+    """Together where they have as many readings, on one grid or with holes, with and without noise."""
+    rng, left = np.random.default_rng(2), []
+    for i in range(40):
+        n = (5, 60, 60, 200)[i % 4]
+        t = np.cumsum(rng.choice([5.0, 5.0, 5.0, 90.0], n)) if i % 3 else 5.0 * np.arange(n)
+        left.append((t, (1e-9 if i == 7 else 10.0) * rng.normal(size=n).cumsum()))
+    left[9][1][3] = np.nan
+    together = remembered(left)
+    np.testing.assert_allclose(together, [memory(t, r) for t, r in left], rtol=1e-12)
+    assert len({m.share for m in together}) > 10
+    assert {together[i] for i in (0, 7, 9)} == {WHITE}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from ._least_squares import FEW, _Given, _jacobian, blocks
 
 _BLOCK = 128
 _SIGNIFICANT = 2.0  # standard errors of an autocorrelation
+_AT_ONCE = 1024  # patients, which bounds the memory at work
 _FEWEST = 8  # residuals that say something of their memory
 _LONGEST = 0.5  # of the span of a record, time over which noise may be found to remember
 _NOTHING = 1e-12  # share of the information, in units where each parameter has one, that is rounding
@@ -43,38 +44,59 @@ def residuals(patient: Patient, glucose_mg_dL: Float[np.ndarray, " rows"]) -> tu
 
 
 def memory(time_min: Float[np.ndarray, " readings"], residual: Float[np.ndarray, " readings"]) -> Memory:
-    """The sum of white noise and an AR(1) process that residuals look like.
+    """`remembered` of one patient."""
+    return remembered([(time_min, residual)])[0]
+
+
+def remembered(left: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Memory]:
+    """The sum of white noise and an AR(1) process that the residuals of each patient look like.
 
     Its share and rate are those whose correlations are nearest, by least squares, to those of the residuals at 1, 2,
     4, ... readings apart, up to a third of the record; so it sees slow drifts under white noise, too. A correlation
     from one reading to the next that is within two standard errors of zero counts as none.
+
+    Args:
+        left: times (min) and residuals (mg/dL) of each patient's fit readings.
     """
-    n = len(residual)
-    if n < _FEWEST or not np.all(np.isfinite(residual)):
-        return WHITE
-    power = float(np.mean(residual**2))
-    # Without noise what is left is rounding, and rounding remembers.
-    if power < _UNSEEN_MG_DL**2:
-        return WHITE
-    usual = float(np.median(np.diff(time_min)))
+    found = [WHITE] * len(left)
+    alike: dict[int, list[int]] = {}
+    for i, (_, residual) in enumerate(left):
+        # Without noise what is left is rounding, and rounding remembers.
+        if len(residual) >= _FEWEST and _UNSEEN_MG_DL**2 <= np.mean(residual**2) < np.inf:
+            alike.setdefault(len(residual), []).append(i)
+    for everyone in alike.values():
+        for some in np.array_split(everyone, -(-len(everyone) // _AT_ONCE)):
+            rows = _remember(np.stack([left[i][0] for i in some]), np.stack([left[i][1] for i in some]))
+            for i, row in zip(some, rows, strict=True):
+                found[i] = row
+    return found
+
+
+def _remember(
+    time_min: Float[np.ndarray, "patients readings"], residual: Float[np.ndarray, "patients readings"]
+) -> list[Memory]:
+    """`remembered` of patients with the same number of readings."""
+    n = residual.shape[1]
+    times = time_min[:1] if np.all(time_min == time_min[0]) else time_min  # once for all where they are the same
+    power = np.mean(residual**2, axis=1)
     lags = 2 ** np.arange(int(np.log2(max(n // 3, 1))) + 1)
     found, apart = [], []
     for lag in lags:
-        gap = time_min[lag:] - time_min[:-lag]
-        near = gap <= 1.5 * np.median(gap)  # not across a hole in the record
-        found.append(float(np.mean((residual[:-lag] * residual[lag:])[near])) / power)
-        apart.append(float(np.mean(gap[near])))
-        if found[0] < _SIGNIFICANT / np.sqrt(n):
-            return WHITE
-    first = found[0]
-    rates = np.geomspace(1 / (_LONGEST * (time_min[-1] - time_min[0])), 2 / usual, 60)
-    shapes = np.exp(-rates[:, None] * np.asarray(apart))
+        gap = times[:, lag:] - times[:, :-lag]
+        near = gap <= 1.5 * np.median(gap, axis=1, keepdims=True)  # not across a hole in the record
+        pairs = np.sum(near, axis=1)
+        found.append(np.sum(residual[:, :-lag] * residual[:, lag:] * near, axis=1) / pairs / power)
+        apart.append(np.sum(gap * near, axis=1) / pairs)
+    seen, usual = np.stack(found, axis=1), np.median(np.diff(times, axis=1), axis=1)
+    rates = np.geomspace(1 / (_LONGEST * (times[:, -1] - times[:, 0])), 2 / usual, 60, axis=1)
+    shapes = np.exp(-rates[:, :, None] * np.stack(apart, axis=1)[:, None, :])
     # Far apart few pairs are independent: they weigh less.
     weight = 1 / lags
-    shares = np.clip((shapes * weight) @ found / (shapes**2 @ weight), 0.0, 1.0)
-    misses = (shares[:, None] * shapes - found) ** 2 @ weight
-    best = int(np.argmin(misses))
-    return Memory(min(first, 1.0), float(shares[best]), float(rates[best]))
+    shares = np.clip(np.sum(shapes * weight * seen[:, None], axis=2) / (shapes**2 @ weight), 0.0, 1.0)
+    best = np.argmin((shares[:, :, None] * shapes - seen[:, None]) ** 2 @ weight, axis=1)
+    at_best = lambda x: np.take_along_axis(np.broadcast_to(x, shares.shape), best[:, None], axis=1)[:, 0]
+    told = zip(np.minimum(seen[:, 0], 1.0), at_best(shares), at_best(rates), strict=True)
+    return [Memory(*map(float, row)) if row[0] >= _SIGNIFICANT / np.sqrt(n) else WHITE for row in told]
 
 
 class Told(NamedTuple):

@@ -12,7 +12,7 @@ from scipy import special
 from .._compile import compile_once, one_thread_per_factorisation
 from ..data import Cohort, Patient, split, stack, stacked_shape
 from ..records import Fit, PatientProfile, Profile
-from ._information import WHITE, coloured, memory, residuals
+from ._information import WHITE, coloured, remembered, residuals
 from ._least_squares import FEW, _Given, _misfit, blocks
 from ._levenberg import Optimum, damped, least_squares
 
@@ -106,9 +106,8 @@ def profile(
     if not 0 < level < 1:
         raise ValueError(f"profile: level is {level:g}; it lies between 0 and 1")
     order = sorted(problem.start)
-    memories = [
-        memory(*residuals(p, f.glucose_mg_dL)) if autocorrelated else WHITE for p, f in zip(patients, fit, strict=True)
-    ]
+    left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
+    memories = remembered(left) if autocorrelated else [WHITE] * len(left)
     estimates = {s: np.array([f.estimates[s].value for f in fit]) for s in problem.start}
     parts = []
     with one_thread_per_factorisation(), jax.enable_x64(True):

@@ -24,7 +24,7 @@ from ..records import (
     WhatIf,
 )
 from ._feedback import insulin_follows_glucose
-from ._information import WHITE, Bounds, Memory, Told, invert, memory, residuals, sandwich, told
+from ._information import WHITE, Bounds, Memory, Told, invert, remembered, residuals, sandwich, told
 from ._misfit import slower_than_a_sensor
 from ._trust import misses
 from ._verdicts import Error, Errors, called, doubted, rests
@@ -79,7 +79,7 @@ def identify(
     values = {s: np.array([f.estimates[s].value for f in fit]) for s in fit.problem.start}
     left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
     noise = [_noise(fit.problem, r) for _, r in left]
-    memories = [memory(t, r) for t, r in left]
+    memories = remembered(left)
     said = [_of_fit(f.ok, f.message, left_, p) for f, left_, p in zip(fit, left, patients, strict=True)]
     asked = _Asked(fit.problem, values, noise, memories, said, level, misses(fit, patients, left, memories))
     return _report(patients, asked, what_if)

@@ -8,7 +8,7 @@ import numpy as np
 from .._settle import GOES_BY_C
 from ..data import Cohort, Patient
 from ..records import Estimate, Fit, Misfit, tally
-from ._information import Memory, memory, residuals
+from ._information import Memory, remembered, residuals
 from ._misfit import misfits
 from ._verdicts import Error, called, held, rests
 
@@ -52,7 +52,7 @@ def trusted(fit: Fit, patients: Sequence[Patient]) -> Fit:
     if not fit.problem.start:
         return fit
     left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
-    memories = [memory(t, r) for t, r in left]
+    memories = remembered(left)
     found = []
     for patient, (times, _), remembers, miss in zip(
         fit, left, memories, misses(fit, patients, left, memories), strict=True
@@ -84,7 +84,7 @@ def quick_verdict(fit: Fit, cohort: Cohort) -> str:
     counts: dict[str, dict[str, int]] = {}
     patients = [cohort[patient.name] for patient in fit]
     left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
-    memories = [memory(t, r) for t, r in left]
+    memories = remembered(left)
     found = misses(fit, patients, left, memories)
     for patient, (times, _), remembers, miss in zip(fit, left, memories, found, strict=True):
         wider = widening(times, remembers)
