@@ -34,8 +34,19 @@ def load_cohort(config: Experiment) -> Cohort:
         person = read_hupa(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours, info=h.info)
         return Cohort((person,))
     if config.layout == "auto":
-        h = config.hupa
-        return Cohort((read_recording(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours).patient,))
+        h, r = config.hupa, config.reading
+        read = read_recording(
+            config.data,
+            carbs_unit=h.carbs_unit,
+            start=h.start,
+            hours=h.hours,
+            glucose_unit=r.glucose_unit,
+            basal_unit=r.basal_unit,
+            time_zone=r.time_zone,
+            day_first=r.day_first,
+            columns=r.columns or None,
+        )
+        return Cohort((read.patient,))
     names = patient_names(config.patients, reference=False)
     return read_cohort(config.data, patients=names, strict=config.strict, truth=True)
 
