@@ -225,6 +225,8 @@ class Experiment(Strict):
         if self.layout != "auto" and self.reading != ReadingConfig():
             said = ", ".join(name.replace("_", "-") for name in self.reading.model_dump(exclude_defaults=True))
             raise ValueError(f"{said} go with a file of another make: add layout auto (--layout auto)")
+        if self.layout != "table" and self.strict:
+            raise ValueError(f"strict goes with t1djax's own tables: leave it, or layout {self.layout}, out")
         if self.layout == "auto" and self.hupa.info is not None:
             raise ValueError("info goes with layout hupa")
         if self.layout != "table" and self.data == REFERENCE:

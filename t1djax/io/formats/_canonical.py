@@ -44,7 +44,8 @@ def parse(
         day_first: whether dates are written with the day before the month.
     """
     if columns is not None:
-        return _mapped.parse(path, text, found, columns=columns, subject=subject, day_first=day_first)
+        return _mapped.parse(path, text, found, columns=columns, glucose_unit=glucose_unit, subject=subject,
+                             day_first=day_first)  # fmt: skip
     asserted = path.parent / PATIENTS_FILE
     every = read_parameters(asserted, found) if asserted.exists() else {}
     names = _rows.header_names(text[:_HEAD])
@@ -52,7 +53,8 @@ def parse(
     ours = not whose and GLUCOSE in names and glucose_unit != "mmol/L" and day_first is None and _plain(text, names)
     if ours:
         return _own(path, text, every.get(path.stem, {}), read_zones(asserted).get(path.stem), found)
-    raw = _mapped.parse(path, text, found, columns=whose, subject=subject if whose else None, day_first=day_first,
+    raw = _mapped.parse(path, text, found, columns=whose, glucose_unit=glucose_unit,
+                        subject=subject if whose else None, day_first=day_first,
                         rows_count=not whose)  # fmt: skip
     if raw is None:
         return None

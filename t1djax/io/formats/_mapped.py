@@ -3,21 +3,26 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from .._checks import BLANKS, SHOWN, Findings, Table, blank, numbers, quote_name, split_rows
 from .._columns import JOIN, OWN_COLUMNS, meant, parts, placed, unit_of
-from .._raw import Raw, RawDose
+from .._raw import GlucoseUnit, Raw, RawDose, RawReading
 from .._tables import LONGEST, TIME, TRUTH
 from . import _exports, _rows
+from ._clarity import LIMITS
 
 EPOCH = dt.datetime(2000, 1, 1)
 _MINUTE = dt.timedelta(minutes=1)
 _NOTHING = frozenset(("", "nan", "na", "n/a", "null", "none", "-", "--", "---"))
 """What programs write into a cell without a value."""
+Side = Literal["", "low", "high"]
+_WORDS: Mapping[str, Side] = {"low": "low", "lo": "low", "high": "high", "hi": "high"}
+_SWEET_MMOL = 35.0
+"""A median below is of mmol/L."""
 _AMOUNTS = ("glucose", "basal", "bolus", "carbs", "bolus_duration", "meal_duration")
 
 
@@ -41,6 +46,7 @@ def parse(
     found: Findings,
     *,
     columns: Mapping[str, str],
+    glucose_unit: GlucoseUnit | None = None,
     subject: str | None = None,
     day_first: bool | None = None,
     rows_count: bool = False,
@@ -52,6 +58,7 @@ def parse(
         text: its content.
         found: what is wrong.
         columns: the person's column by the library's name.
+        glucose_unit: of its glucose, where that is not what a column's name says.
         subject: whom to read, where a column says whose a row is.
         day_first: whether dates are written with the day before the month, where the file does not tell.
         rows_count: whether the record begins and ends with its rows rather than its readings.
@@ -68,9 +75,12 @@ def parse(
         when, turn = _from_minutes(table, there["time"], found), False
     else:
         when, turn = _from_clock(table, there["time"], day_first, found)
+    if all(t is None for t in when):
+        return None
+    beyond = _beyond(table, there["glucose"])
     amounts = _amounts(table, there, found)
     known = set(table.columns[there["patient"]]) if "patient" in there else set()
-    readings = _rows.readings(table, when, amounts["glucose"])
+    readings = _readings(table, when, amounts["glucose"], beyond, glucose_unit or mapped.units["glucose"])
     lead, trail = _ends(when, [x.time for x in readings]) if rows_count else (0.0, 0.0)
     alone = known.pop().strip(BLANKS) if len(known) == 1 else ""
     unread = ", ".join(map(quote_name, mapped.unread[: 2 * SHOWN]))
@@ -205,6 +215,34 @@ def _amounts(table: Table, columns: Mapping[str, str], found: Findings) -> dict[
         table.columns[name] = ["" if no else cell for cell, no in zip(table.columns[name], empty, strict=True)]
     _exports.decimal_points(table, list(there.values()))
     return {kind: _rows.column(table, name, found) for kind, name in there.items()}
+
+
+def _beyond(table: Table, column: str) -> list[Side]:
+    """Which readings are words for a level beyond what the sensor reports; their cells are emptied."""
+    sides = [_WORDS.get(cell.strip(BLANKS).lower(), "") for cell in table.columns[column]]
+    cells = zip(table.columns[column], sides, strict=True)
+    table.columns[column] = ["" if side else cell for cell, side in cells]
+    return sides
+
+
+def _readings(
+    table: Table,
+    when: _rows.Times,
+    values: Float[np.ndarray, " rows"],
+    beyond: Sequence[Side],
+    unit: GlucoseUnit | None,
+) -> tuple[RawReading, ...]:
+    """The readings; a word stands for the limit of the sensor, or for the farthest number where that lies beyond."""
+    seen = values[np.isfinite(values)]
+    unit = unit or ("mmol/L" if seen.size and np.median(seen) < _SWEET_MMOL else "mg/dL")
+    low, high = (float(limit(np.append(seen, at))) for limit, at in zip((np.min, np.max), LIMITS[unit], strict=True))
+    level: Mapping[Side, float] = {"low": low, "high": high}
+    rows = zip(when, values.tolist(), beyond, table.lines, strict=True)
+    return tuple(
+        RawReading(t, level.get(side, value), line, side)
+        for t, value, side, line in rows
+        if t is not None and (side or np.isfinite(value))
+    )
 
 
 def _doses(
