@@ -261,6 +261,9 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
     assert "no column is named as glucose; name it, as in --columns glucose=NAME" in alone
     (words,) = inspect_file(file, columns={"time": "Notiz", "glucose": "Glukose"}).problems
     assert "column Notiz: 'x' is no time; write 2024-05-01 07:30 or 01.05.2024 07:30" in words
+    unix = put(tmp_path, "ben.csv", "ts,bg\n" + "".join(f"{1736751600 + 300 * i},{99 + i}\n" for i in range(24)))
+    (none,) = inspect_file(unix, columns={"time": "ts", "glucose": "bg"}, day_first=True).problems
+    assert "column ts: its times count from 1970 and have no day or month; leave day_first" in none
     with pytest.raises(ValueError, match="columns are for a table of another make; leave them or format hupa out"):
         read_recording(file, columns=GERMAN, format="hupa")
 
@@ -280,12 +283,16 @@ _TWO = [f"P{p},{5 * i},{120 + i * i % 9},77A,1,{40 * (i == 9)},0.1\n" for p in (
 TABLES = {
     "german": (german(), _STATED),
     "stated": (german("Glukose, mmol/l"), _STATED.replace("glucose=Glukose", '"glucose=Glukose, mmol/l"')),
+    "title": ("Export of a pump\n\nTime,BG\n" + "".join(f"13.01.2025 07:{i},{99 + i}\n" for i in range(10, 60)),
+              "time=Time,glucose=BG"),
+    "sep": ("sep=;\nTime;BG\n" + "".join(f"{1736751600000 + 300000 * i};{99 + i}\n" for i in range(24)),
+            "time=Time,glucose=BG"),
     "apart": ("".join(["Date,Time,BG,Meal\n", *_APART]), "time=Date+Time,glucose=BG"),
     "minutes": (
         "".join(["id,minutes,CGM,Sensor ID,Basal,CHO,total insulin\n", *_TWO]),
         "time_min=minutes,glucose=CGM,basal_U_h=Basal,carbs_g=CHO,patient=id",
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -304,8 +311,14 @@ def test_the_message_gives_the_line_that_reads_the_file(name: str, tmp_path: Pat
 
 def test_only_what_is_there_is_claimed(tmp_path: Path) -> None:
     for text, says in (
-        ("a,b,c\n1,2,3\n", "its columns are a, b, c; none of them looks like time and glucose: say which are which"),
-        ("Time,Glucose\nmorning,120\nnoon,130\n", "its columns are Time, Glucose; none of them looks like time: "),
+        (
+            "a,b,c\n1,2,3\n",
+            "a, b, c; none of them looks like time (written 2024-05-01 07:30 or 01.05.2024 07:30) and glucose: ",
+        ),
+        (
+            "Time,Glucose\nmorning,120\nnoon,130\n",
+            "its columns are Time, Glucose; none of them looks like time (written ",
+        ),
         ("Time,Glucose\n2025-01-13 07:00,high\n2025-01-13 07:05,low\n", "none of them looks like glucose: "),
     ):
         (said,) = inspect_file(put(tmp_path, "ada.csv", text)).problems
@@ -397,3 +410,19 @@ def test_a_configuration_holds_the_same(tmp_path: Path) -> None:
         DataError, match="it is read as t1djax's own table; if it is of another make, add --layout auto"
     ):
         load_cohort(plain)
+
+
+def test_no_accident_ends_in_anything_but_problems(tmp_path: Path) -> None:
+    """`inspect_file` never raises, with columns or without: what is wrong is said, and the rest is read."""
+    rng = np.random.default_rng(5)
+    words = ["", ";", "\n", '"', "-1", "1e999", "nan", "31.02.2025", "0", "9" * 13, "\u00b5", "Zeit", "HI", ","]
+    texts, outcomes = (german(), own(written="%d/%m/%Y %H:%M")), set()
+    for i in range(60):
+        text = texts[i % 2]
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(len(text)))
+            text = text[:at] + words[rng.integers(len(words))] + text[at + int(rng.integers(3)) :]
+        file = put(tmp_path, "ada.csv", text)
+        for columns in (None, GERMAN if i % 2 == 0 else {"glucose": "glucose_mmol_L"}):
+            outcomes.add(bool(inspect_file(file, columns=columns).problems))
+    assert outcomes == {True, False}

@@ -46,7 +46,8 @@ def unknown_format(text: str, formats: Iterable[str]) -> tuple[str, str]:
     guess = guessed(names, cells)
     kinds = {OWN_COLUMNS[own].kind for own in guess}
     if not {"time", "glucose"} <= kinds:
-        missing = " and ".join(kind for kind in ("time", "glucose") if kind not in kinds)
+        words = {"time": "time (written 2024-05-01 07:30 or 01.05.2024 07:30)", "glucose": "glucose"}
+        missing = " and ".join(said for kind, said in words.items() if kind not in kinds)
         how = f"none of them looks like {missing}: say which are which, as in --columns time=NAME,glucose=NAME"
         return what, f"{how}; {known}"
     line = f"read it with --columns {shlex.quote(columns_to_text(guess))} (columns={{...}} in Python)"
@@ -99,7 +100,7 @@ def _named(kind: str, name: str) -> str:
 
 def _table(text: str) -> tuple[list[str], dict[str, list[str]]]:
     """Names and cells of the first rows; nothing where it is no table."""
-    start = text.lstrip("\ufeff" + BLANKS)
+    start = _exports.without_title(text).lstrip("\ufeff" + BLANKS)
     if start[:1] in "{[<":
         return [], {}
     lines = start.split("\n", _ROWS)[:_ROWS]
@@ -127,7 +128,7 @@ def _time(names: Sequence[str], cells: Mapping[str, Sequence[str]]) -> dict[str,
 
 
 def _is_time(cell: str) -> bool:
-    if _rows.iso(cell) is not None:
+    if _rows.iso(cell) is not None or _exports.unix(cell) is not None:
         return True
     written = _exports.stamp(cell)
     return written is not None and any(isinstance(written.time(order), dt.datetime) for order in (True, False))

@@ -115,7 +115,8 @@ def people(text: str, columns: Mapping[str, str]) -> tuple[str, ...]:
 
 def mapped_table(file: str, text: str, columns: Mapping[str, str], found: Findings) -> Mapped | None:
     """The table of a text, and which of its columns is which; None where one is missing."""
-    delimiter = _exports.delimiter_of(text.lstrip("\ufeff").split("\n", 1)[0])
+    text = _exports.without_title(text)
+    delimiter = _exports.delimiter_of(text.lstrip("\r\n").split("\n", 1)[0])
     split = split_rows(file, text, found, delimiter=delimiter)
     if split is None:
         return None
@@ -183,6 +184,11 @@ def _from_clock(
     """Times, and whether day and month are to be turned round because it was asked for where the year leads."""
     cells = [cell.strip(BLANKS) for cell in table.columns[column]]
     stated = [cell for cell in cells if cell]
+    if stated and all(_exports.unix(cell) is not None for cell in stated):
+        if day_first is not None:
+            mend = "leave day_first (--day-first, --month-first) out"
+            found.add(table.file, "its times count from 1970 and have no day or month", mend, column=quote_name(column))
+        return list(_rows.times(table, column, _exports.unix, "1714545000 in other rows", found)), False
     if any(_rows.iso(cell) is not None for cell in stated):
         return list(_rows.times(table, column, _rows.iso, "2024-05-01 07:30:00 in other rows", found)), bool(day_first)
     written = [part for cell in stated if (part := _exports.stamp(cell)) is not None]
