@@ -225,7 +225,7 @@ def _amounts(table: Table, columns: Mapping[str, str], found: Findings) -> dict[
 
 def _beyond(table: Table, column: str) -> list[Side]:
     """Which readings are words for a level beyond what the sensor reports; their cells are emptied."""
-    sides = [_WORDS.get(cell.strip(BLANKS).lower(), "") for cell in table.columns[column]]
+    sides: list[Side] = [_WORDS.get(cell.strip(BLANKS).lower(), "") for cell in table.columns[column]]
     cells = zip(table.columns[column], sides, strict=True)
     table.columns[column] = ["" if side else cell for cell, side in cells]
     return sides
@@ -242,10 +242,9 @@ def _readings(
     seen = values[np.isfinite(values)]
     unit = unit or ("mmol/L" if seen.size and np.median(seen) < _SWEET_MMOL else "mg/dL")
     low, high = (float(limit(np.append(seen, at))) for limit, at in zip((np.min, np.max), LIMITS[unit], strict=True))
-    level: Mapping[Side, float] = {"low": low, "high": high}
     rows = zip(when, values.tolist(), beyond, table.lines, strict=True)
     return tuple(
-        RawReading(t, level.get(side, value), line, side)
+        RawReading(t, low if side == "low" else high if side == "high" else value, line, side)
         for t, value, side, line in rows
         if t is not None and (side or np.isfinite(value))
     )
