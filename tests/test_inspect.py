@@ -345,12 +345,11 @@ def test_a_table_of_glucose_alone_is_told_the_columns_it_lacks(tmp_path: Path, m
     file.write_text("time,glucose\n2024-05-01 00:00:00,120\n2024-05-01 00:05:00,121\n")
     said = say(monkeypatch, "inspect", file)
     assert said.code == 3
-    assert "its columns are time, glucose" in said.out
-    assert "it lacks glucose_mg_dL, basal_U_h, bolus_U, carbs_g (mg/dL, U/h, U, g;" in said.out
-    rows = "\n".join(f"2024-05-01 {i // 12:02d}:{i % 12 * 5:02d}:00,{120 + i % 5 * 3},0,," for i in range(40))
-    file.write_text(f"time,glucose_mg_dL,basal_U_h,bolus_U,carbs_g\n{rows}\n")
-    mended = say(monkeypatch, "inspect", file)  # as the message says
+    assert "its columns are time, glucose; read it with --columns time=time,glucose=glucose (columns={...}" in said.out
+    mended = say(monkeypatch, "inspect", file, "--columns", "time=time,glucose=glucose")  # as the message says
     assert mended.code == 0, mended.out
+    assert "warning: no insulin is on record" in mended.out
+    assert "there is no basal rate in the file; it is taken as zero" in mended.out
 
 
 HUPA = "time;glucose;calories;heart_rate;steps;basal_rate;bolus_volume_delivered;carb_input"
@@ -379,9 +378,9 @@ def test_units_of_carbohydrate_by_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert said.code == 0, said.err
     assert t1djax.read_cohort(tmp_path / "cohort")["ben"].doses.carbs_g.tolist() == [40.0] * 5
     for units, words in (
-        (("pounds",), "--carbs-unit pounds: give g, exchange, g/min, none, or NAME=unit for one file"),
-        (("dee=g",), "--carbs-unit dee=...: there is no such file; there are ada, ben"),
-        (("g", "exchange"), "say for which file, as in --carbs-unit NAME=exchange"),
+        (("pounds",), "--carbs-unit pounds: give g, exchange, g/min, none, or FILE=g for one file"),
+        (("dee=g",), "--carbs-unit dee=g: there is no file dee; there are ada.csv, ben.csv"),
+        (("g", "exchange"), "say for which file, as in --carbs-unit FILE=exchange"),
     ):
         options = [part for unit in units for part in ("--carbs-unit", unit)]
         refused = say(monkeypatch, "inspect", grams, exchanges, *options)

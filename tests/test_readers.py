@@ -167,7 +167,9 @@ def test_own_tables_read_the_same(put: Callable[..., Path], tmp_path: Path) -> N
 def test_content_tells_the_format_and_nothing_else(put: Callable[..., Path]) -> None:
     assert [f.name for f in recognised(ohio(), "x.csv")] == ["ohio"]
     assert recognised("a,b,c\n1,2,3\n", "HUPA0022P.csv") == ()
-    with pytest.raises(DataError, match="its format is not recognised; there are table, nightscout"):
+    with pytest.raises(
+        DataError, match=r"its format is not recognised; its columns are a, b, c; .*an export \(table, nightscout"
+    ):
         read_recording(put("a,b,c\n1,2,3\n"))
     with pytest.raises(DataError, match="a table about people, not a recording"):
         read_recording(put("person_id,weight\nA,70\n"))
@@ -466,4 +468,4 @@ def test_every_format_has_what_it_needs() -> None:
     for name, entry in FORMATS.items():
         assert name == entry.name
         assert entry.description
-        assert entry.options <= {"subject", "day_first", "others", "glucose_unit"}
+        assert entry.options <= {"subject", "day_first", "others", "glucose_unit", "columns"}

@@ -286,9 +286,14 @@ def test_a_table_cut_short(put: Callable[..., Path]) -> None:
     assert "is there a decimal comma?" in comma
 
 
-def test_an_own_table_with_one_wrong_column(put: Callable[..., Path]) -> None:
-    said = problems(inspect_file(put(own(walk(50)).replace("glucose_mg_dL", "glucose_mmol_L"))))
-    assert "own table but for column glucose_mmol_L, which should be glucose_mg_dL; rename it, and give mg/dL" in said
+def test_an_own_table_in_mmol(put: Callable[..., Path]) -> None:
+    renamed = own(walk(50)).replace("glucose_mg_dL", "glucose_mmol_L")
+    said = problems(inspect_file(put(renamed)))
+    assert "it is labelled mmol/L, but a median of 179 looks like mg/dL; pass glucose_unit=" in said
+    right = own((walk(50) / MMOL).round(2)).replace("glucose_mg_dL", "glucose_mmol_L")
+    report = inspect_file(put(right))
+    assert not report.problems
+    assert (report.glucose_unit, report.glucose_unit_by) == ("mmol/L", "stated")
 
 
 def test_one_remedy_for_a_doubled_hour_in_sorted_rows(put: Callable[..., Path]) -> None:

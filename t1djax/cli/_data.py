@@ -11,9 +11,8 @@ from ..config import REFERENCE, ConfigError
 from ..data import Cohort, reference_cohort
 from ..experiment import patient_names
 from ..io import (
-    BasalUnit,
+    OWN_COLUMNS,
     DataWarning,
-    GlucoseUnit,
     ReadReport,
     lacking,
     read_cohort,
@@ -32,23 +31,43 @@ Data = Annotated[
 Names = Annotated[
     str | None, typer.Option("--patients", help="all, or names: A,B; for the reference also 3,5.  [default: all]")
 ]
+_EACH = "FILE=value for one of several files, repeatable."
 FormatName = Annotated[
-    str | None, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.  [default: by the content]")
+    list[str] | None,
+    typer.Option("--format", help=f"One of {', '.join(FORMATS)}; {_EACH}  [default: by the content]"),
 ]
-Glucose = Annotated[GlucoseUnit | None, typer.Option(help="Glucose in the file is in mg/dL or mmol/L.")]
-Basal = Annotated[BasalUnit | None, typer.Option(help="Basal in the file is in U/h, U/min or U/5min (dose per row).")]
+Glucose = Annotated[list[str] | None, typer.Option(help=f"Glucose in the file is in mg/dL or mmol/L; {_EACH}")]
+Basal = Annotated[
+    list[str] | None, typer.Option(help=f"Basal in the file is in U/h, U/min or U/5min (dose per row); {_EACH}")
+]
 Carbs = Annotated[
     list[str] | None,
     typer.Option(
-        help="Carbohydrate is in g, exchange (10 g), g/min, or none to skip it; NAME=unit for one of several files, "
-        "repeatable. Among several formats a bare unit is for files that leave theirs open."
+        help=f"Carbohydrate is in g, exchange (10 g), g/min, or none to skip it; {_EACH} "
+        "Among several formats a bare unit is for files that leave theirs open."
     ),
 ]
-Zone = Annotated[str | None, typer.Option(help="IANA zone of local times, such as Europe/Madrid.")]
-DayFirst = Annotated[bool | None, typer.Option("--day-first/--month-first", help="Order of dates.")]
-Subject = Annotated[str | None, typer.Option(help="Name of the patient; whom to read where a file has several.")]
-Start = Annotated[str | None, typer.Option(help="First time to keep, ISO 8601, local.")]
-Hours = Annotated[float | None, typer.Option(help="Length to keep, h.")]
+Zone = Annotated[list[str] | None, typer.Option(help=f"IANA zone of local times, such as Europe/Madrid; {_EACH}")]
+DayFirst = Annotated[bool | None, typer.Option("--day-first/--month-first", help="Order of dates in every file.")]
+Dates = Annotated[
+    list[str] | None, typer.Option(help="Order of dates: day-first or month-first; FILE=day-first for one file.")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Of a table of your own make, which column is which: time=Zeit,glucose=Glukose,carbs_g=KH; "
+        f"there are {', '.join(OWN_COLUMNS)}. time=Date+Time joins two; FILE=time=... is for one of several files, "
+        "repeatable."
+    ),
+]
+Subject = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Name of the patient; whom to read where a file has several; FILE=name for one of several files."
+    ),
+]
+Start = Annotated[list[str] | None, typer.Option(help=f"First time to keep, ISO 8601, local; {_EACH}")]
+Hours = Annotated[list[str] | None, typer.Option(help=f"Length to keep, h; {_EACH}")]
 Known = Annotated[
     list[str] | None, typer.Option(help="What is known of everybody, as in M=72 or ku_Vi=0.06; repeatable.")
 ]
@@ -80,7 +99,7 @@ def read_people(
         known: texts such as `M=72`.
         how: options of `read_recording`; those that are None are left out.
     """
-    how = {key: value for key, value in how.items() if value is not None}
+    how = {key: value for key, value in how.items() if value not in (None, [])}
     asserted = _known(known)
     reference = list(data) == [REFERENCE]
     if not reference and interval_min is not None:

@@ -5,13 +5,11 @@ import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from ..config import ConfigError
-from ..io import CarbsUnit, DataWarning, Recording, inspect_file, people_in, read_recording, recognised_formats
-
-Group = Path | list[Path]
-"""One person's file, or the files of Nightscout together."""
+from ..io import DataWarning, Recording, inspect_file, people_in, read_recording, recognised_formats
+from ._per_file import Group, settings
 
 
 class Asked(NamedTuple):
@@ -21,40 +19,45 @@ class Asked(NamedTuple):
     how: dict[str, Any]
 
 
-def read_files(files: Sequence[Path], *, subject: str | None = None, **how: Any) -> list[Recording]:
+def read_files(files: Sequence[Path], **how: Any) -> list[Recording]:
     """The recordings of all files, each person by a name of their own.
 
     Args:
         files: files and folders.
-        subject: name of the patient, for one file.
-        how: options of `read_recording`; `carbs_unit` as people write it, see `asked`.
+        how: options of `read_recording` as people write them, see `asked`.
     """
-    groups = asked(files, **how)
-    read = [(one.group, x) for one in groups for x in _recordings(one.group, subject=subject, **one.how)]
+    read = [(one.group, x) for one in asked(files, **how) for x in _recordings(one.group, **one.how)]
     return _apart(read)
 
 
-def asked(files: Sequence[Path], *, carbs_unit: Sequence[str] | None = None, **how: Any) -> list[Asked]:
+def asked(files: Sequence[Path], **how: Any) -> list[Asked]:
     """Files one by one, but JSON files together, since Nightscout's belong to one person; with the options of each.
 
-    A unit of carbohydrate counts for every file. Among files of several formats it is only for those that leave
-    theirs open; `NAME=unit` is for the file of that name.
+    An option is for every file, or for one, as in `ada.csv=mmol/L`. A unit of carbohydrate for every file is, among
+    files of several formats, only for those that leave theirs open; columns for every file are for those of no known
+    format.
+
+    Args:
+        files: files and folders.
+        how: options of `read_recording`: values, or texts as people write them.
 
     Raises:
-        ConfigError: where a unit or a name is not known.
+        ConfigError: where a value or a name is not known.
     """
     groups = _groups(files)
-    default, named = _carbs_units(carbs_unit)
-    stems = {stem for group in groups for stem in _stems(group)}
-    if unknown := [name for name in named if name not in stems]:
-        raise ConfigError(f"--carbs-unit {unknown[0]}=...: there is no such file; there are {', '.join(sorted(stems))}")
-    mixed = default is not None and len({_format(group, how) for group in groups}) > 1
+    given = settings(groups, how)
+    plain = {name: one.every for name, one in given.items() if name != "columns"}
+    mixed = len({_format(group, plain) for group in groups}) > 1
     out = []
-    for group in groups:
-        unit = next((named[stem] for stem in _stems(group) if stem in named), None)
-        if unit is None and not (mixed and _states_carbs(group, how)):
-            unit = default
-        out.append(Asked(group, how | ({} if unit is None else {"carbs_unit": unit})))
+    for number, group in enumerate(groups):
+        mine = {name: one.of(number) for name, one in given.items()}
+        if mixed and "columns" in given and number not in given["columns"].own and _format(group, {}):
+            mine["columns"] = None
+        mine = {name: value for name, value in mine.items() if value is not None}
+        units = given.get("carbs_unit")
+        if mixed and units is not None and number not in units.own and _states_carbs(group, mine):
+            mine.pop("carbs_unit", None)
+        out.append(Asked(group, mine))
     return out
 
 
@@ -82,7 +85,9 @@ def own_tables(folder: Path) -> list[Path]:
 
 def _recordings(group: Group, *, subject: str | None = None, **how: Any) -> list[Recording]:
     """The recordings of one file: several where its format holds several people and none is chosen."""
-    names = people_in(group) if isinstance(group, Path) and group.is_file() and subject is None else ()
+    names: tuple[str, ...] = ()
+    if isinstance(group, Path) and group.is_file() and subject is None:
+        names = people_in(group, columns=how.get("columns"))
     return [read_recording(group, subject=name, **how) for name in (names if len(names) > 1 else (subject,))]
 
 
@@ -103,7 +108,7 @@ def _apart(read: Sequence[tuple[Group, Recording]]) -> list[Recording]:
             raise ConfigError(
                 f"{' and '.join(map(str, files))} both give a patient called {name}: files of one person are read one "
                 "at a time; if these are several people, rename the files or put each into a folder of its own "
-                "(--subject names the patient of a single file)"
+                "(--subject FILE=name names the patient of a file)"
             )
         renamed[name] = dict(zip(map(str, files), ways, strict=True))
     out = []
@@ -119,28 +124,8 @@ def _apart(read: Sequence[tuple[Group, Recording]]) -> list[Recording]:
     return out
 
 
-def _carbs_units(texts: Sequence[str] | None) -> tuple[str | None, Mapping[str, str]]:
-    """The unit for all files, and those by file."""
-    default, named = None, {}
-    for text in texts or ():
-        name, equals, unit = text.rpartition("=")
-        if unit not in get_args(CarbsUnit):
-            raise ConfigError(f"--carbs-unit {text}: give {', '.join(get_args(CarbsUnit))}, or NAME=unit for one file")
-        if equals:
-            named[name] = unit
-        elif default is not None:
-            raise ConfigError(f"--carbs-unit {default} and {unit}: say for which file, as in --carbs-unit NAME={unit}")
-        else:
-            default = unit
-    return default, named
-
-
 def _path(group: Group) -> Path:
     return group if isinstance(group, Path) else group[0]
-
-
-def _stems(group: Group) -> list[str]:
-    return [file.stem for file in ([group] if isinstance(group, Path) else group)]
 
 
 def _format(group: Group, how: Mapping[str, Any]) -> object:
@@ -149,5 +134,5 @@ def _format(group: Group, how: Mapping[str, Any]) -> object:
 
 def _states_carbs(group: Group, how: Mapping[str, Any]) -> bool:
     """Whether a file states its unit of carbohydrate, or its format does."""
-    options = {key: value for key, value in how.items() if key not in ("keep_interpolated", "known")}
+    options = {key: value for key, value in how.items() if key not in ("keep_interpolated", "known", "carbs_unit")}
     return inspect_file(group, **options).carbs_unit_by == "stated or documented"

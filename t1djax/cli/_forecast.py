@@ -15,7 +15,7 @@ from ..plotting import plot_forecasts
 from ..records import RollingForecasts
 from ..statespace import StateSpaceFit, StateSpaceOptions, fit_state_space, state_space_forecasts
 from ._app import EXIT_FAILED_PATIENTS, Interval, Json, app, stderr, warnings_in_words
-from ._data import Basal, Carbs, Data, Glucose, Names, Zone, read_people
+from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Names, Zone, read_people
 from ._enough import check_horizons, check_length
 from ._tables import print_json, print_table
 
@@ -37,10 +37,13 @@ def forecast(
     out: Annotated[Path | None, typer.Option(help="Folder for forecasts.csv and a figure per patient.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the forecasts of an earlier run.")] = False,
     interval_min: Interval = None,
+    columns: Columns = None,
     glucose_unit: Glucose = None,
     basal_unit: Basal = None,
     carbs_unit: Carbs = None,
     time_zone: Zone = None,
+    day_first: DayFirst = None,
+    dates: Dates = None,
     as_json: Json = False,
 ) -> None:
     """Forecast the rest of each record from every reading, with intervals, and score it beside simple methods.
@@ -65,6 +68,9 @@ def forecast(
             basal_unit=basal_unit,
             carbs_unit=carbs_unit,
             time_zone=time_zone,
+            day_first=day_first,
+            dates=dates,
+            columns=columns,
         ).cohort
     check_horizons(cohort, ahead)
     for text in check_length(cohort, ahead, train_share):

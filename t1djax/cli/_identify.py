@@ -17,7 +17,7 @@ from ..problem import LogNormal, population_belief
 from ..records import Fit, Identification, Profile, interval_words
 from ._app import EXIT_FAILED_PATIENTS, Interval, app, stderr, warnings_in_words
 from ._app import Json as Json_
-from ._data import Basal, Carbs, Data, Glucose, Hours, Known, Names, Start, Zone, read_people
+from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Hours, Known, Names, Start, Zone, read_people
 from ._tables import print_json
 from ._train import _pairs
 
@@ -56,10 +56,13 @@ def identify(
     ] = False,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Probability of the intervals.")] = 0.9,
     interval_min: Interval = None,
+    columns: Columns = None,
     glucose_unit: Glucose = None,
     basal_unit: Basal = None,
     carbs_unit: Carbs = None,
     time_zone: Zone = None,
+    day_first: DayFirst = None,
+    dates: Dates = None,
     start: Start = None,
     hours: Hours = None,
     seed: Annotated[int, typer.Option(min=0, help="Sets the starts.")] = 0,
@@ -84,6 +87,9 @@ def identify(
             basal_unit=basal_unit,
             carbs_unit=carbs_unit,
             time_zone=time_zone,
+            day_first=day_first,
+            dates=dates,
+            columns=columns,
             start=start,
             hours=hours,
         ).cohort

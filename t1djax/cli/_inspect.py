@@ -24,6 +24,8 @@ from ._app import Json, app, warnings_in_words
 from ._data import (
     Basal,
     Carbs,
+    Columns,
+    Dates,
     DayFirst,
     FormatName,
     Glucose,
@@ -46,7 +48,7 @@ Files = Annotated[
 ]
 
 
-@app.command(epilog="Example: t1djax inspect export.csv --carbs-unit g")
+@app.command(epilog="Example: t1djax inspect own.csv --columns time=Zeit,glucose=Glukose,carbs_g=KH")
 def inspect(
     files: Files,
     format: FormatName = None,
@@ -55,6 +57,8 @@ def inspect(
     carbs_unit: Carbs = None,
     time_zone: Zone = None,
     day_first: DayFirst = None,
+    dates: Dates = None,
+    columns: Columns = None,
     subject: Subject = None,
     start: Start = None,
     hours: Hours = None,
@@ -63,7 +67,8 @@ def inspect(
     """Report what files hold: span, gaps, units, doses per day, and what is wrong. Exit code 3 if something is."""
     how: dict[str, Any] = {
         "format": format, "glucose_unit": glucose_unit, "basal_unit": basal_unit, "carbs_unit": carbs_unit,
-        "time_zone": time_zone, "day_first": day_first, "subject": subject, "start": start, "hours": hours,
+        "time_zone": time_zone, "day_first": day_first, "dates": dates, "columns": columns, "subject": subject,
+        "start": start, "hours": hours,
     }  # fmt: skip
     reports = [inspect_file(one.group, **one.how) for one in asked(files, **how)]
     if as_json:
@@ -75,7 +80,7 @@ def inspect(
         raise typer.Exit(_WRONG_DATA)
 
 
-@app.command(epilog="Example: t1djax convert ada.csv ben.csv --glucose-unit mmol/L --out cohort")
+@app.command(epilog="Example: t1djax convert ada.csv ben.csv --glucose-unit ada.csv=mmol/L --out cohort")
 def convert(
     files: Files,
     out: Annotated[Path, typer.Option(help="Folder for the cohort's tables.")],
@@ -85,6 +90,8 @@ def convert(
     carbs_unit: Carbs = None,
     time_zone: Zone = None,
     day_first: DayFirst = None,
+    dates: Dates = None,
+    columns: Columns = None,
     subject: Subject = None,
     start: Start = None,
     hours: Hours = None,
@@ -97,11 +104,11 @@ def convert(
     """Write files of any known format as a cohort of t1djax's own tables, in mg/dL, U/h, U and g."""
     how: dict[str, Any] = {
         "format": format, "glucose_unit": glucose_unit, "basal_unit": basal_unit, "carbs_unit": carbs_unit,
-        "time_zone": time_zone, "day_first": day_first, "start": start, "hours": hours,
-        "keep_interpolated": keep_interpolated,
+        "time_zone": time_zone, "day_first": day_first, "dates": dates, "columns": columns, "subject": subject,
+        "start": start, "hours": hours, "keep_interpolated": keep_interpolated,
     }  # fmt: skip
     with warnings_in_words():
-        people = read_files(files, subject=subject, **how)
+        people = read_files(files, **how)
         write_cohort(Cohort(tuple(x.patient for x in people)), out, overwrite=overwrite)
     reports = [x.report.as_dict() for x in people]
     made = {"made": dt.datetime.now().astimezone().isoformat(timespec="seconds"), "reports": reports}

@@ -14,7 +14,7 @@ from ..records import person_of
 from ..reporting import write_report
 from ..statespace import fit_state_space
 from ._app import Interval, Json, app, stderr, warnings_in_words
-from ._data import Basal, Carbs, Data, Glucose, Names, Zone, read_people
+from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Names, Zone, read_people
 from ._forecast import by_every_method
 from ._identify import IDENTIFICATION_FILE
 from ._tables import print_json, print_table
@@ -38,10 +38,13 @@ def report(
         Path | None, typer.Option(help="Folder that `t1djax identify --out` wrote, or its identification.json.")
     ] = None,
     interval_min: Interval = None,
+    columns: Columns = None,
     glucose_unit: Glucose = None,
     basal_unit: Basal = None,
     carbs_unit: Carbs = None,
     time_zone: Zone = None,
+    day_first: DayFirst = None,
+    dates: Dates = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if there is one.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -59,6 +62,9 @@ def report(
             basal_unit=basal_unit,
             carbs_unit=carbs_unit,
             time_zone=time_zone,
+            day_first=day_first,
+            dates=dates,
+            columns=columns,
         )
     # A report of reading names the file; the page names people.
     read = dict(zip(cohort.names, reports, strict=True)) if reports else {}

@@ -13,7 +13,7 @@ from ..data import Cohort
 from ..evaluation import persistence_rmse, spread
 from ..experiment import Execution, Run, run
 from ..inference import quick_verdict
-from ..io import read_result
+from ..io import columns_from_text, read_result
 from ..physics import PARAMETERS
 from ..problem import Problem
 from ..records import Estimate
@@ -80,10 +80,19 @@ def train(
         str | None, typer.Option(help="Layout of the data: table, hupa (HUPA-UCM), or auto: by content.")
     ] = None,
     carbs_unit: Annotated[
-        str | None, typer.Option(help="HUPA-UCM: its carbohydrate is in g, exchange (10 g), or none.")
+        str | None, typer.Option(help="Layout hupa or auto: carbohydrate is in g, exchange (10 g), or none.")
     ] = None,
-    start: Annotated[str | None, typer.Option(help="HUPA-UCM: first time to keep, ISO 8601 local.")] = None,
-    hours: Annotated[float | None, typer.Option(help="HUPA-UCM: length of the window, h.")] = None,
+    start: Annotated[str | None, typer.Option(help="Layout hupa or auto: first time to keep, ISO 8601 local.")] = None,
+    hours: Annotated[float | None, typer.Option(help="Layout hupa or auto: length of the window, h.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Layout auto: which column is which, as in time=Zeit,glucose=Glukose,carbs_g=KH.")
+    ] = None,
+    glucose_unit: Annotated[str | None, typer.Option(help="Layout auto: glucose is in mg/dL or mmol/L.")] = None,
+    basal_unit: Annotated[str | None, typer.Option(help="Layout auto: basal is in U/h, U/min or U/5min.")] = None,
+    time_zone: Annotated[str | None, typer.Option(help="Layout auto: IANA zone of local times.")] = None,
+    day_first: Annotated[
+        bool | None, typer.Option("--day-first/--month-first", help="Layout auto: order of dates.")
+    ] = None,
     info: Annotated[str | None, typer.Option(help="HUPA-UCM: patients_info.csv, for the body mass.")] = None,
     warm_start: Annotated[
         str | None, typer.Option(help="Start from earlier results of the same patients and model: their folder.")
@@ -112,6 +121,13 @@ def train(
         "sensor": sensor(noise, noise_sd, interval_min, dropout, censor),
         "layout": layout,
         "hupa": {"carbs_unit": carbs_unit, "start": start, "hours": hours, "info": info},
+        "reading": {
+            "glucose_unit": glucose_unit,
+            "basal_unit": basal_unit,
+            "time_zone": time_zone,
+            "day_first": day_first,
+            "columns": None if columns is None else columns_from_text(columns),
+        },
         "assume_population": assume_population,
         "estimate_initial_state": estimate_initial_state,
         "priors": {s: {"median": a, "sd_log": b} for s, (a, b) in _pairs("--prior", "200:0.3", prior).items()},

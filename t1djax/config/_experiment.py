@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from ..io import BasalUnit, GlucoseUnit, check_mapping
 from ..networks import ARCHITECTURES, NetworkOptions
 from ..physics import INITIAL_STATES, PARAMETERS
 from ..problem import LogNormal, Mode
@@ -51,6 +52,30 @@ class HupaConfig(Strict):
     """Length of the window, h."""
     info: str | None = None
     """`patients_info.csv`, for the body mass."""
+
+
+class ReadingConfig(Strict):
+    """How to read a file that is known by its content, or whose columns are named; see `t1djax.read_recording`."""
+
+    glucose_unit: GlucoseUnit | None = None
+    """Unit of glucose; left out, what the file states or its values tell."""
+    basal_unit: BasalUnit | None = None
+    """Unit of basal rates; left out, what the file states."""
+    time_zone: str | None = None
+    """IANA name of the zone of local times."""
+    day_first: bool | None = None
+    """Whether dates are written day before month, where the file does not tell."""
+    columns: dict[str, str] = pydantic.Field(default_factory=dict)
+    """Of a table of another make, which column is which: {time: Zeit, glucose: Glukose}."""
+
+    @pydantic.field_validator("columns")
+    @classmethod
+    def _own_names(cls, value: dict[str, str]) -> dict[str, str]:
+        try:
+            check_mapping(value)
+        except ValueError as e:
+            raise ValueError(str(e).removeprefix("columns: ")) from None
+        return value
 
 
 class PriorConfig(Strict):
@@ -101,6 +126,8 @@ class Experiment(Strict):
     """Layout of `data`: the library's own tables, a file of the HUPA-UCM dataset, or one known by its content."""
     hupa: HupaConfig = HupaConfig()
     """How to read the latter two."""
+    reading: ReadingConfig = ReadingConfig()
+    """How else to read a file of layout `auto`."""
     strict: bool = False
     """Whether readings below 40 mg/dL are an error."""
     assume_population: bool = False
@@ -195,6 +222,11 @@ class Experiment(Strict):
             raise ValueError("layout hupa needs the unit of its carbohydrate (--carbs-unit): g, exchange, or none")
         if self.layout == "table" and self.hupa != HupaConfig():
             raise ValueError("carbs-unit, start, hours and info go with layout hupa")
+        if self.layout != "auto" and self.reading != ReadingConfig():
+            said = ", ".join(name.replace("_", "-") for name in self.reading.model_dump(exclude_defaults=True))
+            raise ValueError(f"{said} go with a file of another make: add layout auto (--layout auto)")
+        if self.layout != "table" and self.strict:
+            raise ValueError(f"strict goes with t1djax's own tables: leave it, or layout {self.layout}, out")
         if self.layout == "auto" and self.hupa.info is not None:
             raise ValueError("info goes with layout hupa")
         if self.layout != "table" and self.data == REFERENCE:

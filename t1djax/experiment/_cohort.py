@@ -1,13 +1,18 @@
 """The patients that a configuration names."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 
 from ..config import REFERENCE, ConfigError, Experiment
 from ..data import AbstractNoise, AR1Noise, BretonKovatchevNoise, Cohort, NoNoise, WhiteNoise, reference_cohort
-from ..io import read_cohort, read_hupa, read_recording
+from ..io import DataError, Flaw, read_cohort, read_hupa, read_recording
 from ..physics import presets
+
+_ANOTHER_MAKE = (
+    "if it is of another make, add --layout auto, and --columns, --glucose-unit or --day-first where that asks for them"
+)
 
 
 def load_cohort(config: Experiment) -> Cohort:
@@ -34,10 +39,27 @@ def load_cohort(config: Experiment) -> Cohort:
         person = read_hupa(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours, info=h.info)
         return Cohort((person,))
     if config.layout == "auto":
-        h = config.hupa
-        return Cohort((read_recording(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours).patient,))
+        h, r = config.hupa, config.reading
+        read = read_recording(
+            config.data,
+            carbs_unit=h.carbs_unit,
+            start=h.start,
+            hours=h.hours,
+            glucose_unit=r.glucose_unit,
+            basal_unit=r.basal_unit,
+            time_zone=r.time_zone,
+            day_first=r.day_first,
+            columns=r.columns or None,
+        )
+        return Cohort((read.patient,))
     names = patient_names(config.patients, reference=False)
-    return read_cohort(config.data, patients=names, strict=config.strict, truth=True)
+    try:
+        return read_cohort(config.data, patients=names, strict=config.strict, truth=True)
+    except DataError as e:
+        if Path(config.data).is_dir() or not Path(config.data).exists():
+            raise
+        what = "it is read as t1djax's own table"
+        raise DataError([*e.problems, Flaw(config.data, None, (), (what,), _ANOTHER_MAKE)]) from None
 
 
 def sensor_noise(kind: str, sd_mg_dL: float) -> AbstractNoise:

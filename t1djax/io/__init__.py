@@ -8,6 +8,10 @@ from ._checks import DataWarning as DataWarning
 from ._checks import Findings as Findings
 from ._checks import Flaw as Flaw
 from ._checks import safe_name as safe_name
+from ._columns import OWN_COLUMNS as OWN_COLUMNS
+from ._columns import check_mapping as check_mapping
+from ._columns import columns_from_text as columns_from_text
+from ._columns import meant as meant
 from ._fitted import MODEL_FILE as MODEL_FILE
 from ._fitted import find_fitted as find_fitted
 from ._fitted import fitted_from_json as fitted_from_json

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from ..data import Cohort, Patient, Truth
 from ._checks import Findings, Table
+from ._columns import WHO
 from ._tables import (
     BASAL,
     BOLUS,
@@ -25,10 +26,6 @@ from ._tables import (
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-_WHO = "patient"
-"""The column that says whose a row is."""
 
 
 def frame_to_patient(
@@ -89,23 +86,23 @@ def frame_to_cohort(
     """
     found = Findings()
     known = known or {}
-    if _WHO not in frame.columns:
-        found.add("frame", "there is no such column", "say of each row whose it is", column=_WHO)
+    if WHO not in frame.columns:
+        found.add("frame", "there is no such column", "say of each row whose it is", column=WHO)
         found.finish()
-    whose = frame[_WHO].tolist()
-    nobody = frame[_WHO].isna().tolist()
+    whose = frame[WHO].tolist()
+    nobody = frame[WHO].isna().tolist()
     for label, missing in zip(frame.index.tolist(), nobody, strict=True):
         if missing:
-            found.add("frame", "the row is nobody's", "say whose it is", column=_WHO, row=label)
+            found.add("frame", "the row is nobody's", "say whose it is", column=WHO, row=label)
     rows: dict[str, list[int]] = {}
     for i, name in enumerate(whose):
         if not nobody[i]:
             rows.setdefault(str(name), []).append(i)
     for name in sorted(set(known) - set(rows)):
-        found.add("frame", f"known has {name!r}, who has no row", f"one of {', '.join(rows)}", column=_WHO)
+        found.add("frame", f"known has {name!r}, who has no row", f"one of {', '.join(rows)}", column=WHO)
     patients = []
     for name, at in rows.items():
-        part = frame.iloc[at].drop(columns=_WHO)
+        part = frame.iloc[at].drop(columns=WHO)
         # Of people with a clock and people without, each has one of the two columns.
         empty = [
             c for c in (TIME, CLOCK) if {TIME, CLOCK} <= set(part.columns) and not part[c].notna().to_numpy().any()
@@ -138,7 +135,7 @@ def cohort_to_frame(cohort: Cohort) -> "pd.DataFrame":
 
     frames = [patient_to_frame(patient, cohort.truth.get(patient.name)) for patient in cohort]
     for patient, frame in zip(cohort, frames, strict=True):
-        frame.insert(0, _WHO, patient.name)
+        frame.insert(0, WHO, patient.name)
     return pd.concat(frames, ignore_index=True)
 
 

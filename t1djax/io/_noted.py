@@ -6,6 +6,7 @@ import zoneinfo
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from ._columns import check_mapping
 from ._raw import BasalUnit, CarbsUnit, GlucoseUnit
 
 
@@ -24,12 +25,15 @@ class ReadOptions:
     day_first: bool | None = None
     swap_day_month: bool = False
     known: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    columns: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("glucose_unit", GlucoseUnit), ("basal_unit", BasalUnit), ("carbs_unit", CarbsUnit)):
             value = getattr(self, name)
             if value is not None and value not in get_args(kind):
                 raise ValueError(f"{name} is {value!r}; one of {', '.join(get_args(kind))}")
+        if self.columns is not None:
+            check_mapping(self.columns)
         if self.hours is not None and not 0 < self.hours < float("inf"):
             raise ValueError(f"hours is {self.hours!r}; give a length of more than zero")
         if self.time_zone is not None:

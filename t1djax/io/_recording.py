@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime as dt
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,20 +9,17 @@ from typing import Any
 
 from ..data import Patient
 from ._assemble import assemble
-from ._checks import SHOWN, DataWarning, Findings, quote_name, read_text
+from ._checks import SHOWN, DataWarning, Findings, read_text
 from ._noted import Noted, ReadOptions
 from ._raw import BasalUnit, CarbsUnit, GlucoseUnit, Raw
 from ._report import ReadReport, report
-from ._tables import BASAL, BOLUS, CARBS, CLOCK, GLUCOSE, MMOL, TIME
-from .formats import FORMATS, HEAD, Format, recognised
-from .formats._rows import header_names
+from ._unknown import unknown_format
+from .formats import FORMATS, Format, recognised
+from .formats._mapped import people
 
 REPORT_FILE = "reading.json"
 """Where `t1djax convert` leaves its reports, beside the tables."""
 Paths = str | Path | Sequence[str | Path]
-
-_GLUCOSE = re.compile(r"gluc|cgm|sgv|\bbg\b|sensor", re.IGNORECASE)
-_WIDE = 100
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,6 +49,7 @@ def read_recording(
     hours: float | None = None,
     keep_interpolated: bool = False,
     known: Mapping[str, float] = {},
+    columns: Mapping[str, str] | None = None,
 ) -> Recording:
     """Read a person's file in any format that is known by its content.
 
@@ -76,6 +73,11 @@ def read_recording(
         hours: length to keep, h.
         keep_interpolated: whether to keep readings that lie on lines between the sensor's own.
         known: asserted parameters by symbol, such as `{"M": 72}` (kg).
+        columns: of a table that no format knows, which column is which: `{"time": "Zeit", "glucose": "Glukose"}`.
+            Keys are `time` or `time_min`; `glucose`, `glucose_mg_dL` or `glucose_mmol_L`; `basal` or `basal_U_h`;
+            `bolus`; `carbs` or `carbs_g`; `bolus_duration_min`; `meal_duration_min`; `patient`. A time and glucose
+            are needed, columns that have such a name are taken by it, and `"Date+Time"` joins two. Cells may be
+            separated by commas, semicolons or tabs, and numbers may have a decimal comma.
 
     Returns:
         The patient and the report. Minute zero is the first row kept.
@@ -97,7 +99,7 @@ def read_recording(
         ('simglucose', [45.0])
     """
     options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, _moment(start), hours,
-                          keep_interpolated, day_first, known=known)  # fmt: skip
+                          keep_interpolated, day_first, known=known, columns=columns)  # fmt: skip
     found, noted = Findings(), Noted()
     patient, kind, merged = _read(path, format, options, found, noted)
     odd, found.odd = found.odd, []
@@ -122,6 +124,7 @@ def inspect_file(
     subject: str | None = None,
     start: str | dt.datetime | None = None,
     hours: float | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> ReadReport:
     """Report what a file holds. What would make `read_recording` refuse it stands in the report's `problems`.
 
@@ -136,6 +139,7 @@ def inspect_file(
         subject: whom to read.
         start: first time.
         hours: length to read, h.
+        columns: of a table of another make, which column is which.
 
     Returns:
         The report.
@@ -149,16 +153,23 @@ def inspect_file(
         ('nowhere.csv: there is no such file; check the path',)
     """
     options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, _moment(start), hours,
-                          day_first=day_first)  # fmt: skip
+                          day_first=day_first, columns=columns)  # fmt: skip
     found, noted = Findings(), Noted()
     patient, kind, merged = _read(path, format, options, found, noted)
     noted.warnings[:0] = found.odd
     return report(_name(path), kind, patient, noted, tuple(map(str, found.problems)), merged=merged)
 
 
-def people_in(path: str | Path) -> tuple[str, ...]:
-    """Whom a file holds, where its format puts several people into one; else nobody by name."""
+def people_in(path: str | Path, *, columns: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Whom a file holds, where its format puts several people into one; else nobody by name.
+
+    Args:
+        path: the file.
+        columns: of a table of another make, which column is which.
+    """
     text = read_text(Path(path), Findings())
+    if columns is not None:
+        return () if text is None else people(text, columns)
     kinds = () if text is None else recognised(text, Path(path).name)
     return kinds[0].people(text) if text is not None and len(kinds) == 1 and kinds[0].people else ()
 
@@ -188,10 +199,13 @@ def _read(
     """The patient, the name of the format, and whether basal and bolus come as one."""
     if asked is not None and asked not in FORMATS:
         raise ValueError(f"format {asked!r} is not known; there are {', '.join(FORMATS)}")
+    if options.columns is not None and asked not in (None, "table"):
+        raise ValueError(f"columns are for a table of another make; leave them or format {asked} out")
     files = _files(path, found)
     texts = {file: text for file in files if (text := read_text(file, found)) is not None}
     if not files or len(texts) < len(files):
         return None, asked, False
+    asked = asked if options.columns is None else "table"
     kinds = {file: _kind(file, text, asked, found) for file, text in texts.items()}
     names = {kind.name for kind in kinds.values() if kind is not None}
     if None in kinds.values():
@@ -212,9 +226,21 @@ def _read(
         if not found.problems:
             found.add(_name(path), "nothing can be read from it", "see the formats in docs/real-data.md")
         return None, kind.name, False
+    if not raw.clock and _no_clock(raw, options, found):
+        return None, kind.name, raw.merged_insulin
     swap = options.day_first is not None and "day_first" not in kind.options and options.day_first != kind.day_first
+    swap = swap or raw.turn_dates
     patient = assemble(raw, dataclasses.replace(options, swap_day_month=swap), found, noted)
     return patient, kind.name, raw.merged_insulin
+
+
+def _no_clock(raw: Raw, options: ReadOptions, found: Findings) -> bool:
+    """Whether something was asked for that only a record with a clock has; it is reported."""
+    asked = {"day_first": "--day-first, --month-first", "time_zone": "--time-zone"}
+    wanted = [name for name in asked if getattr(options, name) is not None]
+    for name in wanted:
+        found.add(raw.file, "its times are minutes, not of a clock", f"leave {name} ({asked[name]}) out", column="time")
+    return bool(wanted)
 
 
 def _files(path: Paths, found: Findings) -> list[Path]:
@@ -250,34 +276,13 @@ def _kind(file: Path, text: str, asked: str | None, found: Findings) -> Format |
         what = "this is a table about people, not a recording"
         found.add(str(file), what, 'state a body mass with known={"M": 72} (kg); read_hupa takes the table as info')
     else:
-        found.add(str(file), *_unknown(file, text))
+        found.add(str(file), *unknown_format(text, FORMATS))
     return None
-
-
-def _unknown(file: Path, text: str) -> tuple[str, str]:
-    """What to say of a file of no known format, and the mend: of a table with readings, the columns it wants."""
-    what, mend = "its format is not recognised", f"there are {', '.join(FORMATS)}; is the header whole?"
-    names = header_names(text[:HEAD])
-    if not any(_GLUCOSE.search(name) for name in names) or len(names) > _WIDE:
-        return what, mend
-    absent = [name for name in (GLUCOSE, BASAL, BOLUS, CARBS) if name not in names]
-    absent = ([] if {TIME, CLOCK} & set(names) else [f"{TIME} or {CLOCK}"]) + absent
-    if absent == [GLUCOSE]:
-        like = next(name for name in names if _GLUCOSE.search(name))
-        what = f"this is t1djax's own table but for column {quote_name(like)}, which should be {GLUCOSE}"
-        return what, f"rename it, and give mg/dL (mmol/L times {MMOL:g})"
-    shown = ", ".join(quote_name(name) for name in names[: SHOWN * 2])
-    own = (
-        f"for t1djax's own table rename the columns or add them, comma between: it lacks {', '.join(absent)} "
-        f"(mg/dL, U/h, U, g; {CLOCK} is ISO 8601; without insulin or meals give {BASAL} 0 and leave {BOLUS} and "
-        f"{CARBS} empty)"
-    )
-    return f"{what}; its columns are {shown}", f"{mend} {own}"
 
 
 def _parse(kind: Format, texts: Mapping[Path, str], options: ReadOptions, found: Findings) -> Raw | None:
     (path, text), *others = texts.items()
     more: dict[str, Any] = {"subject": options.subject, "day_first": options.day_first}
-    more["glucose_unit"] = options.glucose_unit
+    more |= {"glucose_unit": options.glucose_unit, "columns": options.columns}
     more = {name: value for name, value in (more | {"others": others}).items() if name in kind.options}
     return kind.parse(path, text, found, **more)

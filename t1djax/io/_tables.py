@@ -29,12 +29,11 @@ from ._checks import (
     read_table,
     safe_name,
 )
+from ._columns import BASAL, BOLUS, BOLUS_DURATION, CARBS, CLOCK, GLUCOSE, GLUCOSE_MMOL, MEAL_DURATION, TIME
 from ._mixed import mixed_units
 from ._noted import zone
 from ._zones import TIME_ZONE, is_zone, read_zones
 
-TIME, CLOCK, GLUCOSE, BASAL, BOLUS, CARBS = "time_min", "time", "glucose_mg_dL", "basal_U_h", "bolus_U", "carbs_g"
-BOLUS_DURATION, MEAL_DURATION = "bolus_duration_min", "meal_duration_min"
 TRUTH = ("true_glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min")
 PATIENTS_FILE, TRUTH_FILE = "patients.csv", "truth.csv"
 
@@ -44,6 +43,8 @@ LOW = 40.0
 """A sensor reports nothing below this, mg/dL."""
 TOO_MUCH = {GLUCOSE: 5000.0, BASAL: 15.0, BOLUS: 100.0, CARBS: 1000.0, BOLUS_DURATION: 1440.0, MEAL_DURATION: 1440.0}
 """Values beyond these are wrong in unit, not merely large."""
+_SWEET_MMOL = 35.0
+"""No record in mmol/L has such a median."""
 BRIEFEST = 1 / 60
 """Shortest duration of a dose, min."""
 LONGEST = 1e8
@@ -63,9 +64,10 @@ def read_cohort(
 ) -> Cohort:
     """Read a cohort: a folder with `patients.csv` and one `<patient>.csv` each.
 
-    Each table has `time_min` (or `time`, ISO 8601), `glucose_mg_dL`, `basal_U_h`, `bolus_U`, `carbs_g`, and
-    may have `bolus_duration_min` and `meal_duration_min`. Empty glucose is no reading, an empty or zero bolus
-    or meal is no event, an empty basal holds the last rate. Without `patients.csv` nothing is known of anyone.
+    Each table has `time_min` (or `time`, ISO 8601), `glucose_mg_dL` (or `glucose_mmol_L`), `basal_U_h`, `bolus_U`,
+    `carbs_g`, and may have `bolus_duration_min` and `meal_duration_min`. Empty glucose is no reading, an empty or
+    zero bolus or meal is no event, an empty basal holds the last rate. Without `patients.csv` nothing is known of
+    anyone.
 
     Args:
         folder: the folder, or one patient's file in it.
@@ -261,11 +263,12 @@ def table_to_patient(
         return None
     time_min, start = _times(table, found)
     optional = (TIME, CLOCK, BOLUS_DURATION, MEAL_DURATION, *TRUTH)
-    check_columns(table, (GLUCOSE, BASAL, BOLUS, CARBS), optional, found)
+    readings = GLUCOSE_MMOL if GLUCOSE_MMOL in table.names else GLUCOSE
+    check_columns(table, (readings, BASAL, BOLUS, CARBS), optional, found)
     there = lambda column: column in table.names
     glucose = basal = None
-    if there(GLUCOSE):
-        glucose = glucose_column(table, GLUCOSE, found, strict=strict)
+    if there(readings):
+        glucose = glucose_column(table, readings, found, strict=strict)
     if there(BASAL):
         basal = amounts_column(table, BASAL, TOO_MUCH[BASAL], UNIT[BASAL], found)
         first_rate(table, BASAL, found)
@@ -308,15 +311,22 @@ def _times(table: Table, found: Findings) -> tuple[Float[np.ndarray, " rows"], d
 def glucose_column(table: Table, column: str, found: Findings, *, strict: bool = False) -> Float[np.ndarray, " rows"]:
     """Readings, mg/dL; NaN where there is none."""
     glucose = numbers(table, column, found)
+    if column == GLUCOSE_MMOL:
+        if np.isfinite(glucose).any() and float(np.nanmedian(glucose)) > _SWEET_MMOL:
+            what = f"its median is {np.nanmedian(glucose):.3g}, which looks like mg/dL"
+            found.add(table.file, what, f"name the column {GLUCOSE}", column=column)
+            return glucose
+        glucose = glucose * MMOL
     _too_much(table, column, glucose, TOO_MUCH[GLUCOSE], UNIT[GLUCOSE], found)
     seen = glucose[np.isfinite(glucose)]
     if not seen.size:
         if blank(table, column).all():
             found.add(table.file, "there is no reading at all", "a fit needs glucose", column=column)
         return glucose
-    if 2 <= np.median(seen) <= 30 and seen.max() < 35 and seen.min() > 0:
+    if column != GLUCOSE_MMOL and 2 <= np.median(seen) <= 30 and seen.max() < 35 and seen.min() > 0:
         what = f"its median is {np.median(seen):.3g}, which looks like mmol/L"
-        found.add(table.file, what, f"multiply by {MMOL}", column=column)
+        named = f", or name the column {GLUCOSE_MMOL}" if column == GLUCOSE else ""
+        found.add(table.file, what, f"multiply by {MMOL}{named}", column=column)
         return glucose
     stated = np.flatnonzero(np.isfinite(glucose)).tolist()
     if (two := mixed_units(seen, [table.lines[i] for i in stated])) is not None:

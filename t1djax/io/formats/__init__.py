@@ -36,7 +36,8 @@ class Format(NamedTuple):
     parse: Callable[..., Raw | None]
     """The file as parsed; what is wrong with it is added to the findings."""
     options: frozenset[str] = frozenset()
-    """What else `parse` takes by name: `subject`, `day_first`, `others` (files of the same person)."""
+    """What else `parse` takes by name: `subject`, `day_first`, `glucose_unit`, `columns`, `others` (files of the same
+    person)."""
     people: Callable[[str], tuple[str, ...]] | None = None
     """Who is in a file, where a format puts several people into one."""
     day_first: bool = False
@@ -52,7 +53,7 @@ def _format(name: str, description: str, module: ModuleType, *, day_first: bool 
 FORMATS: Mapping[str, Format] = {
     entry.name: entry
     for entry in (
-        _format("table", "t1djax's own table", _canonical),
+        _format("table", "t1djax's own table, or any whose columns are named", _canonical),
         _format("nightscout", "Nightscout, JSON of entries, treatments and profiles", _nightscout),
         _format("dexcom_clarity", "Dexcom Clarity, CSV export", _clarity),
         _format("libreview", "LibreView, CSV export", _libreview),

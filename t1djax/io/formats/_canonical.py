@@ -1,32 +1,90 @@
-"""The library's own table, read by its own checks."""
+"""The library's own table, read by its own checks; written in another way or with other names, as any table."""
 
+import dataclasses
 import datetime as dt
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .._checks import Findings, split_table
-from .._raw import Raw, RawBasal, RawDose, RawReading
-from .._tables import BASAL, GLUCOSE, PATIENTS_FILE, read_parameters, table_to_patient
+from .._checks import BLANKS, Findings, split_table
+from .._columns import WHO
+from .._raw import GlucoseUnit, Raw, RawBasal, RawDose, RawReading
+from .._tables import BASAL, CLOCK, GLUCOSE, GLUCOSE_MMOL, PATIENTS_FILE, TIME, read_parameters, table_to_patient
 from .._zones import read_zones
-from . import _rows
+from . import _exports, _mapped, _rows
 
-_EPOCH = dt.datetime(2000, 1, 1)
+_HEAD = 8192
 
 
 def recognise(head: str, name: str) -> bool:
     """Whether the header has glucose and basal by their canonical names."""
-    return {GLUCOSE, BASAL} <= set(_rows.header_names(head))
+    names = set(_rows.header_names(head))
+    return BASAL in names and bool(names & {GLUCOSE, GLUCOSE_MMOL})
 
 
-def parse(path: Path, text: str, found: Findings) -> Raw | None:
-    """A patient's table, with what `patients.csv` beside it asserts."""
-    table = split_table(str(path), text, found)
+def parse(
+    path: Path,
+    text: str,
+    found: Findings,
+    *,
+    columns: Mapping[str, str] | None = None,
+    glucose_unit: GlucoseUnit | None = None,
+    subject: str | None = None,
+    day_first: bool | None = None,
+) -> Raw | None:
+    """A patient's table, with what `patients.csv` beside it asserts.
+
+    Args:
+        path: the file.
+        text: its content.
+        found: what is wrong.
+        columns: the person's column by the library's name, for a table of another make.
+        glucose_unit: of its glucose, where that is not what the column's name says.
+        subject: whom to read, where `columns` says which column tells whose a row is.
+        day_first: whether dates are written with the day before the month.
+    """
+    if columns is not None:
+        return _mapped.parse(path, text, found, columns=columns, glucose_unit=glucose_unit, subject=subject,
+                             day_first=day_first)  # fmt: skip
     asserted = path.parent / PATIENTS_FILE
-    known = read_parameters(asserted, found).get(path.stem, {}) if asserted.exists() else {}
+    every = read_parameters(asserted, found) if asserted.exists() else {}
+    names = _rows.header_names(text[:_HEAD])
+    whose = {WHO: WHO} if WHO in names else {}
+    ours = not whose and GLUCOSE in names and glucose_unit != "mmol/L" and day_first is None and _plain(text, names)
+    if ours:
+        return _own(path, text, every.get(path.stem, {}), read_zones(asserted).get(path.stem), found)
+    raw = _mapped.parse(path, text, found, columns=whose, glucose_unit=glucose_unit,
+                        subject=subject if whose else None, day_first=day_first,
+                        rows_count=not whose)  # fmt: skip
+    if raw is None:
+        return None
+    return dataclasses.replace(raw, known=every.get(raw.subject, {}), time_zone=read_zones(asserted).get(raw.subject))
+
+
+def people(text: str) -> tuple[str, ...]:
+    """Whom a table holds that has a column `patient`."""
+    return _mapped.people(text, {WHO: WHO}) if WHO in _rows.header_names(text[:_HEAD]) else ()
+
+
+def _plain(text: str, names: Sequence[str]) -> bool:
+    """Whether a table is written as the library writes it: commas between the cells, times in minutes or ISO 8601."""
+    head, _, rows = text.lstrip("\ufeff").partition("\n")
+    if _exports.delimiter_of(head) != ",":
+        return False
+    if TIME in names or CLOCK not in names:
+        return True
+    first = next((line for line in rows.split("\n") if line.strip(BLANKS + ",")), "").split(",")
+    at = names.index(CLOCK)
+    cell = first[at].strip(BLANKS + '"') if at < len(first) else ""
+    return _rows.iso(cell) is not None or _exports.stamp(cell) is None
+
+
+def _own(path: Path, text: str, known: Mapping[str, float], zone: str | None, found: Findings) -> Raw | None:
+    table = split_table(str(path), text, found)
     patient = None if table is None else table_to_patient(table, path.stem, known, found, strict=False)
     if patient is None or table is None:
         return None
-    start = patient.start or _EPOCH
+    start = patient.start or _mapped.EPOCH
     # In one offset throughout: a clock that springs forward cannot be added to.
     start = start if start.tzinfo is None else start.astimezone(dt.timezone(start.utcoffset() or dt.timedelta()))
     when = lambda minute: start + dt.timedelta(minutes=minute)
@@ -50,7 +108,7 @@ def parse(path: Path, text: str, found: Findings) -> Raw | None:
         glucose_unit="mg/dL",
         lead_min=float(patient.time_min[patient.valid][0] - patient.time_min[0]) if patient.valid.any() else 0.0,
         trail_min=float(patient.time_min[-1] - patient.time_min[patient.valid][-1]) if patient.valid.any() else 0.0,
-        time_zone=read_zones(asserted).get(path.stem),
+        time_zone=zone,
         clock=patient.start is not None,
         known=known,
     )

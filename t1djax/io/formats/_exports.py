@@ -14,6 +14,8 @@ DAY_FIRST = "state day_first=True or day_first=False"
 NEAR = dt.timedelta(hours=2)
 """Readings this near on both sides of midnight show which number is the day."""
 DAY = dt.timedelta(days=1)
+TITLE_LINES = 30
+"""A header stands no deeper in a file."""
 YEARS = range(1900, 2200)
 """Of times that are one; outside there is damage, and clocks that no calendar carries."""
 
@@ -22,7 +24,9 @@ _STAMP = re.compile(
 )
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _POINT = re.compile(r"[+-]?\d+\.\d+", re.ASCII)
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+", re.ASCII)
+_UNIX = re.compile(r"([12]\d{9})(\d{3})?", re.ASCII)
+_SEP = re.compile(r"sep=.?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 
 
 class Stamp(NamedTuple):
@@ -50,6 +54,22 @@ class Stamp(NamedTuple):
 def delimiter_of(line: str) -> str:
     """What separates the cells of a line: of what could, that which stands in it most."""
     return max(",;\t|", key=line.count)
+
+
+def without_title(text: str) -> str:
+    """The text with the lines above its header empty: those without a delimiter, and Excel's `sep=;`."""
+    lines = text.lstrip("\ufeff").split("\n", TITLE_LINES)
+    top = next((i for i, line in enumerate(lines[:TITLE_LINES]) if not _SEP.fullmatch(line.strip()) and
+                line.count(delimiter_of(line))), None)  # fmt: skip
+    return text if top is None else "\n".join([*("" for _ in lines[:top]), *lines[top:]])
+
+
+def unix(cell: str) -> dt.datetime | None:
+    """A time as seconds or milliseconds since 1970, in UTC."""
+    match = _UNIX.fullmatch(cell)
+    if match is None:
+        return None
+    return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(seconds=int(match[1]), milliseconds=int(match[2] or 0))
 
 
 def best_delimiter(text: str, mark: str) -> str:
