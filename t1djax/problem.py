@@ -367,7 +367,7 @@ def _settle(patients: Sequence[Patient], free: tuple[str, ...], assume_populatio
         lines = [f"{symbol} (for {_some(lacking)})" for symbol, lacking in settled.missing.items()]
         raise ValueError(
             f"neither stated nor to be estimated: {'; '.join(lines)}. State it in patients.csv, name it among the "
-            "parameters to estimate, or take the population's value with --assume-population"
+            "parameters to estimate, or take the population's value with assume_population=True"
         )
     return settled
 

@@ -12,9 +12,9 @@ from ..config import ConfigError
 from ..privacy import Forgotten
 from ..privacy import forget as forget_
 from ._app import Json, app
+from ._exit import EXIT_REMAINS
 from ._tables import print_json
 
-EXIT_REMAINS = 6
 _EXAMPLE = "Example: t1djax forget PATIENT --data cohort --results results --dry-run"
 
 

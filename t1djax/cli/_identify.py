@@ -15,10 +15,11 @@ from ..inference import preflight, profile, residuals
 from ..physics import PARAMETERS
 from ..problem import LogNormal, population_belief
 from ..records import Fit, Identification, Profile, interval_words
-from ._app import EXIT_FAILED_PATIENTS, Interval, app, stderr, warnings_in_words
+from ._app import Interval, app, say, warnings_in_words
 from ._app import Json as Json_
 from ._data import Basal, Carbs, Data, Glucose, Hours, Known, Names, Start, Zone, read_people
-from ._tables import print_json
+from ._exit import EXIT_FAILED_PATIENTS
+from ._tables import print_json, print_legend, symbols_json
 from ._train import _pairs
 
 IDENTIFICATION_FILE = "identification.json"
@@ -143,6 +144,7 @@ def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelih
         "verdict": report.verdict,
         "level": report.level,
         "notes": list(report.notes),
+        "symbols": symbols_json(_symbols(report)),
         "patients": [
             p.as_dict() | {"rmse_fit_mg_dL": rmse.get(p.name), "doubts": doubted.get(p.name, [])} for p in report
         ],
@@ -152,7 +154,7 @@ def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelih
 
 def _print(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoods: list[Profile]) -> None:
     for note in report.notes:
-        stderr.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        say("note", note)
     rmse, doubted = _rmse(fitted, cohort), _doubts(fitted, cohort)
     for p in report:
         after = f", rmse of the readings fitted {rmse[p.name]:.3g} mg/dL" if p.name in rmse else ""
@@ -171,12 +173,18 @@ def _print(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoo
             if _gain(before, then) > 1.25:
                 typer.echo(f"  {change.change}: {best} from {_percent(before)} to {_percent(then)}")
         for warning in (*doubted.get(p.name, ()), *p.warnings):
-            stderr.print(f"warning: {p.name}: {warning}", style="yellow", markup=False, soft_wrap=True)
+            say("warning", f"{p.name}: {warning}")
     for likelihood in likelihoods:
         for one in likelihood:
             typer.echo(f"profile of {one.words}")
     if len(report) > 1:
         typer.echo(report.verdict)
+    typer.echo("where")
+    print_legend(_symbols(report))
+
+
+def _symbols(report: Identification) -> list[str]:
+    return [symbol for p in report for symbol in (*p.parameters, *p.derived)]
 
 
 def _percent(x: float) -> str:

@@ -32,10 +32,10 @@ from ._data import (
     Subject,
     Zone,
 )
+from ._exit import EXIT_DATA
 from ._files import asked, read_files
+from ._flags import in_flags
 from ._tables import print_json
-
-_WRONG_DATA = 3
 
 Files = Annotated[
     list[Path],
@@ -72,7 +72,7 @@ def inspect(
         for x in reports:
             _print(x)
     if any(x.problems for x in reports):
-        raise typer.Exit(_WRONG_DATA)
+        raise typer.Exit(EXIT_DATA)
 
 
 @app.command(epilog="Example: t1djax convert ada.csv ben.csv --glucose-unit mmol/L --out cohort")
@@ -130,7 +130,7 @@ def _print(x: ReadReport) -> None:
         ("note", "", x.notes),
     ):
         for text in texts:
-            console.print(f"{words}: {text}", style=style)
+            console.print(f"{words}: {in_flags(text)}", style=style)
 
 
 def _kind(x: ReadReport) -> str:

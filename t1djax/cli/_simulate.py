@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import typer
 
+from .._words import counted
 from ..config import ConfigError, load_experiment
 from ..data import virtual_population
 from ..experiment import load_cohort, sensor_noise
@@ -70,6 +71,6 @@ def simulate(
         print_json(facts)
     else:
         typer.echo(
-            f"{len(cohort)} patients, {facts['readings']} readings in {out}\n"
+            f"{counted(len(cohort), 'patient')}, {counted(facts['readings'], 'reading')} in {out}\n"
             f"true glucose {glucose.min():.0f} to {glucose.max():.0f} mg/dL, {100 * inside:.1f} % within 40 to 400"
         )

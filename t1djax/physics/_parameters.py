@@ -38,7 +38,7 @@ class Parameter:
 
     @property
     def typical(self) -> float:
-        """Middle of the population's range: the value that `--assume-population` takes."""
+        """Middle of the population's range: the value that `assume_population` takes."""
         return (self.low + self.high) / 2
 
 

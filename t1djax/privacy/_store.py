@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ..config import ConfigError
+from ..config import ConfigError, MissingPathError
 from ._folders import clean_folder
 from ._objects import Objects
 from ._registered import without
@@ -50,7 +50,7 @@ class Store:
         self.sa: Any = sa
         self.file = Path(database.removeprefix("sqlite:///")) if database.startswith("sqlite:///") else None
         if self.file is not None and not self.file.exists():
-            raise ConfigError(f"{self.file}: no such database")
+            raise MissingPathError(f"{self.file}: there is no such database; check the path")
         self.engine = sa.create_engine(database)
         self.shown = str(self.file) if self.file is not None else str(self.engine.url.render_as_string())
         self.destination = None if destination is None else destination.rstrip("/")
@@ -98,7 +98,7 @@ class Store:
         if uri.startswith("mlflow-artifacts:"):
             if self.destination is None:
                 raise ConfigError(
-                    "the MLflow server hands artifacts on itself: say where it keeps them with --artifacts "
+                    'the MLflow server hands artifacts on itself: say where it keeps them with artifacts="PLACE" '
                     "(the server's --artifacts-destination)"
                 )
             return f"{self.destination}/{urlsplit(uri).path.strip('/')}".removeprefix("file://")

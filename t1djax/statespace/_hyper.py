@@ -67,9 +67,9 @@ HYPERPARAMETERS: Mapping[str, Hyper] = _table(
     Hyper("k", "1/min", "rate at which glucose returns to the person's level", 0.006, 0.7),
     Hyper("walk", "mg/dL/min^0.5", "random walk of glucose", 0.5, 1.0),
     Hyper("fast", "mg/dL/min", "standard deviation of the fast disturbance", 0.8, 0.7),
-    Hyper("fast_min", "min", "its time constant", 40.0, 0.5),
+    Hyper("fast_min", "min", "time constant of the fast disturbance", 40.0, 0.5),
     Hyper("slow", "mg/dL/min", "standard deviation of the slow disturbance", 0.2, 0.7),
-    Hyper("slow_min", "min", "its time constant", 300.0, 0.5),
+    Hyper("slow_min", "min", "time constant of the slow disturbance", 300.0, 0.5),
     Hyper("noise", "mg/dL", "standard deviation of the sensor's white noise", 3.0, 0.7),
     Hyper("Ts", "min", "time constant of the sensor", 8.0, 0.3),
 )

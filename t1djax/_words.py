@@ -1,0 +1,17 @@
+"""Numbers of things in words."""
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number with its noun: `1 patient`, `2 patients`.
+
+    Args:
+        n: how many.
+        one: the noun for one.
+        many: the noun for several, where it is not `one` with an s.
+
+    Example:
+        >>> from t1djax._words import counted
+        >>> counted(1, "patient"), counted(0, "patient"), counted(2, "person", "people")
+        ('1 patient', '0 patients', '2 people')
+    """
+    return f"{n} {one if n == 1 else many or f'{one}s'}"
