@@ -21,14 +21,14 @@ _STATED = re.compile(
     r"(?<![-\w/.])(?P<name>[a-z]\w*)=(?P<value>True|False|" + _QUOTED + r"|[-\w.]+)"
     r"(?P<more>(?:(?:, | or |, or )" + _QUOTED + r"(?: \([^)]*\))?)*)"
 )
-_BARE = re.compile(r"(?<![-\w/.'\"])(?P<name>[a-z]+(?:_\w+)+)\b(?![=/('\"])")
+_BARE = re.compile(r"(?<![-\w/.'\"])(?P<name>[a-z]+(?:_\w+)+)\b(?![=/('\":])")
 
 
 def in_flags(text: str, arguments: Sequence[str] | None = None) -> str:
     """A message of the library as the command line has it.
 
     Names of arguments become flags where they stand with a value, `day_first=True`, or have an underscore. A flag that
-    the command does not have is said to be that of another one; a name that no flag has stays.
+    the command does not have is said to be that of another one; a name that no flag has stays, and so do fields of a configuration, `name: what is wrong`.
 
     Args:
         text: the message.
