@@ -28,7 +28,8 @@ def in_flags(text: str, arguments: Sequence[str] | None = None) -> str:
     """A message of the library as the command line has it.
 
     Names of arguments become flags where they stand with a value, `day_first=True`, or have an underscore. A flag that
-    the command does not have is said to be that of another one; a name that no flag has stays, and so do fields of a configuration, `name: what is wrong`.
+    the command does not have is said to be that of another one. A name that no flag has stays, and so does a field of
+    a configuration, `name: what is wrong`.
 
     Args:
         text: the message.

@@ -14,7 +14,7 @@ from ..data import HORIZONS_MIN, TRAINING_SHARE, Cohort
 from ..evaluation import BASELINES, baseline_forecasts, score_forecasts
 from ..plotting import plot_forecasts
 from ..records import RollingForecasts
-from ..statespace import HYPERPARAMETERS, StateSpaceFit, StateSpaceOptions, fit_state_space, state_space_forecasts
+from ..statespace import CONSTANTS, StateSpaceFit, StateSpaceOptions, fit_state_space, state_space_forecasts
 from ._app import Interval, Json, app, say, warnings_in_words
 from ._data import Basal, Carbs, Data, Glucose, Names, Zone, read_people
 from ._enough import check_horizons, check_length
@@ -81,7 +81,7 @@ def forecast(
         rows = scores.drop(columns="range").to_dict(orient="records")
         found = [{"patient": p.name, "ok": p.ok, **_values(p.constants), **_values(p.effects)} for p in fit]
         seconds = {"compile_s": fit.cost.compile_s, "run_s": fit.cost.run_s}
-        symbols = symbols_json((s for p in fit for s in (*p.constants, *p.effects)), HYPERPARAMETERS)
+        symbols = symbols_json((s for p in fit for s in (*p.constants, *p.effects)), CONSTANTS)
         told = {"scores": rows, "fits": found, "symbols": symbols, "seconds": seconds}
         print_json(told | {"files": [str(f) for f in files]})
     else:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..io import without_nan
-from ..records import SYMBOLS, Stated, legend
+from ..records import SYMBOLS, Symbol, legend
 
 
 def print_json(x: Any) -> None:
@@ -64,14 +64,14 @@ def print_legend(symbols: Iterable[str]) -> None:
         typer.echo(f"  {symbol:{width}}  {meaning}")
 
 
-def symbols_json(symbols: Iterable[str], more: Mapping[str, Stated] = MappingProxyType({})) -> dict[str, Any]:
+def symbols_json(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType({})) -> dict[str, Any]:
     """The same for machines: unit and meaning by symbol.
 
     Args:
         symbols: those that are shown.
         more: further rows by symbol, which win.
     """
-    rows: dict[str, Stated] = {**SYMBOLS, **more}
+    rows = {**SYMBOLS, **more}
     return {s: {"unit": rows[s].unit, "meaning": rows[s].meaning} for s in dict.fromkeys(symbols) if s in rows}
 
 

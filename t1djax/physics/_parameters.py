@@ -64,10 +64,12 @@ Ranges: mean and two standard deviations over Pat2..Pat11, as an earlier study o
 """
 
 INITIAL_STATES: Mapping[str, Parameter] = _table(
-    Parameter("S0", "U/dL", "insulin on board at the start, first lag", "S0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
-    Parameter("I0", "U/dL", "plasma insulin at the start", "I0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
-    Parameter("E0", "mg/dL/min", "food on board at the start, first lag", "E0_mg_dL_min", 0.0, 5.0, 0.2, 0.2),
-    Parameter("D0", "mg/dL/min", "appearance from meals at the start", "D0_mg_dL_min", 0.0, 5.0, 0.2, 0.2),
+    Parameter("S0", "U/dL", "insulin on its way to the blood at the start", "S0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
+    Parameter("I0", "U/dL", "insulin in the blood at the start", "I0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
+    Parameter("E0", "mg/dL/min", "food on its way to the blood at the start", "E0_mg_dL_min", 0.0, 5.0, 0.2, 0.2),
+    Parameter(
+        "D0", "mg/dL/min", "glucose entering the blood from meals at the start", "D0_mg_dL_min", 0.0, 5.0, 0.2, 0.2
+    ),
 )
 """The rest of the state at the start of a window, estimated on request: a real window does not begin at rest."""
 

@@ -39,7 +39,6 @@ from ._runs import RunInfo as RunInfo
 from ._symbols import DERIVED as DERIVED
 from ._symbols import SYMBOLS as SYMBOLS
 from ._symbols import UNITS as UNITS
-from ._symbols import Stated as Stated
 from ._symbols import Symbol as Symbol
 from ._symbols import legend as legend
 from ._symbols import legend_line as legend_line

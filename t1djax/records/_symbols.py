@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ..physics import INITIAL_STATES, PARAMETERS
 
@@ -20,15 +20,6 @@ class Symbol(NamedTuple):
     """Its unit."""
     meaning: str
     """What it is, in words."""
-
-
-class Stated(Protocol):
-    """A row of a table of parameters."""
-
-    @property
-    def unit(self) -> str: ...
-    @property
-    def meaning(self) -> str: ...
 
 
 DERIVED: Mapping[str, Symbol] = MappingProxyType({
@@ -51,7 +42,7 @@ UNITS: Mapping[str, str] = MappingProxyType({symbol: row.unit for symbol, row in
 """Unit of everything that is estimated, by symbol."""
 
 
-def legend(symbols: Iterable[str], more: Mapping[str, Stated] = MappingProxyType({})) -> dict[str, str]:
+def legend(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType({})) -> dict[str, str]:
     """What symbols mean, with their units; each once, in the order given, those not known left out.
 
     Args:
@@ -61,13 +52,13 @@ def legend(symbols: Iterable[str], more: Mapping[str, Stated] = MappingProxyType
     Example:
         >>> from t1djax.records import legend
         >>> legend(["ksi", "Tu", "ksi"])
-        {'ksi': 'insulin sensitivity, mg/U/min', 'Tu': 'time constant of insulin absorption, min'}
+        {'ksi': 'insulin sensitivity, in mg/U/min', 'Tu': 'time constant of insulin absorption, in min'}
     """
-    rows: dict[str, Stated] = {**SYMBOLS, **more}
-    return {s: f"{rows[s].meaning}, {rows[s].unit}" for s in dict.fromkeys(symbols) if s in rows}
+    rows = {**SYMBOLS, **more}
+    return {s: f"{rows[s].meaning}, in {rows[s].unit}" for s in dict.fromkeys(symbols) if s in rows}
 
 
-def legend_line(symbols: Iterable[str], more: Mapping[str, Stated] = MappingProxyType({})) -> str:
+def legend_line(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType({})) -> str:
     """The same in one line, to stand below a table.
 
     Args:
@@ -77,6 +68,6 @@ def legend_line(symbols: Iterable[str], more: Mapping[str, Stated] = MappingProx
     Example:
         >>> from t1djax.records import legend_line
         >>> legend_line(["Tu"])
-        'Tu: time constant of insulin absorption, min'
+        'Tu: time constant of insulin absorption, in min'
     """
     return "; ".join(f"{symbol}: {meaning}" for symbol, meaning in legend(symbols, more).items())

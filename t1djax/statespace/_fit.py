@@ -17,7 +17,7 @@ from ..data import TRAINING_SHARE, Patient, readings_ahead, training_end
 from ..records import UNITS, Cost, Estimate, legend_line
 from ._ahead import ahead, level_at
 from ._filter import Filtered, kalman_filter
-from ._hyper import HYPERPARAMETERS, StateSpaceOptions, free_symbols
+from ._hyper import CONSTANTS, HYPERPARAMETERS, StateSpaceOptions, free_symbols
 from ._model import Lags, Person, build, layout, person_of
 from ._steps import Steps, stack_steps, steps_of
 
@@ -64,7 +64,7 @@ class PatientStateSpace:
 
 def _legend(patients: Iterable["PatientStateSpace"]) -> str:
     """What the symbols mean, for below a table."""
-    return legend_line((symbol for p in patients for symbol in (*p.constants, *p.effects)), HYPERPARAMETERS)
+    return legend_line((symbol for p in patients for symbol in (*p.constants, *p.effects)), CONSTANTS)
 
 
 _CONSTANTS = ("patient", "symbol", "unit", "value", "standard error", "prior")

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from ..records import Symbol
+
 
 class Hyper(NamedTuple):
     """A constant of the model and its log-normal prior.
@@ -78,6 +80,12 @@ HYPERPARAMETERS: Mapping[str, Hyper] = _table(
 Weak: two standard deviations of most span a factor of four each way. They keep a short or odd record from running
 away, and are the same for everybody.
 """
+
+
+CONSTANTS: Mapping[str, Symbol] = MappingProxyType(
+    {symbol: Symbol(row.unit, row.meaning) for symbol, row in HYPERPARAMETERS.items()}
+)
+"""Their units and meanings alone, for legends."""
 
 
 def free_symbols(options: StateSpaceOptions) -> tuple[str, ...]:
