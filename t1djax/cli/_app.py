@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from .. import __version__
 from ..io import DataWarning
@@ -15,7 +16,18 @@ from ._exit import EXIT_CODES, exit_code
 from ._flags import in_flags
 
 _CODES = "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
+_ORDER = ("simulate", "inspect", "convert", "train", "sweep", "identify", "forecast", "report", "evaluate", "plot",
+          "diff", "track", "registry", "forget")  # fmt: skip
+
+
+class _InOrderOfUse(TyperGroup):
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        there = super().list_commands(ctx)
+        return sorted(there, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+
 app = typer.Typer(
+    cls=_InOrderOfUse,
     help="Type 1 diabetes in JAX: simulate, fit and forecast whole cohorts at once. Research software, not a medical "
     "device.\n\nA first hour: `inspect` your files, `convert` them to a cohort, `train` on it, `identify` what its "
     "readings tell, `report`. Each command's --help ends with an example.",
@@ -29,9 +41,17 @@ app = typer.Typer(
 stderr = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables, for machines.")]
-Noise = Annotated[str | None, typer.Option(help="Sensor error: none, white, ar1, breton-kovatchev.  [default: none]")]
+Noise = Annotated[
+    str | None,
+    typer.Option(
+        help="Error of a simulated sensor: none, white (each its own), ar1 (with memory), breton-kovatchev.  "
+        "[default: none]"
+    ),
+]
 NoiseSd = Annotated[float | None, typer.Option(help="Its standard deviation, mg/dL (white, ar1).  [default: 10]")]
-Interval = Annotated[float | None, typer.Option(help="Minutes between readings.  [default: 1; virtual patients 5]")]
+Interval = Annotated[
+    float | None, typer.Option(help="Minutes between simulated readings.  [default: 1; virtual patients 5]")
+]
 Dropout = Annotated[float | None, typer.Option(help="Share of readings lost at random.  [default: 0]")]
 Censor = Annotated[bool | None, typer.Option("--censor", help="Report readings within 40 to 400 mg/dL, as devices do.")]
 

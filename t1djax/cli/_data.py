@@ -45,10 +45,10 @@ Carbs = Annotated[
     ),
 ]
 Zone = Annotated[str | None, typer.Option(help="IANA zone of local times, such as Europe/Madrid.")]
-DayFirst = Annotated[bool | None, typer.Option("--day-first/--month-first", help="Order of dates.")]
+DayFirst = Annotated[bool | None, typer.Option("--day-first/--month-first", help="Order of dates such as 03/04/2025.")]
 Subject = Annotated[str | None, typer.Option(help="Name of the patient; whom to read where a file has several.")]
-Start = Annotated[str | None, typer.Option(help="First time to keep, ISO 8601, local.")]
-Hours = Annotated[float | None, typer.Option(help="Length to keep, h.")]
+Start = Annotated[str | None, typer.Option(help="First time to keep, local, such as 2025-01-31T08:00.")]
+Hours = Annotated[float | None, typer.Option(help="Length to keep from there, h.")]
 Known = Annotated[
     list[str] | None, typer.Option(help="What is known of everybody, as in M=72 or ku_Vi=0.06; repeatable.")
 ]

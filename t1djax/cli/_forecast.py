@@ -26,11 +26,14 @@ _TABLE = "forecasts.csv"
 _SHOWN = ["patient", "method", "horizon_min", "n", "rmse_mg_dL", "bias_mg_dL", "coverage_90_percent", "crps_mg_dL"]
 
 
-@app.command(epilog="Example: t1djax forecast cohort --horizons 30,60 --out forecasts")
+@app.command(
+    short_help="Forecast each record from every reading, and score it.",
+    epilog="Example: t1djax forecast cohort --horizons 30,60 --out forecasts",
+)
 def forecast(
     data: Data,
     patients: Names = None,
-    horizons: Annotated[str, typer.Option(help="How far ahead, min.")] = "30,60",
+    horizons: Annotated[str, typer.Option(help="How far ahead, min, with commas between.")] = "30,60",
     train_share: Annotated[float, typer.Option(help="Share of each record to learn from.")] = TRAINING_SHARE,
     future_inputs: Annotated[
         str, typer.Option(help="What is known of later insulin and meals: none, announced or recorded.")

@@ -18,7 +18,7 @@ from ._tables import print_json
 _EXAMPLE = "Example: t1djax forget PATIENT --data cohort --results results --dry-run"
 
 
-@app.command(epilog=_EXAMPLE)
+@app.command(short_help="Remove one person's data, and prove it.", epilog=_EXAMPLE)
 def forget(
     patient: Annotated[str, typer.Argument(help="The name, as in the data; `-` reads it from standard input.")],
     data: Annotated[list[Path] | None, typer.Option(help="Folder of data, or a file; repeatable.")] = None,

@@ -19,14 +19,17 @@ from ._app import Interval, app, say, warnings_in_words
 from ._app import Json as Json_
 from ._data import Basal, Carbs, Data, Glucose, Hours, Known, Names, Start, Zone, read_people
 from ._exit import EXIT_FAILED_PATIENTS
-from ._tables import print_json, print_legend, symbols_json
+from ._tables import PARAMETERS_HELP, print_json, print_legend, symbols_json
 from ._train import _pairs
 
 IDENTIFICATION_FILE = "identification.json"
 _FEW = 20  # figures are drawn for so many patients at the most
 
 
-@app.command(epilog="Example: t1djax identify cohort --free ksi,kl --prior population --out identified")
+@app.command(
+    short_help="Estimate parameters; say what the readings tell of them.",
+    epilog="Example: t1djax identify cohort --free ksi,kl --prior population --out identified\n\n" + PARAMETERS_HELP,
+)
 def identify(
     data: Data,
     free: Annotated[str, typer.Option(help=f"What to estimate, of {', '.join(PARAMETERS)}.")] = "ksi",
@@ -48,7 +51,9 @@ def identify(
         bool, typer.Option("--estimate-initial-state", help="Estimate insulin and food on board at the first reading.")
     ] = False,
     windows_h: Annotated[float | None, typer.Option("--windows", help="Cut records into windows this long, h.")] = None,
-    step_h: Annotated[float | None, typer.Option("--step", help="From window to window, h.  [default: half]")] = None,
+    step_h: Annotated[
+        float | None, typer.Option("--step", help="From the start of a window to that of the next, h.  [default: half]")
+    ] = None,
     profiles: Annotated[bool, typer.Option("--profile", help="Profile likelihoods as well.")] = False,
     before_fit: Annotated[
         bool, typer.Option("--preflight", help="No fit: say what the doses and reading times can tell.")

@@ -46,7 +46,10 @@ Files = Annotated[
 ]
 
 
-@app.command(epilog="Example: t1djax inspect export.csv --carbs-unit g")
+@app.command(
+    short_help="Say what files hold, and what is wrong with them.",
+    epilog="Example: t1djax inspect export.csv --carbs-unit g",
+)
 def inspect(
     files: Files,
     format: FormatName = None,
@@ -75,7 +78,10 @@ def inspect(
         raise typer.Exit(EXIT_DATA)
 
 
-@app.command(epilog="Example: t1djax convert ada.csv ben.csv --glucose-unit mmol/L --out cohort")
+@app.command(
+    short_help="Write files of any known format as a cohort's tables.",
+    epilog="Example: t1djax convert ada.csv ben.csv --glucose-unit mmol/L --out cohort",
+)
 def convert(
     files: Files,
     out: Annotated[Path, typer.Option(help="Folder for the cohort's tables.")],

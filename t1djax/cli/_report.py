@@ -20,7 +20,10 @@ from ._identify import IDENTIFICATION_FILE
 from ._tables import print_json, print_table
 
 
-@app.command(epilog="Example: t1djax report cohort --out report.html --forecast --fit-results results")
+@app.command(
+    short_help="Write a page on a cohort for a browser.",
+    epilog="Example: t1djax report cohort --out report.html --forecast --fit-results results",
+)
 def report(
     data: Data,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),

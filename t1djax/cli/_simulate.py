@@ -17,7 +17,10 @@ from ._sensor import checked, sensor
 from ._tables import print_json
 
 
-@app.command(epilog="Example: t1djax simulate --virtual 100 --seed 0 --noise white --noise-sd 10 --out cohort")
+@app.command(
+    short_help="Simulate a cohort and write it as tables.",
+    epilog="Example: t1djax simulate --virtual 100 --seed 0 --noise white --noise-sd 10 --out cohort",
+)
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder to write; it must be new or empty.")],
     patients: Annotated[

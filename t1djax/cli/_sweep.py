@@ -29,16 +29,25 @@ from ._execution import (
 )
 from ._exit import EXIT_FAILED_PATIENTS
 from ._sensor import sensor
-from ._tables import print_json, print_legend, print_table
+from ._tables import PARAMETERS_HELP, print_json, print_legend, print_table
 
 _EXAMPLE = "Example: t1djax sweep --models pinn,birnn,ode --modes forward,inverse --patients all --results sweep"
 
 
-@app.command("sweep", epilog=_EXAMPLE)
+@app.command(
+    "sweep",
+    short_help="Run models by modes by parameters, or go on with it.",
+    epilog=f"{_EXAMPLE}\n\n{PARAMETERS_HELP}",
+)
 def run_sweep(
     config: Annotated[Path | None, typer.Option(help="YAML file of a sweep; flags win over it.")] = None,
-    models: Annotated[str | None, typer.Option(help="pinn, modified_mlp, birnn, ode.  [default: all four]")] = None,
-    modes: Annotated[str | None, typer.Option(help="forward, inverse.  [default: inverse]")] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Of pinn, modified_mlp, birnn (networks) and ode (least squares).  [default: all four]"),
+    ] = None,
+    modes: Annotated[
+        str | None, typer.Option(help="Of forward (parameters known) and inverse (estimate some).  [default: inverse]")
+    ] = None,
     data: Data = None,
     patients: Patients = None,
     inverse_params: Annotated[

@@ -14,7 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ..io import without_nan
-from ..records import SYMBOLS, Symbol, legend
+from ..physics import PARAMETERS
+from ..records import SYMBOLS, Symbol, legend, legend_line
+
+PARAMETERS_HELP = f"Parameters: {legend_line(PARAMETERS)}."
+"""For the end of a command's help."""
 
 
 def print_json(x: Any) -> None:

@@ -35,14 +35,23 @@ from ._execution import (
 )
 from ._exit import EXIT_FAILED_PATIENTS
 from ._sensor import checked, sensor
-from ._tables import print_json, print_legend, print_table, symbols_json, with_error
+from ._tables import PARAMETERS_HELP, print_json, print_legend, print_table, symbols_json, with_error
 
 
-@app.command(epilog="Example: t1djax train --model pinn --mode inverse --data reference --inverse-params ksi --seed 0")
+@app.command(
+    short_help="Fit every patient of a cohort at once.",
+    epilog="Example: t1djax train --model pinn --mode inverse --data reference --inverse-params ksi --seed 0\n\n"
+    + PARAMETERS_HELP,
+)
 def train(
     config: Annotated[Path | None, typer.Option(help="YAML file of an experiment; flags win over it.")] = None,
-    model: Annotated[str | None, typer.Option(help="pinn, modified_mlp, birnn or ode.  [default: pinn]")] = None,
-    mode: Annotated[str | None, typer.Option(help="forward or inverse.  [default: inverse]")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="pinn, modified_mlp or birnn (networks), or ode (least squares).  [default: pinn]"),
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="forward (parameters known) or inverse (estimate some).  [default: inverse]")
+    ] = None,
     data: Data = None,
     patients: Patients = None,
     inverse_params: Annotated[

@@ -47,7 +47,7 @@ def _table(*rows: Parameter) -> Mapping[str, Parameter]:
 
 
 PARAMETERS: Mapping[str, Parameter] = _table(
-    Parameter("M", "kg", "body mass, kb = 128 / M", "M_kg", 60.0, 110.0, 60.0, 110.0),
+    Parameter("M", "kg", "body mass (kb = 128 / M)", "M_kg", 60.0, 110.0, 60.0, 110.0),
     Parameter("ksi", "mg/U/min", "insulin sensitivity", "ksi", 152.0, 320.0, 150.0, 300.0),
     Parameter("kl", "mg/dL/min", "liver glucose output at zero insulin", "kl", 1.58, 2.07, 1.7, 2.07),
     Parameter("kb", "mg/dL/min", "glucose use of the brain", "kb", 1.16, 1.98, 1.16, 1.6),

@@ -23,8 +23,8 @@ class Symbol(NamedTuple):
 
 
 DERIVED: Mapping[str, Symbol] = MappingProxyType({
-    "p1": Symbol("mg/dL/U", "fall of glucose that a unit of insulin makes, ksi ku_Vi"),
-    "c": Symbol("mg/dL/min", "rise of glucose at zero insulin, kl - kb"),
+    "p1": Symbol("mg/dL/U", "fall of glucose that a unit of insulin makes (ksi ku_Vi)"),
+    "c": Symbol("mg/dL/min", "rise of glucose at zero insulin (kl - kb)"),
 })  # fmt: skip
 """What glucose determines of the parameters together; `t1djax.with_derived` computes it."""
 
@@ -32,7 +32,7 @@ SYMBOLS: Mapping[str, Symbol] = MappingProxyType({
     **{symbol: Symbol(row.unit, row.meaning) for symbol, row in {**PARAMETERS, **INITIAL_STATES}.items()},
     **DERIVED,
     "q": Symbol("mg/dL/g", "rise of glucose that a gram of carbohydrate makes"),
-    "r": Symbol("mg/dL/U", "rise of glucose, per unit of a bolus without carbohydrate on record"),
+    "r": Symbol("mg/dL/U", "rise of glucose per unit of a bolus without carbohydrate on record"),
     "noise_sd_mg_dL": Symbol("mg/dL", "standard deviation of the readings' noise"),
     "correlation_time_min": Symbol("min", "time over which that noise resembles itself"),
 })  # fmt: skip
