@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._types import Key
+from ._words import counted
 from .data import Patient, split
 from .identifiability import check_identifiable
 from .physics import INITIAL_STATES, KB_BODY_MASS, PARAMETERS, Parameter
@@ -100,6 +101,11 @@ class Problem:
     """Lower and upper bounds of some of the free ones, in their units."""
     noise_sd_mg_dL: float | None = None
     """Standard deviation of the readings' noise, mg/dL; estimated from the misfit where it is None."""
+
+    def __repr__(self) -> str:
+        free = f"{'+'.join(self.start)} free" if self.start else "nothing free"
+        assumed = f", {'+'.join(self.assumed)} assumed" if self.assumed else ""
+        return f"Problem({self.mode}: {free}{assumed}, {counted(len(self.names), 'patient')})"
 
     def physiology(self, dtype: Any = None, start: Mapping[str, np.ndarray] | None = None) -> Physiology:
         """The patients' parameters at the start, stacked, as a fit takes them.

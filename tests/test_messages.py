@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pytest
 import typer
@@ -348,6 +349,19 @@ def test_one_is_one() -> None:
     assert re.fullmatch(r"Fit\(ode inverse: ksi of 1 patient, [\d.]+ s\)", repr(fit))
 
 
+def test_records_show_themselves_in_a_line() -> None:
+    cohort = t1djax.reference_cohort(interval_min=60, names=["Pat2", "Pat3"])
+    doses = cohort["Pat2"].doses
+    said = f"Doses(basal 1 U/h, 8 boluses of {doses.bolus_U.sum():g} U, 6 meals of {doses.carbs_g.sum():g} g)"
+    assert repr(doses) == said
+    assert "boluses of" not in repr(t1djax.Doses.of(boluses=[(0, 2.0)]))
+    assert "ksi 197 mg/U/min, " in repr(cohort.truth["Pat2"])
+    problem = t1djax.pose(cohort.patients, mode="inverse", free=["ksi"], key=jax.random.key(0))
+    assert repr(problem) == "Problem(inverse: ksi free, 2 patients)"
+    assert len(repr(cohort.truth["Pat2"])) < 200
+    assert cohort._ipython_key_completions_() == ["Pat2", "Pat3"]  # cohort["<Tab>
+
+
 def test_no_text_counts_patients_without_a_thought_for_one() -> None:
     hasty = re.compile(r"\{len\([^}]*\)\} patients|\{[\w.]*patients\} patients|\{[\w.]*runs\} fits")
     wrong = [
@@ -366,8 +380,9 @@ def test_a_sweep_warns_once_of_each_patient(tmp_path: Path) -> None:
     cohort = t1djax.reference_cohort(interval_min=60, names=["Pat2", "Pat3"])
     low = [dataclasses.replace(p, glucose_mg_dL=np.where(np.arange(49) == 5, 35.0, 120.0)) for p in cohort]
     t1djax.write_cohort(t1djax.Cohort(tuple(low)), tmp_path / "c")
-    config = t1djax.SweepConfig(models=("ode",), modes=("forward", "inverse"), data=str(tmp_path / "c"),
-                                inverse_params=(("ksi",), ("ksi", "kl")), results=str(tmp_path / "r"))  # fmt: skip
+    common = {"data": str(tmp_path / "c"), "results": str(tmp_path / "r")}
+    sets = (("ksi",), ("ksi", "kl"))
+    config = t1djax.SweepConfig(models=("ode",), modes=("forward", "inverse"), inverse_params=sets, common=common)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         plan = t1djax.plan_sweep(config)

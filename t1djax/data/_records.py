@@ -103,6 +103,10 @@ class Truth:
     digestion_mg_dL_min: Float[np.ndarray, " rows"]
     """Appearance of glucose from meals at the rows, mg/dL/min."""
 
+    def __repr__(self) -> str:
+        values = (f"{s} {value:.4g} {PARAMETERS[s].unit}" for s, value in self.parameters.items() if s in PARAMETERS)
+        return f"Truth({', '.join(values)})"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cohort:
@@ -147,6 +151,9 @@ class Cohort:
     @functools.cached_property
     def _by_name(self) -> dict[str, Patient]:
         return {patient.name: patient for patient in self.patients}
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.names)
 
     def __repr__(self) -> str:
         return f"Cohort({counted(len(self), 'patient')}: {', '.join(self.names[:5])}{', ...' if len(self) > 5 else ''})"

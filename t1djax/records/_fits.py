@@ -170,6 +170,9 @@ class Fit:
     def _by_name(self) -> dict[str, PatientFit]:
         return {patient.name: patient for patient in self.patients}
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._by_name)
+
     def take(self, which: Sequence[int]) -> "Fit":
         """The fit of some of the patients, by position. Its cost is that of the program they shared."""
         at = np.asarray(which)

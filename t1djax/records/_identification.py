@@ -240,6 +240,9 @@ class Identification:
                 return patient
         raise KeyError(f"no patient {name!r} in the report; there are {', '.join(p.name for p in self.patients)}")
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return [patient.name for patient in self.patients]
+
     def __repr__(self) -> str:
         return f"Identification({self.verdict})"
 
