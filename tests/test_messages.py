@@ -363,7 +363,9 @@ def test_records_show_themselves_in_a_line() -> None:
 
 
 def test_no_text_counts_patients_without_a_thought_for_one() -> None:
-    hasty = re.compile(r"\{len\([^}]*\)\} patients|\{[\w.]*patients\} patients|\{[\w.]*runs\} fits")
+    hasty = re.compile(
+        r"\{len\([^}]*\)\} patients|\{[\w.]*patients\} patients|\{[\w.]*runs\} fits|\{left\} patients|\{len\(names\)\} patients"
+    )
     wrong = [
         f"{file.name}: {line.strip()}"
         for file in sorted((ROOT / "t1djax").rglob("*.py"))

@@ -21,7 +21,7 @@ _ORDER = ("simulate", "inspect", "convert", "train", "sweep", "identify", "forec
 
 
 class _InOrderOfUse(TyperGroup):
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def list_commands(self, ctx: Any) -> list[str]:
         there = super().list_commands(ctx)
         return sorted(there, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
 

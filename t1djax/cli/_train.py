@@ -216,7 +216,7 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
     if ensemble is not None and len(ensemble) > 1:
         over = spread(ensemble)
         columns = [c for s in problem.start for c in (s, f"{s}_sd", f"{s}_start_sd")]
-        typer.echo(f"\nspread over {len(ensemble)} seeds (starts and initial weights; same readings)")
+        typer.echo(f"\nspread over {counted(len(ensemble), 'seed')} (starts and initial weights; same readings)")
         print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
     print_legend(problem.start)
     metadata = [read_result(folder).metadata for folder in finished.folders]

@@ -109,7 +109,7 @@ def check_basal(
         noted.warnings.append(f"{text}: check the unit")
         return
     units = " or ".join(f'"{u}"' for u in others)
-    mend = f'pass basal_unit={units} (--basal-unit), or "{unit}" if that is right'
+    mend = f'pass basal_unit={units}, or "{unit}" if that is right'
     found.add(file, text, mend, column="basal")
 
 

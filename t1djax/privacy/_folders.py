@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._words import counted
 from ..config import ConfigError, MissingPathError
 from ..evaluation import comparison, results_table
 from ..experiment import FORGETTING, SUMMARY
@@ -242,7 +243,8 @@ def _twins(work: Work, folder: Path) -> None:
     if len(patients) == 1:
         work.remove(folder, "the person's network")
         return
-    work.trained(folder, f"networks of {len(patients)} patients, trained in one program", "rewritten without theirs")
+    who = counted(len(patients), "patient")
+    work.trained(folder, f"networks of {who}, trained in one program", "rewritten without theirs")
 
     def drop() -> None:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from .._words import counted
 from ..config import ConfigError, MissingPathError
 from ._folders import clean_folder
 from ._objects import Objects
@@ -116,7 +117,7 @@ class Store:
         for name, version, run, left in self._versions(work):
             where = f"registered model {name} version {version}"
             if left:
-                kept = f"rewritten without them; {left} patients are left, and aliases stay"
+                kept = f"rewritten without them; of others {counted(left, 'patient')}, and aliases stay"
                 work.trained(where, "a registered cohort that holds the person", kept)
                 without(self, work, name, version)
             else:
