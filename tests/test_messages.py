@@ -180,9 +180,9 @@ def test_progress_says_what_is_done_now(tmp_path: Path) -> None:
     said = call("train", "--model", "ode", "--patients", "2", "--interval-min", "60", "--no-figures",
                 "--results", tmp_path)  # fmt: skip
     lines = said.err.splitlines()
-    assert lines[:2] == ["reading reference", "ode inverse: 1 patient, estimating ksi, G0"]
+    assert lines[:2] == ["reading reference", "ode inverse: 1 patient, estimating ksi"]
     assert lines[-1] == "compiling and fitting"
-    assert "  ksi  insulin sensitivity, in mg/U/min\n  G0   glucose at the start" in said.out
+    assert "  ksi  insulin sensitivity, in mg/U/min\n" in said.out
     assert "1 folder in" in said.out
 
 
