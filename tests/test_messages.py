@@ -337,6 +337,27 @@ def test_the_verdict_is_in_the_title(told: PatientIdentification) -> None:
     assert "does not describe" not in plotting.plot_identification(told).get_suptitle()
 
 
+def test_the_first_doubt_is_in_the_title_of_a_result(tmp_path: Path) -> None:
+    rows = np.arange(4.0)
+    masks = {f"mask_{part}": np.array([part == "fit"] * 4) for part in ("fit", "held_out", "forecast")}
+    doubt = (
+        "the fit misses its own readings by 61.2 mg/dL, where a constant would miss them by 42.7: the model does not "
+        "describe them"
+    )
+    result = t1djax.Result(
+        tmp_path,
+        {"patient": "Ada", "model": "ode", "mode": "forward", "seed": 0, "metrics": {"rmse_fit_mg_dL": 61.2},
+         "doubts": [doubt, "and more"]},
+        dict.fromkeys(("time_min", "glucose_mg_dL", "observed_mg_dL", "insulin_U_dL", "digestion_mg_dL_min", "residual_G_mg_dL_min", "residual_I_U_dL_min", "residual_D_mg_dL_min2"), rows) | masks,
+        {},
+    )  # fmt: skip
+    figure = plotting.plot_result(result)["glucose"]
+    title = figure.axes[0].get_title(loc="left")
+    assert " ".join(title.splitlines()[1:3]) == doubt
+    figure.draw_without_rendering()
+    assert figure.axes[0]._left_title.get_window_extent().x1 <= figure.bbox.x1, "the title is cut"  # type: ignore[attr-defined]
+
+
 # Plurals
 
 
