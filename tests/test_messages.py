@@ -344,13 +344,11 @@ def test_the_first_doubt_is_in_the_title_of_a_result(tmp_path: Path) -> None:
         "the fit misses its own readings by 61.2 mg/dL, where a constant would miss them by 42.7: the model does not "
         "describe them"
     )
-    result = t1djax.Result(
-        tmp_path,
-        {"patient": "Ada", "model": "ode", "mode": "forward", "seed": 0, "metrics": {"rmse_fit_mg_dL": 61.2},
-         "doubts": [doubt, "and more"]},
-        dict.fromkeys(("time_min", "glucose_mg_dL", "observed_mg_dL", "insulin_U_dL", "digestion_mg_dL_min", "residual_G_mg_dL_min", "residual_I_U_dL_min", "residual_D_mg_dL_min2"), rows) | masks,
-        {},
-    )  # fmt: skip
+    series = ("time_min", "glucose_mg_dL", "observed_mg_dL", "insulin_U_dL", "digestion_mg_dL_min")
+    left = ("residual_G_mg_dL_min", "residual_I_U_dL_min", "residual_D_mg_dL_min2")
+    told = {"patient": "Ada", "model": "ode", "mode": "forward", "seed": 0, "metrics": {"rmse_fit_mg_dL": 61.2}}
+    predictions = dict.fromkeys((*series, *left), rows) | masks
+    result = t1djax.Result(tmp_path, told | {"doubts": [doubt, "and more"]}, predictions, {})
     figure = plotting.plot_result(result)["glucose"]
     title = figure.axes[0].get_title(loc="left")
     assert " ".join(title.splitlines()[1:3]) == doubt
