@@ -700,8 +700,8 @@ def test_evaluate_and_plot_refuse_what_holds_no_result(tmp_path):
 
 def test_evaluate_says_where_it_cannot_write(tmp_path, runs):
     (tmp_path / "file").write_text("x")
-    refused(1, "evaluate", runs[0], "--output", tmp_path / "file" / "metrics.csv")
-    refused(1, "evaluate", runs[0], "--output", tmp_path)
+    refused(2, "evaluate", runs[0], "--output", tmp_path / "file" / "metrics.csv")
+    refused(2, "evaluate", runs[0], "--output", tmp_path)
 
 
 def test_plot_writes_figures(tmp_path, runs):

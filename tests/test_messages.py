@@ -141,6 +141,7 @@ def test_an_output_that_is_there_ends_with_2(command: tuple[str, ...], tmp_path:
         (t1djax.ConfigError("wrong"), 2),
         (t1djax.UnidentifiableError("wrong"), 2),
         (FileExistsError("x is not empty"), 2),
+        (IsADirectoryError(21, "Is a directory", "x"), 2),
         (ImportError("tracking needs MLflow"), 2),
         (ModuleNotFoundError("No module named 'jaxx'", name="jaxx"), None),
         (TypeError("a fault of ours"), None),

@@ -51,7 +51,7 @@ def exit_code(error: Exception) -> int | None:
             return EXIT_MACHINE
         case FileNotFoundError():  # raised by this package it is about what is read; by the system, about a write
             return EXIT_DATA if error.errno is None else EXIT_MACHINE
-        case FileExistsError() | ValueError() | ImportError(name=None):
+        case FileExistsError() | IsADirectoryError() | NotADirectoryError() | ValueError() | ImportError(name=None):
             return EXIT_COMMAND
         case OSError():
             return EXIT_MACHINE
