@@ -311,7 +311,7 @@ def test_dates_swapped_in_part(put: Callable[..., Path]) -> None:
     said = problems(inspect_file(file))
     assert len(inspect_file(file, day_first=True).problems) == 1
     assert "days up to the 12th are swapped and later ones are not" in said
-    assert "--day-first" not in said
+    assert "day_first" not in said
 
 
 # Gaps and stuck sensors

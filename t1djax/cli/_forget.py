@@ -13,6 +13,7 @@ from ..privacy import Forgotten
 from ..privacy import forget as forget_
 from ._app import Json, app
 from ._exit import EXIT_REMAINS
+from ._flags import in_flags
 from ._tables import print_json
 
 _EXAMPLE = "Example: t1djax forget PATIENT --data cohort --results results --dry-run"
@@ -82,7 +83,7 @@ def forget(
 
 def _print(done: Forgotten, hide: Callable[[str], str]) -> None:
     for step in done.steps:
-        typer.echo(f"{step.action:8} {hide(step.where)}: {hide(step.why)}")
+        typer.echo(f"{step.action:8} {hide(step.where)}: {in_flags(hide(step.why))}")
     if done.population:
         typer.echo("trained on the person beside others:")
     for one in done.population:
