@@ -128,7 +128,10 @@ def test_flags_win_and_what_is_the_same_comes_once(tmp_path):
         ("sensor: white", "sensor: must be fields with values"),
         ("", "is empty"),
         ("# a remark", "is empty"),
-        ("model: ode\nmode: inverse\nmembers: 1\nseed: 0", "one experiment: t1djax train --config"),
+        (
+            "model: ode\nmode: inverse\nmembers: 1\nseed: 0",
+            "one experiment, for load_experiment or `t1djax train --config",
+        ),
     ],
 )
 def test_errors_name_the_field(text, named, tmp_path):
