@@ -363,6 +363,7 @@ def test_json_holds_what_it_documents(runs):
         "model",
         "mode",
         "notes",
+        "symbols",
         "assumed",
         "compile_seconds",
         "run_seconds",
