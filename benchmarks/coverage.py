@@ -148,7 +148,9 @@ def _normal(fit: t1djax.Fit, symbol: str) -> list[Claim]:
 
 
 def _symmetric(estimate: t1djax.Estimate, ok: bool) -> Claim:
-    error = np.nan if estimate.standard_error is None else estimate.standard_error
+    # That of white noise, which is what is judged here.
+    white = estimate.standard_error if estimate.white_error is None else estimate.white_error
+    error = np.nan if white is None else white
     return Claim(estimate.value - _Z * error, estimate.value + _Z * error, ok)
 
 

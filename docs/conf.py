@@ -1,6 +1,8 @@
 """Sphinx: strict, self-contained, with the API page made from the package itself."""
 
+import dataclasses
 import hashlib
+import inspect
 import re
 import sys
 import typing
@@ -71,13 +73,22 @@ html_copy_source = False
 html_math_renderer = "mathml"
 
 
+READING = (
+    "Everything that `import t1djax` offers. Units stand in every entry.",
+    "",
+    "Shapes stand in the types. `Float[Array, 'times']` is an array of JAX with one axis, `Float[ndarray, 'rows']` one",
+    "of NumPy. Axes of one name have one length; `''` is a single number; `*batch` is any number of leading axes, such",
+    "as that of the patients. A `PRNGKeyArray` is a random key, such as `jax.random.key(0)`.",
+)
+
+
 def write_api_page() -> None:
     """Write `api.rst`: every public name, so that a new export cannot be forgotten."""
     docs = attribute_docs(t1djax)
     groups: dict[str, list[str]] = {"Functions": [], "Records and models": [], "Tables and constants": []}
     for name, value in public_names(t1djax).items():
         if is_data(value):
-            groups["Tables and constants"] += [f".. py:data:: t1djax.{name}", "", *indent(docs[name].doc), ""]
+            groups["Tables and constants"] += [f".. py:data:: t1djax.{name}", "", *indent(linked(docs[name].doc)), ""]
             continue
         # Annotations then refer to the public name.
         value.__module__ = "t1djax"
@@ -85,7 +96,7 @@ def write_api_page() -> None:
             groups["Records and models"] += class_entry(name, docs)
         else:
             groups["Functions"] += [f".. autofunction:: t1djax.{name}", ""]
-    lines = ["API", "===", "", "Everything that `import t1djax` offers. Units stand in every entry.", ""]
+    lines = ["API", "===", "", *READING, ""]
     for title, entries in groups.items():
         lines += [title, "-" * len(title), "", *entries]
     page, text = HERE / "api.rst", "\n".join(lines) + "\n"
@@ -98,11 +109,49 @@ def class_entry(name: str, docs: dict[str, Attribute]) -> list[str]:
     fields = {key.split(".")[1]: field for key, field in docs.items() if key.startswith(f"{name}.")}
     fields = {key: field for key, field in fields.items() if not key.startswith("_")}
     lines = [f".. autoclass:: t1djax.{name}", "   :members:"]
+    lines += ["   :special-members: __call__"] if written(getattr(t1djax, name), "__call__") else []
     lines += [f"   :exclude-members: {', '.join(fields)}", ""] if fields else [""]
     for key, field in fields.items():
-        lines += [f"   .. py:attribute:: {key}"] + ([f"      :type: {field.annotation}"] if field.annotation else [])
-        lines += ["", *indent(field.doc, 6), ""]
+        lines += [f"   .. py:attribute:: {key}"]
+        lines += [f"      :type: {without_checks(field.annotation)}"] if field.annotation else []
+        lines += ["", *indent(linked(field.doc), 6), ""]
     return lines
+
+
+def written(value: type, method: str) -> bool:
+    """Whether somebody wrote a method of a class, rather than a decorator."""
+    code = getattr(inspect.unwrap(vars(value).get(method, lambda: None)), "__code__", None)
+    return code is not None and code.co_name == method and code.co_filename.startswith(t1djax.__path__[0])
+
+
+def linked(text: str) -> str:
+    """Public names between backticks as links; a small word is one only after "see", for it may mean something else."""
+    return NAMED.sub(
+        lambda found: (
+            f"{found[1] or ''}:py:obj:`~t1djax.{found[2]}`"
+            if found[2] in LINKS and (found[1] or not found[2].islower() or "_" in found[2])
+            else found[0]
+        ),
+        text,
+    )
+
+
+NAMED = re.compile(r"(\b[Ss]ee )?(?<!`)`(\w+)`(?!`)")
+LINKS = frozenset(public_names(t1djax))
+
+
+def without_checks(annotation: str) -> str:
+    """`X` for `Annotated[X, ...]`: what pydantic checks beside the type stands in the text."""
+    while found := re.search(r"~?(typing\.)?Annotated\[", annotation):
+        first, depth, comma = found.end(), 1, None
+        for end in range(first, len(annotation)):
+            depth += (annotation[end] in "[({") - (annotation[end] in "])}")
+            if depth == 1 and annotation[end] == "," and comma is None:
+                comma = end
+            if depth == 0:
+                annotation = annotation[: found.start()] + annotation[first:comma] + annotation[end + 1 :]
+                break
+    return annotation
 
 
 def indent(text: str, by: int = 3) -> list[str]:
@@ -111,12 +160,19 @@ def indent(text: str, by: int = 3) -> list[str]:
 
 
 def readable_signature(app, what, name, obj, options, signature: str | None, returns: str | None):
-    """A default made by a factory is shown as an ellipsis, which Sphinx can parse."""
-    return (signature or "").replace("<factory>", "...") or None, returns
+    """Defaults that factories make are shown as what they make, and types without what pydantic checks."""
+    signature = without_checks(signature or "")
+    fields = dataclasses.fields(obj) if dataclasses.is_dataclass(obj) else getattr(obj, "model_fields", {}).values()
+    for factory in (field.default_factory for field in fields):
+        if factory not in (None, dataclasses.MISSING):
+            signature = signature.replace("<factory>", "{}" if factory is dict else f"{factory.__name__}()", 1)
+    return signature or None, returns
 
 
 def fences_to_rst(app, what, name, obj, options, lines: list[str]) -> None:
-    """Docstrings fence their equations as Markdown does."""
+    """Docstrings fence their equations as Markdown does; a class says what its constructor takes."""
+    if what == "class" and written(obj, "__init__"):
+        lines += ["", *(inspect.getdoc(obj.__init__) or "").splitlines()]
     inside, out = False, []
     for line in lines:
         if re.match(r"\s*```", line):
@@ -125,7 +181,7 @@ def fences_to_rst(app, what, name, obj, options, lines: list[str]) -> None:
             if not inside:
                 out.append("")
         else:
-            out.append(f"    {line}" if inside else line)
+            out.append(f"    {line}" if inside else line if ">>>" in line else linked(line))
     lines[:] = out
 
 
@@ -154,6 +210,10 @@ SIGNATURE = re.compile(r"<dl>\s*((?:<dd>(?:(?!</?d[ld]\b).)*</dd>\s*)+)</dl>", r
 
 # Napoleon would read "Insulin at rest, U/dL: ..." above a property as the name of a type.
 GoogleDocstring._parse_attribute_docstring = GoogleDocstring._consume_to_end  # pyright: ignore
+# Likewise "By name: ..." below Returns.
+GoogleDocstring._consume_returns_section = lambda self, preprocess_types=False: [  # pyright: ignore
+    ("", "", self._dedent(self._consume_to_next_section()))
+]
 
 
 def setup(app) -> None:

@@ -1,4 +1,6 @@
-"""Numbers of things in words."""
+"""Numbers of things, and lists, in words."""
+
+from collections.abc import Iterable
 
 
 def counted(n: int, one: str, many: str = "") -> str:
@@ -15,3 +17,18 @@ def counted(n: int, one: str, many: str = "") -> str:
         ('1 patient', '0 patients', '2 people')
     """
     return f"{n} {one if n == 1 else many or f'{one}s'}"
+
+
+def in_list(names: Iterable[str]) -> str:
+    """Names as a list is written in Python: `["ksi", "kl"]`.
+
+    Args:
+        names: the names.
+
+    Example:
+        >>> from t1djax._words import in_list
+        >>> in_list(["ksi", "kl"])
+        '["ksi", "kl"]'
+    """
+    quoted = ", ".join(f'"{name}"' for name in names)
+    return f"[{quoted}]"

@@ -47,7 +47,7 @@ def forecast(fit: PatientFit, patient: Patient, *, origin_min: float, warm_up: W
 
     A rollout depends on the doses and the parameters alone. Glucose integrates, so an error of the past stays as a
     level, and an error in what is on board shows as a drift that fades with it. Both are fitted to reading less
-    rollout, by least squares with weights `exp(-age/memory)`, and added:
+    rollout, by least squares with weights `exp(-age/memory)`, memory and fade being those of `WarmUp`, and added:
 
     ```
     G(t) = rollout(t) + level + drift fade (1 - exp(-(t - origin)/fade))

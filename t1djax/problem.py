@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._settle import FAR, check_plausible, settle, some
 from ._types import Key
 from ._words import counted
 from .data import Patient, split
@@ -20,7 +21,6 @@ from .twin import Physiology
 Mode = Literal["forward", "inverse"]
 """*forward*: every parameter is known and the states are fitted. *inverse*: the named ones are estimated too."""
 
-_FAR = 20.0  # times the typical value, either way
 _LOWEST_READING = 40.0  # what a sensor reports at the least; a start below it would have no logarithm
 _ON_BOARD_SD_LOG = 2.0  # of what is on board at the start: a factor of seven either way
 _AT_BOUND = 0.01  # so near, in the logarithm, an estimate stands at its bound
@@ -61,13 +61,16 @@ def population_belief(symbol: str) -> LogNormal:
     Args:
         symbol: of `PARAMETERS`.
 
+    Returns:
+        The prior, its median in the unit of the parameter.
+
+    Raises:
+        ValueError: where the symbol is not known.
+
     Example:
         >>> from t1djax import population_belief
         >>> round(population_belief("ksi").median)
         221
-
-    Raises:
-        ValueError: where the symbol is not known.
     """
     if symbol not in PARAMETERS:
         raise ValueError(f"unknown parameter {symbol!r}; there are {', '.join(PARAMETERS)}")
@@ -92,7 +95,7 @@ class Problem:
     start: Mapping[str, Float[np.ndarray, " patients"]]
     """Starting values of everything that moves: the named ones, and those estimated along (`G0`)."""
     assumed: Mapping[str, float]
-    """Values taken from the population because nobody stated them."""
+    """Values taken from the population because nobody stated them; `c` is `kl - kb`."""
     notes: tuple[str, ...]
     """What a reader of the result should know: values ignored, assumed, estimated along."""
     priors: Mapping[str, LogNormal] = dataclasses.field(default_factory=dict)
@@ -101,13 +104,17 @@ class Problem:
     """Lower and upper bounds of some of the free ones, in their units."""
     noise_sd_mg_dL: float | None = None
     """Standard deviation of the readings' noise, mg/dL; estimated from the misfit where it is None."""
+    c_assumed: tuple[str, ...] = ()
+    """Patients of whom `c = kl - kb` is assumed and ksi, ku_Vi or kr_Vb estimated, which then go by it."""
 
     def __repr__(self) -> str:
         free = f"{'+'.join(self.start)} free" if self.start else "nothing free"
         assumed = f", {'+'.join(self.assumed)} assumed" if self.assumed else ""
         return f"Problem({self.mode}: {free}{assumed}, {counted(len(self.names), 'patient')})"
 
-    def physiology(self, dtype: Any = None, start: Mapping[str, np.ndarray] | None = None) -> Physiology:
+    def physiology(
+        self, dtype: Any = None, start: Mapping[str, Float[np.ndarray, " patients"]] | None = None
+    ) -> Physiology:
         """The patients' parameters at the start, stacked, as a fit takes them.
 
         What is on board at the start of the window is held near rest by a wide prior, where it is free and has no
@@ -116,6 +123,9 @@ class Problem:
         Args:
             dtype: NumPy type of the numbers; JAX's default if not given.
             start: other starts than the problem's own.
+
+        Returns:
+            The parameters with their priors and bounds; every leaf has a leading axis of patients.
         """
         each = np.ones(len(self.names))
         pairs = lambda a, b: jnp.asarray(np.stack([a * each, b * each], axis=-1), dtype)
@@ -130,20 +140,45 @@ class Problem:
         )
 
     def take(self, which: Sequence[int]) -> "Problem":
-        """The problem of some of the patients, by position; one may come twice."""
+        """The problem of some of the patients, by position; one may come twice.
+
+        Args:
+            which: positions of the patients, from 0.
+
+        Returns:
+            The problem, its patients in that order.
+        """
         at = np.asarray(which)
         part = lambda by_symbol: {symbol: values[at] for symbol, values in by_symbol.items()}
         names = tuple(self.names[i] for i in which)
-        return dataclasses.replace(self, names=names, known=part(self.known), start=part(self.start))
+        c_assumed = tuple(name for name in names if name in self.c_assumed)
+        return dataclasses.replace(
+            self, names=names, known=part(self.known), start=part(self.start), c_assumed=c_assumed
+        )
 
     def at_bound(self, symbol: str, value: float) -> bool:
-        """Whether a value of a free parameter stands at one of its bounds: within 1 % of it or of the range."""
+        """Whether a value of a free parameter stands at one of its bounds: within 1 % of it or of the range.
+
+        Args:
+            symbol: a free parameter.
+            value: its value, in its unit.
+
+        Returns:
+            The answer; False where the parameter has no bounds.
+        """
         limits = self.bounds.get(symbol, ())
         near = _AT_BOUND * min(1.0, float(np.log(limits[1] / limits[0]))) if limits else 0.0
         return any(abs(np.log(value / bound)) < near for bound in limits)
 
-    def redraw(self, key: Key) -> dict[str, np.ndarray]:
-        """Other starts for the named parameters, drawn as the first were; the rest starts where it did."""
+    def redraw(self, key: Key) -> dict[str, Float[np.ndarray, " patients"]]:
+        """Other starts for the named parameters, drawn as the first were; the rest starts where it did.
+
+        Args:
+            key: draws the starts.
+
+        Returns:
+            Starts by symbol, one number per patient, in the units of `PARAMETERS`.
+        """
         draw = lambda symbol: _draw(self.names, symbol, key, self.bounds.get(symbol))
         return {s: v if s not in self.named or s == "G0" else draw(s) for s, v in self.start.items()}
 
@@ -175,7 +210,8 @@ def pose(
         free: symbols to estimate; none in forward mode, at least one in inverse mode. A value that a patient
             asserts for one of them is ignored.
         key: from which the starts are drawn, uniformly in each parameter's range.
-        assume_population: take what nobody stated from the middle of the population's range.
+        assume_population: take what nobody stated from the middle of the population's range. Of `kl` and `kb` (or
+            `M`) it is their difference `c`, which glucose tells: where one is stated, the other follows it.
         estimate_initial_state: estimate insulin and food on board at the start too (`INITIAL_STATES`).
         priors: what is believed of free parameters, by symbol.
         bounds: lower and upper bounds of free parameters, in their units, by symbol.
@@ -191,7 +227,8 @@ def pose(
 
     Raises:
         ValueError: naming the parameter and the patients, where a symbol is unknown, a value is missing or not
-            plausible in its unit, a patient has fewer readings than unknowns, or a prior or a bound makes no sense.
+            plausible in its unit, `kl` is not above `kb`, a patient has fewer readings than unknowns, or a prior or a
+            bound makes no sense.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
     """
     free = tuple(dict.fromkeys(free))
@@ -199,10 +236,10 @@ def pose(
     if not patients:
         raise ValueError("no patient is selected")
     _check_readings(patients, free)
-    _check_plausible(patients, free)
+    check_plausible(patients, free)
     if refuse:
         check_identifiable(patients, free, priors)
-    settled = _settle(patients, free, assume_population)
+    settled = settle(patients, free, assume_population)
     known, notes = settled.known, settled.notes
     names = tuple(patient.name for patient in patients)
     _check_bounds(bounds)
@@ -232,6 +269,7 @@ def pose(
         known=known,
         start=starts,
         assumed=settled.assumed,
+        c_assumed=settled.c_assumed,
         notes=tuple(notes),
         priors=dict(priors),
         bounds={symbol: (float(low), float(high)) for symbol, (low, high) in bounds.items()},
@@ -279,9 +317,9 @@ def _check_beliefs(
             )
     for symbol, row in ({s: PARAMETERS[s] for s in PARAMETERS if s in starts}).items():
         low, high = bounds.get(symbol, (row.low, row.high))
-        if symbol in priors and not row.typical / _FAR <= priors[symbol].median <= row.typical * _FAR:
+        if symbol in priors and not row.typical / FAR <= priors[symbol].median <= row.typical * FAR:
             raise ValueError(f"the prior of {symbol} has its median at {priors[symbol].median:g} {_far(row)}")
-        if low > row.typical * _FAR or high < row.typical / _FAR:
+        if low > row.typical * FAR or high < row.typical / FAR:
             raise ValueError(f"the bounds of {symbol} are {low:g} to {high:g} {_far(row)}")
 
 
@@ -294,7 +332,7 @@ def _outside(patients: Sequence[Patient], bounds: Mapping[str, tuple[float, floa
     for symbol, (low, high) in bounds.items():
         out = [p.name for p in patients if symbol in p.known and not low <= p.known[symbol] <= high]
         if out:
-            notes.append(f"the value stated for {symbol} of {_some(out)} lies outside its bounds, {low:g} to {high:g}")
+            notes.append(f"the value stated for {symbol} of {some(out)} lies outside its bounds, {low:g} to {high:g}")
     return notes
 
 
@@ -305,77 +343,10 @@ def _check_readings(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
     if free and few:
         enough = [name for name in count if name not in few]
         lines = [f"{name} has {n}" for name, n in few.items()]
-        rest = f"; leave it out and take {_some(enough)}" if enough else ""
+        rest = f"; leave it out and take {some(enough)}" if enough else ""
         raise ValueError(
             f"too few readings to estimate {', '.join(free)}: {'; '.join(lines[:5])} before the forecast start{rest}"
         )
-
-
-def _check_plausible(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
-    """A value twenty times off what people have is one in another unit."""
-    found = []
-    for symbol, row in PARAMETERS.items():
-        low, high = row.typical / _FAR, row.typical * _FAR
-        odd = {p.name: p.known[symbol] for p in patients if symbol in p.known and not low <= p.known[symbol] <= high}
-        found += [
-            f"{row.column} of {name} = {value:g} {row.unit} (people have {row.low:g} to {row.high:g})"
-            for name, value in odd.items()
-            if symbol not in free and symbol != "G0"
-        ]
-    if found:
-        raise ValueError(f"far from what people have, is the unit another? {'; '.join(found[:8])}")
-
-
-@dataclasses.dataclass
-class _Settlement:
-    """Values as they are settled, parameter by parameter."""
-
-    known: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    assumed: dict[str, float] = dataclasses.field(default_factory=dict)
-    missing: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    notes: list[str] = dataclasses.field(default_factory=list)
-
-    def assume(self, symbol: str, lacking: Sequence[str]) -> float:
-        row = PARAMETERS[symbol]
-        self.assumed[symbol] = row.typical
-        self.notes.append(f"{symbol} = {row.typical:.4g} {row.unit} is assumed for {_some(lacking)}")
-        return row.typical
-
-
-def _settle(patients: Sequence[Patient], free: tuple[str, ...], assume_population: bool) -> _Settlement:
-    settled = _Settlement()
-    names = [patient.name for patient in patients]
-    for symbol in PARAMETERS:
-        stated = np.array([patient.known.get(symbol, np.nan) for patient in patients])
-        lacking = [name for name, value in zip(names, stated, strict=True) if np.isnan(value)]
-        if symbol in free:
-            if len(lacking) < len(patients):
-                settled.notes.append(f"{symbol} is to be estimated: the values stated for it are ignored")
-        elif symbol in ("M", "kb"):
-            continue  # one parameter in two guises: settled below
-        elif not lacking:
-            settled.known[symbol] = stated
-        elif symbol == "G0":
-            continue  # estimated along
-        elif assume_population:
-            settled.known[symbol] = np.where(np.isnan(stated), settled.assume(symbol, lacking), stated)
-        else:
-            settled.missing[symbol] = lacking
-    if not {"kb", "M"} & set(free):
-        kb = np.array([p.known.get("kb", KB_BODY_MASS / p.known.get("M", np.nan)) for p in patients])
-        lacking = [name for name, value in zip(names, kb, strict=True) if np.isnan(value)]
-        if lacking and assume_population:
-            kb = np.where(np.isnan(kb), KB_BODY_MASS / settled.assume("M", lacking), kb)
-        elif lacking:
-            settled.missing["M or kb"] = lacking
-        settled.known["kb"] = kb
-    if settled.missing:
-        lines = [f"{symbol} (for {_some(lacking)})" for symbol, lacking in settled.missing.items()]
-        raise ValueError(
-            f"neither stated nor to be estimated: {'; '.join(lines)}. State it in patients.csv, name it among the "
-            "parameters to estimate, or take the population's value with assume_population=True"
-        )
-    return settled
 
 
 def _kb(known: Mapping[str, np.ndarray], starts: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -405,7 +376,3 @@ def _uniform(key: Key, patients: Array, index: Array | int) -> Array:
 def _first_fit_reading(patient: Patient) -> float:
     fit = split(patient.time_min, patient.valid).fit
     return max(float(patient.glucose_mg_dL[fit][0]), _LOWEST_READING)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

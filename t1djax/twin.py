@@ -7,7 +7,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from .networks import AbstractSurrogate, Window
 from .physics import Magdelaine, State, with_derived
@@ -63,12 +63,12 @@ class Physiology(eqx.Module):
     @classmethod
     def at(
         cls,
-        known: Mapping[str, Array],
-        values: Mapping[str, Array],
+        known: Mapping[str, Float[Array, "*batch"]],
+        values: Mapping[str, Float[Array, "*batch"]],
         *,
-        prior: Mapping[str, Array] | None = None,
-        bounds: Mapping[str, Array] | None = None,
-        noise_sd_mg_dL: Array | None = None,
+        prior: Mapping[str, Float[Array, "*batch 2"]] | None = None,
+        bounds: Mapping[str, Float[Array, "*batch 2"]] | None = None,
+        noise_sd_mg_dL: Float[Array, "*batch"] | None = None,
     ) -> "Physiology":
         """The physiology whose free parameters have these values; one at or beyond a bound is moved inside.
 
@@ -78,16 +78,26 @@ class Physiology(eqx.Module):
             prior: see the field.
             bounds: see the field.
             noise_sd_mg_dL: see the field, mg/dL.
+
+        Returns:
+            The physiology, its free parameters as coordinates.
         """
         bounds = dict(bounds or {})
         free = {symbol: _coordinate(jnp.log(value), bounds.get(symbol)) for symbol, value in values.items()}
         return cls(dict(known), free, dict(prior or {}), bounds, noise_sd_mg_dL)
 
-    def with_free(self, free: dict[str, Array]) -> "Physiology":
-        """The same with other coordinates of the free parameters."""
+    def with_free(self, free: dict[str, Float[Array, "*batch"]]) -> "Physiology":
+        """The same with other coordinates of the free parameters.
+
+        Args:
+            free: coordinates by symbol, as in the field.
+
+        Returns:
+            A new record; known values, priors and bounds are the same.
+        """
         return dataclasses.replace(self, free=free)
 
-    def log_values(self) -> dict[str, Array]:
+    def log_values(self) -> dict[str, Float[Array, "*batch"]]:
         """Natural logarithms of the free parameters, by symbol."""
         return {symbol: _log_value(z, self.bounds.get(symbol)) for symbol, z in self.free.items()}
 
@@ -99,11 +109,11 @@ class Physiology(eqx.Module):
         each = [jax.grad(_log_value)(self.free[symbol], bounds) for symbol, bounds in sorted(self.bounds.items())]
         return jnp.sum(jnp.log(jnp.stack(each))) if each else jnp.zeros(())
 
-    def estimates(self) -> dict[str, Array]:
+    def estimates(self) -> dict[str, Float[Array, "*batch"]]:
         """Values of the free parameters, by symbol."""
         return {symbol: jnp.exp(x) for symbol, x in self.log_values().items()}
 
-    def values(self) -> dict[str, Array]:
+    def values(self) -> dict[str, Float[Array, "*batch"]]:
         """Every parameter by symbol; `kb` follows from `M` where it is not stated itself."""
         values = with_derived(dict(self.known) | self.estimates())
         return {symbol: value for symbol, value in values.items() if symbol not in ("p1", "c")}
@@ -140,12 +150,15 @@ class Physiology(eqx.Module):
 
         Args:
             noise_sd_mg_dL: standard deviation of the noise of a reading, mg/dL.
+
+        Returns:
+            One distance per prior, mg/dL, in the order of the sorted symbols; empty without priors.
         """
         x = self.log_values()
         away = [(x[symbol] - self.prior[symbol][0]) / self.prior[symbol][1] for symbol in sorted(self.prior)]
         return noise_sd_mg_dL * jnp.stack(away) if away else jnp.zeros(0)
 
-    def noise(self, misfit: Float[Array, ""], readings: Array) -> Float[Array, ""]:
+    def noise(self, misfit: Float[Array, ""], readings: Num[Array, ""]) -> Float[Array, ""]:
         """Standard deviation of the readings' noise, mg/dL: given, or estimated from a misfit.
 
         `s^2 = misfit / (n - k)` with `k` free parameters, and not less than `LEAST_NOISE_MG_DL` where there are priors.
@@ -153,6 +166,9 @@ class Physiology(eqx.Module):
         Args:
             misfit: sum of squares over the fitted readings, (mg/dL)^2.
             readings: how many there are.
+
+        Returns:
+            The standard deviation, mg/dL.
         """
         if self.noise_sd_mg_dL is not None:
             return self.noise_sd_mg_dL
@@ -170,7 +186,7 @@ class Physiology(eqx.Module):
         rows = stacked(jax.jacfwd(lambda z: self.with_free(z).prior_misfit(jnp.ones(())))(self.free))
         return Sensitivities(values, slopes, rows.T @ rows)
 
-    def derived(self) -> dict[str, Array]:
+    def derived(self) -> dict[str, Float[Array, "*batch"]]:
         """What glucose alone determines: `p1 = ksi ku_Vi` (mg/dL/U) and `c = kl - kb` (mg/dL/min)."""
         v = with_derived(self.values())
         return {"p1": v["p1"], "c": v["c"]}
@@ -227,10 +243,24 @@ class Twin(eqx.Module):
     """Where the network lives."""
 
     def states(self, ts: Float[Array, " times"]) -> Float[Array, "times 3"]:
-        """`G` (mg/dL), `I` (U/dL) and `D` (mg/dL/min) at `ts` (min)."""
+        """Glucose, insulin and digestion at `ts` (min).
+
+        Args:
+            ts: times within the window, min.
+
+        Returns:
+            One row per time: `G` (mg/dL), `I` (U/dL) and `D` (mg/dL/min).
+        """
         return self.from_basis(self.surrogate.basis(self.window, ts))
 
     def from_basis(self, basis: Float[Array, "times basis"]) -> Float[Array, "times 3"]:
-        """The states where the network's basis is at hand already."""
+        """The states where the network's basis is at hand already.
+
+        Args:
+            basis: what `surrogate.basis` gives at some times.
+
+        Returns:
+            `G` (mg/dL), `I` (U/dL) and `D` (mg/dL/min), one row per time.
+        """
         start = self.physiology.initial_state()
         return jnp.stack([start.G, start.I, start.D]) + basis @ (self.surrogate.readout * self.scales.vector())

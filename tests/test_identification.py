@@ -189,10 +189,12 @@ def test_robust_intervals_hold_where_noise_remembers_and_white_ones_do_not(noisy
     first = report["P0"]
     assert first.inflation == pytest.approx(robust[0] / white[0], rel=0.2)
     assert any("autocorrelated" in w for w in first.warnings)
-    # The white error is what the fit itself states.
+    # The fit itself states the white error, and the wider one: never much smaller than the robust one, nor much larger.
     e = fit["P0"].estimates["ksi"]
-    assert e.standard_error is not None
-    assert white[0] == pytest.approx(e.standard_error / e.value, rel=1e-6)
+    assert e.white_error is not None
+    assert white[0] == pytest.approx(e.white_error / e.value, rel=1e-6)
+    stated = np.array([f.estimates["ksi"].standard_error / f.estimates["ksi"].value for f in fit])
+    assert np.all((stated > 0.98 * robust) & (stated < 1.25 * robust))
     assert quick_verdict(fit, cohort) == report.verdict
     assert len(report.table()) == 3 * 60
 

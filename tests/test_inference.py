@@ -201,7 +201,7 @@ def test_what_is_neither_stated_nor_named_is_asked_for_or_assumed():
     with pytest.raises(ValueError, match=r"(?s)kl \(for Pat2\).*assume_population=True"):
         pose([patient], mode="inverse", free=["ksi"], key=KEY)
     problem = pose([patient], mode="inverse", free=["ksi"], key=KEY, assume_population=True)
-    assert set(problem.assumed) == {"M", "kl", "ku_Vi", "Tr", "kr_Vb"}
+    assert set(problem.assumed) == {"M", "c", "ku_Vi", "Tr", "kr_Vb"}
     assert problem.known["Tu"] == 100.0
     assert "ksi" not in problem.known
     assert any("ksi" in note and "ignored" in note for note in problem.notes)

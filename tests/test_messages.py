@@ -211,6 +211,8 @@ def test_progress_says_what_is_done_now(tmp_path: Path) -> None:
         ("train", "/data/day_first/x.csv, column glucose_mg_dL", "/data/day_first/x.csv, column glucose_mg_dL"),
         ("train", 'state M with known={"M": 72}, M=72', 'state M with known={"M": 72}, M=72'),
         ("simulate", "--seed=3 stays", "--seed=3 stays"),
+        ("train", 'estimate kl too (free=["ksi", "kl"])', "estimate kl too (--free ksi,kl)"),
+        ("identify", 'estimate kl too (free=["ksi", "kl"])', "estimate kl too (--free ksi,kl)"),
     ],
 )
 def test_names_of_arguments_become_flags(command: str, text: str, said: str) -> None:

@@ -55,14 +55,16 @@ def test_posterior_of_G0_is_that_of_one_equation(given):
     assert abs(value - np.mean(gap)) > 1.0  # the prior is felt
     assert found.estimates["G0"].value == pytest.approx(value, rel=1e-9 if given else 1e-3)
     spread = value / np.sqrt(n * value**2 / sd**2 + 1 / sd_log**2)
-    assert found.estimates["G0"].standard_error == pytest.approx(spread, rel=1e-6 if given else 1e-2)
+    assert found.estimates["G0"].white_error == pytest.approx(spread, rel=1e-6 if given else 1e-2)
 
 
 def test_a_given_noise_sets_the_standard_error():
     small, large = (ode(cohort(sd=10.0), ["ksi"], noise_sd_mg_dL=sd)["Pat3"].estimates["ksi"] for sd in (5.0, 20.0))
     assert small.value == large.value
-    assert small.standard_error is not None
-    assert large.standard_error == pytest.approx(4 * small.standard_error, rel=1e-9)
+    assert small.white_error is not None
+    assert large.white_error == pytest.approx(4 * small.white_error, rel=1e-9)
+    assert small.misfit  # the readings err by more than was said
+    assert large.standard_error == large.white_error
 
 
 # Bounds

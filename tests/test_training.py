@@ -14,7 +14,8 @@ import t1djax
 from t1djax import _compile
 from t1djax.losses import drive, equation_residuals, losses, places, pointwise_residuals
 from t1djax.training import _first_order, train, trainable
-from t1djax.training._gauss_newton import prepare, prepared_losses
+from t1djax.training._factored import factored_steps
+from t1djax.training._gauss_newton import initial_damping, prepare, prepared_losses
 
 from .networks import ARCHITECTURES, KEY, SMALL, first
 from .networks import cohort as _cohort
@@ -80,52 +81,117 @@ def test_pointwise_residuals_equal_finite_differences():
     np.testing.assert_allclose(miss[2], slope[:, 2] - (lags.E - G_I_D[:, 2]) / p.Tr, atol=1e-6)
 
 
+def _with_a_prior(free, name, noise):
+    """Twins whose food on board at the start carries a prior, noisy readings, their collocation."""
+    twins, d, data = _twins(_pose(_cohort(), free=free), ARCHITECTURES[name])
+    body = twins.physiology
+    body = dataclasses.replace(
+        body, free=body.free | {"E0": jnp.full(3, 0.3)}, prior={"E0": jnp.tile(jnp.asarray([-0.2, 0.5]), (3, 1))}
+    )
+    rng = np.random.default_rng(1)
+    data = dataclasses.replace(data, glucose_mg_dL=data.glucose_mg_dL + noise * rng.normal(size=data.fit.shape))
+    twins = eqx.tree_at(
+        lambda t: t.scales.noise, dataclasses.replace(twins, physiology=body), jnp.full(3, noise or 1.0)
+    )
+    return twins, d, data
+
+
+def _dense(twin, d, data, weight):
+    """The unknowns (readout, then free coordinates in sorted order), all residuals, and their Jacobian by autodiff."""
+    n, m, order = float(jnp.sum(data.fit)), d.edges_min.shape[0], sorted(twin.physiology.free)
+
+    def residuals(v):
+        w, z = v[: -len(order)].reshape(twin.surrogate.readout.shape), dict(zip(order, v[-len(order) :], strict=True))
+        t = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w, z))
+        terms = equation_residuals(t.states(d.edges_min), t.physiology, d)
+        equations = weight * twin.scales.noise * jnp.sqrt(n / m) * jnp.concatenate([terms.G, terms.I, terms.D])
+        misfit = (t.states(data.time_min)[:, 0] - data.glucose_mg_dL)[data.fit]
+        spread = jax.lax.stop_gradient(jnp.sqrt(jnp.sum(misfit**2) / (n - len(order))))  # of the misfit before the step
+        rows = jnp.concatenate([equations, misfit, t.physiology.prior_misfit(spread)])
+        return rows, rows
+
+    v = jnp.concatenate([twin.surrogate.readout.ravel(), jnp.stack([twin.physiology.free[s] for s in order])])
+    J, r = (np.asarray(x) for x in jax.jit(jax.jacfwd(residuals, has_aux=True))(v))
+    return np.asarray(v), J, r
+
+
+def _unknowns(twin):
+    free = twin.physiology.free
+    return np.concatenate([np.ravel(twin.surrogate.readout), [free[s] for s in sorted(free)]])
+
+
 @pytest.mark.parametrize("name", ["pinn", "birnn"])
 @pytest.mark.parametrize("noise", [0.0, 10.0])
 def test_gauss_newton_step_is_that_of_the_dense_jacobian(name, noise):
     """Against a step written down with autodiff of the whole residual vector and every reading in it."""
-    order = ["E0", "G0", "ksi", "Tu"]
+    weight = 30.0
     with jax.enable_x64(True):
-        problem = _pose(_cohort(), free=("ksi", "Tu", "G0"))
-        twins, d, data = _twins(problem, ARCHITECTURES[name])
-        # What is on board at the start carries a prior.
-        body = twins.physiology
-        body = dataclasses.replace(
-            body, free=body.free | {"E0": jnp.full(3, 0.3)}, prior={"E0": jnp.tile(jnp.asarray([-0.2, 0.5]), (3, 1))}
-        )
-        twins = dataclasses.replace(twins, physiology=body)
-        rng = np.random.default_rng(1)
-        data = dataclasses.replace(data, glucose_mg_dL=data.glucose_mg_dL + noise * rng.normal(size=data.fit.shape))
-        twins = eqx.tree_at(lambda t: t.scales.noise, twins, jnp.full(3, max(noise, 1.0)))
-        weight = 30.0
+        twins, d, data = _with_a_prior(("ksi", "Tu", "G0"), name, noise)
         stage = t1djax.Stage(steps=1, residual_weight=(weight, weight))
         after = first(train(twins, data, d, [stage]).twins)
-        twin, data, d = first((twins, data, d))
-        n, m = float(jnp.sum(data.fit)), d.edges_min.shape[0]
-
-        def residuals(v):
-            w, z = v[:-4].reshape(twin.surrogate.readout.shape), dict(zip(order, v[-4:], strict=True))
-            t = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w, z))
-            terms = equation_residuals(t.states(d.edges_min), t.physiology, d)
-            equations = weight * max(noise, 1.0) * jnp.sqrt(n / m) * jnp.concatenate([terms.G, terms.I, terms.D])
-            misfit = (t.states(data.time_min)[:, 0] - data.glucose_mg_dL)[data.fit]
-            for_priors = jax.lax.stop_gradient(jnp.sqrt(jnp.sum(misfit**2) / (n - 4)))  # of the misfit before the step
-            rows = jnp.concatenate([equations, misfit, t.physiology.prior_misfit(for_priors)])
-            return rows, rows
-
-        free = twin.physiology.free
-        v = jnp.concatenate([twin.surrogate.readout.ravel(), jnp.stack([free[s] for s in order])])
-        J, r = (np.asarray(x) for x in jax.jit(jax.jacfwd(residuals, has_aux=True))(v))
-    v, A = np.asarray(v), J.T @ J
+        twin, d, data = first((twins, d, data))
+        v, J, r = _dense(twin, d, data, weight)
+    assert not np.any(first(twins).surrogate.readout)
+    A = J.T @ J
     damped = A + 1e-3 * np.diag(np.diag(A) + 1e-2 * np.mean(np.diag(A)))
     step = -np.linalg.solve(damped, J.T @ r)
     step[-4:] = np.clip(step[-4:], -0.5, 0.5)
     # The step goes by ksi I rather than I: what the readout says of insulin is then divided by the new ksi.
-    assert not np.any(twin.surrogate.readout)
-    step[:-4] = (step[:-4].reshape(-1, 3) * [1.0, np.exp(-step[-2]), 1.0]).ravel()
-    found = np.concatenate([np.ravel(after.surrogate.readout), [after.physiology.free[s] for s in order]])
+    step[:-4] = (step[:-4].reshape(-1, 3) * [1.0, np.exp(-step[-1]), 1.0]).ravel()
     assert np.max(np.abs(step[-4:])) > 1e-3
-    np.testing.assert_allclose(found, v + step, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(_unknowns(after), v + step, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["pinn", "birnn"])
+@pytest.mark.parametrize("noise", [0.0, 10.0])
+def test_factored_step_is_that_of_the_dense_jacobian(name, noise):
+    """Without time constants: the readout eliminated, hardly damped, the rest damped in the sizes of what is left."""
+    weight = 30.0
+    with jax.enable_x64(True):
+        twins, d, data = _with_a_prior(("ksi", "kr_Vb", "G0"), name, noise)
+        stage = t1djax.Stage(steps=1, residual_weight=(weight, weight))
+        trained = train(twins, data, d, [stage])
+        after = first(trained.twins)
+        twin, d, data = first((twins, d, data))
+        v, J, r = _dense(twin, d, data, weight)
+        basis = np.asarray(twin.surrogate.basis(twin.window, d.edges_min))
+    w, z = slice(None, -4), slice(-4, None)  # E0, G0, kr_Vb, ksi
+    A, g = J.T @ J, J.T @ r
+    W = A[w, w] + 100 * np.finfo(float).eps * np.diag(np.diag(A[w, w]) + 1e-2 * np.mean(np.diag(A[w, w])))
+    schur = A[z, z] - A[z, w] @ np.linalg.solve(W, A[w, z])
+    dz = -np.linalg.solve(schur + 1e-3 * np.diag(np.diag(schur)), g[z] - A[z, w] @ np.linalg.solve(W, g[w]))
+    assert np.max(np.abs(dz)) > 1e-3
+    dz = np.clip(dz, -0.5, 0.5)
+    dw = -np.linalg.solve(W, g[w] + A[w, z] @ dz)
+    dw = (dw.reshape(-1, 3) * [1.0, np.exp(-dz[-1]), 1.0]).ravel()
+    found = _unknowns(after)
+    np.testing.assert_allclose(found[z], v[z] + dz, rtol=1e-5)
+    # Of the readout what it says: its own numbers may stray where nothing depends on them.
+    said, expected = (basis @ x.reshape(-1, 3) for x in (found[w], v[w] + dw))
+    np.testing.assert_allclose(said, expected, rtol=1e-4, atol=float(1e-4 * np.max(np.abs(expected))))
+    held = np.zeros(4)
+    held[0] = J[-1, -4] ** 2
+    np.testing.assert_allclose(
+        trained.information[0], schur - np.diag(held), rtol=1e-4, atol=float(1e-7 * np.max(schur))
+    )
+
+
+def test_one_factor_serves_whatever_ksi_becomes():
+    """Two steps by one factor are two steps by a factor each, up to its damping, though ksi has moved in between."""
+    with jax.enable_x64(True):
+        twins, d, data = first(_with_a_prior(("ksi", "kl", "G0"), "pinn", 10.0))
+        go = jax.jit(factored_steps)
+        args = (prepare(twins, data, d), d, jnp.asarray(1000.0))
+        steps = lambda twin, state, n: go(twin, state, *args, jnp.asarray(n), jnp.asarray(True))[:2]
+        both, end = steps(twins, initial_damping(twins), 2)
+        one, state = steps(twins, initial_damping(twins), 1)
+        assert abs(float(one.physiology.free["ksi"] - twins.physiology.free["ksi"])) > 0.02
+        again, end_again = steps(one, state, 1)
+        glucose = [np.asarray(twin.states(d.edges_min)[:, 0]) for twin in (one, both, again)]
+    np.testing.assert_allclose(*(_unknowns(twin)[-4:] for twin in (both, again)), rtol=1e-4)
+    assert np.max(np.abs(glucose[1] - glucose[0])) > 1.0
+    np.testing.assert_allclose(glucose[1], glucose[2], atol=0.03)
+    np.testing.assert_allclose(end.information, end_again.information, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("interval", "cell_min", "between"), [(30.0, 10.0, 0), (30.0, 37.0, 80), (5.0, 5.0, 0)])
@@ -161,7 +227,7 @@ def test_prepared_losses_are_those_of_the_network():
         twin, data, d = first((twins, data, d))
         slow, quick = jax.jit(lambda: (losses(twin, data, d), prepared_losses(twin, prepare(twin, data, d), d)))()
     for name in ("data", "G", "I", "D"):
-        np.testing.assert_allclose(getattr(quick, name), getattr(slow, name), rtol=1e-9)
+        np.testing.assert_allclose(getattr(quick, name), getattr(slow, name), rtol=1e-3)  # of small numbers
 
 
 def test_one_program_per_kind_of_stage_and_no_recompilation():
@@ -214,7 +280,7 @@ def test_forward_fit_of_more_patients_than_a_block():
     cohort = t1djax.reference_cohort(interval_min=60)
     fit = t1djax.fit(cohort, mode="forward", options=SMALL, stages=[t1djax.Stage(steps=2)])
     alone = t1djax.fit(cohort.patients[9:], mode="forward", options=SMALL, stages=[t1djax.Stage(steps=2)])
-    np.testing.assert_allclose(fit.patients[9].glucose_mg_dL, alone.patients[0].glucose_mg_dL, rtol=1e-6)
+    np.testing.assert_allclose(fit.patients[9].glucose_mg_dL, alone.patients[0].glucose_mg_dL, rtol=1e-5)
 
 
 def test_more_patients_than_a_block_give_the_same_as_fewer():
@@ -250,14 +316,14 @@ def test_seed_sets_start_and_weights_and_nothing_else_does():
     assert a.glucose_mg_dL.tobytes() == b.glucose_mg_dL.tobytes() != c.glucose_mg_dL.tobytes()
 
 
-def test_progress_is_told_after_each_chunk():
+def test_progress_is_told_after_each_chunk_or_step():
     told: list[t1djax.Progress] = []
-    stages = [t1djax.Stage(steps=4), t1djax.Stage(steps=2, trains="network")]
+    stages = [t1djax.Stage(steps=4, residual_weight=(1.0, 10.0)), t1djax.Stage(steps=2, trains="network")]
     fit = t1djax.fit(_cohort(), options=SMALL, stages=stages, on_progress=told.append)
-    assert [(p.stage, p.step, p.total_steps) for p in told] == [(1, 2, 6), (1, 4, 6), (2, 6, 6)]
+    assert [(p.stage, p.step, p.total_steps) for p in told] == [(1, 2, 6), (1, 4, 6), (2, 5, 6), (2, 6, 6)]
     assert told[-1].seconds_left == 0
-    np.testing.assert_array_equal(fit.history.step, [0, 2, 4, 6])
-    assert fit.history.values["ksi"].shape == (4, 3)
+    np.testing.assert_array_equal(fit.history.step, [0, 2, 4, 5, 6])
+    assert fit.history.values["ksi"].shape == (5, 3)
     assert set(fit.history.losses) == {"data", "G", "I", "D"}
 
 

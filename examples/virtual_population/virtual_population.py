@@ -47,7 +47,7 @@ def main() -> None:
     for symbol in config["free"]:
         found = [f.estimates[symbol] for f in fit]
         truth = np.array([cohort.truth[f.name].parameters[symbol] for f in fit])
-        value, se = np.array([e.value for e in found]), np.array([e.standard_error for e in found])
+        value, se = np.array([e.value for e in found]), np.array([e.standard_error for e in found], float)
         scores[symbol] = (value - truth) / se
         error = 100 * np.abs(value / truth - 1)
         inside = 100 * np.mean(np.abs(scores[symbol]) < 1.645)

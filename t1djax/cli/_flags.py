@@ -18,7 +18,7 @@ _ELSEWHERE = ("convert", "train")
 """Commands that have the flags of reading, and of fitting."""
 _QUOTED = r'"[^"]*"'
 _STATED = re.compile(
-    r"(?<![-\w/.])(?P<name>[a-z]\w*)=(?P<value>True|False|" + _QUOTED + r"|[-\w.]+)"
+    r"(?<![-\w/.])(?P<name>[a-z]\w*)=(?P<value>True|False|" + _QUOTED + r"|\[[^\]]*\]|[-\w.]+)"
     r"(?P<more>(?:(?:, | or |, or )" + _QUOTED + r"(?: \([^)]*\))?)*)"
 )
 _BARE = re.compile(r"(?<![-\w/.'\"])(?P<name>[a-z]+(?:_\w+)+)\b(?![=/('\":])")
@@ -56,7 +56,7 @@ def in_flags(text: str, arguments: Sequence[str] | None = None) -> str:
 
     def stated(found: re.Match[str]) -> str:
         (first, *others), whose = flags(found["name"])[0] or ("",), flags(found["name"])[1]
-        value = found["value"].strip('"')
+        value = re.sub(r'[\[\]" ]' if found["value"].startswith("[") else '"', "", found["value"])
         if not first:
             return found[0]
         if value in ("True", "False"):
@@ -88,8 +88,11 @@ def _of(root: object, arguments: Sequence[str]) -> Mapping[str, tuple[str, ...]]
     for parameter in getattr(command, "params", ()):
         if parameter.param_type_name == "option":
             long = tuple(flag for flag in (*parameter.opts, *parameter.secondary_opts) if flag.startswith("--"))
-            found[str(parameter.name)] = long
-            # A flag may be called like the argument where the function's own name for it is another.
-            found.setdefault(long[0].removeprefix("--").replace("-", "_"), long)
+            name = lambda flag: flag.removeprefix("--").replace("-", "_")
+            # A flag with two names, such as --free and --inverse-params, is each of them.
+            alike = parameter.opts if len(parameter.opts) > 1 and not parameter.secondary_opts else ()
+            found |= {name(flag): (flag,) for flag in alike if flag.startswith("--")}
+            found.setdefault(str(parameter.name), long)
+            found.setdefault(name(long[0]), long)
     there = {flag for flags in found.values() for flag in flags}
     return found | {name: (flag,) for name, flag in _OTHERWISE.items() if flag in there}

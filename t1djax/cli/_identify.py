@@ -32,7 +32,9 @@ _FEW = 20  # figures are drawn for so many patients at the most
 )
 def identify(
     data: Data,
-    free: Annotated[str, typer.Option(help=f"What to estimate, of {', '.join(PARAMETERS)}.")] = "ksi",
+    free: Annotated[
+        str, typer.Option("--free", "--inverse-params", help=f"What to estimate, of {', '.join(PARAMETERS)}.")
+    ] = "ksi",
     out: Annotated[Path | None, typer.Option(help="Folder for the tables and figures.")] = None,
     patients: Names = None,
     known: Known = None,

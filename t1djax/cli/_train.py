@@ -1,12 +1,13 @@
 """`t1djax train`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
+from .._settle import some
 from .._words import counted
 from ..config import ConfigError, load_experiment
 from ..data import Cohort
@@ -16,6 +17,7 @@ from ..inference import quick_verdict
 from ..io import read_result
 from ..physics import PARAMETERS
 from ..problem import Problem
+from ..records import Estimate
 from ..training import Progress
 from ._app import Censor, Dropout, Interval, Json, Noise, NoiseSd, app, say, stderr, warnings_in_words
 from ._execution import (
@@ -55,7 +57,10 @@ def train(
     data: Data = None,
     patients: Patients = None,
     inverse_params: Annotated[
-        str | None, typer.Option(help=f"What to estimate, of {', '.join(PARAMETERS)}.  [default: ksi]")
+        str | None,
+        typer.Option(
+            "--inverse-params", "--free", help=f"What to estimate, of {', '.join(PARAMETERS)}.  [default: ksi]"
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Sets noise, starts and weights.  [default: 0]")] = None,
     members: Annotated[
@@ -220,10 +225,27 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
         print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
     print_legend(problem.start)
     metadata = [read_result(folder).metadata for folder in finished.folders]
-    for line in dict.fromkeys(f"{m['patient']}: {doubt}" for m in metadata for doubt in m["doubts"]):
-        say("warning", line)
+    doubted = {
+        doubt: [m["patient"] for m in metadata if doubt in m["doubts"]] for m in metadata for doubt in m["doubts"]
+    }
+    for doubt, names in doubted.items():
+        say("warning", f"{some(list(dict.fromkeys(names)))}: {doubt}")
+    _tell_of_errors(metadata)
     if problem.mode == "inverse" and ensemble is not None:
         typer.echo(f"verdict: {quick_verdict(ensemble.members[0], cohort)}")
     where = finished.folders[0].parent if finished.folders else ""
     cost = f"compiled in {finished.compile_s:.1f} s, ran {finished.run_s:.1f} s"
     typer.echo(f"{cost}; {counted(len(finished.folders), 'folder')} in {where}")
+
+
+def _tell_of_errors(metadata: Sequence[Mapping[str, Any]]) -> None:
+    """Say where standard errors are not those of white noise about a model that is right."""
+    found = {m["patient"]: [Estimate.read(e) for e in m["estimates"].values()] for m in metadata}
+    missed = [name for name, estimates in found.items() if any(e.misfit for e in estimates)]
+    wider = [name for name, estimates in found.items() if any(e.widened for e in estimates)]
+    for what, names in (
+        ("no \N{PLUS-MINUS SIGN}, since the model misses the readings", missed),
+        ("\N{PLUS-MINUS SIGN} is widened, since residuals remember", wider),
+    ):
+        if names:
+            typer.echo(f"{what}, in {some(names)}: `t1djax identify` says what the readings tell")

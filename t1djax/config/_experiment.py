@@ -213,10 +213,17 @@ class Experiment(Strict):
         return _options(self.model, self.network)
 
     def stages(self, free: Iterable[str]) -> tuple[Stage, ...]:
-        """The curriculum: the one given, or the default one for what is `free`."""
+        """The curriculum: the one given, or the default one for what is `free`.
+
+        Args:
+            free: symbols of what is estimated, `G0` included; used where no curriculum was given.
+
+        Returns:
+            The stages in order; model `ode` has no use for them.
+        """
         given = _stages(self.network)
         return (
-            default_stages(self.mode, free, self.options(), warm=self.warm_start is not None)
+            default_stages(self.mode, free, self.options(), warm=self.warm_start is not None, priors=bool(self.priors))
             if given is None
             else given
         )
@@ -243,6 +250,9 @@ def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None
     Args:
         path: the file; None for the defaults.
         overrides: values that win over the file's, such as those of flags; None values are skipped.
+
+    Returns:
+        The experiment, checked.
 
     Raises:
         ConfigError: listing every field that is wrong.

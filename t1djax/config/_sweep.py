@@ -154,6 +154,9 @@ def load_sweep(path: str | Path | None, overrides: Mapping[str, Any] | None = No
         path: the file; None for the defaults.
         overrides: values that win over the file's; None values are skipped.
 
+    Returns:
+        The sweep, checked.
+
     Raises:
         ConfigError: listing every field that is wrong.
     """

@@ -46,6 +46,9 @@ def fingerprint(patients: Iterable[Patient]) -> str:
     Args:
         patients: the records.
 
+    Returns:
+        Sixteen hexadecimal digits.
+
     Example:
         >>> import t1djax
         >>> cohort = t1djax.reference_cohort(interval_min=30)

@@ -18,6 +18,12 @@ def noise_level(data: Series) -> Float[Array, ""]:
     vanishes; the median keeps meals from counting. Noise that lasts longer than a reading (autocorrelation,
     calibration) shows in part. 10 mg/dL, as of a sensor, where there are no four such readings.
 
+    Args:
+        data: the arrays of one patient; only rows of its `fit` mask count.
+
+    Returns:
+        The standard deviation, mg/dL.
+
     Source: Rice, "Bandwidth choice for nonparametric regression", Ann. Statist. 12, 1984 (noise from differences).
     """
     # Fitted readings first, in their order; rows without one do not stand between them.

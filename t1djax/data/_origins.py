@@ -18,6 +18,13 @@ TOLERANCE_MIN = 2.5
 def training_end(patient: Patient, *, share: float = TRAINING_SHARE) -> float:
     """Time until which forecasters may learn from a record, min: `t0 + share (t_end - t0)` of its readings.
 
+    Args:
+        patient: the record; only valid readings count.
+        share: part of the record's length that is learnt from, above 0 and below 1.
+
+    Returns:
+        The time, min on the record's clock.
+
     Raises:
         ValueError: where the share does not lie between 0 and 1.
 
@@ -47,7 +54,7 @@ def rolling_origins(
         every_min: least distance between two origins, min; left out, every reading is one.
 
     Returns:
-        The origins in order; none where there is no reading after that time.
+        The origins in order, min; none where there is no reading after that time.
 
     Raises:
         ValueError: where `every_min` is not positive.
@@ -77,6 +84,14 @@ def readings_ahead(
     """What the sensor read at `origin + horizon`, mg/dL: the nearest real reading within 2.5 min, or NaN.
 
     Nothing is interpolated. The reading lies after the origin.
+
+    Args:
+        patient: the record.
+        origin_min: times from which one looks ahead, min on the record's clock.
+        horizon_min: how far ahead, min.
+
+    Returns:
+        Readings, mg/dL, one row per origin and one column per horizon; NaN where there is none.
 
     Example:
         >>> import numpy as np, t1djax

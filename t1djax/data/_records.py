@@ -165,6 +165,12 @@ class Cohort:
     def select(self, names: Iterable[str]) -> "Cohort":
         """The cohort of the named patients, in the order given.
 
+        Args:
+            names: patients of this cohort.
+
+        Returns:
+            A cohort of these patients, with their truth where it is known.
+
         Raises:
             KeyError: naming the patient that is not there.
         """
@@ -176,6 +182,9 @@ class Cohort:
 
         Args:
             known: values by symbol, in the units of `PARAMETERS`.
+
+        Returns:
+            A new cohort; this one stays as it is.
         """
         each = (dataclasses.replace(patient, known={**patient.known, **known}) for patient in self.patients)
         return Cohort(tuple(each), self.truth)
@@ -203,18 +212,25 @@ class Series(eqx.Module):
     """Insulin and carbohydrate rates."""
 
     @property
-    def start_min(self) -> Array:
+    def start_min(self) -> Float[Array, "*batch"]:
         """Start of the window, min: the first row."""
         return self.time_min[..., 0]
 
     @property
-    def end_min(self) -> Array:
+    def end_min(self) -> Float[Array, "*batch"]:
         """End of the window, min: the last row."""
         return self.time_min[..., -1]
 
 
 def series(patient: Patient) -> Series:
-    """The arrays of one patient, in JAX's current default precision."""
+    """The arrays of one patient, in JAX's current default precision.
+
+    Args:
+        patient: the record.
+
+    Returns:
+        Readings, masks and inputs, without padding: one row per row of the record.
+    """
     return _as_series(_columns(patient))
 
 
@@ -233,6 +249,9 @@ def stack(patients: Sequence[Patient], *, least: tuple[int, int] = (0, 0)) -> Se
     Args:
         patients: the cohort.
         least: rows and breaks that there shall be at the least, so that parts of a cohort share their shape.
+
+    Returns:
+        The arrays. Rows and breaks that pad have no readings and count nowhere.
 
     Raises:
         ValueError: where there is no patient.

@@ -20,7 +20,7 @@ class AbstractNoise(eqx.Module):
     """A model of sensor error. `sample` is pure JAX for one patient; `vmap` it for a cohort."""
 
     @abc.abstractmethod
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Array:
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
         """Readings of the true glucose.
 
         Args:
@@ -36,13 +36,25 @@ class AbstractNoise(eqx.Module):
 class NoNoise(AbstractNoise):
     """A perfect sensor."""
 
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Array:
-        """The glucose itself."""
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
+        """The glucose itself.
+
+        Args:
+            key: not used.
+            glucose_mg_dL: true glucose, mg/dL.
+            interval_min: not used, min.
+
+        Returns:
+            The same, mg/dL.
+        """
         return glucose_mg_dL
 
 
 class WhiteNoise(AbstractNoise):
     """Independent normal errors.
+
+    Raises:
+        ValueError: where the standard deviation is negative or not finite.
 
     Example:
         >>> import jax
@@ -58,8 +70,17 @@ class WhiteNoise(AbstractNoise):
     def __check_init__(self) -> None:
         _check_sd(self.sd_mg_dL)
 
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Array:
-        """Glucose plus white noise."""
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
+        """Glucose plus white noise.
+
+        Args:
+            key: draws the noise.
+            glucose_mg_dL: true glucose, mg/dL.
+            interval_min: time between readings, min; white noise does not depend on it.
+
+        Returns:
+            The readings, mg/dL.
+        """
         return glucose_mg_dL + self.sd_mg_dL * jax.random.normal(key, glucose_mg_dL.shape, glucose_mg_dL.dtype)
 
 
@@ -83,8 +104,17 @@ class AR1Noise(AbstractNoise):
         if isinstance(self.rho, float | int) and not -1 < self.rho < 1:
             raise ValueError(f"AR1Noise: rho is {self.rho}; it is a correlation between -1 and 1, both excluded")
 
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Array:
-        """Glucose plus autoregressive noise."""
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
+        """Glucose plus autoregressive noise.
+
+        Args:
+            key: draws the noise.
+            glucose_mg_dL: true glucose, mg/dL.
+            interval_min: time between readings, min; `rho` is per reading, so it is not used.
+
+        Returns:
+            The readings, mg/dL.
+        """
         return glucose_mg_dL + self.sd_mg_dL * _unit_ar1(key, glucose_mg_dL, self.rho)
 
 
@@ -108,8 +138,17 @@ class BretonKovatchevNoise(AbstractNoise):
     sensors", J. Diabetes Sci. Technol. 2(5):853-862, 2008 (PMC2740661), sensor noise and its Johnson parameters.
     """
 
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Array:
-        """Glucose plus the published error."""
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
+        """Glucose plus the published error.
+
+        Args:
+            key: draws the noise.
+            glucose_mg_dL: true glucose, mg/dL.
+            interval_min: time between readings, min; the correlation from one to the next follows from it.
+
+        Returns:
+            The readings, mg/dL.
+        """
         sd = _BK_RHO / (1 - _BK_RHO**2) ** 0.5
         e = sd * _unit_ar1(key, glucose_mg_dL, _BK_RHO ** (interval_min / _BK_INTERVAL_MIN))
         return glucose_mg_dL + _BK_XI + _BK_LAMBDA * jnp.sinh((e - _BK_GAMMA) / _BK_DELTA)
@@ -174,7 +213,15 @@ class Sensor(eqx.Module):
         gaps: Iterable[tuple[float, float]] | RandomGaps = (),
         censor: bool = False,
     ) -> None:
-        """A sensor; without arguments, a perfect one that reads every 5 min."""
+        """A sensor; without arguments, a perfect one that reads every 5 min.
+
+        Args:
+            noise: the model of the error; none if not given.
+            interval_min: time between readings, min.
+            dropout: share of the readings lost at random, from 0 to below 1.
+            gaps: times without readings, `(start_min, length_min)` from the first reading, or `RandomGaps`.
+            censor: whether readings are kept within 40 to 400 mg/dL, as devices do.
+        """
         self.noise = NoNoise() if noise is None else noise
         self.interval_min = float(interval_min)
         self.dropout = float(dropout)
@@ -199,10 +246,17 @@ class Sensor(eqx.Module):
         """Whether the readings depend on a key."""
         return self.noisy or self.dropout > 0 or (isinstance(self.gaps, RandomGaps) and self.gaps.number > 0)
 
-    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"]) -> Array:
+    def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"]) -> Float[Array, " times"]:
         """Readings of true glucose (mg/dL) on the grid of `interval_min`; NaN where a reading is lost.
 
         Noise, dropout and gaps draw from keys of their own: a change of one leaves the others as they were.
+
+        Args:
+            key: draws noise, losses and gaps.
+            glucose_mg_dL: true glucose on the grid, mg/dL.
+
+        Returns:
+            The readings, mg/dL; NaN where one is lost.
         """
         noise_key, dropout_key, gap_key = jax.random.split(key, 3)
         readings = self.noise.sample(noise_key, glucose_mg_dL, interval_min=self.interval_min)

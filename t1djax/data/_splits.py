@@ -29,6 +29,13 @@ def split(time_min: Float[np.ndarray, " rows"], valid: Bool[np.ndarray, " rows"]
     `time_min > t0 + 0.9 (t_end - t0)`. Of the others, in time order from 0, those with `index % 10 == 9` are
     held out and the rest are fit.
 
+    Args:
+        time_min: times of the rows, min, increasing.
+        valid: whether a row has a reading.
+
+    Returns:
+        The masks; a row without a reading is in none of them.
+
     Example:
         >>> import numpy as np
         >>> from t1djax import split

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._compile import map_patients
 from .._types import Key
-from ..physics import PARAMETERS, Doses, Inputs, Magdelaine, Trajectory, presets, propagate
+from ..physics import PARAMETERS, Doses, Inputs, Magdelaine, Trajectory, presets, propagate, unbalanced
 from ._records import Cohort, Patient, Truth
 from ._sensors import AbstractNoise, RandomGaps, Sensor
 
@@ -24,7 +24,8 @@ class Subject:
     """A person to simulate.
 
     Raises:
-        ValueError: naming the subject, where a parameter is missing or the window has no length.
+        ValueError: naming the subject, where a parameter is missing, `kl` is not above `kb`, or the window has no
+            length.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Subject:
         lacking = [symbol for symbol in PARAMETERS if symbol not in self.parameters]
         if lacking:
             raise ValueError(f"subject {self.name}: {', '.join(lacking)} missing; a simulation needs every parameter")
+        if odd := unbalanced(self.name, self.parameters["kl"], self.parameters["kb"]):
+            raise ValueError(f"kl must be above kb, or glucose would fall without insulin: {odd}, in mg/dL/min")
         if not self.end_min > self.start_min:
             raise ValueError(f"subject {self.name}: the window ends ({self.end_min}) before it starts")
 

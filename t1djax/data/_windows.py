@@ -139,6 +139,12 @@ def _true(truth: Truth, rows: np.ndarray) -> Truth:
 def from_first_reading(patient: Patient) -> Patient:
     """The record without the rows before its first reading, where the initial state is estimated there.
 
+    Args:
+        patient: the record, with at least one reading.
+
+    Returns:
+        The record from the row of its first reading on; at least two rows stay.
+
     Example:
         >>> import numpy as np
         >>> import t1djax

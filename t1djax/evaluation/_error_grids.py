@@ -3,7 +3,7 @@
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from ..records import PARKES_LOWER, PARKES_UPPER, ZONES, ErrorGrid, GridName, Line
 
@@ -20,7 +20,9 @@ SURVEILLANCE_LEVELS = (
 """Levels of the surveillance error grid; each is 0.5 of risk wide, the last one open."""
 
 
-def clarke_zones(reference_mg_dL: Float[np.ndarray, " n"], predicted_mg_dL: Float[np.ndarray, " n"]) -> np.ndarray:
+def clarke_zones(
+    reference_mg_dL: Float[np.ndarray, " n"], predicted_mg_dL: Float[np.ndarray, " n"]
+) -> Shaped[np.ndarray, " n"]:
     """Zones of the Clarke error grid.
 
     With `x` the reference and `y` the prediction, the first that holds:
@@ -67,7 +69,7 @@ def parkes_zones(
     predicted_mg_dL: Float[np.ndarray, " n"],
     *,
     diabetes_type: Literal[1, 2] = 1,
-) -> np.ndarray:
+) -> Shaped[np.ndarray, " n"]:
     """Zones of the Parkes (consensus) error grid.
 
     Boundaries are straight between the published corners. A point on a boundary lies in the zone of less harm. Beyond
@@ -138,7 +140,7 @@ def surveillance_levels(
     predicted_mg_dL: Float[np.ndarray, " n"],
     *,
     risk: Float[np.ndarray, "reference predicted"],
-) -> np.ndarray:
+) -> Shaped[np.ndarray, " n"]:
     """Levels of the surveillance error grid, from a table of risk that the caller has.
 
     The published grid is a table of 600 times 600 risks by a panel of experts. It has no closed form and is not free

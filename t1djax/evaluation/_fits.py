@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .._words import in_list
 from ..data import Cohort, Patient, Truth, split
 from ..physics import PARAMETERS, with_derived
 from ..problem import LogNormal
@@ -32,6 +33,14 @@ def glucose_errors(
 
     MARD, the mean absolute relative difference, is over readings of 40 mg/dL and more. A set without readings
     gives NaN.
+
+    Args:
+        predicted: predicted glucose, mg/dL.
+        observed: readings, mg/dL.
+        where: the rows that count.
+
+    Returns:
+        By name: `rmse_mg_dL` and `mae_mg_dL` in mg/dL, `mard_percent` in %.
 
     Example:
         >>> import numpy as np
@@ -83,10 +92,13 @@ def metrics(fit: PatientFit, patient: Patient, truth: Truth | None = None) -> di
 def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float | None]]:
     """Every estimate beside the truth, where there is one.
 
+    Args:
+        fit: of one patient.
+        truth: what the patient's data were made with; None for real people.
+
     Returns:
-        By symbol (the estimated parameters, then `p1` and `c`): `value`, `initial`, `standard_error`,
-        `prior_dominated`, `at_bound`, `truth`, and `error_percent`, the absolute relative error in %; None where
-        unknown.
+        By symbol (the estimated parameters, then `p1` and `c`): the fields of `Estimate`, `truth`, and
+        `error_percent`, the absolute relative error in %; None where unknown.
     """
     known = with_derived(truth.parameters) if truth is not None else {}
     rows: dict[str, dict[str, float | None]] = {}
@@ -100,15 +112,19 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
 def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal] = {}) -> list[str]:
     """What should make a reader doubt a fit, in words; empty where nothing does.
 
-    A misfit larger than the spread of the readings themselves; a network far from the equations' own solution; an
-    estimate far outside the population's range (below half its lower or above twice its upper end); a standard error
-    larger than half the estimate; an estimate that its prior sets, or more than three of its standard deviations away
-    from it, or that stands at a bound.
+    A misfit larger than the spread of the readings themselves, or than a sensor errs; a network far from the
+    equations' own solution; an estimate far outside the population's range (below half its lower or above twice its
+    upper end); a standard error larger than half the estimate; an estimate that its prior sets, or more than three of
+    its standard deviations away from it, or that stands at a bound, or that goes by an assumed balance `c = kl - kb`;
+    a balance below zero.
 
     Args:
         fit: of one patient.
         patient: the record that was fitted.
         priors: what was believed of the parameters, by symbol: those of `fit.problem`.
+
+    Returns:
+        Sentences for a reader, each with its numbers and units.
     """
     found = [fit.message] if fit.message else []
     seen = patient.glucose_mg_dL[split(patient.time_min, patient.valid).fit]
@@ -118,12 +134,29 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
             f"the fit misses its own readings by {misfit:.3g} mg/dL, where a constant would miss them by "
             f"{np.std(seen):.3g}: the model does not describe them"
         )
+    elif any(e.misfit for e in fit.estimates.values()):
+        found.append(
+            f"the fit misses its readings by {misfit:.3g} mg/dL, more than a sensor errs: standard errors take the "
+            "model for right, and none is given; `t1djax identify` says what the readings tell"
+        )
     if not fit.gap_mg_dL <= max(_GAP_MG_DL, _GAP_SHARE * misfit):
         found.append(
             f"the network is {fit.gap_mg_dL:.3g} mg/dL away from the equations' own solution under its estimates, "
             "which are then off: give it more units, shorter cells, a shorter window, or take model birnn"
         )
-    for symbol, (value, _, standard_error, prior_dominated, at_bound) in fit.estimates.items():
+    if by_c := [symbol for symbol, e in fit.estimates.items() if e.c_assumed]:
+        found.append(
+            f"{', '.join(by_c)} goes by kl - kb = {fit.derived['c'].value:.3g} mg/dL/min, which is assumed, not by the "
+            f"readings alone: estimate kl along with it (free={in_list([*by_c, 'kl'])})"
+        )
+    elif "c" in fit.derived and fit.derived["c"].value <= 0:
+        found.append(
+            f"kl - kb = {fit.derived['c'].value:.3g} mg/dL/min: without insulin glucose would fall, and nobody's does; "
+            "doses are missing, or the model does not hold"
+        )
+    for symbol, e in fit.estimates.items():
+        value, prior_dominated, at_bound = e.value, e.prior_dominated, e.at_bound
+        standard_error = e.white_error if e.standard_error is None else e.standard_error
         row = PARAMETERS.get(symbol)
         if row is None:
             continue
@@ -150,8 +183,14 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
 def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
     """One row per patient: estimates, their errors where truth is known, and the errors of glucose.
 
-    Columns: `patient, ok`, for each estimated parameter `{symbol}, {symbol}_se, {symbol}_error_percent`, then those of
-    `metrics`.
+    Args:
+        fit: of the cohort.
+        cohort: the patients that were fitted, with their truth where it is known.
+
+    Returns:
+        A table with the columns `patient, ok`, for each estimated parameter `{symbol}, {symbol}_se` (in its unit) and
+        `{symbol}_error_percent`, then those of `metrics`. `{symbol}_se` is the standard error of `Estimate`, blank
+        where the model misses its readings.
 
     Example:
         >>> import t1djax
@@ -168,21 +207,28 @@ def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
         row: dict[str, object] = {"patient": patient_fit.name, "ok": patient_fit.ok}
         for symbol, entry in recovery(patient_fit, truth).items():
             if symbol in fit.problem.start:
-                row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
+                row[symbol], row[f"{symbol}_se"] = entry["value"], _number(entry["standard_error"])
                 row[f"{symbol}_error_percent"] = entry["error_percent"]
         rows.append(row | metrics(patient_fit, cohort[patient_fit.name], truth))
     return pd.DataFrame(rows)
 
 
+def _number(x: float | None) -> float:
+    return np.nan if x is None else x
+
+
 def results_table(metadata: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
     """One row per result, from what its folder says.
 
-    Columns: `model, mode, parameters, settings, patient, seed, ok`, then those of `summary`, and `wall_seconds`.
     `settings` tells experiments of one model, mode and set of parameters apart, by the fields of the configuration in
     which they differ, such as `noise_sd_mg_dL 5, seed 0`; it is empty where there is one such experiment.
 
     Args:
         metadata: the `metadata` of results; see `read_result`.
+
+    Returns:
+        A table with the columns `model, mode, parameters, settings, patient, seed, ok`, then those of `summary`, and
+        `wall_seconds`.
     """
     import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
@@ -191,7 +237,7 @@ def results_table(metadata: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
         row: dict[str, object] = {"model": m["model"], "mode": m["mode"], "parameters": named(m), "settings": settings}
         row |= {key: m[key] for key in ("patient", "seed", "ok")}
         for symbol, entry in m["estimates"].items():
-            row[symbol], row[f"{symbol}_se"] = entry["value"], entry["standard_error"]
+            row[symbol], row[f"{symbol}_se"] = entry["value"], _number(entry["standard_error"])
             row[f"{symbol}_error_percent"] = entry["error_percent"]
         rows.append(row | dict(m["metrics"]) | {"wall_seconds": m["wall_seconds"]})
     return pd.DataFrame(rows)
@@ -204,12 +250,14 @@ COMPARED = ("rmse_fit_mg_dL", "rmse_held_out_mg_dL", "rmse_forecast_mg_dL")
 def comparison(table: "pd.DataFrame") -> "pd.DataFrame":
     """Models side by side: one row per model, mode, set of parameters and settings.
 
-    Columns: `model, mode, parameters, settings, patients, seeds, failed`, and for each of `COMPARED` and each
-    `{symbol}_error_percent` that is there `{measure}_median` and `{measure}_worst` over patients and seeds, and
-    `{measure}_seed_sd`, the standard deviation over seeds (with n - 1), median over patients; NaN for one seed.
-
     Args:
         table: see `results_table`.
+
+    Returns:
+        A table with the columns `model, mode, parameters, settings, patients, seeds, failed`, and for each of
+        `COMPARED` and each `{symbol}_error_percent` that is there `{measure}_median` and `{measure}_worst` over
+        patients and seeds, and `{measure}_seed_sd`, the standard deviation over seeds (with n - 1), median over
+        patients; NaN for one seed. Measures keep their units.
 
     Example:
         >>> import t1djax
@@ -240,12 +288,23 @@ def comparison(table: "pd.DataFrame") -> "pd.DataFrame":
 def spread(ensemble: Ensemble) -> "pd.DataFrame":
     """One row per patient: how the members of an ensemble differ.
 
-    Columns: `patient, ok` (whether all are), for each estimated parameter `{symbol}` (mean over members),
-    `{symbol}_sd` (with n - 1), `{symbol}_low`, `{symbol}_high`, `{symbol}_start_sd` (spread of the starts), and
-    `glucose_sd_mg_dL`, the standard deviation over members, root mean square over the rows.
-
     It says how far the answer depends on starts and initial weights. It says nothing of the sensor's noise, which all
     members share: that is the standard error's.
+
+    Args:
+        ensemble: see `fit_ensemble`.
+
+    Returns:
+        A table with the columns `patient, ok` (whether all are), for each estimated parameter `{symbol}` (mean over
+        members), `{symbol}_sd` (with n - 1), `{symbol}_low`, `{symbol}_high`, `{symbol}_start_sd` (spread of the
+        starts), all in its unit, and `glucose_sd_mg_dL`, the standard deviation over members, root mean square over the
+        rows.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2"])
+        >>> list(t1djax.spread(t1djax.fit_ensemble(cohort, seeds=[0, 1], model="ode")))[:4]
+        ['patient', 'ok', 'ksi', 'ksi_sd']
     """
     import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
@@ -265,7 +324,14 @@ def spread(ensemble: Ensemble) -> "pd.DataFrame":
 
 
 def persistence_rmse(patient: Patient) -> float:
-    """RMSE (mg/dL) of the simplest forecast: the last reading before the forecast start holds on."""
+    """RMSE (mg/dL) of the simplest forecast: the last reading before the forecast start holds on.
+
+    Args:
+        patient: the record; its readings are split as `split` does.
+
+    Returns:
+        The root mean square error over the forecast readings, mg/dL; NaN where there are none.
+    """
     masks = split(patient.time_min, patient.valid)
     last = patient.glucose_mg_dL[masks.fit | masks.held_out][-1]
     return glucose_errors(np.full(patient.time_min.shape, last), patient.glucose_mg_dL, masks.forecast)["rmse_mg_dL"]

@@ -149,6 +149,16 @@ def blood_glucose_indices(glucose_mg_dL: Float[np.ndarray, " n"]) -> tuple[float
 def glycaemia_table(patients: Iterable[Patient], *, unit: GlucoseUnit = "mg/dL") -> "pd.DataFrame":
     """One row per patient with the fields of `Glycaemia`; mean and standard deviation carry their unit in the name.
 
+    Args:
+        patients: the records.
+        unit: of mean and standard deviation, mg/dL or mmol/L.
+
+    Returns:
+        A table with the columns `patient`, the fields of `Glycaemia`, and `representative`.
+
+    Raises:
+        ValueError: where the unit is neither of the two.
+
     Example:
         >>> import t1djax
         >>> table = t1djax.glycaemia_table(t1djax.reference_cohort(interval_min=15, names=["Pat2"]), unit="mmol/L")

@@ -85,6 +85,9 @@ def diff_results(first: str | Path, second: str | Path) -> Matched:
         first: a result folder, or a folder that holds some.
         second: likewise.
 
+    Returns:
+        Pairs of results with what differs in each, and the folders that found no partner.
+
     Raises:
         ResultError: where one cannot be read.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from ..data import Cohort, Patient
-from ..inference import LeastSquares, fit_ode
+from ..inference import LeastSquares, fit_ode, trusted
 from ..networks import ARCHITECTURES, NetworkOptions
 from ..problem import LogNormal, Mode, Problem, pose
 from ..records import Ensemble, Fit, WarmStart
@@ -38,23 +38,24 @@ def fit(
         model: `pinn` (if not given), `modified_mlp` or `birnn`, the physics-informed networks; `ode`, least squares on
             the equations; `flax` with `FlaxOptions`, or the name of options of your own.
         mode: `forward`, all parameters known, or `inverse`.
-        free: what to estimate in inverse mode, by symbol; ksi if not given.
-        seed: sets starts and initial weights.
+        free: what to estimate in inverse mode, by symbols of `PARAMETERS` and `INITIAL_STATES`; ksi if not given.
+        seed: sets starts and initial weights; a whole number.
         assume_population: take parameters that nobody stated from the population.
         estimate_initial_state: estimate insulin and food on board at the start of the window.
-        priors: what is believed of free parameters, by symbol.
+        priors: what is believed of free parameters, by symbol: a `LogNormal` each.
         bounds: lower and upper bounds of free parameters, in their units, by symbol.
         noise_sd_mg_dL: standard deviation of the readings' noise, mg/dL; estimated if not given.
         options: the network's options, such as `BIRNNOptions`, or `LeastSquares`; they decide the model if it is not
             named.
-        stages: the curriculum of the network; the default one if not given.
+        stages: the curriculum of the network; `default_stages` if not given.
         warm_start: an earlier fit of the same people by the same model, to start from: `WarmStart`, a result folder,
             or a folder with one result per patient. Parameters start at its estimates and networks with its weights;
             the default curriculum is then shorter.
-        on_progress: called after each chunk of training steps.
+        on_progress: called after each chunk of training steps with how far it is.
 
     Returns:
-        The fit: estimates, states, history.
+        The fit: by patient, estimates with units and standard errors, the states over the whole record, and how the
+        training went. `ok` is false for a patient whose fit failed; the others are not touched.
 
     Raises:
         ValueError: where the model is not known, a parameter is neither stated nor free, a prior or a bound makes no
@@ -121,6 +122,10 @@ def fit_ensemble(
 
     Returns:
         The members, each what `fit` gives for its seed; `spread` compares them.
+
+    Raises:
+        ValueError: where a seed comes twice or is out of range, and where `fit` raises it.
+        UnidentifiableError: where glucose cannot tell the free parameters apart.
 
     Example:
         >>> import t1djax
@@ -221,7 +226,7 @@ def fit_problems(
     keeper: Keeper | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Fit, ...]:
-    """Fit problems that are posed already, one per seed.
+    """Fit problems that are posed already, one per seed; errors are those that the residuals bear out.
 
     Args:
         patients: the patients of the problems.
@@ -240,10 +245,11 @@ def fit_problems(
         assert options is None or isinstance(options, LeastSquares)
         if stages is not None:
             raise ValueError("model ode has no stages; leave them out, or name a network")
-        return tuple(fit_ode(patients, p, key=key, options=options) for p, key in zip(problems, keys, strict=True))
+        each = [fit_ode(patients, p, key=key, options=options) for p, key in zip(problems, keys, strict=True)]
+        return tuple(trusted(fit, patients) for fit in each)
     assert not isinstance(options, LeastSquares)
     options = ARCHITECTURES[model]() if options is None else options
-    return fit_members(
+    members = fit_members(
         patients,
         problems,
         keys=keys,
@@ -254,3 +260,4 @@ def fit_problems(
         keeper=keeper,
         on_progress=on_progress,
     )
+    return tuple(trusted(fit, patients) for fit in members)

@@ -110,6 +110,9 @@ def plan_sweep(config: SweepConfig, *, execution: Execution | None = None) -> tu
         config: the sweep.
         execution: how it would be carried out.
 
+    Returns:
+        One entry per program, in the order in which they run.
+
     Example:
         >>> import t1djax
         >>> plan = t1djax.plan_sweep(t1djax.SweepConfig(models=("ode",), seeds=3))

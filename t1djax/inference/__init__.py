@@ -13,4 +13,5 @@ from ._profile import ProfileOptions as ProfileOptions
 from ._profile import profile as profile
 from ._report import identify as identify
 from ._report import preflight as preflight
-from ._report import quick_verdict as quick_verdict
+from ._trust import quick_verdict as quick_verdict
+from ._trust import trusted as trusted

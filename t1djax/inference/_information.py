@@ -64,9 +64,9 @@ def memory(time_min: Float[np.ndarray, " readings"], residual: Float[np.ndarray,
         near = gap <= 1.5 * np.median(gap)  # not across a hole in the record
         found.append(float(np.mean((residual[:-lag] * residual[lag:])[near])) / power)
         apart.append(float(np.mean(gap[near])))
+        if found[0] < _SIGNIFICANT / np.sqrt(n):
+            return WHITE
     first = found[0]
-    if first < _SIGNIFICANT / np.sqrt(n):
-        return WHITE
     rates = np.geomspace(1 / (_LONGEST * (time_min[-1] - time_min[0])), 2 / usual, 60)
     shapes = np.exp(-rates[:, None] * np.asarray(apart))
     # Far apart few pairs are independent: they weigh less.

@@ -233,7 +233,11 @@ def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares) -> _Found
 
 
 def fisher_information(
-    known: dict[str, Array], z: dict[str, Array], data: Series, *, noise_sd_mg_dL: float | Array = 1.0
+    known: dict[str, Float[Array, ""]],
+    z: dict[str, Float[Array, ""]],
+    data: Series,
+    *,
+    noise_sd_mg_dL: float | Float[Array, ""] = 1.0,
 ) -> Float[Array, "free free"]:
     """Fisher information of the logarithms `z` in the `fit` readings of one patient, under white noise.
 
@@ -245,6 +249,18 @@ def fisher_information(
         z: logarithms of the free ones.
         data: the patient's arrays; only its `fit` mask and inputs count, not the readings.
         noise_sd_mg_dL: standard deviation of the sensor's white noise, mg/dL.
+
+    Returns:
+        The matrix, without unit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import t1djax
+        >>> patient = t1djax.reference_cohort(interval_min=30, names=["Pat3"])["Pat3"]
+        >>> known = {symbol: jnp.asarray(value) for symbol, value in patient.known.items()}
+        >>> z = {"ksi": jnp.log(known.pop("ksi"))}
+        >>> t1djax.fisher_information(known, z, t1djax.series(patient), noise_sd_mg_dL=10.0).shape
+        (1, 1)
 
     Source: Kay, *Fundamentals of Statistical Signal Processing: Estimation Theory*, 1993, section 3.9.
     """

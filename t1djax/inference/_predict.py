@@ -33,7 +33,7 @@ def posterior_glucose(
         draws: how many.
 
     Returns:
-        By patient.
+        By name of the patient: one row per draw, one column per row of the record, mg/dL.
 
     Raises:
         ValueError: where the patients are others than those of the posterior.

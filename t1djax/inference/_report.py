@@ -11,7 +11,7 @@ from scipy import special
 
 from .._types import Key
 from ..data import Cohort, Patient, split
-from ..physics import INITIAL_STATES, PARAMETERS
+from ..physics import INITIAL_STATES, PARAMETERS, TYPICAL_C
 from ..problem import LogNormal, Problem, pose
 from ..records import (
     DERIVED,
@@ -23,12 +23,12 @@ from ..records import (
     PatientIdentification,
     Verdict,
     WhatIf,
-    tally,
 )
 from ._feedback import insulin_follows_glucose
 from ._information import WHITE, Bounds, Memory, Told, invert, memory, residuals, sandwich, told
-from ._misfit import misfits, slower_than_a_sensor
-from ._verdicts import Error, Errors, called, doubted, held
+from ._misfit import slower_than_a_sensor
+from ._trust import misses
+from ._verdicts import Error, Errors, called, doubted, rests
 from ._what_if import changed
 from ._words import directions, listed, plus_minus, symmetries
 
@@ -51,11 +51,11 @@ def identify(
     Args:
         fit: from any model, in inverse mode.
         cohort: the patients that were fitted.
-        level: probability of the intervals.
+        level: probability of the intervals, between 0 and 1.
         what_if: whether to compute what other data would bring.
 
     Returns:
-        One record per patient.
+        One record per patient: intervals, verdicts, and the combinations that the readings leave open.
 
     Raises:
         ValueError: where the fit estimated nothing, or the patients are not those of the fit.
@@ -81,7 +81,7 @@ def identify(
     noise = [_noise(fit.problem, r) for _, r in left]
     memories = [memory(t, r) for t, r in left]
     said = [_of_fit(f.ok, f.message, left_, p) for f, left_, p in zip(fit, left, patients, strict=True)]
-    asked = _Asked(fit.problem, values, noise, memories, said, level, _misses(fit, patients, left, memories))
+    asked = _Asked(fit.problem, values, noise, memories, said, level, misses(fit, patients, left, memories))
     return _report(patients, asked, what_if)
 
 
@@ -149,39 +149,16 @@ def preflight(
     here = {}
     for symbol, start in problem.start.items():
         middle = PARAMETERS[symbol].typical if symbol in free else np.nan
-        stated = np.array([values.get(symbol, p.known.get(symbol, middle)) for p in patients])
+        if symbol == "kl" and "kb" in problem.known:
+            middle = problem.known["kb"] + TYPICAL_C
+        middles = np.broadcast_to(middle, len(patients))
+        stated = np.array([values.get(symbol, p.known.get(symbol, m)) for p, m in zip(patients, middles, strict=True)])
         here[symbol] = np.where(np.isfinite(stated), stated, start)
     known = {s: np.full(len(patients), values[s]) if s in values else v for s, v in problem.known.items()}
     problem = dataclasses.replace(problem, known=known)
     n = len(patients)
     asked = _Asked(problem, here, [noise_sd_mg_dL] * n, [WHITE] * n, [()] * n, level, [None] * n)
     return _report(patients, asked, what_if)
-
-
-def quick_verdict(fit: Fit, cohort: Cohort) -> str:
-    """The verdicts of a fit in one line, from its standard errors: nothing is computed anew.
-
-    Autocorrelated residuals widen all errors alike here, as they widen that of a mean.
-
-    Args:
-        fit: in inverse mode.
-        cohort: the patients that were fitted.
-    """
-    counts: dict[str, dict[str, int]] = {}
-    patients = [cohort[patient.name] for patient in fit]
-    left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
-    memories = [memory(t, r) for t, r in left]
-    misses = _misses(fit, patients, left, memories)
-    for patient, (times, _), (_, share, rate), miss in zip(fit, left, memories, misses, strict=True):
-        rho = np.exp(-rate * np.median(np.diff(times))) if len(times) > 1 else 0.0
-        wider = np.sqrt(1 + 2 * share * rho / (1 - rho))
-        for symbol, e in sorted(patient.estimates.items()):
-            sd = np.inf if e.standard_error is None else wider * e.standard_error / abs(e.value)
-            verdict = called(Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd))
-            by = counts.setdefault(symbol, {})
-            verdict = "at its bound" if e.at_bound else held(verdict, miss)
-            by[verdict] = by.get(verdict, 0) + 1
-    return tally(counts, len(fit))
 
 
 class _Asked(NamedTuple):
@@ -207,13 +184,6 @@ class _One(NamedTuple):
     memory: Memory
     problem: Problem
     misfit: Misfit | None
-
-
-def _misses(
-    fit: Fit, patients: Sequence[Patient], left: Sequence[tuple[np.ndarray, np.ndarray]], memories: Sequence[Memory]
-) -> list[Misfit]:
-    problem = fit.problem
-    return misfits(patients, left, memories, unknowns=len(problem.start), noise_sd_mg_dL=problem.noise_sd_mg_dL)
 
 
 def _noise(problem: Problem, residual: np.ndarray) -> float:
@@ -277,6 +247,7 @@ def _of_patient(
         e = bounds_.of(np.eye(k)[i])
         verdict, reason = _judge(symbol, i, e, one, found, correlation, white + s2 * prior)
         verdict, reason = doubted(verdict, reason, e, one.misfit)
+        verdict, reason = rests(verdict, reason, symbol, name in one.problem.c_assumed)
         parameters[symbol] = _determination(symbol, one.values[symbol], e, quantile, verdict, reason, one.problem)
     for symbol, (unit, _) in DERIVED.items():
         value, slope = float(one.told.found.values[symbol]), np.asarray(one.told.found.slopes[symbol])
@@ -284,6 +255,7 @@ def _of_patient(
             e = bounds_.of(slope / (value or 1.0))
             verdict, reason = called(e), f"the readings alone leave {plus_minus(e.alone_robust)}"
             verdict, reason = doubted(verdict, reason, e, one.misfit)
+            verdict, reason = rests(verdict, reason, symbol, name in one.problem.c_assumed)
             derived[symbol] = _determination(symbol, value, e, quantile, verdict, reason, one.problem, unit)
     values = np.linalg.eigvalsh(white) if np.all(np.isfinite(white)) else np.full(k, np.nan)
     rank = k - alone.open.shape[1]

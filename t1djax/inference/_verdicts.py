@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._settle import GOES_BY_C
 from ..records import Misfit, Verdict
 from ._information import Bounds
 from ._words import plus_minus
@@ -56,3 +57,10 @@ def doubted(verdict: Verdict, reason: str, e: Error, misfit: Misfit | None) -> t
         f"{verdict} ({plus_minus(e.robust)}) only if the model held; it misses its readings by "
         f"{misfit.rms_mg_dL:.3g} mg/dL"
     )
+
+
+def rests(verdict: Verdict, reason: str, symbol: str, c_assumed: bool) -> tuple[Verdict, str]:
+    """A verdict and its reason, and what becomes of both where the balance `c = kl - kb` is assumed."""
+    if not c_assumed or symbol not in (*GOES_BY_C, "p1") or verdict not in ("determined", "weakly determined"):
+        return verdict, reason
+    return "set by an assumption", f"{reason}, were kl - kb what is assumed; estimate kl along with it"

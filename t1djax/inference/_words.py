@@ -98,6 +98,8 @@ def directions(free: Sequence[str], exact: Sequence[Symmetry], alone: Bounds, wh
         found.append(_unexplained(free, opened, exact))
     across = np.eye(k) - opened @ opened.T
     covariance = across @ alone.covariance @ across
+    if not np.all(np.isfinite(covariance)):
+        return found  # of a fit that failed
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     weakest = [i for i in np.argsort(values)[::-1] if values[i] > _WEAK**2][:_MOST]
     said: list[Mapping[str, float]] = []  # products of powers that a sentence has told of

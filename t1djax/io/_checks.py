@@ -86,6 +86,11 @@ class DataError(ValueError):
     """
 
     def __init__(self, problems: Iterable[Flaw]) -> None:
+        """An error that tells of all of them at once.
+
+        Args:
+            problems: what is wrong, each with its file, row and column.
+        """
         self.problems = tuple(problems)
         """Every problem found."""
         super().__init__("\n".join(str(problem) for problem in self.problems))

@@ -58,6 +58,9 @@ def read_fitted(path: str | Path) -> FittedPatient:
     Args:
         path: `model.json`, or its folder.
 
+    Returns:
+        The patient; `predict` takes it.
+
     Raises:
         ResultError: naming the file, where it is missing, damaged, or of a newer format.
     """
@@ -109,6 +112,12 @@ def _content(path: Path) -> Any:
 
 def find_fitted(paths: Iterable[str | Path]) -> list[Path]:
     """Files of fitted patients among `paths`: each is one, or a folder that holds one or folders with one.
+
+    Args:
+        paths: files `model.json`, result folders, or folders of such folders.
+
+    Returns:
+        The files, each once; those of one folder in the natural order of their names.
 
     Raises:
         ResultError: naming the path that is not there or holds none.

@@ -42,6 +42,9 @@ def frame_to_patient(
         known: asserted parameters by symbol.
         strict: whether a reading below 40 mg/dL is an error rather than a warning.
 
+    Returns:
+        The patient.
+
     Raises:
         DataError: listing everything wrong; rows are labels of the frame's index.
 
@@ -117,7 +120,7 @@ def cohort_to_frame(cohort: Cohort) -> "pd.DataFrame":
     """One long frame of a cohort: a column `patient`, and those of `patient_to_frame`, the truth where it is known.
 
     Args:
-        cohort: the cohort.
+        cohort: the patients, each with its truth where it is simulated.
 
     Returns:
         The frame; `frame_to_cohort` reads it back.
@@ -170,7 +173,7 @@ def patient_to_frame(patient: Patient, truth: Truth | None = None) -> "pd.DataFr
     microsecond; read back, its minute zero is the first row.
 
     Args:
-        patient: the patient.
+        patient: the record.
         truth: its truth, where it is simulated.
 
     Returns:

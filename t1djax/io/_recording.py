@@ -62,7 +62,8 @@ def read_recording(
 
     Args:
         path: the file; for Nightscout also its folder, or a list of entries, treatments and profiles.
-        format: name of the format, where the content does not tell; one of `FORMATS`.
+        format: name of the format, where the content does not tell: `table`, `nightscout`, `dexcom_clarity`,
+            `libreview`, `carelink`, `tidepool`, `ohio`, `hupa`, `replaybg`, `simglucose` or `glupredkit`.
         glucose_unit: `"mg/dL"` or `"mmol/L"`; left out, what the file states, or its values where they are plain.
         basal_unit: `"U/h"`, `"U/min"` or `"U/5min"` (the dose in each 5-min row); left out, the format's. Stated, a
             sum that looks odd is a warning instead of an error.
@@ -127,7 +128,7 @@ def inspect_file(
     Args:
         path: as for `read_recording`, like the rest.
         format: name of the format.
-        glucose_unit: unit of glucose.
+        glucose_unit: unit of the readings.
         basal_unit: unit of basal rates.
         carbs_unit: unit of carbohydrate.
         time_zone: IANA name.
@@ -135,6 +136,9 @@ def inspect_file(
         subject: whom to read.
         start: first time.
         hours: length to read, h.
+
+    Returns:
+        The report.
 
     Raises:
         ValueError: where an argument is not one of those of `read_recording`.

@@ -309,6 +309,12 @@ def without_nan(x: Any) -> Any:
 def find_results(paths: Iterable[Path]) -> list[Path]:
     """Run folders among `paths`: each is one itself or holds some. Unfinished (`.partial`) ones are left out.
 
+    Args:
+        paths: result folders, or folders that hold some.
+
+    Returns:
+        The result folders, each once; those of one folder in the natural order of their names.
+
     Raises:
         ResultError: naming the path that is not there or holds no result.
     """
@@ -339,6 +345,12 @@ _ENTRY = {"value", "initial", "standard_error", "truth", "error_percent"}
 
 def read_result(folder: Path) -> Result:
     """Read one run folder.
+
+    Args:
+        folder: a result folder; see `find_results`.
+
+    Returns:
+        Its metadata, its predictions, and the course of each estimated parameter.
 
     Raises:
         ResultError: naming the file that is missing or damaged.

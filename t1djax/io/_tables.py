@@ -227,6 +227,9 @@ def read_patient_truth(path: str | Path, *, parameters: Mapping[str, float] | No
         path: the patient's file.
         parameters: true parameters by symbol, from `truth.csv`.
 
+    Returns:
+        The truth: parameters and states on the rows of the file.
+
     Raises:
         DataError: listing everything wrong, by row and column.
 

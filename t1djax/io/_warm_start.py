@@ -23,6 +23,9 @@ def read_warm_start(
         names: the patients that are wanted; all that are there if not given.
         options: those of the network that is to be fitted; the saved networks must have been trained with them.
 
+    Returns:
+        Estimates, and for networks their weights, of the patients found.
+
     Raises:
         ResultError: where there is no result of the model, a patient has none or several, or a file is damaged.
         CheckpointError: where a checkpoint is damaged, or was trained with other options.

@@ -103,7 +103,14 @@ class TimeFeatures(AbstractFeatures):
     """Time constant of the gate, min."""
 
     def __init__(self, options: TimeFeatureOptions, window: Window, ts: Float[Array, " times"], *, key: Key):
-        """Features of a window, scaled to at most one over `ts` (min)."""
+        """Features of a window, scaled to at most one over `ts` (min).
+
+        Args:
+            options: which features.
+            window: the stretch of time and its doses.
+            ts: times over which no memory exceeds one, min.
+            key: draws the frequencies where they are random.
+        """
         n = options.octaves
         if options.waves == "octaves":
             self.frequencies = 2.0 ** jnp.arange(n)
@@ -120,11 +127,27 @@ class TimeFeatures(AbstractFeatures):
         return 1 + 2 * self.frequencies.shape[-1] + 4 * len(self.lags_min)
 
     def __call__(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times features"]:
-        """The features at `ts` (min)."""
+        """The features at `ts` (min).
+
+        Args:
+            window: the stretch of time and its doses.
+            ts: times, min.
+
+        Returns:
+            The features, without unit.
+        """
         fixed = jax.lax.stop_gradient(self)
         x = waves((ts - window.start_min) / window.span_min, fixed.frequencies, fixed.amplitudes)
         return jnp.concatenate([x, dose_memories(window.inputs, ts, self.lags_min) / fixed.memory_scale], axis=1)
 
     def gate(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, " times"]:
-        """Zero at the start of the window, then one: `1 - exp(-(t - t0)/gate)`."""
+        """Zero at the start of the window, then one: `1 - exp(-(t - t0)/gate)`.
+
+        Args:
+            window: gives the start.
+            ts: times, min.
+
+        Returns:
+            The gate, without unit.
+        """
         return -jnp.expm1(-(ts - window.start_min) / self.gate_min)

@@ -51,7 +51,19 @@ class FlaxOptions(NetworkOptions):
     """What the network sees of time and doses."""
 
     def network(self, window: Window, edges_min: Float[Array, " edges"], *, key: Key) -> "FlaxSurrogate":
-        """The module with the parameters that it draws, and a readout of zero."""
+        """The module with the parameters that it draws, and a readout of zero.
+
+        Args:
+            window: the stretch of time and its doses; features are scaled to it.
+            edges_min: edges of the collocation cells, min.
+            key: draws the module's parameters.
+
+        Returns:
+            The network.
+
+        Raises:
+            ValueError: where the module holds anything but parameters, or gives no `(times, outputs)`.
+        """
         return FlaxSurrogate(self, window, edges_min, key=key)
 
 
@@ -76,7 +88,17 @@ class FlaxSurrogate(AbstractSurrogate):
     """Whether the features go to the readout as well."""
 
     def __init__(self, options: FlaxOptions, window: Window, ts: Float[Array, " times"], *, key: Key):
-        """The module with the parameters that it draws, a readout of zero; features scaled over `ts` (min)."""
+        """The module with the parameters that it draws, a readout of zero; features scaled over `ts` (min).
+
+        Args:
+            options: the module, and what it sees.
+            window: the stretch of time and its doses.
+            ts: edges of the collocation cells, min.
+            key: draws the module's parameters.
+
+        Raises:
+            ValueError: where the module holds anything but parameters, or gives no `(times, outputs)`.
+        """
         for_module, for_features = jax.random.split(key)
         self.features = TimeFeatures(options.time, window, ts, key=for_features)
         self.skip = options.skip
@@ -93,7 +115,15 @@ class FlaxSurrogate(AbstractSurrogate):
         self.readout = jnp.zeros((size, 3))
 
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
-        """Outputs of the module, features and one at `ts` (min), each times the gate."""
+        """Outputs of the module, features and one at `ts` (min), each times the gate.
+
+        Args:
+            window: the stretch of time and its doses.
+            ts: times within the window, min.
+
+        Returns:
+            The columns that the readout combines, without unit.
+        """
         x = self.features(window, ts)
         columns = [self.apply(self.parameters, x), *([x] if self.skip else []), jnp.ones_like(x[:, :1])]
         return self.features.gate(window, ts)[:, None] * jnp.concatenate(columns, axis=1)

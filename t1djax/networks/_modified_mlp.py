@@ -46,7 +46,16 @@ class ModifiedMLPOptions(NetworkOptions):
             raise ValueError("width and depth must be at least 1, spread positive")
 
     def network(self, window: Window, edges_min: Float[Array, " edges"], *, key: Key) -> "ModifiedMLP":
-        """Random hidden layers and a readout of zero: the network starts as a flat line."""
+        """Random hidden layers and a readout of zero: the network starts as a flat line.
+
+        Args:
+            window: the stretch of time and its doses; features are scaled to it.
+            edges_min: edges of the collocation cells, min.
+            key: draws the weights.
+
+        Returns:
+            The network.
+        """
         return ModifiedMLP(self, window, edges_min, key=key)
 
 
@@ -75,7 +84,14 @@ class ModifiedMLP(AbstractSurrogate):
     """From hidden units, features and one to the states."""
 
     def __init__(self, options: ModifiedMLPOptions, window: Window, ts: Float[Array, " times"], *, key: Key):
-        """Random hidden layers and a readout of zero; features scaled over `ts` (min)."""
+        """Random hidden layers and a readout of zero; features scaled over `ts` (min).
+
+        Args:
+            options: the shape.
+            window: the stretch of time and its doses.
+            ts: edges of the collocation cells, min.
+            key: draws the weights.
+        """
         keys = jax.random.split(key, options.depth + 4)
         self.features = TimeFeatures(options.time, window, ts, key=keys[0])
         n, m = self.features.size, options.width
@@ -85,7 +101,15 @@ class ModifiedMLP(AbstractSurrogate):
         self.readout = jnp.zeros((n + m + 1, 3))
 
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
-        """Hidden units, features and one at `ts` (min), each times the gate."""
+        """Hidden units, features and one at `ts` (min), each times the gate.
+
+        Args:
+            window: the stretch of time and its doses.
+            ts: times within the window, min.
+
+        Returns:
+            The columns that the readout combines, without unit.
+        """
         x = self.features(window, ts)
         U, V = (jnp.tanh(encoder(x)) for encoder in self.encoders)
         first, *gates = self.layers

@@ -44,7 +44,16 @@ class PINNOptions(NetworkOptions):
             raise ValueError("width must be at least 1, depth at least 0, spread positive")
 
     def network(self, window: Window, edges_min: Float[Array, " edges"], *, key: Key) -> "PINN":
-        """Random hidden layers and a readout of zero: the network starts as a flat line."""
+        """Random hidden layers and a readout of zero: the network starts as a flat line.
+
+        Args:
+            window: the stretch of time and its doses; features are scaled to it.
+            edges_min: edges of the collocation cells, min.
+            key: draws the weights.
+
+        Returns:
+            The network.
+        """
         return PINN(self, window, edges_min, key=key)
 
 
@@ -72,7 +81,14 @@ class PINN(AbstractSurrogate):
     """From hidden units, features and one to the states."""
 
     def __init__(self, options: PINNOptions, window: Window, ts: Float[Array, " times"], *, key: Key):
-        """Random hidden layers and a readout of zero; features scaled over `ts` (min)."""
+        """Random hidden layers and a readout of zero; features scaled over `ts` (min).
+
+        Args:
+            options: the shape.
+            window: the stretch of time and its doses.
+            ts: edges of the collocation cells, min.
+            key: draws the weights.
+        """
         keys = jax.random.split(key, options.depth + 1)
         self.features = TimeFeatures(options.time, window, ts, key=keys[-1])
         sizes = [self.features.size] + [options.width] * options.depth
@@ -82,7 +98,15 @@ class PINN(AbstractSurrogate):
         self.readout = jnp.zeros((sizes[0] + (sizes[-1] if self.layers else 0) + 1, 3))
 
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
-        """Hidden units, features and one at `ts` (min), each times the gate."""
+        """Hidden units, features and one at `ts` (min), each times the gate.
+
+        Args:
+            window: the stretch of time and its doses.
+            ts: times within the window, min.
+
+        Returns:
+            The columns that the readout combines, without unit.
+        """
         x = self.features(window, ts)
         h = x
         for layer in self.layers:

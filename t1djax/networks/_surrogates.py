@@ -23,7 +23,7 @@ class Window(eqx.Module):
     """Length of the window, min."""
 
     @property
-    def start_min(self) -> Array:
+    def start_min(self) -> Float[Array, "*batch"]:
         """Start of the window, min."""
         return self.inputs.start_min
 
@@ -43,10 +43,25 @@ class AbstractSurrogate(eqx.Module):
 
     @abc.abstractmethod
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
-        """Everything before the readout, zero at the start of the window, at `ts` (min)."""
+        """Everything before the readout, zero at the start of the window, at `ts` (min).
+
+        Args:
+            window: the stretch of time and its doses.
+            ts: times within the window, min.
+
+        Returns:
+            The columns that the readout combines, without unit.
+        """
 
     def moves(self, yes: bool) -> PyTree[bool]:
-        """Which leaves training may move: a tree like the network, `yes` at its weights, False at features."""
+        """Which leaves training may move: a tree like the network, `yes` at its weights, False at features.
+
+        Args:
+            yes: what stands at the weights; False freezes the whole network.
+
+        Returns:
+            The tree of truth values.
+        """
         fixed = lambda x: isinstance(x, AbstractFeatures)
 
         def mark(x: PyTree) -> PyTree[bool]:
@@ -105,10 +120,26 @@ class NetworkOptions(abc.ABC):
 
     @abc.abstractmethod
     def network(self, window: Window, edges_min: Float[Array, " edges"], *, key: Key) -> AbstractSurrogate:
-        """An untrained network for a window and the edges of its cells (min), with a readout of zero."""
+        """An untrained network for a window and the edges of its cells (min), with a readout of zero.
+
+        Args:
+            window: the stretch of time and its doses; features are scaled to it.
+            edges_min: edges of the collocation cells, min, from the start of the window to its end.
+            key: draws the weights.
+
+        Returns:
+            The network.
+        """
 
     def cells(self, span_min: float) -> int:
-        """Collocation cells of a window of this length, min."""
+        """Collocation cells of a window of this length, min.
+
+        Args:
+            span_min: length of the window, min.
+
+        Returns:
+            Their number, at least one.
+        """
         return max(1, int(np.ceil(span_min / self.cell_min)))
 
     @property

@@ -12,7 +12,9 @@ from ._magdelaine import to_second_order as to_second_order
 from ._parameters import INITIAL_STATES as INITIAL_STATES
 from ._parameters import KB_BODY_MASS as KB_BODY_MASS
 from ._parameters import PARAMETERS as PARAMETERS
+from ._parameters import TYPICAL_C as TYPICAL_C
 from ._parameters import Parameter as Parameter
+from ._parameters import unbalanced as unbalanced
 from ._parameters import with_derived as with_derived
 from ._presets import Preset as Preset
 from ._presets import presets as presets

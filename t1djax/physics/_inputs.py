@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._words import counted
 
@@ -91,6 +91,9 @@ class Doses:
             boluses: `(time_min, U)` or `(time_min, U, duration_min)`.
             meals: `(time_min, carbs_g)` or `(time_min, carbs_g, duration_min)`.
 
+        Returns:
+            The doses. A bolus or meal without a duration lasts one minute.
+
         Example:
             >>> from t1djax import Doses
             >>> doses = Doses.of(basal=0.9, boluses=[(60, 5.0), (400, 4.0, 120)], meals=[(60, 50, 20)])
@@ -109,11 +112,36 @@ class Doses:
 
         What is delivered before the window is cut off; what starts at `end_min` or later is left out.
         The rate in force at `start_min` is the last basal stated before it (the first stated, if none is).
+
+        Args:
+            start_min: start of the window, min on the record's clock.
+            end_min: where the window ends, min.
+
+        Returns:
+            The rates between breaks, in JAX's current default precision.
+
+        Raises:
+            ValueError: where the window does not end after it starts.
+
+        Example:
+            >>> import t1djax
+            >>> doses = t1djax.Doses.of(basal=0.6, meals=[(60, 50, 20)])
+            >>> doses.inputs(0, 120).break_min.tolist()
+            [0.0, 60.0, 80.0]
         """
         return Inputs(*map(jnp.asarray, self.rates(start_min, end_min)))
 
-    def rates(self, start_min: float, end_min: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def rates(
+        self, start_min: float, end_min: float
+    ) -> tuple[Float[np.ndarray, " breaks"], Float[np.ndarray, " breaks"], Float[np.ndarray, " breaks"]]:
         """The columns of `inputs` as NumPy arrays: breaks (min), insulin (U/min), carbohydrate (mg/min).
+
+        Args:
+            start_min: start of the window, min on the record's clock.
+            end_min: where the window ends, min.
+
+        Returns:
+            Breaks (min) and, from each on, insulin (U/min) and carbohydrate (mg/min).
 
         Raises:
             ValueError: where the window, in minutes, does not end after it starts.
@@ -163,23 +191,43 @@ class Inputs(eqx.Module):
     """Carbohydrate intake, mg/min."""
 
     @property
-    def start_min(self) -> Array:
+    def start_min(self) -> Float[Array, "*batch"]:
         """Start of the window, min."""
         return self.break_min[..., 0]
 
-    def index(self, t: ArrayLike) -> Array:
-        """Which interval holds at `t` (min): at a jump, the one that begins there."""
+    def index(self, t: ArrayLike) -> Int[Array, "..."]:
+        """Which interval holds at `t` (min): at a jump, the one that begins there.
+
+        Args:
+            t: one time or an array of them, min; one before the window counts as its start.
+
+        Returns:
+            Positions in `break_min`, in the shape of `t`.
+        """
         return jnp.clip(jnp.searchsorted(self.break_min, jnp.asarray(t), side="right") - 1, 0)
 
-    def at(self, t: ArrayLike) -> tuple[Array, Array]:
-        """Insulin (U/min) and carbohydrate (mg/min) rates at `t` (min)."""
+    def at(self, t: ArrayLike) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        """The rates at one time or several.
+
+        Args:
+            t: one time or an array of them, min; one before the window counts as its start.
+
+        Returns:
+            Insulin (U/min) and carbohydrate (mg/min), each in the shape of `t`.
+        """
         i = self.index(t)
         return self.insulin_U_min[i], self.carbs_mg_min[i]
 
-    def delivered(self, ts: Float[Array, " times"]) -> tuple[Array, Array]:
+    def delivered(self, ts: Float[Array, " times"]) -> tuple[Float[Array, " times"], Float[Array, " times"]]:
         """Insulin (U) and carbohydrate (g) given from the start of the window until each of `ts` (min).
 
         Exact on any grid: differences of the result are the doses in each cell.
+
+        Args:
+            ts: times, min, none before the window.
+
+        Returns:
+            The two totals, U and g, in the shape of `ts`.
         """
         width = jnp.diff(self.break_min)
         i = self.index(ts)
@@ -191,6 +239,12 @@ class Inputs(eqx.Module):
 
     def pad(self, length: int) -> "Inputs":
         """The same rates with the last break repeated until there are `length` of them.
+
+        Args:
+            length: number of breaks there shall be.
+
+        Returns:
+            The longer record. The last rate holds on as it did.
 
         Raises:
             ValueError: where there are more than that already.

@@ -91,7 +91,21 @@ class Magdelaine(eqx.Module):
 
     @classmethod
     def from_mass(cls, *, M: ArrayLike, **parameters: ArrayLike) -> "Magdelaine":
-        """Parameters with `kb = 128 / M` from the body mass `M` (kg), as in the paper."""
+        """Parameters with `kb = 128 / M` from the body mass `M` (kg), as in the paper.
+
+        Args:
+            M: body mass, kg.
+            parameters: every other field by name, in its unit; `kb` is left out.
+
+        Returns:
+            The parameters.
+
+        Example:
+            >>> from t1djax import Magdelaine
+            >>> p = Magdelaine.from_mass(M=64, ksi=197, kl=2.25, Tu=122, ku_Vi=0.059, Tr=183, kr_Vb=0.0024)
+            >>> float(p.kb)
+            2.0
+        """
         return cls(kb=KB_BODY_MASS / _real(M), **parameters)
 
     def _repr_html_(self) -> str:
@@ -101,18 +115,27 @@ class Magdelaine(eqx.Module):
         return html_table("Parameters of the model of Magdelaine et al.", ["symbol", "unit", "value", "meaning"], rows)
 
     @property
-    def equilibrium_insulin(self) -> Array:
+    def equilibrium_insulin(self) -> Float[Array, "*batch"]:
         """Insulin at which glucose stands still without a meal, U/dL: `(kl - kb) / ksi`."""
         return (self.kl - self.kb) / self.ksi
 
     @property
-    def equilibrium_basal_U_h(self) -> Array:
+    def equilibrium_basal_U_h(self) -> Float[Array, "*batch"]:
         """Basal rate that holds `equilibrium_insulin`, U/h: `60 (kl - kb) / (ksi ku/Vi)`."""
         return 60.0 * self.equilibrium_insulin / self.ku_Vi
 
 
 def rates(p: Magdelaine, y: State, u: Any, r: Any) -> State:
     """The right-hand side of the model for insulin `u` (U/min) and carbohydrate `r` (mg/min).
+
+    Args:
+        p: parameters of one patient.
+        y: the state.
+        u: insulin delivery, U/min.
+        r: carbohydrate intake, mg/min.
+
+    Returns:
+        The time derivative of each state, in its unit per minute.
 
     Example:
         >>> from t1djax import Magdelaine, rates, steady_state
@@ -135,6 +158,13 @@ def rates(p: Magdelaine, y: State, u: Any, r: Any) -> State:
 def steady_state(p: Magdelaine, G0: ArrayLike) -> State:
     """The state at glucose `G0` (mg/dL) with insulin at equilibrium and nothing left to digest.
 
+    Args:
+        p: parameters of one patient.
+        G0: glucose, mg/dL.
+
+    Returns:
+        The state: at the basal rate `equilibrium_basal_U_h` it does not change.
+
     Example:
         >>> from t1djax import Magdelaine, steady_state
         >>> p = Magdelaine.from_mass(M=72, ksi=197, kl=1.94, Tu=122, ku_Vi=0.059, Tr=183, kr_Vb=0.0024)
@@ -154,6 +184,16 @@ def residual(p: Magdelaine, y: State, dy: State, u: Any, r: Any) -> State:
 
     The unit of each field is that of the state per minute.
 
+    Args:
+        p: parameters of one patient.
+        y: the state.
+        dy: its time derivative, in its units per minute.
+        u: insulin delivery, U/min.
+        r: carbohydrate intake, mg/min.
+
+    Returns:
+        What is missed, field by field; zero for a solution.
+
     Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015.
     """
     f = rates(p, y, u, r)
@@ -161,17 +201,42 @@ def residual(p: Magdelaine, y: State, dy: State, u: Any, r: Any) -> State:
 
 
 def to_second_order(p: Magdelaine, y: State) -> SecondOrderState:
-    """The paper's states from the cascaded lags."""
+    """The paper's states from the cascaded lags.
+
+    Args:
+        p: parameters of one patient; `Tu` and `Tr` count.
+        y: the cascaded lags.
+
+    Returns:
+        Glucose, insulin and digestion, the latter two with their time derivatives.
+    """
     return SecondOrderState(G=y.G, I=y.I, dI=(y.S - y.I) / p.Tu, D=y.D, dD=(y.E - y.D) / p.Tr)
 
 
 def from_second_order(p: Magdelaine, x: SecondOrderState) -> State:
-    """The cascaded lags from the paper's states."""
+    """The cascaded lags from the paper's states.
+
+    Args:
+        p: parameters of one patient; `Tu` and `Tr` count.
+        x: glucose, insulin and digestion, the latter two with their time derivatives.
+
+    Returns:
+        The same state as two lags in cascade each.
+    """
     return State(G=x.G, S=x.I + p.Tu * x.dI, I=x.I, E=x.D + p.Tr * x.dD, D=x.D)
 
 
 def second_order_rates(p: Magdelaine, x: SecondOrderState, u: Any, r: Any) -> SecondOrderState:
     """The paper's five-state form: `rates` seen through the change of variables.
+
+    Args:
+        p: parameters of one patient.
+        x: the paper's states.
+        u: insulin delivery, U/min.
+        r: carbohydrate intake, mg/min.
+
+    Returns:
+        The time derivative of each state, in its unit per minute.
 
     Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015.
     """

@@ -38,7 +38,7 @@ class Parameter:
 
     @property
     def typical(self) -> float:
-        """Middle of the population's range: the value that `assume_population` takes."""
+        """Middle of the population's range: the value that `assume_population` takes, but see `TYPICAL_C`."""
         return (self.low + self.high) / 2
 
 
@@ -63,6 +63,30 @@ Ranges: mean and two standard deviations over Pat2..Pat11, as an earlier study o
 `kl` and `kb` are kept apart so that `kl > kb`, starts of `Tr` to times at which meals are in fact absorbed.
 """
 
+TYPICAL_C = PARAMETERS["kl"].typical - PARAMETERS["kb"].typical
+"""The population's balance `c = kl - kb`, mg/dL/min: that of the middles, within 2 % of the mean over Pat2..Pat11.
+
+Glucose tells `c` and neither of the two, and people's `kl` and `kb` spread as far as `c` is large. So what is assumed
+of a person is `c`, and the one of `kl` and `kb` that nobody stated follows the other.
+"""
+
+
+def unbalanced(name: str, kl: float, kb: float) -> str:
+    """What is wrong with a patient whose liver gives no more glucose than the brain takes; empty where all is well.
+
+    Args:
+        name: the patient.
+        kl: glucose output of the liver, mg/dL/min.
+        kb: glucose use of the brain, mg/dL/min.
+
+    Example:
+        >>> from t1djax.physics import unbalanced
+        >>> unbalanced("ada", 1.6, 2.0)
+        'kl = 1.6 of ada against kb = 2 (128/M of M = 64 kg)'
+    """
+    return f"kl = {kl:.4g} of {name} against kb = {kb:.4g} (128/M of M = {KB_BODY_MASS / kb:.4g} kg)" * (kl <= kb)
+
+
 INITIAL_STATES: Mapping[str, Parameter] = _table(
     Parameter("S0", "U/dL", "insulin on its way to the blood at the start", "S0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
     Parameter("I0", "U/dL", "insulin in the blood at the start", "I0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
@@ -78,6 +102,12 @@ def with_derived(values: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters with those that follow from them, where they can: `kb = 128 / M`, `p1 = ksi ku_Vi`, `c = kl - kb`.
 
     `p1` (mg/dL/U) and `c` (mg/dL/min) are what glucose alone determines. Numbers and arrays alike.
+
+    Args:
+        values: parameters by symbol, in the units of `PARAMETERS`.
+
+    Returns:
+        A new dictionary: the given values, and those that follow from them.
 
     Example:
         >>> from t1djax import with_derived

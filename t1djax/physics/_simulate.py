@@ -22,8 +22,8 @@ class Trajectory(eqx.Module):
         >>> import jax.numpy as jnp
         >>> import t1djax
         >>> preset = t1djax.presets()["Pat2"]
-        >>> solution = t1djax.simulate(preset.model(), preset.doses.inputs(0, 2880), jnp.arange(0.0, 2881.0, 5.0))
-        >>> solution.glucose_mg_dL.shape, bool(solution.ok)
+        >>> path = t1djax.propagate(preset.model(), preset.doses.inputs(0, 2880), jnp.arange(0.0, 2881.0, 5.0))
+        >>> path.glucose_mg_dL.shape, bool(path.ok)
         ((577,), True)
     """
 
@@ -35,17 +35,17 @@ class Trajectory(eqx.Module):
     """Whether the solve succeeded and every state is finite: one bad patient does not spoil the others."""
 
     @property
-    def glucose_mg_dL(self) -> Array:
+    def glucose_mg_dL(self) -> Float[Array, "*batch times"]:
         """Glucose `G`, mg/dL."""
         return self.state.G
 
     @property
-    def insulin_U_dL(self) -> Array:
+    def insulin_U_dL(self) -> Float[Array, "*batch times"]:
         """Plasma insulin `I`, U/dL."""
         return self.state.I
 
     @property
-    def digestion_mg_dL_min(self) -> Array:
+    def digestion_mg_dL_min(self) -> Float[Array, "*batch times"]:
         """Appearance of glucose from meals `D`, mg/dL/min."""
         return self.state.D
 
@@ -56,7 +56,7 @@ def simulate(
     ts: Float[Array, " times"],
     *,
     y0: State | None = None,
-    G0: float | Array = 120.0,
+    G0: float | Float[Array, ""] = 120.0,
     solver: "diffrax.AbstractSolver | None" = None,
     stepsize_controller: "diffrax.AbstractStepSizeController | None" = None,
     adjoint: "diffrax.AbstractAdjoint | None" = None,
@@ -83,6 +83,14 @@ def simulate(
 
     Raises:
         ValueError: where the controller is not adaptive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import t1djax
+        >>> preset = t1djax.presets()["Pat2"]
+        >>> path = t1djax.simulate(preset.model(), preset.doses.inputs(0, 600), jnp.array([0.0, 300.0, 600.0]))
+        >>> path.glucose_mg_dL.shape, bool(path.ok)
+        ((3,), True)
     """
     y0 = steady_state(p, G0) if y0 is None else y0
     found = solve(
@@ -106,7 +114,7 @@ def propagate(
     ts: Float[Array, " times"],
     *,
     y0: State | None = None,
-    G0: float | Array = 120.0,
+    G0: float | Float[Array, ""] = 120.0,
 ) -> Trajectory:
     """The exact solution at `ts` (min), in closed form: the oracle, and the fast path.
 
@@ -114,7 +122,23 @@ def propagate(
     `exp(-h/T) [[1, 0], [h/T, 1]]` towards the level of its input. The states at the breaks are one
     short scan; glucose is the integral of the rest. There is no step, hence no step error, on any grid.
 
-    Arguments and result are those of `simulate`.
+    Args:
+        p: parameters of one patient.
+        inputs: insulin and carbohydrate rates.
+        ts: times at which to report, min, none before `inputs.start_min`.
+        y0: state at the start; left out, the steady state at glucose `G0`.
+        G0: glucose at the start, mg/dL; not used where `y0` is given.
+
+    Returns:
+        The trajectory. `ok` is false where a state is not finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import t1djax
+        >>> preset = t1djax.presets()["Pat2"]
+        >>> path = t1djax.propagate(preset.model(), preset.doses.inputs(0, 600), jnp.array([0.0, 300.0, 600.0]))
+        >>> path.glucose_mg_dL.shape, bool(path.ok)
+        ((3,), True)
 
     Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015; the step is derived in
     `docs/physics.md`.

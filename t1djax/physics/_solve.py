@@ -50,7 +50,7 @@ def solve(
     Steps land on every jump of the inputs: a step across a bolus would err by what the bolus does.
 
     Args:
-        rates: see `Rates`.
+        rates: the equations, called with parameters, state, insulin (U/min) and carbohydrate (mg/min); see `Rates`.
         p: parameters of one person, any pytree.
         inputs: insulin and carbohydrate rates.
         ts: times at which to report, min, increasing, none before `inputs.start_min`.

@@ -18,6 +18,7 @@ _COLOURS = {
     "weakly determined": "#E69F00",
     "not determined": "#D55E00",
     "set by the prior": "#CC79A7",
+    "set by an assumption": "#8C6D31",
     "at its bound": "#0072B2",
     "model misfit": "#7F3C8D",
 }

@@ -81,6 +81,9 @@ def fitted_patient(fit: Fit, patient: Patient) -> FittedPatient:
         fit: a fit of this patient, perhaps among others.
         patient: the record that was fitted.
 
+    Returns:
+        The patient, at the end of the record; `predict` goes on from there.
+
     Raises:
         KeyError: where the patient is not in the fit.
         ValueError: where the record has other rows than the fit.

@@ -29,11 +29,54 @@ class Estimate(NamedTuple):
     initial: float
     """Where the fit started."""
     standard_error: float | None
-    """One standard deviation, from the curvature of the fit; None where it was not computed."""
+    """One standard deviation: `white_error`, widened where the residuals remember; None where it was not computed, or
+    the model misses its readings by more than a sensor errs."""
     prior_dominated: bool = False
     """Whether the prior rather than the readings sets it: they alone would leave over twice the standard error."""
     at_bound: bool = False
     """Whether it stands at one of its bounds, within 1 %."""
+    white_error: float | None = None
+    """One standard deviation from the curvature of the fit, were the noise white and the model right."""
+    c_assumed: bool = False
+    """Whether it goes by a balance `c = kl - kb` that is assumed, not by the readings alone."""
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any]) -> "Estimate":
+        """From what `metadata.json` says of a parameter; earlier versions said less."""
+        number = lambda x: np.nan if x is None else x
+        return cls(
+            number(entry.get("value")),
+            number(entry.get("initial")),
+            entry.get("standard_error"),
+            bool(entry.get("prior_dominated")),
+            bool(entry.get("at_bound")),
+            entry.get("white_error"),
+            bool(entry.get("c_assumed")),
+        )
+
+    @property
+    def misfit(self) -> bool:
+        """Whether an error is withheld because the model misses its readings by more than a sensor errs."""
+        return self.standard_error is None and self.white_error is not None
+
+    @property
+    def widened(self) -> bool:
+        """Whether its error is wider than noise that forgets would leave it."""
+        if self.standard_error is None or self.white_error is None:
+            return False
+        return self.standard_error > self.white_error
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What to know before believing it, each in a few words."""
+        said = {
+            "set by its prior": self.prior_dominated,
+            "at its bound": self.at_bound,
+            "goes by an assumed kl - kb": self.c_assumed,
+            "model misfit: no error": self.misfit,
+            "error widened: noise remembers": self.widened,
+        }
+        return tuple(words for words, true in said.items() if true)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,8 +143,7 @@ def _estimate_rows(patient: PatientFit) -> list[tuple[object, ...]]:
     """What a notebook shows of a fit, in the order of `_ESTIMATE`."""
     rows = []
     for symbol, e in {**patient.estimates, **patient.derived}.items():
-        remarks = ["fit failed"] * (not patient.ok) + ["set by its prior"] * e.prior_dominated
-        remarks += ["at its bound"] * e.at_bound
+        remarks = [*["fit failed"] * (not patient.ok), *e.remarks]
         start = e.initial if symbol in patient.estimates else None
         rows.append((patient.name, symbol, UNITS[symbol], e.value, e.standard_error, start, ", ".join(remarks)))
     return rows
@@ -174,7 +216,14 @@ class Fit:
         return list(self._by_name)
 
     def take(self, which: Sequence[int]) -> "Fit":
-        """The fit of some of the patients, by position. Its cost is that of the program they shared."""
+        """The fit of some of the patients, by position. Its cost is that of the program they shared.
+
+        Args:
+            which: positions of the patients, from 0.
+
+        Returns:
+            The fit, its patients in that order.
+        """
         at = np.asarray(which)
         part = lambda by_name: {name: values[:, at] for name, values in by_name.items()}
         return dataclasses.replace(
@@ -192,6 +241,9 @@ class Fit:
         Args:
             parts: alike but for their patients.
             problem: of the whole cohort, its patients in the order of the parts.
+
+        Returns:
+            The fit of all. Its cost is the sum of theirs.
         """
         joined = lambda pick: {name: np.concatenate([pick(p)[name] for p in parts], axis=1) for name in pick(parts[0])}
         history = History(
@@ -212,8 +264,8 @@ class Fit:
     def table(self) -> "pd.DataFrame":
         """One row per patient and estimate.
 
-        Columns: `patient, symbol, unit, value, standard_error, initial, prior_dominated, at_bound, ok`. Scores, and
-        errors where the truth is known, are in `summary`.
+        Columns: `patient, symbol, unit, value, initial, standard_error, prior_dominated, at_bound, white_error,
+        c_assumed, ok`. Scores, and errors where the truth is known, are in `summary`.
         """
         import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
@@ -223,7 +275,7 @@ class Fit:
             for patient in self
             for symbol, estimate in {**patient.estimates, **patient.derived}.items()
         ]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows, columns=columns).astype({"standard_error": float, "white_error": float})
 
     def _repr_html_(self) -> str:
         rows = [row for patient in self for row in _estimate_rows(patient)]
@@ -284,10 +336,10 @@ class Result:
     def _repr_html_(self) -> str:
         m = self.metadata
         rows = [
-            (symbol, UNITS.get(symbol, ""), e["value"], e["standard_error"])
+            (symbol, UNITS.get(symbol, ""), e["value"], e["standard_error"], ", ".join(Estimate.read(e).remarks))
             for symbol, e in {**m["estimates"], **m["derived"]}.items()
         ]
-        rows += [(name, "", value, None) for name, value in m["metrics"].items() if name.startswith("rmse")]
+        rows += [(name, "", value, None, "") for name, value in m["metrics"].items() if name.startswith("rmse")]
         title = f"{m['patient']}: {m['model']} {m['mode']}, seed {m['seed']}"
         notes = [legend_line({**m["estimates"], **m["derived"]}), str(self.folder)]
-        return html_table(title, ["symbol", "unit", "value", "standard error"], rows, notes=notes)
+        return html_table(title, ["symbol", "unit", "value", "standard error", "remark"], rows, notes=notes)

@@ -44,6 +44,9 @@ class PooledPatient:
             symbol: a key of `draws`.
             level: share, between 0 and 1.
 
+        Returns:
+            Its two ends, in the unit of the symbol.
+
         Raises:
             KeyError: where there are no draws of the symbol.
             ValueError: where the level is not between 0 and 1.
@@ -108,10 +111,17 @@ class Hierarchy:
         return html_table(repr(self), header, rows, notes=[legend_line(row[1] for row in rows), *notes])
 
     def population(self, level: float = 0.9) -> "pd.DataFrame":
-        """One row per pooled parameter: `symbol, median, median_low, median_high, sd_log, sd_log_low, sd_log_high`.
+        """One row per pooled parameter: what the people have in common.
 
         Args:
-            level: share of the draws between the columns `low` and `high`.
+            level: share of the draws between the columns `low` and `high`, between 0 and 1.
+
+        Returns:
+            A table with the columns `symbol, median, median_low, median_high` (in the unit of the parameter) and
+            `sd_log, sd_log_low, sd_log_high`, the spread between people as a standard deviation of the logarithm.
+
+        Raises:
+            ValueError: where the level is not between 0 and 1.
         """
         import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
@@ -125,10 +135,17 @@ class Hierarchy:
         return pd.DataFrame(rows)
 
     def table(self, level: float = 0.9) -> "pd.DataFrame":
-        """One row per patient and symbol: `patient, symbol, median, sd, low, high, borrowed, ok`.
+        """One row per patient and symbol: what is believed of each after all were seen.
 
         Args:
-            level: share of the draws between `low` and `high`.
+            level: share of the draws between the columns `low` and `high`, between 0 and 1.
+
+        Returns:
+            A table with the columns `patient, symbol, median, sd, low, high` (in the unit of the symbol), `borrowed`
+            and `ok`.
+
+        Raises:
+            ValueError: where the level is not between 0 and 1.
         """
         import pandas as pd  # noqa: PLC0415 - costs half a second at import
 

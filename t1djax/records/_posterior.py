@@ -76,6 +76,9 @@ class PatientPosterior:
             symbol: a key of `draws`.
             level: share, between 0 and 1.
 
+        Returns:
+            Its two ends, in the unit of the symbol.
+
         Raises:
             KeyError: where there are no draws of the symbol.
             ValueError: where the level is not between 0 and 1.
@@ -144,13 +147,17 @@ class Posterior:
         return html_table(repr(self), _DRAWN, [row for p in self for row in _drawn_rows(p)], notes=notes)
 
     def table(self, level: float = 0.9) -> "pd.DataFrame":
-        """One row per patient and symbol.
-
-        Columns: `patient, symbol, mean, sd, low, median, high, r_hat, ess_bulk, ess_tail, ok`, where `low` to `high` is
-        the central interval of the level.
+        """One row per patient and symbol: what the draws say, and how far they can be trusted.
 
         Args:
-            level: share of the draws between `low` and `high`, between 0 and 1.
+            level: share of the draws between the columns `low` and `high`, between 0 and 1.
+
+        Returns:
+            A table with the columns `patient, symbol, mean, sd, low, median, high` (in the unit of the symbol), `r_hat,
+            ess_bulk, ess_tail` and `ok`. `low` to `high` is the central interval of the level.
+
+        Raises:
+            ValueError: where the level is not between 0 and 1.
         """
         import pandas as pd  # noqa: PLC0415 - costs half a second at import
 

@@ -52,6 +52,9 @@ class WarmStart:
             fit: of any model; its patients are known by name.
             source: what messages call it.
 
+        Returns:
+            The start: estimates and, of networks, their weights.
+
         Raises:
             ValueError: naming a patient whose estimates are not finite.
         """
@@ -74,6 +77,12 @@ class WarmStart:
 
     def take(self, names: Sequence[str]) -> "WarmStart":
         """The same for these patients, in this order; one may come twice.
+
+        Args:
+            names: the patients that are wanted.
+
+        Returns:
+            The start, its patients in that order.
 
         Raises:
             ValueError: naming the patients that are not there.

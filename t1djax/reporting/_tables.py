@@ -7,7 +7,7 @@ import numpy as np
 
 from ..data import Patient
 from ..evaluation import Glycaemia, doubts, metrics
-from ..records import UNITS, Fit, Result, interval_words, legend
+from ..records import UNITS, Estimate, Fit, Result, interval_words, legend
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,8 +176,8 @@ def _fit_block(
     rows = []
     for symbol, entry in estimates.items():
         error = entry.get("standard_error")
-        flags = [w for k, w in (("prior_dominated", "set by the prior"), ("at_bound", "at its bound")) if entry.get(k)]
-        if error == 0:
+        flags = list(Estimate.read(entry).remarks)
+        if error == 0 and not entry.get("c_assumed"):
             flags.append("known")
         rows.append((symbol, UNITS.get(symbol, ""), text(entry.get("value")), text(error), ", ".join(flags)))
     names = (("fit", "readings fitted"), ("held_out", "held out"), ("forecast", "after the forecast start"))

@@ -44,6 +44,9 @@ def people_split(names: Sequence[str], folds: int | None = None) -> tuple[People
         names: the people.
         folds: how many folds; one per person if not given.
 
+    Returns:
+        The folds: with `n` of them, fold `k` leaves every n-th name from the k-th on unseen.
+
     Raises:
         ValueError: where there are fewer than two people or folds, more folds than people, or a name twice.
 
@@ -156,6 +159,9 @@ class Discrepancy:
         Args:
             forecasts: of a person, at the horizons and with the knowledge that were learnt from.
             patient: the person's record.
+
+        Returns:
+            New forecasts; those given stay as they are.
 
         Raises:
             ValueError: where the forecasts are another person's, of other horizons, or know other future inputs.

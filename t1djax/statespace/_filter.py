@@ -64,6 +64,14 @@ def smooth(model: Model, filtered: Filtered, *, parallel: bool = False) -> Smoot
     G = P F' (F P F' + Q)^-1,   m + G (m_next - F m),   P + G (P_next - F P F' - Q) G'
     ```
 
+    Args:
+        model: the model with its readings.
+        filtered: what `kalman_filter` gave for this model.
+        parallel: whether to scan in parallel; the result is the same but for rounding.
+
+    Returns:
+        The smoothed states.
+
     Source: Rauch, Tung and Striebel 1965; the parallel form as for `kalman_filter`.
     """
     gain, shift, spread = jax.vmap(_backward)(

@@ -17,6 +17,12 @@ class GitState(NamedTuple):
 def git_state(folder: Path) -> GitState:
     """The commit of the repository that holds `folder`, and whether tracked files were changed since.
 
+    Args:
+        folder: any folder, in a repository or not.
+
+    Returns:
+        Commit, and whether files were changed; None for both outside of a repository or without git.
+
     Example:
         >>> import tempfile
         >>> from pathlib import Path

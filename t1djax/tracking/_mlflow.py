@@ -63,6 +63,9 @@ class MLflowTracker:
     def begin(self, info: RunInfo) -> None:
         """Open the journal of a program; one that was stopped goes on in the same MLflow runs.
 
+        Args:
+            info: the program: its name, its fits, its configuration.
+
         Raises:
             ValueError: where the name is none for a file, or a journal of this name is of other fits.
         """
@@ -75,7 +78,16 @@ class MLflowTracker:
         self._sender.watch(path)
 
     def chunk(self, name: str, rows: Sequence[tuple[str, int]], chunk: ChunkMetrics) -> None:
-        """Note the metrics of a step, unless the journal has them from before a restart."""
+        """Note the metrics of a step, unless the journal has them from before a restart.
+
+        Args:
+            name: the program, as `begin` named it.
+            rows: the fits that trained, each a patient's name and a seed.
+            chunk: losses and estimates after these steps, one number per fit.
+
+        Raises:
+            ValueError: where the program has not begun, or a fit is none of its own.
+        """
         program = self._program(name)
         index = program.places(rows)
         seen = program.seen.setdefault(chunk.step, np.zeros(len(program.rows), bool))
@@ -91,7 +103,16 @@ class MLflowTracker:
             seen[index] = True
 
     def result(self, name: str, row: tuple[str, int], folder: Path) -> None:
-        """Note a finished folder; its files are read when they are sent."""
+        """Note a finished folder; its files are read when they are sent.
+
+        Args:
+            name: the program, as `begin` named it.
+            row: the fit: the patient's name and the seed.
+            folder: its result folder.
+
+        Raises:
+            ValueError: where the program has not begun, or the fit is none of its own.
+        """
         program = self._program(name)
         program.places([row])
         folder = folder.absolute()
@@ -102,7 +123,11 @@ class MLflowTracker:
             program.finished[row] = shown
 
     def end(self, name: str) -> None:
-        """Note that a program is done."""
+        """Note that a program is done.
+
+        Args:
+            name: the program, as `begin` named it; one that never began is passed over.
+        """
         program = self._programs.pop(name, None)
         if program is not None:
             self._write(program, "end", {})

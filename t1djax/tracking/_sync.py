@@ -103,6 +103,9 @@ def tracking_status(results: str | Path, *, tracking_uri: str | None = None) -> 
         results: the results folder.
         tracking_uri: as for `MLflowTracker`.
 
+    Returns:
+        The place, and for each journal how far it has been sent.
+
     Raises:
         FileNotFoundError: where the folder has no journal.
     """

@@ -58,6 +58,9 @@ def fit_network(
         The fit. A patient whose numbers are not finite, or whose estimates still move by more than 5 % at the end, has
         `ok` false and a message; the others are not touched.
 
+    Raises:
+        ValueError: where there is no patient or no stage.
+
     Source: Raissi, Perdikaris, Karniadakis, J. Comput. Phys. 378, 2019.
     """
     members = fit_members(patients, [problem], keys=[key], options=options, stages=stages, on_progress=on_progress)
@@ -93,11 +96,14 @@ def fit_members(
 
     Returns:
         One fit per member. Their cost is that of the program they share.
+
+    Raises:
+        ValueError: where there is no patient or no stage, or the networks to start from have other options or shapes.
     """
     options = PINNOptions() if options is None else options
     problem = problems[0]
     stages = (
-        default_stages(problem.mode, problem.start, options, warm=warm is not None)
+        default_stages(problem.mode, problem.start, options, warm=warm is not None, priors=bool(problem.priors))
         if stages is None
         else _checked(stages)
     )

@@ -1,7 +1,7 @@
 """Damped Gauss-Newton on the readout and the free parameters of one twin."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from ..data import Series
 from ..losses import Drive, Terms, equation_residuals
 from ..twin import Physiology, Twin
 
-_LARGEST_LOG_STEP = 0.5
+LARGEST_LOG_STEP = 0.5
 _LARGEST_DAMPING = 1e6
 
 
@@ -55,7 +55,7 @@ def prepare(twin: Twin, data: Series, d: Drive) -> Prepared:
 
 def prepared_losses(twin: Twin, prepared: Prepared, d: Drive) -> Terms:
     """`losses`, from what is prepared: the network is not evaluated."""
-    misses = _Misses(twin, jnp.ones_like(prepared.reference), prepared, d, jnp.asarray(True))
+    misses = Misses(twin, jnp.ones_like(prepared.reference), prepared, d, jnp.asarray(True))
     c = misses.misfit(twin.surrogate.readout.T, misses.start())
     squares = jax.tree.map(
         lambda x: jnp.mean(x**2), equation_residuals(twin.from_basis(prepared.basis), twin.physiology, d)
@@ -92,7 +92,7 @@ def gauss_newton_step(
         d: see `drive`.
         moves: whether the network moves and whether the physiology does.
     """
-    misses = _Misses(twin, weight, prepared, d, moves[0])
+    misses = Misses(twin, weight, prepared, d, moves[0])
     w, z = twin.surrogate.readout.T, misses.start()  # state, basis
     size = w.size
     A, g, held = _normal_equations(misses, w, z)
@@ -100,17 +100,15 @@ def gauss_newton_step(
     A = jnp.where(move[:, None] & move, A, 0.0)
     g = jnp.where(move, g, 0.0)
 
-    diagonal = jnp.diag(A) + 1e-2 * jnp.mean(jnp.diag(A))
+    diagonal = sizes(A)
     damped = A + jnp.diag(state.damping * diagonal)
     factor = jnp.linalg.cholesky(damped)
     step = -jax.scipy.linalg.cho_solve((factor, True), g)
     step = jnp.where(move, step, 0.0)
-    dw, dz = step[:size].reshape(w.shape), jnp.clip(step[size:], -_LARGEST_LOG_STEP, _LARGEST_LOG_STEP)
+    dw, dz = step[:size].reshape(w.shape), jnp.clip(step[size:], -LARGEST_LOG_STEP, LARGEST_LOG_STEP)
     before = misses.sum_of_squares(w, z)
     after = misses.sum_of_squares(w + dw, z + dz)
-    better = jnp.isfinite(after) & (after <= before * (1 + 1e-4))
-    least = 10 * jnp.finfo(w.dtype).eps  # below it the factorisation fails
-    damping = jnp.clip(jnp.where(better, 0.1, 10.0) * state.damping, least, _LARGEST_DAMPING)
+    better, damping = judge(before, after, state.damping)
     # The last block of the Cholesky factor is that of the Schur complement: the readout eliminated.
     corner = factor[size:, size:]
     w = jnp.where(better, misses.readout(w + dw, z + dz), w)
@@ -122,7 +120,24 @@ def gauss_newton_step(
     return moved, Damping(damping, information, jnp.linalg.norm(g))
 
 
-class _Misses(eqx.Module):
+def sizes(A: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """What damping counts in: the diagonal, and a little of its mean where it is nearly nothing."""
+    return jnp.diag(A) + 1e-2 * jnp.mean(jnp.diag(A))
+
+
+def least_damping(dtype: Any) -> float:
+    """Below it the factorisation fails."""
+    return 10 * float(jnp.finfo(dtype).eps)
+
+
+def judge(before: Array, after: Array, damping: Array) -> tuple[Bool[Array, ""], Float[Array, ""]]:
+    """Whether a step is taken, and the damping of the next one."""
+    better = jnp.isfinite(after) & (after <= before * (1 + 1e-4))
+    factor = jnp.where(better, 0.1, 10.0)
+    return better, jnp.clip(factor * damping, least_damping(damping.dtype), _LARGEST_DAMPING)
+
+
+class Misses(eqx.Module):
     """What a twin misses, as a function of the readout `w` (state, basis) and the free coordinates `z`."""
 
     twin: Twin
@@ -155,15 +170,24 @@ class _Misses(eqx.Module):
             ]
         )
 
+    def coefficients(self, z: Array) -> tuple[Float[Array, "equation state"], Float[Array, "equation state"]]:
+        """See `_coefficients`."""
+        scale = self.twin.scales.vector()
+        return _coefficients(lambda states: self.equations(states, z), self.prepared.basis.shape[0], scale)
+
     @property
     def count(self) -> Array:
         """How many readings are fitted: the column of ones with itself."""
         return self.prepared.readings[-2, -2]
 
+    @property
+    def balance(self) -> Array:
+        """What a residual of 1 mg/dL/min counts beside a misfit of 1 mg/dL."""
+        return self.weight * self.twin.scales.noise * jnp.sqrt(self.count / self.prepared.basis.shape[0])
+
     def equations(self, states: Array, z: Array) -> Float[Array, "3 cells"]:
-        balance = self.weight * self.twin.scales.noise * jnp.sqrt(self.count / self.prepared.basis.shape[0])
         terms: Terms = equation_residuals(states, self.body(z), self.drive)
-        return balance * jnp.stack([terms.G, terms.I, terms.D])
+        return self.balance * jnp.stack([terms.G, terms.I, terms.D])
 
     def rows(self, w: Array, z: Array) -> tuple[Array, Array]:
         """Equations, and distances from priors."""
@@ -184,24 +208,47 @@ class _Misses(eqx.Module):
         return jnp.sum(parts[0] ** 2) + jnp.sum(parts[1] ** 2) + c @ self.prepared.readings @ c
 
 
-def _normal_equations(misses: _Misses, w: Array, z: Array) -> tuple[Array, Array, Array]:
-    """`J'J` and `J'r` over readout and free coordinates, and the priors' part of the former.
+class Slopes(NamedTuple):
+    """Normal equations without the block of the readout: `J'r`, and what of `J'J` touches the free coordinates."""
+
+    readout: Float[Array, " readout"]
+    free: Float[Array, " free"]
+    side: Float[Array, "readout free"]
+    corner: Float[Array, "free free"]
+    held: Float[Array, "free free"]
+    """The priors' part of `corner`."""
+
+
+def _normal_equations(misses: Misses, w: Array, z: Array) -> tuple[Array, Array, Array]:
+    """`J'J` and `J'r` over readout and free coordinates, and the priors' part of the former."""
+    found, A = slopes(misses, w, z), readout_block(misses, z)
+    A = jnp.concatenate(
+        [jnp.concatenate([A, found.side], axis=1), jnp.concatenate([found.side.T, found.corner], axis=1)]
+    )
+    return A, jnp.concatenate([found.readout, found.free]), found.held
+
+
+def readout_block(misses: Misses, z: Array) -> Float[Array, "readout readout"]:
+    """`J'J` over the readout.
 
     Equations are linear in the states at the two edges of their cell, with coefficients that are the same in every
-    cell: `r = P x0 + Q (x1 - x0) + ...`. So the block of the readout is a few products of the basis, made once, times
-    3 by 3 matrices, and a step costs little more than one factorisation.
+    cell: `r = P x0 + Q (x1 - x0) + ...`. So it is a few products of the basis, made once, times 3 by 3 matrices, and a
+    step costs little more than one factorisation.
     """
-    prepared, size = misses.prepared, w.size
-    scale = misses.twin.scales.vector()
-    P, Q = _coefficients(lambda states: misses.equations(states, z), prepared.basis.shape[0], scale)
+    prepared, size = misses.prepared, misses.twin.surrogate.readout.size
+    P, Q = misses.coefficients(z)
     both = (P.T @ P, P.T @ Q, Q.T @ P, Q.T @ Q)
     # Written out: as one contraction a batch of patients takes ten times as long on a CPU.
     pairs = [m[:, None, :, None] * cells[None, :, None, :] for m, cells in zip(both, prepared.cells, strict=True)]
     A = (pairs[0] + pairs[1]) + (pairs[2] + pairs[3])
-    A = A.at[0, :, 0].add(prepared.readings[:-2, :-2]).reshape(size, size)
+    return A.at[0, :, 0].add(prepared.readings[:-2, :-2]).reshape(size, size)
 
+
+def slopes(misses: Misses, w: Array, z: Array) -> Slopes:
+    """All but the block of the readout."""
+    prepared, k = misses.prepared, z.size
+    P, Q = misses.coefficients(z)
     (r, held), c = misses.rows(w, z), misses.misfit(w, z)
-    k = z.size
     if k:
         r_z, held_z = jax.jacfwd(misses.rows, argnums=1)(w, z)
         c_z = jax.jacfwd(misses.misfit, argnums=1)(w, z)
@@ -215,13 +262,15 @@ def _normal_equations(misses: _Misses, w: Array, z: Array) -> tuple[Array, Array
     at_edges = jnp.concatenate([at_start - over_cell, none], axis=-1) + jnp.concatenate([none, over_cell], axis=-1)
     found = (at_edges.reshape(-1, at_edges.shape[-1]) @ prepared.basis).reshape(1 + k, *w.shape)
     of_readings = prepared.readings @ jnp.concatenate([c[:, None], c_z], axis=1)
-    found = found.at[:, 0].add(of_readings[:-2].T).reshape(1 + k, size)
-    g, side = found[0], found[1:].T
+    found = found.at[:, 0].add(of_readings[:-2].T).reshape(1 + k, w.size)
     of_priors = held_z.T @ held_z
-    corner = jnp.einsum("eck,ecl->kl", r_z, r_z) + of_priors + c_z.T @ of_readings[:, 1:]
-    A = jnp.concatenate([jnp.concatenate([A, side], axis=1), jnp.concatenate([side.T, corner], axis=1)])
-    g_z = jnp.einsum("eck,ec->k", r_z, r) + held_z.T @ held + c_z.T @ of_readings[:, 0]
-    return A, jnp.concatenate([g, g_z]), of_priors
+    return Slopes(
+        readout=found[0],
+        free=jnp.einsum("eck,ec->k", r_z, r) + held_z.T @ held + c_z.T @ of_readings[:, 0],
+        side=found[1:].T,
+        corner=jnp.einsum("eck,ecl->kl", r_z, r_z) + of_priors + c_z.T @ of_readings[:, 1:],
+        held=of_priors,
+    )
 
 
 def _coefficients(

@@ -15,6 +15,9 @@ class Keeper(Protocol):
 
         Args:
             like: gives, for the number of a stage, a state of the shapes and types that it has there.
+
+        Returns:
+            The state, or None.
         """
         ...
 

@@ -30,11 +30,25 @@ class Memory(NamedTuple):
     """For each fit whose step is being computed: a block of them on a device."""
 
     def of(self, rows: int) -> int:
-        """For so many fits."""
+        """Working memory of a number of fits.
+
+        Args:
+            rows: how many fits train together.
+
+        Returns:
+            Bytes.
+        """
         return rows * self.per_row + min(rows, training_block()) * self.at_work
 
     def rows(self, limit: int) -> int:
-        """How many fits stay below a limit; one at the least."""
+        """How many fits stay below a limit; one at the least.
+
+        Args:
+            limit: memory there is, bytes.
+
+        Returns:
+            Their number.
+        """
         small, block = limit // (self.per_row + self.at_work), training_block()
         return max(1, small if small <= block else (limit - block * self.at_work) // self.per_row)
 

@@ -14,10 +14,11 @@ from ..data import Series
 from ..losses import Drive, Terms, losses
 from ..records import History, TrainState
 from ..twin import Twin
+from ._factored import MOST_STEPS, Course, factored_steps
 from ._first_order import Moments, first_order_steps, initial_moments
 from ._gauss_newton import Damping, Prepared, gauss_newton_step, initial_damping, prepare, prepared_losses
 from ._keeper import Keeper
-from ._stages import GAUSS_NEWTON, Progress, Stage
+from ._stages import GAUSS_NEWTON, Progress, Stage, stays_linear
 
 _FEW = 32  # patients, for whom programs that run once are not worth optimising
 
@@ -119,24 +120,51 @@ class _Run:
                 self.state = at = at._replace(stage=number, chunk=0, solver=solver)
             if not _fixed_basis(stage):
                 self.prepared = None  # of a basis that moves now
-            chunks = np.split(self.as_weights(stage.weights()), stage.steps // stage.chunk)
+            once = self.factored_once(stage)
+            length = MOST_STEPS if once else stage.chunk
+            weights = self.as_weights(stage.weights())
+            chunks = np.split(weights, range(length, stage.steps, length))
             for weights in chunks[at.chunk :]:
-                twins, solver = self.steps(stage, kind, weights)
-                at = self.state
-                self.state = at._replace(chunk=at.chunk + 1, step=at.step + len(weights), twins=twins, solver=solver)
-                if isinstance(solver, Damping):
-                    self.state = self.state._replace(information=solver.information)
-                self.look_around()
+                if once:
+                    self.factored(weights)
+                else:
+                    self.steps(stage, kind, weights)
                 if self.keeper is not None:
                     self.keeper.keep(self.state, stage_ends=self.state.chunk == len(chunks))
 
-    def steps(self, stage: Stage, kind: Stage, weights: np.ndarray) -> tuple[Twin, Any]:
+    def factored_once(self, stage: Stage) -> bool:
+        """Whether one factorisation serves several steps of a stage."""
+        first, last = stage.residual_weight
+        solves = stage.optimizer == GAUSS_NEWTON and stage.trains != "physiology"
+        twins = self.state.twins
+        return solves and first == last and stays_linear(twins.physiology.free, twins.scales.G.dtype.name)
+
+    def factored(self, weights: np.ndarray) -> None:
+        """A chunk of steps of one weight, each of them noted."""
+        at, steps = self.state, len(weights)
+        moves = np.asarray(self.stages[at.stage - 1].trains != "network")
+        shared = (weights[0], np.asarray(steps), moves)
+        args = (at.twins, at.solver, self.prepare(at.twins), self.drive, *shared)
+        twins, solver, course = self.call(_factored_program, (), *args)
+        self.state = at._replace(chunk=at.chunk + 1, twins=twins, solver=solver, information=solver.information)
+        course = jax.tree.map(np.asarray, course)
+        for i in range(steps):
+            row = jax.tree.map(lambda x, i=i: x[:, i], course)
+            self.state = self.state._replace(step=at.step + i + 1)
+            self.note(row.losses, row.values, row.gradient_norm)
+
+    def steps(self, stage: Stage, kind: Stage, weights: np.ndarray) -> None:
+        """A chunk of steps."""
         at = self.state
         if stage.optimizer != GAUSS_NEWTON:
             args = (at.twins, at.solver, self.data, self.drive, weights)
-            return self.call(_first_order_program, (kind,), *args, effort="most")
-        moves = (np.asarray(stage.trains != "physiology"), np.asarray(stage.trains != "network"))
-        return self.gauss_newton(at.twins, at.solver, weights, moves)
+            twins, solver = self.call(_first_order_program, (kind,), *args, effort="most")
+        else:
+            moves = (np.asarray(stage.trains != "physiology"), np.asarray(stage.trains != "network"))
+            twins, solver = self.gauss_newton(at.twins, at.solver, weights, moves)
+            at = at._replace(information=solver.information)
+        self.state = at._replace(chunk=at.chunk + 1, step=at.step + len(weights), twins=twins, solver=solver)
+        self.look_around()
 
     def gauss_newton(self, twins: Twin, state: Any, weights: np.ndarray, moves: tuple[Any, Any]) -> tuple[Twin, Any]:
         return self.call(_gauss_newton_program, (), twins, state, self.prepare(twins), self.drive, weights, moves)
@@ -163,7 +191,7 @@ class _Run:
         return np.asarray(weights, dtype=self.state.twins.scales.G.dtype)
 
     def look_around(self) -> None:
-        """Note the course, and tell of it."""
+        """Note where training is."""
         at = self.state
         stage = self.stages[max(at.stage, 1) - 1] if self.stages else None
         terms: Terms
@@ -171,8 +199,14 @@ class _Run:
             terms = self.call(_prepared_losses_program, (), at.twins, self.prepare(at.twins), self.drive)
         else:
             terms = self.call(_losses_program, (), at.twins, self.data, self.drive)
+        norm = at.solver.gradient_norm if at.step else None
+        self.note(terms, at.twins.physiology.estimates(), norm)
+
+    def note(self, terms: Terms, estimates: dict[str, Any], gradient_norm: Any) -> None:
+        """Add to the course, and tell of it."""
+        at = self.state
         losses = {name: np.asarray(getattr(terms, name)) for name in ("data", "G", "I", "D")}
-        values = {symbol: np.asarray(x) for symbol, x in at.twins.physiology.estimates().items()}
+        values = {symbol: np.asarray(x) for symbol, x in estimates.items()}
         self.state = at._replace(
             steps=np.append(at.steps, at.step),
             values={s: _longer(at.values.get(s), v) for s, v in values.items()},
@@ -181,7 +215,7 @@ class _Run:
         if self.on_progress is not None and at.step:
             spent = time.perf_counter() - self.began - self.compile_s
             left = spent / (at.step - self.began_at) * (self.total - at.step)
-            norm = np.asarray(at.solver.gradient_norm)
+            norm = np.asarray(gradient_norm)
             self.on_progress(
                 Progress(at.stage, at.step, self.total, self.patients, losses["data"], values, left, losses, norm)
             )
@@ -246,6 +280,10 @@ def _gauss_newton_program(spread: Spread) -> Callable[..., tuple[Twin, Damping]]
         return jax.lax.scan(step, (twin, state), weights)[0]
 
     return spread.for_factorisations().over_patients(one, shared=2)
+
+
+def _factored_program(spread: Spread) -> Callable[..., tuple[Twin, Damping, Course]]:
+    return spread.for_factorisations().over_patients(factored_steps, shared=3)
 
 
 def _first_order_program(stage: Stage, spread: Spread) -> Callable[..., Any]:

@@ -1,0 +1,131 @@
+"""What is known of each patient: stated, or taken from the population."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ._words import in_list
+from .data import Patient
+from .physics import KB_BODY_MASS, PARAMETERS, TYPICAL_C, unbalanced
+
+FAR = 20.0  # times the typical value, either way
+GOES_BY_C = ("ksi", "ku_Vi", "kr_Vb")
+"""What makes up for an error of `c`, which glucose integrates."""
+
+
+def check_plausible(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
+    """A value twenty times off what people have is one in another unit."""
+    found = []
+    for symbol, row in PARAMETERS.items():
+        low, high = row.typical / FAR, row.typical * FAR
+        odd = {p.name: p.known[symbol] for p in patients if symbol in p.known and not low <= p.known[symbol] <= high}
+        found += [
+            f"{row.column} of {name} = {value:g} {row.unit} (people have {row.low:g} to {row.high:g})"
+            for name, value in odd.items()
+            if symbol not in free and symbol != "G0"
+        ]
+    if found:
+        raise ValueError(f"far from what people have, is the unit another? {'; '.join(found[:8])}")
+
+
+@dataclasses.dataclass
+class Settlement:
+    """Values as they are settled, parameter by parameter."""
+
+    known: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    assumed: dict[str, float] = dataclasses.field(default_factory=dict)
+    missing: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    c_assumed: tuple[str, ...] = ()
+
+    def assume(self, symbol: str, lacking: Sequence[str]) -> float:
+        row = PARAMETERS[symbol]
+        self.assumed[symbol] = row.typical
+        self.notes.append(f"{symbol} = {row.typical:.4g} {row.unit} is assumed for {some(lacking)}")
+        return row.typical
+
+
+def settle(patients: Sequence[Patient], free: tuple[str, ...], assume_population: bool) -> Settlement:
+    """What is known of the parameters that are not free.
+
+    Of `kl` and `kb = 128 / M` glucose tells the difference `c` alone. Where neither is free and one of them is to be
+    assumed, it is `c` that is: a stated body mass then moves `kl` along with `kb`, and no estimate.
+
+    Args:
+        patients: the cohort.
+        free: symbols to estimate.
+        assume_population: take what nobody stated from the population.
+
+    Raises:
+        ValueError: naming the patients, where a value is missing, or `kl` is not above `kb`.
+    """
+    settled = Settlement()
+    names = [patient.name for patient in patients]
+    fixed = not {"kl", "kb", "M"} & set(free)  # c is
+    for symbol in PARAMETERS:
+        stated = np.array([patient.known.get(symbol, np.nan) for patient in patients])
+        lacking = [name for name, value in zip(names, stated, strict=True) if np.isnan(value)]
+        if symbol in free:
+            if len(lacking) < len(patients):
+                settled.notes.append(f"{symbol} is to be estimated: the values stated for it are ignored")
+        elif symbol in ("M", "kb"):
+            continue  # one parameter in two guises: settled below
+        elif not lacking or (symbol == "kl" and fixed and assume_population):
+            settled.known[symbol] = stated  # what kl lacks is settled below
+        elif symbol == "G0":
+            continue  # estimated along
+        elif assume_population:
+            settled.known[symbol] = np.where(np.isnan(stated), settled.assume(symbol, lacking), stated)
+        else:
+            settled.missing[symbol] = lacking
+    if not {"kb", "M"} & set(free):
+        kb = np.array([p.known.get("kb", KB_BODY_MASS / p.known.get("M", np.nan)) for p in patients])
+        kl = settled.known.get("kl", kb + np.nan)
+        if fixed and assume_population:
+            kb = np.where(np.isnan(kb) & (kl > TYPICAL_C), kl - TYPICAL_C, kb)
+        lacking = [name for name, value in zip(names, kb, strict=True) if np.isnan(value)]
+        if lacking and assume_population:
+            kb = np.where(np.isnan(kb), KB_BODY_MASS / settled.assume("M", lacking), kb)
+        elif lacking:
+            settled.missing["M or kb"] = lacking
+        settled.known["kb"] = kb
+    if settled.missing:
+        lines = [f"{symbol} (for {some(lacking)})" for symbol, lacking in settled.missing.items()]
+        raise ValueError(
+            f"neither stated nor to be estimated: {'; '.join(lines)}. State it in patients.csv, name it among the "
+            "parameters to estimate, or take the population's value with assume_population=True"
+        )
+    if fixed:
+        _balance(settled, patients, free)
+    return settled
+
+
+def _balance(settled: Settlement, patients: Sequence[Patient], free: tuple[str, ...]) -> None:
+    """Let kl follow kb where it is not stated, say so, and refuse a kl that is not above kb."""
+    kl, kb = settled.known["kl"], settled.known["kb"]
+    kl = settled.known["kl"] = np.where(np.isnan(kl), kb + TYPICAL_C, kl)
+    odd = [unbalanced(p.name, float(a), float(b)) for p, a, b in zip(patients, kl, kb, strict=True) if a <= b]
+    if odd:
+        more = f"; and {len(odd) - 5} more" if len(odd) > 5 else ""
+        raise ValueError(
+            f"kl must be above kb, or glucose would fall without insulin: {'; '.join(odd[:5])}{more}, in mg/dL/min. "
+            "Correct kl or the body mass, or do not state kl: name it among the parameters to estimate "
+            '(free=["ksi", "kl"]), or take it by assume_population=True, where it follows the body mass'
+        )
+    assumed = [p.name for p in patients if "kl" not in p.known or not {"kb", "M"} & set(p.known)]
+    if not assumed:
+        return
+    settled.assumed["c"] = TYPICAL_C
+    settled.notes.append(f"kl - kb = {TYPICAL_C:.4g} mg/dL/min is assumed for {some(assumed)}: kl and kb go together")
+    if by_c := [symbol for symbol in free if symbol in GOES_BY_C]:
+        settled.c_assumed = tuple(assumed)
+        settled.notes.append(
+            f"{', '.join(by_c)} goes by this assumption, not by the readings alone: estimate kl along with it "
+            f"(free={in_list([*free, 'kl'])}), or state kl and M"
+        )
+
+
+def some(names: Sequence[str]) -> str:
+    """The first five names, and how many there are more."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,99 @@
+"""How far the errors of a fit can be trusted, from its own residuals: nothing is computed anew."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from .._settle import GOES_BY_C
+from ..data import Cohort, Patient
+from ..records import Estimate, Fit, Misfit, tally
+from ._information import Memory, memory, residuals
+from ._misfit import misfits
+from ._verdicts import Error, called, held, rests
+
+
+def misses(
+    fit: Fit, patients: Sequence[Patient], left: Sequence[tuple[np.ndarray, np.ndarray]], memories: Sequence[Memory]
+) -> list[Misfit]:
+    """What a fit leaves of its readings, beside what a sensor's noise explains; see `misfits`."""
+    problem = fit.problem
+    return misfits(patients, left, memories, unknowns=len(problem.start), noise_sd_mg_dL=problem.noise_sd_mg_dL)
+
+
+def widening(time_min: np.ndarray, remembers: Memory) -> float:
+    """How many times too small errors for white noise are: as that of a mean is.
+
+    `sqrt(1 + 2 s r / (1 - r))` with `s` the share of the noise that remembers and `r` its correlation from one reading
+    to the next. `identify` has the errors of the sandwich formula, parameter by parameter; for a sensor's noise they
+    agree within 15 %, these being the larger.
+
+    Args:
+        time_min: times of the fit readings, min.
+        remembers: how the residuals remember.
+
+    Source: variance of the mean of an AR(1) process.
+    """
+    rho = np.exp(-remembers.forgets_per_min * np.median(np.diff(time_min))) if len(time_min) > 1 else 0.0
+    return float(np.sqrt(1 + 2 * remembers.share * rho / (1 - rho)))
+
+
+def trusted(fit: Fit, patients: Sequence[Patient]) -> Fit:
+    """The fit with standard errors as far as its residuals bear them out.
+
+    Errors from the curvature of a fit take the noise for white and the model for right; they stay as `white_error`.
+    Where the residuals remember, `standard_error` is wider; where the model misses its readings by more than a sensor
+    errs, there is none. Where a prior sets the estimate, the error is the prior's and stays.
+
+    Args:
+        fit: of any model.
+        patients: those of the fit, in its order.
+    """
+    if not fit.problem.start:
+        return fit
+    left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
+    memories = [memory(t, r) for t, r in left]
+    found = []
+    for patient, (times, _), remembers, miss in zip(
+        fit, left, memories, misses(fit, patients, left, memories), strict=True
+    ):
+        wider = None if miss.found else widening(times, remembers)
+        on_c = {*GOES_BY_C, "p1", "c"} if patient.name in fit.problem.c_assumed else set()
+        each = lambda by, wider=wider, on_c=on_c: {s: _trusted(e, wider, s in on_c) for s, e in by.items()}
+        found.append(dataclasses.replace(patient, estimates=each(patient.estimates), derived=each(patient.derived)))
+    return dataclasses.replace(fit, patients=tuple(found))
+
+
+def _trusted(e: Estimate, wider: float | None, c_assumed: bool) -> Estimate:
+    white = e.standard_error
+    if not white:  # known, or not computed
+        return e._replace(c_assumed=c_assumed)
+    error = white if e.prior_dominated else None if wider is None else wider * white
+    return e._replace(standard_error=error, white_error=white, c_assumed=c_assumed)
+
+
+def quick_verdict(fit: Fit, cohort: Cohort) -> str:
+    """The verdicts of a fit in one line, from its standard errors: nothing is computed anew.
+
+    Autocorrelated residuals widen all errors alike here, as they widen that of a mean.
+
+    Args:
+        fit: in inverse mode.
+        cohort: the patients that were fitted.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    patients = [cohort[patient.name] for patient in fit]
+    left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
+    memories = [memory(t, r) for t, r in left]
+    found = misses(fit, patients, left, memories)
+    for patient, (times, _), remembers, miss in zip(fit, left, memories, found, strict=True):
+        wider = widening(times, remembers)
+        for symbol, e in sorted(patient.estimates.items()):
+            white = e.standard_error if e.white_error is None else e.white_error
+            sd = np.inf if white is None else wider * white / abs(e.value)
+            verdict = called(Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd))
+            by = counts.setdefault(symbol, {})
+            verdict = "at its bound" if e.at_bound else held(verdict, miss)
+            verdict, _ = rests(verdict, "", symbol, patient.name in fit.problem.c_assumed)
+            by[verdict] = by.get(verdict, 0) + 1
+    return tally(counts, len(fit))

@@ -1,0 +1,126 @@
+"""Gauss-Newton steps of a constant weight, where one factorisation serves them all."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ..losses import Drive, Terms
+from ..twin import Twin
+from ._gauss_newton import (
+    LARGEST_LOG_STEP,
+    Damping,
+    Misses,
+    Prepared,
+    judge,
+    least_damping,
+    prepared_losses,
+    readout_block,
+    sizes,
+    slopes,
+)
+
+MOST_STEPS = 8
+"""That one factorisation serves; more steps make another."""
+
+
+class Course(NamedTuple):
+    """What was seen after each step; rows beyond the last step are not used."""
+
+    values: dict[str, Float[Array, " steps"]]
+    """Estimates by symbol."""
+    losses: Terms
+    """As of `losses`."""
+    gradient_norm: Float[Array, " steps"]
+    """Before the step, see `Damping`."""
+
+
+def factored_steps(
+    twin: Twin,
+    state: Damping,
+    prepared: Prepared,
+    d: Drive,
+    weight: Float[Array, ""],
+    steps: Int[Array, ""],
+    moves: Bool[Array, ""],
+) -> tuple[Twin, Damping, Course]:
+    """Up to `MOST_STEPS` steps on the objective of `gauss_newton_step`, for free parameters that `stays_linear` allows.
+
+    The block of the readout in the normal equations is then the same at every step, but for the unit of insulin, which
+    goes with ksi. It is factorised once. Each step eliminates the readout (variable projection: Golub and Pereyra,
+    SIAM J. Numer. Anal. 10, 1973) and damps the free coordinates alone.
+
+    Args:
+        twin: the twin; the network moves.
+        state: damping, and the information of the step before.
+        prepared: see `prepare`.
+        d: see `drive`.
+        weight: of the equations, see `Stage.residual_weight`.
+        steps: how many.
+        moves: whether the physiology moves.
+    """
+    misses = Misses(twin, weight, prepared, d, jnp.asarray(True))
+    A, ksi = readout_block(misses, misses.start()), _ksi(twin)
+    lower = _factor(A)
+
+    def step(i: Array, carry: tuple[Twin, Damping, Course]) -> tuple[Twin, Damping, Course]:
+        twin, state, course = carry
+        twin, state = _step(twin, state, weight, prepared, d, lower, _ksi(twin) / ksi, moves)
+        seen = Course(twin.physiology.estimates(), prepared_losses(twin, prepared, d), state.gradient_norm)
+        return twin, state, jax.tree.map(lambda rows, x: rows.at[i].set(x), course, seen)
+
+    nothing = jnp.zeros(MOST_STEPS, A.dtype)
+    course = Course(dict.fromkeys(twin.physiology.free, nothing), Terms(nothing, nothing, nothing, nothing), nothing)
+    return jax.lax.fori_loop(0, steps, step, (twin, state, course))
+
+
+def _factor(A: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Of Cholesky, damped as little as it needs; steps by it, repeated, take the damping's effect away again."""
+
+    def at(damping: Array) -> tuple[Array, Array]:
+        return damping, jnp.linalg.cholesky(A + jnp.diag(damping * sizes(A)))
+
+    fails = lambda tried: ~jnp.all(jnp.isfinite(jnp.diag(tried[1]))) & (tried[0] < 1)
+    start = at(jnp.asarray(10 * least_damping(A.dtype), A.dtype))
+    return jax.lax.while_loop(fails, lambda tried: at(10 * tried[0]), start)[1]
+
+
+def _ksi(twin: Twin) -> Array:
+    return twin.physiology.values()["ksi"]
+
+
+def _step(
+    twin: Twin,
+    state: Damping,
+    weight: Array,
+    prepared: Prepared,
+    d: Drive,
+    lower: Float[Array, "readout readout"],
+    ratio: Float[Array, ""],
+    moves: Array,
+) -> tuple[Twin, Damping]:
+    """One step, by the factor of the readout's block and the ratio of ksi to that for which it was made."""
+    misses = Misses(twin, weight, prepared, d, jnp.asarray(True))
+    w, z = twin.surrogate.readout.T, misses.start()
+    found, k = slopes(misses, w, z), z.size
+    unit = jnp.repeat(jnp.stack([jnp.ones_like(ratio), ratio, jnp.ones_like(ratio)]), w.shape[1])
+    columns = jnp.concatenate([found.side, found.readout[:, None]], axis=1) / unit[:, None]
+    half = jax.scipy.linalg.solve_triangular(lower, columns, lower=True)
+    side, rest = half[:, :k], half[:, k]
+    schur = found.corner - side.T @ side
+    diagonal = jnp.maximum(jnp.diag(schur), least_damping(w.dtype) * jnp.diag(found.corner))
+    root = jnp.linalg.cholesky(schur + jnp.diag(state.damping * diagonal))
+    dz = -jax.scipy.linalg.cho_solve((root, True), found.free - side.T @ rest)
+    dz = jnp.where(moves, jnp.clip(dz, -LARGEST_LOG_STEP, LARGEST_LOG_STEP), 0.0)
+    dw = -jax.scipy.linalg.solve_triangular(lower, rest + side @ dz, lower=True, trans=1) / unit
+    dw = dw.reshape(w.shape)
+    better, damping = judge(misses.sum_of_squares(w, z), misses.sum_of_squares(w + dw, z + dz), state.damping)
+    w = jnp.where(better, misses.readout(w + dw, z + dz), w)
+    z = jnp.where(better, z + dz, z)
+    moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
+    information = schur - found.held
+    information = jnp.where(jnp.all(jnp.isfinite(information)), information, state.information)
+    gradient = jnp.concatenate([found.readout, jnp.where(moves, found.free, 0.0)])
+    return moved, Damping(damping, information, jnp.linalg.norm(gradient))
