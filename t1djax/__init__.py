@@ -1,4 +1,15 @@
-"""Type 1 diabetes in JAX: simulate, fit and forecast whole cohorts as one compiled program."""
+"""Type 1 diabetes in JAX: simulate, fit and forecast whole cohorts as one compiled program.
+
+Where to begin, each with `help`:
+
+* people: `reference_cohort` and `virtual_population` simulate them; `read_recording` and `read_cohort` read files.
+* `fit` estimates every patient's parameters at once; `summary` makes a table of it.
+* `identify` says which of the estimates the readings determine, and why the others not.
+* `fit_state_space` and `state_space_forecasts` forecast; `score_forecasts` scores.
+* `write_report` makes a page of it all.
+
+`PARAMETERS` says what each symbol means. Research software, not a medical device.
+"""
 
 import typing as _typing
 from importlib import import_module as _import_module

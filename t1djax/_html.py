@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from ._words import counted
+
 _MOST_ROWS = 30
 
 
@@ -17,7 +19,7 @@ def html_table(
         title: what is shown.
         header: names of the columns, with units.
         rows: cells; the first names the row. Rows beyond thirty are counted, not shown.
-        notes: sentences to stand below.
+        notes: sentences to stand below; empty ones are left out.
 
     Example:
         >>> from t1djax._html import html_table
@@ -27,7 +29,7 @@ def html_table(
     every = iter(rows)
     shown = list(itertools.islice(every, _MOST_ROWS))
     more = sum(1 for _ in every)
-    below = [*notes, *([f"and {more} more rows"] if more else [])]
+    below = [*filter(None, notes), *([f"and {counted(more, 'more row')}"] if more else [])]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     body = "".join(
         f'<tr><th scope="row">{_cell(row[0])}</th>' + "".join(f"<td>{_cell(cell)}</td>" for cell in row[1:]) + "</tr>"

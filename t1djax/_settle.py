@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ._words import in_list
 from .data import Patient
 from .physics import KB_BODY_MASS, PARAMETERS, TYPICAL_C, unbalanced
 
@@ -93,7 +94,7 @@ def settle(patients: Sequence[Patient], free: tuple[str, ...], assume_population
         lines = [f"{symbol} (for {some(lacking)})" for symbol, lacking in settled.missing.items()]
         raise ValueError(
             f"neither stated nor to be estimated: {'; '.join(lines)}. State it in patients.csv, name it among the "
-            "parameters to estimate, or take the population's value with --assume-population"
+            "parameters to estimate, or take the population's value with assume_population=True"
         )
     if fixed:
         _balance(settled, patients, free)
@@ -110,7 +111,7 @@ def _balance(settled: Settlement, patients: Sequence[Patient], free: tuple[str, 
         raise ValueError(
             f"kl must be above kb, or glucose would fall without insulin: {'; '.join(odd[:5])}{more}, in mg/dL/min. "
             "Correct kl or the body mass, or do not state kl: name it among the parameters to estimate "
-            "(--inverse-params ksi,kl), or take it by --assume-population, where it follows the body mass"
+            '(free=["ksi", "kl"]), or take it by assume_population=True, where it follows the body mass'
         )
     assumed = [p.name for p in patients if "kl" not in p.known or not {"kb", "M"} & set(p.known)]
     if not assumed:
@@ -121,7 +122,7 @@ def _balance(settled: Settlement, patients: Sequence[Patient], free: tuple[str, 
         settled.c_assumed = tuple(assumed)
         settled.notes.append(
             f"{', '.join(by_c)} goes by this assumption, not by the readings alone: estimate kl along with it "
-            f"(--inverse-params {','.join([*free, 'kl'])}), or state kl and M"
+            f"(free={in_list([*free, 'kl'])}), or state kl and M"
         )
 
 

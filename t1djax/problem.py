@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from ._settle import FAR, check_plausible, settle, some
 from ._types import Key
+from ._words import counted
 from .data import Patient, split
 from .identifiability import check_identifiable
 from .physics import INITIAL_STATES, KB_BODY_MASS, PARAMETERS, Parameter
@@ -105,6 +106,11 @@ class Problem:
     """Standard deviation of the readings' noise, mg/dL; estimated from the misfit where it is None."""
     c_assumed: tuple[str, ...] = ()
     """Patients of whom `c = kl - kb` is assumed and ksi, ku_Vi or kr_Vb estimated, which then go by it."""
+
+    def __repr__(self) -> str:
+        free = f"{'+'.join(self.start)} free" if self.start else "nothing free"
+        assumed = f", {'+'.join(self.assumed)} assumed" if self.assumed else ""
+        return f"Problem({self.mode}: {free}{assumed}, {counted(len(self.names), 'patient')})"
 
     def physiology(
         self, dtype: Any = None, start: Mapping[str, Float[np.ndarray, " patients"]] | None = None

@@ -57,7 +57,7 @@ def test_what_is_not_stated_follows_what_is(pat2):
     assert problem.take([4, 3]).c_assumed == ("neither",)
     told = next(note for note in problem.notes if "goes by this assumption" in note)
     assert told.startswith("ksi ")
-    assert "--inverse-params ksi,kl" in told
+    assert 'free=["ksi", "kl"]' in told
 
 
 def test_what_does_not_go_by_the_balance_is_left_alone(pat2):
@@ -119,7 +119,7 @@ def test_a_liver_that_gives_less_than_the_brain_takes_is_refused(pat2, mode):
     with pytest.raises(ValueError, match=r"kl = 1\.94 of light against kb = 2\.065 \(128/M of M = 62 kg\)") as error:
         pose(people, mode=mode, free=free, key=KEY)
     assert "fine" not in str(error.value)
-    assert "--inverse-params ksi,kl" in str(error.value)
+    assert 'free=["ksi", "kl"]' in str(error.value)
     # So small a kl that no kb lies below it.
     with pytest.raises(ValueError, match=r"kl = 0\.2 of ada against kb = 1\.506"):
         assumed([knowing(pat2, kl=0.2)])
@@ -219,4 +219,5 @@ def test_train_and_identify_name_what_is_estimated_alike(pat2, tmp_path):
     ask = ("--data", tmp_path / "cohort", "--results", tmp_path / "r")
     for flag in ("--free", "--inverse-params"):
         assert "kl = 1.94 of ada against kb" in refused(2, "train", "--model", "ode", flag, "ksi", *ask)
+        assert "(--free ksi,kl), or take it by --assume-population" in refused(2, "train", flag, "ksi", *ask)
         assert "kl = 1.94 of ada against kb" in refused(2, "identify", tmp_path / "cohort", flag, "ksi")

@@ -18,6 +18,7 @@ import pytest
 
 import t1djax
 from t1djax import cli, experiment
+from t1djax.cli._exit import EXIT_CODES
 
 TWO = ("--patients", "Pat2,Pat3", "--interval-min", "30")
 NOISY = (*TWO, "--noise", "white", "--noise-sd", "10")
@@ -151,8 +152,8 @@ def test_every_help_has_an_example(command):
 
 def test_help_states_the_exit_codes():
     text = " ".join(done("--help").out.split())
-    for code in ("0 all well", "1 a file", "2 wrong flags", "3 wrong data", "4 finished", "130 interrupted"):
-        assert code in text
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code} {meaning}" in text
 
 
 def test_version():
@@ -201,8 +202,8 @@ def test_the_installed_script(tmp_path):
     assert json.loads(said.stdout)["readings"] == 49
     assert (tmp_path / "cohort" / "Pat2.csv").is_file()
     wrong = ran("train", "--config", "nowhere.yaml")
-    assert wrong.returncode == 2
-    assert wrong.stderr == "error: nowhere.yaml: cannot be read (No such file or directory); name a YAML file\n"
+    assert wrong.returncode == 3
+    assert wrong.stderr == "error: nowhere.yaml: there is no such file; name a YAML file\n"
 
 
 # simulate
@@ -296,14 +297,14 @@ def test_simulate_refuses_a_folder_in_use_unless_overwriting(tmp_path):
     out = tmp_path / "x"
     done("simulate", *TWO, "--out", out)
     before = contents(out)
-    assert "not empty" in refused(1, "simulate", *NOISY, "--out", out)
+    assert "not empty" in refused(2, "simulate", *NOISY, "--out", out)
     assert contents(out) == before
     done("simulate", *NOISY, "--out", out, "--overwrite")
     assert contents(out)["Pat2.csv"] != before["Pat2.csv"]
-    err = refused(1, "simulate", "--patients", "2", "--interval-min", "60", "--out", out, "--overwrite")
+    err = refused(2, "simulate", "--patients", "2", "--interval-min", "60", "--out", out, "--overwrite")
     assert "Pat3.csv" in err
     (tmp_path / "file").write_text("x")
-    assert "is a file" in refused(1, "simulate", *TWO, "--out", tmp_path / "file")
+    assert "is a file" in refused(2, "simulate", *TWO, "--out", tmp_path / "file")
 
 
 @pytest.mark.parametrize(
@@ -362,6 +363,7 @@ def test_json_holds_what_it_documents(runs):
         "model",
         "mode",
         "notes",
+        "symbols",
         "assumed",
         "compile_seconds",
         "run_seconds",
@@ -699,8 +701,8 @@ def test_evaluate_and_plot_refuse_what_holds_no_result(tmp_path):
 
 def test_evaluate_says_where_it_cannot_write(tmp_path, runs):
     (tmp_path / "file").write_text("x")
-    refused(1, "evaluate", runs[0], "--output", tmp_path / "file" / "metrics.csv")
-    refused(1, "evaluate", runs[0], "--output", tmp_path)
+    refused(2, "evaluate", runs[0], "--output", tmp_path / "file" / "metrics.csv")
+    refused(2, "evaluate", runs[0], "--output", tmp_path)
 
 
 def test_plot_writes_figures(tmp_path, runs):

@@ -166,7 +166,7 @@ def test_a_file_that_is_no_configuration(yaml_file, text, says):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    assert "cannot be read" in wrong(tmp_path / "nowhere.yaml")
+    assert "there is no such file" in wrong(tmp_path / "nowhere.yaml")
     assert "cannot be read" in wrong(tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_overrides_win_and_nested_ones_merge(yaml_file):
     ("values", "says"),
     [
         ({"mode": "forward", "inverse_params": "ksi"}, "forward mode estimates nothing"),
-        ({"layout": "hupa", "data": "x.csv"}, "--carbs-unit"),
+        ({"layout": "hupa", "data": "x.csv"}, "(carbs_unit)"),
         ({"hupa": {"hours": 48.0}}, "layout hupa"),
         ({"layout": "hupa", "hupa": {"carbs_unit": "g"}}, "reads a file"),
         ({"layout": "hupa", "data": "x.csv", "patients": "A", "hupa": {"carbs_unit": "g"}}, "leave patients out"),

@@ -246,7 +246,7 @@ def test_the_command_asks_for_a_word_first(tmp_path: Path) -> None:
     write_people(tmp_path / "data")
     before = snapshot(tmp_path)
     assert "--dry-run" in refused(2, "forget", GONE, "--data", tmp_path / "data")
-    assert "no such" in refused(2, "forget", GONE, "--data", tmp_path / "nowhere", "--yes")
+    assert "no such" in refused(3, "forget", GONE, "--data", tmp_path / "nowhere", "--yes")
     assert "--tracking-uri" in refused(
         2, "forget", GONE, "--data", tmp_path / "data", "--yes", "--tracking-uri", "http://127.0.0.1:9"
     )

@@ -226,10 +226,10 @@ def test_other_readers_name_this_one(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             read_cohort(path)
         assert str(caught.value) == (
-            f"{file}, row 1: this is the HUPA-UCM layout, not a canonical table; read it with read_hupa, or with "
-            "--layout hupa"
+            f"{file}, row 1: this is the HUPA-UCM layout, not a canonical table; read it with read_hupa, or train "
+            'with layout="hupa"'
         )
-    with pytest.raises(DataError, match="--layout hupa"):
+    with pytest.raises(DataError, match='layout="hupa"'):
         read_patient(file)
     file.write_text(
         "time;glucose_mg_dL;basal_U_h;bolus_U;carbs_g\n2020-01-17T00:35;120;1;;\n2020-01-17T00:40;120;1;;\n"

@@ -198,7 +198,7 @@ def test_parameters_without_their_input_are_refused():
 
 def test_what_is_neither_stated_nor_named_is_asked_for_or_assumed():
     patient = dataclasses.replace(_grid(15.0)[0], known={"ksi": 200.0, "Tu": 100.0})
-    with pytest.raises(ValueError, match=r"(?s)kl \(for Pat2\).*--assume-population"):
+    with pytest.raises(ValueError, match=r"(?s)kl \(for Pat2\).*assume_population=True"):
         pose([patient], mode="inverse", free=["ksi"], key=KEY)
     problem = pose([patient], mode="inverse", free=["ksi"], key=KEY, assume_population=True)
     assert set(problem.assumed) == {"M", "c", "ku_Vi", "Tr", "kr_Vb"}

@@ -225,7 +225,7 @@ def test_inspect_prints_and_gives_json(tmp_path: Path, monkeypatch: pytest.Monke
     wrong = say(monkeypatch, "inspect", small(tmp_path, "mmol.csv", 1 / 18.016))
     assert wrong.code == 3
     assert "problem: " in wrong.out
-    assert "looks like mmol/L; pass glucose_unit=" in wrong.out
+    assert "looks like mmol/L; pass --glucose-unit mmol/L" in wrong.out
     assert say(monkeypatch, "inspect", file, "--glucose-unit", "g").code == 2
 
 
@@ -243,7 +243,7 @@ def test_convert_makes_a_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert cohort["ada"].doses.carbs_g.tolist() == [45.0]
     reports = json.loads((tmp_path / "cohort" / "reading.json").read_text())["reports"]
     assert [x["glucose_unit"] for x in reports] == ["mmol/L", "mmol/L"]
-    assert say(monkeypatch, "convert", *files, "--glucose-unit", "mmol/L", "--out", tmp_path / "cohort").code == 1
+    assert say(monkeypatch, "convert", *files, "--glucose-unit", "mmol/L", "--out", tmp_path / "cohort").code == 2
     frame = tmp_path / "two.csv"
     rows = [f"2024-05-01 {h:02d}:{m:02d}:00,{who},{120 + h + m % 7 * 3}.5,0.08,0"
             for who in ("Ada", "Ben") for h in range(4) for m in range(0, 60, 5)]  # fmt: skip

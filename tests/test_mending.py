@@ -214,6 +214,6 @@ def test_progress_without_a_terminal_is_lines(results: Path) -> None:
     shutil.rmtree("results")
     said = done("sweep", "--models", "ode", "--patients", "2,3", "--interval-min", "60", "--results", "results",
                 "--no-figures", "--no-tracking")  # fmt: skip
-    assert said.err.splitlines()[0] == "compiling, then training"
-    assert "1/1 ode inverse ksi: 0 of 2 fits done" in said.err.splitlines()
+    assert said.err.splitlines()[0] == "reading"
+    assert "1/1 ode inverse ksi: 0 of 2 fits done, compiling and fitting" in said.err.splitlines()
     assert "1/1 ode inverse ksi: 2 of 2 fits done" in said.err.splitlines()

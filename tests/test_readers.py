@@ -124,7 +124,7 @@ def test_a_frame_whose_sum_is_wrong_is_refused(put: Callable[..., Path]) -> None
 def test_people_in_one_frame(put: Callable[..., Path]) -> None:
     text = frame(every(5, 30), walk(30))
     file = put(text + frame(every(5, 30), walk(30, 1)).split("\n", 1)[1].replace(",1,", ",2,", 30))
-    with pytest.raises(DataError, match=r"2 people are in it; choose with subject \(--subject\): 1, 2"):
+    with pytest.raises(DataError, match='2 people are in it; choose with subject="NAME", one of 1, 2'):
         read_recording(file)
     assert np.array_equal(read_recording(file, subject="2").patient.glucose_mg_dL, walk(30, 1))
     with pytest.raises(DataError, match="'3' is not in it"):

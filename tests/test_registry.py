@@ -131,7 +131,7 @@ def test_what_cannot_be_registered(
     failed = dataclasses.replace(models["Pat2"], ok=False, message="not converged")
     with pytest.raises(registry.RegistryError, match=r"the fit of Pat2 failed \(not converged\)"):
         registry.register(failed, name="failed", tracking_uri=uri)
-    with pytest.raises(registry.RegistryError, match="--name a/b"):
+    with pytest.raises(registry.RegistryError, match="name=a/b"):
         registry.register(results, name="a/b")
     with pytest.raises(registry.RegistryError, match="no such database"):
         registry.versions(tracking_uri=f"sqlite:///{results / 'none.db'}")
@@ -217,9 +217,9 @@ def test_command_line(results: Path, uri: str, tmp_path: Path) -> None:
     loaded = call("registry", "load", "--name", "cli", "--out", tmp_path, *here)
     assert [t1djax.read_fitted(file).name for file in loaded.json] == ["Pat2", "Pat3"]
     wrong = call("registry", "load", "--name", "nobody", "--out", tmp_path, *here)
-    assert (wrong.code, "there is no registered model 'nobody' in this registry; there are" in wrong.err) == (2, True)
+    assert (wrong.code, "there is no registered model 'nobody' in this registry; there are" in wrong.err) == (3, True)
     wrong = call("registry", "load", "--name", "cli", "--version", "challenger", "--out", tmp_path, *here)
-    assert (wrong.code, "there is no alias 'challenger'; its aliases: champion" in wrong.err) == (2, True)
+    assert (wrong.code, "there is no alias 'challenger'; its aliases: champion" in wrong.err) == (3, True)
     for version in ("a b", "ch@mpion", ""):
         wrong = call("registry", "load", "--name", "cli", "--version", version, "--out", tmp_path, *here)
         assert (wrong.code, "is no version; give a number, or an alias" in wrong.err) == (2, True)

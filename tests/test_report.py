@@ -253,7 +253,7 @@ def test_the_command_shows_what_was_read_and_identified(tmp_path, capsys, monkey
     (tmp_path / "no.json").write_text("{}", encoding="utf-8")
     wrong = ("report", str(file), "--out", str(shown), "--overwrite", "--identified", str(tmp_path / "no.json"))
     code, _, err = run(capsys, monkeypatch, *wrong)
-    assert (code, "identify --out" in err) == (2, True)
+    assert (code, "identify --out" in err) == (3, True)
     for flags, words in (
         (("--known", "M"), "--known M: write a symbol"),
         (("--known", "Q=1"), "unknown parameter 'Q'"),

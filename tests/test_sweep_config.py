@@ -128,7 +128,10 @@ def test_flags_win_and_what_is_the_same_comes_once(tmp_path):
         ("sensor: white", "sensor: must be fields with values"),
         ("", "is empty"),
         ("# a remark", "is empty"),
-        ("model: ode\nmode: inverse\nmembers: 1\nseed: 0", "one experiment: t1djax train --config"),
+        (
+            "model: ode\nmode: inverse\nmembers: 1\nseed: 0",
+            "one experiment, for load_experiment or `t1djax train --config",
+        ),
     ],
 )
 def test_errors_name_the_field(text, named, tmp_path):
@@ -166,7 +169,7 @@ def test_an_include_takes_what_the_matrix_leaves_no_choice_about(tmp_path):
 
 
 def test_the_file_of_a_sweep_is_none_of_an_experiment(tmp_path):
-    with pytest.raises(ConfigError, match=r"is the file of a sweep: t1djax sweep --config"):
+    with pytest.raises(ConfigError, match=r"is the file of a sweep, for load_sweep or `t1djax sweep --config"):
         load_experiment(written(tmp_path, "models: [ode]\nseed: 3"))
     own = set(SweepConfig.model_fields) - set(Experiment.model_fields) - {"common"}
     assert own == SWEEPS_OWN

@@ -418,7 +418,7 @@ def test_status_in_words(results: Path) -> None:
     said = done("track", "status", results)
     assert "complete" in said.out
     assert "pinn_inverse_ksi_20261123_113000" in said.out
-    assert call("track", "status", results / "mlartifacts").code == 1
+    assert call("track", "status", results / "mlartifacts").code == 3
 
 
 def test_the_process_keeps_its_mlflow(results: Path) -> None:

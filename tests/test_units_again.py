@@ -150,7 +150,7 @@ def test_unusual_sums_are_remarked_on(put: Callable[..., Path]) -> None:
 def test_a_unit_of_carbohydrate_that_contradicts_the_format(put: Callable[..., Path], unit: CarbsUnit) -> None:
     said = problems(inspect_file(put(replay()), carbs_unit=unit))
     assert "this format has carbohydrate in g/min, 192.3 g/day" in said
-    assert 'leave carbs_unit (--carbs-unit) out, or pass "g/min"; "none" skips carbohydrate' in said
+    assert 'leave carbs_unit out, or pass "g/min"; "none" skips carbohydrate' in said
     assert inspect_file(put(replay()), carbs_unit="g/min").problems == ()
     assert inspect_file(put(replay()), carbs_unit="none").carbs_g_day == 0
 
@@ -316,7 +316,7 @@ def test_dates_swapped_in_part(put: Callable[..., Path]) -> None:
     said = problems(inspect_file(file))
     assert len(inspect_file(file, day_first=True).problems) == 1
     assert "days up to the 12th are swapped and later ones are not" in said
-    assert "--day-first" not in said
+    assert "day_first" not in said
 
 
 # Gaps and stuck sensors

@@ -202,7 +202,7 @@ def test_a_report_shows_each_window_of_a_person(tmp_path):
     asked = ["report", str(tmp_path / "data"), "--out", str(tmp_path / "r.html"), "--identified", str(tmp_path)]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
-    assert "identification of Bo@0012h is left out" in done.output
+    assert "note: identification of Bo@0012h is left out" in done.output
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     pat2, pat3 = re.split(r'<section id="person-', page)[1:3]
     for words in ("window by window", "0012h", "0024h", "202 (from 150 up)", "model misfit", "mind the gap"):

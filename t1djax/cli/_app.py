@@ -1,31 +1,38 @@
-"""The application: exit codes, options that commands share, warnings and errors in words."""
+"""The application: options that commands share, warnings and errors in words."""
 
-import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from .. import __version__
-from ..config import ConfigError
-from ..identifiability import UnidentifiableError
-from ..io import DataError, DataWarning, ResultError, Stopped
+from ..io import DataWarning
+from ._exit import EXIT_CODES, exit_code
+from ._flags import in_flags
 
-EXIT_FAILED_PATIENTS = 4
-EXIT_STOPPED = 128 + signal.SIGTERM
-_EXIT_CODES = (
-    "Exit codes: 0 all well; 1 a file could not be read or written; 2 wrong flags or configuration; "
-    "3 wrong data; 4 finished, but the fit of some patient failed; 5 a promotion was refused; 130 interrupted; "
-    "143 stopped by SIGTERM, its state kept for --resume."
-)
+_CODES = "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
+_ORDER = ("simulate", "inspect", "convert", "train", "sweep", "identify", "forecast", "report", "evaluate", "plot",
+          "diff", "track", "registry", "forget")  # fmt: skip
+
+
+class _InOrderOfUse(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        there = super().list_commands(ctx)
+        return sorted(there, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+
 app = typer.Typer(
-    help=f"Type 1 diabetes in JAX: simulate, fit and forecast whole cohorts at once. Research software, not a "
-    f"medical device.\n\n{_EXIT_CODES}",
-    epilog="Example: t1djax train --model ode --mode inverse --data reference --results results",
+    cls=_InOrderOfUse,
+    help="Type 1 diabetes in JAX: simulate, fit and forecast whole cohorts at once. Research software, not a medical "
+    "device.\n\nA first hour: `inspect` your files, `convert` them to a cohort, `train` on it, `identify` what its "
+    "readings tell, `report`. Each command's --help ends with an example.",
+    epilog="Example: t1djax train --model ode --mode inverse --data reference --results results\n\n"
+    f"Exit codes: {_CODES}.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
@@ -34,9 +41,17 @@ app = typer.Typer(
 stderr = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables, for machines.")]
-Noise = Annotated[str | None, typer.Option(help="Sensor error: none, white, ar1, breton-kovatchev.  [default: none]")]
+Noise = Annotated[
+    str | None,
+    typer.Option(
+        help="Error of a simulated sensor: none, white (each its own), ar1 (with memory), breton-kovatchev.  "
+        "[default: none]"
+    ),
+]
 NoiseSd = Annotated[float | None, typer.Option(help="Its standard deviation, mg/dL (white, ar1).  [default: 10]")]
-Interval = Annotated[float | None, typer.Option(help="Minutes between readings.  [default: 1; virtual patients 5]")]
+Interval = Annotated[
+    float | None, typer.Option(help="Minutes between simulated readings.  [default: 1; virtual patients 5]")
+]
 Dropout = Annotated[float | None, typer.Option(help="Share of readings lost at random.  [default: 0]")]
 Censor = Annotated[bool | None, typer.Option("--censor", help="Report readings within 40 to 400 mg/dL, as devices do.")]
 
@@ -45,24 +60,36 @@ def main() -> None:
     """Entry point: known errors end in one line and an exit code, never in a traceback."""
     try:
         code = app()  # leaves by SystemExit; wrong flags, --help and interrupts are its own business
-    except (DataError, ResultError) as e:
-        code = fail(e, 3)
-    except Stopped as e:
-        code = fail(e, EXIT_STOPPED)
-    except (ConfigError, UnidentifiableError, ValueError) as e:
-        code = fail(e, 2)
-    except KeyError as e:
-        code = fail(ValueError(e.args[0] if e.args else str(e)), 2)
-    except OSError as e:
-        code = fail(e, 1)
-    except MemoryError as e:
-        code = fail(MemoryError(f"not enough memory ({e}); take fewer patients, days or readings"), 1)
+    except Exception as e:
+        code = exit_code(e)
+        if code is None:
+            raise
+        say("error", _said(e))
     sys.exit(code)
 
 
-def fail(error: Exception, code: int) -> int:
-    stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-    return code
+def _said(error: Exception) -> str:
+    """What an error says, without the marks of Python."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error}); take fewer patients, days or readings"
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+_STYLES = {"error": "red", "warning": "yellow", "note": ""}
+
+
+def say(kind: Literal["error", "warning", "note"], text: object) -> None:
+    """Say something beside the results, on standard error, in the words of the command line.
+
+    Args:
+        kind: what it is.
+        text: what there is to say.
+    """
+    stderr.print(f"{kind}: {in_flags(str(text))}", style=_STYLES[kind], markup=False, highlight=False, soft_wrap=True)
 
 
 def _version(asked: bool) -> bool:
@@ -84,7 +111,7 @@ def _root(
 @contextmanager
 def warnings_in_words() -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        stderr.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say("warning", message)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", DataWarning)

@@ -48,7 +48,7 @@ Carbs = Annotated[
     ),
 ]
 Zone = Annotated[list[str] | None, typer.Option(help=f"IANA zone of local times, such as Europe/Madrid; {_EACH}")]
-DayFirst = Annotated[bool | None, typer.Option("--day-first/--month-first", help="Order of dates in every file.")]
+DayFirst = Annotated[bool | None, typer.Option("--day-first/--month-first", help="Order of dates such as 03/04/2025.")]
 Dates = Annotated[
     list[str] | None, typer.Option(help="Order of dates: day-first or month-first; FILE=day-first for one file.")
 ]
@@ -66,8 +66,8 @@ Subject = Annotated[
         help="Name of the patient; whom to read where a file has several; FILE=name for one of several files."
     ),
 ]
-Start = Annotated[list[str] | None, typer.Option(help=f"First time to keep, ISO 8601, local; {_EACH}")]
-Hours = Annotated[list[str] | None, typer.Option(help=f"Length to keep, h; {_EACH}")]
+Start = Annotated[list[str] | None, typer.Option(help=f"First time to keep, local, such as 2025-01-31T08:00; {_EACH}")]
+Hours = Annotated[list[str] | None, typer.Option(help=f"Length to keep from there, h; {_EACH}")]
 Known = Annotated[
     list[str] | None, typer.Option(help="What is known of everybody, as in M=72 or ku_Vi=0.06; repeatable.")
 ]

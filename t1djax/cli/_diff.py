@@ -19,7 +19,9 @@ _GROUPS = {
 }
 
 
-@app.command(epilog="Example: t1djax diff results/first results/second")
+@app.command(
+    short_help="Show what differs between two results.", epilog="Example: t1djax diff results/first results/second"
+)
 def diff(
     first: Annotated[Path, typer.Argument(help="A result folder, or a folder that holds some.")],
     second: Annotated[Path, typer.Argument(help="What it is compared with.")],

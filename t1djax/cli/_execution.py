@@ -55,11 +55,53 @@ class Line(NamedTuple):
     """Of what is counted."""
 
 
+class Teller:
+    """Says what is going on: a bar for people at a terminal; elsewhere, where nothing is redrawn, lines."""
+
+    def __init__(self, words: Callable[[Any], Line], bar: Progress | None) -> None:
+        self._words, self._bar, self._last = words, bar, 0.0
+        self._task = None if bar is None else bar.add_task("", total=None, says="")
+
+    def now(self, what: str) -> None:
+        """Say what begins.
+
+        Args:
+            what: in a word or two, such as `reading`.
+        """
+        if self._bar is None or self._task is None:
+            return
+        self._bar.update(self._task, description=what, total=None, completed=0, says="")
+        if not stderr.is_terminal:
+            stderr.print(what, highlight=False, markup=False, soft_wrap=True)
+
+    def __call__(self, progress: Any) -> None:
+        if self._bar is None or self._task is None:
+            return
+        line = self._words(progress)
+        self._bar.update(
+            self._task,
+            description=line.what,
+            total=line.total,
+            completed=line.done,
+            says=f"{line.unit}  {line.says}".strip(),
+        )
+        if not stderr.is_terminal and (time.monotonic() - self._last > _OFTEN_S or line.now):
+            self._last = time.monotonic()
+            counted = " ".join(x for x in (f"{line.done} of {line.total}", line.unit) if x)
+            said = ", ".join(x for x in (f"{line.what}: {counted}", line.says) if x)
+            stderr.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
-def telling(words: Callable[[Any], Line], *, show: bool) -> Iterator[Callable[[Any], None] | None]:
-    """A bar for people at a terminal; elsewhere, where nothing can be redrawn, a line now and then."""
+def telling(words: Callable[[Any], Line], *, show: bool) -> Iterator[Teller]:
+    """One who says what is going on.
+
+    Args:
+        words: of progress.
+        show: whether to say anything.
+    """
     if not show:
-        yield None
+        yield Teller(words, None)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -69,26 +111,7 @@ def telling(words: Callable[[Any], Line], *, show: bool) -> Iterator[Callable[[A
         TextColumn("{task.fields[says]}"),
     )
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task("compiling", total=None, says="")
-        if not stderr.is_terminal:
-            stderr.print("compiling, then training", highlight=False)
-        last = [0.0]
-
-        def tell(progress: Any) -> None:
-            line = words(progress)
-            bar.update(
-                task,
-                description=line.what,
-                total=line.total,
-                completed=line.done,
-                says=f"{line.unit}  {line.says}".strip(),
-            )
-            if not stderr.is_terminal and (time.monotonic() - last[0] > _OFTEN_S or line.now):
-                last[0] = time.monotonic()
-                counted = " ".join(x for x in (f"{line.done} of {line.total}", line.unit) if x)
-                stderr.print(", ".join(x for x in (f"{line.what}: {counted}", line.says) if x), highlight=False)
-
-        yield tell
+        yield Teller(words, bar)
 
 
 @contextmanager

@@ -8,27 +8,32 @@ import numpy as np
 import pandas as pd
 import typer
 
+from .._words import counted
 from ..config import ConfigError
 from ..data import HORIZONS_MIN, TRAINING_SHARE, Cohort
 from ..evaluation import BASELINES, baseline_forecasts, score_forecasts
 from ..plotting import plot_forecasts
 from ..records import RollingForecasts
-from ..statespace import StateSpaceFit, StateSpaceOptions, fit_state_space, state_space_forecasts
-from ._app import EXIT_FAILED_PATIENTS, Interval, Json, app, stderr, warnings_in_words
+from ..statespace import CONSTANTS, StateSpaceFit, StateSpaceOptions, fit_state_space, state_space_forecasts
+from ._app import Interval, Json, app, say, warnings_in_words
 from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Names, Zone, read_people
 from ._enough import check_horizons, check_length
-from ._tables import print_json, print_table
+from ._exit import EXIT_FAILED_PATIENTS
+from ._tables import print_json, print_table, symbols_json
 
 _Z90 = 1.6448536269514722
 _TABLE = "forecasts.csv"
 _SHOWN = ["patient", "method", "horizon_min", "n", "rmse_mg_dL", "bias_mg_dL", "coverage_90_percent", "crps_mg_dL"]
 
 
-@app.command(epilog="Example: t1djax forecast cohort --horizons 30,60 --out forecasts")
+@app.command(
+    short_help="Forecast each record from every reading, and score it.",
+    epilog="Example: t1djax forecast cohort --horizons 30,60 --out forecasts",
+)
 def forecast(
     data: Data,
     patients: Names = None,
-    horizons: Annotated[str, typer.Option(help="How far ahead, min.")] = "30,60",
+    horizons: Annotated[str, typer.Option(help="How far ahead, min, with commas between.")] = "30,60",
     train_share: Annotated[float, typer.Option(help="Share of each record to learn from.")] = TRAINING_SHARE,
     future_inputs: Annotated[
         str, typer.Option(help="What is known of later insulin and meals: none, announced or recorded.")
@@ -74,7 +79,7 @@ def forecast(
         ).cohort
     check_horizons(cohort, ahead)
     for text in check_length(cohort, ahead, train_share):
-        _warn(text)
+        say("warning", text)
     fit = fit_state_space(list(cohort), options=StateSpaceOptions(), train_share=train_share)
     made = by_every_method(fit, cohort, horizon_min=ahead, future_inputs=future_inputs, announced_min=announced_min)
     scores = score_forecasts(made)
@@ -85,17 +90,19 @@ def forecast(
         rows = scores.drop(columns="range").to_dict(orient="records")
         found = [{"patient": p.name, "ok": p.ok, **_values(p.constants), **_values(p.effects)} for p in fit]
         seconds = {"compile_s": fit.cost.compile_s, "run_s": fit.cost.run_s}
-        print_json({"scores": rows, "fits": found, "seconds": seconds, "files": [str(f) for f in files]})
+        symbols = symbols_json((s for p in fit for s in (*p.constants, *p.effects)), CONSTANTS)
+        told = {"scores": rows, "fits": found, "symbols": symbols, "seconds": seconds}
+        print_json(told | {"files": [str(f) for f in files]})
     else:
         print_table(scores.loc[:, _SHOWN])
         typer.echo(
-            f"future inputs: {future_inputs}; fit of {len(fit)} patients: {fit.cost.compile_s:.1f} s to compile, "
-            f"{fit.cost.run_s:.1f} s to run"
+            f"future inputs: {future_inputs}; fit of {counted(len(fit), 'patient')}: "
+            f"{fit.cost.compile_s:.1f} s to compile, {fit.cost.run_s:.1f} s to run"
         )
         for file in files:
             typer.echo(file)
     for message in failed:
-        _warn(message)
+        say("warning", message)
     if failed:
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
@@ -121,12 +128,8 @@ def by_every_method(
             try:
                 made.append(baseline_forecasts(patient, method, horizon_min=horizon_min, train_until_min=end))
             except ValueError as e:
-                _warn(str(e))
+                say("warning", e)
     return made
-
-
-def _warn(text: str) -> None:
-    stderr.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _check_folder(out: Path, overwrite: bool) -> None:

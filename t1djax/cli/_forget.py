@@ -12,13 +12,14 @@ from ..config import ConfigError
 from ..privacy import Forgotten
 from ..privacy import forget as forget_
 from ._app import Json, app
+from ._exit import EXIT_REMAINS
+from ._flags import in_flags
 from ._tables import print_json
 
-EXIT_REMAINS = 6
 _EXAMPLE = "Example: t1djax forget PATIENT --data cohort --results results --dry-run"
 
 
-@app.command(epilog=_EXAMPLE)
+@app.command(short_help="Remove one person's data, and prove it.", epilog=_EXAMPLE)
 def forget(
     patient: Annotated[str, typer.Argument(help="The name, as in the data; `-` reads it from standard input.")],
     data: Annotated[list[Path] | None, typer.Option(help="Folder of data, or a file; repeatable.")] = None,
@@ -82,7 +83,7 @@ def forget(
 
 def _print(done: Forgotten, hide: Callable[[str], str]) -> None:
     for step in done.steps:
-        typer.echo(f"{step.action:8} {hide(step.where)}: {hide(step.why)}")
+        typer.echo(f"{step.action:8} {hide(step.where)}: {in_flags(hide(step.why))}")
     if done.population:
         typer.echo("trained on the person beside others:")
     for one in done.population:

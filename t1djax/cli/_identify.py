@@ -15,17 +15,21 @@ from ..inference import preflight, profile, residuals
 from ..physics import PARAMETERS
 from ..problem import LogNormal, population_belief
 from ..records import Fit, Identification, Profile, interval_words
-from ._app import EXIT_FAILED_PATIENTS, Interval, app, stderr, warnings_in_words
+from ._app import Interval, app, say, warnings_in_words
 from ._app import Json as Json_
 from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Hours, Known, Names, Start, Zone, read_people
-from ._tables import print_json
+from ._exit import EXIT_FAILED_PATIENTS
+from ._tables import PARAMETERS_HELP, print_json, print_legend, symbols_json
 from ._train import _pairs
 
 IDENTIFICATION_FILE = "identification.json"
 _FEW = 20  # figures are drawn for so many patients at the most
 
 
-@app.command(epilog="Example: t1djax identify cohort --free ksi,kl --prior population --out identified")
+@app.command(
+    short_help="Estimate parameters; say what the readings tell of them.",
+    epilog="Example: t1djax identify cohort --free ksi,kl --prior population --out identified\n\n" + PARAMETERS_HELP,
+)
 def identify(
     data: Data,
     free: Annotated[
@@ -49,7 +53,9 @@ def identify(
         bool, typer.Option("--estimate-initial-state", help="Estimate insulin and food on board at the first reading.")
     ] = False,
     windows_h: Annotated[float | None, typer.Option("--windows", help="Cut records into windows this long, h.")] = None,
-    step_h: Annotated[float | None, typer.Option("--step", help="From window to window, h.  [default: half]")] = None,
+    step_h: Annotated[
+        float | None, typer.Option("--step", help="From the start of a window to that of the next, h.  [default: half]")
+    ] = None,
     profiles: Annotated[bool, typer.Option("--profile", help="Profile likelihoods as well.")] = False,
     before_fit: Annotated[
         bool, typer.Option("--preflight", help="No fit: say what the doses and reading times can tell.")
@@ -151,6 +157,7 @@ def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelih
         "verdict": report.verdict,
         "level": report.level,
         "notes": list(report.notes),
+        "symbols": symbols_json(_symbols(report)),
         "patients": [
             p.as_dict() | {"rmse_fit_mg_dL": rmse.get(p.name), "doubts": doubted.get(p.name, [])} for p in report
         ],
@@ -160,7 +167,7 @@ def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelih
 
 def _print(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoods: list[Profile]) -> None:
     for note in report.notes:
-        stderr.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        say("note", note)
     rmse, doubted = _rmse(fitted, cohort), _doubts(fitted, cohort)
     for p in report:
         after = f", rmse of the readings fitted {rmse[p.name]:.3g} mg/dL" if p.name in rmse else ""
@@ -179,12 +186,18 @@ def _print(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoo
             if _gain(before, then) > 1.25:
                 typer.echo(f"  {change.change}: {best} from {_percent(before)} to {_percent(then)}")
         for warning in (*doubted.get(p.name, ()), *p.warnings):
-            stderr.print(f"warning: {p.name}: {warning}", style="yellow", markup=False, soft_wrap=True)
+            say("warning", f"{p.name}: {warning}")
     for likelihood in likelihoods:
         for one in likelihood:
             typer.echo(f"profile of {one.words}")
     if len(report) > 1:
         typer.echo(report.verdict)
+    typer.echo("where")
+    print_legend(_symbols(report))
+
+
+def _symbols(report: Identification) -> list[str]:
+    return [symbol for p in report for symbol in (*p.parameters, *p.derived)]
 
 
 def _percent(x: float) -> str:

@@ -34,10 +34,10 @@ from ._data import (
     Subject,
     Zone,
 )
+from ._exit import EXIT_DATA
 from ._files import asked, read_files
+from ._flags import in_flags
 from ._tables import print_json
-
-_WRONG_DATA = 3
 
 Files = Annotated[
     list[Path],
@@ -48,7 +48,10 @@ Files = Annotated[
 ]
 
 
-@app.command(epilog="Example: t1djax inspect own.csv --columns time=Zeit,glucose=Glukose,carbs_g=KH")
+@app.command(
+    short_help="Say what files hold, and what is wrong with them.",
+    epilog="Example: t1djax inspect own.csv --columns time=Zeit,glucose=Glukose,carbs_g=KH",
+)
 def inspect(
     files: Files,
     format: FormatName = None,
@@ -77,10 +80,13 @@ def inspect(
         for x in reports:
             _print(x)
     if any(x.problems for x in reports):
-        raise typer.Exit(_WRONG_DATA)
+        raise typer.Exit(EXIT_DATA)
 
 
-@app.command(epilog="Example: t1djax convert ada.csv ben.csv --glucose-unit ada.csv=mmol/L --out cohort")
+@app.command(
+    short_help="Write files of any known format as a cohort's tables.",
+    epilog="Example: t1djax convert ada.csv ben.csv --glucose-unit ada.csv=mmol/L --out cohort",
+)
 def convert(
     files: Files,
     out: Annotated[Path, typer.Option(help="Folder for the cohort's tables.")],
@@ -137,7 +143,7 @@ def _print(x: ReadReport) -> None:
         ("note", "", x.notes),
     ):
         for text in texts:
-            console.print(f"{words}: {text}", style=style)
+            console.print(f"{words}: {in_flags(text)}", style=style)
 
 
 def _kind(x: ReadReport) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
+from .._words import counted
 from ..config import ConfigError
 from ..io import MODEL_FILE, safe_name, write_fitted
 from ..registry import METRIC, Version, default_uri, versions
@@ -13,9 +14,9 @@ from ..registry import load as load_
 from ..registry import promote as promote_
 from ..registry import register as register_
 from ._app import Json, app
+from ._exit import EXIT_REFUSED
 from ._tables import print_json, print_table
 
-EXIT_REFUSED = 5
 registry = typer.Typer(help="Fitted patients in MLflow's model registry.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(registry, name="registry")
 
@@ -41,7 +42,9 @@ def register(
     if as_json:
         print_json(_plain(version))
         return
-    typer.echo(f"{name} version {version.version}: {version.patients} patients, {', '.join(version.aliases) or '-'}")
+    typer.echo(
+        f"{name} version {version.version}: {counted(version.patients, 'patient')}, {', '.join(version.aliases) or '-'}"
+    )
 
 
 @registry.command("list", epilog="Example: t1djax registry list --name cohort")

@@ -9,18 +9,21 @@ import typer
 from ..config import ConfigError
 from ..data import Cohort
 from ..evaluation import glycaemia_table, score_forecasts
-from ..io import find_results, read_result
+from ..io import ResultError, find_results, read_result
 from ..records import person_of
 from ..reporting import write_report
 from ..statespace import fit_state_space
-from ._app import Interval, Json, app, stderr, warnings_in_words
+from ._app import Interval, Json, app, say, warnings_in_words
 from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Names, Zone, read_people
 from ._forecast import by_every_method
 from ._identify import IDENTIFICATION_FILE
 from ._tables import print_json, print_table
 
 
-@app.command(epilog="Example: t1djax report cohort --out report.html --forecast --fit-results results")
+@app.command(
+    short_help="Write a page on a cohort for a browser.",
+    epilog="Example: t1djax report cohort --out report.html --forecast --fit-results results",
+)
 def report(
     data: Data,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
@@ -72,8 +75,7 @@ def report(
     known = [r for r in results if r.metadata["patient"] in cohort.names]
     if len(known) < len(results):
         others = sorted({r.metadata["patient"] for r in results} - set(cohort.names))
-        stderr.print(f"warning: results of {', '.join(others)} are left out: not among those read", style="yellow",
-                     markup=False, soft_wrap=True)  # fmt: skip
+        say("note", f"results of {', '.join(others)} are left out: not among those read")
     told = {} if identified is None else _of_cohort(_identified(identified), cohort)
     forecasts = by_every_method(fit_state_space(list(cohort)), cohort) if forecast else []
     page = write_report(
@@ -104,10 +106,15 @@ def _identified(path: Path) -> list[dict[str, Any]]:
     file = path / IDENTIFICATION_FILE if path.is_dir() else path
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise ResultError(
+            f"--identified {path}: there is no {'such file or folder' if file == path else IDENTIFICATION_FILE}; "
+            "name the folder that `t1djax identify --out` wrote"
+        ) from e
     except ValueError as e:
-        raise ConfigError(f"--identified {file}: this is no JSON ({e}); name what `t1djax identify --out` wrote") from e
+        raise ResultError(f"--identified {file}: this is no JSON ({e}); name what `t1djax identify --out` wrote") from e
     if not isinstance(found, list) or not all(isinstance(one, dict) and "name" in one for one in found):
-        raise ConfigError(f"--identified {file}: not what `t1djax identify --out` writes; name that folder")
+        raise ResultError(f"--identified {file}: not what `t1djax identify --out` writes; name that folder")
     return found
 
 
@@ -115,6 +122,6 @@ def _of_cohort(found: list[dict[str, Any]], cohort: Cohort) -> dict[str, dict[st
     """Those of the people on the page, whole or in windows; others are told of and left out."""
     mine = {one["name"]: one for one in found if person_of(one["name"], cohort.names)}
     if others := sorted({one["name"] for one in found} - set(mine)):
-        stderr.print(f"warning: identification of {', '.join(others[:5])} is left out: not among those read",
-                     style="yellow", markup=False, soft_wrap=True)  # fmt: skip
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        say("note", f"identification of {', '.join(others[:5])}{more} is left out: not among those read")
     return mine

@@ -11,7 +11,7 @@ from ..io import find_results, read_result
 from ..physics import PARAMETERS
 from ..plotting import save_figures
 from ._app import Json, app
-from ._tables import print_json, print_table
+from ._tables import print_json, print_legend, print_table
 
 
 @app.command(epilog="Example: t1djax evaluate results --output metrics.csv")
@@ -41,6 +41,7 @@ def evaluate(
     shown += [c for s in symbols for c in (s, f"{s}_error_percent")]
     shown += [f"rmse_{s}_mg_dL" for s in ("fit", "held_out", "forecast")]
     print_table(table.loc[:, shown].dropna(axis=1, how="all"))
+    print_legend(symbols)
     if output is not None:
         typer.echo(f"all {table.shape[1]} columns in {output}")
 

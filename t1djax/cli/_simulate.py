@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import typer
 
+from .._words import counted
 from ..config import ConfigError, load_experiment
 from ..data import virtual_population
 from ..experiment import load_cohort, sensor_noise
@@ -16,7 +17,10 @@ from ._sensor import checked, sensor
 from ._tables import print_json
 
 
-@app.command(epilog="Example: t1djax simulate --virtual 100 --seed 0 --noise white --noise-sd 10 --out cohort")
+@app.command(
+    short_help="Simulate a cohort and write it as tables.",
+    epilog="Example: t1djax simulate --virtual 100 --seed 0 --noise white --noise-sd 10 --out cohort",
+)
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder to write; it must be new or empty.")],
     patients: Annotated[
@@ -70,6 +74,6 @@ def simulate(
         print_json(facts)
     else:
         typer.echo(
-            f"{len(cohort)} patients, {facts['readings']} readings in {out}\n"
+            f"{counted(len(cohort), 'patient')}, {counted(facts['readings'], 'reading')} in {out}\n"
             f"true glucose {glucose.min():.0f} to {glucose.max():.0f} mg/dL, {100 * inside:.1f} % within 40 to 400"
         )

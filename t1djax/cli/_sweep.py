@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import typer
 
+from .._words import counted
 from ..config import ConfigError, load_sweep
 from ..experiment import Execution, Program, Sweep, SweepProgress, plan_sweep, sweep
 from ..physics import PARAMETERS
-from ._app import EXIT_FAILED_PATIENTS, Censor, Dropout, Interval, Json, Noise, NoiseSd, app, warnings_in_words
+from ._app import Censor, Dropout, Interval, Json, Noise, NoiseSd, app, warnings_in_words
 from ._execution import (
     AssumePopulation,
     Batch,
@@ -26,17 +27,27 @@ from ._execution import (
     telling,
     tracker_of,
 )
+from ._exit import EXIT_FAILED_PATIENTS
 from ._sensor import sensor
-from ._tables import print_json, print_table
+from ._tables import PARAMETERS_HELP, print_json, print_legend, print_table
 
 _EXAMPLE = "Example: t1djax sweep --models pinn,birnn,ode --modes forward,inverse --patients all --results sweep"
 
 
-@app.command("sweep", epilog=_EXAMPLE)
+@app.command(
+    "sweep",
+    short_help="Run models by modes by parameters, or go on with it.",
+    epilog=f"{_EXAMPLE}\n\n{PARAMETERS_HELP}",
+)
 def run_sweep(
     config: Annotated[Path | None, typer.Option(help="YAML file of a sweep; flags win over it.")] = None,
-    models: Annotated[str | None, typer.Option(help="pinn, modified_mlp, birnn, ode.  [default: all four]")] = None,
-    modes: Annotated[str | None, typer.Option(help="forward, inverse.  [default: inverse]")] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Of pinn, modified_mlp, birnn (networks) and ode (least squares).  [default: all four]"),
+    ] = None,
+    modes: Annotated[
+        str | None, typer.Option(help="Of forward (parameters known) and inverse (estimate some).  [default: inverse]")
+    ] = None,
     data: Data = None,
     patients: Patients = None,
     inverse_params: Annotated[
@@ -89,7 +100,8 @@ def run_sweep(
     asked = load_sweep(config, {k: v for k, v in flags.items() if v not in (None, {})})
     _join_processes(coordinator, processes, process)
     if dry_run:
-        plan = plan_sweep(asked, execution=Execution(batch=batch))
+        with warnings_in_words():
+            plan = plan_sweep(asked, execution=Execution(batch=batch))
         print_json([_planned(p) for p in plan]) if as_json else _print_plan(plan)
         return
     track = importlib.util.find_spec("mlflow") is not None if tracking is None else tracking
@@ -97,12 +109,13 @@ def run_sweep(
         warnings_in_words(),
         stop_on_term() as stop,
         tracker_of(track, tracking_uri, asked.results, system_metrics=system_metrics) as tracker,
-        telling(_line, show=not as_json) as on_progress,
+        telling(_line, show=not as_json) as tell,
     ):
+        tell.now("reading")
         execution = Execution(
             figures=figures, checkpoint_every=checkpoint_every, batch=batch, tracker=tracker, stop=stop
         )
-        done = sweep(asked, execution=execution, on_progress=on_progress)
+        done = sweep(asked, execution=execution, on_progress=tell)
     if as_json:
         print_json(_as_json(done))
     else:
@@ -138,7 +151,8 @@ def _planned(program: Program) -> dict[str, Any]:
 
 def _print_plan(plan: tuple[Program, ...]) -> None:
     print_table(pd.DataFrame([_planned(p) for p in plan]))
-    typer.echo(f"{len(plan)} programs, {sum(p.runs for p in plan)} fits; memory is an estimate of the working set")
+    fits = counted(sum(p.runs for p in plan), "fit")
+    typer.echo(f"{counted(len(plan), 'program')}, {fits}; memory is an estimate of the working set")
 
 
 def _line(p: SweepProgress) -> Line:
@@ -147,6 +161,8 @@ def _line(p: SweepProgress) -> Line:
     if p.progress is not None:
         misfit = np.sqrt(np.median(p.progress.loss))
         at = f"step {p.progress.step} of {p.progress.total_steps}, misfit {misfit:.3g} mg/dL"
+    if p.phase == "compiling":  # least squares tells nothing on its way
+        at = "compiling and fitting" if p.label.startswith("ode") else "compiling"
     says = "  ".join(x for x in (at, left) if x)
     return Line(f"{p.program}/{p.programs} {p.label}", p.runs_done, p.runs, says, p.progress is None, "fits done")
 
@@ -173,4 +189,5 @@ def _print_comparison(done: Sweep) -> None:
             kept[f"{measure}_{end}"] = f"{words}\n{what}, {unit}"
     there = [column for column in kept if column in table]
     print_table(table.loc[:, there].dropna(axis=1, how="all").rename(columns=kept))
-    typer.echo(f"{len(done.table)} results; every number in {done.summary}")
+    print_legend(named)
+    typer.echo(f"{counted(len(done.table), 'result')}; every number in {done.summary}")

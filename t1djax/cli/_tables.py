@@ -3,6 +3,8 @@
 import json
 import math
 import sys
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ..io import without_nan
-from ..physics import INITIAL_STATES, PARAMETERS
+from ..physics import PARAMETERS
+from ..records import SYMBOLS, Symbol, legend, legend_line
+
+PARAMETERS_HELP = f"Parameters: {legend_line(PARAMETERS)}."
+"""For the end of a command's help."""
 
 
 def print_json(x: Any) -> None:
@@ -34,7 +40,7 @@ def _heading(column: str) -> str:
     for end, word in (("_start_sd", "sd of starts"), ("_sd", "sd")):
         if column.endswith(end) and column != "glucose_sd_mg_dL":
             return f"{word}\n{_heading(column.removesuffix(end)).split(chr(10))[-1]}"
-    if (row := {**PARAMETERS, **INITIAL_STATES}.get(column)) is not None:
+    if (row := SYMBOLS.get(column)) is not None and not column.endswith(row.unit.replace("/", "_")):
         return f"{column}\n{row.unit}"
     return _HEADINGS.get(column, column)
 
@@ -48,6 +54,29 @@ def print_table(frame: pd.DataFrame) -> None:
         table.add_row(*(_cell(value) for value in row))
     # Into a file or a pipe: as wide as it needs to be, never cut.
     Console(width=None if sys.stdout.isatty() else 28 * frame.shape[1]).print(table)
+
+
+def print_legend(symbols: Iterable[str]) -> None:
+    """What the symbols of a table mean, a line each.
+
+    Args:
+        symbols: those that were shown.
+    """
+    meanings = legend(symbols)
+    width = max(map(len, meanings), default=0)
+    for symbol, meaning in meanings.items():
+        typer.echo(f"  {symbol:{width}}  {meaning}")
+
+
+def symbols_json(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType({})) -> dict[str, Any]:
+    """The same for machines: unit and meaning by symbol.
+
+    Args:
+        symbols: those that are shown.
+        more: further rows by symbol, which win.
+    """
+    rows = {**SYMBOLS, **more}
+    return {s: {"unit": rows[s].unit, "meaning": rows[s].meaning} for s in dict.fromkeys(symbols) if s in rows}
 
 
 def _cell(value: Any) -> str:

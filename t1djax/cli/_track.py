@@ -8,9 +8,10 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from ..tracking import SyncReport, TrackingError, tracked_runs, tracking_status
+from ..tracking import SyncReport, tracked_runs, tracking_status
 from ..tracking import sync as sync_results
-from ._app import Json, app, fail
+from ._app import Json, app
+from ._exit import EXIT_MACHINE
 from ._tables import print_json, print_table
 
 track = typer.Typer(help="Runs in MLflow.", no_args_is_help=True, rich_markup_mode=None)
@@ -37,7 +38,7 @@ def sync(results: Results, tracking_uri: Uri = None, as_json: Json = False) -> N
         logging.disable(logging.NOTSET)
     _show(report, as_json)
     if not report.complete:
-        raise typer.Exit(1)
+        raise typer.Exit(EXIT_MACHINE)
 
 
 @track.command(epilog="Example: t1djax track status results")
@@ -51,10 +52,7 @@ def runs(results: Results, tracking_uri: Uri = None, as_json: Json = False) -> N
     """List the runs that a results folder has in MLflow, with links to their pages."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    try:
-        found = [run._asdict() for run in tracked_runs(results, tracking_uri=tracking_uri)]
-    except TrackingError as e:
-        raise typer.Exit(fail(e, 1)) from e
+    found = [run._asdict() for run in tracked_runs(results, tracking_uri=tracking_uri)]
     print_json(found) if as_json else print_table(pd.DataFrame(found))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from .._settle import some
+from .._words import counted
 from ..config import ConfigError, load_experiment
 from ..data import Cohort
 from ..evaluation import persistence_rmse, spread
@@ -18,7 +19,7 @@ from ..physics import PARAMETERS
 from ..problem import Problem
 from ..records import Estimate
 from ..training import Progress
-from ._app import EXIT_FAILED_PATIENTS, Censor, Dropout, Interval, Json, Noise, NoiseSd, app, stderr, warnings_in_words
+from ._app import Censor, Dropout, Interval, Json, Noise, NoiseSd, app, say, stderr, warnings_in_words
 from ._execution import (
     AssumePopulation,
     Batch,
@@ -34,15 +35,25 @@ from ._execution import (
     telling,
     tracker_of,
 )
+from ._exit import EXIT_FAILED_PATIENTS
 from ._sensor import checked, sensor
-from ._tables import print_json, print_table, with_error
+from ._tables import PARAMETERS_HELP, print_json, print_legend, print_table, symbols_json, with_error
 
 
-@app.command(epilog="Example: t1djax train --model pinn --mode inverse --data reference --inverse-params ksi --seed 0")
+@app.command(
+    short_help="Fit every patient of a cohort at once.",
+    epilog="Example: t1djax train --model pinn --mode inverse --data reference --inverse-params ksi --seed 0\n\n"
+    + PARAMETERS_HELP,
+)
 def train(
     config: Annotated[Path | None, typer.Option(help="YAML file of an experiment; flags win over it.")] = None,
-    model: Annotated[str | None, typer.Option(help="pinn, modified_mlp, birnn or ode.  [default: pinn]")] = None,
-    mode: Annotated[str | None, typer.Option(help="forward or inverse.  [default: inverse]")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="pinn, modified_mlp or birnn (networks), or ode (least squares).  [default: pinn]"),
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="forward (parameters known) or inverse (estimate some).  [default: inverse]")
+    ] = None,
     data: Data = None,
     patients: Patients = None,
     inverse_params: Annotated[
@@ -143,16 +154,20 @@ def train(
         cohort.append(patients_)
         if not as_json:
             what = f"estimating {', '.join(problem.start)}" if problem.start else "parameters known"
-            stderr.print(f"{experiment.model} {experiment.mode}: {len(patients_)} patients, {what}", highlight=False)
+            fits = f"{experiment.model} {experiment.mode}: {counted(len(patients_), 'patient')}, {what}"
+            stderr.print(fits, highlight=False, markup=False, soft_wrap=True)
             for note in problem.notes:
-                stderr.print(f"  note: {note}", highlight=False, markup=False, soft_wrap=True)
+                say("note", note)
+        # Least squares tells nothing on its way: what is said here holds until it ends.
+        tell.now("compiling and fitting" if experiment.model == "ode" else "compiling")
 
     with (
         warnings_in_words(),
         stop_on_term() as stop,
         tracker_of(tracking, tracking_uri, experiment.results, system_metrics=system_metrics) as tracker,
-        telling(_line, show=not as_json) as on_progress,
+        telling(_line, show=not as_json) as tell,
     ):
+        tell.now(f"reading {experiment.data}")
         execution = Execution(
             resume=resume,
             figures=figures,
@@ -161,7 +176,7 @@ def train(
             tracker=tracker,
             stop=stop,
         )
-        finished = run(experiment, execution=execution, on_problem=on_problem, on_progress=on_progress)
+        finished = run(experiment, execution=execution, on_problem=on_problem, on_progress=tell)
     if as_json:
         print_json(_as_json(finished, experiment.model))
     else:
@@ -187,10 +202,10 @@ def _pairs(flag: str, example: str, texts: Sequence[str] | None) -> dict[str, tu
 
 def _line(p: Progress) -> Line:
     values = ", ".join(f"{s} {np.median(v):.4g}" for s, v in list(p.values.items())[:3])
-    middle = f"median of {p.patients}: {values}" if values else f"{p.patients} patients"
+    middle = f"median of {p.patients}: {values}" if values else f"{counted(p.patients, 'patient')}"
     left = f"{p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
     says = f"misfit {np.sqrt(np.median(p.loss)):.3g} mg/dL  {middle}  {left}"
-    return Line(f"stage {p.stage}, step", p.step, p.total_steps, says, p.step == p.total_steps)
+    return Line(f"training, stage {p.stage}, step", p.step, p.total_steps, says, p.step == p.total_steps)
 
 
 def _as_json(finished: Run, model: str) -> dict[str, Any]:
@@ -200,6 +215,7 @@ def _as_json(finished: Run, model: str) -> dict[str, Any]:
         "model": model,
         "mode": problem.mode,
         "notes": list(problem.notes),
+        "symbols": symbols_json(problem.start),
         "assumed": dict(problem.assumed),
         "compile_seconds": finished.compile_s,
         "run_seconds": finished.run_s,
@@ -221,21 +237,21 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
     if ensemble is not None and len(ensemble) > 1:
         over = spread(ensemble)
         columns = [c for s in problem.start for c in (s, f"{s}_sd", f"{s}_start_sd")]
-        typer.echo(f"\nspread over {len(ensemble)} seeds (starts and initial weights; same readings)")
+        typer.echo(f"\nspread over {counted(len(ensemble), 'seed')} (starts and initial weights; same readings)")
         print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
+    print_legend(problem.start)
     metadata = [read_result(folder).metadata for folder in finished.folders]
     doubted = {
         doubt: [m["patient"] for m in metadata if doubt in m["doubts"]] for m in metadata for doubt in m["doubts"]
     }
     for doubt, names in doubted.items():
-        who = some(list(dict.fromkeys(names)))
-        stderr.print(f"warning: {who}: {doubt}", style="yellow", markup=False, soft_wrap=True)
+        say("warning", f"{some(list(dict.fromkeys(names)))}: {doubt}")
     _tell_of_errors(metadata)
     if problem.mode == "inverse" and ensemble is not None:
         typer.echo(f"verdict: {quick_verdict(ensemble.members[0], cohort)}")
     where = finished.folders[0].parent if finished.folders else ""
     cost = f"compiled in {finished.compile_s:.1f} s, ran {finished.run_s:.1f} s"
-    typer.echo(f"{cost}; {len(finished.folders)} folders in {where}")
+    typer.echo(f"{cost}; {counted(len(finished.folders), 'folder')} in {where}")
 
 
 def _tell_of_errors(metadata: Sequence[Mapping[str, Any]]) -> None:

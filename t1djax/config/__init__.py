@@ -1,6 +1,7 @@
 """Experiments and sweeps as strict, frozen records: from YAML, from flags, or both."""
 
 from ._base import ConfigError as ConfigError
+from ._base import MissingPathError as MissingPathError
 from ._experiment import REFERENCE as REFERENCE
 from ._experiment import Experiment as Experiment
 from ._experiment import HupaConfig as HupaConfig

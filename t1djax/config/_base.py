@@ -12,6 +12,10 @@ class ConfigError(ValueError):
     """A configuration is not valid; the message names each field and the mend."""
 
 
+class MissingPathError(ConfigError, FileNotFoundError):
+    """A file or folder that is named does not exist."""
+
+
 class Strict(pydantic.BaseModel):
     # Strict: `seed: true` and `strict: "yes"` are slips, not numbers and booleans.
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -56,7 +60,8 @@ def say(error: Any, kind: type[pydantic.BaseModel] | None = None) -> str:
     """
     if error["type"] == "extra_forbidden" or error["msg"] == "Unexpected keyword argument":
         there = _fields_at(kind, error["loc"][:-1])
-        return f"there is no such field{nearest(error['loc'][-1], there)}; see `t1djax train --help`"
+        near = nearest(error["loc"][-1], there)
+        return f"there is no such field{near}; see help(t1djax.Experiment) or `t1djax train --help`"
     if error["type"] == "missing":
         return "is missing; state it"
     if error["type"] == "too_short":

@@ -219,12 +219,12 @@ class Experiment(Strict):
         if self.mode == "forward" and self.inverse_params:
             raise ValueError("forward mode estimates nothing: leave inverse_params out, or set mode to inverse")
         if self.layout == "hupa" and self.hupa.carbs_unit is None:
-            raise ValueError("layout hupa needs the unit of its carbohydrate (--carbs-unit): g, exchange, or none")
+            raise ValueError("layout hupa needs the unit of its carbohydrate (carbs_unit): g, exchange, or none")
         if self.layout == "table" and self.hupa != HupaConfig():
-            raise ValueError("carbs-unit, start, hours and info go with layout hupa")
+            raise ValueError("carbs_unit, start, hours and info go with layout hupa")
         if self.layout != "auto" and self.reading != ReadingConfig():
-            said = ", ".join(name.replace("_", "-") for name in self.reading.model_dump(exclude_defaults=True))
-            raise ValueError(f"{said} go with a file of another make: add layout auto (--layout auto)")
+            said = ", ".join(self.reading.model_dump(exclude_defaults=True))
+            raise ValueError(f"{said} go with a file of another make: add layout auto")
         if self.layout != "table" and self.strict:
             raise ValueError(f"strict goes with t1djax's own tables: leave it, or layout {self.layout}, out")
         if self.layout == "auto" and self.hupa.info is not None:
@@ -291,5 +291,5 @@ def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None
     """
     values = read_yaml(path, "a mapping of fields such as `model: pinn`") if path is not None else {}
     if path is not None and values.keys() & SWEEPS_OWN:
-        raise ConfigError(f"{path}: is the file of a sweep: t1djax sweep --config {path}")
+        raise ConfigError(f"{path}: is the file of a sweep, for load_sweep or `t1djax sweep --config {path}`")
     return validated(Experiment, path, values, overrides)

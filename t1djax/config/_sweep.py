@@ -164,6 +164,8 @@ def load_sweep(path: str | Path | None, overrides: Mapping[str, Any] | None = No
     if path is not None and not values:
         raise ConfigError(f"{path}: is empty; state what to run, such as `models: [pinn, ode]`")
     if len(values.keys() & {"model", "mode", "members"}) > 1 and not values.keys() & SWEEPS_OWN:
-        raise ConfigError(f"{path}: is the file of one experiment: t1djax train --config {path}")
+        raise ConfigError(
+            f"{path}: is the file of one experiment, for load_experiment or `t1djax train --config {path}`"
+        )
     narrowed = any((overrides or {}).get(name) is not None for name in ("models", "modes", "inverse_params"))
     return validated(SweepConfig, path, values, overrides, context={"narrowed": narrowed})

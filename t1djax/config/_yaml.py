@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
-from ._base import ConfigError, Strict, flat, merge, say
+from ._base import ConfigError, MissingPathError, Strict, flat, merge, say
 
 
 class Loader(yaml.SafeLoader):
@@ -36,10 +36,13 @@ def read_yaml(path: str | Path, expected: str) -> dict[Any, Any]:
     """The fields that a file states; none where it is empty.
 
     Raises:
+        MissingPathError: where there is no such file.
         ConfigError: where it cannot be read, or is no mapping.
     """
     try:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+    except FileNotFoundError as e:
+        raise MissingPathError(f"{path}: there is no such file; name a YAML file") from e
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read ({e.strerror}); name a YAML file") from e
     except (yaml.YAMLError, ValueError, RecursionError) as e:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._html import html_table
+from .._words import counted
 from ..physics import PARAMETERS, Doses, Inputs
 from ._splits import split
 
@@ -102,6 +103,10 @@ class Truth:
     digestion_mg_dL_min: Float[np.ndarray, " rows"]
     """Appearance of glucose from meals at the rows, mg/dL/min."""
 
+    def __repr__(self) -> str:
+        values = (f"{s} {value:.4g} {PARAMETERS[s].unit}" for s, value in self.parameters.items() if s in PARAMETERS)
+        return f"Truth({', '.join(values)})"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cohort:
@@ -147,12 +152,15 @@ class Cohort:
     def _by_name(self) -> dict[str, Patient]:
         return {patient.name: patient for patient in self.patients}
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.names)
+
     def __repr__(self) -> str:
-        return f"Cohort({len(self)} patients: {', '.join(self.names[:5])}{', ...' if len(self) > 5 else ''})"
+        return f"Cohort({counted(len(self), 'patient')}: {', '.join(self.names[:5])}{', ...' if len(self) > 5 else ''})"
 
     def _repr_html_(self) -> str:
         simulated = f", {len(self.truth)} with a known truth" if self.truth else ""
-        return html_table(f"Cohort of {len(self)} patients{simulated}", _FACTS, map(_facts, self))
+        return html_table(f"Cohort of {counted(len(self), 'patient')}{simulated}", _FACTS, map(_facts, self))
 
     def select(self, names: Iterable[str]) -> "Cohort":
         """The cohort of the named patients, in the order given.

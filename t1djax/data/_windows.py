@@ -1,7 +1,8 @@
 """Long records cut into windows by rule."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -78,11 +79,29 @@ def windows(
             if patient.name in truth:
                 true[window.name] = _true(truth[patient.name], rows)
     if not cut:
-        raise ValueError(
-            f"windows: no record holds a window of {length_h:g} h behind {burn_in_h:g} h of burn-in with "
-            f"{100 * min_share:g} % of its readings; take shorter ones"
-        )
+        raise ValueError(_none_left(patients, rule))
     return Cohort(tuple(cut), true)
+
+
+def _none_left(patients: Iterable[Patient], rule: _Rule) -> str:
+    """Why no window is left, and what to do: by the longest record there is."""
+    hours = {patient.name: float(patient.time_min[-1] - patient.time_min[0]) / 60 for patient in patients}
+    if not hours:
+        return "windows: there are no patients; give at least one"
+    who = max(hours, key=lambda name: hours[name])
+    asked = f"windows: no record holds {rule.length_h:g} h"
+    asked += f" after {rule.burn_in_h:g} h of burn-in" if rule.burn_in_h else ""
+    longest = f"the longest, of {who}, has {math.floor(10 * hours[who]) / 10:g} h"
+    most = math.floor(hours[who] - rule.burn_in_h)
+    if hours[who] < rule.length_h + rule.burn_in_h:
+        shorter = f"take length_h={most} or less, " if most >= 1 else ""
+        other = "or estimate the initial state (estimate_initial_state=True), which needs no burn-in"
+        return f"{asked}; {longest}: {shorter}{other if rule.burn_in_h else 'or take the records whole'}"
+    gap = "" if rule.max_gap_h is None else f" and no gap over {rule.max_gap_h:g} h"
+    return (
+        f"{asked} with {100 * rule.min_share:g} % of its readings{gap}; {longest} but lacks readings: take a shorter "
+        "length_h, which fits between the gaps, or the records whole"
+    )
 
 
 def _cut(patient: Patient, rule: _Rule) -> Iterator[tuple[Patient, np.ndarray]]:

@@ -62,6 +62,14 @@ def load_cohort(config: Experiment) -> Cohort:
         raise DataError([*e.problems, Flaw(config.data, None, (), (what,), _ANOTHER_MAKE)]) from None
 
 
+def source_of(config: Experiment) -> str:
+    """What `load_cohort` goes by: experiments with one source have the same patients."""
+    fields = {"data", "patients", "layout", "hupa", "strict", "sensor"} | (
+        {"seed"} if config.data == REFERENCE else set()
+    )
+    return config.model_dump_json(include=fields)
+
+
 def sensor_noise(kind: str, sd_mg_dL: float) -> AbstractNoise:
     """The model of sensor error by its name: none, white, ar1, breton-kovatchev."""
     models: dict[str, Callable[[], AbstractNoise]] = {

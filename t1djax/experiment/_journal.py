@@ -222,7 +222,7 @@ def check_same(journal: Journal, record: Mapping[str, Any], *, sweep: Path | Non
             )
         raise ConfigError(
             f"{journal.folder}: the unfinished run was of another configuration\n{lines}\n"
-            "give that configuration to go on with it, leave --resume out to begin a new run, or remove the folder"
+            "give that configuration to go on with it, leave resume=True out to begin a new run, or remove the folder"
         )
     return differences(journal.record["made_by"], record["made_by"])
 

@@ -20,11 +20,16 @@ from ._warm import noted, starts, warm_start_of
 
 
 class Prepared:
-    """Everything about a run that is settled before it starts."""
+    """Everything about a run that is settled before it starts.
 
-    def __init__(self, config: Experiment) -> None:
+    Args:
+        config: the experiment.
+        cohort: its patients, where they are read already.
+    """
+
+    def __init__(self, config: Experiment, cohort: Cohort | None = None) -> None:
         self.config = config
-        self.cohort = load_cohort(config)
+        self.cohort = load_cohort(config) if cohort is None else cohort
         self.seeds = tuple(range(config.seed, config.seed + config.members))
         check_run_names(config.model, config.mode, self.cohort.names, config.free, self.seeds[-1])
         self.options = config.options()

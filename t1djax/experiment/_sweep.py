@@ -5,16 +5,18 @@ import datetime as dt
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import filelock
 import jax
 
 from ..config import ConfigError, SweepConfig
+from ..data import Cohort
 from ..evaluation import comparison, results_table
 from ..io import ResultError, read_result
 from ..plotting import save_comparison
 from ..training import Memory, Progress
+from ._cohort import load_cohort, source_of
 from ._journal import Busy, Journal, check_same, differences, make_journal, read_journal, write_json
 from ._memory import memory_of
 from ._mend import mend
@@ -81,6 +83,8 @@ class SweepProgress(NamedTuple):
     """Estimated time left for all of it, s."""
     progress: Progress | None
     """Of the training; None where a program begins or ends."""
+    phase: Literal["compiling", "training", "done"] = "training"
+    """What the program does now: compiling begins it, done ends it; one that was finished before is done at once."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,7 +120,19 @@ def plan_sweep(config: SweepConfig, *, execution: Execution | None = None) -> tu
         (30, 1)
     """
     execution = Execution() if execution is None else execution
-    return tuple(_program(Prepared(e), execution) for e in config.experiments())
+    return tuple(_program(each, execution) for each in _prepared(config))
+
+
+def _prepared(config: SweepConfig) -> list[Prepared]:
+    """The experiments, each posed; patients that several have in common are read, and warned of, once."""
+    read: dict[str, Cohort] = {}
+    found = []
+    for experiment in config.experiments():
+        source = source_of(experiment)
+        if source not in read:
+            read[source] = load_cohort(experiment)
+        found.append(Prepared(experiment, read[source]))
+    return found
 
 
 def _program(prepared: Prepared, execution: Execution) -> Program:
@@ -165,7 +181,7 @@ def sweep(
     """
     execution = Execution() if execution is None else execution
     began = everybody(int(dt.datetime.now().timestamp()))
-    prepared = [Prepared(experiment) for experiment in config.experiments()]
+    prepared = _prepared(config)
     root = Path(config.results)
     prepare_results(root)
     first = jax.process_index() == 0
@@ -238,14 +254,20 @@ class _Steps:
         label = " ".join(part for part in (config.model, config.mode, "+".join(config.free)) if part)
         journal = read_journal(self.root / ".runs" / f"{number + 1:02d}_{run_label(config, self.started)}")
         self.pace.begin(0 if journal.done else self.runs[number])
-        self.tell(number, label, None)
+        self.tell(number, label, None, "done" if journal.done else "compiling")
         done = carry_out(journal, prepared, self.execution, on_progress=lambda p: self.tell(number, label, p))
         self.done += self.runs[number]
         self.pace.end()
-        self.tell(number, label, None)
+        self.tell(number, label, None, "done")
         return done
 
-    def tell(self, number: int, label: str, progress: Progress | None) -> None:
+    def tell(
+        self,
+        number: int,
+        label: str,
+        progress: Progress | None,
+        phase: Literal["compiling", "training", "done"] = "training",
+    ) -> None:
         if self.on_progress is None:
             return
         here = 0.0 if progress is None else progress.step / progress.total_steps * progress.patients
@@ -254,7 +276,8 @@ class _Steps:
         total = sum(self.runs)
         rest = total - max(self.before, self.done) - here
         left = self.pace.seconds_for(rest) if rest > 0 else None
-        self.on_progress(SweepProgress(number + 1, len(self.runs), label, self.done, total, left, progress))
+        of = len(self.runs)
+        self.on_progress(SweepProgress(number + 1, of, label, self.done, total, left, progress, phase))
 
 
 def _claim(root: Path, config: SweepConfig, started: dt.datetime) -> None:

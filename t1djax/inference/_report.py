@@ -14,6 +14,7 @@ from ..data import Cohort, Patient, split
 from ..physics import INITIAL_STATES, PARAMETERS, TYPICAL_C
 from ..problem import LogNormal, Problem, pose
 from ..records import (
+    DERIVED,
     Determination,
     Direction,
     Fit,
@@ -32,7 +33,6 @@ from ._what_if import changed
 from ._words import directions, listed, plus_minus, symmetries
 
 _NO_TRACE_MG_DL = 1e-6  # change of glucose per unit of a logarithm that is rounding
-_DERIVED_UNITS = {"p1": "mg/dL/U", "c": "mg/dL/min"}
 
 
 def identify(
@@ -249,7 +249,7 @@ def _of_patient(
         verdict, reason = doubted(verdict, reason, e, one.misfit)
         verdict, reason = rests(verdict, reason, symbol, name in one.problem.c_assumed)
         parameters[symbol] = _determination(symbol, one.values[symbol], e, quantile, verdict, reason, one.problem)
-    for symbol, unit in _DERIVED_UNITS.items():
+    for symbol, (unit, _) in DERIVED.items():
         value, slope = float(one.told.found.values[symbol]), np.asarray(one.told.found.slopes[symbol])
         if np.any(slope):
             e = bounds_.of(slope / (value or 1.0))

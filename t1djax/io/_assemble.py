@@ -73,7 +73,7 @@ def assemble(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> P
     doses = _doses(raw, placed, options, (float(time[0]), float(time[-1])), found, noted)
     name = options.subject or raw.subject
     if (why := safe_name(name)) is not None:
-        found.add(raw.file, f"the patient's name {name!a} {why}", "pass subject (--subject)")
+        found.add(raw.file, f"the patient's name {name!a} {why}", 'pass subject="NAME"')
     known = {**raw.known, **options.known}
     if raw.body_mass_kg is not None:
         known.setdefault("M", raw.body_mass_kg)
@@ -296,7 +296,7 @@ def _basal(
     by = "asked for" if options.basal_unit else "stated or documented"
     if unit is None:
         unit, by = "U/h", "assumed"
-        mend = 'pass basal_unit="U/h", "U/min" or "U/5min" (--basal-unit)'
+        mend = 'pass basal_unit="U/h", "U/min" or "U/5min"'
         found.add(raw.file, "the unit of the basal rate is not stated", mend, column="basal")
     noted.facts |= {"basal_unit": unit, "basal_unit_by": by}
     rate = np.array([entry.rate for entry in raw.basal], dtype=np.float64)
@@ -331,7 +331,7 @@ def _basal(
     most = TOO_MUCH[BASAL] if not raw.merged_insulin else 60 * TOO_MUCH[BOLUS]
     if rate.max() > most:
         what = f"a rate of {rate.max():.3g} U/h is more than {most:g}"
-        found.add(raw.file, what, "check the unit (--basal-unit)", column="basal")
+        found.add(raw.file, what, "check the unit, basal_unit", column="basal")
     return time, rate
 
 
@@ -383,14 +383,14 @@ def _carbs(
         ratio = f", {np.median(per_unit):.3g} per U of bolus" if len(per_unit) else ""
         why = "the unit is not stated" if unit is None else "they are amounts, not rates in g/min"
         what = f"{why}; the median is {np.median(meals.amount):g} a meal{ratio}: {likely} by its size"
-        mend = 'pass carbs_unit="g", "exchange" (10 g) or "none" (--carbs-unit)'
+        mend = 'pass carbs_unit="g", "exchange" (10 g) or "none"'
         found.add(raw.file, what, mend, column="carbs")
         return meals
     if raw.carbs_unit is not None and unit != raw.carbs_unit:
         alike = raw.carbs_unit == "g/min" or carbs_doubt(meals.amount, per_unit, raw.carbs_unit) is None
         what, refuse = contradicted_carbs(sums, int(inside.sum()), raw.carbs_unit, unit, alike, days)
         if refuse:
-            mend = f'leave carbs_unit (--carbs-unit) out, or pass "{raw.carbs_unit}"; "none" skips carbohydrate'
+            mend = f'leave carbs_unit out, or pass "{raw.carbs_unit}"; "none" skips carbohydrate'
             found.add(raw.file, what, mend, column="carbs")
             return _in_grams(meals, raw.carbs_unit)
         noted.warnings.append(f"{what}: check the unit")

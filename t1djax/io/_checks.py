@@ -20,7 +20,7 @@ MAX_BYTES = 256 * 2**20
 HUPA = ("time", "glucose", "basal_rate", "bolus_volume_delivered", "carb_input")
 """Columns by which the HUPA-UCM layout is known."""
 HUPA_SEEN = "this is the HUPA-UCM layout, not a canonical table"
-HUPA_MEND = "read it with read_hupa, or with --layout hupa"
+HUPA_MEND = 'read it with read_hupa, or train with layout="hupa"'
 BLANKS = " \t\r\n"
 """What may stand around a cell's text. Other characters that count as white space are damage."""
 SHOWN = 5

@@ -17,7 +17,7 @@ from ._raw import Raw
 KINDS = ("readings", "basal", "boluses", "meals")
 _MINUTE = dt.timedelta(minutes=1)
 _HOUR = dt.timedelta(hours=1)
-_ZONE_MEND = 'pass time_zone, such as "Europe/Madrid" (--time-zone), to place the hour that stands twice'
+_ZONE_MEND = 'pass time_zone, such as "Europe/Madrid", to place the hour that stands twice'
 _SORTED_MEND = (
     "the rows are sorted by time, so nothing tells the two hours apart: export again in the order of recording, write "
     "times with their offset from UTC, or leave that hour out"
@@ -27,8 +27,7 @@ _PARTLY_MEND = (
     "from the original"
 )
 _SWAP_MEND = (
-    "state their order with day_first=True or day_first=False (--day-first, --month-first); if the dates are right, "
-    "cut with start and hours"
+    "state their order with day_first=True or day_first=False; if the dates are right, cut with start and hours"
 )
 _FIRST_CGM = dt.date(1999, 1, 1)
 
@@ -77,7 +76,7 @@ def place(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Plac
     if options.swap_day_month:
         if late := [t for those in times.values() for t in those if t.day > 12]:
             what = f"{late[0].date()} has no other reading, so the order of all dates cannot be turned round"
-            found.add(raw.file, what, "leave day_first (--day-first, --month-first) out", column="time")
+            found.add(raw.file, what, "leave day_first out", column="time")
             return None
         times = {kind: [_swap(t) for t in those] for kind, those in times.items()}
         noted.notes.append("day and month are swapped, as asked for")
@@ -91,7 +90,7 @@ def place(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Plac
     if any(naive) and not all(naive):
         if stated is None:
             what = f"{sum(naive)} times have no offset from UTC, the other {len(naive) - sum(naive)} have one"
-            found.add(raw.file, what, 'pass time_zone, such as "Europe/Madrid" (--time-zone)', column="time")
+            found.add(raw.file, what, 'pass time_zone, such as "Europe/Madrid"', column="time")
             return None
         times = {k: [t if t.tzinfo else t.replace(tzinfo=stated) for t in those] for k, those in times.items()}
         noted.warnings.append(f"{sum(naive)} times without an offset from UTC are taken as {stated.key}")
@@ -260,7 +259,7 @@ def _hint(times: Sequence[dt.datetime], noted: Noted) -> None:
         if 55 <= size <= 65 and before.hour < 3 and _spring(before.date()):
             noted.warnings.append(
                 f"a gap of an hour begins at {before.isoformat(' ')}, the night of a clock change: if the clock was "
-                "set forward there, pass time_zone (--time-zone)"
+                "set forward there, pass time_zone"
             )
     days = {(ordered[0] + i * dt.timedelta(days=1)).date() for i in range((ordered[-1] - ordered[0]).days + 2)}
     if any(_spring(day) or _autumn(day) for day in days):

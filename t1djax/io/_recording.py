@@ -271,7 +271,7 @@ def _kind(file: Path, text: str, asked: str | None, found: Findings) -> Format |
         return kinds[0]
     if kinds:
         what = f"its format may be {' or '.join(kind.name for kind in kinds)}"
-        found.add(str(file), what, "name one of them with format (--format)")
+        found.add(str(file), what, 'name one of them with format="NAME"')
     elif {"weight", "bw"} & set(text.split("\n", 1)[0].strip().split(",")):
         what = "this is a table about people, not a recording"
         found.add(str(file), what, 'state a body mass with known={"M": 72} (kg); read_hupa takes the table as info')

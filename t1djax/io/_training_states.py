@@ -19,7 +19,7 @@ from ._results import ResultError
 
 FORMAT_VERSION = 1
 """Of what is kept of a training run."""
-GOES_ON = "what is finished is kept: --resume, or the same sweep again, goes on from there"
+GOES_ON = "what is finished is kept: resume=True, or the same sweep again, goes on from there"
 """What to tell of a run that was stopped."""
 _TRASH = "trash"
 _COURSES = ("values", "losses")

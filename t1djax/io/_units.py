@@ -50,12 +50,12 @@ def glucose_factor(
         return MMOL if unit == "mmol/L" and looks != "mg/dL" else 1.0
     if unit is None:
         what = f"its unit is not stated, and a median of {middle:.3g} is neither usual mg/dL nor mmol/L"
-        say(what, 'pass glucose_unit="mg/dL" or "mmol/L" (--glucose-unit)')
+        say(what, 'pass glucose_unit="mg/dL" or "mmol/L"')
         return 1.0
     factor = MMOL if unit == "mmol/L" else 1.0
     if looks is not None and looks != unit:
         what = f"it is {by if asked else 'labelled'} {unit}, but a median of {middle:.3g} looks like {looks}"
-        say(what, f'pass glucose_unit="{looks}" (--glucose-unit {looks})')
+        say(what, f'pass glucose_unit="{looks}"')
         return factor
     if unit == "mmol/L" and most > 40:
         say(f"readings of up to {most:.4g} stand among mmol/L", "are two units mixed? put the file right")
@@ -109,7 +109,7 @@ def check_basal(
         noted.warnings.append(f"{text}: check the unit")
         return
     units = " or ".join(f'"{u}"' for u in others)
-    mend = f'pass basal_unit={units} (--basal-unit), or "{unit}" if that is right'
+    mend = f'pass basal_unit={units}, or "{unit}" if that is right'
     found.add(file, text, mend, column="basal")
 
 
@@ -154,7 +154,7 @@ def contradicted_basal(
     day, other = per_row * PER_DAY[stated], per_row * PER_DAY[asked]
     text = f"this format has basal in {_WORD[stated]}, {day:.3g} U/day; as {_WORD[asked]}, asked for, it is {other:.3g}"
     if _odd_basal(day, bolus_U_day, rows=rows, merged=merged) is None and day <= _PLAIN_U[merged]:
-        found.add(file, text, "leave basal_unit (--basal-unit) out", column="basal")
+        found.add(file, text, "leave basal_unit out", column="basal")
     elif _odd_basal(other, bolus_U_day, rows=rows, merged=merged) is None:  # else `check_basal` says so
         noted.warnings.append(f"{text}: check the unit")
 

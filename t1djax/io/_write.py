@@ -115,7 +115,7 @@ def _prepare(folder: Path, files: Iterable[str], overwrite: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     there = sorted(path.name for path in folder.iterdir())
     if there and not overwrite:
-        raise FileExistsError(f"{folder} is not empty; choose another folder, or pass overwrite=True (--overwrite)")
+        raise FileExistsError(f"{folder} is not empty; choose another folder, or pass overwrite=True")
     # A table of another cohort would be read as one more patient, or as this one's truth.
     foreign = [name for name in there if name.lower().endswith(".csv") and name not in files]
     if foreign:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from .._words import counted
+
 MG_PER_G = 1000.0
 MIN_PER_H = 60.0
 DOSE_DURATION_MIN = 1.0
@@ -46,6 +48,14 @@ class Doses:
     """Carbohydrate, g."""
     meal_duration_min: Float[np.ndarray, " meals"]
     """Time over which each is eaten, min."""
+
+    def __repr__(self) -> str:
+        basal = self.basal_U_h
+        rates = " to ".join(dict.fromkeys(f"{x:.3g}" for x in (basal.min(), basal.max()))) if len(basal) else "0"
+        boluses = f"{counted(len(self.bolus_U), 'bolus', 'boluses')} of {self.bolus_U.sum():.4g} U"
+        return (
+            f"Doses(basal {rates} U/h, {boluses}, {counted(len(self.carbs_g), 'meal')} of {self.carbs_g.sum():.4g} g)"
+        )
 
     def __post_init__(self) -> None:
         columns = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

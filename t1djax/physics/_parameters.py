@@ -38,7 +38,7 @@ class Parameter:
 
     @property
     def typical(self) -> float:
-        """Middle of the population's range: the value that `--assume-population` takes, but see `TYPICAL_C`."""
+        """Middle of the population's range: the value that `assume_population` takes, but see `TYPICAL_C`."""
         return (self.low + self.high) / 2
 
 
@@ -47,7 +47,7 @@ def _table(*rows: Parameter) -> Mapping[str, Parameter]:
 
 
 PARAMETERS: Mapping[str, Parameter] = _table(
-    Parameter("M", "kg", "body mass, kb = 128 / M", "M_kg", 60.0, 110.0, 60.0, 110.0),
+    Parameter("M", "kg", "body mass (kb = 128 / M)", "M_kg", 60.0, 110.0, 60.0, 110.0),
     Parameter("ksi", "mg/U/min", "insulin sensitivity", "ksi", 152.0, 320.0, 150.0, 300.0),
     Parameter("kl", "mg/dL/min", "liver glucose output at zero insulin", "kl", 1.58, 2.07, 1.7, 2.07),
     Parameter("kb", "mg/dL/min", "glucose use of the brain", "kb", 1.16, 1.98, 1.16, 1.6),
@@ -88,10 +88,12 @@ def unbalanced(name: str, kl: float, kb: float) -> str:
 
 
 INITIAL_STATES: Mapping[str, Parameter] = _table(
-    Parameter("S0", "U/dL", "insulin on board at the start, first lag", "S0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
-    Parameter("I0", "U/dL", "plasma insulin at the start", "I0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
-    Parameter("E0", "mg/dL/min", "food on board at the start, first lag", "E0_mg_dL_min", 0.0, 5.0, 0.2, 0.2),
-    Parameter("D0", "mg/dL/min", "appearance from meals at the start", "D0_mg_dL_min", 0.0, 5.0, 0.2, 0.2),
+    Parameter("S0", "U/dL", "insulin on its way to the blood at the start", "S0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
+    Parameter("I0", "U/dL", "insulin in the blood at the start", "I0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
+    Parameter("E0", "mg/dL/min", "food on its way to the blood at the start", "E0_mg_dL_min", 0.0, 5.0, 0.2, 0.2),
+    Parameter(
+        "D0", "mg/dL/min", "glucose entering the blood from meals at the start", "D0_mg_dL_min", 0.0, 5.0, 0.2, 0.2
+    ),
 )
 """The rest of the state at the start of a window, estimated on request: a real window does not begin at rest."""
 

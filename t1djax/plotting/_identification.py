@@ -1,5 +1,6 @@
 """Figures of what the data can tell: errors and correlations of one patient, and profile likelihoods."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ _COLOURS = {
 }
 _LOWEST, _HIGHEST = 1e-3, 1e3  # %, ends of the axis of errors
 _FARTHEST = 10.0  # times the median estimate of the windows, to which a panel of them reaches
+_TITLE = 150  # characters that a line of the title holds
 _LIMITS = (10.0, 50.0)  # %, where verdicts change
 
 
@@ -42,9 +44,10 @@ def plot_identification(patient: PatientIdentification) -> "Figure":
         left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
         _errors(left, patient)
         _correlations(right, patient)
-        said = "\n".join([d.words for d in patient.directions[:2]] + list(patient.warnings[:2]))
         noise = f"noise {patient.noise_sd_mg_dL:.3g} mg/dL, rank {patient.rank} of {len(patient.parameters)}"
-        figure.suptitle(f"{patient.name}: {noise}" + (f"\n{said}" if said else ""), fontsize=8, x=0.01, ha="left")
+        said = [patient.line, noise, *(d.words for d in patient.directions[:2]), *patient.warnings[:2]]
+        title = "\n".join(textwrap.fill(line, _TITLE, subsequent_indent="    ") for line in said)
+        figure.suptitle(title, fontsize=8, x=0.01, ha="left")
     return figure
 
 

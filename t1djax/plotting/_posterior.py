@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..physics import PARAMETERS
-from ..records import Hierarchy, PatientPosterior, Posterior
+from ..records import UNITS, Hierarchy, PatientPosterior, Posterior
 from ._results import _FIT, _FORECAST, _INK, _STYLE
 
 if TYPE_CHECKING:
@@ -88,9 +87,8 @@ def plot_forest(found: Posterior | Hierarchy, symbol: str, *, level: float = 0.9
 
 
 def _label(symbol: str) -> str:
-    units = {"p1": "mg/dL/U", "c": "mg/dL/min", "noise_sd_mg_dL": "", "correlation_time_min": ""}
-    unit = PARAMETERS[symbol].unit if symbol in PARAMETERS else units.get(symbol, "")
-    return f"{symbol}, {unit}" if unit else symbol
+    ends_so = symbol.endswith(("_mg_dL", "_min"))  # it names its unit
+    return symbol if ends_so or symbol not in UNITS else f"{symbol}, {UNITS[symbol]}"
 
 
 def _chains(ax: "Axes", patient: PatientPosterior, symbol: str) -> None:

@@ -1,13 +1,13 @@
 """Figures of a result: glucose with data and forecast, latent states, residuals, parameters on their way."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..physics import INITIAL_STATES, PARAMETERS
-from ..records import Result
+from ..records import UNITS, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008): told apart by readers with any colour vision, and in grey.
 _INK, _FIT, _HELD_OUT, _FORECAST, _TRUTH = "#222222", "#0072B2", "#E69F00", "#D55E00", "#009E73"
 _TARGET_MG_DL = (70.0, 180.0)  # Battelino et al., Diabetes Care 42(8), 2019
+_TITLE = 95  # characters that a title's line holds
 _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -108,7 +109,10 @@ def _glucose(ax: "Axes", result: Result) -> None:
         f"{k.split('_', 1)[1].removesuffix('_mg_dL').replace('_', ' ')} {_number(result, k)}" for k in shown
     )
     ax.set(xlabel="time, h", ylabel="glucose, mg/dL", xlim=(hours[0], hours[-1]))
-    ax.set_title(f"{_title(result)}\nRMSE, mg/dL: {numbers}")
+    # The first doubt in the title: a line that looks right is not to be taken for one that is.
+    first = textwrap.shorten("; ".join((result.metadata.get("doubts") or [])[:1]), 2 * _TITLE, placeholder=" ...")
+    doubts = textwrap.wrap(first, _TITLE)
+    ax.set_title("\n".join([_title(result), *doubts, f"RMSE, mg/dL: {numbers}"]))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, markerscale=1.5)
 
 
@@ -145,12 +149,11 @@ def _residuals(axes: "Sequence[Axes]", result: Result) -> None:
 
 
 def _parameters(axes: "Sequence[Axes]", result: Result) -> None:
-    units = {symbol: row.unit for symbol, row in {**PARAMETERS, **INITIAL_STATES}.items()}
     for ax, (symbol, course) in zip(axes, result.evolution.items(), strict=True):
         ax.plot(course["step"], course["value"], color=_FIT, lw=1.4, marker=".", ms=3, label="estimate")
         if "truth" in course:
             ax.axhline(float(course["truth"]), color=_TRUTH, lw=1, ls="--", label="truth")
-        ax.set(ylabel=f"{symbol}, {units[symbol]}")
+        ax.set(ylabel=f"{symbol}, {UNITS[symbol]}")
     axes[0].set_title(f"{_title(result)}: parameters on their way")
     axes[0].legend(loc="best")
     axes[-1].set(xlabel="step")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import ConfigError
+from .._words import counted
+from ..config import ConfigError, MissingPathError
 from ..evaluation import comparison, results_table
 from ..experiment import FORGETTING, SUMMARY
 from ..io import (
@@ -187,7 +188,7 @@ def clean_folder(work: Work, root: Path, *, last: bool = False) -> None:
             elif work.person.in_text(name) and work.remove_mixed:
                 own.append((path, "of several people, by its name"))
             elif work.person.in_text(name):
-                work.do("leave", path, "of several people, by its name: rename it, or --remove-mixed")
+                work.do("leave", path, "of several people, by its name: rename it, or pass remove_mixed=True")
             elif not _apart(path, root):
                 work.file(path)
     for path, why in sorted(own, key=lambda one: last and one[0].stem == work.person.name):
@@ -242,7 +243,8 @@ def _twins(work: Work, folder: Path) -> None:
     if len(patients) == 1:
         work.remove(folder, "the person's network")
         return
-    work.trained(folder, f"networks of {len(patients)} patients, trained in one program", "rewritten without theirs")
+    who = counted(len(patients), "patient")
+    work.trained(folder, f"networks of {who}, trained in one program", "rewritten without theirs")
 
     def drop() -> None:
         try:
@@ -297,10 +299,13 @@ def check_roots(person: Person, roots: Iterable[Path]) -> None:
     """Refuse folders that are not there, or bear the name themselves.
 
     Raises:
-        ConfigError: naming it.
+        MissingPathError: naming the one that is not there.
+        ConfigError: naming the one that bears the patient's name.
     """
     for root in roots:
         if not root.exists():
-            raise ConfigError(f"{person.masked(str(root), '...')}: no such file or folder")
+            raise MissingPathError(
+                f"{person.masked(str(root), '...')}: there is no such file or folder; check the path"
+            )
         if root.is_dir() and person.in_text(root.absolute().name):
             raise ConfigError("a folder to work on bears the patient's name itself; remove it, or rename it first")

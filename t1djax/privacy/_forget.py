@@ -192,7 +192,7 @@ def _hashed(work: Work, root: Path) -> None:
 def _folders(data: Paths, results: Paths, also: Paths) -> _Folders:
     given = [[Path(p) for p in ([x] if isinstance(x, str | Path) else x)] for x in (data, results, also)]
     if not any(given):
-        raise ConfigError("name at least one folder: --data, --results or --also")
+        raise ConfigError("name at least one folder: data=FOLDER, results=FOLDER or also=FOLDER")
     return _Folders(*given)
 
 
@@ -202,8 +202,8 @@ def _databases(results: Iterable[Path], tracking_uri: str | None) -> list[str]:
     stated = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if stated and not is_database(stated):
         raise ConfigError(
-            "an MLflow server hides what it deletes and keeps it: name its database with --tracking-uri "
-            "(the server's --backend-store-uri), and with --artifacts where it keeps files"
+            "an MLflow server hides what it deletes and keeps it: name its database with tracking_uri "
+            '(the server\'s --backend-store-uri), and with artifacts="PLACE" where it keeps files'
         )
     return list(dict.fromkeys([*found, *([stated] if stated else [])]))
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._words import counted
 from ..config import REFERENCE, Experiment
 from ..data import Cohort, fingerprint
 from ..experiment import Journal, journals, load_cohort
@@ -24,7 +25,8 @@ def clean_runs(work: Work, root: Path) -> None:
         if names is None:
             _unknown(work, journal)
         elif name in names:
-            what = f"{journal.record['config']['model']}, {journal.record['config']['mode']}, {len(names)} patients"
+            config, who = journal.record["config"], counted(len(names), "patient")
+            what = f"{config['model']}, {config['mode']}, {who}"
             why = "trained in one program; each patient's weights and parameters are their own, none is shared"
             work.trained(journal.folder, f"a run of {what}", why)
             _rewrite(work, journal, names)

@@ -110,7 +110,7 @@ class Objects:
                 work.do("remove", where, f"{cleaned.why}; all versions", lambda: self.purge(everything))
                 return
             if cleaned.action == "mixed":
-                work.do("leave", where, f"{cleaned.why}; it cannot be rewritten: --remove-mixed removes it")
+                work.do("leave", where, f"{cleaned.why}; it cannot be rewritten: remove_mixed=True removes it")
                 continue
 
             def rewrite(version: Version = version, new: bytes = cleaned.data) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ..config import ConfigError
+from .._words import counted
+from ..config import ConfigError, MissingPathError
 from ._folders import clean_folder
 from ._objects import Objects
 from ._registered import without
@@ -50,7 +51,7 @@ class Store:
         self.sa: Any = sa
         self.file = Path(database.removeprefix("sqlite:///")) if database.startswith("sqlite:///") else None
         if self.file is not None and not self.file.exists():
-            raise ConfigError(f"{self.file}: no such database")
+            raise MissingPathError(f"{self.file}: there is no such database; check the path")
         self.engine = sa.create_engine(database)
         self.shown = str(self.file) if self.file is not None else str(self.engine.url.render_as_string())
         self.destination = None if destination is None else destination.rstrip("/")
@@ -98,7 +99,7 @@ class Store:
         if uri.startswith("mlflow-artifacts:"):
             if self.destination is None:
                 raise ConfigError(
-                    "the MLflow server hands artifacts on itself: say where it keeps them with --artifacts "
+                    'the MLflow server hands artifacts on itself: say where it keeps them with artifacts="PLACE" '
                     "(the server's --artifacts-destination)"
                 )
             return f"{self.destination}/{urlsplit(uri).path.strip('/')}".removeprefix("file://")
@@ -116,7 +117,7 @@ class Store:
         for name, version, run, left in self._versions(work):
             where = f"registered model {name} version {version}"
             if left:
-                kept = f"rewritten without them; {left} patients are left, and aliases stay"
+                kept = f"rewritten without them; of others {counted(left, 'patient')}, and aliases stay"
                 work.trained(where, "a registered cohort that holds the person", kept)
                 without(self, work, name, version)
             else:

@@ -84,7 +84,9 @@ class Work:
             case "mixed" if self.remove_mixed:
                 self.remove(path, f"{cleaned.why}; with what it holds of others")
             case "mixed":
-                self.do("leave", path, f"{cleaned.why}; it cannot be rewritten: mend it by hand, or --remove-mixed")
+                self.do(
+                    "leave", path, f"{cleaned.why}; it cannot be rewritten: mend it by hand, or pass remove_mixed=True"
+                )
 
 
 def remove_tree(path: Path) -> None:

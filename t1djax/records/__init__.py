@@ -5,7 +5,6 @@ from ._error_grids import ZONES as ZONES
 from ._error_grids import ErrorGrid as ErrorGrid
 from ._error_grids import GridName as GridName
 from ._error_grids import Line as Line
-from ._fits import UNITS as UNITS
 from ._fits import Cost as Cost
 from ._fits import Ensemble as Ensemble
 from ._fits import Estimate as Estimate
@@ -37,6 +36,12 @@ from ._posterior import Posterior as Posterior
 from ._runs import ChunkMetrics as ChunkMetrics
 from ._runs import RunData as RunData
 from ._runs import RunInfo as RunInfo
+from ._symbols import DERIVED as DERIVED
+from ._symbols import SYMBOLS as SYMBOLS
+from ._symbols import UNITS as UNITS
+from ._symbols import Symbol as Symbol
+from ._symbols import legend as legend
+from ._symbols import legend_line as legend_line
 from ._train_state import TrainState as TrainState
 from ._warm_start import WarmStart as WarmStart
 from ._warm_start import window_marks as window_marks

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,24 +11,14 @@ import numpy as np
 from jaxtyping import Float
 
 from .._html import html_table
+from .._words import counted
 from ..networks import NetworkOptions
-from ..physics import INITIAL_STATES, PARAMETERS
 from ..problem import Problem
 from ..twin import Twin
+from ._symbols import UNITS, legend_line
 
 if TYPE_CHECKING:
     import pandas as pd
-
-UNITS: Mapping[str, str] = {
-    **{symbol: row.unit for symbol, row in {**PARAMETERS, **INITIAL_STATES}.items()},
-    "p1": "mg/dL/U",
-    "c": "mg/dL/min",
-    "q": "mg/dL/g",
-    "r": "mg/dL/U",
-    "noise_sd_mg_dL": "mg/dL",
-    "correlation_time_min": "min",
-}
-"""Unit of everything that is estimated, by symbol."""
 
 
 class Estimate(NamedTuple):
@@ -137,8 +127,13 @@ class PatientFit:
 
     def _repr_html_(self) -> str:
         rows = [row[1:] for row in _estimate_rows(self)]
-        notes = [] if self.ok else [f"The fit failed: {self.message}"]
-        return html_table(f"Fit of {self.name}", _ESTIMATE[1:], rows, notes=notes)
+        failed = [] if self.ok else [f"The fit failed: {self.message}"]
+        return html_table(f"Fit of {self.name}", _ESTIMATE[1:], rows, notes=[*_legend([self]), *failed])
+
+
+def _legend(patients: Iterable["PatientFit"]) -> list[str]:
+    """What the symbols mean, for below a table."""
+    return [legend_line(symbol for p in patients for symbol in (*p.estimates, *p.derived))]
 
 
 _ESTIMATE = ("patient", "symbol", "unit", "value", "standard error", "start", "remark")
@@ -217,6 +212,9 @@ class Fit:
     def _by_name(self) -> dict[str, PatientFit]:
         return {patient.name: patient for patient in self.patients}
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._by_name)
+
     def take(self, which: Sequence[int]) -> "Fit":
         """The fit of some of the patients, by position. Its cost is that of the program they shared.
 
@@ -284,15 +282,14 @@ class Fit:
         notes = list(self.problem.notes)
         if not rows:
             return html_table(repr(self), ["patient", "converged"], [(p.name, p.ok) for p in self], notes=notes)
-        return html_table(repr(self), _ESTIMATE, rows, notes=notes)
+        return html_table(repr(self), _ESTIMATE, rows, notes=[*_legend(self), *notes])
 
     def __repr__(self) -> str:
         what = "+".join(self.problem.named) or "states"
         failed = sum(not patient.ok for patient in self.patients)
         trouble = f", {failed} failed" if failed else ""
-        return (
-            f"Fit({self.model} {self.problem.mode}: {what} of {len(self)} patients{trouble}, {self.cost.run_s:.1f} s)"
-        )
+        who = f"{what} of {counted(len(self), 'patient')}{trouble}"
+        return f"Fit({self.model} {self.problem.mode}: {who}, {self.cost.run_s:.1f} s)"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -311,13 +308,13 @@ class Ensemble:
         return len(self.members)
 
     def __repr__(self) -> str:
-        return f"Ensemble({len(self)} seeds of {self.members[0]!r})"
+        return f"Ensemble({counted(len(self), 'seed')} of {self.members[0]!r})"
 
     def _repr_html_(self) -> str:
         rows = [
             (seed, *row) for seed, fit in zip(self.seeds, self, strict=True) for p in fit for row in _estimate_rows(p)
         ]
-        return html_table(repr(self), ["seed", *_ESTIMATE], rows)
+        return html_table(repr(self), ["seed", *_ESTIMATE], rows, notes=_legend(p for fit in self for p in fit))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -344,6 +341,5 @@ class Result:
         ]
         rows += [(name, "", value, None, "") for name, value in m["metrics"].items() if name.startswith("rmse")]
         title = f"{m['patient']}: {m['model']} {m['mode']}, seed {m['seed']}"
-        return html_table(
-            title, ["symbol", "unit", "value", "standard error", "remark"], rows, notes=[str(self.folder)]
-        )
+        notes = [legend_line({**m["estimates"], **m["derived"]}), str(self.folder)]
+        return html_table(title, ["symbol", "unit", "value", "standard error", "remark"], rows, notes=notes)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from .._html import html_table
 from ..physics import Doses
-from ._fits import UNITS
+from ._symbols import UNITS, legend_line
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,4 +71,6 @@ class FittedPatient:
             (symbol, UNITS[symbol], float(value), float(percent[symbol]) if symbol in percent else "known")
             for symbol, value in self.parameters.items()
         ]
-        return html_table(repr(self), ["symbol", "unit", "value", "standard error, %"], rows)
+        return html_table(
+            repr(self), ["symbol", "unit", "value", "standard error, %"], rows, notes=[legend_line(self.parameters)]
+        )

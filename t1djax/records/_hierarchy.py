@@ -9,9 +9,11 @@ import numpy as np
 from jaxtyping import Float
 
 from .._html import html_table
+from .._words import counted
 from ..problem import Problem
-from ._fits import UNITS, Cost
+from ._fits import Cost
 from ._posterior import Interval, central_interval
+from ._symbols import UNITS, legend_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +94,7 @@ class Hierarchy:
         return {patient.name: patient for patient in self.patients}
 
     def __repr__(self) -> str:
-        return f"Hierarchy({'+'.join(self.pooled)} of {len(self)} patients, {self.cost.run_s:.1f} s)"
+        return f"Hierarchy({'+'.join(self.pooled)} of {counted(len(self), 'patient')}, {self.cost.run_s:.1f} s)"
 
     def _repr_html_(self) -> str:
         header = ["patient", "symbol", "unit", "median", "5 %", "95 %", "borrowed from the others, %"]
@@ -106,7 +108,7 @@ class Hierarchy:
             f"{np.median(self.sd_log[s]):.3g}."
             for s in self.pooled
         ]
-        return html_table(repr(self), header, rows, notes=notes)
+        return html_table(repr(self), header, rows, notes=[legend_line(row[1] for row in rows), *notes])
 
     def population(self, level: float = 0.9) -> "pd.DataFrame":
         """One row per pooled parameter: what the people have in common.

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from .._html import html_table
+from .._words import counted
+from ._symbols import legend_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,14 +177,25 @@ class PatientIdentification:
     @property
     def line(self) -> str:
         """The verdicts in one line."""
-        return f"{self.name}: " + "; ".join(_said(d) for d in self.parameters.values())
+        return f"{self.name}: {self.verdict}"
+
+    @property
+    def verdict(self) -> str:
+        """What the readings tell, in one line; first of all where the model does not describe them."""
+        misfit = "the model does not describe these readings; " if self.misfit is not None and self.misfit.found else ""
+        return misfit + "; ".join(_said(d) for d in self.parameters.values())
 
     def __repr__(self) -> str:
         return f"PatientIdentification({self.line})"
 
     def _repr_html_(self) -> str:
         rows = [row[1:] for row in _verdict_rows(self)]
-        return html_table(f"What the readings tell of {self.name}", _VERDICTS[1:], rows, notes=self.warnings)
+        return html_table(
+            f"What the readings tell of {self.name}",
+            _VERDICTS[1:],
+            rows,
+            notes=[legend_line((*self.parameters, *self.derived)), *self.warnings],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers; infinities stay."""
@@ -234,13 +247,21 @@ class Identification:
                 return patient
         raise KeyError(f"no patient {name!r} in the report; there are {', '.join(p.name for p in self.patients)}")
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return [patient.name for patient in self.patients]
+
     def __repr__(self) -> str:
         return f"Identification({self.verdict})"
 
     def _repr_html_(self) -> str:
         rows = [row for patient in self for row in _verdict_rows(patient)]
-        title = f"What the readings tell of {len(self)} patients, intervals of {100 * self.level:.3g} %"
-        return html_table(title, _VERDICTS, rows, notes=self.notes)
+        title = f"What the readings tell of {counted(len(self), 'patient')}, intervals of {100 * self.level:.3g} %"
+        return html_table(
+            title,
+            _VERDICTS,
+            rows,
+            notes=[legend_line(s for p in self for s in (*p.parameters, *p.derived)), *self.notes],
+        )
 
     @property
     def verdict(self) -> str:

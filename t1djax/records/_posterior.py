@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from .._html import html_table
+from .._words import counted
 from ..problem import Problem
-from ._fits import UNITS, Cost
+from ._fits import Cost
+from ._symbols import UNITS, legend_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +91,7 @@ class PatientPosterior:
         return f"PatientPosterior({self.name}: {'+'.join(self.draws)}, {chains} chains of {draws} draws{trouble})"
 
     def _repr_html_(self) -> str:
-        notes = [] if self.ok else [f"Doubtful: {self.message}"]
+        notes = [legend_line(self.draws), *([] if self.ok else [f"Doubtful: {self.message}"])]
         return html_table(f"Posterior of {self.name}", _DRAWN[1:], [row[1:] for row in _drawn_rows(self)], notes=notes)
 
 
@@ -137,10 +139,11 @@ class Posterior:
         failed = sum(not patient.ok for patient in self.patients)
         trouble = f", {failed} doubtful" if failed else ""
         symbols = "+".join(self.patients[0].draws)
-        return f"Posterior({symbols} of {len(self)} patients{trouble}, {self.cost.run_s:.1f} s)"
+        return f"Posterior({symbols} of {counted(len(self), 'patient')}{trouble}, {self.cost.run_s:.1f} s)"
 
     def _repr_html_(self) -> str:
-        notes = [f"{p.name} is doubtful: {p.message}" for p in self if not p.ok]
+        doubtful = [f"{p.name} is doubtful: {p.message}" for p in self if not p.ok]
+        notes = [legend_line(symbol for p in self for symbol in p.draws), *doubtful]
         return html_table(repr(self), _DRAWN, [row for p in self for row in _drawn_rows(p)], notes=notes)
 
     def table(self, level: float = 0.9) -> "pd.DataFrame":

@@ -7,7 +7,9 @@ from ._promote import Promotion as Promotion
 from ._promote import promote as promote
 from ._register import cohort_facts as cohort_facts
 from ._register import register as register
+from ._store import NotRegisteredError as NotRegisteredError
 from ._store import RegistryError as RegistryError
+from ._store import UnreachableError as UnreachableError
 from ._store import default_uri as default_uri
 from ._versions import PATIENTS_FILE as PATIENTS_FILE
 from ._versions import PREFIX as PREFIX

@@ -77,9 +77,9 @@ def promote(
     if not 0 < target_mg_dL < math.inf:
         raise RegistryError(f"the target is {target_mg_dL:g} mg/dL; it must be positive")
     if alias.isdecimal() or alias == CHALLENGER or alias.startswith("former_"):
-        raise RegistryError(f"--alias {alias}: versions reach it by themselves; take champion, or a word of your own")
+        raise RegistryError(f"alias={alias}: versions reach it by themselves; take champion, or a word of your own")
     if not re.fullmatch(ALIAS, alias, re.ASCII) or re.fullmatch(r"latest|v\d+", alias, re.ASCII | re.IGNORECASE):
-        raise RegistryError(f"--alias {alias}: take letters, digits, dashes and underscores, no latest and no v1")
+        raise RegistryError(f"alias={alias}: take letters, digits, dashes and underscores, no latest and no v1")
     with mlflow_at(tracking_uri or default_uri()) as client:
         asked = find(client, name, version)
         models = fetch(client, name, asked.version)

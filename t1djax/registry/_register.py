@@ -49,7 +49,7 @@ def register(
         ResultError: where a results folder has no fitted patient, or a damaged one.
     """
     if not re.fullmatch(r"[\w.-]{1,100}", name, re.ASCII) or name.isdecimal():
-        raise RegistryError(f"--name {name}: take letters, digits, dots, dashes and underscores, and not digits alone")
+        raise RegistryError(f"name={name}: take letters, digits, dots, dashes and underscores, and not digits alone")
     chosen, results = _chosen(models)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / PATIENTS_FILE

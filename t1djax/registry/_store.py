@@ -22,6 +22,14 @@ class RegistryError(ValueError):
     """The registry cannot be used, or has not what is asked for; the message says what to do."""
 
 
+class NotRegisteredError(RegistryError):
+    """The registry has no such model, version or alias, or is not there itself."""
+
+
+class UnreachableError(RegistryError):
+    """MLflow refuses, or does not answer."""
+
+
 def default_uri(results: str | Path = RESULTS) -> str:
     """The tracking URI where none is stated: `MLFLOW_TRACKING_URI`, or else `mlflow.db` in the results folder.
 
@@ -45,14 +53,18 @@ def mlflow_at(uri: str, *, make: bool = False) -> "Iterator[MlflowClient]":
         make: whether a database that is not there is made.
 
     Raises:
-        RegistryError: where MLflow is not installed, or refuses or does not answer.
+        NotRegisteredError: where there is no such database.
+        UnreachableError: where MLflow refuses or does not answer.
+        RegistryError: where it is not installed.
     """
     if importlib.util.find_spec("mlflow") is None:
         raise RegistryError('the registry needs MLflow: pip install "t1djax[mlflow]"')
     file = _file(uri)
     if file is not None:
         if not make and not file.exists():
-            raise RegistryError(f"{file}: no such database; register a model first, or name another --tracking-uri")
+            raise NotRegisteredError(
+                f"{file}: no such database; register a model first, or name another with tracking_uri"
+            )
         file.parent.mkdir(parents=True, exist_ok=True)
     _check(uri)
     with _environment(), _quiet(), contextlib.redirect_stdout(sys.stderr):  # stdout is for what a command prints
@@ -65,7 +77,7 @@ def mlflow_at(uri: str, *, make: bool = False) -> "Iterator[MlflowClient]":
             mlflow.set_registry_uri(uri)
             yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         except MlflowException as e:
-            raise RegistryError(f"MLflow refuses: {e.message}") from e
+            raise UnreachableError(f"MLflow refuses: {e.message}") from e
         finally:
             mlflow.set_tracking_uri(before)  # pyright: ignore[reportArgumentType] - None unsets it
             mlflow.set_registry_uri(None)  # pyright: ignore[reportArgumentType]
@@ -124,4 +136,4 @@ def _check(uri: str) -> None:
         return  # it answers; whether it is to be trusted is for MLflow to say
     except requests.exceptions.RequestException as e:
         shown = uri.rpartition("@")[2]
-        raise RegistryError(f"the MLflow server {shown} does not answer ({type(e).__name__}); is it running?") from e
+        raise UnreachableError(f"the MLflow server {shown} does not answer ({type(e).__name__}); is it running?") from e

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..io import read_fitted_cohort
 from ..records import FittedPatient
-from ._store import RegistryError, default_uri, mlflow_at
+from ._store import NotRegisteredError, RegistryError, default_uri, mlflow_at
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,7 +65,7 @@ def versions(name: str | None = None, *, tracking_uri: str | None = None) -> tup
         names = [name] if name is not None else sorted(model.name for model in _models(client))
         found = [version for each in names for version in _of_model(client, each)]
         if name is not None and not found:
-            raise RegistryError(_no_model(client, name))
+            raise NotRegisteredError(_no_model(client, name))
     return tuple(found)
 
 
@@ -99,12 +99,12 @@ def find(client: "MlflowClient", name: str, which: str | int) -> Any:
         if e.error_code != "RESOURCE_DOES_NOT_EXIST" and "not found" not in e.message:
             raise
         if name not in [model.name for model in _models(client)]:
-            raise RegistryError(_no_model(client, name)) from e
+            raise NotRegisteredError(_no_model(client, name)) from e
         what = f"version {which}" if str(which).isdecimal() else f"alias {which!r}"
         aliases = ", ".join(sorted(client.get_registered_model(name).aliases)) or "none"
-        raise RegistryError(
-            f"{name}: there is no {what}; its aliases: {aliases}; its versions: `t1djax registry list --name {name}` "
-            "with the same --results or --tracking-uri"
+        raise NotRegisteredError(
+            f"{name}: there is no {what}; its aliases: {aliases}; its versions: `versions({name!r})`, "
+            f"or `t1djax registry list --name {name}` with the same --results or --tracking-uri"
         ) from e
 
 

@@ -7,14 +7,11 @@ import numpy as np
 
 from ..data import Patient
 from ..evaluation import Glycaemia, doubts, metrics
-from ..physics import INITIAL_STATES, PARAMETERS
-from ..records import Estimate, Fit, Result, interval_words
+from ..records import UNITS, Estimate, Fit, Result, interval_words, legend
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DERIVED = {"p1": "mg/dL/U", "c": "mg/dL/min"}
-_UNITS = {symbol: row.unit for symbol, row in {**PARAMETERS, **INITIAL_STATES}.items()} | _DERIVED
 _NOTHING = "\N{EN DASH}"
 _LONGEST = 12
 """Entries of a list that a page shows."""
@@ -109,7 +106,8 @@ def verdicts(found: Mapping[str, Any] | None) -> dict[str, Any]:
         rows.append(
             {
                 "symbol": symbol,
-                "unit": entry.get("unit") or _UNITS.get(symbol, ""),
+                "meaning": legend([symbol]).get(symbol, ""),
+                "unit": entry.get("unit") or UNITS.get(symbol, ""),
                 "value": text(entry.get("value")),
                 "interval": interval_words(*(entry.get("interval") or (None, None))),
                 "verdict": entry.get("verdict", ""),
@@ -119,7 +117,8 @@ def verdicts(found: Mapping[str, Any] | None) -> dict[str, Any]:
     directions = [d.get("words", "") if isinstance(d, Mapping) else str(d) for d in found.get("directions") or ()]
     known = {"name", "parameters", "derived", "directions", "warnings", "correlation", "what_if", "misfit"}
     rest = [(_words(k), text(v)) for k, v in found.items() if k not in known]
-    return {"rows": rows, "said": [*directions, *map(str, found.get("warnings") or ())], "rest": rest}
+    said = [*directions, *map(str, found.get("warnings") or ())]
+    return {"rows": rows, "said": said, "rest": rest, "legend": legend(row["symbol"] for row in rows)}
 
 
 def window_table(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -138,7 +137,8 @@ def window_table(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     said = [f"{', '.join(labels[:_LONGEST])}: {warning}" for warning, labels in warned.items()]
     more = [] if len(said) <= _LONGEST else [f"and {len(said) - _LONGEST} more warnings"]
     units = [next((cells[k]["unit"] for _, cells in rows if cells[k]), "") for k in range(len(symbols))]
-    return {"symbols": list(zip(symbols, units, strict=True)), "rows": rows, "said": said[:_LONGEST] + more}
+    heads = list(zip(symbols, units, strict=True))
+    return {"symbols": heads, "rows": rows, "said": said[:_LONGEST] + more, "legend": legend(symbols)}
 
 
 def fit_blocks(fits: Fit | Iterable[Result], people: Mapping[str, Patient]) -> dict[str, list[dict[str, Any]]]:
@@ -179,10 +179,11 @@ def _fit_block(
         flags = list(Estimate.read(entry).remarks)
         if error == 0 and not entry.get("c_assumed"):
             flags.append("known")
-        rows.append((symbol, _UNITS.get(symbol, ""), text(entry.get("value")), text(error), ", ".join(flags)))
+        rows.append((symbol, UNITS.get(symbol, ""), text(entry.get("value")), text(error), ", ".join(flags)))
     names = (("fit", "readings fitted"), ("held_out", "held out"), ("forecast", "after the forecast start"))
     rmse = [(label, text(errors.get(f"rmse_{s}_mg_dL"))) for s, label in names]
-    return {"model": model, "mode": mode, "ok": ok, "rows": rows, "rmse": rmse, "doubts": say}
+    shown = legend(estimates)
+    return {"model": model, "mode": mode, "ok": ok, "rows": rows, "rmse": rmse, "doubts": say, "legend": shown}
 
 
 Row = dict[str, Any]

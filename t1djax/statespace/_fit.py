@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -12,11 +12,12 @@ from jaxtyping import Array, Bool, Float
 
 from .._compile import compile_once
 from .._html import html_table
+from .._words import counted
 from ..data import TRAINING_SHARE, Patient, readings_ahead, training_end
-from ..records import UNITS, Cost, Estimate
+from ..records import UNITS, Cost, Estimate, legend_line
 from ._ahead import ahead, level_at
 from ._filter import Filtered, kalman_filter
-from ._hyper import HYPERPARAMETERS, StateSpaceOptions, free_symbols
+from ._hyper import CONSTANTS, HYPERPARAMETERS, StateSpaceOptions, free_symbols
 from ._model import Lags, Person, build, layout, person_of
 from ._steps import Steps, stack_steps, steps_of
 
@@ -57,7 +58,13 @@ class PatientStateSpace:
         return f"PatientStateSpace({self.name}: {self.readings} readings, {self.steps} steps{trouble})"
 
     def _repr_html_(self) -> str:
-        return html_table(f"Stochastic model of {self.name}", _CONSTANTS[1:], [row[1:] for row in _constant_rows(self)])
+        rows = [row[1:] for row in _constant_rows(self)]
+        return html_table(f"Stochastic model of {self.name}", _CONSTANTS[1:], rows, notes=[_legend([self])])
+
+
+def _legend(patients: Iterable["PatientStateSpace"]) -> str:
+    """What the symbols mean, for below a table."""
+    return legend_line((symbol for p in patients for symbol in (*p.constants, *p.effects)), CONSTANTS)
 
 
 _CONSTANTS = ("patient", "symbol", "unit", "value", "standard error", "prior")
@@ -98,11 +105,12 @@ class StateSpaceFit:
     def __repr__(self) -> str:
         failed = sum(not patient.ok for patient in self.patients)
         trouble = f", {failed} failed" if failed else ""
-        return f"StateSpaceFit({len(self)} patients{trouble}, {self.cost.run_s:.1f} s)"
+        return f"StateSpaceFit({counted(len(self), 'patient')}{trouble}, {self.cost.run_s:.1f} s)"
 
     def _repr_html_(self) -> str:
         notes = [f"{p.name} failed: {p.message}" for p in self if not p.ok]
-        return html_table(repr(self), _CONSTANTS, [row for p in self for row in _constant_rows(p)], notes=notes)
+        rows = [row for p in self for row in _constant_rows(p)]
+        return html_table(repr(self), _CONSTANTS, rows, notes=[_legend(self), *notes])
 
 
 class _Data(NamedTuple):

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from ..records import Symbol
+
 
 class Hyper(NamedTuple):
     """A constant of the model and its log-normal prior.
@@ -67,9 +69,9 @@ HYPERPARAMETERS: Mapping[str, Hyper] = _table(
     Hyper("k", "1/min", "rate at which glucose returns to the person's level", 0.006, 0.7),
     Hyper("walk", "mg/dL/min^0.5", "random walk of glucose", 0.5, 1.0),
     Hyper("fast", "mg/dL/min", "standard deviation of the fast disturbance", 0.8, 0.7),
-    Hyper("fast_min", "min", "its time constant", 40.0, 0.5),
+    Hyper("fast_min", "min", "time constant of the fast disturbance", 40.0, 0.5),
     Hyper("slow", "mg/dL/min", "standard deviation of the slow disturbance", 0.2, 0.7),
-    Hyper("slow_min", "min", "its time constant", 300.0, 0.5),
+    Hyper("slow_min", "min", "time constant of the slow disturbance", 300.0, 0.5),
     Hyper("noise", "mg/dL", "standard deviation of the sensor's white noise", 3.0, 0.7),
     Hyper("Ts", "min", "time constant of the sensor", 8.0, 0.3),
 )
@@ -78,6 +80,12 @@ HYPERPARAMETERS: Mapping[str, Hyper] = _table(
 Weak: two standard deviations of most span a factor of four each way. They keep a short or odd record from running
 away, and are the same for everybody.
 """
+
+
+CONSTANTS: Mapping[str, Symbol] = MappingProxyType(
+    {symbol: Symbol(row.unit, row.meaning) for symbol, row in HYPERPARAMETERS.items()}
+)
+"""Their units and meanings alone, for legends."""
 
 
 def free_symbols(options: StateSpaceOptions) -> tuple[str, ...]:

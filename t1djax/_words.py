@@ -1,0 +1,34 @@
+"""Numbers of things, and lists, in words."""
+
+from collections.abc import Iterable
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number with its noun: `1 patient`, `2 patients`.
+
+    Args:
+        n: how many.
+        one: the noun for one.
+        many: the noun for several, where it is not `one` with an s.
+
+    Example:
+        >>> from t1djax._words import counted
+        >>> counted(1, "patient"), counted(0, "patient"), counted(2, "person", "people")
+        ('1 patient', '0 patients', '2 people')
+    """
+    return f"{n} {one if n == 1 else many or f'{one}s'}"
+
+
+def in_list(names: Iterable[str]) -> str:
+    """Names as a list is written in Python: `["ksi", "kl"]`.
+
+    Args:
+        names: the names.
+
+    Example:
+        >>> from t1djax._words import in_list
+        >>> in_list(["ksi", "kl"])
+        '["ksi", "kl"]'
+    """
+    quoted = ", ".join(f'"{name}"' for name in names)
+    return f"[{quoted}]"

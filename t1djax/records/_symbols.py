@@ -1,0 +1,73 @@
+"""What every symbol that is estimated stands for, with its unit."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from ..physics import INITIAL_STATES, PARAMETERS
+
+
+class Symbol(NamedTuple):
+    """A quantity that tables show by its symbol.
+
+    Example:
+        >>> from t1djax.records import SYMBOLS
+        >>> SYMBOLS["c"].unit
+        'mg/dL/min'
+    """
+
+    unit: str
+    """Its unit."""
+    meaning: str
+    """What it is, in words."""
+
+
+DERIVED: Mapping[str, Symbol] = MappingProxyType({
+    "p1": Symbol("mg/dL/U", "fall of glucose that a unit of insulin makes (ksi ku_Vi)"),
+    "c": Symbol("mg/dL/min", "rise of glucose at zero insulin (kl - kb)"),
+})  # fmt: skip
+"""What glucose determines of the parameters together; `t1djax.with_derived` computes it."""
+
+SYMBOLS: Mapping[str, Symbol] = MappingProxyType({
+    **{symbol: Symbol(row.unit, row.meaning) for symbol, row in {**PARAMETERS, **INITIAL_STATES}.items()},
+    **DERIVED,
+    "q": Symbol("mg/dL/g", "rise of glucose that a gram of carbohydrate makes"),
+    "r": Symbol("mg/dL/U", "rise of glucose per unit of a bolus without carbohydrate on record"),
+    "noise_sd_mg_dL": Symbol("mg/dL", "standard deviation of the readings' noise"),
+    "correlation_time_min": Symbol("min", "time over which that noise resembles itself"),
+})  # fmt: skip
+"""Unit and meaning of everything that is estimated."""
+
+UNITS: Mapping[str, str] = MappingProxyType({symbol: row.unit for symbol, row in SYMBOLS.items()})
+"""Unit of everything that is estimated, by symbol."""
+
+
+def legend(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType({})) -> dict[str, str]:
+    """What symbols mean, with their units; each once, in the order given, those not known left out.
+
+    Args:
+        symbols: as a table shows them.
+        more: further rows by symbol, which win.
+
+    Example:
+        >>> from t1djax.records import legend
+        >>> legend(["ksi", "Tu", "ksi"])
+        {'ksi': 'insulin sensitivity, in mg/U/min', 'Tu': 'time constant of insulin absorption, in min'}
+    """
+    rows = {**SYMBOLS, **more}
+    return {s: f"{rows[s].meaning}, in {rows[s].unit}" for s in dict.fromkeys(symbols) if s in rows}
+
+
+def legend_line(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType({})) -> str:
+    """The same in one line, to stand below a table.
+
+    Args:
+        symbols: as a table shows them.
+        more: further rows by symbol, which win.
+
+    Example:
+        >>> from t1djax.records import legend_line
+        >>> legend_line(["Tu"])
+        'Tu: time constant of insulin absorption, in min'
+    """
+    return "; ".join(f"{symbol}: {meaning}" for symbol, meaning in legend(symbols, more).items())

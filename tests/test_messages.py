@@ -1,0 +1,426 @@
+"""What the command line and the library say: exit codes, progress, names of arguments and flags, symbols, plurals."""
+
+import ast
+import contextlib
+import dataclasses
+import io
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+import typer
+
+import t1djax
+from t1djax import cli, plotting
+from t1djax._words import counted
+from t1djax.cli._exit import EXIT_CODES, exit_code
+from t1djax.cli._flags import in_flags
+from t1djax.config import MissingPathError
+from t1djax.physics import INITIAL_STATES, with_derived
+from t1djax.records import SYMBOLS, Misfit, PatientIdentification, legend
+from t1djax.registry import NotRegisteredError, RegistryError, UnreachableError
+
+ROOT = Path(__file__).parents[1]
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def call(*args: object) -> Said:
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", ["t1djax", *map(str, args)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    assert left.value.code is None or isinstance(left.value.code, int)
+    return Said(left.value.code or 0, out.getvalue(), err.getvalue())
+
+
+# Exit codes
+
+MISSING = {
+    "train": ("--data", "nowhere"),
+    "sweep": ("--config", "nowhere.yaml"),
+    "identify": ("nowhere.csv",),
+    "forecast": ("nowhere",),
+    "report": ("reference", "--patients", "2", "--interval-min", "60", "--identified", "nowhere"),
+    "inspect": ("nowhere.csv",),
+    "convert": ("nowhere.csv", "--out", "cohort"),
+    "evaluate": ("nowhere",),
+    "plot": ("nowhere",),
+    "diff": ("nowhere", "nowhere"),
+    "forget": ("Ada", "--data", "nowhere", "--dry-run"),
+    "track sync": ("nowhere",),
+    "track status": ("nowhere",),
+    "track runs": ("nowhere",),
+    "registry register": ("nowhere", "--name", "x"),
+    "registry list": ("--results", "nowhere"),
+    "registry promote": ("--name", "x", "--version", "1", "--target", "9", "--results", "nowhere"),
+    "registry load": ("--name", "x", "--out", "models", "--results", "nowhere"),
+}
+"""How each command is asked for something that is not there."""
+READS_NOTHING = {"simulate"}
+
+
+def commands(group: Any, before: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}"
+
+
+EVERY = sorted(commands(typer.main.get_command(cli.app)))
+
+
+def test_every_command_is_asked() -> None:
+    assert set(EVERY) == set(MISSING) | READS_NOTHING
+
+
+@pytest.mark.parametrize("command", sorted(MISSING))
+def test_what_is_not_there_ends_with_one_code(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    said = call(*command.split(), *MISSING[command])
+    assert said.code == 3, said
+    assert "nowhere" in said.err + said.out
+    assert "Errno" not in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("command", EVERY)
+def test_an_unknown_flag_ends_with_one_code_and_help_has_an_example(command: str) -> None:
+    assert call(*command.split(), "--no-such-flag").code == 2
+    said = call(*command.split(), "--help")
+    assert said.code == 0
+    assert "Example: t1djax " in said.out
+
+
+@pytest.mark.parametrize("command", [("simulate", "--patients", "2", "--interval-min", "60", "--out"),
+                                     ("identify", "reference", "--patients", "2", "--preflight", "--out"),
+                                     ("report", "reference", "--patients", "2", "--out")])  # fmt: skip
+def test_an_output_that_is_there_ends_with_2(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    said = call(*command, tmp_path / "file")
+    assert said.code == 2, said
+    assert "Errno" not in said.err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (t1djax.Stopped("at step 3"), 143),
+        (t1djax.DataError([]), 3),
+        (t1djax.ResultError("gone"), 3),
+        (t1djax.CheckpointError("damaged"), 3),
+        (MissingPathError("a.yaml: there is no such file"), 3),
+        (NotRegisteredError("no such version"), 3),
+        (KeyError("no patient 'Ada'"), 3),
+        (FileNotFoundError("x: holds no tracked runs"), 3),
+        (FileNotFoundError(2, "No such file or directory", "/proc/x"), 1),
+        (UnreachableError("does not answer"), 1),
+        (t1djax.TrackingError("does not answer"), 1),
+        (PermissionError(13, "Permission denied", "x"), 1),
+        (MemoryError("21 TiB"), 1),
+        (RegistryError("name=a/b"), 2),
+        (t1djax.ConfigError("wrong"), 2),
+        (t1djax.UnidentifiableError("wrong"), 2),
+        (FileExistsError("x is not empty"), 2),
+        (IsADirectoryError(21, "Is a directory", "x"), 2),
+        (ImportError("tracking needs MLflow"), 2),
+        (ModuleNotFoundError("No module named 'jaxx'", name="jaxx"), None),
+        (TypeError("a fault of ours"), None),
+        (IndexError("a fault of ours"), None),
+    ],
+)
+def test_code_of_an_error(error: Exception, code: int | None) -> None:
+    assert exit_code(error) == code
+    assert code is None or code in EXIT_CODES
+
+
+def test_docs_and_help_have_the_table() -> None:
+    rows = [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
+    text = (ROOT / "docs" / "TROUBLESHOOTING.md").read_text(encoding="utf-8")
+    assert "\n".join(rows) in text
+    said = " ".join(call("--help").out.split())
+    assert all(f"{code} {meaning}" in said for code, meaning in EXIT_CODES.items())
+
+
+def test_a_fault_of_the_program_shows_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise TypeError("a fault of ours")
+
+    monkeypatch.setattr("t1djax.cli._results.find_results", broken)
+    monkeypatch.setattr(sys, "argv", ["t1djax", "evaluate", "x"])
+    with pytest.raises(TypeError, match="a fault of ours"):
+        cli.main()
+
+
+# Progress
+
+
+def test_progress_says_what_is_done_now(tmp_path: Path) -> None:
+    said = call("train", "--model", "ode", "--data", tmp_path / "nowhere")
+    assert said.err.splitlines()[0] == f"reading {tmp_path / 'nowhere'}"
+    assert "compiling" not in said.err
+    said = call("train", "--model", "ode", "--patients", "2", "--interval-min", "60", "--no-figures",
+                "--results", tmp_path)  # fmt: skip
+    lines = said.err.splitlines()
+    assert lines[:2] == ["reading reference", "ode inverse: 1 patient, estimating ksi"]
+    assert lines[-1] == "compiling and fitting"
+    assert "  ksi  insulin sensitivity, in mg/U/min\n" in said.out
+    assert "1 folder in" in said.out
+
+
+# Arguments and flags
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "said"),
+    [
+        ("identify", 'pass glucose_unit="mg/dL" or "mmol/L"', "pass --glucose-unit mg/dL or mmol/L"),
+        (
+            "identify",
+            'pass carbs_unit="g", "exchange" (10 g) or "none"',
+            "pass --carbs-unit g, exchange (10 g) or none",
+        ),
+        ("train", "take it with assume_population=True", "take it with --assume-population"),
+        ("convert", "day_first=True or day_first=False; if", "--day-first or --month-first; if"),
+        ("convert", "leave day_first out", "leave --day-first or --month-first out"),
+        ("train", "pass time_zone", "pass --time-zone (a flag of `t1djax convert`)"),
+        ("identify", "take length_h=8 or less", "take --windows 8 or less"),
+        ("registry promote", "alias=v1: take letters", "--alias v1: take letters"),
+        ("registry list", "name another with tracking_uri", "name another with --tracking-uri"),
+        ("forget", "remove_mixed=True removes it", "--remove-mixed removes it"),
+        ("train", "x.yaml\n  inverse_params: must be a list", "x.yaml\n  inverse_params: must be a list"),
+        ("train", "/data/day_first/x.csv, column glucose_mg_dL", "/data/day_first/x.csv, column glucose_mg_dL"),
+        ("train", 'state M with known={"M": 72}, M=72', 'state M with known={"M": 72}, M=72'),
+        ("simulate", "--seed=3 stays", "--seed=3 stays"),
+        ("train", 'estimate kl too (free=["ksi", "kl"])', "estimate kl too (--free ksi,kl)"),
+        ("identify", 'estimate kl too (free=["ksi", "kl"])', "estimate kl too (--free ksi,kl)"),
+    ],
+)
+def test_names_of_arguments_become_flags(command: str, text: str, said: str) -> None:
+    assert in_flags(text, command.split()) == said
+
+
+def messages() -> Iterator[tuple[str, str]]:
+    """Every text of the library's rooms that is no docstring, with its file."""
+    for file in sorted((ROOT / "t1djax").rglob("*.py")):
+        if file.is_relative_to(ROOT / "t1djax" / "cli"):
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+                yield file.name, node.value
+
+
+SERVERS = {"_store.py", "_forget.py", "_git.py", "_objects.py"}
+"""Files that name flags of other programs: of MLflow's server, of git."""
+
+
+def test_the_library_names_arguments_not_flags() -> None:
+    flag = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+    # A whole command in backticks may have flags, beside the way in Python.
+    bare = [(file, text) for file, text in messages() if flag.search(re.sub(r"`t1djax[^`]*(`|$)", "", text))]
+    assert [
+        (file, text) for file, text in bare if file not in SERVERS and "--results or --tracking-uri" not in text
+    ] == []
+
+
+def test_a_missing_parameter_is_said_in_each_language(tmp_path: Path) -> None:
+    patient = dataclasses.replace(t1djax.reference_cohort(interval_min=30, names=["Pat2"])["Pat2"], known={})
+    with pytest.raises(ValueError, match=r"the population's value with assume_population=True$"):
+        t1djax.fit([patient], model="ode")
+    t1djax.write_cohort(t1djax.Cohort((patient,)), tmp_path / "c")
+    said = call("train", "--model", "ode", "--data", tmp_path / "c", "--results", tmp_path / "r")
+    assert said.code == 2
+    assert said.err.rstrip().endswith("the population's value with --assume-population")
+
+
+# Windows
+
+
+def test_windows_that_nobody_has() -> None:
+    cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
+    short = dataclasses.replace(cohort["Pat3"], time_min=cohort["Pat3"].time_min[:41],
+                                glucose_mg_dL=cohort["Pat3"].glucose_mg_dL[:41])  # fmt: skip
+    with pytest.raises(
+        ValueError, match=r"24 h after 12 h of burn-in; the longest, of Pat3, has 20 h: take length_h=8"
+    ):
+        t1djax.windows(short, length_h=24)
+    assert t1djax.windows(short, length_h=8).names[0] == "Pat3@0012h"  # what it says works
+    with pytest.raises(ValueError, match="of Pat2, has 48 h: take length_h=48 or less, or take the records whole"):
+        t1djax.windows([cohort["Pat2"], short], length_h=60, burn_in_h=0)
+    with pytest.raises(ValueError, match=r"has 20 h: or estimate the initial state|has 20 h: .*estimate_initial_state"):
+        t1djax.windows(short, length_h=24, burn_in_h=20)
+    thin = dataclasses.replace(short, glucose_mg_dL=np.where(short.time_min < 700, short.glucose_mg_dL, np.nan))
+    with pytest.raises(ValueError, match=r"holds 8 h after 12 h of burn-in with 70 % .* 20 h but lacks readings"):
+        t1djax.windows(thin, length_h=8)
+
+
+def test_windows_on_the_command_line() -> None:
+    said = call("identify", "reference", "--patients", "2", "--interval-min", "30", "--windows", "48")
+    assert said.code == 2
+    assert "the longest, of Pat2, has 48 h: take --windows 36 or less, or estimate the initial state" in said.err
+    assert "(--estimate-initial-state)" in said.err
+
+
+# Symbols
+
+
+def test_every_symbol_has_a_meaning_and_a_unit() -> None:
+    assert set(SYMBOLS) >= set(t1djax.PARAMETERS) | set(INITIAL_STATES)
+    assert set(SYMBOLS) >= set(with_derived({"ksi": 1.0, "ku_Vi": 1.0, "kl": 1.0, "M": 1.0}))
+    assert all(row.unit and len(row.meaning.split()) >= 2 for row in SYMBOLS.values())
+    for symbol, row in t1djax.PARAMETERS.items():
+        assert (SYMBOLS[symbol].unit, SYMBOLS[symbol].meaning) == (row.unit, row.meaning)
+    assert legend(["q", "nobody", "q"]) == {"q": "rise of glucose that a gram of carbohydrate makes, in mg/dL/g"}
+
+
+@pytest.fixture(scope="module")
+def told() -> PatientIdentification:
+    cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
+    return t1djax.preflight(cohort, free=["ksi", "ku_Vi"], what_if=False)["Pat3"]
+
+
+def test_identify_explains_what_it_shows() -> None:
+    asked = ("identify", "reference", "--patients", "3", "--interval-min", "30", "--free", "ksi,ku_Vi", "--preflight")
+    said = call(*asked)
+    assert said.code == 0
+    below = said.out.split("\nwhere\n")[1].splitlines()
+    assert [line.split()[0] for line in below] == ["ksi", "ku_Vi", "p1"]
+    assert below[0].split(maxsplit=1)[1] == "insulin sensitivity, in mg/U/min"
+    assert '"ksi": {\n      "unit": "mg/U/min",\n      "meaning": "insulin sensitivity"' in call(*asked, "--json").out
+
+
+def test_the_page_explains_what_it_shows(told: PatientIdentification, tmp_path: Path) -> None:
+    cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
+    asked = {"figures_for": 0, "identification": [told]}
+    page = t1djax.write_report(cohort, tmp_path / "r.html", **asked).read_text(encoding="utf-8")
+    assert '<abbr title="insulin sensitivity, in mg/U/min">ksi</abbr>' in page
+    assert "ksi: insulin sensitivity, in mg/U/min · ku_Vi: insulin clearance time over volume, in min/dL · p1: " in page
+    assert "Tu:" not in page  # only what is shown
+
+
+def test_notebooks_explain_what_they_show(told: PatientIdentification) -> None:
+    assert "ksi: insulin sensitivity, in mg/U/min; ku_Vi: " in told._repr_html_()
+
+
+# Figures
+
+
+def test_the_verdict_is_in_the_title(told: PatientIdentification) -> None:
+    found = dataclasses.replace(told, misfit=Misfit(38.0, 10.0, 14.4, 2.0))
+    assert found.misfit is not None
+    assert found.misfit.found
+    figure = plotting.plot_identification(found)
+    title = figure.get_suptitle()
+    assert title.startswith("Pat3: the model does not describe these readings; ksi ")
+    assert "ku_Vi not determined" in title
+    figure.draw_without_rendering()
+    box = figure._suptitle.get_window_extent()  # type: ignore[attr-defined]
+    assert box.x1 <= figure.bbox.x1, "the title is cut"
+    assert "does not describe" not in plotting.plot_identification(told).get_suptitle()
+
+
+def test_the_first_doubt_is_in_the_title_of_a_result(tmp_path: Path) -> None:
+    rows = np.arange(4.0)
+    masks = {f"mask_{part}": np.array([part == "fit"] * 4) for part in ("fit", "held_out", "forecast")}
+    doubt = (
+        "the fit misses its own readings by 61.2 mg/dL, where a constant would miss them by 42.7: the model does not "
+        "describe them"
+    )
+    series = ("time_min", "glucose_mg_dL", "observed_mg_dL", "insulin_U_dL", "digestion_mg_dL_min")
+    left = ("residual_G_mg_dL_min", "residual_I_U_dL_min", "residual_D_mg_dL_min2")
+    told = {"patient": "Ada", "model": "ode", "mode": "forward", "seed": 0, "metrics": {"rmse_fit_mg_dL": 61.2}}
+    predictions = dict.fromkeys((*series, *left), rows) | masks
+    result = t1djax.Result(tmp_path, told | {"doubts": [doubt, "and more"]}, predictions, {})
+    figure = plotting.plot_result(result)["glucose"]
+    title = figure.axes[0].get_title(loc="left")
+    assert " ".join(title.splitlines()[1:3]) == doubt
+    figure.draw_without_rendering()
+    assert figure.axes[0]._left_title.get_window_extent().x1 <= figure.bbox.x1, "the title is cut"  # type: ignore[attr-defined]
+
+
+# Plurals
+
+
+def test_one_is_one() -> None:
+    cohort = t1djax.reference_cohort(interval_min=60, names=["Pat2"])
+    assert repr(cohort) == "Cohort(1 patient: Pat2)"
+    assert "Cohort of 1 patient" in cohort._repr_html_()
+    assert counted(1, "person", "people") == "1 person"
+    fit = t1djax.fit(cohort, model="ode", free=["ksi"])
+    assert re.fullmatch(r"Fit\(ode inverse: ksi of 1 patient, [\d.]+ s\)", repr(fit))
+
+
+def test_records_show_themselves_in_a_line() -> None:
+    cohort = t1djax.reference_cohort(interval_min=60, names=["Pat2", "Pat3"])
+    doses = cohort["Pat2"].doses
+    said = f"Doses(basal 1 U/h, 8 boluses of {doses.bolus_U.sum():g} U, 6 meals of {doses.carbs_g.sum():g} g)"
+    assert repr(doses) == said
+    assert "boluses of" not in repr(t1djax.Doses.of(boluses=[(0, 2.0)]))
+    assert "ksi 197 mg/U/min, " in repr(cohort.truth["Pat2"])
+    problem = t1djax.pose(cohort.patients, mode="inverse", free=["ksi"], key=jax.random.key(0))
+    assert repr(problem) == "Problem(inverse: ksi free, 2 patients)"
+    assert len(repr(cohort.truth["Pat2"])) < 200
+    assert cohort._ipython_key_completions_() == ["Pat2", "Pat3"]  # cohort["<Tab>
+
+
+def test_no_text_counts_patients_without_a_thought_for_one() -> None:
+    hasty = re.compile(r"\{len\([^}]*\)\} patients|\{[\w.]*patients\} patients|\{[\w.]*runs\} fits")
+    wrong = [
+        f"{file.name}: {line.strip()}"
+        for file in sorted((ROOT / "t1djax").rglob("*.py"))
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if hasty.search(line)
+    ]
+    assert wrong == []
+
+
+# Sweeps
+
+
+def test_a_sweep_warns_once_of_each_patient(tmp_path: Path) -> None:
+    cohort = t1djax.reference_cohort(interval_min=60, names=["Pat2", "Pat3"])
+    reading = lambda p: np.where(np.arange(len(p.time_min)) == 5, 35.0, 120.0)
+    low = [dataclasses.replace(p, glucose_mg_dL=reading(p)) for p in cohort]
+    t1djax.write_cohort(t1djax.Cohort(tuple(low)), tmp_path / "c")
+    common = {"data": str(tmp_path / "c"), "results": str(tmp_path / "r")}
+    sets = (("ksi",), ("ksi", "kl"))
+    config = t1djax.SweepConfig(models=("ode",), modes=("forward", "inverse"), inverse_params=sets, common=common)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        plan = t1djax.plan_sweep(config)
+    assert len(plan) == 3
+    about = [str(w.message) for w in said if "below 40 mg/dL" in str(w.message)]
+    assert len(about) == 2
+    assert [name for name in ("Pat2", "Pat3") for text in about if name in text] == ["Pat2", "Pat3"]
+
+
+# Completion
+
+
+def test_the_shell_completes_commands_and_flags() -> None:
+    script = Path(sys.executable).with_name("t1djax")
+    words = {"COMP_WORDS": "t1djax identify --estimate", "COMP_CWORD": "2", "_T1DJAX_COMPLETE": "complete_bash"}
+    found = subprocess.run([script], env={"PATH": "/usr/bin:/bin", "HOME": "/tmp", **words}, capture_output=True,
+                           text=True, check=False)  # fmt: skip
+    assert found.stdout.split() == ["--estimate-initial-state"]
