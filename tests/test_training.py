@@ -231,16 +231,17 @@ def test_prepared_losses_are_those_of_the_network():
 
 
 def test_one_program_per_kind_of_stage_and_no_recompilation():
-    cohort = _cohort()
+    cohort, other = _cohort(), t1djax.reference_cohort(interval_min=30, names=["Pat5", "Pat7", "Pat9"])
     fit = functools.partial(t1djax.fit, cohort, options=SMALL)
     stage = t1djax.Stage(steps=4, residual_weight=(10.0, 100.0))
-    fit(stages=[stage])
+    level = dataclasses.replace(stage, residual_weight=(10.0, 10.0))  # by one factorisation
+    fit(stages=[stage, level])
     programs = set(_compile._PROGRAMS)
     assert programs
     fit(stages=[stage, dataclasses.replace(stage, steps=10), dataclasses.replace(stage, trains="physiology", steps=6)])
-    fit(stages=[stage], seed=7)
-    other = t1djax.reference_cohort(interval_min=30, names=["Pat5", "Pat7", "Pat9"])
-    t1djax.fit(other, options=SMALL, stages=[stage])
+    fit(stages=[stage, dataclasses.replace(level, steps=11, residual_weight=(30.0, 30.0))], seed=7)
+    fit(stages=[dataclasses.replace(level, steps=3), dataclasses.replace(level, trains="network", steps=1)])
+    t1djax.fit(other, options=SMALL, stages=[stage, level])
     assert set(_compile._PROGRAMS) == programs
     adam = t1djax.Stage(steps=50, optimizer="adam", learning_rate=2.5e-3)  # no other test's
     fit(stages=[adam])

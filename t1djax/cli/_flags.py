@@ -1,6 +1,7 @@
 """What the library calls its arguments, in the words of the command line: `day_first=True` is `--day-first`."""
 
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +17,7 @@ _OTHERWISE = {
 """Arguments whose flags are called otherwise."""
 _ELSEWHERE = ("convert", "train")
 """Commands that have the flags of reading, and of fitting."""
-_QUOTED = r'"[^"]*"'
+_QUOTED = r"(?:\"[^\"]*\"|'[^']*')"
 _STATED = re.compile(
     r"(?<![-\w/.])(?P<name>[a-z]\w*)=(?P<value>True|False|" + _QUOTED + r"|\[[^\]]*\]|[-\w.]+)"
     r"(?P<more>(?:(?:, | or |, or )" + _QUOTED + r"(?: \([^)]*\))?)*)"
@@ -56,7 +57,11 @@ def in_flags(text: str, arguments: Sequence[str] | None = None) -> str:
 
     def stated(found: re.Match[str]) -> str:
         (first, *others), whose = flags(found["name"])[0] or ("",), flags(found["name"])[1]
-        value = re.sub(r'[\[\]" ]' if found["value"].startswith("[") else '"', "", found["value"])
+        value = found["value"]
+        if value[0] in "\"'":
+            value = shlex.quote(value[1:-1])
+        elif value.startswith("["):
+            value = re.sub(r'[\[\]" ]', "", value)
         if not first:
             return found[0]
         if value in ("True", "False"):

@@ -224,9 +224,9 @@ class Experiment(Strict):
             raise ValueError("carbs_unit, start, hours and info go with layout hupa")
         if self.layout != "auto" and self.reading != ReadingConfig():
             said = ", ".join(self.reading.model_dump(exclude_defaults=True))
-            raise ValueError(f"{said} go with a file of another make: add layout auto")
+            raise ValueError(f"{said} go with a file of another make: add layout=auto")
         if self.layout != "table" and self.strict:
-            raise ValueError(f"strict goes with t1djax's own tables: leave it, or layout {self.layout}, out")
+            raise ValueError(f"strict goes with t1djax's own tables: leave it, or layout={self.layout}, out")
         if self.layout == "auto" and self.hupa.info is not None:
             raise ValueError("info goes with layout hupa")
         if self.layout != "table" and self.data == REFERENCE:

@@ -11,7 +11,7 @@ from ..io import DataError, Flaw, read_cohort, read_hupa, read_recording
 from ..physics import presets
 
 _ANOTHER_MAKE = (
-    "if it is of another make, add --layout auto, and --columns, --glucose-unit or --day-first where that asks for them"
+    "if it is of another make, add layout=auto, and columns=..., glucose_unit or day_first where that asks for them"
 )
 
 

@@ -94,6 +94,11 @@ def columns_from_text(text: str) -> dict[str, str]:
     return found
 
 
+def as_mapping(columns: Mapping[str, str] | str | None) -> Mapping[str, str] | None:
+    """Of a mapping or of its text."""
+    return columns_from_text(columns) if isinstance(columns, str) else columns
+
+
 def columns_to_text(columns: Mapping[str, str]) -> str:
     """The text that `columns_from_text` reads."""
     out = io.StringIO()

@@ -10,6 +10,7 @@ from typing import Any
 from ..data import Patient
 from ._assemble import assemble
 from ._checks import SHOWN, DataWarning, Findings, read_text
+from ._columns import as_mapping
 from ._noted import Noted, ReadOptions
 from ._raw import BasalUnit, CarbsUnit, GlucoseUnit, Raw
 from ._report import ReadReport, report
@@ -49,7 +50,7 @@ def read_recording(
     hours: float | None = None,
     keep_interpolated: bool = False,
     known: Mapping[str, float] = {},
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | str | None = None,
 ) -> Recording:
     """Read a person's file in any format that is known by its content.
 
@@ -73,7 +74,8 @@ def read_recording(
         hours: length to keep, h.
         keep_interpolated: whether to keep readings that lie on lines between the sensor's own.
         known: asserted parameters by symbol, such as `{"M": 72}` (kg).
-        columns: of a table that no format knows, which column is which: `{"time": "Zeit", "glucose": "Glukose"}`.
+        columns: of a table that no format knows, which column is which: `{"time": "Zeit", "glucose": "Glukose"}`
+            or `"time=Zeit,glucose=Glukose"`.
             Keys are `time` or `time_min`; `glucose`, `glucose_mg_dL` or `glucose_mmol_L`; `basal` or `basal_U_h`;
             `bolus`; `carbs` or `carbs_g`; `bolus_duration_min`; `meal_duration_min`; `patient`. A time and glucose
             are needed, columns that have such a name are taken by it, and `"Date+Time"` joins two. Cells may be
@@ -99,7 +101,7 @@ def read_recording(
         ('simglucose', [45.0])
     """
     options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, _moment(start), hours,
-                          keep_interpolated, day_first, known=known, columns=columns)  # fmt: skip
+                          keep_interpolated, day_first, known=known, columns=as_mapping(columns))  # fmt: skip
     found, noted = Findings(), Noted()
     patient, kind, merged = _read(path, format, options, found, noted)
     odd, found.odd = found.odd, []
@@ -124,7 +126,7 @@ def inspect_file(
     subject: str | None = None,
     start: str | dt.datetime | None = None,
     hours: float | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | str | None = None,
 ) -> ReadReport:
     """Report what a file holds. What would make `read_recording` refuse it stands in the report's `problems`.
 
@@ -139,7 +141,7 @@ def inspect_file(
         subject: whom to read.
         start: first time.
         hours: length to read, h.
-        columns: of a table of another make, which column is which.
+        columns: of a table of another make, which column is which; a mapping, or its text.
 
     Returns:
         The report.
@@ -153,23 +155,23 @@ def inspect_file(
         ('nowhere.csv: there is no such file; check the path',)
     """
     options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, _moment(start), hours,
-                          day_first=day_first, columns=columns)  # fmt: skip
+                          day_first=day_first, columns=as_mapping(columns))  # fmt: skip
     found, noted = Findings(), Noted()
     patient, kind, merged = _read(path, format, options, found, noted)
     noted.warnings[:0] = found.odd
     return report(_name(path), kind, patient, noted, tuple(map(str, found.problems)), merged=merged)
 
 
-def people_in(path: str | Path, *, columns: Mapping[str, str] | None = None) -> tuple[str, ...]:
+def people_in(path: str | Path, *, columns: Mapping[str, str] | str | None = None) -> tuple[str, ...]:
     """Whom a file holds, where its format puts several people into one; else nobody by name.
 
     Args:
         path: the file.
-        columns: of a table of another make, which column is which.
+        columns: of a table of another make, which column is which; a mapping, or its text.
     """
     text = read_text(Path(path), Findings())
     if columns is not None:
-        return () if text is None else people(text, columns)
+        return () if text is None else people(text, as_mapping(columns) or {})
     kinds = () if text is None else recognised(text, Path(path).name)
     return kinds[0].people(text) if text is not None and len(kinds) == 1 and kinds[0].people else ()
 
@@ -236,10 +238,9 @@ def _read(
 
 def _no_clock(raw: Raw, options: ReadOptions, found: Findings) -> bool:
     """Whether something was asked for that only a record with a clock has; it is reported."""
-    asked = {"day_first": "--day-first, --month-first", "time_zone": "--time-zone"}
-    wanted = [name for name in asked if getattr(options, name) is not None]
+    wanted = [name for name in ("day_first", "time_zone") if getattr(options, name) is not None]
     for name in wanted:
-        found.add(raw.file, "its times are minutes, not of a clock", f"leave {name} ({asked[name]}) out", column="time")
+        found.add(raw.file, "its times are minutes, not of a clock", f"leave {name} out", column="time")
     return bool(wanted)
 
 

@@ -5,7 +5,6 @@ import datetime as dt
 import io
 import itertools
 import re
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ._checks import BLANKS, SHOWN, quote_name
@@ -22,6 +21,11 @@ _NAMES: Mapping[str, str] = {
     "carbs": r"carb|(?<![a-z])(cho|kh)(?![a-z])|kohlenhydrat|khydrat|hidrato|glucid|meal|mahlzeit",
 }
 """How people name a column, by kind; what is in it decides as well."""
+_OPEN = {
+    BASAL: "basal rates in U/h: else name them basal and state basal_unit",
+    CARBS: "carbohydrate in g: else name it carbs and state carbs_unit",
+}
+"""What a guess takes for granted where a name does not say it."""
 _MINUTES = r"(?<![a-z])min(s|utes?|uten)?(?![a-z])"
 _WHO = r"(patient|subject|person|participant|proband)(en)?[ _-]*(id|nr|no|name)?|id"
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?", re.ASCII)
@@ -48,15 +52,12 @@ def unknown_format(text: str, formats: Iterable[str]) -> tuple[str, str]:
     if not {"time", "glucose"} <= kinds:
         words = {"time": "time (written 2024-05-01 07:30 or 01.05.2024 07:30)", "glucose": "glucose"}
         missing = " and ".join(said for kind, said in words.items() if kind not in kinds)
-        how = f"none of them looks like {missing}: say which are which, as in --columns time=NAME,glucose=NAME"
+        how = f'none of them looks like {missing}: say which are which, as in columns="time=NAME,glucose=NAME"'
         return what, f"{how}; {known}"
-    line = f"read it with --columns {shlex.quote(columns_to_text(guess))} (columns={{...}} in Python)"
-    units = {BASAL: "basal rates are in U/h (else basal=... and --basal-unit)",
-             CARBS: "carbohydrate is in g (else carbs=... and --carbs-unit)"}  # fmt: skip
-    doubts = [
-        words for own, words in units.items() if own in guess and unit_of(OWN_COLUMNS[own].kind, guess[own]) is None
-    ]
-    return what, f"{line}{', if ' if doubts else ''}{' and '.join(doubts)}; {known}"
+    columns = columns_to_text(guess)
+    line = f"read it with columns='{columns}'" if '"' in columns else f'read it with columns="{columns}"'
+    open_ = [own for own in _OPEN if own in guess and unit_of(OWN_COLUMNS[own].kind, guess[own]) is None]
+    return what, f"{line} ({' and '.join(['a guess', *(_OPEN[own] for own in open_)])}); {known}"
 
 
 def guessed(names: Sequence[str], cells: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -42,7 +42,14 @@ class Estimate(NamedTuple):
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> "Estimate":
-        """From what `metadata.json` says of a parameter; earlier versions said less."""
+        """From what `metadata.json` says of a parameter; earlier versions said less.
+
+        Args:
+            entry: fields of an estimate by name; those that are missing count as not said.
+
+        Returns:
+            The estimate.
+        """
         number = lambda x: np.nan if x is None else x
         return cls(
             number(entry.get("value")),
