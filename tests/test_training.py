@@ -194,6 +194,22 @@ def test_one_factor_serves_whatever_ksi_becomes():
     np.testing.assert_allclose(end.information, end_again.information, rtol=1e-3)
 
 
+def test_each_factored_step_is_noted_with_its_losses():
+    with jax.enable_x64(True):
+        twins, d, data = _twins(_pose(_cohort(), ("ksi", "G0")))
+        stage = t1djax.Stage(steps=2, residual_weight=(10.0, 10.0))
+        two, three = (train(twins, data, d, [dataclasses.replace(stage, steps=n)]) for n in (2, 3))
+        said = [jax.jit(jax.vmap(losses))(x, data, d) for x in (twins, two.twins, three.twins)]
+    np.testing.assert_array_equal(three.history.step, [0, 1, 2, 3])
+    for name in ("data", "G", "I", "D"):
+        found = three.history.losses[name]
+        np.testing.assert_allclose(found[[0, 2, 3]], [getattr(x, name) for x in said], rtol=1e-3, atol=1e-9)
+        np.testing.assert_allclose(found[:3], two.history.losses[name], rtol=1e-3, atol=1e-9)
+    for symbol in ("ksi", "G0"):
+        np.testing.assert_allclose(three.history.values[symbol][2], two.twins.physiology.estimates()[symbol], rtol=1e-9)
+    assert len(set(np.ravel(three.history.values["ksi"]))) == 12
+
+
 @pytest.mark.parametrize(("interval", "cell_min", "between"), [(30.0, 10.0, 0), (30.0, 37.0, 80), (5.0, 5.0, 0)])
 def test_readings_on_edges_are_not_looked_at_twice(interval, cell_min, between):
     """The network is evaluated at the edges and between them, and the losses are those of evaluating it at each row."""

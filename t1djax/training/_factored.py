@@ -27,14 +27,14 @@ MOST_STEPS = 8
 
 
 class Course(NamedTuple):
-    """What was seen after each step; rows beyond the last step are not used."""
+    """What was seen at the start and after each step; rows beyond the last step are not used."""
 
-    values: dict[str, Float[Array, " steps"]]
+    values: dict[str, Float[Array, " points"]]
     """Estimates by symbol."""
     losses: Terms
     """As of `losses`."""
-    gradient_norm: Float[Array, " steps"]
-    """Before the step, see `Damping`."""
+    gradient_norm: Float[Array, " points"]
+    """Before the step, see `Damping`; nothing at the start."""
 
 
 def factored_steps(
@@ -66,14 +66,21 @@ def factored_steps(
     lower = _factor(A)
 
     def step(i: Array, carry: tuple[Twin, Damping, Course]) -> tuple[Twin, Damping, Course]:
-        twin, state, course = carry
-        twin, state = _step(twin, state, weight, prepared, d, lower, _ksi(twin) / ksi, moves)
-        seen = Course(twin.physiology.estimates(), prepared_losses(twin, prepared, d), state.gradient_norm)
-        return twin, state, jax.tree.map(lambda rows, x: rows.at[i].set(x), course, seen)
+        before, state, course = carry
+        twin, state, squares = _step(before, state, weight, prepared, d, lower, _ksi(before) / ksi, moves)
+        course = _noted(course, i, before, squares)
+        return twin, state, course._replace(gradient_norm=course.gradient_norm.at[i + 1].set(state.gradient_norm))
 
-    nothing = jnp.zeros(MOST_STEPS, A.dtype)
+    nothing = jnp.zeros(MOST_STEPS + 1, A.dtype)
     course = Course(dict.fromkeys(twin.physiology.free, nothing), Terms(nothing, nothing, nothing, nothing), nothing)
-    return jax.lax.fori_loop(0, steps, step, (twin, state, course))
+    twin, state, course = jax.lax.fori_loop(0, steps, step, (twin, state, course))
+    return twin, state, _noted(course, steps, twin, prepared_losses(twin, prepared, d))
+
+
+def _noted(course: Course, i: Array, twin: Twin, squares: Terms) -> Course:
+    rows, seen = (course.values, course.losses), (twin.physiology.estimates(), squares)
+    values, found = jax.tree.map(lambda row, x: row.at[i].set(x), rows, seen)
+    return course._replace(values=values, losses=found)
 
 
 def _factor(A: Float[Array, "n n"]) -> Float[Array, "n n"]:
@@ -100,8 +107,9 @@ def _step(
     lower: Float[Array, "readout readout"],
     ratio: Float[Array, ""],
     moves: Array,
-) -> tuple[Twin, Damping]:
-    """One step, by the factor of the readout's block and the ratio of ksi to that for which it was made."""
+) -> tuple[Twin, Damping, Terms]:
+    """One step, by the factor of the readout's block and the ratio of ksi to that for which it was made; the losses
+    before it."""
     misses = Misses(twin, weight, prepared, d, jnp.asarray(True))
     w, z = twin.surrogate.readout.T, misses.start()
     found, k = slopes(misses, w, z), z.size
@@ -123,4 +131,4 @@ def _step(
     information = schur - found.held
     information = jnp.where(jnp.all(jnp.isfinite(information)), information, state.information)
     gradient = jnp.concatenate([found.readout, jnp.where(moves, found.free, 0.0)])
-    return moved, Damping(damping, information, jnp.linalg.norm(gradient))
+    return moved, Damping(damping, information, jnp.linalg.norm(gradient)), found.squares

@@ -217,6 +217,8 @@ class Slopes(NamedTuple):
     corner: Float[Array, "free free"]
     held: Float[Array, "free free"]
     """The priors' part of `corner`."""
+    squares: Terms
+    """As of `losses`."""
 
 
 def _normal_equations(misses: Misses, w: Array, z: Array) -> tuple[Array, Array, Array]:
@@ -264,12 +266,14 @@ def slopes(misses: Misses, w: Array, z: Array) -> Slopes:
     of_readings = prepared.readings @ jnp.concatenate([c[:, None], c_z], axis=1)
     found = found.at[:, 0].add(of_readings[:-2].T).reshape(1 + k, w.size)
     of_priors = held_z.T @ held_z
+    equations = jnp.mean((r / misses.balance) ** 2, axis=1)
     return Slopes(
         readout=found[0],
         free=jnp.einsum("eck,ec->k", r_z, r) + held_z.T @ held + c_z.T @ of_readings[:, 0],
         side=found[1:].T,
         corner=jnp.einsum("eck,ecl->kl", r_z, r_z) + of_priors + c_z.T @ of_readings[:, 1:],
         held=of_priors,
+        squares=Terms(jnp.maximum(c @ of_readings[:, 0], 0.0) / jnp.maximum(misses.count, 1), *equations),
     )
 
 

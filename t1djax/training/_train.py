@@ -92,7 +92,7 @@ class _Run:
         kept = None if keeper is None else keeper.restore(self.like)
         if kept is not None:
             self.state = kept._replace(**self.spread.place({"twins": kept.twins, "solver": kept.solver}))
-        else:
+        elif not (stages and self.factored_once(stages[0])):  # whose first chunk looks at the start itself
             self.look_around()
         self.began_at = self.state.step
 
@@ -140,7 +140,7 @@ class _Run:
         return solves and first == last and stays_linear(twins.physiology.free, twins.scales.G.dtype.name)
 
     def factored(self, weights: np.ndarray) -> None:
-        """A chunk of steps of one weight, each of them noted."""
+        """A chunk of steps of one weight, each of them noted, and the start before the first one."""
         at, steps = self.state, len(weights)
         moves = np.asarray(self.stages[at.stage - 1].trains != "network")
         shared = (weights[0], np.asarray(steps), moves)
@@ -148,9 +148,9 @@ class _Run:
         twins, solver, course = self.call(_factored_program, (), *args)
         self.state = at._replace(chunk=at.chunk + 1, twins=twins, solver=solver, information=solver.information)
         course = jax.tree.map(np.asarray, course)
-        for i in range(steps):
+        for i in range(1 if at.steps.size else 0, steps + 1):
             row = jax.tree.map(lambda x, i=i: x[:, i], course)
-            self.state = self.state._replace(step=at.step + i + 1)
+            self.state = self.state._replace(step=at.step + i)
             self.note(row.losses, row.values, row.gradient_norm)
 
     def steps(self, stage: Stage, kind: Stage, weights: np.ndarray) -> None:
