@@ -146,7 +146,7 @@ def test_folders_that_do_not_fit(results, tmp_path):
     assert "holds no pinn result of Pat4" in train(3, "--patients", "3,4", "--warm-start", root / "first")
     wider = root / "wider.yaml"
     wider.write_text(TINY.replace("width: 16", "width: 17"), encoding="utf-8")
-    said = refused(2, "train", "--config", wider, "--patients", "3", "--interval-min", "30", "--warm-start",
+    said = refused(3, "train", "--config", wider, "--patients", "3", "--interval-min", "30", "--warm-start",
                    root / "first", "--results", tmp_path / "no")  # fmt: skip
     assert "was trained with other options (network.width: 16, not 17); give those it was trained with" in said
     assert "no such results folder" in train(3, "--warm-start", tmp_path / "nowhere")

@@ -40,8 +40,8 @@ def in_flags(text: str, arguments: Sequence[str] | None = None) -> str:
         >>> from t1djax.cli._flags import in_flags
         >>> in_flags('pass glucose_unit="mg/dL" or "mmol/L"', ["identify"])
         'pass --glucose-unit mg/dL or mmol/L'
-        >>> in_flags("pass time_zone", ["train"])
-        'pass --time-zone (a flag of `t1djax convert`)'
+        >>> in_flags("pass carbs_unit", ["sweep"])
+        'pass --carbs-unit (a flag of `t1djax convert`)'
     """
     if "=" not in text and "_" not in text:
         return text

@@ -99,3 +99,21 @@ def merge(base: Mapping[Any, Any], over: Mapping[str, Any]) -> dict[Any, Any]:
         elif value is not None:
             merged[name] = value
     return merged
+
+
+def with_defaults(stored: Mapping[str, Any], kind: type[pydantic.BaseModel]) -> dict[str, Any]:
+    """A configuration that an earlier version wrote, with what was added since at its defaults.
+
+    Args:
+        stored: from a file.
+        kind: what it is of.
+
+    Returns:
+        The configuration as this version writes it.
+    """
+
+    def over(fresh: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+        both = lambda k, v: isinstance(v, Mapping) and isinstance(fresh.get(k), Mapping)
+        return {**fresh, **{k: over(fresh[k], v) if both(k, v) else v for k, v in old.items()}}
+
+    return over(kind.model_construct().model_dump(mode="json"), stored)

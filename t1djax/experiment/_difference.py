@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config import Experiment, with_defaults
 from ..io import find_results, read_result
 from ..records import Result
 from ._journal import differences
@@ -128,7 +129,8 @@ def result_difference(a: Result, b: Result) -> ResultDifference:
     """
     x, y = a.metadata, b.metadata
     part = lambda keys: differences({k: x.get(k) for k in keys}, {k: y.get(k) for k in keys})
-    config = [{k: v for k, v in m.get("config", {}).items() if k != "results"} for m in (x, y)]
+    settled = [with_defaults(m.get("config", {}), Experiment) for m in (x, y)]
+    config = [{k: v for k, v in c.items() if k != "results"} for c in settled]
     places = [{"folder": r.folder.name, "results": r.metadata.get("config", {}).get("results")} for r in (a, b)]
     rows = a.predictions["time_min"].shape == b.predictions["time_min"].shape
     far = np.abs(b.predictions["glucose_mg_dL"] - a.predictions["glucose_mg_dL"]) if rows else np.zeros(0)

@@ -13,7 +13,7 @@ from typing import Any
 
 import filelock
 
-from ..config import ConfigError
+from ..config import ConfigError, Experiment, with_defaults
 from ..io import ResultError, without_nan
 
 RUNS = ".runs"
@@ -210,7 +210,7 @@ def check_same(journal: Journal, record: Mapping[str, Any], *, sweep: Path | Non
         ConfigError: showing the difference, where the configuration or the data changed.
     """
     record = json.loads(json.dumps(without_nan(record)))
-    wrong = differences(journal.record["config"], record["config"])
+    wrong = differences(*(with_defaults(x["config"], Experiment) for x in (journal.record, record)))
     if journal.record["data"] != record["data"]:
         wrong.append(f"data: the records changed (fingerprint {journal.record['data']} -> {record['data']})")
     if wrong:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import filelock
 import jax
 
-from ..config import ConfigError, SweepConfig
+from ..config import ConfigError, SweepConfig, with_defaults
 from ..data import Cohort
 from ..evaluation import comparison, results_table
 from ..io import ResultError, read_result
@@ -286,7 +286,7 @@ def _claim(root: Path, config: SweepConfig, started: dt.datetime) -> None:
     content["common"] = {k: v for k, v in content["common"].items() if k != "results"}
     path = root / _SWEEP
     if path.exists():
-        if wrong := differences(_read(root)["config"], content):
+        if wrong := differences(*(with_defaults(x, SweepConfig) for x in (_read(root)["config"], content))):
             lines = "\n".join(f"  {line}" for line in wrong)
             raise ConfigError(
                 f"{root}: holds another sweep\n{lines}\ngive that configuration to go on with it, or take other results"
