@@ -210,7 +210,8 @@ def check_same(journal: Journal, record: Mapping[str, Any], *, sweep: Path | Non
         ConfigError: showing the difference, where the configuration or the data changed.
     """
     record = json.loads(json.dumps(without_nan(record)))
-    wrong = differences(*(with_defaults(x["config"], Experiment) for x in (journal.record, record)))
+    before, now = (with_defaults(x["config"], Experiment) for x in (journal.record, record))
+    wrong = differences(before, now)
     if journal.record["data"] != record["data"]:
         wrong.append(f"data: the records changed (fingerprint {journal.record['data']} -> {record['data']})")
     if wrong:

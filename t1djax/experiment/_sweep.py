@@ -286,7 +286,8 @@ def _claim(root: Path, config: SweepConfig, started: dt.datetime) -> None:
     content["common"] = {k: v for k, v in content["common"].items() if k != "results"}
     path = root / _SWEEP
     if path.exists():
-        if wrong := differences(*(with_defaults(x, SweepConfig) for x in (_read(root)["config"], content))):
+        before, now = (with_defaults(x, SweepConfig) for x in (_read(root)["config"], content))
+        if wrong := differences(before, now):
             lines = "\n".join(f"  {line}" for line in wrong)
             raise ConfigError(
                 f"{root}: holds another sweep\n{lines}\ngive that configuration to go on with it, or take other results"
