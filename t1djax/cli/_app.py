@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..io import DataWarning
-from ._exit import EXIT_CODES, exit_code
+from ._exit import EXIT_CODES, EXIT_INTERRUPTED, exit_code
 from ._flags import in_flags
 
 _CODES = "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
@@ -60,12 +60,22 @@ def main() -> None:
     """Entry point: known errors end in one line and an exit code, never in a traceback."""
     try:
         code = app()  # leaves by SystemExit; wrong flags, --help and interrupts are its own business
+    except SystemExit as e:
+        if e.code == EXIT_INTERRUPTED:
+            say("note", "interrupted; what is finished stays" + _GOES_ON.get(next(iter(sys.argv[1:]), ""), ""))
+        raise
     except Exception as e:
         code = exit_code(e)
         if code is None:
             raise
         say("error", _said(e))
     sys.exit(code)
+
+
+_GOES_ON = {
+    "train": ", and the same command with --resume goes on where it was",
+    "sweep": ", and the same command goes on where it was",
+}
 
 
 def _said(error: Exception) -> str:

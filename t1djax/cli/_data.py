@@ -139,7 +139,9 @@ def _known(texts: Sequence[str] | None) -> Mapping[str, float]:
         try:
             found[symbol] = float(number)
         except ValueError:
-            raise ConfigError(f"--known {text}: write a symbol and a number, as in --known M=72") from None
+            raise ConfigError(
+                f"--known {text}: write a symbol and a number, as in --known M=72, and repeat the flag for another"
+            ) from None
         if symbol not in PARAMETERS:
             raise ConfigError(f"--known {text}: unknown parameter {symbol!r}; one of {', '.join(PARAMETERS)}")
     return found

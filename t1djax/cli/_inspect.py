@@ -20,7 +20,7 @@ from ..io import (
     write_cohort,
 )
 from ..io.formats import FORMATS
-from ._app import Json, app, warnings_in_words
+from ._app import Json, app, stderr, warnings_in_words
 from ._data import (
     Basal,
     Carbs,
@@ -125,6 +125,7 @@ def convert(
         return
     for x in people:
         typer.echo(out / f"{x.patient.name}.csv")
+        stderr.print(f"  {_in_short(x.report)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print(x: ReadReport) -> None:
@@ -147,7 +148,25 @@ def _print(x: ReadReport) -> None:
 
 
 def _kind(x: ReadReport) -> str:
-    return "not recognised" if x.format is None else FORMATS[x.format].description
+    missing = x.format is None and not Path(x.file).exists()
+    if x.format is None:
+        return "not there" if missing else "not recognised"
+    return FORMATS[x.format].description
+
+
+def _in_short(x: ReadReport) -> str:
+    """What was read, so that a column that was not read shows."""
+    limit = f", {100 * x.censored_share:.1f} % at a limit of the sensor" if x.censored_share else ""
+    own = lambda value, unit: f"{value:.0f} {unit}/day"
+    insulin = (
+        own(x.insulin_U_day or 0.0, "U")
+        if x.basal_U_day is None
+        else (f"basal {x.basal_U_day:.1f} + bolus {x.bolus_U_day or 0.0:.1f} U/day")
+    )
+    return (
+        f"{_kind(x)}: {x.readings} readings in {(x.span_h or 0.0) / 24:.1f} days{limit}; {insulin}; "
+        f"{own(x.carbs_g_day or 0.0, 'g')}"
+    )
 
 
 def _rows(x: ReadReport) -> list[tuple[str, str]]:

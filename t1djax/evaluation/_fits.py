@@ -130,9 +130,11 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
     seen = patient.glucose_mg_dL[split(patient.time_min, patient.valid).fit]
     misfit = metrics(fit, patient)["rmse_fit_mg_dL"]
     if not misfit <= max(float(np.std(seen)), 1.0):
+        assumed = [s for s in ("Tr", "Tu", "kr_Vb") if s not in fit.estimates and s not in patient.known]
+        mend = f" with the {', '.join(assumed)} that are assumed; estimate these along" if assumed else ""
         found.append(
             f"the fit misses its own readings by {misfit:.3g} mg/dL, where a constant would miss them by "
-            f"{np.std(seen):.3g}: the model does not describe them"
+            f"{np.std(seen):.3g}: the model does not describe them{mend}"
         )
     elif any(e.misfit for e in fit.estimates.values()):
         found.append(
@@ -142,7 +144,7 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
     if not fit.gap_mg_dL <= max(_GAP_MG_DL, _GAP_SHARE * misfit):
         found.append(
             f"the network is {fit.gap_mg_dL:.3g} mg/dL away from the equations' own solution under its estimates, "
-            "which are then off: give it more units, shorter cells, a shorter window, or take model birnn"
+            "which are then off: give it more units, shorter cells, a shorter window, or another seed"
         )
     if by_c := [symbol for symbol, e in fit.estimates.items() if e.c_assumed]:
         found.append(
@@ -168,8 +170,8 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
                 f"({belief.median:.4g}): the readings and the other beliefs contradict it, or the model does not hold"
             )
         if not row.low / 2 <= value <= row.high * 2:
-            people = f"people have {row.low:g} to {row.high:g}"
-            found.append(f"{symbol} = {value:.4g} {row.unit} is far outside what people have ({people})")
+            usual = f"{row.low:g} to {row.high:g}"
+            found.append(f"{symbol} = {value:.4g} {row.unit} is far outside the reference cohort's {usual}")
         if at_bound:
             found.append(f"{symbol} = {value:.4g} {row.unit} stands at its bound: the readings would have it beyond")
         if prior_dominated:

@@ -113,7 +113,7 @@ def fit_members(
         days, longest = span / 1440, options.longest_window_min / 1440
         warnings.warn(
             f"{options.model}: a window of {days:.1f} days is longer than the {longest:g} that its features were made "
-            "for; cut the record, or take model birnn",
+            "for; cut the record, or take a recurrent network (birnn)",
             stacklevel=2,
         )
     began, cells = time.perf_counter(), options.cells(span)

@@ -26,6 +26,11 @@ SAME = dt.timedelta(seconds=5)
 GLUCOSE = ("Sensor.Glucose", "BG.Reading", "Sensor.Calibration.BG")
 CARBS = "BWZ.Carb.Input"
 
+_OWN = frozenset((
+    "Index", "New.Device.Time", "Linked.BG.Meter.ID", TEMP, TEMP_TYPE, TEMP_DURATION, BOLUS_TYPE, BOLUS_DURATION,
+    SELECTED, BOLUS, "Alarm", SUSPEND, "Rewind", "ISIG.Value", MARKER, "Bolus.Number", "Sensor.Exception",
+))  # fmt: skip
+"""Names that only CareLink gives its columns."""
 _GLUCOSE = re.compile(r"(Sensor\.Glucose|BG\.Reading|Sensor\.Calibration\.BG)\.\.(mg\.dL|mmol\.L)\.")
 _CARBS = re.compile(r"BWZ\.Carb\.Input(?:\.\.(grams|exchanges)\.)?")
 _DURATION = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?", re.ASCII)
@@ -57,7 +62,10 @@ def dotted(name: str) -> str:
 
 def _is_header(cells: Sequence[str]) -> bool:
     names = {dotted(cell) for cell in cells}
-    return {"Date", "Time"} <= names and bool({BASAL, BOLUS} & names or any(map(_GLUCOSE.fullmatch, names)))
+    if not {"Date", "Time"} <= names or not ({BASAL, BOLUS} & names or any(map(_GLUCOSE.fullmatch, names))):
+        return False
+    # A table of one's own may call its glucose as CareLink does, but has not the pump's other columns.
+    return len(_OWN & names) + sum(name.startswith("BWZ.") for name in names) > 1
 
 
 def recognise(head: str, name: str) -> bool:
