@@ -81,7 +81,7 @@ def test_forecasts_of_an_earlier_run_are_kept_unless_asked(
     (out / "notes.txt").write_text("mine")
     said = say(monkeypatch, "forecast", table(tmp_path, "Ben", 600), "--out", out)
     assert said.code == 2
-    assert "holds forecasts already; name another folder, or replace them with --overwrite" in said.err
+    assert "holds forecasts already; name another folder, or replace what is there with --overwrite" in said.err
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.txt").write_text("mine")
