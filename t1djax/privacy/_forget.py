@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import filelock
 
-from ..config import ConfigError
+from ..config import ConfigError, MissingPathError
 from ..experiment import FORGETTING, Busy
 from ..tracking import FOLDER, only_one
 from ._folders import check_roots, clean_folder, clean_sweep, files, names_in, readings_in
@@ -101,7 +101,12 @@ def forget(
     folders = _folders(data, results, also)
     check_roots(Person(patient), folders.all)
     stores = [Store(uri, artifacts) for uri in _databases(folders.results, tracking_uri)]
+    for place in versions:
+        if not place.startswith("s3:") and not Path(place).is_dir():
+            raise MissingPathError(f"{place}: there is no such folder of versions; check the path")
     try:
+        for store in stores:
+            store.check_reachable()
         others = names_in(folders.all).union(*(store.names() for store in stores))
         person = Person(patient, others)
         person.check()

@@ -6,6 +6,8 @@ import re
 import urllib.parse
 from collections.abc import Iterable
 
+import yaml
+
 from ..config import ConfigError
 from ..networks import ARCHITECTURES
 from ..physics import INITIAL_STATES, PARAMETERS
@@ -24,6 +26,11 @@ _BYTES_BEFORE, _BYTES_AFTER = rf"(?:(?<![0-9A-Za-z])|{_ESCAPED})".encode(), rb"(
 _PRINTABLE = frozenset(range(0x20, 0x7F)) | {0, 9, 10, 13}
 
 
+def _in_yaml(name: str) -> str:
+    """The name as YAML writes it between double quotes, where it keeps to ASCII."""
+    return yaml.safe_dump(name, allow_unicode=False, default_style='"', width=10**6).strip()[1:-1]
+
+
 class Person:
     """One person's name: found as a whole word, in every form in which it may stand in a file."""
 
@@ -32,6 +39,8 @@ class Person:
         self._text = re.compile(_BEFORE + re.escape(name) + _AFTER)
         escaped = json.dumps(name)[1:-1]
         forms = {"text": name, "JSON": escaped, "URL": urllib.parse.quote(name, safe=""), "HTML": html.escape(name)}
+        forms |= {"HTML, as jinja has it": html.escape(name).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")}
+        forms |= {"YAML": name.replace("'", "''"), "YAML, escaped": _in_yaml(name)}
         raw: dict[bytes, str] = {}
         for how, form in forms.items():
             raw.setdefault(form.encode(), how)

@@ -91,7 +91,7 @@ def _text(person: Person, name: PurePosixPath, text: str) -> str | None:
             content = scrub(person, yaml.safe_load(text))
         except yaml.YAMLError:
             return person.masked(text)
-        return yaml.safe_dump(content, sort_keys=False)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     return person.masked(text)
 
 

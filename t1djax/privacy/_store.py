@@ -109,6 +109,21 @@ class Store:
             return uri.rstrip("/")
         raise ConfigError(f"{uri}: artifacts of this kind cannot be reached from here")
 
+    def check_reachable(self) -> None:
+        """Refuse before anything is touched where files of runs lie in a place that is not there now.
+
+        Raises:
+            ConfigError: naming the place.
+        """
+        used = [self.located(uri) for (uri,) in self._select("runs", "artifact_uri") if uri]
+        for place in self.places():
+            holds = any(one == place or one.startswith(f"{place}/") for one in used)
+            if holds and not place.startswith("s3:") and not Path(place).exists():
+                raise ConfigError(
+                    f"{place}: MLflow keeps files of its runs there, and there is no such folder; mount it, or make an "
+                    "empty one if the files are gone"
+                )
+
     # Removal
 
     def clean(self, work: Work) -> None:
