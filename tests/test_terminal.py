@@ -57,7 +57,7 @@ def test_a_wide_table_is_several_that_fit_with_every_cell_whole(monkeypatch: pyt
 
 
 def test_a_table_that_fits_is_one_and_so_is_one_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = wide()[["patient", "seed", "ksi_0"]]
+    small = wide().loc[:, ["patient", "seed", "ksi_0"]]
     assert len(cells(shown(monkeypatch, small, Terminal()).splitlines())) == 2
     long = wide().assign(folder="/a/long/path" * 20)
     found = cells(shown(monkeypatch, long, io.StringIO()).splitlines())
@@ -77,19 +77,34 @@ def test_names_that_leave_no_room_are_not_repeated() -> None:
     assert parts({"patient": 9}, 5) == [["patient"]]
 
 
-@pytest.mark.parametrize("seconds", [None, 12345.0])
-def test_progress_fits_into_80_columns(monkeypatch: pytest.MonkeyPatch, seconds: float | None) -> None:
+TOLD = Progress(2, 12345, 20000, 10, np.full(10, 123.4**2), {"ksi": np.full(10, 197.3)}, None)
+
+
+def last_line(monkeypatch: pytest.MonkeyPatch, told: Progress, then: str = "") -> str:
     out = io.StringIO()
     monkeypatch.setattr(_execution, "stderr", Console(file=out, force_terminal=True, width=80, color_system=None))
-    told = Progress(2, 12345, 20000, 10, np.full(10, 123.4**2), {"ksi": np.full(10, 197.3)}, seconds)
     with telling(_line, show=True) as tell:
         tell(told)
-    last = [line for line in re.split(r"[\r\n]|\x1b\[[0-9;?]*[a-zA-Z]", out.getvalue()) if "stage" in line][-1]
+        if then:
+            tell.now(then)
+    said = re.split(r"[\r\n]|\x1b\[[0-9;?]*[a-zA-Z]", out.getvalue())
+    return next(line for line in reversed(said) if line.strip())
+
+
+@pytest.mark.parametrize("seconds", [None, 12345.0])
+def test_progress_fits_into_80_columns(monkeypatch: pytest.MonkeyPatch, seconds: float | None) -> None:
+    last = last_line(monkeypatch, TOLD._replace(seconds_left=seconds))
     assert len(last) <= 80
     assert last.startswith("stage 2, step ")
     assert "12345/20000" in last
     assert "misfit 123 mg/dL" in last
     assert seconds is None or "12345 s left" in last
+
+
+def test_what_begins_is_not_counted_by_what_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = last_line(monkeypatch, TOLD, then="drawing")
+    assert last.startswith("drawing ")
+    assert " 0/? " in last
 
 
 def test_sentences_that_differ_in_numbers_are_one() -> None:
