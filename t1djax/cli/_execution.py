@@ -72,7 +72,8 @@ class Teller:
         """
         if self._bar is None or self._task is None:
             return
-        self._bar.update(self._task, description=what, total=None, completed=0, says="")
+        self._bar.tasks[0].total = None  # which an update cannot take back
+        self._bar.update(self._task, description=what, completed=0, says="")
         if not stderr.is_terminal:
             stderr.print(what, highlight=False, markup=False, soft_wrap=True)
 
