@@ -89,9 +89,9 @@ def test_nothing_is_left_on_postgres_and_s3(
     places: dict[str, Any] = {"data": folders[0], "results": results, "versions": [f"s3://{BUCKET}/dvc"]}
     store: dict[str, Any] = {"tracking_uri": postgres.uri(database), "artifacts": destination}
 
-    with pytest.raises(ConfigError, match="--tracking-uri"):
+    with pytest.raises(ConfigError, match="tracking_uri"):
         t1djax.forget(GONE, **places, tracking_uri=server.uri)
-    with pytest.raises(ConfigError, match="--artifacts"):
+    with pytest.raises(ConfigError, match="artifacts"):
         t1djax.forget(GONE, **places, tracking_uri=postgres.uri(database))
     dry = t1djax.forget(GONE, **places, **store, dry_run=True)
     assert len(dry.steps) > 20
