@@ -3,6 +3,7 @@
 import base64
 import bz2
 import contextlib
+import dataclasses
 import gzip
 import io
 import json
@@ -455,6 +456,44 @@ def test_names_are_found_as_other_writings_have_them() -> None:
         assert person.in_bytes(form.encode()), form
     assert Person("Quixote7").in_bytes(b"t1djax.patientQuixote7abc", packed=True)
     assert not Person("Quixote7", ["Quixote77"]).in_bytes(b"t1djax.patientQuixote77abc", packed=True)
+
+
+@pytest.mark.parametrize("name", ["José", "O'Brien", "Zoë \N{PILE OF POO}x"])
+def test_names_in_yaml_and_pages(name: str) -> None:
+    """PyYAML and Jinja's way to write it are known, and cut."""
+    person = Person(name, [ALIKE])
+    listed = {"patients": f"{name},{ALIKE}", "x": f"{name}: late"}
+    plain = yaml.safe_dump(listed)
+    for text in (plain, yaml.safe_dump(listed, default_style='"'),
+                 yaml.safe_dump(listed, default_style="'", allow_unicode=True),
+                 re.sub(r"\\[xuU][0-9A-F]+", lambda m: m[0][:2] + m[0][2:].lower(), plain)):  # fmt: skip
+        assert person.in_bytes(text.encode()), text
+        cut = clean(person, Readings([]), "config.yaml", text.encode())
+        assert cut.action == "rewrite"
+        assert yaml.safe_load(cut.data) == {"patients": ALIKE, "x": "[removed]: late"}
+    for page in (name.replace("'", "&#39;"), name.replace("'", "&#x27;"),
+                 name.encode("ascii", "xmlcharrefreplace").decode()):  # fmt: skip
+        assert person.in_bytes(f"<p>{page}</p>".encode()), page
+    assert person.in_bytes(rf'"late\u2014{json.dumps(name)[1:-1]}"'.encode())
+
+
+def test_results_write_names_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    cohort = write_people(tmp_path / "data")
+    named = t1djax.Cohort(
+        tuple(dataclasses.replace(p, name=n) for p, n in zip(tuple(cohort.patients)[:2], ("José", ALIKE), strict=True))
+    )
+    t1djax.write_cohort(named, tmp_path / "named")
+    config = {
+        "model": "ode",
+        "data": str(tmp_path / "named"),
+        "patients": f"José,{ALIKE}",
+        "results": str(tmp_path / "r"),
+    }
+    run(t1djax.Experiment.model_validate(config), execution=Execution(figures=False))
+    assert all(f"José,{ALIKE}" in p.read_text("utf-8") for p in (tmp_path / "r").glob("*/config.yaml"))
+    assert t1djax.forget("José", data=tmp_path / "named", results=tmp_path / "r").complete
+    assert not [p for p, x in snapshot(tmp_path / "r").items() if b"Jos" in x or "Jos" in p]
 
 
 def test_scissors() -> None:

@@ -53,7 +53,7 @@ def _rewrite(store: "Store", work: Work, place: str, name: str, version: int) ->
     told = {PREFIX + key: value for key, value in facts.items() if key != "t1djax"}
     metadata = dict(described.get("metadata") or {}) | told | {PREFIX + "rmse_forecast_mg_dL": each}
     described = scrub(work.person, described | {"metadata": metadata})
-    files.write("MLmodel", yaml.safe_dump(described, sort_keys=False).encode())
+    files.write("MLmodel", yaml.safe_dump(described, sort_keys=False, allow_unicode=True).encode())
     for example in files.names():
         if "input_example" in example:  # a request that somebody who is left would make
             other = next(iter(models))

@@ -74,7 +74,7 @@ def clean(person: Person, readings: Readings, name: str, data: bytes) -> Cleaned
 
 
 def _text(person: Person, name: PurePosixPath, text: str) -> str | None:
-    if not person.in_text(text) and json.dumps(person.name)[1:-1] not in text:
+    if not person.in_text(text) and person.in_bytes(text.encode()) is None:
         return text
     kind = name.suffix.lower()
     if kind in {".json", ".ipynb"} or text[:1] in "{[":
@@ -90,9 +90,9 @@ def _text(person: Person, name: PurePosixPath, text: str) -> str | None:
         try:
             content = scrub(person, yaml.safe_load(text))
         except yaml.YAMLError:
-            return person.masked(text)
-        return yaml.safe_dump(content, sort_keys=False)
-    return person.masked(text)
+            return person.masked(text, forms=True)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return person.masked(text, forms=True)
 
 
 def _json_text(person: Person, text: str) -> str | None:
