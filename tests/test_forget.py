@@ -158,7 +158,7 @@ def test_what_is_left_still_works(workspace: Workspace) -> None:
 
 def test_the_log_has_a_pseudonym_without_a_key(workspace: Workspace) -> None:
     lines = [json.loads(line) for line in (workspace.results / "forgotten.jsonl").read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["began", "nothing is left"]
+    assert [line["event"] for line in lines] == ["began", "the person's own data go", "nothing is left"]
     assert {line["person"] for line in lines} == {workspace.said.json["pseudonym"]}
     assert not list(workspace.root.rglob(".forgotten.key"))
     assert not list(workspace.root.rglob(".forgetting*"))
@@ -198,7 +198,7 @@ def test_a_training_goes_on_without_the_person(tmp_path: Path, monkeypatch: pyte
     np.testing.assert_allclose(resumed.table["ksi"], fresh.table["ksi"], rtol=1e-6)
     # Networks of several people in one folder.
     t1djax.save_twins(fresh.fit, "twins/all")
-    assert t1djax.forget(ALIKE, also="twins").complete
+    assert t1djax.forget(ALIKE, also="twins", names_only=True).complete
     saved = t1djax.load_twins("twins/all")
     assert saved.names == LEFT[:2]
     for new, old in zip(*map(_leaves, (saved.twins, fresh.fit.twins)), strict=True):
@@ -335,9 +335,14 @@ def test_killed_at_every_step_and_taken_up(tmp_path: Path, monkeypatch: pytest.M
 
         monkeypatch.setattr(Work, "do", do)
         with contextlib.suppress(Killed):
-            t1djax.forget(GONE, **places)
+            if t1djax.forget(GONE, **places).complete:
+                break
+    else:
+        monkeypatch.setattr(Work, "do", whole)
+        assert t1djax.forget(GONE, **places).complete
     monkeypatch.setattr(Work, "do", whole)
-    assert t1djax.forget(GONE, **places).complete
+    with pytest.raises(ConfigError, match="nothing here knows"):
+        t1djax.forget(GONE, **places)
     assert traces(snapshot(tmp_path), needles(GONE, glucose)) == []
     assert not list(tmp_path.rglob(".forg*"))
     assert t1djax.read_cohort(tmp_path / "data").names == LEFT
@@ -354,6 +359,148 @@ def test_a_folder_of_hashes_is_not_rewritten(tmp_path: Path) -> None:
     left = [p.read_bytes() for p in sorted(cache.iterdir())]
     assert left == [p.read_bytes() for n in sorted(LEFT) for p in [tmp_path / "data" / f"{n}.csv"]]
     assert traces(snapshot(tmp_path), needles(GONE, cohort[GONE].glucose_mg_dL)) == []
+
+
+# Copies, links, others at work
+
+
+def hupa(times: int = 40) -> str:
+    """A table as HUPA-UCM writes it, of made-up readings; it wants a unit of carbohydrate."""
+    row = lambda i: f"2020-05-01T{i // 12:02}:{5 * (i % 12):02}:00;{110 + i * 7 % 45}.0;6.2;65.1;0.0;0.08;0.0;0.0"
+    head = "time;glucose;calories;heart_rate;steps;basal_rate;bolus_volume_delivered;carb_input"
+    return "\n".join([head, *map(row, range(times))]) + "\n"
+
+
+def nightscout(times: int = 40) -> str:
+    """Entries as Nightscout writes them, the newest first."""
+    at = lambda i: f"2020-05-01T{i // 12:02}:{5 * (i % 12):02}:00.000Z"
+    entry = lambda i: {"_id": f"5f{i:06}", "sgv": 110 + i * 7 % 45, "type": "sgv", "dateString": at(i),
+                       "date": 1588291200000 + 300000 * i, "utcOffset": 0, "sysTime": at(i)}  # fmt: skip
+    return json.dumps([entry(i) for i in reversed(range(times))], indent=1)
+
+
+@pytest.mark.parametrize(
+    ("own", "text"), [(f"{GONE}.csv", hupa()), (f"{GONE}.json", nightscout()), (f"{GONE}/entries.json", nightscout())]
+)
+def test_copies_of_raw_files_are_named(tmp_path: Path, own: str, text: str) -> None:
+    (tmp_path / "data" / own).parent.mkdir(parents=True)
+    (tmp_path / "also").mkdir()
+    (tmp_path / "data" / own).write_text(text)
+    copy, listed = tmp_path / "also" / "download", tmp_path / "also" / "list.txt"
+    copy.write_text(text)
+    listed.write_text("\n".join(f"{i};{110 + i * 7 % 45}" for i in range(40)))
+    places: dict[str, Any] = {"data": tmp_path / "data", "also": tmp_path / "also"}
+    done_ = t1djax.forget(GONE, **places)
+    assert done_.readings > 0
+    assert {one.where for one in done_.remains} == {str(copy), str(listed)}
+    assert (tmp_path / "data" / own).exists()
+    assert t1djax.forget(GONE, **places, remove_mixed=True).complete
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["forgotten.jsonl"]
+
+
+def test_readings_among_many_fields() -> None:
+    known = Readings([GLUCOSE])
+    records = [{f"x{k}": i * k for k in range(13)} | {"sgv": float(x)} for i, x in enumerate(ROW)]
+    assert known.in_bytes(json.dumps(records).encode())
+    records = [{f"x{k}": 1 for k in range(i % 5)} | {"sgv": float(x)} for i, x in enumerate(ROW)]
+    assert known.in_bytes(json.dumps(records).encode()) == "a field of records"
+    assert known.in_bytes("".join(f'<r a="{i}" bg="{x}"/>' + "<n/>7" * (i % 3) for i, x in enumerate(ROW)).encode())
+
+
+def test_unknown_readings_are_said(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "copy").mkdir()
+    for path in (tmp_path / "data" / f"{GONE}.dat", tmp_path / "copy" / "x"):
+        path.write_bytes(b"an export of a kind that nobody knows")
+    places = ("--data", tmp_path / "data", "--also", tmp_path / "copy", "--yes")
+    said = call("forget", GONE, *places)
+    assert said.code == 6
+    assert "--names-only" in said.out
+    assert "nothing of" not in said.out
+    assert (tmp_path / "data" / f"{GONE}.dat").exists()
+    said = call("forget", GONE, *places, "--names-only")
+    assert said.code == 6
+    assert "byte for byte" in said.out
+    (tmp_path / "copy" / "x").unlink()
+    done("forget", GONE, *places, "--names-only")
+    assert not (tmp_path / "data" / f"{GONE}.dat").exists()
+
+
+def test_nobody_and_nowhere(tmp_path: Path) -> None:
+    write_people(tmp_path / "data")
+    before = snapshot(tmp_path)
+    said = refused(3, "forget", f"{GONE}x", "--data", tmp_path / "data", "--yes")
+    assert f"did you mean {GONE}" in said
+    assert "no such" in refused(3, "forget", GONE, "--data", tmp_path / "data", "--versions", tmp_path / "no", "--yes")
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("how", ["named", "content", "folder"])
+def test_links_that_lead_out_are_named(tmp_path: Path, how: str) -> None:
+    write_people(tmp_path / "data")
+    away = tmp_path / "away"
+    away.mkdir()
+    (away / "r.csv").write_bytes((tmp_path / "data" / f"{GONE}.csv").read_bytes())
+    link = tmp_path / "data" / {"named": f"{GONE}.old", "content": "l.csv", "folder": "current"}[how]
+    link.symlink_to(away if how == "folder" else away / "r.csv")
+    said = call("forget", GONE, "--data", tmp_path / "data", "--yes")
+    assert said.code == 6
+    assert f"REMAINS  {away}" in said.out
+    assert (away / "r.csv").exists()
+    (away / "r.csv").unlink()
+    if how == "folder":
+        link.unlink()
+    done("forget", GONE, "--data", tmp_path / "data", "--yes")
+    assert link.is_symlink() is (how == "content")
+
+
+def test_data_behind_a_link_are_not_forgotten(tmp_path: Path) -> None:
+    write_people(tmp_path / "real")
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top" / "cohort").symlink_to(tmp_path / "real")
+    said = call("forget", GONE, "--data", tmp_path / "top", "--yes")
+    assert said.code == 6
+    assert f"REMAINS  {tmp_path / 'real'}" in said.out
+    done("forget", GONE, "--data", tmp_path / "top", "--data", tmp_path / "real", "--yes")
+    assert t1djax.read_cohort(tmp_path / "real").names == LEFT
+
+
+def test_links_to_nothing_and_pipes_are_no_matter(tmp_path: Path) -> None:
+    import os  # noqa: PLC0415
+
+    write_people(tmp_path / "data")
+    os.mkfifo(tmp_path / "data" / "pipe")
+    (tmp_path / "data" / "x.csv").symlink_to("/nonexistent/y")
+    (tmp_path / "data" / f"{GONE}.old").symlink_to("/nonexistent/y")
+    (tmp_path / "data" / "loop").symlink_to(tmp_path / "data" / "loop")
+    assert t1djax.forget(GONE, data=tmp_path / "data").complete
+    assert not (tmp_path / "data" / f"{GONE}.old").is_symlink()
+
+
+def test_one_removal_at_a_time(tmp_path: Path) -> None:
+    write_people(tmp_path / "data")
+    with filelock.FileLock(tmp_path / "data" / ".forgetting.lock"), pytest.raises(Busy, match="another removal"):
+        t1djax.forget(GONE, data=tmp_path / "data")
+    assert (tmp_path / "data" / f"{GONE}.csv").exists()
+    assert t1djax.forget(GONE, data=tmp_path / "data").complete
+    assert not (tmp_path / "data" / ".forgetting.lock").exists()
+
+
+def test_artifacts_out_of_reach_keep_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import_mlflow()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    write_people(tmp_path / "data")
+    results = sweep(tmp_path, "--tracking")
+    before = rows(results / "mlflow.db", "select * from tags order by 1, 2, 3")
+    (results / "mlartifacts").rename(tmp_path / "unmounted")
+    places = ("--data", tmp_path / "data", "--results", results, "--also", tmp_path / "other", "--yes")
+    said = call("forget", GONE, *places)
+    assert said.code == 6
+    assert f"REMAINS  {results / 'mlartifacts'}" in said.out
+    assert rows(results / "mlflow.db", "select * from tags order by 1, 2, 3") == before
+    (tmp_path / "unmounted").rename(results / "mlartifacts")
+    done("forget", GONE, *places)
+    assert not [path for path, data in snapshot(tmp_path).items() if GONE.encode() in data.replace(ALIKE.encode(), b"")]
 
 
 # The search and the scissors, by themselves
@@ -456,6 +603,44 @@ def test_names_are_found_as_other_writings_have_them() -> None:
         assert person.in_bytes(form.encode()), form
     assert Person("Quixote7").in_bytes(b"t1djax.patientQuixote7abc", packed=True)
     assert not Person("Quixote7", ["Quixote77"]).in_bytes(b"t1djax.patientQuixote77abc", packed=True)
+
+
+@pytest.mark.parametrize("name", ["José", "O'Brien", "Zoë \N{PILE OF POO}x"])
+def test_names_in_yaml_and_pages(name: str) -> None:
+    """PyYAML and Jinja's way to write it are known, and cut."""
+    person = Person(name, [ALIKE])
+    listed = {"patients": f"{name},{ALIKE}", "x": f"{name}: late"}
+    plain = yaml.safe_dump(listed)
+    for text in (plain, yaml.safe_dump(listed, default_style='"'),
+                 yaml.safe_dump(listed, default_style="'", allow_unicode=True),
+                 re.sub(r"\\[xuU][0-9A-F]+", lambda m: m[0][:2] + m[0][2:].lower(), plain)):  # fmt: skip
+        assert person.in_bytes(text.encode()), text
+        cut = clean(person, Readings([]), "config.yaml", text.encode())
+        assert cut.action == "rewrite"
+        assert yaml.safe_load(cut.data) == {"patients": ALIKE, "x": "[removed]: late"}
+    for page in (name.replace("'", "&#39;"), name.replace("'", "&#x27;"),
+                 name.encode("ascii", "xmlcharrefreplace").decode()):  # fmt: skip
+        assert person.in_bytes(f"<p>{page}</p>".encode()), page
+    assert person.in_bytes(rf'"late\u2014{json.dumps(name)[1:-1]}"'.encode())
+
+
+def test_results_write_names_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    cohort = write_people(tmp_path / "data")
+    named = t1djax.Cohort(
+        tuple(dataclasses.replace(p, name=n) for p, n in zip(tuple(cohort.patients)[:2], ("José", ALIKE), strict=True))
+    )
+    t1djax.write_cohort(named, tmp_path / "named")
+    config = {
+        "model": "ode",
+        "data": str(tmp_path / "named"),
+        "patients": f"José,{ALIKE}",
+        "results": str(tmp_path / "r"),
+    }
+    run(t1djax.Experiment.model_validate(config), execution=Execution(figures=False))
+    assert all(f"José,{ALIKE}" in p.read_text("utf-8") for p in (tmp_path / "r").glob("*/config.yaml"))
+    assert t1djax.forget("José", data=tmp_path / "named", results=tmp_path / "r").complete
+    assert not [p for p, x in snapshot(tmp_path / "r").items() if b"Jos" in x or "Jos" in p]
 
 
 def test_scissors() -> None:

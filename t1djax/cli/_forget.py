@@ -37,6 +37,9 @@ def forget(
     remove_mixed: Annotated[
         bool, typer.Option("--remove-mixed", help="Also remove files of several people that cannot be rewritten.")
     ] = False,
+    names_only: Annotated[
+        bool, typer.Option("--names-only", help="Search for the name alone: no readings are at hand.")
+    ] = False,
     log: Annotated[
         Path | None, typer.Option(help="Log of removals.  [default: forgotten.jsonl in the first folder]")
     ] = None,
@@ -60,6 +63,7 @@ def forget(
         tracking_uri=tracking_uri,
         artifacts=artifacts,
         remove_mixed=remove_mixed,
+        names_only=names_only,
         log=log,
         dry_run=dry_run,
     )
@@ -100,7 +104,7 @@ def _print(done: Forgotten, hide: Callable[[str], str]) -> None:
         + (f" and {done.readings} rows of readings" if done.readings else "; no readings were known")
     )
     for found in done.remains:
-        typer.echo(f"REMAINS  {hide(found.where)}: {hide(found.what)}")
+        typer.echo(f"REMAINS  {hide(found.where)}: {in_flags(hide(found.what))}")
     left = [step for step in done.steps if step.action == "leave"]
     if done.complete:
         typer.echo(f"nothing of {done.pseudonym} is left; the key of the pseudonym is erased")

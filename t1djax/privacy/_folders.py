@@ -1,8 +1,10 @@
 """What of a person lies in a folder: files of data, results, saved networks, tables, pages."""
 
+import hashlib
 import json
 import os
 import re
+import stat
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,8 +30,10 @@ from ..io import (
 )
 from ..plotting import save_comparison
 from ..tracking import FOLDER
+from ._links import links, names_person
 from ._log import LOG
 from ._person import Person
+from ._readings import by_field
 from ._work import Work, remove_tree, replace
 
 _UNREADABLE = (DataError, ResultError, ValueError, OSError, KeyError, UnicodeDecodeError)
@@ -92,6 +96,9 @@ def readings_in(folders: Iterable[Path], person: Person) -> list[np.ndarray]:
     """All readings of a person that these folders let us know of."""
     found: list[np.ndarray] = []
     for root in folders:
+        for link in links(root):
+            if link.is_file() and link.suffix.lower() in _RECORDS and names_person(person, link):
+                found += _recorded(link)
         for path in files(root):
             if path.name == "predictions.npz" and _of_result(path.parent, person.name):
                 try:
@@ -101,8 +108,10 @@ def readings_in(folders: Iterable[Path], person: Person) -> list[np.ndarray]:
                         found.append(np.where(seen, observed, np.nan))
                 except (*_UNREADABLE, EOFError):
                     continue
-            elif path.suffix.lower() in _RECORDS and person.in_text(path.stem):
+            elif path.suffix.lower() in _RECORDS and _named(path, root, person):
                 found += _recorded(path)
+                if not person.in_text(path.stem):
+                    found += _read(path.parent)  # an export of several files
             elif path.suffix.lower() in _RECORDS and person.in_bytes(path.read_bytes()):
                 found += _among_others(path, person.name)
     return found
@@ -110,26 +119,57 @@ def readings_in(folders: Iterable[Path], person: Person) -> list[np.ndarray]:
 
 def _recorded(path: Path) -> list[np.ndarray]:
     """Readings in a file of one person, however it can be read, and its columns of glucose as they stand."""
-    found = []
-    for read in (read_patient, lambda path: read_recording(path).patient):
+    found = _read(path)
+    for field, numbers in by_field(path.read_bytes()).items():
+        if re.search(rb"gluc|cgm|sgv|^bg$", field, re.IGNORECASE):
+            found += [numbers, numbers[::-1]]  # some write the newest first
+    if path.suffix.lower() in (".csv", ".tsv"):
+        import pandas as pd  # noqa: PLC0415 - as above
+
+        for separator in (",", ";", "\t"):
+            try:
+                table = pd.read_csv(path, sep=separator)
+            except _UNREADABLE:
+                continue
+            wanted = [c for c in table.columns if re.search("gluc|cgm|sgv", str(c), re.IGNORECASE)]
+            found += [np.asarray(pd.to_numeric(table[c], errors="coerce"), np.float64) for c in wanted]
+    return found
+
+
+def _read(path: Path) -> list[np.ndarray]:
+    """Readings in a file or an export's folder. Units of doses do not matter here, so that none is asked for."""
+    no_carbs = lambda path, **more: read_recording(path, carbs_unit="none", **more).patient
+    ways = [read_patient, lambda path: read_recording(path).patient, no_carbs]
+    ways += [lambda path, unit=unit: no_carbs(path, basal_unit=unit) for unit in ("U/h", "U/min", "U/5min")]
+    for read in ways:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 patient = read(path)
         except _UNREADABLE:
             continue
-        found.append(np.where(patient.valid, patient.glucose_mg_dL, np.nan))
-        break
-    if path.suffix.lower() == ".csv":
-        import pandas as pd  # noqa: PLC0415 - as above
+        return [np.where(patient.valid, patient.glucose_mg_dL, np.nan)]
+    return []
 
-        try:
-            table = pd.read_csv(path)
-        except _UNREADABLE:
-            return found
-        wanted = [c for c in table.columns if re.search("gluc|cgm|sgv", str(c), re.IGNORECASE)]
-        found += [np.asarray(pd.to_numeric(table[column], errors="coerce"), np.float64) for column in wanted]
-    return found
+
+def _named(path: Path, root: Path, person: Person) -> bool:
+    """Whether a file or a folder on the way to it bears the person's name."""
+    return any(person.in_text(part) for part in (path.stem, *path.relative_to(root).parts))
+
+
+def own_files(roots: Iterable[Path], person: Person) -> list[Path]:
+    """The files of data that are the person's alone, by their names or a folder's."""
+    return [
+        path
+        for root in roots
+        for path in files(root)
+        if any(person.alone_in(part) for part in (path.name, *path.relative_to(root).parts))
+    ]
+
+
+def hashes_of(paths: Iterable[Path]) -> set[str]:
+    """SHA-256 of files that hold anything."""
+    return {hashlib.sha256(data).hexdigest() for path in paths if (data := path.read_bytes()).strip()}
 
 
 def _among_others(path: Path, name: str) -> list[np.ndarray]:
@@ -139,17 +179,18 @@ def _among_others(path: Path, name: str) -> list[np.ndarray]:
             return []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            patient = read_recording(path, subject=name).patient
+            patient = read_recording(path, subject=name, carbs_unit="none").patient
     except _UNREADABLE:
         return []
     return [np.where(patient.valid, patient.glucose_mg_dL, np.nan)]
 
 
 def files(root: Path) -> list[Path]:
-    """All files below a folder, or the file itself; links are not followed."""
+    """All files below a folder, or the file itself; links are not followed, pipes and sockets passed over."""
     if root.is_file():
         return [root]
-    return sorted(Path(base) / name for base, _, names in os.walk(root) for name in names)
+    found = sorted(Path(base) / name for base, _, names in os.walk(root) for name in names)
+    return [path for path in found if stat.S_ISREG(path.lstat().st_mode)]
 
 
 def _of_result(folder: Path, name: str) -> bool:
@@ -159,22 +200,29 @@ def _of_result(folder: Path, name: str) -> bool:
         return False
 
 
-def clean_folder(work: Work, root: Path, *, last: bool = False) -> None:
+def clean_folder(work: Work, root: Path, *, keep: list[tuple[Path, str]] | None = None) -> None:
     """Take the person out of everything below a folder that no journal or database looks after.
 
     Args:
         work: the removal.
         root: the folder, or a file.
-        last: of data: the person's own files go after what lists them, so that an interrupted removal can be taken up.
+        keep: of data: the person's own files and why they go are put here instead of being removed. They go when all
+            else is clean, so that a removal that was interrupted can be taken up.
     """
     if root.is_file():
-        work.file(root)
+        if keep is not None and work.person.alone_in(root.name):
+            keep.append((root, "the person's by its name"))
+        else:
+            work.file(root)
         return
     own: list[tuple[Path, str]] = []
     for base, folders, names in os.walk(root):
         here = Path(base)
         for name in sorted(folders):
             path = here / name
+            if path.is_symlink():
+                own += _link(work, path)
+                continue
             why = _whole(work, path)
             if why is not None:
                 own.append((path, why))
@@ -183,21 +231,37 @@ def clean_folder(work: Work, root: Path, *, last: bool = False) -> None:
                 _twins(work, path)
         for name in sorted(names):
             path = here / name
-            if work.person.alone_in(name):
+            if path.is_symlink():
+                own += _link(work, path)
+            elif work.person.alone_in(name):
                 own.append((path, "the person's by its name"))
             elif work.person.in_text(name) and work.remove_mixed:
                 own.append((path, "of several people, by its name"))
             elif work.person.in_text(name):
                 work.do("leave", path, "of several people, by its name: rename it, or pass remove_mixed=True")
-            elif not _apart(path, root):
+            elif path.is_file() and not _apart(path, root):
                 work.file(path)
-    for path, why in sorted(own, key=lambda one: last and one[0].stem == work.person.name):
+    if keep is not None:
+        keep += sorted(own, key=lambda one: one[0].stem == work.person.name)
+        return
+    for path, why in own:
         work.remove(path, why)
+
+
+def _link(work: Work, path: Path) -> list[tuple[Path, str]]:
+    """A link goes where it bears the person's name, unless it leads to what would then be forgotten about."""
+    if not names_person(work.person, path):
+        return []
+    for link in work.outside:
+        if link.path == path:
+            work.do("leave", path, f"a link that leads out of the folders named, to {link.target}")
+            return []
+    return [(path, "a link that bears the person's name")]
 
 
 def _apart(path: Path, root: Path) -> bool:
     """Whether a file is looked after elsewhere, or is this package's own lock or log."""
-    if path.name in _OWN or path.name.endswith(".lock") or path.is_symlink():
+    if path.name in _OWN or path.name.endswith(".lock"):
         return True
     if path.parent.name == FOLDER and path.suffix in (".jsonl", ".cursor"):
         return True

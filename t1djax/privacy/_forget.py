@@ -1,6 +1,7 @@
 """One person's data removed from everywhere, and the proof that nothing is left."""
 
 import contextlib
+import difflib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ import filelock
 from ..config import ConfigError, MissingPathError
 from ..experiment import FORGETTING, Busy
 from ..tracking import FOLDER, only_one
-from ._folders import check_roots, clean_folder, clean_sweep, files, names_in, readings_in
+from ._folders import check_roots, clean_folder, clean_sweep, files, hashes_of, names_in, own_files, readings_in
 from ._journals import clean_runs, clean_tracking
-from ._log import LOG, Log
+from ._links import outside
+from ._log import LOG, Log, under_way
 from ._objects import Objects
 from ._person import Person
 from ._readings import Readings
@@ -22,6 +24,12 @@ from ._search import Search, Searched, Trace
 from ._store import Store, is_database
 from ._work import ForgetStep, TrainedOn, Work, remove_tree
 
+_LOCK = ".forgetting.lock"
+_OWN_GO = "the person's own data go"
+_UNKNOWN = (
+    "none were known, so that they were not searched for, and the person's own data stay: name a folder with the "
+    "person's readings by data=FOLDER, or pass names_only=True where there are none"
+)
 Paths = Sequence[str | Path] | str | Path
 
 
@@ -60,6 +68,7 @@ def forget(
     artifacts: str | None = None,
     dry_run: bool = False,
     remove_mixed: bool = False,
+    names_only: bool = False,
     log: str | Path | None = None,
 ) -> Forgotten:
     """Remove one person from data, results, checkpoints, journals and MLflow, and prove it by a search of all bytes.
@@ -79,14 +88,16 @@ def forget(
         artifacts: where an MLflow server keeps the artifacts that it hands on itself: its `--artifacts-destination`.
         dry_run: say what would be done, and touch nothing.
         remove_mixed: also remove files that hold the person beside others and cannot be rewritten.
+        names_only: search for the name alone, where no readings of the person are at hand.
         log: the log of removals; `forgotten.jsonl` in the first results or data folder if not given.
 
     Returns:
         What was done, what was searched, and what is left.
 
     Raises:
-        ConfigError: where the name cannot be told from another's, a place is not there, or MLflow is a server.
-        Busy: where a training is at work on the results.
+        ConfigError: where the name cannot be told from another's, a place is not there, MLflow is a server, or
+            nothing knows the name.
+        Busy: where a training or another removal is at work.
 
     Example:
         >>> import tempfile
@@ -99,25 +110,32 @@ def forget(
         True ('Pat2',)
     """
     folders = _folders(data, results, also)
-    check_roots(Person(patient), folders.all)
+    local = [Path(place) for place in versions if not place.startswith("s3:")]
+    check_roots(Person(patient), [*folders.all, *local])
     stores = [Store(uri, artifacts) for uri in _databases(folders.results, tracking_uri)]
     for place in versions:
         if not place.startswith("s3:") and not Path(place).is_dir():
             raise MissingPathError(f"{place}: there is no such folder of versions; check the path")
     try:
-        for store in stores:
-            store.check_reachable()
-        others = names_in(folders.all).union(*(store.names() for store in stores))
-        person = Person(patient, others)
-        person.check()
-        readings = Readings(readings_in([*folders.data, *folders.results, *folders.also], person))
-        work = Work(person, readings, dry=dry_run, remove_mixed=remove_mixed)
-        if dry_run:
-            with _held(folders.results, mark=False):
-                _remove(work, folders, stores, versions)
-                _data(work, folders)
-            return Forgotten("", True, tuple(work.steps), tuple(work.population), readings.rows, Searched(), ())
-        return _carry_out(work, folders, stores, versions, _log(log, folders, patient))
+        with contextlib.nullcontext() if dry_run else _alone(folders.all):
+            known = names_in(folders.all).union(*(store.names() for store in stores))
+            person = Person(patient, known)
+            person.check()
+            place = _log(log, folders)
+            artifact = [Path(p) for store in stores for p in store.places() if not p.startswith("s3:")]
+            away = outside(person, [*folders.all, *local, *artifact])
+            if not (away or patient in known or under_way(place, patient)):
+                _somebody(person, folders, stores, versions)
+            readings = Readings(readings_in(folders.all, person), hashes_of(own_files(folders.data, person)))
+            work = Work(person, readings, dry=dry_run, remove_mixed=remove_mixed, outside=away)
+            if dry_run:
+                with _held(folders.results, mark=False):
+                    _remove(work, folders, stores, versions)
+                    for path, why in _data(work, folders):
+                        work.remove(path, why)
+                return Forgotten("", True, tuple(work.steps), tuple(work.population), readings.rows, Searched(), ())
+            told = readings.rows > 0 or names_only or _OWN_GO in under_way(place, patient)
+            return _carry_out(work, folders, stores, versions, Log(place, patient), told=told)
     finally:
         for store in stores:
             store.close()
@@ -133,7 +151,9 @@ class _Folders(NamedTuple):
         return [*self.results, *self.also, *self.data]
 
 
-def _carry_out(work: Work, folders: _Folders, stores: list[Store], versions: Sequence[str], log: Log) -> Forgotten:
+def _carry_out(
+    work: Work, folders: _Folders, stores: list[Store], versions: Sequence[str], log: Log, *, told: bool
+) -> Forgotten:
     person, readings = work.person, work.readings
     with _held(folders.results, mark=True):
         log.write("began", places=len(folders.all) + len(stores) + len(versions))
@@ -147,9 +167,17 @@ def _carry_out(work: Work, folders: _Folders, stores: list[Store], versions: Seq
                 search.objects(Objects(place))
             else:
                 search.folders([Path(place)])
+        search.links(work.outside)
+        if not told:
+            search.found.append(Trace("readings", _UNKNOWN))
         if not search.found:
-            _data(work, folders)
-            search.folders(path for path in folders.data if path.exists())
+            own = _data(work, folders)
+            search.folders([path for path in folders.data if path.exists()], but=[path for path, _ in own])
+            if not search.found:
+                log.write(_OWN_GO)
+                for path, why in own:
+                    work.remove(path, why)
+                search.folders(path for path, _ in own if os.path.lexists(path))
     remains = tuple(dict.fromkeys(search.found))
     counts: dict[str, int] = {}
     for step in work.steps:
@@ -181,9 +209,35 @@ def _remove(work: Work, folders: _Folders, stores: list[Store], versions: Sequen
             _hashed(work, Path(place))
 
 
-def _data(work: Work, folders: _Folders) -> None:
+def _data(work: Work, folders: _Folders) -> list[tuple[Path, str]]:
+    """Take the person out of data of several people. Returns the person's own files, which are there still."""
+    own: list[tuple[Path, str]] = []
     for root in folders.data:
-        clean_folder(work, root, last=True)
+        clean_folder(work, root, keep=own)
+    return own
+
+
+def _somebody(person: Person, folders: _Folders, stores: list[Store], versions: Sequence[str]) -> None:
+    """Refuse a name that stands nowhere.
+
+    Raises:
+        MissingPathError: with a name that is close.
+    """
+    if any((root / FORGETTING).exists() for root in folders.results):
+        return  # what a removal that was interrupted left
+    search = Search(person, Readings([]))
+    search.folders(folders.all)
+    for store in stores:
+        store.search(search)
+    for place in versions:
+        if place.startswith("s3:"):
+            search.objects(Objects(place))
+        else:
+            search.folders([Path(place)])
+    if not search.found:
+        close = difflib.get_close_matches(person.name, person.others, n=1)
+        near = f": did you mean {close[0]}?" if close else "; check the name and the folders"
+        raise MissingPathError(f"nothing here knows the patient by that name, and nothing is touched{near}")
 
 
 def _hashed(work: Work, root: Path) -> None:
@@ -213,11 +267,26 @@ def _databases(results: Iterable[Path], tracking_uri: str | None) -> list[str]:
     return list(dict.fromkeys([*found, *([stated] if stated else [])]))
 
 
-def _log(path: str | Path | None, folders: _Folders, patient: str) -> Log:
+def _log(path: str | Path | None, folders: _Folders) -> Path:
     if path is None:
         first = (folders.results or folders.data or folders.also)[0]
         path = (first if first.is_dir() else first.absolute().parent) / LOG
-    return Log(Path(path), patient)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def _alone(roots: Sequence[Path]) -> Iterator[None]:
+    """Hold folders against another removal; no lock stays."""
+    places = sorted({(root if root.is_dir() else root.parent).resolve() for root in roots})
+    with contextlib.ExitStack() as held:
+        for place in places:
+            lock = filelock.FileLock(place / _LOCK, timeout=0)
+            try:
+                held.enter_context(lock)
+            except filelock.Timeout as e:
+                raise Busy(f"{place}: another removal is at work here; wait for it, then give the command again") from e
+            held.callback((place / _LOCK).unlink, missing_ok=True)
+        yield
 
 
 @contextlib.contextmanager
@@ -236,7 +305,7 @@ def _held(results: Sequence[Path], *, mark: bool) -> Iterator[None]:
             for root in results:
                 locks = [
                     *root.glob(".runs/*/lock*"),
-                    *([root / "sweep.lock"] if (root / "sweep.json").exists() else []),
+                    *([root / "sweep.lock"] if (root / ("sweep.json" if mark else "sweep.lock")).exists() else []),
                 ]
                 for path in locks:
                     lock = filelock.FileLock(path, timeout=0)

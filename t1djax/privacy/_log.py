@@ -24,6 +24,20 @@ def user() -> str:
         return f"uid-{os.getuid()}"
 
 
+def under_way(path: Path, name: str) -> set[str]:
+    """The events of a person's removal that is not complete; none where none is under way."""
+    key = path.with_name(_KEY)
+    if not (key.exists() and key.stat().st_size and path.exists()):
+        return set()
+    person = _pseudonym(key, name)
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
+    return {line["event"] for line in lines if line.get("person") == person}
+
+
+def _pseudonym(key: Path, name: str) -> str:
+    return f"person-{hmac.new(key.read_bytes(), name.encode(), hashlib.sha256).hexdigest()[:16]}"
+
+
 class Log:
     """Appends what happens to a file, under a pseudonym: HMAC-SHA256 of the name.
 
@@ -39,8 +53,7 @@ class Log:
             os.write(file, secrets.token_hex(32).encode())
             os.fsync(file)
             os.close(file)
-        digest = hmac.new(self._key.read_bytes(), name.encode(), hashlib.sha256).hexdigest()
-        self.pseudonym = f"person-{digest[:16]}"
+        self.pseudonym = _pseudonym(self._key, name)
 
     def write(self, event: str, **facts: Any) -> None:
         """One line, on the disk when this returns."""

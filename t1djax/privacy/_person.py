@@ -20,7 +20,7 @@ _WORDS = {
     "seed", "config", "metadata", "summary", "figures", "checkpoints", "true", "false", "null", "none", "time", "info",
 }  # fmt: skip
 # A letter before a name belongs to it, unless it ends what URLs and JSON write for another sign.
-_ESCAPED = r"(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])"
+_ESCAPED = r"(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u20[0-9A-Fa-f]{2})|(?<=\\u00[abAB][0-9A-Fa-f])"
 _BEFORE, _AFTER = rf"(?:(?<![^\W_])|{_ESCAPED})", r"(?![^\W_])"
 _BYTES_BEFORE, _BYTES_AFTER = rf"(?:(?<![0-9A-Za-z])|{_ESCAPED})".encode(), rb"(?![0-9A-Za-z])"
 _PRINTABLE = frozenset(range(0x20, 0x7F)) | {0, 9, 10, 13}
@@ -37,17 +37,14 @@ class Person:
     def __init__(self, name: str, others: Iterable[str] = ()) -> None:
         self.name, self.others = name, frozenset(others) - {name}
         self._text = re.compile(_BEFORE + re.escape(name) + _AFTER)
-        escaped = json.dumps(name)[1:-1]
-        forms = {"text": name, "JSON": escaped, "URL": urllib.parse.quote(name, safe=""), "HTML": html.escape(name)}
-        forms |= {"HTML, as jinja has it": html.escape(name).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")}
-        forms |= {"YAML": name.replace("'", "''"), "YAML, escaped": _in_yaml(name)}
         raw: dict[bytes, str] = {}
-        for how, form in forms.items():
+        for how, form in _forms(name):
             raw.setdefault(form.encode(), how)
-        raw.setdefault(urllib.parse.quote_plus(name).encode(), "URL")
         self._bytes = [
             (how, form, re.compile(_BYTES_BEFORE + re.escape(form) + _BYTES_AFTER)) for form, how in raw.items()
         ]
+        longest = sorted((form.decode() for form in raw), key=len, reverse=True)
+        self._written = re.compile(_BEFORE + "(?:" + "|".join(map(re.escape, longest)) + ")" + _AFTER)
         for how in ("utf-16-le", "utf-16-be"):
             form = name.encode(how)
             self._bytes.append((how, form, re.compile(re.escape(form))))
@@ -87,9 +84,9 @@ class Person:
         near = [other for other in self.others if other in rest]
         return not any(re.search(_BEFORE + re.escape(other) + _AFTER, rest) for other in near)
 
-    def masked(self, text: str, by: str = REMOVED) -> str:
-        """The text with something else in the name's place."""
-        return self._text.sub(by.replace("\\", r"\\"), text)
+    def masked(self, text: str, by: str = REMOVED, *, forms: bool = False) -> str:
+        """The text with something else in the name's place; with `forms`, also where JSON, YAML or HTML escape it"""
+        return (self._written if forms else self._text).sub(by.replace("\\", r"\\"), text)
 
     def in_bytes(self, data: bytes, *, packed: bool = False) -> str | None:
         """In which form bytes hold the name; None where they do not.
@@ -116,3 +113,32 @@ class Person:
             return True
         around = data[max(0, start - 3) : start] + data[end : end + 3]
         return all(byte in _PRINTABLE for byte in around)
+
+
+def _forms(name: str) -> Iterable[tuple[str, str]]:
+    """How a name is written in files: as it is, and as JSON, YAML, URLs and HTML escape it."""
+    yield "text", name
+    yield "JSON", json.dumps(name)[1:-1]
+    yield "JSON", json.dumps(name, ensure_ascii=False)[1:-1]
+    for upper in (True, False):
+        yield "JSON", "".join(c if c.isascii() else _hexed(json.dumps(c)[1:-1], upper) for c in name)
+        yield "YAML", "".join(c if c.isascii() else _yaml(c, upper) for c in json.dumps(name, ensure_ascii=False)[1:-1])
+    yield "YAML", name.replace("'", "''")
+    yield "URL", urllib.parse.quote(name, safe="")
+    yield "URL", urllib.parse.quote_plus(name)
+    page = html.escape(name)
+    for form in (page, page.replace("&#x27;", "&#39;"), html.escape(name, quote=False)):
+        yield "HTML", form
+        yield "HTML", form.encode("ascii", "xmlcharrefreplace").decode()
+
+
+def _hexed(escape: str, upper: bool) -> str:
+    """Escapes `\\u00e9` with their digits in one case."""
+    return re.sub(r"(?<=\\u)[0-9a-f]{4}", lambda m: m[0].upper() if upper else m[0], escape)
+
+
+def _yaml(sign: str, upper: bool) -> str:
+    """A sign as YAML writes it between double quotes (YAML 1.2.2, section 5.7)."""
+    code = ord(sign)
+    mark, width = ("x", 2) if code < 0x100 else ("u", 4) if code < 0x10000 else ("U", 8)
+    return f"\\{mark}{code:0{width}{'X' if upper else 'x'}}"

@@ -1,5 +1,6 @@
 """Readings of a person, recognised wherever a dozen of them stand in a row."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -10,9 +11,11 @@ from jaxtyping import Float, UInt64
 ROW = 12
 """How many readings in a row tell a person from others."""
 _FEWEST, _KINDS = 6, 4
-_STRIDES = 32
+_STRIDES = 64
+"""The most numbers that a record of a text may have."""
 _MG_PER_MMOL = 18.016
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_FIELD = re.compile(rb"([\w.-]{1,40})[\"']?\s*[:=]\s*[\"']?(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)")
 _LINE = re.compile(rb"[,;\t|]")
 
 
@@ -21,9 +24,11 @@ class Readings:
 
     Args:
         series: readings in the order of time, mg/dL; NaN where there is none.
+        copies: SHA-256 of whole files of the person, whatever they hold.
     """
 
-    def __init__(self, series: Iterable[Float[np.ndarray, " rows"]]) -> None:
+    def __init__(self, series: Iterable[Float[np.ndarray, " _"]], copies: Iterable[str] = ()) -> None:
+        self._copies = frozenset(copies)
         whole = [run for one in series for run in _runs(np.asarray(one, np.float64))]
         self.length = min(ROW, max((len(run) for run in whole), default=0))
         self.rows = 0
@@ -47,7 +52,9 @@ class Readings:
         return self.rows > 0
 
     def in_bytes(self, data: bytes) -> str | None:
-        """In which form bytes hold a row of readings; None where they do not."""
+        """In which form bytes hold a row of readings, or that they are a file of the person; else None."""
+        if self._copies and hashlib.sha256(data).hexdigest() in self._copies:
+            return "a copy of a file of the person, byte for byte"
         if not self:
             return None
         for kind, width, known in (("float64", 8, self._wide), ("float32", 4, self._narrow)):
@@ -67,10 +74,10 @@ class Readings:
         if not self or b"\0" in data[:4096]:
             return None
         numbers = _numbers(_NUMBER.findall(data))
-        for stride in range(1, _STRIDES + 1) if self._some(numbers.view(np.uint64), self._wide) else ():
-            for first in range(stride):
-                if self._known(numbers[first::stride].copy().view(np.uint64), self._wide):
-                    return "numbers in a text"
+        if self._among(numbers):
+            return "numbers in a text"
+        if any(self._known(found.view(np.uint64), self._wide) for found in by_field(data).values()):
+            return "a field of records"
         rows = [_LINE.split(line) for line in data.splitlines()]
         for column in range(min(max((len(row) for row in rows), default=0), 40)):
             cells = [cell.strip(b' "') for row in rows if len(row) > column and (cell := row[column]).strip(b' "')]
@@ -79,9 +86,31 @@ class Readings:
                 return "a column of a table"
         return None
 
-    def _some(self, bits: UInt64[np.ndarray, " rows"], known: "_Known") -> bool:
-        """Whether as many numbers are the person's as a row has, in whatever order."""
-        return len(known.values) > 0 and int(np.count_nonzero(np.isin(bits, known.values))) >= self.length
+    def _among(self, numbers: Float[np.ndarray, " rows"]) -> bool:
+        """Whether a row of readings stands among numbers, with as many others between each two."""
+        if len(numbers) < self.length or not len(self._wide.values):
+            return False
+        bits = numbers.view(np.uint64)
+        place = np.minimum(np.searchsorted(self._wide.values, bits), len(self._wide.values) - 1)
+        alike = self._wide.values[place] == bits
+        if np.count_nonzero(alike) < self.length:
+            return False
+        for stride in range(1, _STRIDES + 1):
+            count = len(bits) - (self.length - 1) * stride
+            if count <= 0:
+                break
+            start = alike[:count].copy()
+            for i in range(1, self.length):
+                start &= alike[i * stride : i * stride + count]
+            at = np.flatnonzero(start)
+            if len(at):
+                total = np.zeros(len(at), np.uint64)
+                for i, factor in enumerate(self._factors):
+                    part = bits[at + i * stride]
+                    total += (part ^ (part >> np.uint64(29))) * factor
+                if np.isin(total, self._wide.hashes).any():
+                    return True
+        return False
 
     def _known(self, bits: UInt64[np.ndarray, " rows"], known: "_Known") -> bool:
         if len(bits) < self.length or not len(known.values):
@@ -125,3 +154,11 @@ def _runs(series: np.ndarray) -> list[np.ndarray]:
 
 def _numbers(texts: Sequence[bytes]) -> np.ndarray:
     return np.array([float(text) for text in texts], np.float64)
+
+
+def by_field(data: bytes) -> dict[bytes, Float[np.ndarray, " _"]]:
+    """Numbers of a text by the field that they are said to be, `"sgv": 120` or `bg="120"`, in the order of the text."""
+    found: dict[bytes, list[bytes]] = {}
+    for field, number in _FIELD.findall(data):
+        found.setdefault(field, []).append(number)
+    return {field: _numbers(texts) for field, texts in found.items()}

@@ -90,9 +90,9 @@ def _text(person: Person, name: PurePosixPath, text: str) -> str | None:
         try:
             content = scrub(person, yaml.safe_load(text))
         except yaml.YAMLError:
-            return person.masked(text)
+            return person.masked(text, forms=True)
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    return person.masked(text)
+    return person.masked(text, forms=True)
 
 
 def _json_text(person: Person, text: str) -> str | None:

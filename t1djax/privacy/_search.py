@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ._contents import inside
 from ._folders import files
+from ._links import Link, links
 from ._objects import Objects
 from ._person import Person
 from ._readings import Readings
@@ -74,10 +75,24 @@ class Search:
                 self.add(files=1)
                 if not path.is_symlink():
                     self.content(str(path), path.read_bytes())
+            names |= {path.relative_to(root) for path in links(root)}
             empty = {p.relative_to(root) for p in root.rglob("*") if p.is_dir()} if root.is_dir() else set()
             named = [p for p in names | empty if self.person.in_text(p.name)]
             self.found += [Trace(str(root / p), "name (of a file or folder)") for p in sorted(named)
                            if not any((root / p).absolute().is_relative_to(other) for other in left)]  # fmt: skip
+
+    def links(self, outside: Iterable[Link]) -> None:
+        """What links lead to outside of the folders named: a file is read, a folder is not."""
+        for link in outside:
+            mend = f"a link leads there out of the folders named ({link.path}): name it with also=FOLDER, or remove it"
+            if link.named:
+                self.found.append(Trace(str(link.target), f"by its name the person's; {mend}"))
+            elif link.target.is_dir():
+                self.found.append(Trace(str(link.target), f"a folder that was not searched; {mend}"))
+            elif link.target.is_file():
+                before = len(self.found)
+                self.folders([link.target])
+                self.found[before:] = [Trace(one.where, f"{one.what}; {mend}") for one in self.found[before:]]
 
     def objects(self, objects: Objects) -> None:
         """Every version of every object, and every key."""

@@ -14,7 +14,7 @@ from ._folders import clean_folder
 from ._objects import Objects
 from ._registered import without
 from ._scrub import scrub_text
-from ._search import Search
+from ._search import Search, Trace
 from ._work import Work
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
 _OF_RUNS = ("metrics", "latest_metrics", "params", "tags")
 _OF_MODELS = ("logged_model_metrics", "logged_model_params", "logged_model_tags")
+_MISSING = "artifacts of MLflow that are not there: mount them here, or make the folder if there never were any"
 _ROWS = ("params", "tags", "metrics", "latest_metrics", "logged_model_params", "logged_model_tags", "input_tags",
          "model_version_tags", "registered_model_tags", "experiment_tags", "datasets")  # fmt: skip
 
@@ -109,25 +110,28 @@ class Store:
             return uri.rstrip("/")
         raise ConfigError(f"{uri}: artifacts of this kind cannot be reached from here")
 
-    def check_reachable(self) -> None:
-        """Refuse before anything is touched where files of runs lie in a place that is not there now.
+    def unreachable(self) -> list[str]:
+        """Folders of artifacts that the database knows of and that are not there."""
+        return [place for place in self._used() if not place.startswith("s3:") and not Path(place).exists()]
 
-        Raises:
-            ConfigError: naming the place.
-        """
-        used = [self.located(uri) for (uri,) in self._select("runs", "artifact_uri") if uri]
-        for place in self.places():
-            holds = any(one == place or one.startswith(f"{place}/") for one in used)
-            if holds and not place.startswith("s3:") and not Path(place).exists():
-                raise ConfigError(
-                    f"{place}: MLflow keeps files of its runs there, and there is no such folder; mount it, or make an "
-                    "empty one if the files are gone"
-                )
+    def _used(self) -> list[str]:
+        """The places in which a run, a model or a version is said to have something."""
+        said = [*self._select("runs", "artifact_uri"), *self._select("logged_models", "artifact_location")]
+        said += self._select("model_versions", "storage_location")
+        inner = [self.located(uri) for (uri,) in said if uri and not uri.startswith(("models:", "runs:"))]
+        return [place for place in self.places() if any(f"{one}/".startswith(f"{place}/") for one in inner)]
 
     # Removal
 
     def clean(self, work: Work) -> None:
-        """Take the person out of runs, models, versions, datasets and all of their files."""
+        """Take the person out of runs, models, versions, datasets and all of their files.
+
+        Where artifacts are out of reach, nothing is touched: the rows say where they are.
+        """
+        if missing := self.unreachable():
+            for place in missing:
+                work.do("leave", place, f"{_MISSING}; the database stays as it is meanwhile")
+            return
         alone: set[str] = set()
         for name, version, run, left in self._versions(work):
             where = f"registered model {name} version {version}"
@@ -291,6 +295,7 @@ class Store:
         if self.file is not None:
             beside = [self.file.with_name(self.file.name + end) for end in ("-wal", "-shm", "-journal")]
             search.folders([path for path in (self.file, *beside) if path.exists()])
+        search.found += [Trace(place, _MISSING) for place in self.unreachable()]
         for place in self.places():
             if place.startswith("s3:"):
                 search.objects(Objects(place))

@@ -2,10 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ._links import Link
 from ._person import Person
 from ._readings import Readings
 from ._scrub import clean
@@ -41,9 +42,13 @@ class Work:
         readings: the person's.
         dry: whether nothing is to be touched.
         remove_mixed: whether files that cannot be rewritten are removed with what they hold of others.
+        outside: links that lead out of what is worked on.
     """
 
-    def __init__(self, person: Person, readings: Readings, *, dry: bool, remove_mixed: bool) -> None:
+    def __init__(
+        self, person: Person, readings: Readings, *, dry: bool, remove_mixed: bool, outside: Sequence[Link] = ()
+    ) -> None:
+        self.outside = outside
         self.person, self.readings, self.dry, self.remove_mixed = person, readings, dry, remove_mixed
         self.steps: list[ForgetStep] = []
         self.population: list[TrainedOn] = []
