@@ -95,8 +95,8 @@ def forget(
         What was done, what was searched, and what is left.
 
     Raises:
-        ConfigError: where the name cannot be told from another's, a place is not there, MLflow is a server, or
-            nothing knows the name.
+        ConfigError: where the name cannot be told from another's, or MLflow is a server.
+        MissingPathError: where a place is not there, or nothing knows the name.
         Busy: where a training or another removal is at work.
 
     Example:
