@@ -204,7 +204,9 @@ if _typing.TYPE_CHECKING:
     from .config import ConfigError as ConfigError
     from .config import Experiment as Experiment
     from .config import HupaConfig as HupaConfig
+    from .config import MissingPathError as MissingPathError
     from .config import PriorConfig as PriorConfig
+    from .config import ReadingConfig as ReadingConfig
     from .config import SensorConfig as SensorConfig
     from .config import StageConfig as StageConfig
     from .config import SweepConfig as SweepConfig
@@ -274,7 +276,9 @@ _LATER = {
         "ConfigError",
         "Experiment",
         "HupaConfig",
+        "MissingPathError",
         "PriorConfig",
+        "ReadingConfig",
         "SensorConfig",
         "StageConfig",
         "SweepConfig",
