@@ -76,6 +76,14 @@ def test_there_is_a_dag_of_each_name() -> None:
     assert (DAGS / ".airflowignore").read_text().split() == ["t1djax_command.py"]
 
 
+def test_a_retry_replaces_what_the_first_try_wrote() -> None:
+    tree = ast.parse((DAGS / "real_patient_pipeline.py").read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "t1djax"]
+    writing = {ast.unparse(call.args[0]): ast.unparse(call) for call in calls if "--out=" in ast.unparse(call)}
+    assert set(writing) == {"'convert'", "'identify'", "'forecast'", "'report'"}
+    assert [name for name, call in writing.items() if "'--overwrite'" not in call] == []
+
+
 def test_flags(command: ModuleType) -> None:
     values = {"a_b": 1.5, "none": None, "empty": "", "no": False, "yes": True, "many": ["x", "--y"], "zero": 0}
     assert command.flags(values) == ["--a-b=1.5", "--yes", "--many=x", "--many=--y", "--zero=0"]

@@ -9,7 +9,8 @@ import pytest
 
 import t1djax
 from t1djax.cli._enough import check_horizons, check_length
-from t1djax.cli._forecast import _check_folder, _write
+from t1djax.cli._forecast import _write
+from t1djax.cli._output import check_folder
 from t1djax.config import ConfigError
 
 from .files import walk
@@ -81,13 +82,13 @@ def test_forecasts_of_an_earlier_run_are_kept_unless_asked(
     (out / "notes.txt").write_text("mine")
     said = say(monkeypatch, "forecast", table(tmp_path, "Ben", 600), "--out", out)
     assert said.code == 2
-    assert "holds forecasts already; name another folder, or replace them with --overwrite" in said.err
+    assert "holds forecasts already; name another folder, or replace what is there with --overwrite" in said.err
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds no forecasts"):
-        _check_folder(other, overwrite=True)
-    _check_folder(out, overwrite=True)
+        check_folder(other, "forecasts.csv", "forecasts", overwrite=True)
+    check_folder(out, "forecasts.csv", "forecasts", overwrite=True)
     _write(out, cohort, made)
     assert sorted(path.name for path in out.iterdir()) == ["forecasts.csv", "notes.txt"]  # no figure of then
     assert set(pd.read_csv(out / "forecasts.csv")["patient"]) == {"Ada"}

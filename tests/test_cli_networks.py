@@ -36,7 +36,7 @@ def test_train_with_members(model, tmp_path):
         assert values[0] != values[1]
     network = results[0].metadata["config"]["network"]
     assert network["cell_min"] == 60
-    assert network["stages"][0]["residual_weight"] == [1000.0, 1000.0]
+    assert [stage["residual_weight"] for stage in network["stages"]] == [[1.0, 1.0], [1000.0, 1000.0]]
 
 
 def test_a_field_of_another_network_is_refused(tmp_path):

@@ -372,7 +372,8 @@ def idle_script(folder: Path, minutes: int) -> Path:
     subprocess.run(["bash", "-n", "-c", text], check=True)
     script = folder / "stop-when-idle"
     script.write_text(text.split("<<'SCRIPT'\n", 1)[1].split("\nSCRIPT\n", 1)[0])
-    for name, does in {"nvidia-smi": "cat gpu", "shutdown": "touch stopped"}.items():
+    shell = "test -e remote && echo $2 | grep -q ssm"
+    for name, does in {"nvidia-smi": "cat gpu", "shutdown": "touch stopped", "pgrep": shell}.items():
         (folder / name).write_text(f"#!/bin/sh\n{does}\n")
         (folder / name).chmod(0o755)
     return script
@@ -398,6 +399,38 @@ def test_idle_machine_stops_itself(tmp_path: Path, gpu: str, load: str, who: str
     subprocess.run(["bash", script], cwd=tmp_path, env=os.environ | env | {"LOADAVG_FILE": str(average)}, check=True)
     assert (tmp_path / "stopped").exists() is stops
     assert since.exists() is (idle_s < 1800)
+
+
+def test_machine_with_a_remote_shell_goes_on(tmp_path: Path) -> None:
+    test_idle_machine_stops_itself(tmp_path, "0\n", "0.01", "", 1801, True)
+    (tmp_path / "stopped").unlink()
+    (tmp_path / "remote").touch()
+    (tmp_path / "since").write_text("0")
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "IDLE_SINCE_FILE": str(tmp_path / "since")}
+    load = {"LOADAVG_FILE": str(tmp_path / "loadavg")}
+    subprocess.run(["bash", tmp_path / "stop-when-idle"], cwd=tmp_path, env=os.environ | env | load, check=True)
+    assert not (tmp_path / "stopped").exists()
+    assert not (tmp_path / "since").exists()
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:9000"])
+def test_an_empty_endpoint_is_none(tmp_path: Path, endpoint: str) -> None:
+    for secret in (
+        "postgres_password",
+        "mlflow_admin_password",
+        "mlflow_session_key",
+        "s3_access_key",
+        "s3_secret_key",
+    ):
+        (tmp_path / secret).write_text(f"{secret}\n")
+    (tmp_path / "mlflow").write_text('#!/bin/sh\necho "<${MLFLOW_S3_ENDPOINT_URL-none}> $AWS_SECRET_ACCESS_KEY"\n')
+    (tmp_path / "mlflow").chmod(0o755)
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "SECRETS": str(tmp_path), "TMPDIR": str(tmp_path)}
+    env |= {"MLFLOW_S3_ENDPOINT_URL": endpoint, "ARTIFACTS": "s3://b", "ALLOWED_HOSTS": "x"}
+    said = subprocess.run(
+        ["sh", DEPLOYMENT / "mlflow-start"], env=env, capture_output=True, text=True, check=True
+    ).stdout
+    assert said == f"<{endpoint or 'none'}> s3_secret_key\n"
 
 
 # The pipeline

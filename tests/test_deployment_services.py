@@ -68,7 +68,7 @@ def test_terraform_applies_without_drift_and_goes_away(
         "spot": False,  # moto does not say afterwards that a machine is one
         "budget_USD": 100,
         "budget_e_mails": ["someone@example.org"],
-        "stewards": ["arn:aws:iam::123456789012:role/stewards"],
+        "stewards": ["arn:aws:iam::123456789012:user/steward"],
     }
     (folder / "test.auto.tfvars.json").write_text(json.dumps(values))
     options = {"bucket": S3.bucket, "key": "terraform.tfstate", "region": "eu-central-1", "use_path_style": "true"}

@@ -678,3 +678,44 @@ def test_the_name_may_come_from_standard_input(tmp_path: Path, monkeypatch: pyte
     said: Said = done("forget", "-", "--data", tmp_path / "data", "--yes")
     assert GONE not in said.out
     assert t1djax.read_cohort(tmp_path / "data").names == LEFT
+
+
+@pytest.mark.filterwarnings("ignore:.*below 40")
+def test_a_name_beyond_ascii_in_a_configuration_goes(tmp_path: Path) -> None:
+    cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
+    people = [dataclasses.replace(p, name=n) for p, n in zip(cohort, ("José", "Benno"), strict=True)]
+    t1djax.write_cohort(t1djax.Cohort(tuple(people)), tmp_path / "data")
+    config = t1djax.Experiment(
+        model="ode", data=str(tmp_path / "data"), patients="José,Benno", assume_population=True,
+        inverse_params=("ksi", "kl"), results=str(tmp_path / "results"),
+    )  # fmt: skip
+    t1djax.run(config, execution=t1djax.Execution(figures=False))
+    (tmp_path / "results" / "old.yaml").write_text('patients: "Jos\\xE9,Benno"\n')
+    done = t1djax.forget("José", data=tmp_path / "data", results=tmp_path / "results")
+    assert done.complete
+    for file in (path for path in tmp_path.rglob("*") if path.is_file()):
+        assert not any(form in file.read_bytes() for form in ("José".encode(), rb"Jos\xE9", rb"Jos\u00e9")), file
+
+
+@pytest.mark.parametrize("form", ["O''Brien", "O&#39;Brien", "O&#x27;Brien", "O'Brien"])
+def test_a_name_with_an_apostrophe_is_known_in_every_form(form: str) -> None:
+    assert Person("O'Brien").in_bytes(f"patient: {form}, fitted".encode()) is not None
+    assert Person("O'Brien").in_bytes(b"patient: OBrien, fitted") is None
+
+
+def test_readings_among_many_other_numbers_are_found() -> None:
+    """As in an entry of Nightscout, where a dozen numbers stand between two readings."""
+    values = np.random.default_rng(3).integers(60, 300, 60).astype(float)
+    rows = [
+        {"date": 17e11 + i, "sgv": int(v), **{f"n{k}": i * 7.25 + k for k in range(13)}} for i, v in enumerate(values)
+    ]
+    known = Readings([values])
+    assert known.in_text(json.dumps(rows).encode()) is not None
+    assert known.in_text(json.dumps([{**row, "sgv": 1} for row in rows]).encode()) is None
+
+
+def test_a_folder_of_versions_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    t1djax.write_cohort(t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"]), tmp_path / "data")
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        t1djax.forget("Pat3", data=tmp_path / "data", versions=[str(tmp_path / "nowhere")])
+    assert (tmp_path / "data" / "Pat3.csv").exists()

@@ -10,12 +10,14 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from ..config import ConfigError
 from ..tracking import MLflowTracker, Tracker
 from ._app import stderr
 
 _OFTEN_S = 10.0  # between two lines
+_WIDE = 120  # columns of a terminal
 
 Figures = Annotated[bool, typer.Option(help="Draw figures into the result folders.")]
 CheckpointEvery = Annotated[int, typer.Option(min=1, help="Chunks of training steps between two checkpoints.")]
@@ -70,7 +72,8 @@ class Teller:
         """
         if self._bar is None or self._task is None:
             return
-        self._bar.update(self._task, description=what, total=None, completed=0, says="")
+        self._bar.tasks[0].total = None  # which an update cannot take back
+        self._bar.update(self._task, description=what, completed=0, says="")
         if not stderr.is_terminal:
             stderr.print(what, highlight=False, markup=False, soft_wrap=True)
 
@@ -105,12 +108,13 @@ def telling(words: Callable[[Any], Line], *, show: bool) -> Iterator[Teller]:
         return
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=24 if stderr.width >= _WIDE else 10),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[says]}"),
+        # The last column alone gives way where there is no room: the count stays whole.
+        TextColumn("{task.fields[says]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal, expand=True) as bar:
         yield Teller(words, bar)
 
 

@@ -1,8 +1,8 @@
 """`t1djax forecast`: rolling forecasts by the stochastic model, beside the simple methods."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,9 @@ from ..statespace import CONSTANTS, StateSpaceFit, StateSpaceOptions, fit_state_
 from ._app import Interval, Json, app, say, warnings_in_words
 from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Names, Zone, read_people
 from ._enough import check_horizons, check_length
+from ._execution import Line, telling
 from ._exit import EXIT_FAILED_PATIENTS
+from ._output import Overwrite, check_folder, remove_figures
 from ._tables import print_json, print_table, symbols_json
 
 _Z90 = 1.6448536269514722
@@ -40,7 +42,7 @@ def forecast(
     ] = "none",
     announced_min: Annotated[float, typer.Option(help="Minutes by which doses and meals are announced.")] = 30.0,
     out: Annotated[Path | None, typer.Option(help="Folder for forecasts.csv and a figure per patient.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the forecasts of an earlier run.")] = False,
+    overwrite: Overwrite = False,
     interval_min: Interval = None,
     columns: Columns = None,
     glucose_unit: Glucose = None,
@@ -63,7 +65,7 @@ def forecast(
     if not 0 <= announced_min < np.inf:
         raise ConfigError(f"--announced-min {announced_min:g}: give minutes, zero or more")
     if out is not None:
-        _check_folder(out, overwrite)
+        check_folder(out, _TABLE, "forecasts", overwrite=overwrite)
     with warnings_in_words():
         cohort = read_people(
             data,
@@ -80,8 +82,12 @@ def forecast(
     check_horizons(cohort, ahead)
     for text in check_length(cohort, ahead, train_share):
         say("warning", text)
-    fit = fit_state_space(list(cohort), options=StateSpaceOptions(), train_share=train_share)
-    made = by_every_method(fit, cohort, horizon_min=ahead, future_inputs=future_inputs, announced_min=announced_min)
+    with telling(turn_line, show=not as_json) as tell:
+        tell.now(f"learning from {counted(len(cohort), 'patient')}")
+        fit = fit_state_space(list(cohort), options=StateSpaceOptions(), train_share=train_share)
+        made = by_every_method(
+            fit, cohort, horizon_min=ahead, future_inputs=future_inputs, announced_min=announced_min, on_patient=tell
+        )
     scores = score_forecasts(made)
     scores = scores.loc[scores["range"] == "all"]
     files = [] if out is None else _write(out, cohort, made)
@@ -107,6 +113,18 @@ def forecast(
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
 
+class Turn(NamedTuple):
+    """Whose forecasts are being made."""
+
+    number: int
+    of: int
+    name: str
+
+
+def turn_line(turn: Turn) -> Line:
+    return Line("forecasting patient", turn.number, turn.of, turn.name, turn.number == 1)
+
+
 def by_every_method(
     fit: StateSpaceFit,
     cohort: Cohort,
@@ -114,10 +132,12 @@ def by_every_method(
     horizon_min: Sequence[float] = HORIZONS_MIN,
     future_inputs: Any = "none",
     announced_min: float = 30.0,
+    on_patient: Callable[[Turn], None] = lambda _: None,
 ) -> list[RollingForecasts]:
     """The stochastic model, and the simple methods, which know no later inputs; those that fail are told of."""
     made = []
-    for patient in cohort:
+    for k, patient in enumerate(cohort, 1):
+        on_patient(Turn(k, len(cohort), patient.name))
         made.append(
             state_space_forecasts(
                 fit, patient, horizon_min=horizon_min, future_inputs=future_inputs, announced_min=announced_min
@@ -130,16 +150,6 @@ def by_every_method(
             except ValueError as e:
                 say("warning", e)
     return made
-
-
-def _check_folder(out: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but, if they may be replaced, the forecasts of an earlier run."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out.is_dir() and (out / _TABLE).exists()):
-        raise ConfigError(f"{out} is there already and holds no forecasts; name a new or empty folder")
-    if not overwrite:
-        raise ConfigError(f"{out} holds forecasts already; name another folder, or replace them with --overwrite")
 
 
 def _horizons(text: str) -> list[float]:
@@ -159,10 +169,7 @@ def _values(estimates: Any) -> dict[str, float]:
 def _write(out: Path, cohort: Cohort, made: list[RollingForecasts]) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     table = out / _TABLE
-    if table.exists():  # figures of people who are no longer in it go as well
-        for name in pd.read_csv(table, usecols=["patient"], dtype=str)["patient"].unique():
-            if Path(name).name == name:
-                (out / f"{name}.png").unlink(missing_ok=True)
+    remove_figures(table)
     pd.concat([_frame(one) for one in made]).to_csv(table, index=False)
     files = [table]
     for one in made:

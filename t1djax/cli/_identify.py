@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from .._settle import some
 from ..config import ConfigError
 from ..data import Cohort, from_first_reading, windows
 from ..evaluation import doubts
@@ -19,10 +20,12 @@ from ._app import Interval, app, say, warnings_in_words
 from ._app import Json as Json_
 from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Hours, Known, Names, Start, Zone, read_people
 from ._exit import EXIT_FAILED_PATIENTS
-from ._tables import PARAMETERS_HELP, print_json, print_legend, symbols_json
+from ._output import Overwrite, check_folder, remove_figures
+from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, symbols_json
 from ._train import _pairs
 
 IDENTIFICATION_FILE = "identification.json"
+_TABLE = "identification.csv"
 _FEW = 20  # figures are drawn for so many patients at the most
 
 
@@ -36,6 +39,7 @@ def identify(
         str, typer.Option("--free", "--inverse-params", help=f"What to estimate, of {', '.join(PARAMETERS)}.")
     ] = "ksi",
     out: Annotated[Path | None, typer.Option(help="Folder for the tables and figures.")] = None,
+    overwrite: Overwrite = False,
     patients: Names = None,
     known: Known = None,
     prior: Annotated[
@@ -83,6 +87,8 @@ def identify(
             f"--known and --free both name {', '.join(both)}: a parameter is known or estimated; "
             "give what you believe of an estimated one with --prior"
         )
+    if out is not None:
+        check_folder(out, _TABLE, "identifications", overwrite=overwrite)
     with warnings_in_words():
         cohort = read_people(
             data,
@@ -185,8 +191,8 @@ def _print(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoo
             before, then = change.percent[best]
             if _gain(before, then) > 1.25:
                 typer.echo(f"  {change.change}: {best} from {_percent(before)} to {_percent(then)}")
-        for warning in (*doubted.get(p.name, ()), *p.warnings):
-            say("warning", f"{p.name}: {warning}")
+    for names, warning in alike((p.name, text) for p in report for text in (*doubted.get(p.name, ()), *p.warnings)):
+        say("warning", f"{some(names)}: {warning}")
     for likelihood in likelihoods:
         for one in likelihood:
             typer.echo(f"profile of {one.words}")
@@ -217,7 +223,10 @@ def _write(out: Path, report: Identification, likelihoods: list[Profile]) -> Non
     from ..plotting import plot_identification, plot_profiles  # noqa: PLC0415 - heavy
 
     out.mkdir(parents=True, exist_ok=True)
-    report.table().to_csv(out / "identification.csv", index=False)
+    remove_figures(out / _TABLE, (".png", "_profiles.png"))
+    for symbol in PARAMETERS:
+        (out / f"profile_{symbol}.csv").unlink(missing_ok=True)
+    report.table().to_csv(out / _TABLE, index=False)  # first: by it the folder is known, should the rest not come
     text = json.dumps(without_nan([p.as_dict() for p in report]), indent=2, allow_nan=False)
     (out / IDENTIFICATION_FILE).write_text(text + "\n", encoding="utf-8")
     for likelihood in likelihoods:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .._settle import some
+from .._words import counted
 from ..config import ConfigError
 from ..data import Cohort
 from ..evaluation import glycaemia_table, score_forecasts
@@ -15,7 +17,8 @@ from ..reporting import write_report
 from ..statespace import fit_state_space
 from ._app import Interval, Json, app, say, warnings_in_words
 from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Names, Zone, read_people
-from ._forecast import by_every_method
+from ._execution import telling
+from ._forecast import by_every_method, turn_line
 from ._identify import IDENTIFICATION_FILE
 from ._tables import print_json, print_table
 
@@ -56,7 +59,8 @@ def report(
         raise ConfigError(f"--unit {unit}: give mg/dL or mmol/L")
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} is there already; name another file, or replace it with --overwrite")
-    with warnings_in_words():
+    with warnings_in_words(), telling(turn_line, show=not as_json) as tell:
+        tell.now(f"reading {some(data)}")
         cohort, reports = read_people(
             data,
             names=patients,
@@ -77,10 +81,15 @@ def report(
         others = sorted({r.metadata["patient"] for r in results} - set(cohort.names))
         say("note", f"results of {', '.join(others)} are left out: not among those read")
     told = {} if identified is None else _of_cohort(_identified(identified), cohort)
-    forecasts = by_every_method(fit_state_space(list(cohort)), cohort) if forecast else []
-    page = write_report(
-        cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts, identification=told
-    )
+    with telling(turn_line, show=not as_json) as tell:
+        forecasts = []
+        if forecast:
+            tell.now(f"learning from {counted(len(cohort), 'patient')}")
+            forecasts = by_every_method(fit_state_space(list(cohort)), cohort, on_patient=tell)
+        tell.now("writing the page")
+        page = write_report(
+            cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts, identification=told
+        )
     table = glycaemia_table(cohort, unit=unit)
     if as_json:
         scores = score_forecasts(forecasts).to_dict(orient="records") if forecasts else []

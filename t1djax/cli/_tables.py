@@ -2,16 +2,19 @@
 
 import json
 import math
+import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..io import without_nan
 from ..physics import PARAMETERS
@@ -25,6 +28,11 @@ def print_json(x: Any) -> None:
     typer.echo(json.dumps(without_nan(x), indent=2, allow_nan=False))
 
 
+_NAMES = {"patient", "seed", "model", "mode", "parameters", "method", "horizon_min", "name", "version", "number"}
+"""Columns that name a row, where a table begins with them."""
+_LEFT = _NAMES - {"seed", "horizon_min", "version"}
+_NUMBER = re.compile(r"(?<![\w.:-])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w:]|\.\d)")
+"""A number in a sentence, and none within a name, a date or a time of day."""
 _HEADINGS = {
     "rmse_fit_mg_dL": "RMSE fit\nmg/dL",
     "rmse_held_out_mg_dL": "RMSE held out\nmg/dL",
@@ -46,14 +54,95 @@ def _heading(column: str) -> str:
 
 
 def print_table(frame: pd.DataFrame) -> None:
+    """Print a table, every cell of it whole.
+
+    A table wider than the terminal becomes several, each of which begins with the columns that name a row.
+
+    Args:
+        frame: the table.
+    """
+    shown = {str(column): [_cell(value) for value in frame[column]] for column in frame.columns}
+    wide = {column: _width(column, cells) for column, cells in shown.items()}
+    # Into a file or a pipe: as wide as it needs to be.
+    console = Console(width=None if sys.stdout.isatty() else sum(wide.values()) + len(wide) + 1)
+    for k, columns in enumerate(parts(wide, console.width)):
+        if k:
+            console.print()
+        console.print(_table({column: shown[column] for column in columns}))
+
+
+def parts(wide: Mapping[str, int], width: int) -> list[list[str]]:
+    """Columns as tables that fit, each with the first columns, which name a row.
+
+    Args:
+        wide: how wide each column is, with its padding, by name; between two columns there is a line.
+        width: of the terminal.
+
+    Example:
+        >>> from t1djax.cli._tables import parts
+        >>> parts({"patient": 9, "ksi": 20, "kl": 20, "G0": 20}, 52)
+        [['patient', 'ksi', 'kl'], ['patient', 'G0']]
+    """
+    columns = list(wide)
+    if sum(wide.values()) + len(wide) - 1 <= width:
+        return [columns]
+    names = [c for i, c in enumerate(columns) if i == 0 or set(columns[: i + 1]) <= _NAMES]
+    rest = columns[len(names) :]
+    # Names that leave no room for the widest column: the first says which row it is.
+    while len(names) > 1 and sum(wide[c] + 1 for c in names) + max((wide[c] for c in rest), default=0) > width:
+        rest.insert(0, names.pop())
+    found: list[list[str]] = []
+    for column in rest:
+        if not found or sum(wide[c] + 1 for c in found[-1]) + wide[column] > width:
+            found.append(list(names))
+        found[-1].append(column)
+    return found or [columns]
+
+
+def _width(column: str, cells: Iterable[str]) -> int:
+    """Of a column, with a space on either side."""
+    return 2 + max(cell_len(line) for text in (_heading(column), *cells) for line in text.split("\n"))
+
+
+def _table(shown: Mapping[str, Sequence[str]]) -> Table:
     table = Table(show_edge=False, header_style="bold")
-    for column in frame.columns:
-        names = column in ("patient", "model", "mode")
-        table.add_column(_heading(str(column)), justify="left" if names else "right", no_wrap=True)
-    for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
-    # Into a file or a pipe: as wide as it needs to be, never cut.
-    Console(width=None if sys.stdout.isatty() else 28 * frame.shape[1]).print(table)
+    for column in shown:
+        # A cell that is wider than the terminal goes on below.
+        table.add_column(Text(_heading(column)), justify="left" if column in _LEFT else "right", overflow="fold")
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*map(Text, row))
+    return table
+
+
+def alike(said: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    """Sentences that differ in numbers only, as one: with each number, or from which to which it goes.
+
+    Args:
+        said: of whom, and what.
+
+    Returns:
+        Of whom, each once, and what, in the order in which they came.
+
+    Example:
+        >>> from t1djax.cli._tables import alike
+        >>> alike([("Ada", "misses by 12 mg/dL"), ("Bob", "misses by 9 mg/dL"), ("Bob", "failed")])
+        [(['Ada', 'Bob'], 'misses by 9 to 12 mg/dL'), (['Bob'], 'failed')]
+    """
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, text in said:
+        groups.setdefault(_NUMBER.sub("#", text), []).append((name, text))
+    return [(list(dict.fromkeys(n for n, _ in group)), _merged([t for _, t in group])) for group in groups.values()]
+
+
+def _merged(texts: Sequence[str]) -> str:
+    numbers = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
+    spans = iter([(min(each, key=float), max(each, key=float)) for each in numbers])
+
+    def span(_: re.Match[str]) -> str:
+        low, high = next(spans)
+        return low if float(low) == float(high) else f"{low} to {high}"
+
+    return _NUMBER.sub(span, texts[0])
 
 
 def print_legend(symbols: Iterable[str]) -> None:

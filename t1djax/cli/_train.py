@@ -37,7 +37,7 @@ from ._execution import (
 )
 from ._exit import EXIT_FAILED_PATIENTS
 from ._sensor import checked, sensor
-from ._tables import PARAMETERS_HELP, print_json, print_legend, print_table, symbols_json, with_error
+from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, print_table, symbols_json, with_error
 
 
 @app.command(
@@ -204,8 +204,9 @@ def _line(p: Progress) -> Line:
     values = ", ".join(f"{s} {np.median(v):.4g}" for s, v in list(p.values.items())[:3])
     middle = f"median of {p.patients}: {values}" if values else f"{counted(p.patients, 'patient')}"
     left = f"{p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
-    says = f"misfit {np.sqrt(np.median(p.loss)):.3g} mg/dL  {middle}  {left}"
-    return Line(f"training, stage {p.stage}, step", p.step, p.total_steps, says, p.step == p.total_steps)
+    # What matters most stands first: a narrow terminal cuts the end off.
+    says = "  ".join(x for x in (f"misfit {np.sqrt(np.median(p.loss)):.3g} mg/dL", left, middle) if x)
+    return Line(f"stage {p.stage}, step", p.step, p.total_steps, says, p.step == p.total_steps)
 
 
 def _as_json(finished: Run, model: str) -> dict[str, Any]:
@@ -241,11 +242,8 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
         print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
     print_legend(problem.start)
     metadata = [read_result(folder).metadata for folder in finished.folders]
-    doubted = {
-        doubt: [m["patient"] for m in metadata if doubt in m["doubts"]] for m in metadata for doubt in m["doubts"]
-    }
-    for doubt, names in doubted.items():
-        say("warning", f"{some(list(dict.fromkeys(names)))}: {doubt}")
+    for names, doubt in alike((m["patient"], doubt) for m in metadata for doubt in m["doubts"]):
+        say("warning", f"{some(names)}: {doubt}")
     _tell_of_errors(metadata)
     if problem.mode == "inverse" and ensemble is not None:
         typer.echo(f"verdict: {quick_verdict(ensemble.members[0], cohort)}")

@@ -139,7 +139,7 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
     elif any(e.misfit for e in fit.estimates.values()):
         found.append(
             f"the fit misses its readings by {misfit:.3g} mg/dL, more than a sensor errs: standard errors take the "
-            "model for right, and none is given; `t1djax identify` says what the readings tell"
+            "model for right, and none is given"
         )
     if not fit.gap_mg_dL <= max(_GAP_MG_DL, _GAP_SHARE * misfit):
         found.append(

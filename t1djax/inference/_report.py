@@ -387,7 +387,8 @@ def _warnings(said: tuple[str, ...], one: _One, parameters: Mapping[str, Determi
     if one.memory.correlation > 0 and ratios:
         found.append(
             f"residuals are autocorrelated ({one.memory.correlation:.2f} from one reading to the next): errors for "
-            f"white noise are up to {max(ratios):.1f} times too small, use the robust ones"
+            f"white noise (error_percent) are up to {max(ratios):.1f} times too small; the intervals, and each ±, are "
+            "of the robust ones (robust_percent)"
         )
         if slower_than_a_sensor(one.memory) and not (one.misfit is not None and one.misfit.found):
             found.append(

@@ -120,7 +120,7 @@ def _forms(name: str) -> Iterable[tuple[str, str]]:
     yield "URL", urllib.parse.quote(name, safe="")
     yield "URL", urllib.parse.quote_plus(name)
     page = html.escape(name)
-    for form in (page, page.replace("&#x27;", "&#39;"), html.escape(name, quote=False)):
+    for form in (page, page.replace("&#x27;", "&#39;").replace("&quot;", "&#34;"), html.escape(name, quote=False)):
         yield "HTML", form
         yield "HTML", form.encode("ascii", "xmlcharrefreplace").decode()
 

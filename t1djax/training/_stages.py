@@ -125,18 +125,18 @@ def default_stages(
 ) -> tuple[Stage, ...]:
     """The curriculum that is used where none is given: Gauss-Newton with a high weight of the equations.
 
-    Where the equations are linear in network and parameters together, as they are but for the time constants, the
-    weight is high from the start, and a few steps do. With `Tu` or `Tr` free, or in single precision, it rises: a low
-    weight first lets the network follow the readings while parameters are wrong. So it does with priors, which are
-    weighed by the misfit. Parameters alone come first in no curriculum of ours: against a network that has not seen the
-    readings the equations say nothing about them.
+    Where the equations are linear in network and parameters together, as they are but for the time constants, a few
+    steps do, at a low weight, which is better conditioned, and at the last one. With `Tu` or `Tr` free, or in single
+    precision, the weight rises: a low one first lets the network follow the readings while parameters are wrong. So it
+    does with priors, which are weighed by the misfit. Parameters alone come first in no curriculum of ours: against a
+    network that has not seen the readings the equations say nothing about them.
 
     Args:
         mode: forward or inverse.
         free: what is estimated, `G0` included.
         options: of the network; one whose hidden layers must be trained gets a stage of Adam first.
         warm: whether the fit starts from an earlier one: then hidden layers are trained, and half of the steps are
-            enough, where the weight rises from the tenth of the last on.
+            enough; a rising weight begins at a tenth of the last.
         priors: whether some of the free parameters have one. What is on board at the start always does.
 
     Returns:
@@ -145,24 +145,29 @@ def default_stages(
     Example:
         >>> from t1djax import default_stages
         >>> default_stages("inverse", ["ksi"])[0].steps, default_stages("inverse", ["ksi", "Tr"])[0].steps
-        (6, 24)
+        (3, 24)
     """
     free = set(free)
     precision = "float64" if options is None else options.precision
     if stays_linear(free, precision) and not priors and not free & set(INITIAL_STATES):
-        last = Stage(steps=6, residual_weight=(_LAST_WEIGHT, _LAST_WEIGHT))
+        only = mode == "forward" and not free
+        at = lambda steps, weight: Stage(
+            trains="network" if only else "joint", steps=steps, residual_weight=(weight, weight)
+        )
+        last = (at(1 if warm else 2 if only else 3, 1.0), at(2 if warm or only else 3, _LAST_WEIGHT))
     else:
         steps = 24 if {"Tu", "Tr"} & free else 12
-        last = Stage(steps=steps, residual_weight=_WARM if warm else (1.0, _LAST_WEIGHT))
-    if mode == "forward" and not free:
-        last = dataclasses.replace(last, trains="network", steps=4)
-    if warm:
-        return (dataclasses.replace(last, steps=last.steps // 2),)
-    if options is None or options.random_layers_suffice:
-        return (last,)
+        trains, steps = ("network", 6) if mode == "forward" and not free else ("joint", steps)
+        last = (Stage(trains=trains, steps=steps, residual_weight=(1.0, _LAST_WEIGHT)),)
+        if warm:
+            last = (dataclasses.replace(last[0], steps=steps // 2, residual_weight=_WARM),)
+    if warm or options is None or options.random_layers_suffice:
+        return last
     # A constant weight and a high rate: measured, see `python -m benchmarks optimisers`.
-    first = Stage(trains=last.trains, steps=500, optimizer="adam", learning_rate=0.01, residual_weight=(100.0, 100.0))
-    return (first, last)
+    first = Stage(
+        trains=last[0].trains, steps=500, optimizer="adam", learning_rate=0.01, residual_weight=(100.0, 100.0)
+    )
+    return (first, *last)
 
 
 class Progress(NamedTuple):

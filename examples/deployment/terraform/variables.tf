@@ -67,8 +67,8 @@ variable "idle_minutes" {
   type        = number
   default     = 30
   validation {
-    condition     = var.idle_minutes >= 10 && var.idle_minutes <= 1440 && var.idle_minutes % 5 == 0
-    error_message = "Give a multiple of 5 from 10 to 1440."
+    condition     = var.idle_minutes >= 10 && var.idle_minutes <= 720 && var.idle_minutes % 5 == 0
+    error_message = "Give a multiple of 5 from 10 to 720: an alarm looks back a day at most."
   }
 }
 
@@ -77,7 +77,7 @@ variable "vpc_cidr" {
   type        = string
   default     = "10.42.0.0/20"
   validation {
-    condition     = can(cidrhost(var.vpc_cidr, 0)) && can(regex("^(10|172|192)\\..*/(1[6-9]|2[0-2])$", var.vpc_cidr))
+    condition     = can(cidrhost(var.vpc_cidr, 0)) && can(regex("^(10\\.|172\\.(1[6-9]|2[0-9]|3[01])\\.|192\\.168\\.).*/(1[6-9]|2[0-2])$", var.vpc_cidr))
     error_message = "Give a private range from /16 to /22, such as 10.42.0.0/20."
   }
 }
@@ -121,10 +121,10 @@ variable "budget_e_mails" {
 }
 
 variable "stewards" {
-  description = "Roles or users who may put, read and delete patients' data, with a second factor; by ARN."
+  description = "Users who may put, read and delete patients' data, with a second factor; by ARN."
   type        = list(string)
   validation {
-    condition     = length(var.stewards) > 0 && alltrue([for x in var.stewards : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/", x))])
-    error_message = "Give ARNs of roles or users, and at least one; a whole account or everyone is refused."
+    condition     = length(var.stewards) > 0 && alltrue([for x in var.stewards : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:user/[A-Za-z0-9+=,.@_/-]+$", x))])
+    error_message = "Give ARNs of users, and at least one; a whole account is refused, and so are roles, whose sessions carry no second factor."
   }
 }

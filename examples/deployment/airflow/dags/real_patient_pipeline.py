@@ -95,7 +95,7 @@ def identify(file: str, cohort: str, params: Any = None) -> str:
     out = _out(params, file) / "identified"
     how = flags({name: params[name] for name in ("free", "known", "assume_population")})
     with _quarantine(params, file, "identify"):
-        t1djax("identify", f"--out={out}", *how, "--", cohort, accept=(FAILED_FITS,))
+        t1djax("identify", "--overwrite", f"--out={out}", *how, "--", cohort, accept=(FAILED_FITS,))
     return str(out)
 
 

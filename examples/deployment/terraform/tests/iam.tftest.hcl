@@ -5,7 +5,7 @@ variables {
   account_id         = "000000000000"
   partition          = "aws"
   region             = "eu-central-1"
-  stewards           = ["arn:aws:iam::000000000000:role/stewards"]
+  stewards           = ["arn:aws:iam::000000000000:user/steward"]
   data_bucket_arn    = "arn:aws:s3:::data"
   results_bucket_arn = "arn:aws:s3:::results"
   kms_key_arn        = "arn:aws:kms:eu-central-1:000000000000:key/00000000-0000-0000-0000-000000000000"

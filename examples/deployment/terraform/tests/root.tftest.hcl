@@ -5,7 +5,7 @@ variables {
   ami_id         = "ami-0123456789abcdef0"
   budget_USD     = 100
   budget_e_mails = ["someone@example.org"]
-  stewards       = ["arn:aws:iam::000000000000:role/stewards"]
+  stewards       = ["arn:aws:iam::000000000000:user/steward"]
 }
 
 run "whole" {

@@ -6,7 +6,7 @@ variables {
   ami_id         = "ami-0123456789abcdef0"
   budget_USD     = 100
   budget_e_mails = ["someone@example.org"]
-  stewards       = ["arn:aws:iam::000000000000:role/stewards"]
+  stewards       = ["arn:aws:iam::000000000000:user/steward"]
 }
 
 run "machine_without_gpu" {
@@ -111,4 +111,28 @@ run "small_disk" {
     volume_GiB = 8
   }
   expect_failures = [var.volume_GiB]
+}
+
+run "a_role_has_no_second_factor" {
+  command = plan
+  variables {
+    stewards = ["arn:aws:iam::000000000000:role/stewards"]
+  }
+  expect_failures = [var.stewards]
+}
+
+run "an_alarm_looks_back_a_day_at_most" {
+  command = plan
+  variables {
+    idle_minutes = 725
+  }
+  expect_failures = [var.idle_minutes]
+}
+
+run "a_public_range" {
+  command = plan
+  variables {
+    vpc_cidr = "172.200.0.0/16"
+  }
+  expect_failures = [var.vpc_cidr]
 }

@@ -11,11 +11,15 @@ terraform {
 }
 
 locals {
-  purposes      = toset(["data", "results", "logs"])
-  root          = "arn:${var.partition}:iam::${var.account_id}:root"
-  trail         = "arn:${var.partition}:cloudtrail:${var.region}:${var.account_id}:trail/${var.name}"
-  arns          = { for purpose in local.purposes : purpose => aws_s3_bucket.this[purpose].arn }
-  only_this_key = { StringNotEqualsIfExists = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = aws_kms_key.this.arn } }
+  purposes = toset(["data", "results", "logs"])
+  root     = "arn:${var.partition}:iam::${var.account_id}:root"
+  trail    = "arn:${var.partition}:cloudtrail:${var.region}:${var.account_id}:trail/${var.name}"
+  arns     = { for purpose in local.purposes : purpose => aws_s3_bucket.this[purpose].arn }
+  # Who names no key gets the bucket's, which is this one; a negated comparison alone would deny them.
+  only_this_key = {
+    Null            = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" }
+    StringNotEquals = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = aws_kms_key.this.arn }
+  }
 
   # What a bucket's policy says besides.
   own = {
