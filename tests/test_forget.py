@@ -716,6 +716,6 @@ def test_readings_among_many_other_numbers_are_found() -> None:
 
 def test_a_folder_of_versions_that_is_not_there_is_refused(tmp_path: Path) -> None:
     t1djax.write_cohort(t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"]), tmp_path / "data")
-    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no such file or folder"):
         t1djax.forget("Pat3", data=tmp_path / "data", versions=[str(tmp_path / "nowhere")])
     assert (tmp_path / "data" / "Pat3.csv").exists()

@@ -91,7 +91,7 @@ def test_nothing_is_left_on_postgres_and_s3(
 
     with pytest.raises(ConfigError, match="tracking_uri"):
         t1djax.forget(GONE, **places, tracking_uri=server.uri)
-    with pytest.raises(ConfigError, match="artifacts="):
+    with pytest.raises(ConfigError, match="artifacts"):
         t1djax.forget(GONE, **places, tracking_uri=postgres.uri(database))
     dry = t1djax.forget(GONE, **places, **store, dry_run=True)
     assert len(dry.steps) > 20

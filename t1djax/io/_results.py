@@ -193,9 +193,8 @@ def write_results(
             np.savez_compressed(partial / f"parameter_evolution_{symbol}.npz", allow_pickle=False, **course)
         if fit.twins is not None:
             save_twins(fit.take([i]), partial / CHECKPOINTS)
-        (partial / CONFIG).write_text(
-            yaml.safe_dump(without_nan(config), sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
+        told = yaml.safe_dump(without_nan(config), sort_keys=False, allow_unicode=True)
+        (partial / CONFIG).write_text(told, encoding="utf-8")
         text = json.dumps(without_nan(metadata), indent=2, allow_nan=False)
         (partial / "metadata.json").write_text(text + "\n", encoding="utf-8")
         if draw is not None:

@@ -95,8 +95,8 @@ def forget(
         What was done, what was searched, and what is left.
 
     Raises:
-        ConfigError: where the name cannot be told from another's, a place is not there, MLflow is a server, or
-            nothing knows the name.
+        ConfigError: where the name cannot be told from another's, or MLflow is a server.
+        MissingPathError: where a place is not there, or nothing knows the name.
         Busy: where a training or another removal is at work.
 
     Example:
@@ -113,6 +113,9 @@ def forget(
     local = [Path(place) for place in versions if not place.startswith("s3:")]
     check_roots(Person(patient), [*folders.all, *local])
     stores = [Store(uri, artifacts) for uri in _databases(folders.results, tracking_uri)]
+    for place in versions:
+        if not place.startswith("s3:") and not Path(place).is_dir():
+            raise MissingPathError(f"{place}: there is no such folder of versions; check the path")
     try:
         with contextlib.nullcontext() if dry_run else _alone(folders.all):
             known = names_in(folders.all).union(*(store.names() for store in stores))
