@@ -113,9 +113,6 @@ def forget(
     local = [Path(place) for place in versions if not place.startswith("s3:")]
     check_roots(Person(patient), [*folders.all, *local])
     stores = [Store(uri, artifacts) for uri in _databases(folders.results, tracking_uri)]
-    for place in versions:
-        if not place.startswith("s3:") and not Path(place).is_dir():
-            raise MissingPathError(f"{place}: there is no such folder of versions; check the path")
     try:
         with contextlib.nullcontext() if dry_run else _alone(folders.all):
             known = names_in(folders.all).union(*(store.names() for store in stores))

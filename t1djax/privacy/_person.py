@@ -6,8 +6,6 @@ import re
 import urllib.parse
 from collections.abc import Iterable
 
-import yaml
-
 from ..config import ConfigError
 from ..networks import ARCHITECTURES
 from ..physics import INITIAL_STATES, PARAMETERS
@@ -24,11 +22,6 @@ _ESCAPED = r"(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u20[0-9A-Fa-f]{2})|(?<=\\
 _BEFORE, _AFTER = rf"(?:(?<![^\W_])|{_ESCAPED})", r"(?![^\W_])"
 _BYTES_BEFORE, _BYTES_AFTER = rf"(?:(?<![0-9A-Za-z])|{_ESCAPED})".encode(), rb"(?![0-9A-Za-z])"
 _PRINTABLE = frozenset(range(0x20, 0x7F)) | {0, 9, 10, 13}
-
-
-def _in_yaml(name: str) -> str:
-    """The name as YAML writes it between double quotes, where it keeps to ASCII."""
-    return yaml.safe_dump(name, allow_unicode=False, default_style='"', width=10**6).strip()[1:-1]
 
 
 class Person:
@@ -127,7 +120,7 @@ def _forms(name: str) -> Iterable[tuple[str, str]]:
     yield "URL", urllib.parse.quote(name, safe="")
     yield "URL", urllib.parse.quote_plus(name)
     page = html.escape(name)
-    for form in (page, page.replace("&#x27;", "&#39;"), html.escape(name, quote=False)):
+    for form in (page, page.replace("&#x27;", "&#39;").replace("&quot;", "&#34;"), html.escape(name, quote=False)):
         yield "HTML", form
         yield "HTML", form.encode("ascii", "xmlcharrefreplace").decode()
 
