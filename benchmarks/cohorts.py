@@ -44,7 +44,7 @@ def run(
     if "ten" in parts:
         for model in ("ode",) if quick else ("ode", "pinn", "birnn"):
             _ten(report, model, repeat)
-    most = 1000 if full else 100
+    most = 10_000 if full else 100
     if "scaling" in parts:
         for model in ("ode",) if quick else ("ode", "pinn"):
             _scaling(report, model, [n for n in sizes if model == "ode" or n <= most], repeat)
@@ -59,7 +59,9 @@ def run(
         _scipy(report, 20 if quick else 1000, envs, repeat)
     if "memory" in parts:
         for n in (20,) if quick else (1000, 10_000):
-            _memory(report, n)
+            _memory(report, n, "ode")
+        for n in (1000, 10_000) if full else (1000,) * (not quick):
+            _memory(report, n, "pinn")
     return report
 
 
@@ -218,11 +220,11 @@ def _scipy(report: Report, n: int, envs: Path | None, repeat: int) -> None:
     )
 
 
-def _memory(report: Report, n: int) -> None:
-    progress(f"memory of {n} patients")
-    found = in_own_process(n)
+def _memory(report: Report, n: int, model: str) -> None:
+    progress(f"memory of {n} patients, {model}")
+    found = in_own_process(n, model)
     report.add(
-        {"what": "memory, one call", "model": "ode", "patients": n, "seconds": found["run, s"]}
+        {"what": "memory, one call", "model": model, "patients": n, "seconds": found["run, s"]}
         | {"peak, MiB": found["peak, MiB"], "growth, MiB": found["growth, MiB"], "results, MiB": found["results, MiB"]}
     )
 

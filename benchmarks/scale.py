@@ -33,18 +33,18 @@ def run(sizes: Sequence[int], out: Path) -> Report:
     return report
 
 
-def in_own_process(n: int) -> dict[str, Any]:
+def in_own_process(n: int, model: str = "ode") -> dict[str, Any]:
     """`measure` in a process of its own, so that its peak is of this alone."""
-    command = [sys.executable, "-m", "benchmarks.scale", str(n)]
+    command = [sys.executable, "-m", "benchmarks.scale", str(n), model]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(n: int) -> dict[str, Any]:
+def measure(n: int, model: str) -> dict[str, Any]:
     """Fit `n` virtual patients in this process."""
     cohort = t1djax.virtual_population(n, key=jax.random.key(UNSEEN), noise=t1djax.WhiteNoise(10.0))
     before, cpu, began = peak_MiB(), time.process_time(), time.perf_counter()
-    fit = t1djax.fit(cohort, model="ode", free=["ksi", "G0"])
+    fit = t1djax.fit(cohort, model=model, free=["ksi", "G0"])
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     grown = peak_MiB() - before
     found = np.array([f.estimates["ksi"].value for f in fit])
@@ -75,4 +75,4 @@ def peak_MiB() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]))))
+    print(json.dumps(measure(int(sys.argv[1]), sys.argv[2])))

@@ -12,9 +12,11 @@ import pytest
 
 import t1djax
 from t1djax import _compile
+from t1djax.experiment import _problems
 from t1djax.losses import drive, equation_residuals, losses, places, pointwise_residuals
 from t1djax.training import _first_order, train, trainable
 from t1djax.training._factored import factored_steps
+from t1djax.training._fit import _build_program
 from t1djax.training._gauss_newton import initial_damping, prepare, prepared_losses
 
 from .networks import ARCHITECTURES, KEY, SMALL, first
@@ -311,6 +313,30 @@ def test_more_patients_than_a_block_give_the_same_as_fewer():
     fit = t1djax.fit_network(many, problem, key=KEY, options=options)
     values = np.array([f.estimates["ksi"].value for f in fit]).reshape(12, 3)
     np.testing.assert_allclose(values, values[:1].repeat(12, axis=0), rtol=1e-8)
+
+
+def test_a_cohort_beyond_memory_trains_in_parts_by_one_program(monkeypatch):
+    cohort, told = _cohort(), []
+    stages = [t1djax.Stage(steps=4, residual_weight=(1.0, 10.0)), t1djax.Stage(steps=2)]
+    ask = functools.partial(t1djax.fit_ensemble, cohort, seeds=[3, 4], options=SMALL, stages=stages)
+    whole = ask()
+    monkeypatch.setattr(_problems, "_MANY", 1)
+    monkeypatch.setattr(_problems, "rows_that_fit", lambda *_: 4)  # two patients by two seeds, then one and nobody
+    _compile._PROGRAMS.clear()
+    parts = ask(on_progress=told.append)
+    built = [key for key in _compile._PROGRAMS if isinstance(key, tuple) and key[0] is _build_program]
+    assert len(built) == 1
+    assert [(p.step, p.patients) for p in told] == [(n, 4 if n <= 6 else 2) for n in (2, 4, 5, 6, 8, 10, 11, 12)]
+    assert {p.total_steps for p in told} == {12}
+    assert all(len(p.loss) == len(p.values["ksi"]) == p.patients for p in told)
+    assert told[-1].seconds_left == 0
+    for one, other in zip(whole.members, parts.members, strict=True):
+        assert [p.name for p in other] == list(cohort.names)
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(b.glucose_mg_dL, a.glucose_mg_dL, rtol=1e-5)
+            assert b.estimates["ksi"].value == pytest.approx(a.estimates["ksi"].value, rel=1e-5)
+        np.testing.assert_allclose(other.history.values["ksi"], one.history.values["ksi"], rtol=1e-5)
+        assert other.twins.surrogate.readout.shape == one.twins.surrogate.readout.shape
 
 
 def test_a_hopeless_patient_leaves_the_others_alone():

@@ -1,4 +1,4 @@
-"""From patients to fits: pose, choose the model, fit."""
+"""From patients to fits: choose the model, pose, fit."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -6,11 +6,12 @@ from pathlib import Path
 import jax
 
 from ..data import Cohort, Patient
-from ..inference import LeastSquares, fit_ode, trusted
+from ..inference import LeastSquares
 from ..networks import ARCHITECTURES, NetworkOptions
-from ..problem import LogNormal, Mode, Problem, pose
+from ..problem import LogNormal, Mode, pose
 from ..records import Ensemble, Fit, WarmStart
-from ..training import Keeper, Progress, Stage, fit_members
+from ..training import Progress, Stage
+from ._problems import fit_in_parts
 from ._warm import noted, starts, warm_start_of
 
 
@@ -32,6 +33,9 @@ def fit(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Fit:
     """Fit every patient of a cohort at once.
+
+    Networks of so many patients that half of the free memory would not hold them, or of more than 1,024, train in parts,
+    one after the other, by one program.
 
     Args:
         cohort: the patients. A cohort's truth is not looked at.
@@ -192,7 +196,7 @@ def _fit_seeds(
         start=starts(warm, patients),
     )
     problems = [noted(pose_one(seed), warm) for seed in seeds]
-    fits = fit_problems(
+    fits = fit_in_parts(
         patients, problems, seeds, model, options=options, stages=stages, warm=warm, on_progress=on_progress
     )
     return Ensemble(seeds, fits)
@@ -211,53 +215,3 @@ def _model(model: str | None, options: NetworkOptions | LeastSquares | None) -> 
         known = ", ".join([*ARCHITECTURES, "ode"])
         raise ValueError(f"unknown model {model!r}; there are {known}, and any other that comes with its options")
     return model
-
-
-def fit_problems(
-    patients: Sequence[Patient],
-    problems: Sequence[Problem],
-    seeds: Sequence[int],
-    model: str,
-    *,
-    options: NetworkOptions | LeastSquares | None = None,
-    stages: Sequence[Stage] | None = None,
-    whole: Sequence[Patient] | None = None,
-    warm: WarmStart | None = None,
-    keeper: Keeper | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> tuple[Fit, ...]:
-    """Fit problems that are posed already, one per seed; errors are those that the residuals bear out.
-
-    Args:
-        patients: the patients of the problems.
-        problems: one per seed.
-        seeds: they set the initial weights.
-        model: a network's name, or `ode`.
-        options: the network's, or `LeastSquares`.
-        stages: the curriculum of a network.
-        whole: the cohort of which `patients` are a part; see `fit_members`.
-        warm: networks to start from; the problems hold its estimates already.
-        keeper: keeps the state of a network's training.
-        on_progress: called after each chunk of a network's training steps.
-    """
-    keys = [jax.random.fold_in(jax.random.key(seed), 2) for seed in seeds]
-    if model == "ode":
-        assert options is None or isinstance(options, LeastSquares)
-        if stages is not None:
-            raise ValueError("model ode has no stages; leave them out, or name a network")
-        each = [fit_ode(patients, p, key=key, options=options) for p, key in zip(problems, keys, strict=True)]
-        return tuple(trusted(fit, patients) for fit in each)
-    assert not isinstance(options, LeastSquares)
-    options = ARCHITECTURES[model]() if options is None else options
-    members = fit_members(
-        patients,
-        problems,
-        keys=keys,
-        options=options,
-        stages=stages,
-        whole=whole,
-        warm=warm,
-        keeper=keeper,
-        on_progress=on_progress,
-    )
-    return tuple(trusted(fit, patients) for fit in members)

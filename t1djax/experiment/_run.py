@@ -22,10 +22,10 @@ from ..problem import Problem
 from ..records import ChunkMetrics, Ensemble, Fit, RunData, RunInfo
 from ..tracking import Tracker, git_state
 from ..training import Progress
-from ._fit import fit_problems
 from ._journal import Journal, check_open, check_same, journals, new_journal
 from ._mend import mend
 from ._prepared import Prepared
+from ._problems import fit_problems, padded
 from ._processes import barrier, everybody
 
 if TYPE_CHECKING:
@@ -266,8 +266,8 @@ def _fit_batch(
     """The fits of one batch, padded to the size of the others so that all share one program."""
     batches = journal.record["batches"]
     which, size = batches[number], len(batches[0])
-    padded = which + which[-1:] * (size - len(which))
-    patients = [prepared.cohort.patients[i] for i in padded]
+    at = padded(which, size)
+    patients = [prepared.cohort.patients[i] for i in at]
     rows = [(prepared.cohort.names[i], seed) for seed in prepared.seeds for i in which]
     # Rows that pad are nobody's.
     real = [s * size + i for s in range(len(prepared.seeds)) for i in range(len(which))]
@@ -275,11 +275,9 @@ def _fit_batch(
 
     def tell(progress: Progress) -> None:
         if tracker is not None:
-            part = lambda by_name: {name: values[real] for name, values in by_name.items()}
-            norm = None if progress.gradient_norm is None else progress.gradient_norm[real]
-            tracker.chunk(
-                journal.name, rows, ChunkMetrics(progress.step, part(progress.losses), part(progress.values), norm)
-            )
+            mine = progress.take(real)
+            metrics = ChunkMetrics(mine.step, mine.losses, mine.values, mine.gradient_norm)
+            tracker.chunk(journal.name, rows, metrics)
         if on_progress is not None:
             on_progress(progress)
 
@@ -291,7 +289,7 @@ def _fit_batch(
     ) as states:
         fits = fit_problems(
             patients,
-            [problem.take(padded) for problem in prepared.problems],
+            [problem.take(at) for problem in prepared.problems],
             prepared.seeds,
             prepared.config.model,
             options=prepared.options,

@@ -1,7 +1,7 @@
 """What a curriculum is made of: stages, and what is told of their progress."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -191,3 +191,23 @@ class Progress(NamedTuple):
     """Loss terms by name: the misfit again, and the mean squares of the equations' residuals, `(patients,)`."""
     gradient_norm: np.ndarray | None = None
     """Norm of the gradient before the last step of the chunk, in the units of the stage's objective, `(patients,)`."""
+
+    def take(self, rows: Sequence[int]) -> "Progress":
+        """What is told of some of the rows, by position.
+
+        Args:
+            rows: positions, from 0.
+
+        Returns:
+            The same of those rows alone.
+        """
+        at = np.asarray(rows)
+        part = lambda by_name: {name: values[at] for name, values in by_name.items()}
+        norm = None if self.gradient_norm is None else self.gradient_norm[at]
+        return self._replace(
+            patients=len(rows),
+            loss=self.loss[at],
+            values=part(self.values),
+            losses=part(self.losses),
+            gradient_norm=norm,
+        )

@@ -1,0 +1,137 @@
+"""Problems that are posed, fitted: all at once, or in parts where a cohort is too large for that."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+
+from ..data import Patient
+from ..inference import LeastSquares, fit_ode, trusted
+from ..networks import ARCHITECTURES, NetworkOptions
+from ..problem import Problem
+from ..records import Fit, WarmStart
+from ..training import Keeper, Progress, Stage, default_stages, fit_members
+from ._memory import rows_that_fit
+
+_MANY = 256
+"""Fits from which on memory is estimated, which takes a fraction of a second."""
+
+
+def fit_problems(
+    patients: Sequence[Patient],
+    problems: Sequence[Problem],
+    seeds: Sequence[int],
+    model: str,
+    *,
+    options: NetworkOptions | LeastSquares | None = None,
+    stages: Sequence[Stage] | None = None,
+    whole: Sequence[Patient] | None = None,
+    warm: WarmStart | None = None,
+    keeper: Keeper | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> tuple[Fit, ...]:
+    """Fit problems that are posed already, one per seed; errors are those that the residuals bear out.
+
+    Args:
+        patients: the patients of the problems.
+        problems: one per seed.
+        seeds: they set the initial weights.
+        model: a network's name, or `ode`.
+        options: the network's, or `LeastSquares`.
+        stages: the curriculum of a network.
+        whole: the cohort of which `patients` are a part; see `fit_members`.
+        warm: networks to start from; the problems hold its estimates already.
+        keeper: keeps the state of a network's training.
+        on_progress: called after each chunk of a network's training steps.
+    """
+    keys = [jax.random.fold_in(jax.random.key(seed), 2) for seed in seeds]
+    if model == "ode":
+        assert options is None or isinstance(options, LeastSquares)
+        if stages is not None:
+            raise ValueError("model ode has no stages; leave them out, or name a network")
+        each = [fit_ode(patients, p, key=key, options=options) for p, key in zip(problems, keys, strict=True)]
+        return tuple(trusted(fit, patients) for fit in each)
+    assert not isinstance(options, LeastSquares)
+    options = ARCHITECTURES[model]() if options is None else options
+    members = fit_members(
+        patients,
+        problems,
+        keys=keys,
+        options=options,
+        stages=stages,
+        whole=whole,
+        warm=warm,
+        keeper=keeper,
+        on_progress=on_progress,
+    )
+    return tuple(trusted(fit, patients) for fit in members)
+
+
+def padded(which: Sequence[int], size: int) -> list[int]:
+    """Positions of a part, the last one repeated until there are `size`: parts of one size share their program."""
+    return [*which, *[which[-1]] * (size - len(which))]
+
+
+def fit_in_parts(
+    patients: Sequence[Patient],
+    problems: Sequence[Problem],
+    seeds: Sequence[int],
+    model: str,
+    *,
+    options: NetworkOptions | LeastSquares | None = None,
+    stages: Sequence[Stage] | None = None,
+    warm: WarmStart | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> tuple[Fit, ...]:
+    """`fit_problems`, for networks in as many parts as the free memory asks for; one program serves them all.
+
+    What a network needs at work, some megabytes, is then that of a part. Least squares have blocks of their own.
+    """
+    fit_some = lambda some, posed, **more: fit_problems(
+        some, posed, seeds, model, options=options, stages=stages, warm=warm, **more
+    )
+    size = _size(patients, problems, model, options, stages, warm)
+    if size >= len(patients):
+        return fit_some(patients, problems, on_progress=on_progress)
+    parts = [range(first, min(first + size, len(patients))) for first in range(0, len(patients), size)]
+    began, found = time.perf_counter(), []
+    for number, which in enumerate(parts):
+        at = padded(which, size)
+        some = [patients[i] for i in at]
+        real = [s * size + i for s in range(len(problems)) for i in range(len(which))]
+        tell = None if on_progress is None else _whole(on_progress, real, number, len(parts), began)
+        fits = fit_some(some, [p.take(at) for p in problems], whole=patients, on_progress=tell)
+        found.append(tuple(fit.take(range(len(which))) for fit in fits))
+    return tuple(Fit.join([part[s] for part in found], problem) for s, problem in enumerate(problems))
+
+
+def _size(
+    patients: Sequence[Patient],
+    problems: Sequence[Problem],
+    model: str,
+    options: NetworkOptions | LeastSquares | None,
+    stages: Sequence[Stage] | None,
+    warm: WarmStart | None,
+) -> int:
+    """Patients that train together: parts as alike as can be."""
+    n, posed = len(patients), problems[0]
+    if model == "ode" or isinstance(options, LeastSquares) or n * len(problems) <= _MANY:
+        return n
+    options = ARCHITECTURES[model]() if options is None else options
+    if stages is None:
+        stages = default_stages(posed.mode, posed.start, options, warm=warm is not None, priors=bool(posed.priors))
+    most = max(1, rows_that_fit(patients, posed, options, stages) // len(problems))
+    return -(-n // -(-n // most))
+
+
+def _whole(
+    tell: Callable[[Progress], None], real: Sequence[int], number: int, parts: int, began: float
+) -> Callable[[Progress], None]:
+    """Tells of a part as a stretch of the whole; rows that pad are nobody's."""
+
+    def told(progress: Progress) -> None:
+        step, total = number * progress.total_steps + progress.step, parts * progress.total_steps
+        left = (time.perf_counter() - began) / step * (total - step) if step else None
+        tell(progress.take(real)._replace(step=step, total_steps=total, seconds_left=left))
+
+    return told
