@@ -263,7 +263,9 @@ def cohorts(
     part: Annotated[
         list[str] | None, typer.Option(help=f"Only one of {', '.join(cohorts_.PARTS)}; may be repeated.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Also 10,000 patients, by least squares and by networks.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also 10,000 patients, by least squares and by networks.")
+    ] = False,
     quick: Quick = False,
     out: Out = _OUT,
 ) -> None:

@@ -34,8 +34,8 @@ def fit(
 ) -> Fit:
     """Fit every patient of a cohort at once.
 
-    Networks of so many patients that half of the free memory would not hold them, or of more than 1,024, train in parts,
-    one after the other, by one program.
+    Networks of more patients than half of the free memory holds, or than 1,024, train in parts, one after the other,
+    by one program.
 
     Args:
         cohort: the patients. A cohort's truth is not looked at.
