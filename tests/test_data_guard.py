@@ -95,8 +95,8 @@ def notebook(source: str) -> str:
     return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
 
 
-def bomb(depth: int) -> bytes:
-    content = bytes(8 * 2**20)
+def bomb(depth: int, mib: int = 1) -> bytes:
+    content = bytes(mib * 2**20)
     for _ in range(depth):
         content = packed("a", content)
     return content
@@ -183,7 +183,7 @@ DISGUISES: dict[str, str | bytes | Callable[[], bytes]] = {
     "rows.tgz.zip": packed("a.tgz", tarred(rows().encode(), "w:gz")),
     "rows.zst": b"\x28\xb5\x2f\xfd" + bytes(40),
     "rows.7z": b"7z\xbc\xaf\x27\x1c" + bytes(40),
-    "bomb.zip": lambda: bomb(2),
+    "bomb.zip": lambda: bomb(1, 200),
     "wide_bomb.bz2": lambda: bz2.compress(bytes(200 * 2**20)),
     "deep.zip": lambda: bomb(12),
     "renamed.docx": workbook("xlsx"),
