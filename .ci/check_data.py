@@ -40,7 +40,8 @@ BINARY_TABLES = {".xlsx", ".xls", ".ods", ".parquet", ".feather", ".h5", ".hdf5"
 MAGIC = (b"SQLite format 3\0", b"PAR1", b"\x89HDF", b"ARROW1", b"FEA1", b"\xd0\xcf\x11\xe0", b"\x93NUMPY", b"ORC",
          b"Obj\x01", b"<stata_dta>", b"MATLAB 5", b"RDX", b"$FL2", b"\x80\x02", b"\x80\x03", b"\x80\x04\x95",
          b"\x80\x05\x95")  # fmt: skip
-"""First bytes of SQLite, Parquet, HDF5, Arrow, Feather, older Excel, NumPy, ORC, Avro, Stata, MATLAB, R, SPSS, pickle."""
+"""First bytes of SQLite, Parquet, HDF5, Arrow, Feather, older Excel, NumPy, ORC, Avro, Stata, MATLAB, R, SPSS and
+pickle."""
 CLOSED = (b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"LZIP", b"\x1f\x9d")
 """First bytes of what cannot be opened here: 7z, RAR, zstandard, lz4, lzip, compress."""
 PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"wOF2", b"wOFF")
@@ -236,8 +237,9 @@ def allow(path: Path, reason: str) -> None:
         **allowed(),
         path.as_posix(): {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "reason": reason},
     }
+    fields = ("path", "sha256", "reason")
     blocks = [
-        f"[[file]]\npath = {json.dumps(name)}\nsha256 = {json.dumps(entry['sha256'])}\nreason = {json.dumps(entry['reason'])}\n"
+        "[[file]]\n" + "".join(f"{field} = {json.dumps({'path': name, **entry}[field])}\n" for field in fields)
         for name, entry in sorted(entries.items())
     ]
     head = (

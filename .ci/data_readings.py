@@ -59,9 +59,9 @@ _ANY_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?(?![\w])")
 _NAMED = re.compile(
     r"\b([A-Za-z_]\w*)[\"']?\s*[:=]\s*[\"']?(\d{1,7}(?:\.\d*)?)(?=[\"']?\s*(?:[,;})\]/>]|$))", re.MULTILINE
 )
+_CELL = r"\d{1,3}(?:\.\d*)?(?:[eE][+-]\d\d?)?"
 _LIST = re.compile(
-    r"(?<![\w.:/-])(?:\d{1,3}(?:\.\d*)?(?:[eE][+-]\d\d?)?[\"']?(?:[ \t]*[,;|][ \t]*\n?\s*|\s+)(?:-[ ]+)?[\"']?){%d,}\d{1,3}(?:\.\d*)?"
-    r"(?![\w.:/])" % READINGS
+    rf"(?<![\w.:/-])(?:{_CELL}[\"']?(?:\s*[,;|]\s*(?:\|\s*)?|\s+)(?:-[ ]+)?[\"']?){{{READINGS - 1},}}{_CELL}(?![\w.:/])"
 )
 
 
@@ -167,20 +167,20 @@ def _name(column: Sequence[Entry], text: str) -> str:
 
 def _stretches(column: Sequence[Entry], step: float) -> Iterator[list[Entry]]:
     """An hour or more whose times are a step apart; up to two may lack between, and times may repeat."""
-    begin, ones, last, ended = [column[0]], 0, column[0].minute, False
-    for entry in column[1:]:
-        apart = min((entry.minute - last) % 1440, (last - entry.minute) % 1440)
-        if apart < 0.3:
+    stretch, ones, last = [column[0]], 0, column[0].minute
+    for entry in (*column[1:], None):
+        apart = min((entry.minute - last) % 1440, (last - entry.minute) % 1440) if entry else 0.0
+        if entry and apart < 0.3:
             continue
         steps = round(apart / step)
-        ended = not (1 <= steps <= 3 and abs(apart - steps * step) <= 0.3 + 0.03 * step)
-        if ended and len(begin) >= READINGS and ones >= 0.6 * len(begin):
-            yield begin
-        begin, ones, last = (
-            ([entry], 0, entry.minute) if ended else (begin + [entry], ones + (steps == 1), entry.minute)
-        )
-    if len(begin) >= READINGS and ones >= 0.6 * len(begin):
-        yield begin
+        if entry and 1 <= steps <= 3 and abs(apart - steps * step) <= 0.3 + 0.03 * step:
+            stretch.append(entry)
+            ones += steps == 1
+        else:
+            if len(stretch) >= READINGS and ones >= 0.6 * (len(stretch) - 1):
+                yield stretch
+            stretch, ones = [entry] if entry else [], 0
+        last = entry.minute if entry else last
 
 
 def _header(text: str, at: int) -> str:
@@ -199,7 +199,7 @@ def _header(text: str, at: int) -> str:
 
 
 def like_glucose(values: Sequence[float], step: float, *, most_rough: float | None = None) -> bool:
-    """Whether numbers lie where glucose does, mg/dL or mmol/L, and move as slowly and as smoothly; not a straight line."""
+    """Whether numbers lie where glucose does, mg/dL or mmol/L, and move as slowly and smoothly; no straight line."""
     held = [value for value in values if 1 <= value <= 600]
     if len(held) < max(0.9 * len(values), READINGS) or len(set(held)) < (4 if len(held) < BARE else 3):
         return False
@@ -248,7 +248,7 @@ def _counted(text: str) -> bool:
         if tables[-1][1] and len(tables[-1][1][-1]) != len(numbers):
             tables.append(([], []))
         if not tables[-1][1]:
-            names = [cell for cell in re.split(r"[,;\t|]", before.strip().strip("|"))]
+            names = re.split(r"[,;\t|]", before.strip().strip("|"))
             tables[-1] = (names if len(names) == len(numbers) else [""] * len(numbers), [])
         tables[-1][1].append(numbers)
     named: dict[str, list[float]] = defaultdict(list)
