@@ -27,6 +27,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -45,7 +46,10 @@ pickle."""
 CLOSED = (b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"LZIP", b"\x1f\x9d")
 """First bytes of what cannot be opened here: 7z, RAR, zstandard, lz4, lzip, compress."""
 PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"wOF2", b"wOFF")
-GLUCOSE = re.compile(rb"glucose|\bsgv\b|\bcgm\b|glycaemia|glycemia|mmol/l|mg/dl|mg_dl|\bbg\b", re.IGNORECASE)
+GLUCOSE = re.compile(
+    rb"glucose|\bsgv\b|\bcgm\b|glycaemia|glycemia|mmol/l|mg/dl|mg_dl|\bbg[\"']\s*:\s*[\"']?\d|\A[^\n\[{]*[,;\t]\s*[\"']?bg\b",
+    re.IGNORECASE,
+)
 PERSON = re.compile(rb"hba1c|\ba1c\b|date.of.birth|birth.?date|\bdob\b|medical.record|patient.?name", re.IGNORECASE)
 MOST_BYTES = 32 * 2**20
 """A file, or all that is packed in it, is looked at up to here and refused beyond."""
@@ -154,11 +158,12 @@ def _packing(name: str, content: bytes) -> Callable[[list[int]], Iterator[tuple[
     if content[257:262] == b"ustar":
         return lambda budget: _tarred(content, budget)
     stream = io.BytesIO(content)
-    for start, opened in ((b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ\0", lzma.LZMAFile),
-                          (b"\x5d\0\0", lzma.LZMAFile)):  # fmt: skip
-        if content.startswith(start):
-            packed = opened(fileobj=stream) if opened is gzip.GzipFile else opened(stream)  # type: ignore[call-overload]
-            return lambda budget: iter([(inner, _read(packed, budget))])
+    if content.startswith(b"\x1f\x8b"):
+        return lambda budget: iter([(inner, _read(gzip.GzipFile(fileobj=stream), budget))])
+    if content.startswith(b"BZh"):
+        return lambda budget: iter([(inner, _read(bz2.BZ2File(stream), budget))])
+    if content.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
+        return lambda budget: iter([(inner, _read(lzma.LZMAFile(stream), budget))])
     if content[:2] in (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"):
         try:
             inside = zlib.decompressobj().decompress(content, MOST_BYTES + 1)
@@ -184,7 +189,7 @@ def _in_archive(
     return None
 
 
-def _read(stream, budget: list[int]) -> bytes:
+def _read(stream: IO[bytes], budget: list[int]) -> bytes:
     """What a stream unpacks to, as long as it stays within what may still be unpacked."""
     content = stream.read(budget[0] + 1)
     budget[0] -= len(content)

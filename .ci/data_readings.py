@@ -21,9 +21,9 @@ BARE = 2 * READINGS
 """Numbers without times are readings from here on."""
 NEAR = 250
 """Characters between rows that are of one table."""
-STEPS = (1.0, 3.0, 5.0, 10.0, 15.0)
+STEPS = (1.0, 3.0, 5.0, 10.0, 15.0, 30.0)
 """Minutes between the readings of sensors."""
-CLOCKS = (3, 5, 10, 15, 180, 300, 600, 900, 0.05, 1 / 12, 1 / 6, 0.25)
+CLOCKS = (3, 5, 10, 15, 30, 180, 300, 600, 900, 0.05, 1 / 12, 1 / 6, 0.25, 0.5)
 """Steps of a column that counts minutes, seconds or hours."""
 _READS_GLUCOSE = re.compile(
     r"gluc|gluk|glyc|glic|sugar|zucker|sgv|cgm|(\b|_)bg(\b|_)|mmol|mg.?dl|dexcom|libre", re.IGNORECASE

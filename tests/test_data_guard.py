@@ -109,6 +109,7 @@ def bomb(depth: int, mib: int = 1) -> bytes:
 
 HOURS, MINUTES = [7 + i * 5 // 60 for i in range(48)], [i * 5 % 60 for i in range(48)]
 MEALS = [f"{6 + i}:{i * 17 % 60:02d}" for i in range(14)]
+RECORD = json.loads((ROOT / "benchmarks/recorded/cpu/peers.json").read_text())
 G, T, DAY = walk(), clock(), clock(date="2026-03-01T")
 PAIRS = list(zip(T, G, strict=True))
 FENCED = f"# Notes\n\nWhat was seen:\n\n```csv\n{rows()}```\n"
@@ -160,6 +161,7 @@ DISGUISES: dict[str, str | bytes | Callable[[], bytes]] = {
     "matlab.log": "".join(f"{740042 + (420 + 5 * i) / 1440:.6f},{g}\n" for i, g in enumerate(G)),
     "epoch.log": "".join(f"{1772323200 + 300 * i},{g}\n" for i, g in enumerate(G)),
     "fifteen.log": rows(step=15),
+    "thirty.log": rows(step=30, n=24),
     "minute.log": lines("2026-03-01 {},{}\n", clock(240, 1), [round(140 + 60 * math.sin(i / 40)) for i in range(240)]),
     "midnight.log": "".join(f"{(22 * 60 + 5 * i) // 60 % 24:02d}:{5 * i % 60:02d},{g}\n" for i, g in enumerate(G)),
     "newest_first.log": "".join(f"{t},{g}\n" for t, g in reversed(PAIRS)),
@@ -217,8 +219,11 @@ DISGUISES: dict[str, str | bytes | Callable[[], bytes]] = {
     "-n5.py": f"READINGS = {PAIRS!r}\n",
     # below what was once exempt
     "benchmarks/recorded/cpu/person.json": json.dumps([{"sgv": g, "date": t} for t, g in PAIRS]),
-    "benchmarks/recorded/cpu/rows.json": json.dumps({"benchmark": "", "rows": [{"what": t, "y": g} for t, g in PAIRS]}),
-    "benchmarks/recorded/cpu/each.json": json.dumps({"benchmark": "x", "rows": [{"seconds each": G}]}),
+    "benchmarks/recorded/cpu/rows.json": json.dumps({**RECORD, "rows": [{"what": t, "y": g} for t, g in PAIRS]}),
+    "benchmarks/recorded/cpu/each.json": json.dumps({**RECORD, "rows": [{"seconds each": G}]}),
+    "benchmarks/recorded/cpu/thirty.json": json.dumps({**RECORD, "rows": [{"seconds each": G[:30]}]}),
+    "benchmarks/recorded/cpu/more.json": json.dumps({**RECORD, "readings": G}),
+    "benchmarks/recorded/cpu/notes.json": json.dumps({**RECORD, "notes": rows()}),
     "tests/archives/results-9.zip": packed("cohort/Ada.csv", b"time_min,glucose_mg_dL\n" + b"0,120\n" * 20),
     "tests/archives/results-0.1.0-2ce3ea7.zip": packed("a.log", rows().encode()),
 }  # fmt: skip
@@ -261,6 +266,7 @@ HARMLESS: dict[str, str | bytes] = {
     "pixels.py": f"P = {[int(x) for x in noise(200, 41, 255)]!r}\n",
     "few.md": "| time | glucose |\n| - | - |\n" + table(T[:8], G[:8]),
     "snippet.py": f"glucose_mg_dL = {G[:12]!r}\n",
+    "languages.json": json.dumps(["ar", "bg", "cs"]),
     "words.py": "x = {'sgv': 'sensor glucose value', 'glucose': 'mg/dL'}\n",
     "daily.log": "".join(f"2026-03-{day:02d} 08:00,{120 + day}\n" for day in range(1, 28)),
     "tidy.ipynb": notebook("import t1djax\npatient = t1djax.example_patient()\n"),
@@ -269,7 +275,7 @@ HARMLESS: dict[str, str | bytes] = {
     "harmless.zip": packed("readme.md", b"nothing here"),
     "harmless.xz": lzma.compress(b"nothing here"),
     "-v.md": "# Nothing here\n",
-    "benchmarks/recorded/cpu/fine.json": (ROOT / "benchmarks/recorded/cpu/peers.json").read_bytes(),
+    "benchmarks/recorded/cpu/fine.json": json.dumps(RECORD),
     "tests/archives/results-0.1.0-current.zip": (ROOT / "tests/archives/results-0.1.0-current.zip").read_bytes(),
 }  # fmt: skip
 
