@@ -1,52 +1,72 @@
-"""Refuse files that look like patient data: `python .ci/check_data.py [FILE ...]`, all tracked files by default.
+"""Refuse files that look like patient data: `python .ci/check_data.py [--] [FILE ...]`, all tracked files by default.
 
 A file is refused by its content, whatever it is called: an export of a device or program that `t1djax.io` reads, a
-table or list of records with glucose columns, rows of times with numbers that behave like glucose, and tables in
-binary formats. Archives are opened. Pictures and PDF are not looked into.
+table or list of records with glucose columns, times minutes apart with numbers that behave like glucose, in any
+text, and tables in binary formats. Archives are opened. Pictures and PDF are not looked into.
+
+A file that is refused and holds nobody's data is allowed by its name, its content's hash and a reason:
+`python .ci/check_data.py --allow FILE --reason "who made it up, and how"`. When the content changes, it asks again.
 """
 
 import argparse
-import datetime as dt
+import base64
+import bz2
 import fnmatch
 import gzip
+import hashlib
 import io
+import json
+import lzma
+import os
 import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from statistics import median
+from typing import IO
 
-ALLOWED: Mapping[str, str] = {
-    "tests/archives/*.zip": "results of an earlier version on a made-up person; tests/archives/make.py simulates them",
-    "benchmarks/recorded/*.json": "seconds and errors of benchmarks on simulated patients; no readings",
-}
-"""Files that may look like patient data, by a pattern of their path from the root, with the reason."""
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+from data_readings import TIMES, has_raw_numbers, has_readings, like_glucose, parts  # noqa: E402 - beside this file
+
+ALLOWED = HERE / "allowed_data.toml"
+"""Files that look like patient data and are none: path, SHA-256, reason."""
 
 TABLES = {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".txt"}
 BINARY_TABLES = {".xlsx", ".xls", ".ods", ".parquet", ".feather", ".h5", ".hdf5", ".sqlite", ".db", ".sas7bdat", ".npz"}
-MAGIC = (b"SQLite format 3\0", b"PAR1", b"\x89HDF", b"ARROW1", b"FEA1", b"\xd0\xcf\x11\xe0", b"\x93NUMPY")
-"""First bytes of SQLite, Parquet, HDF5, Arrow, Feather, older Excel and NumPy."""
-GLUCOSE = re.compile(rb"glucose|\bsgv\b|\bcgm\b|glycaemia|glycemia|mmol/l|mg/dl|mg_dl|\bbg\b", re.IGNORECASE)
+MAGIC = (b"SQLite format 3\0", b"PAR1", b"\x89HDF", b"ARROW1", b"FEA1", b"\xd0\xcf\x11\xe0", b"\x93NUMPY", b"ORC",
+         b"Obj\x01", b"<stata_dta>", b"MATLAB 5", b"RDX", b"$FL2", b"\x80\x02", b"\x80\x03", b"\x80\x04\x95",
+         b"\x80\x05\x95")  # fmt: skip
+"""First bytes of SQLite, Parquet, HDF5, Arrow, Feather, older Excel, NumPy, ORC, Avro, Stata, MATLAB, R, SPSS and
+pickle."""
+CLOSED = (b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"LZIP", b"\x1f\x9d")
+"""First bytes of what cannot be opened here: 7z, RAR, zstandard, lz4, lzip, compress."""
+PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"wOF2", b"wOFF")
+GLUCOSE = re.compile(
+    rb"glucose|\bsgv\b|\bcgm\b|glycaemia|glycemia|mmol/l|mg/dl|mg_dl|\bbg[\"']\s*:\s*[\"']?\d|\A[^\n\[{]*[,;\t]\s*[\"']?bg\b",
+    re.IGNORECASE,
+)
 PERSON = re.compile(rb"hba1c|\ba1c\b|date.of.birth|birth.?date|\bdob\b|medical.record|patient.?name", re.IGNORECASE)
-HEAD_BYTES = 65_536
-MOST_BYTES = 64 * 2**20
-DEPTH = 3
+MOST_BYTES = 32 * 2**20
+"""A file, or all that is packed in it, is looked at up to here and refused beyond."""
+MOST_MEMBERS = 5000
+DEPTH = 4
 """Archives within archives are opened so deep."""
-READINGS = 12
-"""An hour at five minutes; fewer rows may stand in a test or a manual."""
 _SOURCE = {".py", ".pyi", ".md", ".rst", ".toml", ".yaml", ".yml", ".tf", ".hcl", ".sh", ".cff", ".lock"}
-_DELIMITER = re.compile(r"[,;\t|]")
-_NUMBER = re.compile(r"\d{1,3}([.,]\d{1,6})?")
-_EPOCH = re.compile(r"1\d{9}(\d{3})?")
-_ISO = re.compile(r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?")
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_DAY_FIRST = re.compile(
-    r"(\d{1,2})[-/. ](\d{1,2}|[A-Za-z]{3})[-/. ](\d{2,4})[ T](\d{1,2}):(\d\d)(?::(\d\d))?( ?[AaPp][Mm])?"
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{40,}={0,2}\s*){3,}(?:[A-Za-z0-9+/]+={0,2})?")
+_TROUBLE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
 )
 _OUTSIDE = "keep data outside the repository"
 
@@ -55,169 +75,208 @@ def looks_like_patient_data(path: Path) -> str | None:
     """Why a file is refused, or nothing."""
     if path.stat().st_size > MOST_BYTES:
         return f"more than {MOST_BYTES // 2**20} MiB cannot be checked; {_OUTSIDE}"
-    return why_refused(path.name, path.read_bytes())
+    return why_refused(path.as_posix(), path.read_bytes())
 
 
-def why_refused(name: str, content: bytes, depth: int = 0) -> str | None:
-    """Why content under a name is refused, or nothing."""
+def why_refused(name: str, content: bytes, depth: int = 0, budget: list[int] | None = None) -> str | None:
+    """Why content under a name is refused, or nothing; `budget` is the bytes that may still be unpacked."""
+    budget = [MOST_BYTES] if budget is None else budget
     suffix = Path(name).suffix.lower()
-    if suffix in BINARY_TABLES or content.startswith(MAGIC):
+    if suffix in BINARY_TABLES or content.startswith(MAGIC) or content[8:12] == b"ARRO":
         return f"a table in a binary format; {_OUTSIDE}"
-    if content[:2] == b"PK" or content[:2] == b"\x1f\x8b" or content[257:262] == b"ustar":
-        return _in_archive(name, content, depth)
-    if suffix in TABLES and GLUCOSE.search(content[:HEAD_BYTES]):
-        return f"it has glucose columns; {_OUTSIDE}, or list it in .ci/check_data.py if simulated"
-    if suffix in TABLES and PERSON.search(content[:HEAD_BYTES]):
-        return f"it describes a person; {_OUTSIDE}"
-    text = _text(content)
-    if text is None:
+    if content.startswith(CLOSED):
+        return f"an archive that cannot be opened cannot be checked; {_OUTSIDE}"
+    if content.startswith(PICTURES):
         return None
-    if suffix not in _SOURCE and (kinds := _exports(text, name)):
+    if members := _packing(name, content):
+        return _in_archive(members, depth, budget)
+    recorded = fnmatch.fnmatch(name, "benchmarks/recorded/*")
+    if recorded and not _is_benchmark(content):
+        return f"no record of a benchmark as `python -m benchmarks` writes them; {_OUTSIDE}"
+    if suffix in TABLES and not recorded and GLUCOSE.search(content):
+        return f"it has glucose columns; {_OUTSIDE}, or allow it (CONTRIBUTING.md) if simulated"
+    if suffix in TABLES and PERSON.search(content):
+        return f"it describes a person; {_OUTSIDE}"
+    for found in _BASE64.finditer(content):
+        text = b"".join(found[0].split())
+        inside = base64.b64decode(text + b"=" * (-len(text) % 4)) if len(text) % 4 != 1 else b""
+        if depth < DEPTH and (reason := why_refused("", inside, depth + 1, budget)):
+            return f"in its base64: {reason}"
+    text = _text(content)
+    if suffix not in _SOURCE and "\0" not in text[:8192] and (kinds := _exports(text, name)):
         return f"an export that t1djax reads as {' or '.join(kinds)}; {_OUTSIDE}"
-    if has_readings(text):
+    if any(has_readings(part) for part in parts(text)):
         return f"rows of times with numbers that behave like glucose; {_OUTSIDE}"
+    if has_raw_numbers(content):
+        return f"raw numbers that behave like glucose; {_OUTSIDE}"
     return None
 
 
-def _text(content: bytes) -> str | None:
-    """The content as text; None where it is none."""
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+def _text(content: bytes) -> str:
+    """The content as text; NUL is left out, so that UTF-16 and UTF-32 without a mark are read too."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff") and content[2:4] != b"\0\0":
+        return content.decode("utf-16", "replace")
+    content = content.replace(b"\0", b"") if b"\0" in content else content
     try:
-        text = content.decode(encoding)
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    return None if "\0" in text[:HEAD_BYTES] else text
+        return content.decode("latin-1")
 
 
 def _exports(text: str, name: str) -> tuple[str, ...]:
     """Names of the formats whose reader knows the text."""
     from t1djax.io.formats import recognised  # noqa: PLC0415 - seconds, and only where there is a text
 
-    return tuple(kind.name for kind in recognised(text, name))
+    return tuple(kind.name for kind in recognised(text, Path(name).name))
 
 
-def _in_archive(name: str, content: bytes, depth: int) -> str | None:
-    if depth == DEPTH:
+def _is_benchmark(content: bytes) -> bool:
+    """Whether it is what `python -m benchmarks` writes: rows of words and numbers, no list longer than repetitions."""
+    try:
+        record = json.loads(content)
+        rows = [value for row in record["rows"] for value in row.values()]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    keys = {"benchmark", "title", "date", "machine", "load_at_start", "versions", "command", "settings", "rows"}
+    lists = [value for value in rows if isinstance(value, list)]
+    return (
+        keys <= set(record) <= keys | {"notes", "complete"}
+        and not any(isinstance(value, dict) or (isinstance(value, str) and TIMES.search(value)) for value in rows)
+        and all(len(value) <= 30 and all(isinstance(x, (int, float)) for x in value) for value in lists)
+        and not any(like_glucose(value, 5, most_rough=0.4) for value in lists)
+    )
+
+
+# Archives
+
+
+def _packing(name: str, content: bytes) -> Callable[[list[int]], Iterator[tuple[str, bytes]]] | None:
+    """How content is unpacked; None where it is not packed."""
+    inner = str(Path(name).with_suffix("")) if name else ""
+    if content[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return lambda budget: _zipped(content, budget)
+    if content[257:262] == b"ustar":
+        return lambda budget: _tarred(content, budget)
+    stream = io.BytesIO(content)
+    if content.startswith(b"\x1f\x8b"):
+        return lambda budget: iter([(inner, _read(gzip.GzipFile(fileobj=stream), budget))])
+    if content.startswith(b"BZh"):
+        return lambda budget: iter([(inner, _read(bz2.BZ2File(stream), budget))])
+    if content.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
+        return lambda budget: iter([(inner, _read(lzma.LZMAFile(stream), budget))])
+    if content[:2] in (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"):
+        try:
+            inside = zlib.decompressobj().decompress(content, MOST_BYTES + 1)
+        except zlib.error:
+            return None
+        return lambda budget: iter([(inner, _read(io.BytesIO(inside), budget))])
+    return None
+
+
+def _in_archive(
+    members: Callable[[list[int]], Iterator[tuple[str, bytes]]], depth: int, budget: list[int]
+) -> str | None:
+    if depth >= DEPTH:
         return f"archives in archives; {_OUTSIDE}"
     try:
-        for member, inside in _members(name, content):
-            if reason := why_refused(member, inside, depth + 1):
+        for count, (member, inside) in enumerate(members(budget)):
+            if count >= MOST_MEMBERS:
+                return f"an archive of more than {MOST_MEMBERS} files cannot be checked; {_OUTSIDE}"
+            if reason := why_refused(member, inside, depth + 1, budget):
                 return f"in it, {member}: {reason}"
-    except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, RuntimeError, zlib.error) as error:
+    except _TROUBLE as error:
         return f"an archive that cannot be opened ({error}) cannot be checked; {_OUTSIDE}"
     return None
 
 
-def _members(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of an archive, of which no more than the limit is unpacked."""
-    if content[:2] == b"PK":
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(info.file_size for info in archive.infolist()) > MOST_BYTES:
-                raise OSError("it unpacks to too much")
-            for info in archive.infolist():
-                if not info.is_dir():
-                    yield info.filename, archive.read(info)
-        return
-    if content[:2] == b"\x1f\x8b":
-        with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
-            inside = packed.read(MOST_BYTES + 1)
-        if len(inside) > MOST_BYTES:
-            raise OSError("it unpacks to too much")
-        yield Path(name).stem, inside
-        return
+def _read(stream: IO[bytes], budget: list[int]) -> bytes:
+    """What a stream unpacks to, as long as it stays within what may still be unpacked."""
+    content = stream.read(budget[0] + 1)
+    budget[0] -= len(content)
+    if budget[0] < 0:
+        raise OSError("it unpacks to too much")
+    return content
+
+
+def _zipped(content: bytes, budget: list[int]) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+        if any(re.match(r"xl/|mimetype$|content\.xml$|Index/", name) for name in names):
+            yield "spreadsheet.xlsx", b""
+        for info in archive.infolist():
+            if not info.is_dir():
+                with archive.open(info) as stream:
+                    yield info.filename, _read(stream, budget)
+
+
+def _tarred(content: bytes, budget: list[int]) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for entry in archive:
             if entry.isfile() and (stream := archive.extractfile(entry)):
-                yield entry.name, stream.read()
+                yield entry.name, _read(stream, budget)
 
 
-# Rows of readings, by whoever wrote them
+# Exceptions, and the command
 
 
-def has_readings(text: str) -> bool:
-    """Whether an hour of rows or more stand minutes apart, with a number that moves as glucose does."""
-    rows: list[tuple[float, list[float | None]]] = []
-    for line in text.splitlines():
-        row = _row(line)
-        if row is None or (rows and len(row[1]) != len(rows[-1][1])):
-            if _like_glucose(rows):
-                return True
-            rows = []
-        if row is not None:
-            rows.append(row)
-    return _like_glucose(rows)
+def allowed() -> Mapping[str, Mapping[str, str]]:
+    """The list of exceptions by path."""
+    entries = tomllib.loads(ALLOWED.read_text(encoding="utf-8")).get("file", []) if ALLOWED.is_file() else []
+    return {entry["path"]: entry for entry in entries}
 
 
-def _row(line: str) -> tuple[float, list[float | None]] | None:
-    """The time of a line, min, and the numbers in its other cells."""
-    if len(line) > 2000:
-        return None
-    cells = [cell.strip(" \"'[](){}\r") for cell in _DELIMITER.split(line)]
-    when = next((time for cell in cells if (time := _minutes(cell)) is not None), None)
-    if when is None or len(cells) < 2:
-        return None
-    return when, [float(cell.replace(",", ".")) if _NUMBER.fullmatch(cell) else None for cell in cells]
+def examine(path: Path) -> str | None:
+    """Why a file is refused, or nothing, also where the list of exceptions has it with this very content."""
+    reason = looks_like_patient_data(path)
+    entry = allowed().get(path.as_posix()) if reason else None
+    if entry is None:
+        return reason
+    if entry["sha256"] != hashlib.sha256(path.read_bytes()).hexdigest():
+        return f"changed since it was allowed; {reason}"
+    return None if len(entry["reason"]) > 20 else f"allowed without a reason; {reason}"
 
 
-def _minutes(cell: str) -> float | None:
-    """A time as minutes from some origin; None where the cell holds none."""
-    try:
-        if match := _ISO.search(cell):
-            text = match[0].replace("/", "-")
-            return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC).timestamp() / 60
-        if match := _DAY_FIRST.search(cell):
-            one, two = (_MONTHS.index(part.lower()) + 1 if part.isalpha() else int(part) for part in match.groups()[:2])
-            year, hour, minute, second = (int(part or 0) for part in match.groups()[2:6])
-            day, month = (two, one) if two > 12 else (one, two)
-            hour = hour % 12 + 12 * (match[7].strip().lower() == "pm") if match[7] else hour
-            when = dt.datetime(year if year > 99 else 2000 + year, month, day, hour, minute, second, tzinfo=dt.UTC)
-            return when.timestamp() / 60
-    except ValueError:
-        return None
-    return float(cell[:10]) / 60 if _EPOCH.fullmatch(cell) else None
-
-
-def _like_glucose(rows: Sequence[tuple[float, Sequence[float | None]]]) -> bool:
-    if len(rows) < READINGS:
-        return False
-    steps = [abs(b[0] - a[0]) for a, b in pairwise(rows)]
-    if not 0.9 <= median(steps) <= 16:
-        return False
-    return any(_moves_like_glucose([row[1][i] for row in rows]) for i in range(len(rows[0][1])))
-
-
-def _moves_like_glucose(column: Sequence[float | None]) -> bool:
-    values = [value for value in column if value is not None]
-    if len(values) < READINGS or len(set(values)) < 4:
-        return False
-    moves = median(abs(b - a) for a, b in pairwise(values))
-    in_mg_dL = min(values) >= 20 and max(values) <= 600 and max(values) >= 60 and moves <= 25
-    in_mmol_L = min(values) >= 1 and max(values) <= 34 and moves <= 1.5 and any(value % 1 for value in values)
-    return in_mg_dL or in_mmol_L
-
-
-def allowed(path: Path) -> bool:
-    """Whether the list of exceptions names the file."""
-    return any(fnmatch.fnmatch(path.as_posix(), pattern) for pattern in ALLOWED)
+def allow(path: Path, reason: str) -> None:
+    """Enter a file into the list of exceptions, in place of an earlier entry."""
+    entries = {
+        **allowed(),
+        path.as_posix(): {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "reason": reason},
+    }
+    fields = ("path", "sha256", "reason")
+    blocks = [
+        "[[file]]\n" + "".join(f"{field} = {json.dumps({'path': name, **entry}[field])}\n" for field in fields)
+        for name, entry in sorted(entries.items())
+    ]
+    head = (
+        "# Files that .ci/check_data.py would refuse; entered by its --allow, asked again when the content changes.\n\n"
+    )
+    ALLOWED.write_text(head + "\n".join(blocks), encoding="utf-8")
 
 
 def main() -> int:
     """Print each refused file; 1 if there is any."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--allow", type=Path, metavar="FILE", help="enter a file into the list of exceptions")
+    parser.add_argument("--reason", default="", help="why it is nobody's data")
     parser.add_argument("files", nargs="*", type=Path)
-    files = parser.parse_args().files
+    asked = parser.parse_args()
+    if asked.allow is not None:
+        if len(asked.reason) <= 20:
+            parser.error("--allow needs a --reason of more than twenty characters")
+        allow(Path(os.path.relpath(asked.allow)), asked.reason)
+        return 0
+    files, gone = asked.files, []
     if not files:
-        listed = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True, text=True).stdout
-        files = [Path(name) for name in listed.split("\0") if name]
-    refused = 0
-    for path in files:
-        if not path.is_file() or allowed(path):
-            continue
-        if reason := looks_like_patient_data(path):
-            refused += 1
-            print(f"{path}: {reason}")
-    print(f"{len(files)} files looked at, {refused} refused")
-    return 1 if refused else 0
+        listed = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True).stdout
+        files = [Path(name) for name in os.fsdecode(listed).split("\0") if name]
+        gone = sorted(set(allowed()) - {path.as_posix() for path in files})
+    refused = {path: reason for path in files if path.is_file() and (reason := examine(path))}
+    for path, reason in refused.items():
+        print(f"{path}: {reason}")
+    for name in gone:
+        print(f"{name}: allowed in {ALLOWED.name}, but not there")
+    print(f"{len(files)} files looked at, {len(refused)} refused")
+    return 1 if refused or gone else 0
 
 
 if __name__ == "__main__":

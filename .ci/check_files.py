@@ -1,4 +1,4 @@
-"""Refuse large files and notebooks with outputs: `python .ci/check_files.py [FILE ...]`, else all tracked files."""
+"""Refuse large files and notebooks with outputs: `python .ci/check_files.py [--] [FILE ...]`, by default all in Git."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def why_refused(path: Path) -> str | None:
 
 def main() -> int:
     """Print each refused file; 1 if there is any."""
-    named = sys.argv[1:]
+    named = sys.argv[2:] if sys.argv[1:2] == ["--"] else sys.argv[1:]
     if not named:
         listed = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True, text=True).stdout
         named = [name for name in listed.split("\0") if name]

@@ -1,18 +1,14 @@
 """Guards, workflows, containers and the pipeline: what can be checked without a server."""
 
-import gzip
 import importlib.util
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 import tomllib
-import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,115 +32,7 @@ def load(path: str) -> ModuleType:
     return module
 
 
-guard = load(".ci/check_data.py")
-
-
-def cgm(rows: int = 24, step_min: int = 5, scale: float = 1.0) -> str:
-    """Rows of a made-up sensor without a word that says so."""
-    cells = [
-        (f"2026-03-01 {i * step_min // 60:02d}:{i * step_min % 60:02d}", 120 + 3 * (i % 9) - i) for i in range(rows)
-    ]
-    return "when,value\n" + "".join(f"{time},{value * scale:.1f}\n" for time, value in cells)
-
-
-# The guard against patient data
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("notes.log", cgm()),
-        ("mmol.dat", cgm(scale=1 / 18.016)),
-        ("day_first.log", re.sub(r"2026-03-01", "01/03/2026", cgm())),
-        ("month.log", re.sub(r"2026-03-01", "01-Mar-2026", cgm())),
-        ("pasted.md", "# Notes\n\n" + cgm()),
-        ("constant.py", "ROWS = '''\n" + cgm() + "'''\n"),
-        ("entries", '[{"sgv": 120, "date": 1772323200000, "type": "sgv"}]'),
-        ("people.csv", "id,age,HbA1c\n1,31,7.1\n"),
-        ("table.data", b"SQLite format 3\0" + bytes(100)),
-        ("array.bin", b"\x93NUMPY\x01\x00" + bytes(100)),
-        ("utf16.log", cgm().encode("utf-16")),
-    ],
-)
-def test_guard_refuses_by_content(tmp_path: Path, name: str, content: str | bytes) -> None:
-    path = tmp_path / name
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    assert guard.looks_like_patient_data(path) is not None
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("few.log", cgm(rows=8)),
-        ("daily.log", "".join(f"2026-03-{day:02d} 08:00,{120 + day}\n" for day in range(1, 28))),
-        ("losses.txt", "step,loss\n" + "".join(f"{i},{200 - i}\n" for i in range(50))),
-        ("timings.log", "".join(f"2026-03-01 08:{i:02d},{i % 2 * 900 + 3}\n" for i in range(40))),
-        ("code.py", "x = {'sgv': 'sensor glucose value', 'glucose': 'mg/dL'}\n"),
-    ],
-)
-def test_guard_lets_other_files_pass(tmp_path: Path, name: str, content: str) -> None:
-    (tmp_path / name).write_text(content, encoding="utf-8")
-    assert guard.looks_like_patient_data(tmp_path / name) is None
-
-
-def test_guard_opens_archives(tmp_path: Path) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("deep/readings.log", cgm())
-    twice = io.BytesIO()
-    with zipfile.ZipFile(twice, "w") as archive:
-        archive.writestr("inner.zip", packed.getvalue())
-    tarred = io.BytesIO()
-    with tarfile.open(fileobj=tarred, mode="w:gz") as archive:
-        info = tarfile.TarInfo("readings.log")
-        info.size = len(cgm())
-        archive.addfile(info, io.BytesIO(cgm().encode()))
-    harmless = io.BytesIO()
-    with zipfile.ZipFile(harmless, "w") as archive:
-        archive.writestr("readme.md", "nothing here")
-    contents = {
-        "a.zip": packed, "twice.zip": twice, "b.tar.gz": tarred,
-        "c.gz": io.BytesIO(gzip.compress(cgm().encode())), "broken.zip": io.BytesIO(b"PK\x03\x04"),
-    }  # fmt: skip
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content.getvalue())
-        assert guard.looks_like_patient_data(tmp_path / name) is not None, name
-    (tmp_path / "harmless.zip").write_bytes(harmless.getvalue())
-    assert guard.looks_like_patient_data(tmp_path / "harmless.zip") is None
-
-
-def test_guard_knows_every_shared_file_of_readings_in_disguise(shared: Path, tmp_path: Path) -> None:
-    files = [p for p in (shared / "data").glob("*/*.*") if "patient" not in p.name]
-    assert len(files) > 10
-    for path in files:
-        disguised = tmp_path / f"{path.stem}.log"
-        disguised.write_bytes(re.sub(rb"[Gg]lucose", b"x", path.read_bytes()))
-        assert guard.looks_like_patient_data(path) is not None, path.name
-        assert guard.looks_like_patient_data(disguised) is not None, path.name
-
-
-def test_exceptions_have_reasons() -> None:
-    assert all(len(reason) > 20 for reason in guard.ALLOWED.values())
-    assert guard.allowed(Path("tests/archives/results-0.1.0.zip"))
-    assert not guard.allowed(Path("tests/archives/person.csv"))
-
-
-@pytest.mark.parametrize("way", ["hook", "all tracked files"])
-def test_a_planted_file_stops_the_commit_and_the_checks(tmp_path: Path, way: str) -> None:
-    """The very command of the hook, in a repository of its own."""
-    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
-    entry = next(hook for hook in hooks if hook["id"] == "no-patient-data")["entry"].split()
-    assert entry[1] in (ROOT / ".ci" / "run").read_text()
-    assert entry[1] in (ROOT / ".github" / "workflows" / "lint.yml").read_text()
-    (tmp_path / ".ci").mkdir()
-    shutil.copy(ROOT / entry[1], tmp_path / entry[1])
-    (tmp_path / "person.log").write_text(cgm())
-    for command in (["init", "-q"], ["add", "-A"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    command = [sys.executable, entry[1], *(["person.log"] if way == "hook" else [])]
-    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert said.returncode == 1
-    assert "person.log: rows of times" in said.stdout
+# Guards; the one against patient data is in test_data_guard.py
 
 
 def test_large_files_and_notebooks_with_outputs_are_refused(tmp_path: Path) -> None:
@@ -360,7 +248,10 @@ def test_composed_stack_is_closed() -> None:
 
 def test_scripts_are_read_by_the_shell() -> None:
     names = ("mlflow-start", "make-secrets", "podman-check", "stand-in/base", "stand-in/postgres-start")
-    for path in (*(DEPLOYMENT / name for name in names), *(ROOT / ".ci").glob("*[!y]")):
+    for path in (
+        *(DEPLOYMENT / name for name in names),
+        *(path for path in (ROOT / ".ci").iterdir() if path.is_file() and not path.suffix),
+    ):
         shell = path.read_text().split("\n", 1)[0].rsplit("/", 1)[1].rsplit(" ", 1)[-1]
         subprocess.run([shell, "-n", path], check=True)
 
