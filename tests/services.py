@@ -188,12 +188,12 @@ class S3:
             "AWS_DEFAULT_REGION": "eu-central-1",
         }
 
-    def client(self) -> Any:
+    def client(self, service: str = "s3", region: str = "us-east-1") -> Any:
         boto3 = pytest.importorskip("boto3")
 
         return boto3.client(
-            "s3", endpoint_url=self.endpoint, aws_access_key_id="test", aws_secret_access_key="test",
-            region_name="us-east-1",
+            service, endpoint_url=self.endpoint, aws_access_key_id="test", aws_secret_access_key="test",
+            region_name=region,
         )  # fmt: skip
 
     def files(self, prefix: str = "") -> list[str]:

@@ -55,6 +55,38 @@ def test_terraform_is_formatted_valid_and_keeps_its_promises(terraform: tuple[st
     assert "0 failed" in run([program, "test", "-no-color"], folder, env)
 
 
+def look_at_endpoints(moto: S3) -> None:
+    """What the endpoints let through, as the cloud has it: this account's keys, on this deployment's buckets and repository."""
+    account = moto.client("sts").get_caller_identity()["Account"]
+    endpoints = moto.client("ec2", "eu-central-1").describe_vpc_endpoints()["VpcEndpoints"]
+    policies = {
+        endpoint["ServiceName"].removeprefix("com.amazonaws.eu-central-1."): json.loads(endpoint["PolicyDocument"])
+        for endpoint in endpoints
+    }
+    assert set(policies) == {"s3", "ssm", "ssmmessages", "ecr.api", "ecr.dkr"}
+    layers = "arn:aws:s3:::prod-eu-central-1-starport-layer-bucket/*"
+    strangers = set()
+    for service, policy in policies.items():
+        for statement in policy["Statement"]:
+            assert statement["Effect"] == "Allow"
+            assert "*" not in str(statement["Action"])
+            if statement.get("Condition", {}).get("StringEquals", {}).get("aws:PrincipalAccount") != account:
+                strangers.add((service, statement["Action"], statement["Resource"]))
+    assert strangers == {("s3", "s3:GetObject", layers)}
+    of_s3 = {statement["Sid"]: statement for statement in policies["s3"]["Statement"]}
+    data, results = (f"arn:aws:s3:::t1djax-{purpose}-{account}" for purpose in ("data", "results"))
+    assert of_s3["List"]["Resource"] == [data, results]
+    assert of_s3["Read"]["Resource"] == [f"{data}/*", f"{results}/*"]
+    assert of_s3["Write"]["Resource"] == f"{results}/*"
+    for sid in ("List", "Read", "Write"):
+        assert of_s3[sid]["Condition"]["StringEquals"]["aws:ResourceAccount"] == account
+    role = moto.client("iam").get_role_policy(RoleName="t1djax-machine", PolicyName="machine")["PolicyDocument"]
+    network = {endpoint["VpcId"] for endpoint in endpoints}
+    of_buckets = [statement for statement in role["Statement"] if "s3:" in str(statement["Action"])]
+    assert len(of_buckets) == 3
+    assert {statement["Condition"]["StringEquals"]["aws:SourceVpc"] for statement in of_buckets} == network
+
+
 def test_terraform_applies_without_drift_and_goes_away(
     terraform: tuple[str, Path, dict[str, str]], moto_s3: S3
 ) -> None:
@@ -82,6 +114,7 @@ def test_terraform_applies_without_drift_and_goes_away(
     assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
     assert all(client.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
     assert client.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    look_at_endpoints(moto_s3)
     run([program, "plan", "-detailed-exitcode"], folder, env)  # 2 were there drift
     run([program, "destroy", "-auto-approve"], folder, env, code=1)  # an audit trail does not go by itself
     logs = f"t1djax-logs-{bucket.rsplit('-', 1)[1]}"

@@ -28,5 +28,5 @@ resource "aws_cloudtrail" "this" {
     }
   }
 
-  depends_on = [module.s3]
+  depends_on = [module.s3, module.iam] # it tries both when it is made
 }

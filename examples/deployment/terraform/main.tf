@@ -25,24 +25,30 @@ module "iam" {
   repository_arn     = aws_ecr_repository.train.arn
   trail_group_arn    = aws_cloudwatch_log_group.this["trail"].arn
   flow_group_arn     = aws_cloudwatch_log_group.this["flow"].arn
+  vpc_id             = module.ec2.vpc_id
 }
 
 module "ec2" {
-  source           = "./modules/ec2"
-  name             = var.name
-  partition        = data.aws_partition.this.partition
-  region           = var.region
-  zone             = var.zone
-  ami_id           = var.ami_id
-  instance_type    = var.instance_type
-  spot             = var.spot
-  volume_GiB       = var.volume_GiB
-  idle_minutes     = var.idle_minutes
-  vpc_cidr         = var.vpc_cidr
-  kms_key_arn      = module.s3.kms_key_arn
-  instance_profile = module.iam.instance_profile
-  flow_role_arn    = module.iam.flow_role_arn
-  flow_group_arn   = aws_cloudwatch_log_group.this["flow"].arn
+  source             = "./modules/ec2"
+  name               = var.name
+  account_id         = data.aws_caller_identity.this.account_id
+  partition          = data.aws_partition.this.partition
+  dns_suffix         = data.aws_partition.this.dns_suffix
+  region             = var.region
+  zone               = var.zone
+  ami_id             = var.ami_id
+  instance_type      = var.instance_type
+  spot               = var.spot
+  volume_GiB         = var.volume_GiB
+  idle_minutes       = var.idle_minutes
+  vpc_cidr           = var.vpc_cidr
+  data_bucket_arn    = module.s3.data_bucket_arn
+  results_bucket_arn = module.s3.results_bucket_arn
+  repository_arn     = aws_ecr_repository.train.arn
+  kms_key_arn        = module.s3.kms_key_arn
+  instance_profile   = module.iam.instance_profile
+  flow_role_arn      = module.iam.flow_role_arn
+  flow_group_arn     = aws_cloudwatch_log_group.this["flow"].arn
 }
 
 resource "aws_ecr_repository" "train" {

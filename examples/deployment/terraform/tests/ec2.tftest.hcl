@@ -1,20 +1,29 @@
-mock_provider "aws" {}
+mock_provider "aws" {
+  mock_data "aws_ec2_instance_type" {
+    defaults = { default_vcpus = 4 }
+  }
+}
 
 variables {
-  name             = "t1djax"
-  partition        = "aws"
-  region           = "eu-central-1"
-  zone             = "a"
-  ami_id           = "ami-0123456789abcdef0"
-  instance_type    = "g6.xlarge"
-  spot             = true
-  volume_GiB       = 200
-  idle_minutes     = 30
-  vpc_cidr         = "10.42.0.0/20"
-  kms_key_arn      = "arn:aws:kms:eu-central-1:000000000000:key/00000000-0000-0000-0000-000000000000"
-  instance_profile = "t1djax-machine"
-  flow_role_arn    = "arn:aws:iam::000000000000:role/t1djax-flow"
-  flow_group_arn   = "arn:aws:logs:eu-central-1:000000000000:log-group:/t1djax/flow"
+  name               = "t1djax"
+  account_id         = "000000000000"
+  partition          = "aws"
+  dns_suffix         = "amazonaws.com"
+  region             = "eu-central-1"
+  zone               = "a"
+  ami_id             = "ami-0123456789abcdef0"
+  instance_type      = "g6.xlarge"
+  spot               = true
+  volume_GiB         = 200
+  idle_minutes       = 30
+  vpc_cidr           = "10.42.0.0/20"
+  data_bucket_arn    = "arn:aws:s3:::data"
+  results_bucket_arn = "arn:aws:s3:::results"
+  repository_arn     = "arn:aws:ecr:eu-central-1:000000000000:repository/t1djax/train"
+  kms_key_arn        = "arn:aws:kms:eu-central-1:000000000000:key/00000000-0000-0000-0000-000000000000"
+  instance_profile   = "t1djax-machine"
+  flow_role_arn      = "arn:aws:iam::000000000000:role/t1djax-flow"
+  flow_group_arn     = "arn:aws:logs:eu-central-1:000000000000:log-group:/t1djax/flow"
 }
 
 run "spot_machine" {
@@ -52,6 +61,10 @@ run "spot_machine" {
     error_message = "The alarm waits an hour."
   }
   assert {
+    condition     = aws_cloudwatch_metric_alarm.idle.threshold == 12.5
+    error_message = "One busy processor of four is work."
+  }
+  assert {
     condition     = aws_vpc_security_group_egress_rule.to_s3.to_port == 443 && aws_vpc_security_group_ingress_rule.from_machine.to_port == 443
     error_message = "TLS only."
   }
@@ -69,5 +82,24 @@ run "machine_on_demand" {
   assert {
     condition     = length(aws_instance.this.instance_market_options) == 0
     error_message = "No spot where none is asked for."
+  }
+}
+
+run "one_processor_of_many_is_work" {
+  command = plan
+  module {
+    source = "./modules/ec2"
+  }
+  variables {
+    instance_type = "p5.48xlarge"
+  }
+  override_data {
+    target = data.aws_ec2_instance_type.this
+    values = { default_vcpus = 192 }
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.idle.threshold < 100 / 192
+    error_message = "The alarm stops a machine that trains."
   }
 }

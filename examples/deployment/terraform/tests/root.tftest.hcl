@@ -1,4 +1,8 @@
-mock_provider "aws" {}
+mock_provider "aws" {
+  mock_data "aws_ec2_instance_type" {
+    defaults = { default_vcpus = 4 }
+  }
+}
 
 variables {
   region         = "eu-central-1"

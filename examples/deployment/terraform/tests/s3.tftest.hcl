@@ -42,6 +42,12 @@ run "buckets" {
     error_message = "Old versions go."
   }
   assert {
+    condition = alltrue([for k, b in aws_s3_bucket_lifecycle_configuration.this : k == "logs"
+      ? b.rule[0].expiration[0].days == 731
+    : b.rule[0].expiration[0].expired_object_delete_marker])
+    error_message = "Logs go after their days; data and results stay, and of what was deleted not even the mark."
+  }
+  assert {
     condition     = aws_kms_key.this.enable_key_rotation
     error_message = "The key rotates."
   }
@@ -71,5 +77,11 @@ run "tls_only" {
   assert {
     condition     = alltrue([for b in aws_s3_bucket_policy.this : alltrue([for s in jsondecode(b.policy).Statement : s.Effect == "Deny" || try(s.Principal.AWS, "") != "*"])])
     error_message = "Nobody is let in by a bucket's policy but services that write logs."
+  }
+  assert {
+    condition = alltrue([for s in jsondecode(aws_kms_key.this.policy).Statement :
+      s.Condition.StringEquals["kms:CallerAccount"] == var.account_id && endswith(s.Condition.StringEquals["aws:PrincipalArn"], "/AWSServiceRoleForEC2Spot")
+    if try(s.Principal.AWS, "") == "*"])
+    error_message = "The key is used by this account, the services that write logs, and the one that starts spot machines."
   }
 }

@@ -1,5 +1,9 @@
 # What the variables refuse.
-mock_provider "aws" {}
+mock_provider "aws" {
+  mock_data "aws_ec2_instance_type" {
+    defaults = { default_vcpus = 4 }
+  }
+}
 
 variables {
   region         = "eu-central-1"

@@ -54,7 +54,12 @@ resource "aws_instance" "this" {
   tags = { Name = "${var.name}-train" }
 }
 
-# A second net under the machine's own timer: it looks at the processor only, so it waits twice as long.
+data "aws_ec2_instance_type" "this" {
+  instance_type = var.instance_type
+}
+
+# A second net under the machine's own timer: it looks at the processors only, so it waits twice as long. A training keeps one of them
+# busy, which on a large machine is less than a percent of all.
 resource "aws_cloudwatch_metric_alarm" "idle" {
   alarm_name          = "${var.name}-idle"
   alarm_description   = "Stops the machine that does nothing"
@@ -63,7 +68,7 @@ resource "aws_cloudwatch_metric_alarm" "idle" {
   dimensions          = { InstanceId = aws_instance.this.id }
   statistic           = "Maximum"
   comparison_operator = "LessThanThreshold"
-  threshold           = 3
+  threshold           = 50 / data.aws_ec2_instance_type.this.default_vcpus # half of one processor, in percent of all
   period              = 300
   evaluation_periods  = 2 * var.idle_minutes / 5
   treat_missing_data  = "notBreaching"

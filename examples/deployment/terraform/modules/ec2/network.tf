@@ -1,7 +1,3 @@
-locals {
-  services = toset(["ssm", "ssmmessages", "ecr.api", "ecr.dkr", "kms"])
-}
-
 resource "aws_vpc" "this" {
   cidr_block           = var.vpc_cidr
   enable_dns_support   = true
@@ -75,21 +71,4 @@ resource "aws_vpc_security_group_ingress_rule" "from_machine" {
   ip_protocol                  = "tcp"
   from_port                    = 443
   to_port                      = 443
-}
-
-resource "aws_vpc_endpoint" "s3" {
-  vpc_id            = aws_vpc.this.id
-  service_name      = "com.amazonaws.${var.region}.s3"
-  vpc_endpoint_type = "Gateway"
-  route_table_ids   = [aws_route_table.this.id]
-}
-
-resource "aws_vpc_endpoint" "service" {
-  for_each            = local.services
-  vpc_id              = aws_vpc.this.id
-  service_name        = "com.amazonaws.${var.region}.${each.key}"
-  vpc_endpoint_type   = "Interface"
-  private_dns_enabled = true
-  subnet_ids          = [aws_subnet.this.id]
-  security_group_ids  = [aws_security_group.endpoints.id]
 }

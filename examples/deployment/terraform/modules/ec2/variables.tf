@@ -3,8 +3,18 @@ variable "name" {
   type        = string
 }
 
+variable "account_id" {
+  description = "The account; nobody else's keys and buckets are reached from the network."
+  type        = string
+}
+
 variable "partition" {
   description = "aws, aws-cn or aws-us-gov."
+  type        = string
+}
+
+variable "dns_suffix" {
+  description = "What the names of the services end with."
   type        = string
 }
 
@@ -45,6 +55,21 @@ variable "idle_minutes" {
 
 variable "vpc_cidr" {
   description = "Addresses of the network."
+  type        = string
+}
+
+variable "data_bucket_arn" {
+  description = "Bucket of patients' data: read."
+  type        = string
+}
+
+variable "results_bucket_arn" {
+  description = "Bucket of results: read and written."
+  type        = string
+}
+
+variable "repository_arn" {
+  description = "The repository of images: read."
   type        = string
 }
 

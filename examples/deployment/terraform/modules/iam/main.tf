@@ -16,7 +16,9 @@ locals {
     trail   = "cloudtrail.amazonaws.com"
     flow    = "vpc-flow-logs.amazonaws.com"
   }
-  via_s3 = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
+  # Keys of the machine that were carried away open nothing.
+  from_here = { StringEquals = { "aws:SourceVpc" = var.vpc_id } }
+  via_s3    = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
 
   # What each role may do.
   policies = {
@@ -28,22 +30,25 @@ locals {
         Resource = "*"
       },
       {
-        Sid      = "List"
-        Effect   = "Allow"
-        Action   = "s3:ListBucket"
-        Resource = [var.data_bucket_arn, var.results_bucket_arn]
+        Sid       = "List"
+        Effect    = "Allow"
+        Action    = "s3:ListBucket"
+        Resource  = [var.data_bucket_arn, var.results_bucket_arn]
+        Condition = local.from_here
       },
       {
-        Sid      = "ReadData"
-        Effect   = "Allow"
-        Action   = "s3:GetObject"
-        Resource = "${var.data_bucket_arn}/*"
+        Sid       = "ReadData"
+        Effect    = "Allow"
+        Action    = "s3:GetObject"
+        Resource  = "${var.data_bucket_arn}/*"
+        Condition = local.from_here
       },
       { # Written and read; not deleted.
-        Sid      = "Results"
-        Effect   = "Allow"
-        Action   = ["s3:GetObject", "s3:PutObject"]
-        Resource = "${var.results_bucket_arn}/*"
+        Sid       = "Results"
+        Effect    = "Allow"
+        Action    = ["s3:GetObject", "s3:PutObject"]
+        Resource  = "${var.results_bucket_arn}/*"
+        Condition = local.from_here
       },
       {
         Sid       = "Key"
@@ -75,7 +80,13 @@ locals {
       Sid      = "Write"
       Effect   = "Allow"
       Action   = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"]
-      Resource = ["${var.flow_group_arn}:*"]
+      Resource = "${var.flow_group_arn}:*"
+      },
+      { # It looks for its group by listing them.
+        Sid      = "Look"
+        Effect   = "Allow"
+        Action   = "logs:DescribeLogGroups"
+        Resource = "arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group:*"
     }]
     steward = [
       {

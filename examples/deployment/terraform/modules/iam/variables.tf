@@ -52,3 +52,8 @@ variable "flow_group_arn" {
   description = "Log group of the network."
   type        = string
 }
+
+variable "vpc_id" {
+  description = "The network of the machine."
+  type        = string
+}

@@ -14,7 +14,11 @@ locals {
   purposes = toset(["data", "results", "logs"])
   root     = "arn:${var.partition}:iam::${var.account_id}:root"
   trail    = "arn:${var.partition}:cloudtrail:${var.region}:${var.account_id}:trail/${var.name}"
-  arns     = { for purpose in local.purposes : purpose => aws_s3_bucket.this[purpose].arn }
+  spot = {
+    "kms:CallerAccount" = var.account_id
+    "aws:PrincipalArn"  = "arn:${var.partition}:iam::${var.account_id}:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
+  }
+  arns = { for purpose in local.purposes : purpose => aws_s3_bucket.this[purpose].arn }
   # Who names no key gets the bucket's, which is this one; a negated comparison alone would deny them.
   only_this_key = {
     Null            = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" }
@@ -121,6 +125,22 @@ resource "aws_kms_key" "this" {
         Resource  = "*"
         Condition = { StringEquals = { "aws:SourceAccount" = var.account_id } }
       },
+      { # A spot machine is started again by this role, with its encrypted disk. It may not exist yet, so that it cannot be a principal.
+        Sid       = "Spot"
+        Effect    = "Allow"
+        Principal = { AWS = "*" }
+        Action    = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
+        Resource  = "*"
+        Condition = { StringEquals = local.spot }
+      },
+      {
+        Sid       = "SpotDisk"
+        Effect    = "Allow"
+        Principal = { AWS = "*" }
+        Action    = "kms:CreateGrant"
+        Resource  = "*"
+        Condition = { StringEquals = local.spot, Bool = { "kms:GrantIsForAWSResource" = "true" } }
+      },
     ]
   })
 }
@@ -187,6 +207,15 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     id     = "old"
     status = "Enabled"
     filter {}
+
+    # Data and results stay until somebody deletes them; then the marks of the deletion go with the last version, as they bear names.
+    dynamic "expiration" {
+      for_each = each.key == "logs" ? [] : [1]
+
+      content {
+        expired_object_delete_marker = true
+      }
+    }
 
     dynamic "expiration" {
       for_each = each.key == "logs" ? [var.log_days] : []
