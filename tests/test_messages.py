@@ -28,6 +28,7 @@ from t1djax.records import SYMBOLS, Misfit, PatientIdentification, legend
 from t1djax.registry import NotRegisteredError, RegistryError, UnreachableError
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(t1djax.__file__).parent  # as installed: the checkout may be without it
 
 
 class Said(NamedTuple):
@@ -229,8 +230,8 @@ def test_names_of_arguments_become_flags(command: str, text: str, said: str) -> 
 
 def messages() -> Iterator[tuple[str, str]]:
     """Every text of the library's rooms that is no docstring, with its file."""
-    for file in sorted((ROOT / "t1djax").rglob("*.py")):
-        if file.is_relative_to(ROOT / "t1djax" / "cli"):
+    for file in sorted(PACKAGE.rglob("*.py")):
+        if file.is_relative_to(PACKAGE / "cli"):
             continue
         tree = ast.parse(file.read_text(encoding="utf-8"))
         docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
@@ -396,7 +397,7 @@ def test_no_text_counts_patients_without_a_thought_for_one() -> None:
     hasty = re.compile(r"\{len\([^}]*\)\} patients|\{[\w.]*patients\} patients|\{[\w.]*runs\} fits")
     wrong = [
         f"{file.name}: {line.strip()}"
-        for file in sorted((ROOT / "t1djax").rglob("*.py"))
+        for file in sorted(PACKAGE.rglob("*.py"))
         for line in file.read_text(encoding="utf-8").splitlines()
         if hasty.search(line)
     ]

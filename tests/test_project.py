@@ -22,6 +22,7 @@ import t1djax
 from .conftest import quick_flags
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path(t1djax.__file__).parent  # as installed: the checkout may be without it
 UNIT = re.compile(
     r"mg/dL|U/dL|U/h|U/min|mg/U|mg/min|1/dL|min/dL|mmol/L|%|\b(min|g|kg|U|s|h|mm)\b|minutes?|hours?|seconds?"
     r"|\bunits?\b|fraction|share|ratio|factor|number|steps?|how many|relative|without unit|weights?|correlation"
@@ -135,7 +136,7 @@ def test_import_loads_no_training(after_import: dict, room: str) -> None:
 
 def test_names_that_come_later_are_those_that_readers_of_the_code_see() -> None:
     """Type checkers read the imports, the interpreter reads the table."""
-    tree = ast.parse((ROOT / "t1djax" / "__init__.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     stated: dict[str, tuple[str, ...]] = {}
     for node in block.body:

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+import t1djax
+
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path(t1djax.__file__).parent  # as installed: the checkout may be without it
 DOCS = ROOT / "docs"
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)
 LINKED = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -86,7 +89,7 @@ def test_there_are_five_tutorials() -> None:
 def literals() -> list[str]:
     """Every string of the package, with a zero byte where a value is put in."""
     found = []
-    for file in sorted((ROOT / "t1djax").rglob("*.py")):
+    for file in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 found.append("".join(str(v.value) if isinstance(v, ast.Constant) else "\0" for v in node.values))
