@@ -1,5 +1,6 @@
 """Guards, workflows, containers and the pipeline: what can be checked without a server."""
 
+import http.server
 import importlib.util
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from pathlib import Path
@@ -254,6 +256,31 @@ def test_scripts_are_read_by_the_shell() -> None:
     ):
         shell = path.read_text().split("\n", 1)[0].rsplit("/", 1)[1].rsplit(" ", 1)[-1]
         subprocess.run([shell, "-n", path], check=True)
+
+
+@pytest.mark.parametrize("sick", [None, "metadatabase", "scheduler", "dag_processor", "triggerer"])
+def test_airflow_is_healthy_when_all_of_it_is(sick: str | None) -> None:
+    """Its web server answers 200 with a dead scheduler, too."""
+    parts = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+    body = json.dumps({part: {"status": "unhealthy" if part == sick else "healthy"} for part in parts}).encode()
+
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        said = subprocess.run(
+            [sys.executable, DEPLOYMENT / "airflow/healthy"], capture_output=True, text=True, check=False,
+            env=os.environ | {"AIRFLOW_HEALTH": f"http://127.0.0.1:{server.server_port}"},
+        )  # fmt: skip
+    assert (said.returncode, said.stderr) == ((0, "") if sick is None else (1, f"not healthy: {sick}\n"))
+    assert 'CMD ["airflow-healthy"]' in (DEPLOYMENT / "airflow.Dockerfile").read_text()
 
 
 def idle_script(folder: Path, minutes: int) -> Path:

@@ -56,7 +56,7 @@ def test_terraform_is_formatted_valid_and_keeps_its_promises(terraform: tuple[st
 
 
 def look_at_endpoints(moto: S3) -> None:
-    """What the endpoints let through, as the cloud has it: this account's keys, on this deployment's buckets and repository."""
+    """What the endpoints let through, as the cloud has it: keys of this account, to what is this deployment's."""
     account = moto.client("sts").get_caller_identity()["Account"]
     endpoints = moto.client("ec2", "eu-central-1").describe_vpc_endpoints()["VpcEndpoints"]
     policies = {

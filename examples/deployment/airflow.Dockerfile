@@ -16,7 +16,9 @@ FROM ${BASE_IMAGE}@${BASE_DIGEST}
 COPY --from=build /opt/airflow /opt/airflow
 COPY --from=build /opt/t1djax /opt/t1djax
 COPY examples/deployment/airflow/dags /opt/dags
+COPY examples/deployment/airflow/healthy /usr/local/bin/airflow-healthy
 RUN useradd --uid 10001 --user-group --home-dir /app --create-home --shell /usr/sbin/nologin airflow \
+    && chmod 755 /usr/local/bin/airflow-healthy \
     && install --directory --owner airflow --group airflow /results
 ENV PATH=/opt/airflow/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -30,6 +32,6 @@ USER 10001:10001
 WORKDIR /app
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=20s --start-period=120s --retries=5 \
-    CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/api/v2/monitor/health', timeout=10)"]
+    CMD ["airflow-healthy"]
 ENTRYPOINT ["airflow"]
 CMD ["standalone"]
