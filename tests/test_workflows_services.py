@@ -50,8 +50,9 @@ def test_wheel_is_built_and_tested_without_the_checkout(tmp_path: Path) -> None:
     copy = runs("test/wheel", tmp_path)
     (wheel,) = (copy / "dist").glob("*.whl")
     assert "t1djax/__init__.py" in zipfile.ZipFile(wheel).namelist()
-    # The whole of the tests takes as long as the tests: a part of them shows that they find the wheel.
-    copy = runs("test/tests", tmp_path, {"pytest -n 4": "pytest -n 2 tests/test_physics.py"}, JAX="oldest")
+    # The whole of the tests takes as long as the tests: a part of them shows that they find the wheel, and its code.
+    some = "pytest -n 2 tests/test_physics.py tests/test_project.py tests/test_site.py"
+    copy = runs("test/tests", tmp_path, {"pytest -n 4": some}, JAX="oldest")
     assert not (copy / "t1djax").exists()
     seen = subprocess.run(
         [tmp_path / "python/bin/python", "-c", "import jax, t1djax; print(jax.__version__, t1djax.__file__)"],
