@@ -31,14 +31,14 @@ from ..io import (
 from ..plotting import save_comparison
 from ..tracking import FOLDER
 from ._links import links, names_person
-from ._log import LOG
+from ._log import LOG, is_key
 from ._person import Person
 from ._readings import by_field
 from ._work import Work, remove_tree, replace
 
 _UNREADABLE = (DataError, ResultError, ValueError, OSError, KeyError, UnicodeDecodeError)
 _SQLITE = b"SQLite format 3\0"
-_OWN = (LOG, FORGETTING, ".forgotten.key")
+_OWN = (LOG, FORGETTING)
 _SWEEP = "sweep.json"
 _TELLING = ("metadata.json", "recipe.json", "identification.json", SUMMARY, MODEL_FILE)
 _RECORDS = (".csv", ".tsv", ".json", ".xml", ".txt")
@@ -260,7 +260,7 @@ def _link(work: Work, path: Path) -> list[tuple[Path, str]]:
 
 def _apart(path: Path, root: Path) -> bool:
     """Whether a file is looked after elsewhere, or is this package's own lock or log."""
-    if path.name in _OWN or path.name.endswith(".lock"):
+    if path.name in _OWN or is_key(path.name) or path.name.endswith(".lock"):
         return True
     if path.parent.name == FOLDER and path.suffix in (".jsonl", ".cursor"):
         return True
