@@ -28,6 +28,7 @@ from t1djax import registry
 from t1djax.config import ConfigError
 from t1djax.experiment import Busy, Execution, run
 from t1djax.io import Stopped
+from t1djax.plotting._results import _STYLE
 from t1djax.privacy._contents import inside
 from t1djax.privacy._journals import _rows
 from t1djax.privacy._person import Person
@@ -109,6 +110,8 @@ def populated(tmp_path_factory: pytest.TempPathFactory) -> Populated:
     import_mlflow()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for item in {"savefig.dpi": 15, "figure.constrained_layout.use": False}.items():
+            patch.setitem(_STYLE, *item)  # half of the time goes into figures, whose looks do not matter here
         parent = tmp_path_factory.mktemp("workspace")
         (parent / "work").mkdir()
         return Populated(parent / "work", parent / "template")
