@@ -196,7 +196,7 @@ def test_a_removal_overlaps_with_nobody(root: Path, tmp_path: Path, lock: str, w
     with working(other, lock):
         before = snapshot(root)
         for spelt in spellings(mine, tmp_path / "link")[:: 1 if role == "results" else 4]:
-            named = {"data": [root / "data"]}
+            named: dict[str, Any] = {"data": [root / "data"]}
             named[role] = [*named.get(role, []), spelt]
             said = "another removal" if "forgetting" in lock else "a training"
             with pytest.raises(Busy, match=said) as told:
@@ -224,7 +224,9 @@ def test_no_training_beside_a_removal(root: Path, tmp_path: Path, where: str, ho
             config = t1djax.Experiment(model="ode", data=str(root / "data"), results=str(spelt))
             with pytest.raises(Busy, match="being removed") as told:
                 t1djax.run(config)
-            matrix = t1djax.SweepConfig(models=("ode",), data=str(root / "data"), results=str(spelt))
+            matrix = t1djax.SweepConfig.model_validate(
+                {"models": ("ode",), "data": str(root / "data"), "results": str(spelt)}
+            )
             with pytest.raises(Busy, match="being removed"):
                 t1djax.sweep(matrix)
             assert where == "here" or f"from {os.path.realpath(other)}" in str(told.value)
