@@ -9,6 +9,7 @@ import io
 import json
 import lzma
 import re
+import shutil
 import tarfile
 import zipfile
 import zlib
@@ -27,6 +28,7 @@ from t1djax import registry
 from t1djax.config import ConfigError
 from t1djax.experiment import Busy, Execution, run
 from t1djax.io import Stopped
+from t1djax.plotting._results import _STYLE
 from t1djax.privacy._contents import inside
 from t1djax.privacy._journals import _rows
 from t1djax.privacy._person import Person
@@ -56,11 +58,11 @@ pytestmark = pytest.mark.filterwarnings(  # of MLflow's own making
 LEFT = tuple(name for name in NAMES if name != GONE)
 
 
-class Workspace:
-    """A workspace as it was, what the command said, and as it is."""
+class Populated:
+    """A workspace with everything in it, and a copy. MLflow's database has whole paths: the copy works at its place."""
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.data, self.results = root, root / "data", root / "results"
+    def __init__(self, root: Path, template: Path) -> None:
+        self.root, self.template, self.data, self.results = root, template, root / "data", root / "results"
         cohort = write_people(self.data)
         self.needles = needles(GONE, cohort[GONE].glucose_mg_dL)
         sweep(root, "--tracking")
@@ -69,6 +71,24 @@ class Workspace:
         done("report", self.data, "--out", root / "other" / "report.html")
         done("evaluate", self.results, "--output", root / "other" / "metrics.csv")
         (root / "other" / "notes.txt").write_text(f"{GONE} came late; {ALIKE} did not\n", encoding="utf-8")
+        shutil.copytree(root, template)
+
+    @contextlib.contextmanager
+    def anew(self) -> Iterator[Path]:
+        """The workspace as it was made, in its place; what is there comes back afterwards."""
+        aside = self.root.rename(self.root.with_name("aside"))
+        shutil.copytree(self.template, self.root)
+        yield self.root
+        shutil.rmtree(self.root)
+        aside.rename(self.root)
+
+
+class Workspace:
+    """A workspace as it was, what the command said, and as it is."""
+
+    def __init__(self, made: Populated) -> None:
+        root = self.root = made.root
+        self.data, self.results, self.needles, self.uri = made.data, made.results, made.needles, made.uri
         self.before, self.kept = snapshot(root), self.others()
         self.places = ("--data", self.data, "--results", self.results, "--also", root / "other")
         self.dry = done("forget", GONE, *self.places, "--dry-run")
@@ -86,11 +106,22 @@ class Workspace:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def populated(tmp_path_factory: pytest.TempPathFactory) -> Populated:
     import_mlflow()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return Workspace(tmp_path_factory.mktemp("workspace"))
+        for item in {"savefig.dpi": 15, "figure.constrained_layout.use": False}.items():
+            patch.setitem(_STYLE, *item)  # half of the time goes into figures, whose looks do not matter here
+        parent = tmp_path_factory.mktemp("workspace")
+        (parent / "work").mkdir()
+        return Populated(parent / "work", parent / "template")
+
+
+@pytest.fixture(scope="module")
+def workspace(populated: Populated) -> Workspace:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return Workspace(populated)
 
 
 def test_a_dry_run_lists_and_touches_nothing(workspace: Workspace) -> None:
@@ -186,14 +217,14 @@ def test_a_training_goes_on_without_the_person(tmp_path: Path, monkeypatch: pyte
     config = t1djax.Experiment.model_validate({"model": "birnn", "data": "data", "network": NETWORK})
     asked = iter(range(1000))
     with pytest.raises(Stopped):
-        run(config, execution=Execution(figures=False, stop=lambda: next(asked) >= 1))
+        run(config, execution=Execution(figures=False, batch=4, stop=lambda: next(asked) >= 1))
     wanted = needles(GONE, cohort[GONE].glucose_mg_dL)
     assert any("batch-00000" in p for p in snapshot(tmp_path))
     assert t1djax.forget(GONE, data="data", results="results").complete
     assert traces(snapshot(tmp_path), wanted) == []
-    resumed = run(config, execution=Execution(figures=False, resume=True))
+    resumed = run(config, execution=Execution(figures=False, resume=True, batch=4))
     assert not [p for p in Path("results").glob("*") if GONE in p.name.replace(ALIKE, "")]
-    fresh = run(config.model_copy(update={"results": "fresh"}), execution=Execution(figures=False))
+    fresh = run(config.model_copy(update={"results": "fresh"}), execution=Execution(figures=False, batch=4))
     assert list(resumed.table["patient"]) == list(LEFT)
     np.testing.assert_allclose(resumed.table["ksi"], fresh.table["ksi"], rtol=1e-6)
     # Networks of several people in one folder.
@@ -486,21 +517,23 @@ def test_one_removal_at_a_time(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / ".forgetting.lock").exists()
 
 
-def test_artifacts_out_of_reach_keep_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import_mlflow()
+def test_artifacts_out_of_reach_keep_their_rows(
+    populated: Populated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    write_people(tmp_path / "data")
-    results = sweep(tmp_path, "--tracking")
-    before = rows(results / "mlflow.db", "select * from tags order by 1, 2, 3")
-    (results / "mlartifacts").rename(tmp_path / "unmounted")
-    places = ("--data", tmp_path / "data", "--results", results, "--also", tmp_path / "other", "--yes")
-    said = call("forget", GONE, *places)
-    assert said.code == 6
-    assert f"REMAINS  {results / 'mlartifacts'}" in said.out
-    assert rows(results / "mlflow.db", "select * from tags order by 1, 2, 3") == before
-    (tmp_path / "unmounted").rename(results / "mlartifacts")
-    done("forget", GONE, *places)
-    assert not [path for path, data in snapshot(tmp_path).items() if GONE.encode() in data.replace(ALIKE.encode(), b"")]
+    with populated.anew() as root:
+        results = root / "results"
+        before = rows(results / "mlflow.db", "select * from tags order by 1, 2, 3")
+        (results / "mlartifacts").rename(tmp_path / "unmounted")
+        places = ("--data", root / "data", "--results", results, "--also", root / "other", "--yes")
+        said = call("forget", GONE, *places)
+        assert said.code == 6
+        assert f"REMAINS  {results / 'mlartifacts'}" in said.out
+        assert rows(results / "mlflow.db", "select * from tags order by 1, 2, 3") == before
+        (tmp_path / "unmounted").rename(results / "mlartifacts")
+        done("forget", GONE, *places)
+        left = {path: data.replace(ALIKE.encode(), b"") for path, data in snapshot(root).items()}
+        assert not [path for path, data in left.items() if GONE.encode() in data]
 
 
 # The search and the scissors, by themselves

@@ -1,6 +1,7 @@
 """`t1djax forget`: one person's data removed from everywhere, with the proof."""
 
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +68,12 @@ def forget(
         log=log,
         dry_run=dry_run,
     )
-    hide = lambda text: text if dry_run else text.replace(patient, done.pseudonym)
+
+    def hide(text: str) -> str:
+        for form in () if dry_run else (patient, *(unicodedata.normalize(how, patient) for how in ("NFC", "NFD"))):
+            text = text.replace(form, done.pseudonym)
+        return text
+
     if as_json:
         print_json(
             done._asdict()

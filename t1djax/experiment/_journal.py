@@ -15,17 +15,11 @@ import filelock
 
 from ..config import ConfigError, Experiment, with_defaults
 from ..io import ResultError, without_nan
+from ._overlap import RUNS, Busy
 
-RUNS = ".runs"
 FORMAT = "t1djax.run"
 FORMAT_VERSION = 1
 _RECORD = "run.json"
-FORGETTING = ".forgetting"
-"""A file in a results folder while somebody's data are removed from it; nothing trains there meanwhile."""
-
-
-class Busy(OSError):
-    """Another process is at work on the same run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,19 +98,6 @@ class Journal:
             yield
         finally:
             lock.release()
-
-
-def check_open(root: Path) -> None:
-    """Refuse to work on a results folder from which a person is being removed.
-
-    Raises:
-        Busy: where that is so, or was interrupted.
-    """
-    if (root / FORGETTING).exists():
-        raise Busy(
-            f"{root}: a person's data are being removed from here, or that was interrupted; finish it with the same "
-            "`t1djax forget` first"
-        )
 
 
 def new_journal(root: Path, name: str, record: Mapping[str, Any]) -> Journal:

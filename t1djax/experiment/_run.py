@@ -22,8 +22,9 @@ from ..problem import Problem
 from ..records import ChunkMetrics, Ensemble, Fit, RunData, RunInfo
 from ..tracking import Tracker, git_state
 from ..training import Progress
-from ._journal import Journal, check_open, check_same, journals, new_journal
+from ._journal import Journal, check_same, journals, new_journal
 from ._mend import mend
+from ._overlap import check_open
 from ._prepared import Prepared
 from ._problems import fit_problems, padded
 from ._processes import barrier, everybody

@@ -17,9 +17,10 @@ from ..io import ResultError, read_result
 from ..plotting import save_comparison
 from ..training import Memory, Progress
 from ._cohort import load_cohort, source_of
-from ._journal import Busy, Journal, check_same, differences, make_journal, read_journal, write_json
+from ._journal import Journal, check_same, differences, make_journal, read_journal, write_json
 from ._memory import memory_of
 from ._mend import mend
+from ._overlap import SWEEP_LOCK, Busy, check_open
 from ._pace import Pace
 from ._prepared import Prepared
 from ._processes import barrier, everybody
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = "t1djax.sweep"
 FORMAT_VERSION = 1
-_SWEEP, _LOCK = "sweep.json", "sweep.lock"
+_SWEEP = "sweep.json"
 SUMMARY = "summary.json"
 """What a sweep leaves at the top of its results: the comparison, and every result's row."""
 
@@ -185,13 +186,14 @@ def sweep(
     root = Path(config.results)
     prepare_results(root)
     first = jax.process_index() == 0
-    lock = filelock.FileLock(root / _LOCK, timeout=0)
+    lock = filelock.FileLock(root / SWEEP_LOCK, timeout=0)
     try:
         if first:
             lock.acquire()
     except filelock.Timeout as e:
         raise Busy(f"{root}: another process is at work on this sweep; wait for it, or take other results") from e
     try:
+        check_open(root)  # holding the lock, as each program does before it trains
         if first:
             _claim(root, config, dt.datetime.fromtimestamp(began).astimezone())
         barrier("sweep claimed")

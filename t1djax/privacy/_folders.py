@@ -31,14 +31,14 @@ from ..io import (
 from ..plotting import save_comparison
 from ..tracking import FOLDER
 from ._links import links, names_person
-from ._log import LOG
+from ._log import LOG, is_key
 from ._person import Person
 from ._readings import by_field
 from ._work import Work, remove_tree, replace
 
 _UNREADABLE = (DataError, ResultError, ValueError, OSError, KeyError, UnicodeDecodeError)
 _SQLITE = b"SQLite format 3\0"
-_OWN = (LOG, FORGETTING, ".forgotten.key")
+_OWN = (LOG, FORGETTING)
 _SWEEP = "sweep.json"
 _TELLING = ("metadata.json", "recipe.json", "identification.json", SUMMARY, MODEL_FILE)
 _RECORDS = (".csv", ".tsv", ".json", ".xml", ".txt")
@@ -100,7 +100,7 @@ def readings_in(folders: Iterable[Path], person: Person) -> list[np.ndarray]:
             if link.is_file() and link.suffix.lower() in _RECORDS and names_person(person, link):
                 found += _recorded(link)
         for path in files(root):
-            if path.name == "predictions.npz" and _of_result(path.parent, person.name):
+            if path.name == "predictions.npz" and _of_result(path.parent, person):
                 try:
                     with np.load(path, allow_pickle=False) as arrays:
                         observed = np.asarray(arrays["observed_mg_dL"], float)
@@ -113,7 +113,7 @@ def readings_in(folders: Iterable[Path], person: Person) -> list[np.ndarray]:
                 if not person.in_text(path.stem):
                     found += _read(path.parent)  # an export of several files
             elif path.suffix.lower() in _RECORDS and person.in_bytes(path.read_bytes()):
-                found += _among_others(path, person.name)
+                found += _among_others(path, person)
     return found
 
 
@@ -172,17 +172,16 @@ def hashes_of(paths: Iterable[Path]) -> set[str]:
     return {hashlib.sha256(data).hexdigest() for path in paths if (data := path.read_bytes()).strip()}
 
 
-def _among_others(path: Path, name: str) -> list[np.ndarray]:
+def _among_others(path: Path, person: Person) -> list[np.ndarray]:
     """Readings in a file of several people."""
     try:
-        if name not in people_in(path):
-            return []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            patient = read_recording(path, subject=name, carbs_unit="none").patient
+            theirs = [read_recording(path, subject=name, carbs_unit="none").patient
+                      for name in people_in(path) if person.same(name)]  # fmt: skip
     except _UNREADABLE:
         return []
-    return [np.where(patient.valid, patient.glucose_mg_dL, np.nan)]
+    return [np.where(patient.valid, patient.glucose_mg_dL, np.nan) for patient in theirs]
 
 
 def files(root: Path) -> list[Path]:
@@ -193,9 +192,9 @@ def files(root: Path) -> list[Path]:
     return [path for path in found if stat.S_ISREG(path.lstat().st_mode)]
 
 
-def _of_result(folder: Path, name: str) -> bool:
+def _of_result(folder: Path, person: Person) -> bool:
     try:
-        return json.loads((folder / "metadata.json").read_text("utf-8")).get("patient") == name
+        return person.same(json.loads((folder / "metadata.json").read_text("utf-8")).get("patient"))
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -242,7 +241,7 @@ def clean_folder(work: Work, root: Path, *, keep: list[tuple[Path, str]] | None 
             elif path.is_file() and not _apart(path, root):
                 work.file(path)
     if keep is not None:
-        keep += sorted(own, key=lambda one: one[0].stem == work.person.name)
+        keep += sorted(own, key=lambda one: work.person.same(one[0].stem))
         return
     for path, why in own:
         work.remove(path, why)
@@ -261,7 +260,7 @@ def _link(work: Work, path: Path) -> list[tuple[Path, str]]:
 
 def _apart(path: Path, root: Path) -> bool:
     """Whether a file is looked after elsewhere, or is this package's own lock or log."""
-    if path.name in _OWN or path.name.endswith(".lock"):
+    if path.name in _OWN or is_key(path.name) or path.name.endswith(".lock"):
         return True
     if path.parent.name == FOLDER and path.suffix in (".jsonl", ".cursor"):
         return True
@@ -289,7 +288,7 @@ def _whole(work: Work, path: Path) -> str | None:
         return "left by a write that was interrupted"
     if path.parent.parent.name == ".runs" and re.fullmatch(r"batch-\d+\.partial-.*|\.batch-\d+\.partial", path.name):
         return "left by a write that was interrupted"
-    if _of_result(path, person.name):
+    if _of_result(path, person):
         return "a result of the person"
     if path.parent.name == ".runs":
         return None
@@ -302,9 +301,10 @@ def _twins(work: Work, folder: Path) -> None:
         patients = json.loads((folder / "recipe.json").read_text("utf-8"))["patients"]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    if work.person.name not in patients:
+    theirs = [name for name in patients if work.person.same(name)]
+    if not theirs:
         return
-    if len(patients) == 1:
+    if len(patients) == len(theirs):
         work.remove(folder, "the person's network")
         return
     who = counted(len(patients), "patient")
@@ -312,7 +312,8 @@ def _twins(work: Work, folder: Path) -> None:
 
     def drop() -> None:
         try:
-            drop_twins(folder, work.person.name)
+            for name in theirs:
+                drop_twins(folder, name)
         except CheckpointError:
             remove_tree(folder)  # nobody can read it either
 
@@ -329,7 +330,7 @@ def clean_sweep(work: Work, root: Path) -> None:
         return
     summary = json.loads(path.read_text("utf-8"))
     rows = summary.get("results", [])
-    if not any(str(row.get("patient")) == work.person.name for row in rows):
+    if not any(work.person.same(str(row.get("patient"))) for row in rows):
         work.file(path)
         return
     work.do("rewrite", path, "the summary of the sweep, made again without the person", lambda: _again(work, root))
@@ -340,7 +341,7 @@ def _again(work: Work, root: Path) -> None:
     path = root / SUMMARY
     old = json.loads(path.read_text("utf-8"))
     kept = [name for name in old["folders"] if (root / name / "metadata.json").exists()]
-    others = [name for name in kept if not _of_result(root / name, work.person.name)]
+    others = [name for name in kept if not _of_result(root / name, work.person)]
     found = find_results([root / name for name in others])
     table = results_table(read_result(folder).metadata for folder in found) if found else None
     drawn: list[str] = []

@@ -3,28 +3,25 @@
 import contextlib
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import filelock
-
 from ..config import ConfigError, MissingPathError
-from ..experiment import FORGETTING, Busy
-from ..tracking import FOLDER, only_one
+from ..experiment import FORGETTING
 from ._folders import check_roots, clean_folder, clean_sweep, files, hashes_of, names_in, own_files, readings_in
 from ._journals import clean_runs, clean_tracking
 from ._links import outside
-from ._log import LOG, Log, under_way
+from ._locks import alone, held
+from ._log import DONE, LOG, Log, under_way
 from ._objects import Objects
 from ._person import Person
 from ._readings import Readings
 from ._scrub import holds
 from ._search import Search, Searched, Trace
 from ._store import Store, is_database
-from ._work import ForgetStep, TrainedOn, Work, remove_tree
+from ._work import ForgetStep, TrainedOn, Work
 
-_LOCK = ".forgetting.lock"
 _OWN_GO = "the person's own data go"
 _UNKNOWN = (
     "none were known, so that they were not searched for, and the person's own data stay: name a folder with the "
@@ -97,7 +94,7 @@ def forget(
     Raises:
         ConfigError: where the name cannot be told from another's, or MLflow is a server.
         MissingPathError: where a place is not there, or nothing knows the name.
-        Busy: where a training or another removal is at work.
+        Busy: where a training or another removal is at work in one of the folders, above or inside it.
 
     Example:
         >>> import tempfile
@@ -114,7 +111,7 @@ def forget(
     check_roots(Person(patient), [*folders.all, *local])
     stores = [Store(uri, artifacts) for uri in _databases(folders.results, tracking_uri)]
     try:
-        with contextlib.nullcontext() if dry_run else _alone(folders.all):
+        with contextlib.nullcontext() if dry_run else alone(folders.all):
             known = names_in(folders.all).union(*(store.names() for store in stores))
             person = Person(patient, known)
             person.check()
@@ -126,7 +123,7 @@ def forget(
             readings = Readings(readings_in(folders.all, person), hashes_of(own_files(folders.data, person)))
             work = Work(person, readings, dry=dry_run, remove_mixed=remove_mixed, outside=away)
             if dry_run:
-                with _held(folders.results, mark=False):
+                with held(folders.all):
                     _remove(work, folders, stores, versions)
                     for path, why in _data(work, folders):
                         work.remove(path, why)
@@ -152,7 +149,7 @@ def _carry_out(
     work: Work, folders: _Folders, stores: list[Store], versions: Sequence[str], log: Log, *, told: bool
 ) -> Forgotten:
     person, readings = work.person, work.readings
-    with _held(folders.results, mark=True):
+    with held(folders.all, marked=folders.results, log=log):
         log.write("began", places=len(folders.all) + len(stores) + len(versions))
         _remove(work, folders, stores, versions)
         search = Search(person, readings)
@@ -180,7 +177,7 @@ def _carry_out(
     for step in work.steps:
         counts[step.action] = counts.get(step.action, 0) + 1
     searched = search.searched._asdict()
-    log.write("nothing is left" if not remains else "incomplete", steps=counts, searched=searched, remains=len(remains))
+    log.write(DONE if not remains else "incomplete", steps=counts, searched=searched, remains=len(remains))
     if not remains:
         log.erase_key()
     return Forgotten(
@@ -269,54 +266,3 @@ def _log(path: str | Path | None, folders: _Folders) -> Path:
         first = (folders.results or folders.data or folders.also)[0]
         path = (first if first.is_dir() else first.absolute().parent) / LOG
     return Path(path)
-
-
-@contextlib.contextmanager
-def _alone(roots: Sequence[Path]) -> Iterator[None]:
-    """Hold folders against another removal; no lock stays."""
-    places = sorted({(root if root.is_dir() else root.parent).resolve() for root in roots})
-    with contextlib.ExitStack() as held:
-        for place in places:
-            lock = filelock.FileLock(place / _LOCK, timeout=0)
-            try:
-                held.enter_context(lock)
-            except filelock.Timeout as e:
-                raise Busy(f"{place}: another removal is at work here; wait for it, then give the command again") from e
-            held.callback((place / _LOCK).unlink, missing_ok=True)
-        yield
-
-
-@contextlib.contextmanager
-def _held(results: Sequence[Path], *, mark: bool) -> Iterator[None]:
-    """Hold the results folders: nothing trains in them, or sends from them, meanwhile.
-
-    The mark comes before the locks, and a training looks for it holding its own lock: one of the two sees the other.
-    """
-    with contextlib.ExitStack() as held:
-        made = []
-        for root in results:
-            if mark:
-                (root / FORGETTING).touch()
-                made.append(root / FORGETTING)
-        try:
-            for root in results:
-                locks = [
-                    *root.glob(".runs/*/lock*"),
-                    *([root / "sweep.lock"] if (root / ("sweep.json" if mark else "sweep.lock")).exists() else []),
-                ]
-                for path in locks:
-                    lock = filelock.FileLock(path, timeout=0)
-                    try:
-                        held.enter_context(lock)
-                    except filelock.Timeout as e:
-                        raise Busy(f"{root}: a training is at work here; wait for it, or stop it") from e
-                for path in sorted((root / FOLDER).glob("*.lock")):
-                    if not held.enter_context(only_one(path)):
-                        raise Busy(f"{root}: a training is sending to MLflow from here; wait for it, or stop it")
-        except Busy:
-            for path in made:
-                remove_tree(path)
-            raise
-        yield
-        for path in made:
-            remove_tree(path)

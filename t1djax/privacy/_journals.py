@@ -21,10 +21,9 @@ def clean_runs(work: Work, root: Path) -> None:
     """Take the person out of the journals of a results folder, and out of the training that is under way."""
     for journal in journals(root):
         names = _names(journal)
-        name = work.person.name
         if names is None:
             _unknown(work, journal)
-        elif name in names:
+        elif any(map(work.person.same, names)):
             config, who = journal.record["config"], counted(len(names), "patient")
             what = f"{config['model']}, {config['mode']}, {who}"
             why = "trained in one program; each patient's weights and parameters are their own, none is shared"
@@ -74,7 +73,7 @@ def _unknown(work: Work, journal: Journal) -> None:
 
 def _rewrite(work: Work, journal: Journal, names: Sequence[str]) -> None:
     """Batches, finished results, states and the record itself, in that order: the record says who is where."""
-    gone = names.index(work.person.name)
+    gone = next(i for i, name in enumerate(names) if work.person.same(name))
     batches: list[list[int]] = journal.record["batches"]
     left = [[i for i in which if i != gone] for which in batches]
     seeds = int(journal.record["config"].get("members", 1))
@@ -98,7 +97,7 @@ def _rewrite(work: Work, journal: Journal, names: Sequence[str]) -> None:
     smaller = [[i - (i > gone) for i in which] for which in left]
     record: dict[str, Any] = {**journal.record, "batches": smaller}
     if (cohort := _cohort(journal)) is not None and record["config"].get("data") != REFERENCE:
-        others = tuple(patient for patient in cohort.patients if patient.name != work.person.name)
+        others = tuple(patient for patient in cohort.patients if not work.person.same(patient.name))
         record["data"] = fingerprint(others)
     _record(work, journal, record)
 
@@ -171,11 +170,10 @@ def _journal(work: Work, path: Path) -> None:
 
 def _event(work: Work, event: dict[str, Any], keep: dict[int, int]) -> dict[str, Any] | None:
     """An event without the person; None where nothing is left of it. `keep` maps old rows to new ones."""
-    name = work.person.name
     match event.get("event"):
         case "begin":
             info = event["info"]
-            rows = [i for i, row in enumerate(info["rows"]) if row[0] != name]
+            rows = [i for i, row in enumerate(info["rows"]) if not work.person.same(row[0])]
             keep.clear()
             keep.update({old: new for new, old in enumerate(rows)})
             if len(info["rows"]) > event["most_children"]:  # it stays one MLflow run for all
@@ -188,5 +186,5 @@ def _event(work: Work, event: dict[str, Any], keep: dict[int, int]) -> dict[str,
             metrics = {key: pack(unpack(text)[places]) for key, text in event["metrics"].items()}
             return event | {"rows": [keep[event["rows"][place]] for place in places], "metrics": metrics}
         case "result":
-            return None if event["row"][0] == name else event
+            return None if work.person.same(event["row"][0]) else event
     return scrub(work.person, event)

@@ -13,6 +13,7 @@ from ..io import read_fitted_cohort, write_fitted_cohort
 from ..records import FittedPatient
 from ..registry import PATIENTS_FILE, PREFIX, cohort_facts
 from ._objects import Objects
+from ._person import Person
 from ._scrub import scrub
 from ._work import Work, replace
 
@@ -46,7 +47,7 @@ def without(store: "Store", work: Work, name: str, version: int) -> None:
 def _rewrite(store: "Store", work: Work, place: str, name: str, version: int) -> None:
     files = _Files(place)
     path = f"artifacts/{PATIENTS_FILE}"
-    models, content = _left(files.read(path), work.person.name)
+    models, content = _left(files.read(path), work.person)
     facts, each = cohort_facts(models, hashlib.sha256(content).hexdigest())
     files.write(path, content)
     described = yaml.safe_load(files.read("MLmodel"))
@@ -67,13 +68,13 @@ def _rewrite(store: "Store", work: Work, place: str, name: str, version: int) ->
             connection.execute(sa.update(t).where(here).values(value=value))
 
 
-def _left(data: bytes, gone: str) -> tuple[Mapping[str, FittedPatient], bytes]:
+def _left(data: bytes, gone: Person) -> tuple[Mapping[str, FittedPatient], bytes]:
     """The patients but for one, and the file that holds them."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / PATIENTS_FILE
         file.write_bytes(data)
-        models = {name: model for name, model in read_fitted_cohort(file).items() if name != gone}
-        if gone not in {p.get("name") for p in json.loads(data)["patients"]}:
+        models = {name: model for name, model in read_fitted_cohort(file).items() if not gone.same(name)}
+        if not any(gone.same(p.get("name")) for p in json.loads(data)["patients"]):
             return models, data
         write_fitted_cohort(models.values(), file)
         return models, file.read_bytes()

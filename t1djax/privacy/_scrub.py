@@ -68,7 +68,7 @@ def clean(person: Person, readings: Readings, name: str, data: bytes) -> Cleaned
     left = holds(person, readings, name, encoded)
     if left is None:
         return Cleaned("rewrite", encoded, "without the person")
-    if not any(other in new for other in person.others):
+    if not person.others_in(new):
         return Cleaned("remove", b"", f"it holds the person's {left.partition(' ')[0]} and nobody else by name")
     return Cleaned("mixed", data, left)
 
@@ -134,13 +134,13 @@ def scrub(person: Person, content: Any) -> Any:
 def _row_of(person: Person, x: Any) -> bool:
     """An element of a list that is the person's: their name, a path of theirs, or a pair that begins with the name."""
     if isinstance(x, list) and x:
-        return x[0] == person.name
+        return person.same(x[0])
     return isinstance(x, str) and person.alone_in(x) and not x.lstrip().startswith(("{", "["))
 
 
 def scrub_text(person: Person, text: str) -> str:
     """A text without the person: an element less in a list of names, else a mark in the name's place."""
-    if not person.in_text(text) and person.name not in text:
+    if not any(spelling in text for spelling in person.spellings):
         return text
     if text[:1] in ("{", "["):
         new = _json_text(person, text)
@@ -148,8 +148,8 @@ def scrub_text(person: Person, text: str) -> str:
             return new or "{}"
     parts = re.split(r"(,\s*)", text)
     names = parts[::2]
-    if person.name in (name.strip() for name in names) and len(names) > 1:
-        left = [name for name in names if name.strip() != person.name]
+    if any(person.same(name.strip()) for name in names) and len(names) > 1:
+        left = [name for name in names if not person.same(name.strip())]
         text = (parts[1] if len(parts) > 1 else ",").join(left)
     return person.masked(text)
 

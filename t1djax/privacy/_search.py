@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ._contents import inside
 from ._folders import files
 from ._links import Link, links
+from ._log import is_key
 from ._objects import Objects
 from ._person import Person
 from ._readings import Readings
@@ -68,7 +69,7 @@ class Search:
         for root in roots:
             names = set()
             for path in files(root):
-                if any(path.absolute().is_relative_to(other) for other in left) or path.name == ".forgotten.key":
+                if any(path.absolute().is_relative_to(other) for other in left) or is_key(path.name):
                     continue
                 relative = path.relative_to(root) if path != root else Path(path.name)
                 names |= {*relative.parents, relative}

@@ -165,13 +165,14 @@ class Store:
         run_of = {(n, v): run for n, v, run in self._select("model_versions", "name", "version", "run_id")}
         for name, version, key, value in self._select("model_version_tags", "name", "version", "key", "value"):
             names = [one.strip() for one in (value or "").split(",")]
-            if key == "t1djax.names" and work.person.name in names:
-                yield name, version, run_of[name, version], len(names) - 1
+            left = [one for one in names if not work.person.same(one)]
+            if key == "t1djax.names" and len(left) < len(names):
+                yield name, version, run_of[name, version], len(left)
 
     def _runs(self, work: Work, alone: set[str]) -> dict[str, str]:
         """The person's runs, deleted ones too, and where their artifacts lie."""
         theirs = {run for run, key, value in self._select("tags", "run_uuid", "key", "value")
-                  if key == "t1djax.patient" and value == work.person.name}  # fmt: skip
+                  if key == "t1djax.patient" and work.person.same(value)}  # fmt: skip
         rows = self._select("runs", "run_uuid", "name", "artifact_uri")
         return {run: uri for run, name, uri in rows if run in theirs | alone or work.person.alone_in(name or "")}
 
@@ -228,8 +229,8 @@ class Store:
     def _cells(self, work: Work) -> None:
         """Every text in every table that mentions the person still."""
         sa = self.sa
-        like = "%" + re.sub(r"([%_\\])", r"\\\1", work.person.name) + "%"
-        escaped = "%" + re.sub(r"([%_\\])", r"\\\1", json.dumps(work.person.name)[1:-1]) + "%"
+        forms = {form for one in work.person.spellings for form in (one, json.dumps(one)[1:-1])}
+        likes = ["%" + re.sub(r"([%_\\])", r"\\\1", form) + "%" for form in sorted(forms)]
         with self.engine.connect() as connection, connection.begin():
             if not work.dry:
                 self._overwrite(connection)
@@ -240,7 +241,7 @@ class Store:
                 keys = list(table.primary_key.columns)
                 if not texts or not keys:
                     continue
-                asked = sa.or_(*(c.like(p, escape="\\") for c in texts.values() for p in (like, escaped)))
+                asked = sa.or_(*(c.like(p, escape="\\") for c in texts.values() for p in likes))
                 columns = [*(c.label(f"key_{c.name}") for c in keys), *(x.label(n) for n, x in texts.items())]
                 for row in connection.execute(sa.select(*columns).where(asked)).mappings().all():
                     here = sa.and_(*(c == row[f"key_{c.name}"] for c in keys))
