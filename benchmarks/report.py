@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,18 @@ def surroundings() -> dict[str, Any]:
         "machine": f"{cores} cores, {platform.machine()}, {device.platform}: {device.device_kind}",
         "load_at_start": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks", *_without_folders(sys.argv[1:])]),
     }
+
+
+def _without_folders(words: Sequence[str]) -> list[str]:
+    """A command's words but for the options that name folders of the machine."""
+    names = ("--out", "--envs")
+    return [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if before not in names and word.partition("=")[0] not in names
+    ]
 
 
 @dataclasses.dataclass

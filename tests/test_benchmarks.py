@@ -164,3 +164,9 @@ def test_optimisers_has_a_row_per_optimiser(tmp_path: Path) -> None:
 def test_options_has_a_row_per_option(tmp_path: Path) -> None:
     found = rows("options", tmp_path)
     assert [row["optimiser"] for row in found] == ["adam", "gauss_newton"]
+
+
+def test_a_report_names_no_folder_of_the_machine(monkeypatch):
+    asked = ["-m", "cohorts", "--out", "/a/b", "--part", "ten", "--envs=/c", "--envs", "/d", "--quick"]
+    monkeypatch.setattr(report_.sys, "argv", asked)
+    assert report_.surroundings()["command"] == "python -m benchmarks cohorts --part ten --quick"
