@@ -93,8 +93,9 @@ def settle(patients: Sequence[Patient], free: tuple[str, ...], assume_population
     if settled.missing:
         lines = [f"{symbol} (for {some(lacking)})" for symbol, lacking in settled.missing.items()]
         raise ValueError(
-            f"neither stated nor to be estimated: {'; '.join(lines)}. State it in patients.csv, name it among the "
-            "parameters to estimate, or take the population's value with assume_population=True"
+            f"neither stated nor to be estimated: {'; '.join(lines)}. State it in patients.csv, or as in "
+            'known={"M": 72}; name it among the parameters to estimate; or take the population\'s value with '
+            "assume_population=True"
         )
     if fixed:
         _balance(settled, patients, free)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import t1djax
 from t1djax import cli, experiment
@@ -500,6 +501,40 @@ def test_a_missing_parameter_is_an_error_or_assumed(tmp_path, noisy, monkeypatch
     assert first.metadata["assumed"] == {"Tu": typical}
     assert first.metadata["known"]["Tu"] == typical
     assert second.metadata["known"]["Tu"] == 93.0
+
+
+def test_what_is_known_by_flag_stands_in_place_of_the_tables(tmp_path, noisy):
+    lacking = edited(noisy, tmp_path / "lacking", patients=lambda t: t.pop("M_kg") if "M_kg" in t else t.pop("kb"))
+    first = done(
+        *ODE, "--data", lacking, "--results", tmp_path / "r", "--known", "M=70,Tu=93", "--known", "kl=2.1"
+    ).json
+    metadata = [one.metadata for one in results_of(first)]
+    assert all(m["config"]["known"] == {"M": 70.0, "Tu": 93.0, "kl": 2.1} for m in metadata)
+    assert all(m["known"]["Tu"] == 93.0 and m["known"]["kb"] == pytest.approx(128 / 70) for m in metadata)
+    # The result's own configuration runs again, and finds the same; a flag wins over it, symbol by symbol.
+    path = tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(metadata[0]["config"]), encoding="utf-8")
+    again = done(
+        "train", "--config", path, "--results", tmp_path / "again", "--known", "Tu=94", "--no-figures", "--json"
+    )
+    assert results_of(again.json)[0].metadata["config"]["known"] == {"M": 70.0, "Tu": 94.0, "kl": 2.1}
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--known", "M"], "--known M: write a symbol"),
+        (["--known", "Q=1"], "unknown parameter 'Q'"),
+        (["--known", "M=70,M=71"], "M stands twice"),
+        (["--known", "M=nan"], "known.M: must be a finite number"),
+        (["--known", "ksi=200"], "known and --inverse-params both name ksi"),
+        (["--known", "M=70,kb=1.2"], "M = 70 kg and kb = 1.2 contradict"),
+        (["--known", "Tu=1.5"], "Tu_min of Pat2 = 1.5 min (people have 67 to 144)"),
+        (["--data", "reference", "--known", "M=70"], "known: is for files, not for the reference"),
+    ],
+)
+def test_what_cannot_be_known_is_refused(tmp_path, noisy, no_fit, flags, says):
+    assert says in refused(2, *ODE, "--data", noisy, "--results", tmp_path / "r", *flags)
 
 
 def test_ignored_values_are_said(runs):

@@ -11,6 +11,7 @@ import t1djax.plotting
 from t1djax.config import ConfigError, Experiment, SweepConfig, load_experiment, load_sweep
 from t1djax.config._experiment import SWEEPS_OWN
 from t1djax.evaluation import comparison, results_table
+from t1djax.experiment._cohort import source_of
 
 from .test_cli import TWO, done, refused
 
@@ -278,3 +279,15 @@ def test_a_sweep_from_the_command_line(tmp_path):
     other = refused(2, *args[:-1], "--seed", "5")
     assert "holds another sweep" in other
     assert "seed" in other
+
+
+def test_what_is_known_is_shared_and_wrong_once() -> None:
+    shared = SweepConfig(
+        models=("ode", "pinn"), inverse_params=(("ksi",), ("ksi", "kl")), data="people", known={"M": 70}
+    )
+    assert [experiment.known for experiment in shared.experiments()] == [{"M": 70.0}] * 4
+    with pytest.raises(ConfigError) as refused:
+        load_sweep(None, {"data": "people", "known": {"ksi": 200.0}})
+    assert str(refused.value).count("known and inverse_params both name ksi") == 1
+    one, other = (t1djax.Experiment(data="people", known={"M": mass}) for mass in (70.0, 80.0))
+    assert source_of(one) != source_of(other)

@@ -1,7 +1,7 @@
 """The people whom a command is about: the reference cohort, a folder of tables, or files of any known format."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -69,7 +69,7 @@ Subject = Annotated[
 Start = Annotated[list[str] | None, typer.Option(help=f"First time to keep, local, such as 2025-01-31T08:00; {_EACH}")]
 Hours = Annotated[list[str] | None, typer.Option(help=f"Length to keep from there, h; {_EACH}")]
 Known = Annotated[
-    list[str] | None, typer.Option(help="What is known of everybody, as in M=72 or ku_Vi=0.06; repeatable.")
+    list[str] | None, typer.Option(help="What is known of everybody, as in M=72 (kg) or M=72,ku_Vi=0.06; repeatable.")
 ]
 
 _SHOWN = 5
@@ -96,11 +96,11 @@ def read_people(
         data: the arguments.
         names: patients to take, as people write them.
         interval_min: of the reference cohort, min.
-        known: texts such as `M=72`.
+        known: texts such as `M=72`, see `known_values`.
         how: options of `read_recording`; those that are None are left out.
     """
     how = {key: value for key, value in how.items() if value not in (None, [])}
-    asserted = _known(known)
+    asserted = known_values(known)
     reference = list(data) == [REFERENCE]
     if not reference and interval_min is not None:
         raise ConfigError("--interval-min is for the reference cohort; a file is read as it is")
@@ -132,18 +132,29 @@ def _warn_of_lacking(cohort: Cohort) -> None:
         warnings.warn(rest, DataWarning, stacklevel=2)
 
 
-def _known(texts: Sequence[str] | None) -> Mapping[str, float]:
+def known_values(texts: Sequence[str] | None) -> dict[str, float]:
+    """What `--known` states, by symbol.
+
+    Args:
+        texts: such as `M=72` or `M=72,ku_Vi=0.06`.
+
+    Raises:
+        ConfigError: where a text is no symbol and number, a symbol is not known, or it stands twice.
+    """
     found: dict[str, float] = {}
-    for text in texts or ():
-        symbol, _, number = text.replace(" ", "").partition("=")
+    for text in (part for given in texts or () for part in given.replace(" ", "").split(",")):
+        symbol, _, number = text.partition("=")
         try:
-            found[symbol] = float(number)
+            value = float(number)
         except ValueError:
             raise ConfigError(
                 f"--known {text}: write a symbol and a number, as in --known M=72, and repeat the flag for another"
             ) from None
         if symbol not in PARAMETERS:
             raise ConfigError(f"--known {text}: unknown parameter {symbol!r}; one of {', '.join(PARAMETERS)}")
+        if symbol in found:
+            raise ConfigError(f"--known {text}: {symbol} stands twice")
+        found[symbol] = value
     return found
 
 

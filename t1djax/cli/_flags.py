@@ -19,7 +19,7 @@ _ELSEWHERE = ("convert", "train")
 """Commands that have the flags of reading, and of fitting."""
 _QUOTED = r"(?:\"[^\"]*\"|'[^']*')"
 _STATED = re.compile(
-    r"(?<![-\w/.])(?P<name>[a-z]\w*)=(?P<value>True|False|" + _QUOTED + r"|\[[^\]]*\]|[-\w.]+)"
+    r"(?<![-\w/.])(?P<name>[a-z]\w*)=(?P<value>True|False|" + _QUOTED + r"|\[[^\]]*\]|\{[^}]*\}|[-\w.]+)"
     r"(?P<more>(?:(?:, | or |, or )" + _QUOTED + r"(?: \([^)]*\))?)*)"
 )
 _BARE = re.compile(r"(?<![-\w/.'\"])(?P<name>[a-z]+(?:_\w+)+)\b(?![=/('\":])")
@@ -60,6 +60,8 @@ def in_flags(text: str, arguments: Sequence[str] | None = None) -> str:
         value = found["value"]
         if value[0] in "\"'":
             value = shlex.quote(value[1:-1])
+        elif value.startswith("{"):
+            value = re.sub(r'[{}" ]', "", value).replace(":", "=")
         elif value.startswith("["):
             value = re.sub(r'[\[\]" ]', "", value)
         if not first:

@@ -7,7 +7,7 @@ import numpy as np
 import typer
 
 from .._settle import some
-from ..config import ConfigError
+from ..config import ConfigError, both_ways
 from ..data import Cohort, from_first_reading, windows
 from ..evaluation import doubts
 from ..experiment import fit
@@ -18,7 +18,22 @@ from ..problem import LogNormal, population_belief
 from ..records import Fit, Identification, Profile, interval_words
 from ._app import Interval, app, say, warnings_in_words
 from ._app import Json as Json_
-from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Hours, Known, Names, Start, Zone, read_people
+from ._data import (
+    Basal,
+    Carbs,
+    Columns,
+    Data,
+    Dates,
+    DayFirst,
+    Glucose,
+    Hours,
+    Known,
+    Names,
+    Start,
+    Zone,
+    known_values,
+    read_people,
+)
 from ._exit import EXIT_FAILED_PATIENTS
 from ._output import Overwrite, check_folder, remove_figures
 from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, symbols_json
@@ -82,11 +97,8 @@ def identify(
     named = [symbol.strip() for symbol in free.split(",") if symbol.strip()]
     if not named:
         raise ConfigError("--free names no parameter; give at least one, as in --free ksi")
-    if both := [symbol for symbol in named if symbol in {text.split("=")[0].strip() for text in known or ()}]:
-        raise ConfigError(
-            f"--known and --free both name {', '.join(both)}: a parameter is known or estimated; "
-            "give what you believe of an estimated one with --prior"
-        )
+    if said := both_ways(known_values(known), named, ("--known", "--free", "--prior")):
+        raise ConfigError(said)
     if out is not None:
         check_folder(out, _TABLE, "identifications", overwrite=overwrite)
     with warnings_in_words():

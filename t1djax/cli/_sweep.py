@@ -13,6 +13,7 @@ from ..config import ConfigError, load_sweep
 from ..experiment import Execution, Program, Sweep, SweepProgress, plan_sweep, sweep
 from ..physics import PARAMETERS
 from ._app import Censor, Dropout, Interval, Json, Noise, NoiseSd, app, warnings_in_words
+from ._data import Known, known_values
 from ._execution import (
     AssumePopulation,
     Batch,
@@ -62,6 +63,7 @@ def run_sweep(
     interval_min: Interval = None,
     dropout: Dropout = None,
     censor: Censor = None,
+    known: Known = None,
     assume_population: AssumePopulation = None,
     figures: Figures = True,
     checkpoint_every: CheckpointEvery = 5,
@@ -95,6 +97,7 @@ def run_sweep(
         "patients": patients,
         "results": results,
         "sensor": {k: v for k, v in sensor(noise, noise_sd, interval_min, dropout, censor).items() if v is not None},
+        "known": known_values(known),
         "assume_population": assume_population,
     }
     asked = load_sweep(config, {k: v for k, v in flags.items() if v not in (None, {})})

@@ -20,6 +20,7 @@ from ..problem import Problem
 from ..records import Estimate
 from ..training import Progress
 from ._app import Censor, Dropout, Interval, Json, Noise, NoiseSd, app, say, stderr, warnings_in_words
+from ._data import Known, known_values
 from ._execution import (
     AssumePopulation,
     Batch,
@@ -72,6 +73,7 @@ def train(
     interval_min: Interval = None,
     dropout: Dropout = None,
     censor: Censor = None,
+    known: Known = None,
     assume_population: AssumePopulation = None,
     estimate_initial_state: Annotated[
         bool | None,
@@ -139,6 +141,7 @@ def train(
             "day_first": day_first,
             "columns": None if columns is None else columns_from_text(columns),
         },
+        "known": known_values(known),
         "assume_population": assume_population,
         "estimate_initial_state": estimate_initial_state,
         "priors": {s: {"median": a, "sd_log": b} for s, (a, b) in _pairs("--prior", "200:0.3", prior).items()},

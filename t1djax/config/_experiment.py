@@ -130,6 +130,9 @@ class Experiment(Strict):
     """How else to read a file of layout `auto`."""
     strict: bool = False
     """Whether readings below 40 mg/dL are an error."""
+    known: dict[str, float] = pydantic.Field(default_factory=dict)
+    """What is known of everybody, by symbol, in the units of `PARAMETERS`: {M: 72} is a body mass of 72 kg. It stands
+    in place of what the data state, and is for data of one's own: the reference cohort states all of it."""
     assume_population: bool = False
     """Take parameters that nobody stated from the population."""
     estimate_initial_state: bool = False
@@ -194,6 +197,13 @@ class Experiment(Strict):
             return value
         raise ValueError('write a text: all, or names separated by commas, such as "2,3"')
 
+    @pydantic.field_validator("known")
+    @classmethod
+    def _asserted(cls, value: dict[str, float]) -> dict[str, float]:
+        if unknown := [symbol for symbol in value if symbol not in PARAMETERS]:
+            raise ValueError(f"unknown parameter {', '.join(unknown)}; one of {', '.join(PARAMETERS)}")
+        return value
+
     @pydantic.field_validator("priors", "bounds")
     @classmethod
     def _estimable(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -218,6 +228,11 @@ class Experiment(Strict):
             raise ValueError("a warm start gives every member the same start: leave members out, or warm_start")
         if self.mode == "forward" and self.inverse_params:
             raise ValueError("forward mode estimates nothing: leave inverse_params out, or set mode to inverse")
+        wrong = both_ways(self.known, self.free)
+        if self.known and self.data == REFERENCE:
+            wrong = "is for files, not for the reference"
+        if wrong:  # a sweep says what its experiments share once, by the name of the field
+            raise Nested([{"type": "value_error", "loc": ("known",), "msg": wrong, "input": {}}])
         if self.layout == "hupa" and self.hupa.carbs_unit is None:
             raise ValueError("layout hupa needs the unit of its carbohydrate (carbs_unit): g, exchange, or none")
         if self.layout == "table" and self.hupa != HupaConfig():
@@ -259,6 +274,30 @@ class Experiment(Strict):
             if given is None
             else given
         )
+
+
+def both_ways(
+    known: Iterable[str], free: Iterable[str], names: tuple[str, str, str] = ("known", "inverse_params", "priors")
+) -> str:
+    """What is wrong where parameters are stated and to be estimated at once; empty where none is.
+
+    Args:
+        known: symbols that are stated.
+        free: symbols to estimate.
+        names: what states them, what names those to estimate, and what takes beliefs of these.
+
+    Example:
+        >>> from t1djax.config import both_ways
+        >>> both_ways({"M": 72.0}, ("ksi",))
+        ''
+    """
+    stated = set(known)
+    if not (both := [symbol for symbol in free if symbol in stated]):
+        return ""
+    return (
+        f"{names[0]} and {names[1]} both name {', '.join(both)}: a parameter is known or estimated; "
+        f"give what you believe of an estimated one with {names[2]}"
+    )
 
 
 def _options(model: str, network: Mapping[str, Any]) -> NetworkOptions | None:

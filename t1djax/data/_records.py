@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._html import html_table
 from .._words import counted
-from ..physics import PARAMETERS, Doses, Inputs
+from ..physics import PARAMETERS, Doses, Inputs, disagree
 from ._splits import split
 
 
@@ -181,12 +181,20 @@ class Cohort:
         """The cohort with these parameters asserted of everybody, in place of what was asserted before.
 
         Args:
-            known: values by symbol, in the units of `PARAMETERS`.
+            known: values by symbol, in the units of `PARAMETERS`. `M` and `kb = 128 / M` are one: each stands in place
+                of the other.
 
         Returns:
             A new cohort; this one stays as it is.
+
+        Raises:
+            ValueError: where `M` and `kb` contradict each other, a parameter is unknown, or a value is not finite.
         """
-        each = (dataclasses.replace(patient, known={**patient.known, **known}) for patient in self.patients)
+        if {"M", "kb"} <= set(known) and disagree(known["M"], known["kb"]):
+            raise ValueError(f"M = {known['M']:g} kg and kb = {known['kb']:g} contradict: kb is 128 / M; state one")
+        gone = {"M", "kb"} if {"M", "kb"} & set(known) else set()
+        before = ({s: value for s, value in patient.known.items() if s not in gone} for patient in self.patients)
+        each = (dataclasses.replace(p, known={**b, **known}) for p, b in zip(self.patients, before, strict=True))
         return Cohort(tuple(each), self.truth)
 
 

@@ -22,6 +22,11 @@ def load_cohort(config: Experiment) -> Cohort:
         DataError: listing everything wrong with the files.
         ConfigError: where a patient is not there, or an option does not go with the data.
     """
+    cohort = _read(config)
+    return cohort.asserting(config.known) if config.known else cohort
+
+
+def _read(config: Experiment) -> Cohort:
     sensor = config.sensor
     if config.data == REFERENCE:
         names = patient_names(config.patients, reference=True)
@@ -64,7 +69,7 @@ def load_cohort(config: Experiment) -> Cohort:
 
 def source_of(config: Experiment) -> str:
     """What `load_cohort` goes by: experiments with one source have the same patients."""
-    fields = {"data", "patients", "layout", "hupa", "strict", "sensor"} | (
+    fields = {"data", "patients", "layout", "hupa", "reading", "strict", "sensor", "known"} | (
         {"seed"} if config.data == REFERENCE else set()
     )
     return config.model_dump_json(include=fields)

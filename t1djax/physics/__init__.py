@@ -14,6 +14,7 @@ from ._parameters import KB_BODY_MASS as KB_BODY_MASS
 from ._parameters import PARAMETERS as PARAMETERS
 from ._parameters import TYPICAL_C as TYPICAL_C
 from ._parameters import Parameter as Parameter
+from ._parameters import disagree as disagree
 from ._parameters import unbalanced as unbalanced
 from ._parameters import with_derived as with_derived
 from ._presets import Preset as Preset

@@ -87,6 +87,21 @@ def unbalanced(name: str, kl: float, kb: float) -> str:
     return f"kl = {kl:.4g} of {name} against kb = {kb:.4g} (128/M of M = {KB_BODY_MASS / kb:.4g} kg)" * (kl <= kb)
 
 
+def disagree(M: Any, kb: Any) -> Any:
+    """Whether body mass (kg) and `kb` (mg/dL/min), both stated, contradict each other by more than 1 %.
+
+    Args:
+        M: body mass, kg; numbers and arrays alike.
+        kb: glucose use of the brain, mg/dL/min.
+
+    Example:
+        >>> from t1djax.physics import disagree
+        >>> disagree(64.0, 2.0)
+        False
+    """
+    return abs(kb * M - KB_BODY_MASS) > 0.01 * KB_BODY_MASS
+
+
 INITIAL_STATES: Mapping[str, Parameter] = _table(
     Parameter("S0", "U/dL", "insulin on its way to the blood at the start", "S0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
     Parameter("I0", "U/dL", "insulin in the blood at the start", "I0_U_dL", 0.0, 0.02, 5e-4, 4e-3),
