@@ -283,7 +283,7 @@ def test_a_sweep_from_the_command_line(tmp_path):
 
 def test_what_is_known_is_shared_and_wrong_once() -> None:
     shared = SweepConfig(
-        models=("ode", "pinn"), inverse_params=(("ksi",), ("ksi", "kl")), data="people", known={"M": 70}
+        models=("ode", "pinn"), inverse_params=(("ksi",), ("ksi", "kl")), common={"data": "people", "known": {"M": 70}}
     )
     assert [experiment.known for experiment in shared.experiments()] == [{"M": 70.0}] * 4
     with pytest.raises(ConfigError) as refused:

@@ -15,7 +15,7 @@ from t1djax.cli import _execution
 from t1djax.cli._execution import telling
 from t1djax.cli._output import remove_figures
 from t1djax.cli._tables import alike, parts, print_table
-from t1djax.cli._train import _line
+from t1djax.cli._train import _line, _tell_of_errors
 from t1djax.training import Progress
 
 from .test_messages import call
@@ -105,6 +105,16 @@ def test_what_begins_is_not_counted_by_what_ended(monkeypatch: pytest.MonkeyPatc
     last = last_line(monkeypatch, TOLD, then="drawing")
     assert last.startswith("drawing ")
     assert " 0/? " in last
+
+
+def test_what_is_said_of_one_member_names_its_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    estimate = lambda se: {"value": 200.0, "standard_error": se, "white_error": 1.0}
+    fits = [("Ada", 3, 1.0), ("Ada", 4, 2.0), ("Ada", 5, 2.0), ("Bob", 3, 2.0), ("Bob", 4, 2.0), ("Bob", 5, 2.0)]
+    told = [{"patient": name, "seed": seed, "estimates": {"ksi": estimate(se)}} for name, seed, se in fits]
+    _tell_of_errors(told, {3, 4, 5})
+    assert "residuals remember, in Ada (seeds 4, 5), Bob: `t1djax identify`" in capsys.readouterr().out
+    _tell_of_errors(told[1:2], {4})
+    assert "in Ada: `t1djax identify`" in capsys.readouterr().out
 
 
 def test_sentences_that_differ_in_numbers_are_one() -> None:

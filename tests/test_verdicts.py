@@ -79,6 +79,20 @@ def test_within_the_model_verdicts_stay_and_an_unannounced_meal_takes_them_back(
     assert f"model misfit in {MEALS}" in report.verdict
 
 
+def test_the_verdict_of_an_ensemble_is_about_patients(people, report):
+    cohort, fit = people
+    alike = t1djax.Ensemble((0, 1), (fit, fit))
+    assert quick_verdict(alike, cohort) == report.verdict
+    first = fit.patients[0]
+    beyond = {s: e._replace(at_bound=True) for s, e in first.estimates.items()}
+    other = dataclasses.replace(fit, patients=(dataclasses.replace(first, estimates=beyond), *fit.patients[1:]))
+    said = quick_verdict(t1djax.Ensemble((0, 1, 2), (fit, fit, other)), cohort)
+    for symbol in first.estimates:
+        of = said.split(f"{symbol} ")[1].split(";")[0]
+        assert f"differing between seeds in 1 of {len(fit)}" in of
+        assert sum(int(n) for n in re.findall(r"in (\d+) of", of)) == len(fit)
+
+
 def test_noise_that_nobody_states_is_that_of_a_sensor(people):
     cohort, fit = people
     left = [residuals(cohort[f.name], f.glucose_mg_dL) for f in fit]

@@ -4,9 +4,9 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._settle import some
 from ..io import without_nan
 from ..physics import PARAMETERS
 from ..records import SYMBOLS, Symbol, legend, legend_line
+
+T = TypeVar("T")
 
 PARAMETERS_HELP = f"Parameters: {legend_line(PARAMETERS)}."
 """For the end of a command's help."""
@@ -114,7 +117,7 @@ def _table(shown: Mapping[str, Sequence[str]]) -> Table:
     return table
 
 
-def alike(said: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
+def alike(said: Iterable[tuple[T, str]]) -> list[tuple[list[T], str]]:
     """Sentences that differ in numbers only, as one: with each number, or from which to which it goes.
 
     Args:
@@ -128,10 +131,29 @@ def alike(said: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
         >>> alike([("Ada", "misses by 12 mg/dL"), ("Bob", "misses by 9 mg/dL"), ("Bob", "failed")])
         [(['Ada', 'Bob'], 'misses by 9 to 12 mg/dL'), (['Bob'], 'failed')]
     """
-    groups: dict[str, list[tuple[str, str]]] = {}
+    groups: dict[str, list[tuple[T, str]]] = {}
     for name, text in said:
         groups.setdefault(_NUMBER.sub("#", text), []).append((name, text))
     return [(list(dict.fromkeys(n for n, _ in group)), _merged([t for _, t in group])) for group in groups.values()]
+
+
+def whom(fits: Iterable[tuple[str, int]], seeds: Collection[int]) -> list[str]:
+    """Patients, each with the seeds that are meant where these are not all.
+
+    Args:
+        fits: by patient and seed.
+        seeds: all there are.
+
+    Example:
+        >>> from t1djax.cli._tables import whom
+        >>> whom([("Ada", 0), ("Bob", 0), ("Ada", 1)], {0, 1})
+        ['Ada', 'Bob (seed 0)']
+    """
+    of: dict[str, list[int]] = {}
+    for name, seed in fits:
+        of.setdefault(name, []).append(seed)
+    word = lambda those: f"{'seed' if len(those) == 1 else 'seeds'} {some([str(seed) for seed in sorted(those)])}"
+    return [name if set(those) == set(seeds) else f"{name} ({word(those)})" for name, those in of.items()]
 
 
 def _merged(texts: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """`t1djax train`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +38,7 @@ from ._execution import (
 )
 from ._exit import EXIT_FAILED_PATIENTS
 from ._sensor import checked, sensor
-from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, print_table, symbols_json, with_error
+from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, print_table, symbols_json, whom, with_error
 
 
 @app.command(
@@ -245,24 +245,30 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
         print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
     print_legend(problem.start)
     metadata = [read_result(folder).metadata for folder in finished.folders]
-    for names, doubt in alike((m["patient"], doubt) for m in metadata for doubt in m["doubts"]):
-        say("warning", f"{some(names)}: {doubt}")
-    _tell_of_errors(metadata)
+    seeds = {m["seed"] for m in metadata}
+    for fits, doubt in alike((_fit_of(m), doubt) for m in metadata for doubt in m["doubts"]):
+        say("warning", f"{some(whom(fits, seeds))}: {doubt}")
+    _tell_of_errors(metadata, seeds)
     if problem.mode == "inverse" and ensemble is not None:
-        typer.echo(f"verdict: {quick_verdict(ensemble.members[0], cohort)}")
+        over = f" over {counted(len(ensemble), 'seed')}" if len(ensemble) > 1 else ""
+        typer.echo(f"verdict{over}: {quick_verdict(ensemble, cohort)}")
     where = finished.folders[0].parent if finished.folders else ""
     cost = f"compiled in {finished.compile_s:.1f} s, ran {finished.run_s:.1f} s"
     typer.echo(f"{cost}; {counted(len(finished.folders), 'folder')} in {where}")
 
 
-def _tell_of_errors(metadata: Sequence[Mapping[str, Any]]) -> None:
+def _fit_of(metadata: Mapping[str, Any]) -> tuple[str, int]:
+    return metadata["patient"], metadata["seed"]
+
+
+def _tell_of_errors(metadata: Sequence[Mapping[str, Any]], seeds: Collection[int]) -> None:
     """Say where standard errors are not those of white noise about a model that is right."""
-    found = {m["patient"]: [Estimate.read(e) for e in m["estimates"].values()] for m in metadata}
-    missed = [name for name, estimates in found.items() if any(e.misfit for e in estimates)]
-    wider = [name for name, estimates in found.items() if any(e.widened for e in estimates)]
-    for what, names in (
+    found = {_fit_of(m): [Estimate.read(e) for e in m["estimates"].values()] for m in metadata}
+    missed = [fit for fit, estimates in found.items() if any(e.misfit for e in estimates)]
+    wider = [fit for fit, estimates in found.items() if any(e.widened for e in estimates)]
+    for what, fits in (
         ("no \N{PLUS-MINUS SIGN}, since the model misses the readings", missed),
         ("\N{PLUS-MINUS SIGN} is widened, since residuals remember", wider),
     ):
-        if names:
-            typer.echo(f"{what}, in {some(names)}: `t1djax identify` says what the readings tell")
+        if fits:
+            typer.echo(f"{what}, in {some(whom(fits, seeds))}: `t1djax identify` says what the readings tell")

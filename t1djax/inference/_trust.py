@@ -7,10 +7,13 @@ import numpy as np
 
 from .._settle import GOES_BY_C
 from ..data import Cohort, Patient
-from ..records import Estimate, Fit, Misfit, tally
+from ..records import Ensemble, Estimate, Fit, Misfit, tally
 from ._information import Memory, remembered, residuals
 from ._misfit import misfits
 from ._verdicts import Error, called, held, rests
+
+DIFFERING = "differing between seeds"
+"""What a parameter is called whose verdict goes by the seed."""
 
 
 def misses(
@@ -72,28 +75,45 @@ def _trusted(e: Estimate, wider: float | None, c_assumed: bool) -> Estimate:
     return e._replace(standard_error=error, white_error=white, c_assumed=c_assumed)
 
 
-def quick_verdict(fit: Fit, cohort: Cohort) -> str:
+def quick_verdict(fit: Fit | Ensemble, cohort: Cohort) -> str:
     """The verdicts of a fit in one line, from its standard errors: nothing is computed anew.
 
-    Autocorrelated residuals widen all errors alike here, as they widen that of a mean.
+    Autocorrelated residuals widen all errors alike here, as they widen that of a mean. Of an ensemble it counts
+    patients: a verdict is a patient's where every seed comes to it; elsewhere it is `differing between seeds`.
 
     Args:
-        fit: in inverse mode.
+        fit: in inverse mode; or one fit per seed.
         cohort: the patients that were fitted.
+
+    Returns:
+        The line, such as `ksi determined in 9 of 10, weakly determined in 1 of 10`.
     """
+    members = (fit,) if isinstance(fit, Fit) else fit.members
     counts: dict[str, dict[str, int]] = {}
+    for of_patient in zip(*(_called(member, cohort) for member in members), strict=True):
+        for symbol in of_patient[0]:
+            said = {by[symbol] for by in of_patient}
+            verdict = said.pop() if len(said) == 1 else DIFFERING
+            by = counts.setdefault(symbol, {})
+            by[verdict] = by.get(verdict, 0) + 1
+    return tally(counts, len(members[0]))
+
+
+def _called(fit: Fit, cohort: Cohort) -> list[dict[str, str]]:
+    """What each patient's parameters are called, by symbol."""
     patients = [cohort[patient.name] for patient in fit]
     left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
     memories = remembered(left)
-    found = misses(fit, patients, left, memories)
-    for patient, (times, _), remembers, miss in zip(fit, left, memories, found, strict=True):
+    found: list[dict[str, str]] = []
+    for patient, (times, _), remembers, miss in zip(
+        fit, left, memories, misses(fit, patients, left, memories), strict=True
+    ):
         wider = widening(times, remembers)
+        found.append({})
         for symbol, e in sorted(patient.estimates.items()):
             white = e.standard_error if e.white_error is None else e.white_error
             sd = np.inf if white is None else wider * white / abs(e.value)
             verdict = called(Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd))
-            by = counts.setdefault(symbol, {})
             verdict = "at its bound" if e.at_bound else held(verdict, miss)
-            verdict, _ = rests(verdict, "", symbol, patient.name in fit.problem.c_assumed)
-            by[verdict] = by.get(verdict, 0) + 1
-    return tally(counts, len(fit))
+            found[-1][symbol], _ = rests(verdict, "", symbol, patient.name in fit.problem.c_assumed)
+    return found
