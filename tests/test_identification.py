@@ -14,6 +14,7 @@ from t1djax.cli import app
 from t1djax.inference import quick_verdict
 from t1djax.inference._feedback import insulin_follows_glucose
 from t1djax.inference._information import WHITE, coloured, memory, remembered
+from t1djax.inference._trust import widening
 
 FREE = ("G0", "kl", "ksi")
 
@@ -175,6 +176,30 @@ def test_memories_of_a_cohort_are_those_of_each():
     np.testing.assert_allclose(together, [memory(t, r) for t, r in left], rtol=1e-12)
     assert len({m.share for m in together}) > 10
     assert {together[i] for i in (0, 7, 9)} == {WHITE}
+
+
+@pytest.mark.parametrize(("rms_mg_dL", "remembers"), [(1e-3, False), (0.09, False), (0.11, True), (10.0, True)])
+def test_only_what_a_sensor_may_leave_remembers(rms_mg_dL, remembers):
+    """What a network leaves of readings without noise is smooth, and no reason to widen an error."""
+    t = 5.0 * np.arange(300)
+    smooth = np.sin(t / 200)
+    found = memory(t, rms_mg_dL * smooth / np.sqrt(np.mean(smooth**2)))
+    assert (found != WHITE) == remembers
+    assert (widening(t, found) > 2) == remembers
+
+
+def test_errors_without_noise_are_not_widened_and_with_it_they_are():
+    one = t1djax.reference_cohort(interval_min=15, names=["Pat3"])["Pat3"]
+    drift = np.sin(one.time_min / 150)
+    fits = {}
+    for size in (0.02, 2.0):
+        near = dataclasses.replace(one, glucose_mg_dL=one.glucose_mg_dL + size * drift)
+        fits[size] = t1djax.fit([near], model="ode", free=["ksi"])["Pat3"].estimates["ksi"]
+    assert not fits[0.02].widened
+    assert fits[2.0].widened
+    # The same shape: the white errors go by its size alone.
+    assert fits[2.0].white_error == pytest.approx(100 * fits[0.02].white_error, rel=0.02)
+    assert fits[2.0].standard_error > 2 * fits[2.0].white_error
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ _AT_ONCE = 1024  # patients, which bounds the memory at work
 _FEWEST = 8  # residuals that say something of their memory
 _LONGEST = 0.5  # of the span of a record, time over which noise may be found to remember
 _NOTHING = 1e-12  # share of the information, in units where each parameter has one, that is rounding
+_NO_SENSOR_MG_DL = 0.1  # root mean square of residuals that are no sensor's
 _UNSEEN_MG_DL = 1e-6  # change of glucose, per unit of a logarithm, that is rounding
 
 
@@ -53,7 +54,8 @@ def remembered(left: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Memory]:
 
     Its share and rate are those whose correlations are nearest, by least squares, to those of the residuals at 1, 2,
     4, ... readings apart, up to a third of the record; so it sees slow drifts under white noise, too. A correlation
-    from one reading to the next that is within two standard errors of zero counts as none.
+    from one reading to the next that is within two standard errors of zero counts as none, and so does that of
+    residuals below 0.1 mg/dL (root mean square), which are no sensor's noise.
 
     Args:
         left: times (min) and residuals (mg/dL) of each patient's fit readings.
@@ -61,8 +63,8 @@ def remembered(left: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Memory]:
     found = [WHITE] * len(left)
     alike: dict[int, list[int]] = {}
     for i, (_, residual) in enumerate(left):
-        # Without noise what is left is rounding, and rounding remembers.
-        if len(residual) >= _FEWEST and _UNSEEN_MG_DL**2 <= np.mean(residual**2) < np.inf:
+        # Without noise what is left is rounding, or what a network leaves of the equations, and these remember.
+        if len(residual) >= _FEWEST and _NO_SENSOR_MG_DL**2 <= np.mean(residual**2) < np.inf:
             alike.setdefault(len(residual), []).append(i)
     for everyone in alike.values():
         for some in np.array_split(everyone, -(-len(everyone) // _AT_ONCE)):
