@@ -1,6 +1,7 @@
 """What people see in a terminal of 80 columns: whole cells, the progress, warnings once, what is going on."""
 
 import io
+import json
 import re
 import sys
 from pathlib import Path
@@ -197,3 +198,21 @@ def test_a_report_with_forecasts_says_what_it_does(tmp_path: Path) -> None:
         "report", "reference", "--patients", "2", "--interval-min", "60", "--json", "--out", tmp_path / "q.html"
     )
     assert quiet.err == ""
+
+
+def test_identify_says_what_it_is_at(tmp_path: Path) -> None:
+    asked = ("identify", "reference", "--patients", "2", "--interval-min", "60", "--free", "ksi,kl")
+    said = call(*asked, "--profile", "--out", tmp_path / "id")
+    assert said.code == 0, said.err
+    assert [line for line in said.err.splitlines() if not line.startswith(("note", "warning"))] == [
+        "reading reference",
+        "ode inverse: 1 patient, estimating ksi, kl",
+        "compiling and fitting",
+        "working out what the readings tell",
+        "profile: 1 of 2, of ksi",
+        "profile: 2 of 2, of kl",
+        "writing tables and figures",
+    ]
+    said = call(*asked, "--preflight", "--json")
+    assert (said.code, said.err) == (0, "")
+    json.loads(said.out)

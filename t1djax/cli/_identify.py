@@ -7,6 +7,7 @@ import numpy as np
 import typer
 
 from .._settle import some
+from .._words import counted
 from ..config import ConfigError, both_ways
 from ..data import Cohort, from_first_reading, windows
 from ..evaluation import doubts
@@ -16,7 +17,7 @@ from ..inference import preflight, profile, residuals
 from ..physics import PARAMETERS
 from ..problem import LogNormal, population_belief
 from ..records import Fit, Identification, Profile, interval_words
-from ._app import Interval, app, say, warnings_in_words
+from ._app import Interval, app, say, stderr, warnings_in_words
 from ._app import Json as Json_
 from ._data import (
     Basal,
@@ -34,6 +35,7 @@ from ._data import (
     known_values,
     read_people,
 )
+from ._execution import Line, telling
 from ._exit import EXIT_FAILED_PATIENTS
 from ._output import Overwrite, check_folder, remove_figures
 from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, symbols_json
@@ -101,7 +103,12 @@ def identify(
         raise ConfigError(said)
     if out is not None:
         check_folder(out, _TABLE, "identifications", overwrite=overwrite)
-    with warnings_in_words():
+    if step_h is not None and windows_h is None:
+        raise ConfigError("--step goes with --windows")
+    if before_fit and profiles:
+        raise ConfigError("--profile needs a fit; leave --preflight out")
+    with warnings_in_words(), telling(lambda line: line, show=not as_json) as tell:
+        tell.now(f"reading {data[0] if len(data) == 1 else counted(len(data), 'file')}")
         cohort = read_people(
             data,
             names=patients,
@@ -117,31 +124,39 @@ def identify(
             start=start,
             hours=hours,
         ).cohort
-    if step_h is not None and windows_h is None:
-        raise ConfigError("--step goes with --windows")
-    if windows_h is not None:
-        burn_in = 0.0 if estimate_initial_state else 12.0
-        cohort = windows(cohort, length_h=windows_h, step_h=step_h, burn_in_h=burn_in)
-    elif estimate_initial_state:
-        cohort = Cohort(tuple(map(from_first_reading, cohort)))
-    asked: dict[str, Any] = {
-        "free": named,
-        "assume_population": assume_population,
-        "estimate_initial_state": estimate_initial_state,
-        "priors": _priors(prior, named),
-        "bounds": _pairs("--bounds", "50:600", bounds),
-    }
-    if before_fit:
-        if profiles:
-            raise ConfigError("--profile needs a fit; leave --preflight out")
-        fitted, likelihoods = None, []
-        report = preflight(cohort, **asked, noise_sd_mg_dL=10.0 if noise_level is None else noise_level, level=level)
-    else:
-        fitted = fit(cohort, model="ode", seed=seed, noise_sd_mg_dL=noise_level, **asked)
-        report = identify_(fitted, cohort, level=level)
-        likelihoods = [profile(fitted, cohort, s, level=level) for s in named] if profiles else []
-    if out is not None:
-        _write(out, report, likelihoods)
+        if windows_h is not None:
+            burn_in = 0.0 if estimate_initial_state else 12.0
+            cohort = windows(cohort, length_h=windows_h, step_h=step_h, burn_in_h=burn_in)
+        elif estimate_initial_state:
+            cohort = Cohort(tuple(map(from_first_reading, cohort)))
+        if not as_json:
+            whose = counted(len(cohort), "patient" if windows_h is None else "window")
+            what = f"ode inverse: {whose}, estimating {', '.join(named)}"
+            stderr.print(what, highlight=False, markup=False, soft_wrap=True)
+        asked: dict[str, Any] = {
+            "free": named,
+            "assume_population": assume_population,
+            "estimate_initial_state": estimate_initial_state,
+            "priors": _priors(prior, named),
+            "bounds": _pairs("--bounds", "50:600", bounds),
+        }
+        if before_fit:
+            fitted, likelihoods = None, []
+            tell.now("working out what doses and times of readings tell")
+            noise = 10.0 if noise_level is None else noise_level
+            report = preflight(cohort, **asked, noise_sd_mg_dL=noise, level=level)
+        else:
+            tell.now("compiling and fitting")
+            fitted = fit(cohort, model="ode", seed=seed, noise_sd_mg_dL=noise_level, **asked)
+            tell.now("working out what the readings tell")
+            report = identify_(fitted, cohort, level=level)
+            likelihoods = []
+            for number, symbol in enumerate(named if profiles else (), 1):
+                tell(Line("profile", number, len(named), f"of {symbol}", now=True))
+                likelihoods.append(profile(fitted, cohort, symbol, level=level))
+        if out is not None:
+            tell.now("writing tables and figures")
+            _write(out, report, likelihoods)
     if as_json:
         print_json(_as_json(report, fitted, cohort, likelihoods))
     else:
