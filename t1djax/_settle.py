@@ -1,7 +1,7 @@
 """What is known of each patient: stated, or taken from the population."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from .data import Patient
 from .physics import KB_BODY_MASS, PARAMETERS, TYPICAL_C, unbalanced
 
 FAR = 20.0  # times the typical value, either way
+HEAVY_KG = 130.0  # 130 lb are 59 kg: whoever states pounds of an adult is mostly above
+KG_PER_POUND = 0.45359237
 GOES_BY_C = ("ksi", "ku_Vi", "kr_Vb")
 """What makes up for an error of `c`, which glucose integrates."""
 
@@ -27,6 +29,24 @@ def check_plausible(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
         ]
     if found:
         raise ValueError(f"far from what people have, is the unit another? {'; '.join(found[:8])}")
+
+
+def doubtful_mass(patient: Patient, free: Collection[str]) -> tuple[str, ...]:
+    """What to say of a body mass that may be one in pounds; nothing where none is stated, or it is not used.
+
+    A mass in pounds is 2.2 times that in kg: too near what people have to be refused, since heavy people exist.
+
+    Args:
+        patient: states the mass.
+        free: symbols that are estimated.
+    """
+    mass = patient.known.get("M", 0.0)
+    if mass <= HEAVY_KG or {"M", "kb"} & set(free) or "kb" in patient.known:
+        return ()
+    return (
+        f"a body mass of {mass:g} kg is stated, and few people are above {HEAVY_KG:g}: if it is in pounds, state "
+        f"M = {mass * KG_PER_POUND:.3g} kg; if it is in kg, nothing is wrong",
+    )
 
 
 @dataclasses.dataclass

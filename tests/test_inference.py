@@ -225,6 +225,27 @@ def test_more_than_a_block_of_patients_gives_the_same_as_fewer():
         assert fit[patient.name].estimates["ksi"].value == pytest.approx(patient.known["ksi"], rel=1e-6)
 
 
+def test_a_mass_that_may_be_in_pounds_is_doubted_and_kept():
+    patient = _grid(15.0)[0]
+    parameters = {s: v for s, v in patient.known.items() if s not in ("M", "kb", "kl", "ksi", "G0")}
+    stating = lambda known: dataclasses.replace(patient, known=parameters | known)
+    pounds = {"of": stating({"M": 154.0}), "to": stating({"M": 130.0}), "kb": stating({"M": 154.0, "kb": 1.4})}
+    said = {}
+    for name, person in pounds.items():
+        fit = t1djax.fit([person], model="ode", free=["ksi"], assume_population=True)
+        assert fit.problem.known["kb"] == pytest.approx(person.known.get("kb", 128 / person.known["M"]))  # as stated
+        doubted = [*t1djax.doubts(fit["Pat2"], person), *t1djax.identify(fit, [person], what_if=False)["Pat2"].warnings]
+        said[name] = [text for text in doubted if "body mass" in text]
+    assert len(said["of"]) == 2
+    assert len(set(said["of"])) == 1  # the same words, so that the command line says them once
+    assert "state M = 69.9 kg" in said["of"][0]
+    assert said["to"] == said["kb"] == []
+    ahead = t1djax.preflight([pounds["of"]], free=["ksi"], assume_population=True, what_if=False)["Pat2"].warnings
+    assert [text for text in ahead if "body mass" in text] == said["of"][:1]
+    free = t1djax.preflight([pounds["of"]], free=["kb"], assume_population=True, what_if=False)["Pat2"].warnings
+    assert not any("body mass" in text for text in free)  # it is not used
+
+
 def test_implausible_values_and_too_few_readings_are_refused_by_name():
     patient = _grid(15.0)[0]
     hours = dataclasses.replace(patient, known={**patient.known, "Tu": 2.03})

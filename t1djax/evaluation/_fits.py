@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .._settle import doubtful_mass
 from .._words import in_list
 from ..data import Cohort, Patient, Truth, split
 from ..physics import PARAMETERS, with_derived
@@ -116,7 +117,7 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
     equations' own solution; an estimate far outside the population's range (below half its lower or above twice its
     upper end); a standard error larger than half the estimate; an estimate that its prior sets, or more than three of
     its standard deviations away from it, or that stands at a bound, or that goes by an assumed balance `c = kl - kb`;
-    a balance below zero.
+    a balance below zero; a body mass that may be one in pounds.
 
     Args:
         fit: of one patient.
@@ -156,6 +157,7 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
             f"kl - kb = {fit.derived['c'].value:.3g} mg/dL/min: without insulin glucose would fall, and nobody's does; "
             "doses are missing, or the model does not hold"
         )
+    found += doubtful_mass(patient, fit.estimates)
     for symbol, e in fit.estimates.items():
         value, prior_dominated, at_bound = e.value, e.prior_dominated, e.at_bound
         standard_error = e.white_error if e.standard_error is None else e.standard_error

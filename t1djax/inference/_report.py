@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from .._settle import doubtful_mass
 from .._types import Key
 from ..data import Cohort, Patient, split
 from ..physics import INITIAL_STATES, PARAMETERS, TYPICAL_C
@@ -219,7 +220,8 @@ def _report(patients: Sequence[Patient], asked: _Asked, what_if: bool) -> Identi
             plan.change: tuple(np.asarray(x[(j + 1) * n + i]) for x in (all_told.white, all_told.coloured))
             for j, plan in enumerate(plans)
         }
-        records.append(_of_patient(patient.name, one, others, asked.said[i], asked.level))
+        said = (*asked.said[i], *doubtful_mass(patient, asked.problem.start))
+        records.append(_of_patient(patient.name, one, others, said, asked.level))
     return Identification(tuple(records), asked.level, asked.problem.notes)
 
 
