@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import t1djax
 from t1djax import DataError, DataWarning, ReadReport, cli, inspect_file, read_recording
+from t1djax.cli import app
 from t1djax.cli._data import read_people
 from t1djax.experiment import load_cohort
 
@@ -386,3 +388,32 @@ def test_units_of_carbohydrate_by_file(tmp_path: Path, monkeypatch: pytest.Monke
         refused = say(monkeypatch, "inspect", grams, exchanges, *options)
         assert refused.code == 2
         assert words in refused.err
+
+
+def test_readings_beyond_the_sensor_are_told_with_what_stands_for_them(tmp_path: Path) -> None:
+    said = {3: "LOW", 4: "LOW", 9: "High", 20: "405", 30: "40"}
+    walk = np.random.default_rng(3).integers(-9, 10, 60).cumsum() + 150
+    rows = [f"2025-03-01 {i // 12:02d}:{5 * (i % 12):02d},{said.get(i, walk[i])}" for i in range(60)]
+    file = tmp_path / "own.csv"
+    file.write_text("\n".join(["when,sugar", *rows]) + "\n", encoding="utf-8")
+    named = {"time": "when", "glucose": "sugar"}
+    told = "2 LOW taken as 40 mg/dL, 1 HIGH taken as 405 mg/dL"
+    with pytest.warns(DataWarning) as warned:
+        recording = read_recording(file, columns=named)
+    assert sum(told in str(w.message) for w in warned) == 1
+    assert recording.patient.glucose_mg_dL[[3, 4, 9]].tolist() == [40.0, 40.0, 405.0]
+    report = inspect_file(file, columns=named)
+    assert (report.censored_low, report.censored_high, report.censored_high_mg_dL) == (2, 1, 405.0)
+    assert report.censored_share == pytest.approx(5 / 60)  # numbers at the limits are among them
+    assert any(told in text for text in report.warnings)
+    shown = CliRunner().invoke(app, ["inspect", str(file), "--columns", "time=when,glucose=sugar"])
+    assert f"5 (8.3 %): {told}" in shown.stdout
+    made = CliRunner().invoke(
+        app, ["convert", str(file), "--columns", "time=when,glucose=sugar", "--out", str(tmp_path / "c")]
+    )
+    assert f"5 (8.3 %) at a limit of the sensor: {told};" in " ".join(made.stderr.split())
+    # Of the part without them nothing is said.
+    with pytest.warns(DataWarning) as warned:
+        later = read_recording(file, columns=named, start="2025-03-01T02:00").report
+    assert (later.censored_low, later.censored_low_mg_dL, later.censored_high) == (0, None, 0)
+    assert not any("LOW" in str(w.message) for w in warned)

@@ -127,6 +127,8 @@ def test_date_and_time_apart_am_and_pm_and_a_column_without_a_name(tmp_path: Pat
     assert patient.time_min.tolist() == [30.0 * i for i in range(30) if i != 4]
     assert patient.glucose_mg_dL[3] == 40.0
     assert recording.report.censored_share == pytest.approx(1 / 29)
+    said = "1 reading is beyond what the sensor reports: 1 LOW taken as 40 mg/dL"
+    assert any(text.startswith(said) for text in recording.report.warnings)
 
 
 def test_units_that_nobody_states_must_be_said(tmp_path: Path) -> None:

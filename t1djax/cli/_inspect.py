@@ -16,6 +16,7 @@ from ..io import (
     REPORT_FILE,
     ReadReport,
     inspect_file,
+    stand_ins,
     without_nan,
     write_cohort,
 )
@@ -156,7 +157,7 @@ def _kind(x: ReadReport) -> str:
 
 def _in_short(x: ReadReport) -> str:
     """What was read, so that a column that was not read shows."""
-    limit = f", {100 * x.censored_share:.1f} % at a limit of the sensor" if x.censored_share else ""
+    limit = f", {_limits(x, ' at a limit of the sensor')}" if x.censored_share else ""
     own = lambda value, unit: f"{value:.0f} {unit}/day"
     insulin = (
         own(x.insulin_U_day or 0.0, "U")
@@ -167,6 +168,14 @@ def _in_short(x: ReadReport) -> str:
         f"{_kind(x)}: {x.readings} readings in {(x.span_h or 0.0) / 24:.1f} days{limit}; {insulin}; "
         f"{own(x.carbs_g_day or 0.0, 'g')}"
     )
+
+
+def _limits(x: ReadReport, at: str = "") -> str | None:
+    """How many readings are at a limit of the sensor; in brackets those that the file says to be beyond it."""
+    if x.censored_share is None or x.readings is None:
+        return None
+    n, said = round(x.censored_share * x.readings), stand_ins(x.as_dict())
+    return f"{n} ({100 * x.censored_share:.1f} %){at}" + (f": {said}" if said else "")
 
 
 def _rows(x: ReadReport) -> list[tuple[str, str]]:
@@ -200,7 +209,7 @@ def _rows(x: ReadReport) -> list[tuple[str, str]]:
             "glucose",
             f"median {both(x.glucose_median_mg_dL)}, {both(x.glucose_min_mg_dL)} to {both(x.glucose_max_mg_dL)}",
         ),
-        ("at a limit", share(x.censored_share)),
+        ("at a limit", _limits(x)),
         ("in steps of", number(x.glucose_step_mg_dL, " mg/dL")),
         ("interpolated", f"{share(x.interpolated_share)}, {x.interpolation}" if x.interpolated else None),
         ("basal unit", unit(x.basal_unit, x.basal_unit_by)),

@@ -9,10 +9,12 @@ from jaxtyping import Bool, Float
 
 from ..data import Patient
 from ..physics import Doses
+from . import _limits as limits
 from ._checks import SHOWN, Findings, Flaw, safe_name
 from ._clocks import Placed, place
 from ._interpolated import own_readings, share_on_lines
 from ._lacking import lacking
+from ._limits import Limited
 from ._mixed import stuck
 from ._noted import Noted, ReadOptions
 from ._raw import Raw, RawBasal, RawDose
@@ -103,7 +105,7 @@ def _readings(
     time = placed.minutes["readings"][cgm]
     value = np.array([reading.value for reading in raw.readings], dtype=np.float64)[cgm]
     where = np.array([reading.where for reading in raw.readings])[cgm]
-    limited = np.array([reading.censored != "" for reading in raw.readings])[cgm]
+    side = np.array([reading.censored for reading in raw.readings])[cgm]
     bad = ~np.isfinite(value) | (value < 0)
     _flag(raw.file, "glucose", bad, where, "it is no glucose", "remove the row", found)
     if bad.all():
@@ -118,7 +120,7 @@ def _readings(
     order = order[~bad[order]]
     if not len(order):
         return None
-    time, glucose, limited = time[order], glucose[order], limited[order]
+    time, glucose, side = time[order], glucose[order], side[order]
     first = np.concatenate([[True], np.diff(time) > 0])
     held = np.flatnonzero(first)[np.cumsum(first) - 1]
     differ = ~first & (glucose != glucose[held])
@@ -126,8 +128,8 @@ def _readings(
     noted.facts |= {"duplicates": same, "conflicting_duplicates": clash}
     if clash:
         noted.warnings.append(f"{clash} readings contradict another at the same time; the first in the file is kept")
-    time, glucose, limited = time[first], glucose[first], limited[first]
-    noted.facts["limited"] = (time, limited | (glucose <= 40) | (glucose >= 400))
+    time, glucose = time[first], glucose[first]
+    noted.facts["limited"] = Limited(time, glucose, side[first])
     told = own_readings(time, glucose)
     noted.facts |= {"interpolation": told.how or None, "glucose_step_mg_dL": told.step_mg_dL or None}
     if told.doubt:
@@ -168,10 +170,11 @@ def _say_readings(
     noted: Noted,
 ) -> None:
     """Facts and doubts about the readings of the window."""
-    limited_at, limited = noted.facts.pop("limited")
-    inside = np.isin(limited_at, time[own])
+    limited: Limited = noted.facts.pop("limited")
+    noted.facts |= limits.facts_of(limited.take(np.isin(limited.time_min, time[own])))
+    if said := limits.warning(noted.facts):
+        noted.warnings.append(said)
     noted.facts |= {
-        "censored_share": float(limited[inside].mean()),
         "interpolated": int(np.sum(~own)),
         "interpolated_share": float(np.mean(~own)),
     }

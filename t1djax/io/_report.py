@@ -70,6 +70,14 @@ class ReadReport:
     """Highest of the readings, mg/dL."""
     censored_share: float | None = None
     """Share of readings at a limit of the sensor: said so by the file, or up to 40 or from 400 mg/dL."""
+    censored_low: int | None = None
+    """Number of readings of which the file says that they are below what the sensor reports, as in LOW."""
+    censored_low_mg_dL: float | None = None
+    """What stands for them, mg/dL."""
+    censored_high: int | None = None
+    """Number of readings of which the file says that they are above what the sensor reports, as in HIGH."""
+    censored_high_mg_dL: float | None = None
+    """What stands for them, mg/dL."""
     glucose_step_mg_dL: float | None = None
     """Step that the readings are rounded to, mg/dL; None where they are not rounded."""
     interpolated: int | None = None
