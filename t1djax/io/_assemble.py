@@ -12,15 +12,16 @@ from ..physics import Doses
 from . import _limits as limits
 from ._checks import SHOWN, Findings, Flaw, safe_name
 from ._clocks import Placed, place
+from ._columns import BASAL, BOLUS, CARBS, GLUCOSE, MEAL_DURATION
 from ._interpolated import own_readings, share_on_lines
 from ._lacking import lacking
 from ._limits import Limited
 from ._mixed import stuck
 from ._noted import Noted, ReadOptions
+from ._quantities import BRIEFEST, TOO_MUCH
 from ._raw import Raw, RawBasal, RawDose
 from ._schedule import mean_rate, schedule
 from ._sums import check_carbs, check_insulin, contradicted_carbs, grams_by_unit
-from ._tables import BASAL, BOLUS, BRIEFEST, CARBS, GLUCOSE, MEAL_DURATION, TOO_MUCH
 from ._units import G_PER_EXCHANGE, PER_DAY, carbs_doubt, check_basal, contradicted_basal, glucose_factor
 
 _BEFORE_MIN = 1440.0

@@ -9,20 +9,9 @@ from jaxtyping import Float
 
 from ..data import Cohort, Patient, Truth
 from ._checks import Findings, Table
-from ._columns import WHO
-from ._tables import (
-    BASAL,
-    BOLUS,
-    BOLUS_DURATION,
-    BRIEFEST,
-    CARBS,
-    CLOCK,
-    GLUCOSE,
-    MEAL_DURATION,
-    TIME,
-    TRUTH,
-    table_to_patient,
-)
+from ._columns import BASAL, BOLUS, BOLUS_DURATION, CARBS, CLOCK, GLUCOSE, MEAL_DURATION, TIME, WHO
+from ._quantities import BRIEFEST
+from ._tables import TRUTH, table_to_patient
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,22 +9,10 @@ from jaxtyping import Bool, Float
 from ..physics import Doses
 from ..records import FittedPatient
 from ._checks import Findings, Table, blank, check_columns, clock, numbers
+from ._columns import BASAL, BOLUS, BOLUS_DURATION, CARBS, CLOCK, GLUCOSE, MEAL_DURATION, TIME
 from ._frames import frame_table
-from ._tables import (
-    BASAL,
-    BOLUS,
-    BOLUS_DURATION,
-    CARBS,
-    CLOCK,
-    GLUCOSE,
-    LONGEST,
-    MEAL_DURATION,
-    TIME,
-    TOO_MUCH,
-    UNIT,
-    amounts_column,
-    durations_column,
-)
+from ._quantities import TOO_MUCH, UNIT, amounts_column, durations_column
+from ._tables import LONGEST
 
 if TYPE_CHECKING:
     import pandas as pd

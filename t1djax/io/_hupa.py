@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float
 from ..data import Patient
 from ..physics import Doses
 from ._checks import HUPA, Findings, Table, check_columns, check_order, clock, numbers, read_table
+from ._columns import BASAL, BOLUS, CARBS, GLUCOSE
 from ._interpolated import ROW_MIN, sensor_rows
-from ._tables import BASAL, BOLUS, CARBS, GLUCOSE, TOO_MUCH, amounts_column, first_rate, glucose_column
+from ._quantities import TOO_MUCH, amounts_column, first_rate, glucose_column
 from ._units import G_PER_EXCHANGE, carbs_doubt
 
 CarbsUnit = Literal["g", "exchange", "none"]

@@ -8,19 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from .._types import MG_DL_PER_MMOL_L
 from ..data import Cohort, Patient, Truth
-from ..physics import KB_BODY_MASS, PARAMETERS, Doses
+from ..physics import Doses
+from ._asserted import PATIENTS_FILE, TRUTH_FILE, read_parameters
 from ._checks import (
-    BLANKS,
     HUPA,
     HUPA_MEND,
     HUPA_SEEN,
     Findings,
     Table,
-    blank,
     check_columns,
     check_order,
     clock,
@@ -30,33 +28,14 @@ from ._checks import (
     safe_name,
 )
 from ._columns import BASAL, BOLUS, BOLUS_DURATION, CARBS, CLOCK, GLUCOSE, GLUCOSE_MMOL, MEAL_DURATION, TIME
-from ._mixed import mixed_units
 from ._noted import zone
-from ._zones import TIME_ZONE, is_zone, read_zones
+from ._quantities import TOO_MUCH, UNIT, amounts_column, check_basal_unit, durations_column, first_rate, glucose_column
+from ._zones import read_zones
 
 TRUTH = ("true_glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min")
-PATIENTS_FILE, TRUTH_FILE = "patients.csv", "truth.csv"
 
-MMOL = MG_DL_PER_MMOL_L
-"""mg/dL of glucose in 1 mmol/L."""
-LOW = 40.0
-"""A sensor reports nothing below this, mg/dL."""
-TOO_MUCH = {GLUCOSE: 5000.0, BASAL: 15.0, BOLUS: 100.0, CARBS: 1000.0, BOLUS_DURATION: 1440.0, MEAL_DURATION: 1440.0}
-"""Values beyond these are wrong in unit, not merely large."""
-_SWEET_MMOL = 35.0
-"""No record in mmol/L has such a median."""
-BRIEFEST = 1 / 60
-"""Shortest duration of a dose, min."""
 LONGEST = 1e8
 """Latest time, min (190 years)."""
-UNIT = {
-    GLUCOSE: "give glucose in mg/dL",
-    BASAL: "give basal rates in U/h",
-    BOLUS: "give boluses in U",
-    CARBS: "give carbohydrate in g; is it mg?",
-    BOLUS_DURATION: "give durations in min",
-    MEAL_DURATION: "give durations in min",
-}
 
 
 def read_cohort(
@@ -272,7 +251,7 @@ def table_to_patient(
     if there(BASAL):
         basal = amounts_column(table, BASAL, TOO_MUCH[BASAL], UNIT[BASAL], found)
         first_rate(table, BASAL, found)
-        _basal_unit(table, time_min, basal, found)
+        check_basal_unit(table, time_min, basal, found)
     events = []
     for amount, duration in ((BOLUS, BOLUS_DURATION), (CARBS, MEAL_DURATION)):
         amounts = np.zeros(len(table))
@@ -308,142 +287,10 @@ def _times(table: Table, found: Findings) -> tuple[Float[np.ndarray, " rows"], d
     return time_min, start
 
 
-def glucose_column(table: Table, column: str, found: Findings, *, strict: bool = False) -> Float[np.ndarray, " rows"]:
-    """Readings, mg/dL; NaN where there is none."""
-    glucose = numbers(table, column, found)
-    if column == GLUCOSE_MMOL:
-        if np.isfinite(glucose).any() and float(np.nanmedian(glucose)) > _SWEET_MMOL:
-            what = f"its median is {np.nanmedian(glucose):.3g}, which looks like mg/dL"
-            found.add(table.file, what, f"name the column {GLUCOSE}", column=column)
-            return glucose
-        glucose = glucose * MMOL
-    _too_much(table, column, glucose, TOO_MUCH[GLUCOSE], UNIT[GLUCOSE], found)
-    seen = glucose[np.isfinite(glucose)]
-    if not seen.size:
-        if blank(table, column).all():
-            found.add(table.file, "there is no reading at all", "a fit needs glucose", column=column)
-        return glucose
-    if column != GLUCOSE_MMOL and 2 <= np.median(seen) <= 30 and seen.max() < 35 and seen.min() > 0:
-        what = f"its median is {np.median(seen):.3g}, which looks like mmol/L"
-        named = f", or name the column {GLUCOSE_MMOL}" if column == GLUCOSE else ""
-        found.add(table.file, what, f"multiply by {MMOL}{named}", column=column)
-        return glucose
-    stated = np.flatnonzero(np.isfinite(glucose)).tolist()
-    if (two := mixed_units(seen, [table.lines[i] for i in stated])) is not None:
-        found.add(table.file, *two, column=column)
-        return glucose
-    low = glucose < LOW
-    if strict:
-        found.flag(table, column, low, "{} is below 40 mg/dL", "leave it empty, or read without strict")
-    elif low.any():
-        first = table.lines[int(np.argmax(low))]
-        found.odd.append(
-            f"{table.file}, row {first}, column {column}: first of {low.sum()} readings below 40 mg/dL "
-            f"(the lowest is {seen.min():g}); they are kept"
-        )
-    return glucose
-
-
-def amounts_column(table: Table, column: str, most: float, mend: str, found: Findings) -> Float[np.ndarray, " rows"]:
-    """Amounts or rates, none negative nor more than `most`; NaN where there is none."""
-    values = numbers(table, column, found)
-    found.flag(table, column, values < 0, "{} is negative", "give amounts and rates of zero or more")
-    values[values < 0] = np.nan
-    _too_much(table, column, values, most, mend, found)
-    return values
-
-
-def _too_much(
-    table: Table, column: str, values: Float[np.ndarray, " rows"], most: float, mend: str, found: Findings
-) -> None:
-    bad = np.abs(values) > most
-    found.flag(table, column, bad, f"{{}} is more than {most:g}", mend)
-    values[bad] = np.nan
-
-
-def first_rate(table: Table, column: str, found: Findings) -> None:
-    """Report a first row that states no basal rate."""
-    if len(table) and blank(table, column)[0]:
-        first = np.arange(len(table)) == 0
-        found.flag(table, column, first, "the first row states no rate", "state the rate in force (0 for none)")
-
-
-def durations_column(table: Table, column: str, found: Findings) -> Float[np.ndarray, " rows"]:
-    values = numbers(table, column, found)
-    found.flag(table, column, values <= 0, "{} is no duration", "leave it empty for a dose over one minute")
-    brief = (values > 0) & (values < BRIEFEST)
-    found.flag(table, column, brief, "{} is less than a second", UNIT[column])
-    values[values < BRIEFEST] = np.nan
-    _too_much(table, column, values, TOO_MUCH[column], UNIT[column], found)
-    return np.where(np.isnan(values), 1.0, values)
-
-
-def _basal_unit(
-    table: Table, time_min: Float[np.ndarray, " rows"], basal: Float[np.ndarray, " rows"], found: Findings
-) -> None:
-    """Rates so small, on rows so regular, that they are doses per row."""
-    step = np.diff(time_min)
-    stated = np.isfinite(basal)
-    if len(step) == 0 or not np.allclose(step, 5.0, rtol=0, atol=1e-3) or not np.any(basal[stated] > 0):
-        return
-    held = np.flatnonzero(stated)[np.maximum(np.cumsum(stated) - 1, 0)]
-    daily = 24 * float(np.mean(basal[held]))
-    if daily < 0.5:
-        what = f"it comes to {daily:.2g} U a day on 5-min rows, which looks like U per 5 min or U/min"
-        found.add(table.file, what, "give basal rates in U/h: multiply by 12 or by 60", column=BASAL)
-    elif daily < 3 and stated.mean() > 0.5:
-        found.odd.append(f"{table.file}, column {BASAL}: it comes to {daily:.2g} U a day only; is it U per 5 min?")
-
-
 def table_to_truth(table: Table, parameters: Mapping[str, float], found: Findings) -> Truth:
     """The truth columns of a table; NaN where there is none."""
     column = lambda name: numbers(table, name, found) if name in table.names else np.full(len(table), np.nan)
     return Truth(dict(parameters), *(column(name) for name in TRUTH))
-
-
-def read_parameters(path: Path, found: Findings) -> dict[str, dict[str, float]]:
-    """Parameters by patient from `patients.csv` or `truth.csv`; what is blank is left out."""
-    table = read_table(path, found)
-    return {} if table is None else parameter_table(table, found)
-
-
-def parameter_table(table: Table, found: Findings) -> dict[str, dict[str, float]]:
-    """Parameters by patient from the cells of such a file."""
-    columns = {p.column: symbol for symbol, p in PARAMETERS.items()}
-    if not check_columns(table, ("patient",), (*columns, TIME_ZONE), found):
-        return {}
-    names = [name.strip(BLANKS) for name in table.columns["patient"]]
-    reasons = [safe_name(name) for name in names]
-    for why in dict.fromkeys(why for why in reasons if why):
-        found.flag(table, "patient", _where([w == why for w in reasons]), f"the name {{}} {why}", "rename the patient")
-    seen: set[str] = set()
-    twice = [name in seen or seen.add(name) is not None for name in names]
-    found.flag(table, "patient", _where(twice), "{} stands above already", "keep one row for each patient")
-    values = {columns[name]: numbers(table, name, found) for name in table.columns if name in columns}
-    for symbol, column in values.items():
-        bad = column <= 0
-        found.flag(table, PARAMETERS[symbol].column, bad, "{} is not positive", "leave it empty where it is unknown")
-    if TIME_ZONE in table.names:
-        cells = [cell.strip(BLANKS) for cell in table.columns[TIME_ZONE]]
-        unknown = _where([bool(cell) and not is_zone(cell) for cell in cells])
-        found.flag(table, TIME_ZONE, unknown, "{} is no time zone", "give an IANA name such as Europe/Madrid")
-    if "G0" in values:
-        bad = (values["G0"] >= 2) & (values["G0"] <= 30)
-        found.flag(table, "G0_mg_dL", bad, "{} looks like mmol/L", f"multiply by {MMOL}")
-    if "M" in values and "kb" in values:
-        what = "{} is not 128 / M_kg within 1 %"
-        found.flag(table, "kb", disagree(values["M"], values["kb"]), what, "give M_kg or kb, not both")
-    stated = [{s: float(x[i]) for s, x in values.items() if np.isfinite(x[i])} for i in range(len(table))]
-    return dict(zip(names, stated, strict=True))
-
-
-def disagree(M: Float[np.ndarray, " n"], kb: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Where body mass (kg) and `kb` (mg/dL/min), both stated, contradict each other by more than 1 %."""
-    return np.abs(kb * M - KB_BODY_MASS) > 0.01 * KB_BODY_MASS
-
-
-def _where(flags: Sequence[bool]) -> Bool[np.ndarray, " rows"]:
-    return np.asarray(flags, dtype=bool)
 
 
 def natural(name: str) -> list[tuple[int, str]]:

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from ._checks import Findings
 from ._mixed import beyond_sensors, mixed_units
 from ._noted import Noted
+from ._quantities import MMOL
 from ._raw import BasalUnit, GlucoseUnit
-from ._tables import MMOL
 
 G_PER_EXCHANGE = 10.0
 """Carbohydrate in one exchange as counted in Spain, g."""

@@ -12,9 +12,10 @@ from typing import Any
 
 from ..data import Cohort
 from ..physics import PARAMETERS
+from ._asserted import PATIENTS_FILE, TRUTH_FILE, parameter_table
 from ._checks import DataWarning, Findings, Table, safe_name
 from ._frames import patient_columns
-from ._tables import PATIENTS_FILE, TRUTH_FILE, parameter_table, table_to_patient
+from ._tables import table_to_patient
 from ._zones import TIME_ZONE
 
 

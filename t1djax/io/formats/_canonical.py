@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .._asserted import PATIENTS_FILE, read_parameters
 from .._checks import BLANKS, Findings, split_table
-from .._columns import WHO
+from .._columns import BASAL, CLOCK, GLUCOSE, GLUCOSE_MMOL, TIME, WHO
 from .._raw import GlucoseUnit, Raw, RawBasal, RawDose, RawReading
-from .._tables import BASAL, CLOCK, GLUCOSE, GLUCOSE_MMOL, PATIENTS_FILE, TIME, read_parameters, table_to_patient
+from .._tables import table_to_patient
 from .._zones import read_zones
 from . import _exports, _mapped, _rows
 

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from .._checks import BLANKS, SHOWN, Findings, Table, blank, numbers, quote_name, split_rows
-from .._columns import JOIN, OWN_COLUMNS, meant, parts, placed, unit_of
+from .._columns import JOIN, OWN_COLUMNS, TIME, meant, parts, placed, unit_of
 from .._raw import GlucoseUnit, Raw, RawDose, RawReading
-from .._tables import LONGEST, TIME, TRUTH
+from .._tables import LONGEST, TRUTH
 from . import _exports, _rows
 from ._clarity import LIMITS
 

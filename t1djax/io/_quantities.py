@@ -1,0 +1,115 @@
+"""What the columns of a table may hold: glucose, rates, amounts and durations, each in its unit."""
+
+import numpy as np
+from jaxtyping import Float
+
+from .._types import MG_DL_PER_MMOL_L
+from ._checks import Findings, Table, blank, numbers
+from ._columns import BASAL, BOLUS, BOLUS_DURATION, CARBS, GLUCOSE, GLUCOSE_MMOL, MEAL_DURATION
+from ._mixed import mixed_units
+
+MMOL = MG_DL_PER_MMOL_L
+"""mg/dL of glucose in 1 mmol/L."""
+LOW = 40.0
+"""A sensor reports nothing below this, mg/dL."""
+TOO_MUCH = {GLUCOSE: 5000.0, BASAL: 15.0, BOLUS: 100.0, CARBS: 1000.0, BOLUS_DURATION: 1440.0, MEAL_DURATION: 1440.0}
+"""Values beyond these are wrong in unit, not merely large."""
+_SWEET_MMOL = 35.0
+"""No record in mmol/L has such a median."""
+BRIEFEST = 1 / 60
+"""Shortest duration of a dose, min."""
+UNIT = {
+    GLUCOSE: "give glucose in mg/dL",
+    BASAL: "give basal rates in U/h",
+    BOLUS: "give boluses in U",
+    CARBS: "give carbohydrate in g; is it mg?",
+    BOLUS_DURATION: "give durations in min",
+    MEAL_DURATION: "give durations in min",
+}
+
+
+def glucose_column(table: Table, column: str, found: Findings, *, strict: bool = False) -> Float[np.ndarray, " rows"]:
+    """Readings, mg/dL; NaN where there is none."""
+    glucose = numbers(table, column, found)
+    if column == GLUCOSE_MMOL:
+        if np.isfinite(glucose).any() and float(np.nanmedian(glucose)) > _SWEET_MMOL:
+            what = f"its median is {np.nanmedian(glucose):.3g}, which looks like mg/dL"
+            found.add(table.file, what, f"name the column {GLUCOSE}", column=column)
+            return glucose
+        glucose = glucose * MMOL
+    _too_much(table, column, glucose, TOO_MUCH[GLUCOSE], UNIT[GLUCOSE], found)
+    seen = glucose[np.isfinite(glucose)]
+    if not seen.size:
+        if blank(table, column).all():
+            found.add(table.file, "there is no reading at all", "a fit needs glucose", column=column)
+        return glucose
+    if column != GLUCOSE_MMOL and 2 <= np.median(seen) <= 30 and seen.max() < 35 and seen.min() > 0:
+        what = f"its median is {np.median(seen):.3g}, which looks like mmol/L"
+        named = f", or name the column {GLUCOSE_MMOL}" if column == GLUCOSE else ""
+        found.add(table.file, what, f"multiply by {MMOL}{named}", column=column)
+        return glucose
+    stated = np.flatnonzero(np.isfinite(glucose)).tolist()
+    if (two := mixed_units(seen, [table.lines[i] for i in stated])) is not None:
+        found.add(table.file, *two, column=column)
+        return glucose
+    low = glucose < LOW
+    if strict:
+        found.flag(table, column, low, "{} is below 40 mg/dL", "leave it empty, or read without strict")
+    elif low.any():
+        first = table.lines[int(np.argmax(low))]
+        found.odd.append(
+            f"{table.file}, row {first}, column {column}: first of {low.sum()} readings below 40 mg/dL "
+            f"(the lowest is {seen.min():g}); they are kept"
+        )
+    return glucose
+
+
+def amounts_column(table: Table, column: str, most: float, mend: str, found: Findings) -> Float[np.ndarray, " rows"]:
+    """Amounts or rates, none negative nor more than `most`; NaN where there is none."""
+    values = numbers(table, column, found)
+    found.flag(table, column, values < 0, "{} is negative", "give amounts and rates of zero or more")
+    values[values < 0] = np.nan
+    _too_much(table, column, values, most, mend, found)
+    return values
+
+
+def _too_much(
+    table: Table, column: str, values: Float[np.ndarray, " rows"], most: float, mend: str, found: Findings
+) -> None:
+    bad = np.abs(values) > most
+    found.flag(table, column, bad, f"{{}} is more than {most:g}", mend)
+    values[bad] = np.nan
+
+
+def first_rate(table: Table, column: str, found: Findings) -> None:
+    """Report a first row that states no basal rate."""
+    if len(table) and blank(table, column)[0]:
+        first = np.arange(len(table)) == 0
+        found.flag(table, column, first, "the first row states no rate", "state the rate in force (0 for none)")
+
+
+def durations_column(table: Table, column: str, found: Findings) -> Float[np.ndarray, " rows"]:
+    values = numbers(table, column, found)
+    found.flag(table, column, values <= 0, "{} is no duration", "leave it empty for a dose over one minute")
+    brief = (values > 0) & (values < BRIEFEST)
+    found.flag(table, column, brief, "{} is less than a second", UNIT[column])
+    values[values < BRIEFEST] = np.nan
+    _too_much(table, column, values, TOO_MUCH[column], UNIT[column], found)
+    return np.where(np.isnan(values), 1.0, values)
+
+
+def check_basal_unit(
+    table: Table, time_min: Float[np.ndarray, " rows"], basal: Float[np.ndarray, " rows"], found: Findings
+) -> None:
+    """Rates so small, on rows so regular, that they are doses per row."""
+    step = np.diff(time_min)
+    stated = np.isfinite(basal)
+    if len(step) == 0 or not np.allclose(step, 5.0, rtol=0, atol=1e-3) or not np.any(basal[stated] > 0):
+        return
+    held = np.flatnonzero(stated)[np.maximum(np.cumsum(stated) - 1, 0)]
+    daily = 24 * float(np.mean(basal[held]))
+    if daily < 0.5:
+        what = f"it comes to {daily:.2g} U a day on 5-min rows, which looks like U per 5 min or U/min"
+        found.add(table.file, what, "give basal rates in U/h: multiply by 12 or by 60", column=BASAL)
+    elif daily < 3 and stated.mean() > 0.5:
+        found.odd.append(f"{table.file}, column {BASAL}: it comes to {daily:.2g} U a day only; is it U per 5 min?")
