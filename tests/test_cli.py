@@ -20,6 +20,7 @@ import yaml
 import t1djax
 from t1djax import cli, experiment
 from t1djax.cli._exit import EXIT_CODES
+from t1djax.experiment import _problems
 
 TWO = ("--patients", "Pat2,Pat3", "--interval-min", "30")
 NOISY = (*TWO, "--noise", "white", "--noise-sd", "10")
@@ -80,8 +81,8 @@ def refused(code: int, *args: object) -> str:
 def no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fit that begins fails the test."""
     never: Callable[..., None] = lambda *_, **__: pytest.fail("the fit began")
-    monkeypatch.setattr(experiment._problems, "fit_ode", never)
-    monkeypatch.setattr(experiment._problems, "fit_members", never)
+    monkeypatch.setattr(_problems, "fit_ode", never)
+    monkeypatch.setattr(_problems, "fit_members", never)
 
 
 @pytest.fixture(scope="module")
@@ -489,7 +490,7 @@ def test_a_question_that_cannot_be_posed_exits_2(tmp_path, no_fit, flags, says):
 def test_a_missing_parameter_is_an_error_or_assumed(tmp_path, noisy, monkeypatch):
     lacking = edited(noisy, tmp_path / "lacking", patients=lambda t: t.__setitem__("Tu_min", [np.nan, 93.0]))
     with monkeypatch.context() as patch:
-        patch.setattr(experiment._problems, "fit_ode", lambda *_, **__: pytest.fail("the fit began"))
+        patch.setattr(_problems, "fit_ode", lambda *_, **__: pytest.fail("the fit began"))
         err = refused(2, *ODE, "--data", lacking, "--results", tmp_path / "r")
         assert "Tu (for Pat2)" in err
         assert "--assume-population" in err
@@ -586,7 +587,7 @@ def test_a_read_only_results_folder_fails_before_the_fit(no_fit):
 
 
 def test_a_failed_patient_exits_4_and_leaves_the_others(tmp_path, noisy, monkeypatch):
-    honest = experiment._problems.fit_ode
+    honest = _problems.fit_ode
 
     def one_fails(*args: Any, **kwargs: Any) -> t1djax.Fit:
         fit = honest(*args, **kwargs)
@@ -594,7 +595,7 @@ def test_a_failed_patient_exits_4_and_leaves_the_others(tmp_path, noisy, monkeyp
         failed = dataclasses.replace(fit["Pat3"], ok=False, message="it met a wall", glucose_mg_dL=nothing)
         return dataclasses.replace(fit, patients=(fit["Pat2"], failed))
 
-    monkeypatch.setattr(experiment._problems, "fit_ode", one_fails)
+    monkeypatch.setattr(_problems, "fit_ode", one_fails)
     train = ("train", "--model", "ode", "--data", noisy, "--results", tmp_path)
     said = call(*train)
     assert said.code == 4

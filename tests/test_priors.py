@@ -12,8 +12,9 @@ import pytest
 from scipy import optimize
 
 import t1djax
-from t1djax import LogNormal, cli, experiment
+from t1djax import LogNormal, cli
 from t1djax.config import ConfigError, load_experiment
+from t1djax.experiment import _problems
 
 KEY = jax.random.key(0)
 NAMES = ("Pat2", "Pat3")
@@ -304,7 +305,7 @@ def test_wrong_fields_of_a_configuration_are_named(values, names):
     ],
 )
 def test_wrong_flags_are_refused_with_their_mend(flags, says, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(experiment._problems, "fit_ode", lambda *_, **__: pytest.fail("the fit began"))
+    monkeypatch.setattr(_problems, "fit_ode", lambda *_, **__: pytest.fail("the fit began"))
     command = ["t1djax", "train", "--model", "ode", "--patients", "2", "--interval-min", "30", "--results", tmp_path]
     monkeypatch.setattr("sys.argv", [*map(str, command), *flags])
     with pytest.raises(SystemExit) as left:
