@@ -54,6 +54,15 @@ def test_ends_of_the_interval_equal_those_of_scipy(cohort):
     assert found.low < fit["Pat2"].estimates["Tu"].value < found.high
 
 
+def test_readings_without_noise_are_known_to_rounding():
+    exact = t1djax.reference_cohort(interval_min=30, names=["Pat3", "Pat4"])
+    found = t1djax.profile(t1djax.fit(exact, model="ode", free=["ksi", "kl"]), exact, "ksi")
+    for one in found:
+        truth = exact.truth[one.name].parameters["ksi"]
+        assert one.identifiable
+        assert one.low < truth < one.high < one.low * (1 + 1e-5)
+
+
 def test_a_profile_with_little_information_is_open_on_one_side(cohort):
     # All insulin of two days moves glucose by a few mg/dL: less sensitivity cannot be excluded, much more can.
     doses, pat3 = t1djax.Doses.of(basal=0.003, meals=[(60, 50)]), cohort["Pat3"]

@@ -18,6 +18,7 @@ from ._levenberg import Optimum, damped, least_squares
 
 _BLOCK = 64  # patients per program: two sides each
 _LEAST = 1e-10  # of a parameter's own information, what a direction is taken to have at the least
+_LEAST_NOISE_MG_DL = 1e-6  # below it rounding hides what a step adds to the sum of squares
 
 
 class ProfileOptions(NamedTuple):
@@ -159,6 +160,7 @@ def _trace(given: _Given, remembers: Array, index: Array, options: ProfileOption
     best = relax(z0, everything)
     if body.noise_sd_mg_dL is None:
         noise = body.noise(jnp.sum(_misfit(named(best.z), given) ** 2), readings)
+    noise = jnp.maximum(noise, _LEAST_NOISE_MG_DL)
     J, beliefs = best.jacobian[:rows_seen], best.jacobian[rows_seen:]
     inverse = _inverse(best.jacobian.T @ best.jacobian)
     robust = inverse @ (coloured(J, given.data, remembers) + beliefs.T @ beliefs) @ inverse
