@@ -320,8 +320,8 @@ def test_a_cohort_beyond_memory_trains_in_parts_by_one_program(monkeypatch):
     stages = [t1djax.Stage(steps=4, residual_weight=(1.0, 10.0)), t1djax.Stage(steps=2)]
     ask = functools.partial(t1djax.fit_ensemble, cohort, seeds=[3, 4], options=SMALL, stages=stages)
     whole = ask()
-    monkeypatch.setattr(_problems, "_MANY", 1)
-    monkeypatch.setattr(_problems, "rows_that_fit", lambda *_: 4)  # two patients by two seeds, then one and nobody
+    monkeypatch.setattr(_problems, "_PART", 4)
+    monkeypatch.setattr(_problems, "rows_that_fit", lambda *_: 5)  # two patients by two seeds, then one and nobody
     _compile._PROGRAMS.clear()
     parts = ask(on_progress=told.append)
     built = [key for key in _compile._PROGRAMS if isinstance(key, tuple) and key[0] is _build_program]

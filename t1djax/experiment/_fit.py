@@ -34,8 +34,8 @@ def fit(
 ) -> Fit:
     """Fit every patient of a cohort at once.
 
-    Networks of more patients than half of the free memory holds, or than 1,024, train in parts, one after the other,
-    by one program.
+    Networks of more than some hundred patients train in parts, one after the other, by one program: no more at once
+    than half of the free memory holds, and on a CPU than 256.
 
     Args:
         cohort: the patients. A cohort's truth is not looked at.

@@ -13,8 +13,9 @@ from ..records import Fit, WarmStart
 from ..training import Keeper, Progress, Stage, default_stages, fit_members
 from ._memory import rows_that_fit
 
-_MANY = 256
-"""Fits from which on memory is estimated, which takes a fraction of a second."""
+_PART = 256
+"""Fits that always train together. On a CPU more at once are no faster, and on any device their memory is looked at, which
+takes a fraction of a second."""
 
 
 def fit_problems(
@@ -115,12 +116,14 @@ def _size(
 ) -> int:
     """Patients that train together: parts as alike as can be."""
     n, posed = len(patients), problems[0]
-    if model == "ode" or isinstance(options, LeastSquares) or n * len(problems) <= _MANY:
+    if model == "ode" or isinstance(options, LeastSquares) or n * len(problems) <= _PART:
         return n
     options = ARCHITECTURES[model]() if options is None else options
     if stages is None:
         stages = default_stages(posed.mode, posed.start, options, warm=warm is not None, priors=bool(posed.priors))
-    most = max(1, rows_that_fit(patients, posed, options, stages) // len(problems))
+    rows = rows_that_fit(patients, posed, options, stages)
+    rows = min(rows, _PART) if jax.default_backend() == "cpu" else rows
+    most = max(1, rows // len(problems))
     return -(-n // -(-n // most))
 
 
