@@ -14,8 +14,8 @@ from ..training import Keeper, Progress, Stage, default_stages, fit_members
 from ._memory import rows_that_fit
 
 _PART = 256
-"""Fits that always train together. On a CPU more at once are no faster, and on any device their memory is looked at, which
-takes a fraction of a second."""
+"""Fits that always train together. More at once are no faster on a CPU; elsewhere their memory is looked at, in a
+fraction of a second."""
 
 
 def fit_problems(
