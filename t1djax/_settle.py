@@ -10,6 +10,7 @@ from .data import Patient
 from .physics import KB_BODY_MASS, PARAMETERS, TYPICAL_C, unbalanced
 
 FAR = 20.0  # times the typical value, either way
+METERS_MG_DL = (20.0, 600.0)  # what meters show
 HEAVY_KG = 130.0  # 130 lb are 59 kg: whoever states pounds of an adult is mostly above
 KG_PER_POUND = 0.45359237
 GOES_BY_C = ("ksi", "ku_Vi", "kr_Vb")
@@ -17,18 +18,18 @@ GOES_BY_C = ("ksi", "ku_Vi", "kr_Vb")
 
 
 def check_plausible(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
-    """A value twenty times off what people have is one in another unit."""
-    found = []
+    """A value twenty times off what people have is one in another unit, and so is glucose that no meter shows."""
+    found: dict[str, list[str]] = {}
     for symbol, row in PARAMETERS.items():
-        low, high = row.typical / FAR, row.typical * FAR
+        low, high = (row.typical / FAR, row.typical * FAR) if symbol != "G0" else METERS_MG_DL
         odd = {p.name: p.known[symbol] for p in patients if symbol in p.known and not low <= p.known[symbol] <= high}
-        found += [
-            f"{row.column} of {name} = {value:g} {row.unit} (people have {row.low:g} to {row.high:g})"
-            for name, value in odd.items()
-            if symbol not in free and symbol != "G0"
-        ]
+        for name, value in odd.items() if symbol not in free else ():
+            why = f"people have {row.low:g} to {row.high:g}" if value > 0 else "it is above 0"
+            found.setdefault(f" = {value:g} {row.unit} ({why})", []).append(f"{row.column} of {name}")
     if found:
-        raise ValueError(f"far from what people have, is the unit another? {'; '.join(found[:8])}")
+        said = [some(names) + value for value, names in found.items()]
+        more = f"; and {len(said) - 8} more" if len(said) > 8 else ""
+        raise ValueError(f"far from what people have, is the unit another? {'; '.join(said[:8])}{more}")
 
 
 def doubtful_mass(patient: Patient, free: Collection[str]) -> tuple[str, ...]:

@@ -108,18 +108,27 @@ class Airflow:
             return {(task, index): (state, tries) for task, index, state, tries in db.execute(query, {"dag": dag})}
 
 
-@pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
+def set_up(folder: Path) -> Airflow:
     try:
         program = tool("airflow")
     except pytest.skip.Exception as e:
         pytest.skip(f"{e}: pip install -r examples/deployment/airflow/requirements.txt, in an environment of its own")
-    folder = tmp_path_factory.mktemp("airflow")
     (folder / "results").mkdir()
     airflow = Airflow(program, folder)
     made = airflow.call(program, "db", "migrate")
     assert made.returncode == 0, made.stderr[-4000:]
     return airflow
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
+    return set_up(tmp_path_factory.mktemp("airflow"))
+
+
+@pytest.fixture
+def fresh_airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
+    """One whose database nothing ran in: `dags test` leaves DAGs paused there, and a killed one a run that never ends."""
+    return set_up(tmp_path_factory.mktemp("fresh-airflow"))
 
 
 def test_dags_parse_fast_and_import_nothing_heavy(airflow: Airflow) -> None:
@@ -315,9 +324,10 @@ def test_real_people_get_reports(airflow: Airflow, shared: Path, tmp_path: Path)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 def test_under_the_scheduler_and_its_web_page(
-    airflow: Airflow, mlflow_server: Callable[..., MLflowServer], tmp_path: Path
+    fresh_airflow: Airflow, mlflow_server: Callable[..., MLflowServer], tmp_path: Path
 ) -> None:
     """Scheduler, workers and page as `airflow standalone` starts them; one worker is killed with all below it."""
+    airflow = fresh_airflow
     mlflow = mlflow_server(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts"))
     page = f"http://127.0.0.1:{(port := free_port())}"
     env = airflow.env | {

@@ -35,7 +35,8 @@ def fit(
     """Fit every patient of a cohort at once.
 
     Networks of more than some hundred patients train in parts, one after the other, by one program: no more at once
-    than half of the free memory holds, and on a CPU than 256.
+    than half of the free memory holds, and on a CPU than 256. What is stopped is lost: `train` of the command
+    line writes each batch when it is done, and goes on.
 
     Args:
         cohort: the patients. A cohort's truth is not looked at.

@@ -1,6 +1,6 @@
 """Problems that are posed, fitted: all at once, or in parts where a cohort is too large for that."""
 
-import time
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import jax
@@ -95,12 +95,12 @@ def fit_in_parts(
     if size >= len(patients):
         return fit_some(patients, problems, on_progress=on_progress)
     parts = [range(first, min(first + size, len(patients))) for first in range(0, len(patients), size)]
-    began, found = time.perf_counter(), []
+    found: list[tuple[Fit, ...]] = []
     for number, which in enumerate(parts):
         at = padded(which, size)
         some = [patients[i] for i in at]
         real = [s * size + i for s in range(len(problems)) for i in range(len(which))]
-        tell = None if on_progress is None else _whole(on_progress, real, number, len(parts), began)
+        tell = None if on_progress is None else _Whole(on_progress, real, number, len(parts))
         fits = fit_some(some, [p.take(at) for p in problems], whole=patients, on_progress=tell)
         found.append(tuple(fit.take(range(len(which))) for fit in fits))
     return tuple(Fit.join([part[s] for part in found], problem) for s, problem in enumerate(problems))
@@ -127,14 +127,20 @@ def _size(
     return -(-n // -(-n // most))
 
 
-def _whole(
-    tell: Callable[[Progress], None], real: Sequence[int], number: int, parts: int, began: float
-) -> Callable[[Progress], None]:
+@dataclasses.dataclass
+class _Whole:
     """Tells of a part as a stretch of the whole; rows that pad are nobody's."""
 
-    def told(progress: Progress) -> None:
-        step, total = number * progress.total_steps + progress.step, parts * progress.total_steps
-        left = (time.perf_counter() - began) / step * (total - step) if step else None
-        tell(progress.take(real)._replace(step=step, total_steps=total, seconds_left=left))
+    tell: Callable[[Progress], None]
+    real: Sequence[int]
+    number: int
+    parts: int
+    seconds_a_step: float = 0.0
 
-    return told
+    def __call__(self, progress: Progress) -> None:
+        there, left = progress.total_steps - progress.step, progress.seconds_left
+        if there and left is not None:  # without compilation: that is the first part's alone
+            self.seconds_a_step = left / there
+        step, total = self.number * progress.total_steps + progress.step, self.parts * progress.total_steps
+        left = None if left is None else self.seconds_a_step * (total - step)
+        self.tell(progress.take(self.real)._replace(step=step, total_steps=total, seconds_left=left))

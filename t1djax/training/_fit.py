@@ -109,7 +109,7 @@ def fit_members(
     )
     whole = patients if whole is None else whole
     span = max(float(p.time_min[-1] - p.time_min[0]) for p in whole)
-    if span > options.longest_window_min:
+    if span > options.longest_window_min and patients[0] is whole[0]:  # once, by the first part
         days, longest = span / 1440, options.longest_window_min / 1440
         warnings.warn(
             f"{options.model}: a window of {days:.1f} days is longer than the {longest:g} that its features were made "

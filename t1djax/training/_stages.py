@@ -171,7 +171,8 @@ def default_stages(
 
 
 class Progress(NamedTuple):
-    """What is told after each chunk of steps."""
+    """What is told after each chunk of steps. Where a cohort trains in parts, the patients are those of one part, and
+    steps count through all of them."""
 
     stage: int
     """Number of the stage, from 1."""
