@@ -127,7 +127,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
 
 @pytest.fixture
 def fresh_airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
-    """One whose database nothing ran in: `dags test` leaves DAGs paused there, and a killed one a run that never ends."""
+    """One in whose database nothing ran: `dags test` leaves DAGs paused, and a killed one a run that never ends."""
     return set_up(tmp_path_factory.mktemp("fresh-airflow"))
 
 
