@@ -75,6 +75,12 @@ run "tls_only" {
     error_message = "Another key than the bucket's is denied; no key named is the bucket's."
   }
   assert {
+    condition = alltrue([for k in ["data", "results"] : anytrue([for s in jsondecode(aws_s3_bucket_policy.this[k].policy).Statement :
+      s.Effect == "Deny" && s.Action == "s3:PutObject" && try(s.Condition.Null["s3:x-amz-server-side-encryption"], "") == "false"
+    && try(s.Condition.Null["s3:x-amz-server-side-encryption-aws-kms-key-id"], "") == "true"])])
+    error_message = "Encryption asked for without a key would take one of AWS: denied."
+  }
+  assert {
     condition     = alltrue([for b in aws_s3_bucket_policy.this : alltrue([for s in jsondecode(b.policy).Statement : s.Effect == "Deny" || try(s.Principal.AWS, "") != "*"])])
     error_message = "Nobody is let in by a bucket's policy but services that write logs."
   }

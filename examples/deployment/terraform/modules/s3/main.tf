@@ -19,10 +19,17 @@ locals {
     "aws:PrincipalArn"  = "arn:${var.partition}:iam::${var.account_id}:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
   }
   arns = { for purpose in local.purposes : purpose => aws_s3_bucket.this[purpose].arn }
-  # Who names no key gets the bucket's, which is this one; a negated comparison alone would deny them.
+  # Who says nothing of encryption gets the bucket's key, which is this one; a negated comparison alone would deny them.
   only_this_key = {
     Null            = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" }
     StringNotEquals = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = aws_kms_key.this.arn }
+  }
+  # Who asks for encryption without a key would get one of AWS, not the bucket's.
+  no_other_kind = {
+    Null = {
+      "s3:x-amz-server-side-encryption"                = "false"
+      "s3:x-amz-server-side-encryption-aws-kms-key-id" = "true"
+    }
   }
 
   # What a bucket's policy says besides.
@@ -70,6 +77,14 @@ locals {
         Resource  = "${local.arns["data"]}/*"
         Condition = local.only_this_key
       },
+      {
+        Sid       = "NoKeyOfAnother"
+        Effect    = "Deny"
+        Principal = { AWS = "*" }
+        Action    = "s3:PutObject"
+        Resource  = "${local.arns["data"]}/*"
+        Condition = local.no_other_kind
+      },
     ]
     results = [
       {
@@ -79,6 +94,14 @@ locals {
         Action    = "s3:PutObject"
         Resource  = "${local.arns["results"]}/*"
         Condition = local.only_this_key
+      },
+      {
+        Sid       = "NoKeyOfAnother"
+        Effect    = "Deny"
+        Principal = { AWS = "*" }
+        Action    = "s3:PutObject"
+        Resource  = "${local.arns["results"]}/*"
+        Condition = local.no_other_kind
       },
     ]
   }
