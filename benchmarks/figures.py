@@ -40,7 +40,8 @@ def _lines(axes: Any, rows: Rows, x: str, y: str, label: Callable[[dict[str, Any
         axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
     axes.set(xscale="log", yscale="log")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    if lines:
+        axes.legend(fontsize="small")
 
 
 def _peers(axes: Any, rows: Rows) -> bool:
