@@ -23,8 +23,8 @@ from . import scale as scale_
 from . import simulation as simulation_
 from . import startup as startup_
 from . import suite as suite_
+from .compare import FEWEST, told
 from .compare import compare as compare_
-from .compare import told
 from .figures import draw
 from .options import PATIENTS
 from .report import Report
@@ -79,11 +79,18 @@ def compare(
     old: Annotated[Path, typer.Argument(help="A report's JSON.", exists=True, dir_okay=False)],
     new: Annotated[Path, typer.Argument(help="The same benchmark's, later.", exists=True, dir_okay=False)],
 ) -> None:
-    """What got slower by more than the noise of the recorded repetitions; exits with 1 if anything did."""
-    found = compare_(old, new)
+    """What got slower by more than the noise of the repetitions, worse, or lost; exits with 1 if anything did."""
+    try:
+        found = compare_(old, new)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     for line in told(found):
         typer.echo(line)
-    if found.lost or any(change.slower for change in found.changes):
+    if not found.checked:
+        raise typer.BadParameter(
+            f"nothing could be judged: no row of both {old} and {new} has {FEWEST} repetitions or a verdict"
+        )
+    if found.bad:
         raise typer.Exit(1)
 
 

@@ -31,7 +31,8 @@ def run(scope: Scope, out: Path, *, draws: int = 200) -> Report:
     report.note(
         f"White noise of {NOISE_SD:g} mg/dL, 5 min, 48 h; ksi and G0 are free. Each error is divided by the bound of "
         "the readings that the fit saw; the rms over all is one for an efficient estimator. `+-`: its standard error, "
-        "for normal errors. `95th percentile`: of |error| / bound (normal errors: 1.96)."
+        "for normal errors. `95th percentile`: of |error| / bound (normal errors: 1.96). Seconds are of one run: "
+        "`compare` judges the verdicts alone."
     )
     people, truth = [], {}
     for i in range(max(1, draws // len(names))):

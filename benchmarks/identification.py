@@ -9,7 +9,7 @@ import numpy as np
 
 from . import jobs, ours
 from .peers import PEERS, Answer, ask
-from .report import REPETITIONS, Report, median, progress
+from .report import PER_PATIENT, REPETITIONS, Report, median, progress
 from .runners import Scope
 
 LEVELS = (5.0, 1.0, 0.1)
@@ -97,7 +97,7 @@ def _own_row(answer: Answer, base: dict[str, Any]) -> dict[str, Any]:
     for level in LEVELS:
         times = [_batch_time(course, true, level) for course in found["courses"]]
         cells |= _reached(level, [t for t in times if t is not None], len(times))
-    return cells | _errors(errors, found["rmse_mg_dL"]) | _cost(answer, found["seconds"])
+    return cells | _errors(errors, found["rmse_mg_dL"]) | _cost(answer, found["seconds"], REPETITIONS)
 
 
 def _batch_time(course: list[list[Any]], true: np.ndarray, level: float) -> tuple[float, float] | None:
@@ -143,12 +143,12 @@ def _errors(errors: np.ndarray, rmse: list[float] | None) -> dict[str, Any]:
     return cells
 
 
-def _cost(answer: Answer, seconds: list[float]) -> dict[str, Any]:
+def _cost(answer: Answer, seconds: list[float], head: str) -> dict[str, Any]:
     return {
         "whole process, s": answer.wall_s,
         "CPU, s": answer.found["cpu_s"],
         "peak, MiB": answer.found["peak_MiB"],
-        REPETITIONS: seconds,
+        head: seconds,
     }
 
 
@@ -202,7 +202,9 @@ def _network(
     cells["s per 1,000 steps"] = 1000 * sum(t / n for t, n in zip(taken, steps, strict=True)) * len(true) / done
     for level in LEVELS:
         cells |= _in_turn([*found["courses"], *[[]] * (len(true) - done)], true, level)
-    cells |= _errors(errors, ours.rmse(people, np.asarray(found["glucose_mg_dL"])).tolist()) | _cost(answer, taken)
+    cells |= _errors(errors, ours.rmse(people, np.asarray(found["glucose_mg_dL"])).tolist()) | _cost(
+        answer, taken, PER_PATIENT
+    )
     if "first_loss" in found and job["residuals"] == "cells":
         ratio = np.asarray(found["first_loss"]) / np.asarray(told.found["first_loss"])
         cells["first loss"] = float(ratio[np.argmax(np.abs(ratio - 1))])
@@ -218,7 +220,12 @@ def _scipy(base: dict[str, Any], envs: Path | None, budget_s: float) -> dict[str
     for level in LEVELS:
         cells |= _in_turn(found["courses"], true, level)
     errors = 100 * np.abs(np.asarray(found["ksi"]) / true - 1)
-    return cells | _errors(errors, None) | _cost(answer, found["seconds"]) | {"version": _version("scipy", answer)}
+    return (
+        cells
+        | _errors(errors, None)
+        | _cost(answer, found["seconds"], PER_PATIENT)
+        | {"version": _version("scipy", answer)}
+    )
 
 
 def scipy_fit_job(base: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +249,11 @@ def _other(name: str, base: dict[str, Any], envs: Path | None, budget_s: float) 
     cells: dict[str, Any] = {"status": found.get("status", "ok"), "compile, s": found.get("compile_s")}
     if errors.size and not math.isnan(errors[0]):
         cells |= _errors(errors, None)
-    return cells | _cost(answer, found["seconds"]) | {"version": _version(name, answer), "model": PEERS[name].model}
+    return (
+        cells
+        | _cost(answer, found["seconds"], PER_PATIENT)
+        | {"version": _version(name, answer), "model": PEERS[name].model}
+    )
 
 
 def _steps(report: Report, scope: Scope, names: list[str], envs: Path | None, repeat: int) -> None:

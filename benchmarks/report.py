@@ -19,6 +19,10 @@ PACKAGES = ("t1djax", "jax", "jaxlib", "equinox", "optax", "optimistix", "numpy"
 """Packages whose versions a report states."""
 REPETITIONS = "seconds each"
 """The column that holds the seconds of every repetition."""
+PER_PATIENT = "seconds of each patient"
+"""The column that holds what each patient took a system that takes one after the other: no repetitions."""
+ERRORS = ("not installed", "failed", "timed out")
+"""What stands as `status` where there are no numbers; it is tried again."""
 _stderr = Console(stderr=True, highlight=False)
 
 
@@ -93,8 +97,7 @@ class Report:
             same = old["settings"] == json.loads(json.dumps(dict(self.settings)))
             if same and old["versions"] == self.about.get("versions"):
                 # What is missing, failed or was stopped from outside is tried again.
-                again = ("not installed", "failed", "timed out")
-                self.rows = [row for row in old["rows"] if row.get("status", "ok") not in again]
+                self.rows = [row for row in old["rows"] if row.get("status", "ok") not in ERRORS]
                 self.notes = old["notes"]
         return self
 

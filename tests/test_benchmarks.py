@@ -14,12 +14,16 @@ import t1djax
 from benchmarks import report as report_
 from benchmarks.__main__ import app
 from benchmarks.accuracy import verdict
+from benchmarks.compare import compare, name_of, read, repetitions
+from benchmarks.identification import _cost
 from benchmarks.optimisers import Course
 from benchmarks.parameters import bound_percent
+from benchmarks.peers import Answer
 from benchmarks.problems import CLEAN, SCORED, WHITE
 from benchmarks.runners import NETWORKS, solve
 
 ROOT = Path(__file__).resolve().parents[1]
+RECORDED = sorted((ROOT / "benchmarks" / "recorded" / "cpu").glob("*.json"))
 
 
 def rows(command: str, folder: Path, *flags: str) -> list[dict]:
@@ -170,3 +174,117 @@ def test_a_report_names_no_folder_of_the_machine(monkeypatch):
     asked = ["-m", "cohorts", "--out", "/a/b", "--part", "ten", "--envs=/c", "--envs", "/d", "--quick"]
     monkeypatch.setattr(report_.sys, "argv", asked)
     assert report_.surroundings()["command"] == "python -m benchmarks cohorts --part ten --quick"
+
+
+def compared(old: Path, new: Path):
+    return CliRunner().invoke(app, ["compare", str(old), str(new)], env={"COLUMNS": "1000"})
+
+
+def doctored(path: Path, folder: Path, change) -> Path:
+    """A copy of a recorded report that `change` was let loose on."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    change(report)
+    copy = folder / f"doctored-{path.name}"
+    copy.write_text(json.dumps(report), encoding="utf-8")
+    return copy
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_every_timed_row_of_a_recorded_report_is_compared(path: Path, tmp_path: Path) -> None:
+    """Each by itself twice as slow is named, and each by itself lost is named."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    timed = [i for i, row in enumerate(rows) if row.get("seconds each") and "version" not in row]
+    found = compare(path, path)
+    assert len(found.changes) + len(found.not_judged) == len(timed)
+    assert not found.bad
+    judged = [i for i in timed if len(rows[i]["seconds each"]) > 1]
+    assert len(judged) == len(found.changes)
+    for i in judged:
+        slow = doctored(
+            path,
+            tmp_path,
+            lambda r, i=i: r["rows"][i].update({"seconds each": [9 * x for x in rows[i]["seconds each"]]}),
+        )
+        assert [c.row for c in compare(path, slow).changes if c.slower] == [name_of(rows[i])]
+    for i in range(len(rows)):
+        fewer = doctored(path, tmp_path, lambda r, i=i: r["rows"].pop(i))
+        assert len(compare(path, fewer).lost) == 1
+
+
+def test_rows_of_one_name_are_numbered(tmp_path: Path) -> None:
+    path = next(path for path in RECORDED if path.stem == "simulation")
+    twice = doctored(path, tmp_path, lambda r: r["rows"].append(r["rows"][0]))
+    assert compare(twice, path).lost == (f"{name_of(read(path)['rows'][0])} (2)",)
+
+
+def test_comparison_says_what_is_worse_and_what_differs(tmp_path: Path) -> None:
+    path = next(path for path in RECORDED if path.stem == "bound")
+    assert compared(path, path).exit_code == 0
+    fails = doctored(path, tmp_path, lambda r: r["rows"][1].update(verdict="FAIL"))
+    found = compared(path, fails)
+    assert found.exit_code == 1
+    assert "worse: pinn, 200 draws: aim before, FAIL now" in found.output
+    assert compared(fails, path).exit_code == 0
+
+    def other(report: dict) -> None:
+        report["versions"]["jax"] = "0.0"
+        report["settings"]["draws"] = 100
+        report["rows"][2].update(status="failed", why="no memory")
+
+    found = compared(path, doctored(path, tmp_path, other))
+    assert found.exit_code == 1
+    assert found.output.splitlines()[:2] == ["note: versions differ: jax", "note: settings differ: draws"]
+    assert "worse: modified_mlp, 200 draws: ok before, failed now (no memory)" in found.output
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"benchmark": "startup"', '{"benchmark": "startup", "rows": [3]}']
+    + [f'{{"benchmark": "startup", "rows": [{{"what": "import numpy", "seconds each": {x}}}]}}'
+       for x in ("[null, 1]", "[0, 0]", "7", "[true, 1]", "[NaN, 1]", "[1e999, 1]", "[-1, 1]", '["1", "1"]')],
+)  # fmt: skip
+def test_what_is_no_report_is_an_error_that_names_it(content: str, tmp_path: Path) -> None:
+    path = next(path for path in RECORDED if path.stem == "startup")
+    bad = tmp_path / "bad.json"
+    bad.write_text(content, encoding="utf-8")
+    for pair in ((path, bad), (bad, path)):
+        found = compared(*pair)
+        assert found.exit_code == 2, found.output
+        assert "bad.json" in found.output
+        assert isinstance(found.exception, SystemExit)  # and no traceback
+
+
+def test_nothing_to_judge_is_an_error(tmp_path: Path) -> None:
+    startup, memory, bound = (next(p for p in RECORDED if p.stem == n) for n in ("startup", "cohorts-memory", "bound"))
+    assert "is of startup" in compared(startup, bound).output
+    assert compared(startup, bound).exit_code == 2
+    assert "nothing could be judged" in compared(memory, memory).output
+    assert compared(memory, memory).exit_code == 2
+    empty = doctored(startup, tmp_path, lambda r: r.update(rows=[]))
+    assert compared(startup, empty).exit_code == 2
+    once = doctored(startup, tmp_path, lambda r: [row.update({"seconds each": [1.0]}) for row in r["rows"]])
+    found = compared(startup, once)
+    assert found.exit_code == 2
+    assert "not judged: import jax" in found.output
+
+
+def test_one_outlier_hides_no_slowdown_and_makes_none(tmp_path: Path) -> None:
+    path = next(path for path in RECORDED if path.stem == "startup")
+    still, outlier = [1.0, 1.01, 1.02], [1.0, 1.01, 60.0]
+    each = lambda x: doctored(path, tmp_path / str(x[2]), lambda r: r["rows"][1].update({"seconds each": x}))
+    slow = [1.5, 1.52, 90.0]
+    for x in (still, outlier, slow):
+        (tmp_path / str(x[2])).mkdir()
+    for before in (still, outlier):
+        assert [c.row for c in compare(each(before), each(slow)).changes if c.slower] == ["import jax"]
+    assert not compare(each(still), each(outlier)).bad
+
+
+def test_seconds_of_patients_are_no_repetitions() -> None:
+    rows = [row for path in RECORDED if path.stem == "peers" for row in json.loads(path.read_text("utf-8"))["rows"]]
+    per_patient = [row for row in rows if "version" in row]
+    assert {len(row["seconds each"]) for row in per_patient} >= {10, 30}
+    assert not any(repetitions(row) for row in per_patient)
+    cells = _cost(Answer("ok", {"cpu_s": 1.0, "peak_MiB": 1.0}), [3.0, 4.0], report_.PER_PATIENT)
+    assert not repetitions(cells)
+    assert cells[report_.PER_PATIENT] == [3.0, 4.0]

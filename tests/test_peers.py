@@ -117,21 +117,22 @@ def test_comparison_names_what_left_the_noise(tmp_path: Path) -> None:
     after = report(tmp_path / "b", [*rows, row("d", [], status="failed"), row("f", still)])
     found = compare(before, after)
     assert [(c.row, c.slower, c.faster) for c in found.changes] == [
-        ("a, 10", True, False), ("b, 10", False, False), ("c, 10", False, True),
+        ("a, 10 patients", True, False), ("b, 10 patients", False, False), ("c, 10 patients", False, True),
     ]  # fmt: skip
-    assert found.lost == ("d, 10", "e, 10")
+    assert found.lost == ("e, 10 patients",)
+    assert found.worse == ("d, 10 patients: ok before, failed now",)
     lines = told(found)
-    assert lines[0].startswith("slower: a, 10: 1.30 x")
-    assert any(line.startswith("faster: c, 10: 2.00 x") for line in lines)
+    assert lines[0].startswith("slower: a, 10 patients: 1.30 x")
+    assert any(line.startswith("faster: c, 10 patients: 2.00 x") for line in lines)
     invoked = CliRunner().invoke(app, ["compare", str(before), str(after)])
     assert invoked.exit_code == 1
-    assert "slower: a, 10" in invoked.output
+    assert "slower: a, 10 patients" in invoked.output
     assert "slower: b" not in invoked.output
     assert CliRunner().invoke(app, ["compare", str(before), str(before)]).exit_code == 0
     assert compare(before, report(tmp_path / "c", [], machine="another")).warnings == (
         "machine: m before, another now",
     )
-    assert told(Comparison((), (), ())) == ["0 rows compared, 0 within the noise"]
+    assert told(Comparison()) == ["0 rows compared, 0 by seconds, 0 of them within the noise"]
 
 
 def test_a_report_goes_on_where_it_stopped(tmp_path: Path) -> None:
