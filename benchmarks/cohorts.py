@@ -22,6 +22,7 @@ from .scale import in_own_process
 
 _SAMPLE = 10  # patients that SciPy and the loop are timed on
 _TEN, _FIRST = "ten patients over one", "ten patients over one, compilation included"
+_CALL, _MEMORY = "one call", "memory, one call"
 _POOL, _SCIPY = "a pool of processes over one call", "SciPy least_squares over ours"
 PARTS = ("ten", "scaling", "seeds", "windows", "pools", "scipy", "memory")
 """What can be run by itself."""
@@ -95,17 +96,20 @@ def _pairs(sides: Sequence[Callable[[], Any]], repeat: int) -> list[list[float]]
 
 
 def _ten(report: Report, model: str, repeat: int) -> None:
-    if report.has(what=_TEN, model=model):
+    if not report.has(what=_TEN, model=model):
+        progress(f"ten against one, {model}")
+        ten = _people(10)
+        one = t1djax.Cohort(ten.patients[:1], ten.truth)
+        times = max(repeat, 5 if repeat > 1 else 1)
+        of_one, of_ten = _pairs([lambda: _fit(one, model), lambda: _fit(ten, model)], times)
+        ratio = median(b / a for a, b in zip(of_one, of_ten, strict=True))
+        report.add(
+            {"what": _TEN, "model": model, "patients": 10, "seconds": median(of_ten), "ratio": ratio}
+            | {REPETITIONS: of_ten, "other side each": of_one}
+        )
+    if report.has(what=_FIRST, model=model):
         return
-    progress(f"ten against one, {model}")
-    ten = _people(10)
-    one = t1djax.Cohort(ten.patients[:1], ten.truth)
-    of_one, of_ten = _pairs([lambda: _fit(one, model), lambda: _fit(ten, model)], max(repeat, 5 if repeat > 1 else 1))
-    ratio = median(b / a for a, b in zip(of_one, of_ten, strict=True))
-    report.add(
-        {"what": _TEN, "model": model, "patients": 10, "seconds": median(of_ten), "ratio": ratio}
-        | {REPETITIONS: of_ten, "other side each": of_one}
-    )
+    progress(f"ten against one, {model}, first fits")
     pairs = [(_first(model, 1), _first(model, 10)) for _ in range(repeat)]
     each, ratio = [b for _, b in pairs], median(b / a for a, b in pairs)
     report.add(
@@ -127,25 +131,39 @@ def _first(model: str, n: int) -> float:
 
 def _growth(report: Report, model: str, what: Literal["seeds", "days"], sizes: Sequence[int], repeat: int) -> None:
     """Seconds of ten patients against the number of seeds or of days."""
-    if report.has(what=f"ten patients, {what}", model=model):
-        return
-    took = []
+    name = f"ten patients, {what}"
     for n in sizes:
+        if report.has(what=name, model=model, **{what: n}):
+            continue
         progress(f"{model}: {n} {what}")
         people = _people(10, days=n if what == "days" else 2)
         seeds = range(n) if what == "seeds" else (0,)
         call = lambda people=people, seeds=seeds: t1djax.fit_ensemble(people, seeds=seeds, model=model, free=["ksi"])
         (each,) = _pairs([call], repeat)
-        took.append(median(each))
-        row = {"what": f"ten patients, {what}", "model": model, "patients": 10, what: n, "seconds": took[-1]}
-        report.add(row | {"ratio": took[-1] / took[0], REPETITIONS: each})
-    slope = np.polyfit(np.log(sizes), np.log(took), 1)[0]
-    report.note(f"{model}: seconds grow as {what}^{slope:.2f}.")
+        first = report.find(what=name, model=model, **{what: sizes[0]})
+        ratio = median(each) / first["seconds"] if first else 1.0
+        row = {"what": name, "model": model, "patients": 10, what: n, "seconds": median(each)}
+        report.add(row | {"ratio": ratio, REPETITIONS: each})
+    took = _seconds(report, sizes, what, what=name, model=model)
+    for n, seconds in zip(sizes, took, strict=True):  # where the first was measured again, all are of it
+        report.find(what=name, model=model, **{what: n})["ratio"] = seconds / took[0]  # pyright: ignore[reportOptionalSubscript]
+    start = f"{model}: seconds grow as {what}^"
+    report.note(f"{start}{_slope(sizes, took):.2f}.", instead=start)
+
+
+def _seconds(report: Report, sizes: Sequence[int], head: str, **cells: str) -> list[float]:
+    """Seconds of the rows of these sizes, those of an earlier run included."""
+    rows = [report.find(**cells, **{head: n}) for n in sizes]
+    return [row["seconds"] for row in rows if row is not None]
+
+
+def _slope(sizes: Sequence[int], took: Sequence[float]) -> float:
+    return float(np.polyfit(np.log(sizes), np.log(took), 1)[0])
 
 
 def _pool(report: Report, model: str, n: int, repeat: int) -> None:
     """A pool of processes, a patient a call, against one call; start, import and compilation count for both."""
-    if report.has(what=_POOL, model=model):
+    if report.has(what=_POOL, model=model, patients=n):
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shares, whole, pool = [list(range(i, n, cores)) for i in range(cores)], [], []
@@ -156,7 +174,7 @@ def _pool(report: Report, model: str, n: int, repeat: int) -> None:
         workers = [subprocess.Popen([sys.executable, "-c", code, repr(s), str(n), model]) for s in shares]
         ended = [worker.wait() for worker in workers]
         if any(ended):
-            report.add({"what": _POOL, "model": model, "status": "failed"})
+            report.add({"what": _POOL, "model": model, "patients": n, "status": "failed"})
             return
         pool.append(time.perf_counter() - began)
         whole.append(_timed(lambda: _first(model, n)))
@@ -166,36 +184,39 @@ def _pool(report: Report, model: str, n: int, repeat: int) -> None:
 
 
 def _scaling(report: Report, model: str, sizes: list[int], repeat: int) -> None:
-    everyone, took = _people(max(sizes)), []
-    for n in sizes:
+    missing = [n for n in sizes if not report.has(what=_CALL, model=model, patients=n)]
+    everyone = _people(max(missing)) if missing else None
+    for n in missing:
+        assert everyone is not None
         progress(f"{n} patients, {model}")
         people = t1djax.Cohort(everyone.patients[:n], everyone.truth)
         few = [t1djax.Cohort((p,), everyone.truth) for p in people.patients[:_SAMPLE]]
         loop = lambda few=few: [_fit(one, model) for one in few]
         whole, single = _pairs([lambda people=people: _fit(people, model), loop], repeat if n < 10_000 else 1)
-        took.append(median(whole))
         # The loop is timed on a sample; every patient costs it the same.
         ratio = median(b * n / len(few) / a for a, b in zip(whole, single, strict=True))
         report.add(
-            {"what": "one call", "model": model, "patients": n, "seconds": took[-1], "ratio": ratio}
+            {"what": _CALL, "model": model, "patients": n, "seconds": median(whole), "ratio": ratio}
             | {
-                "patients/s": n / took[-1],
+                "patients/s": n / median(whole),
                 REPETITIONS: whole,
                 "other side each": single,
                 "note": "ratio: a Python loop over it",
             }
         )
-    slope = np.polyfit(np.log(sizes), np.log(took), 1)[0]
+    took = _seconds(report, sizes, "patients", what=_CALL, model=model)
     last = np.log(took[-1] / took[-2]) / np.log(sizes[-1] / sizes[-2])
+    start = f"{model}: seconds grow as patients^"
     report.note(
-        f"{model}: seconds grow as patients^{slope:.2f} from {sizes[0]} to {sizes[-1]}, and as patients^{last:.2f} "
-        f"from {sizes[-2]} on."
+        f"{start}{_slope(sizes, took):.2f} from {sizes[0]} to {sizes[-1]}, and as patients^{last:.2f} "
+        f"from {sizes[-2]} on.",
+        instead=start,
     )
 
 
 def _scipy(report: Report, n: int, envs: Path | None, repeat: int) -> None:
     """Our fit of everyone against SciPy's of a sample, noise and starts the same."""
-    if report.has(what=_SCIPY, model="ode"):
+    if report.has(what=_SCIPY, model="ode", patients=n):
         return
     people = _people(n)
     fit = _fit(people, "ode")
@@ -206,7 +227,8 @@ def _scipy(report: Report, n: int, envs: Path | None, repeat: int) -> None:
         progress(f"SciPy least_squares of {_SAMPLE} patients, then ours of {n}")
         answer = ask("scipy", job, envs=envs)
         if not answer.ok:
-            report.add({"what": _SCIPY, "model": "ode", "status": answer.status, "why": answer.words})
+            missing = {"status": answer.status, "why": answer.words}
+            report.add({"what": _SCIPY, "model": "ode", "patients": n} | missing)
             return
         found = answer.found["ksi"]
         theirs.append(answer.found["wall_s"] * n / len(told))
@@ -221,10 +243,12 @@ def _scipy(report: Report, n: int, envs: Path | None, repeat: int) -> None:
 
 
 def _memory(report: Report, n: int, model: str) -> None:
+    if report.has(what=_MEMORY, model=model, patients=n):
+        return
     progress(f"memory of {n} patients, {model}")
     found = in_own_process(n, model)
     report.add(
-        {"what": "memory, one call", "model": model, "patients": n, "seconds": found["run, s"]}
+        {"what": _MEMORY, "model": model, "patients": n, "seconds": found["run, s"]}
         | {"peak, MiB": found["peak, MiB"], "growth, MiB": found["growth, MiB"], "results, MiB": found["results, MiB"]}
     )
 

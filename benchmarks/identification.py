@@ -18,7 +18,8 @@ RESIDUALS = {"cells": "as ours", "first_lag": "first lag, derivatives by the pee
 """How a peer's network is told the equations."""
 _TRAINED = ("deepxde", "deepxde-jax", "jinns")
 _MINUTE = 60.0
-_ONE_STEP, _OWN_STEP = "one Adam step of {} patients", "t1djax, Adam, all patients at once"
+_ONE_STEP, _TO_LEVEL = "one Adam step of {} patients", "{} patients to 1 %, pairs"
+_OWN_STEP, _TURNS = "t1djax, Adam, all patients at once", "deepxde, as ours, in turn"
 
 
 def run(
@@ -43,7 +44,9 @@ def run(
     )
     names = list(scope.names or ours.all_names(next(iter(ours.CASES))))
     wanted = lambda name: not only or name in only
-    if wanted("step") and not report.has(case=_ONE_STEP.format(len(names)), system=_OWN_STEP):
+    if wanted("step") and not report.has(case=_TO_LEVEL.format(len(names)), system=_TURNS):
+        for case in (_ONE_STEP, _TO_LEVEL):  # of the same pairs: all of them or none
+            report.drop(case=case.format(len(names)))
         _steps(report, scope, names, envs, repeat)
     for case in list(ours.CASES)[: 1 if scope.quick else None]:
         virtual = "virtual" in case
@@ -280,20 +283,20 @@ def _steps(report: Report, scope: Scope, names: list[str], envs: Path | None, re
         own = _batch_time(ours.course(newton)[1], true, 1.0)
         if own is not None and not isinstance(reached, str):
             levels.append([own[0], reached])
-    first = {"system": _OWN_STEP}, {"system": "deepxde, as ours, in turn"}
-    second = {"system": "t1djax pinn, Gauss-Newton, all patients at once"}, {"system": "deepxde, as ours, in turn"}
+    first = {"system": _OWN_STEP}, {"system": _TURNS}
+    second = {"system": "t1djax pinn, Gauss-Newton, all patients at once"}, {"system": _TURNS}
     for case, systems, pairs, head in (
         (_ONE_STEP.format(len(names)), first, steps, "s per 1,000 steps"),
-        (f"{len(names)} patients to 1 %, pairs", second, levels, "s to 1 %"),
+        (_TO_LEVEL.format(len(names)), second, levels, "s to 1 %"),
     ):
         if not pairs:
-            report.add({"case": case, "system": "deepxde, as ours, in turn", "status": "not reached"})
+            report.add({"case": case, "system": _TURNS, "status": "not reached"})
             continue
         ratios = [b / a for a, b in pairs]
         for system, each in zip(systems, zip(*pairs, strict=True), strict=True):
             report.add({"case": case, **system, "status": "ok", head: median(each), REPETITIONS: list(each)})
-        told_ = ", ".join(f"{r:.3g}" for r in ratios)
-        report.note(f"{case}: DeepXDE over ours {median(ratios):.3g} ({told_}).")
+        told_, start = ", ".join(f"{r:.3g}" for r in ratios), f"{case}: DeepXDE over ours "
+        report.note(f"{start}{median(ratios):.3g} ({told_}).", instead=start)
 
 
 def _late(course: list[list[Any]]) -> float:

@@ -101,9 +101,19 @@ class Report:
                 self.notes = old["notes"]
         return self
 
-    def has(self, **cells: str) -> bool:
+    def find(self, **cells: object) -> dict[str, Any] | None:
+        """The row with these cells, words or numbers."""
+        same = lambda row: all(row.get(head) == value for head, value in cells.items())
+        return next((row for row in self.rows if same(row)), None)
+
+    def has(self, **cells: object) -> bool:
         """Whether a row with these cells is there."""
-        return any(all(row.get(head) == value for head, value in cells.items()) for row in self.rows)
+        return self.find(**cells) is not None
+
+    def drop(self, **cells: object) -> None:
+        """Leave out the rows with these cells, to be measured again."""
+        while (row := self.find(**cells)) is not None:
+            self.rows.remove(row)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row, write both files, and say so."""
@@ -111,8 +121,10 @@ class Report:
         self.write()
         progress(f"{self.name}: " + ", ".join(f"{head} {cell(value)}" for head, value in row.items() if value != ""))
 
-    def note(self, line: str) -> None:
-        """Add a line under the table, once."""
+    def note(self, line: str, *, instead: str | None = None) -> None:
+        """Add a line under the table, once; in place of those that start with `instead`, from before a resumption."""
+        if instead is not None:
+            self.notes = [old for old in self.notes if not old.startswith(instead)]
         if line not in self.notes:
             self.notes.append(line)
         self.write()

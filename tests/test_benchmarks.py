@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import t1djax
+from benchmarks import cohorts, devices, identification
 from benchmarks import report as report_
 from benchmarks.__main__ import app
 from benchmarks.accuracy import verdict
@@ -20,7 +22,7 @@ from benchmarks.optimisers import Course
 from benchmarks.parameters import bound_percent
 from benchmarks.peers import Answer
 from benchmarks.problems import CLEAN, SCORED, WHITE
-from benchmarks.runners import NETWORKS, solve
+from benchmarks.runners import NETWORKS, Scope, solve
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDED = sorted((ROOT / "benchmarks" / "recorded" / "cpu").glob("*.json"))
@@ -288,3 +290,139 @@ def test_seconds_of_patients_are_no_repetitions() -> None:
     cells = _cost(Answer("ok", {"cpu_s": 1.0, "peak_MiB": 1.0}), [3.0, 4.0], report_.PER_PATIENT)
     assert not repetitions(cells)
     assert cells[report_.PER_PATIENT] == [3.0, 4.0]
+
+
+class Timer:
+    """Stands for measurements: every call takes a second longer than the one before."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def pairs(self, sides: list, repeat: int) -> list[list[float]]:
+        self.calls += 1
+        return [[float(self.calls)] * repeat for _ in sides]
+
+    def number(self, *_: object) -> float:
+        self.calls += 1
+        return float(self.calls)
+
+    def memory(self, *_: object) -> dict:
+        return dict.fromkeys(("run, s", "peak, MiB", "growth, MiB", "results, MiB"), self.number())
+
+
+@pytest.fixture
+def timer(monkeypatch: pytest.MonkeyPatch) -> Timer:
+    """The measurements of `cohorts` replaced, so that a table takes no time."""
+    timer, people = Timer(), lambda patients, truth: SimpleNamespace(patients=patients, truth=truth)
+    monkeypatch.setattr(cohorts, "_people", lambda n, **_: people((None,) * n, {}))
+    monkeypatch.setattr(cohorts.t1djax, "Cohort", people)
+    for name, f in (("_pairs", timer.pairs), ("_first", timer.number), ("in_own_process", timer.memory)):
+        monkeypatch.setattr(cohorts, name, f)
+    return timer
+
+
+GROUPS = ("ten", "scaling", "seeds", "windows", "memory")
+
+
+def cohorts_rows(folder: Path) -> dict:
+    cohorts.run(folder, envs=None, full=True, quick=False, parts=GROUPS)
+    return json.loads((folder / "cohorts.json").read_text(encoding="utf-8"))
+
+
+def test_an_interrupted_table_gets_exactly_its_missing_rows(tmp_path: Path, timer: Timer) -> None:
+    whole = cohorts_rows(tmp_path)
+    names = [name_of(row) for row in whole["rows"]]
+    assert len(set(names)) == len(names) == 6 + 5 + 5 + 2 * (4 + 3) + 4
+    done = timer.calls
+    assert cohorts_rows(tmp_path) == whole  # nothing is measured again
+    assert timer.calls == done
+    path = tmp_path / "cohorts.json"
+    for kept in (range(i) for i in range(len(names))):
+        path.write_text(json.dumps(whole | {"rows": [whole["rows"][i] for i in kept]}), encoding="utf-8")
+        again = cohorts_rows(tmp_path)
+        assert sorted(name_of(row) for row in again["rows"]) == sorted(names)
+        assert again["rows"][: len(kept)] == whole["rows"][: len(kept)]
+    for gone in range(len(names)):
+        path.write_text(json.dumps(whole | {"rows": [r for i, r in enumerate(whole["rows"]) if i != gone]}), "utf-8")
+        again = cohorts_rows(tmp_path)
+        assert sorted(name_of(row) for row in again["rows"]) == sorted(names)
+        assert len({note.partition("^")[0] for note in again["notes"]}) == len(again["notes"])
+
+
+def test_slopes_and_ratios_are_of_recorded_rows_too(tmp_path: Path, timer: Timer) -> None:
+    whole = cohorts_rows(tmp_path)
+    rows = [row for row in whole["rows"] if (row["what"], row["model"]) == ("ten patients, seeds", "ode")]
+    for row in rows:
+        row["seconds"] = 2.0 * row["seeds"] ** 0.5
+    lost = rows[-1]
+    whole["rows"].remove(lost)
+    (tmp_path / "cohorts.json").write_text(json.dumps(whole), encoding="utf-8")
+    timer.calls = 15  # the next one takes 16 s
+    again = cohorts_rows(tmp_path)
+    found = [row for row in again["rows"] if (row["what"], row["model"]) == ("ten patients, seeds", "ode")]
+    assert [row["seconds"] for row in found[:-1]] == [row["seconds"] for row in rows[:-1]]
+    assert [row["ratio"] for row in found] == pytest.approx([1.0, 2**0.5, 2.0, 8.0])
+    x, y = np.log([1, 2, 4, 8]), np.log([2.0, 2.0 * 2**0.5, 4.0, 16.0])
+    slope = ((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()
+    assert [note for note in again["notes"] if "ode: seconds grow as seeds" in note] == [
+        f"ode: seconds grow as seeds^{slope:.2f}."
+    ]
+
+
+def test_devices_go_on_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def fit(command: list[str], *, env: dict[str, str], **_: object) -> SimpleNamespace:
+        count = int(env["XLA_FLAGS"].rpartition("=")[2])
+        asked.append((count, command[-1]))
+        told = {"devices": count, "seconds": [1.0] * int(command[-1]), "ksi": [1.0, 1.0 + count / 100]}
+        return SimpleNamespace(stdout=json.dumps(told))
+
+    class Sweep:
+        def __init__(self, command: list[str], **_: object) -> None:
+            (Path(command[command.index("--results") + 1]) / "summary.csv").write_text("ksi\n1.0\n")
+
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.setattr(devices.subprocess, "run", fit)
+    monkeypatch.setattr(devices.subprocess, "Popen", Sweep)
+    report = report_.Report("devices", "", tmp_path, {}, about={"machine": "m", "date": "d"})
+    for _ in range(2):
+        devices._sharded(report, "ode", 2, (1, 8), 3)
+        devices._two_processes(report, quick=True)
+    assert asked == [(1, "3"), (8, "3")]
+    names, whole = [name_of(row) for row in report.rows], list(report.rows)
+    assert len(set(names)) == len(names) == 4
+    for gone in range(4):
+        report.rows = whole[:gone] + whole[gone + 1 :]
+        devices._sharded(report, "ode", 2, (1, 8), 3)
+        devices._two_processes(report, quick=True)
+        assert sorted(name_of(row) for row in report.rows) == sorted(names)
+        assert report.find(what="sharded over devices", devices=8)["difference"] == pytest.approx(1.08 / 1.01 - 1)
+    assert asked[2:] == [(1, "3"), (1, "0"), (8, "3")]  # without repetitions where only its estimates are wanted
+    report.rows = [{"what": "ceiling", "model": "float32", "GFLOP/s": 7.0}] + [
+        {"what": "share of the ceiling", "model": f"pinn, {name}", "patients": 2} for name in ("Adam", "Gauss-Newton")
+    ]
+    devices._ceiling(report, quick=True)
+    assert [(row["what"], row["model"]) for row in report.rows[3:]] == [("ceiling", "float64")]
+
+
+def test_pairs_of_steps_are_measured_again_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = json.loads(next(p for p in RECORDED if p.stem == "pairs-later").read_text(encoding="utf-8"))["rows"]
+    made = [row | {"case": row["case"].replace("10 patients", "2 patients")} for row in made]
+    calls: list[int] = []
+
+    def steps(report: report_.Report, *_: object) -> None:
+        calls.append(len(report.rows))
+        for row in made:
+            report.add(row)
+
+    monkeypatch.setattr(identification, "_steps", steps)
+    again = lambda: identification.run(Scope.of(True, 1), tmp_path, envs=None, only=("step",)).rows
+    assert again() == again() == made
+    path = tmp_path / "peers.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(report | {"rows": made[:3]}), encoding="utf-8")
+    assert again() == made
+    assert calls == [0, 0]
