@@ -1,5 +1,6 @@
 """The command line of the benchmarks: `python -m benchmarks --help` lists them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -45,10 +46,29 @@ Envs = Annotated[Path | None, typer.Option(help="Folder with one environment per
 _OUT = Path("results") / "benchmarks"
 
 
-def _done(report: Report) -> None:
-    report.finish()
+def _done(report: Report, *, whole: bool = True) -> None:
+    """Tables and pictures; a table of some parts only is not called complete."""
+    if whole:
+        report.finish()
     draw(report)
     typer.echo(report.out / f"{report.name}.md")
+
+
+def _known(asked: Sequence[str] | None, there: Sequence[str], option: str) -> tuple[str, ...]:
+    """What was asked for, or all there is; refused where it is unknown."""
+    strange = sorted(set(asked or ()) - set(there))
+    if strange:
+        raise typer.BadParameter(f"unknown: {', '.join(strange)}; there are {', '.join(there)}", param_hint=option)
+    return tuple(asked or there)
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    """Whole numbers above zero, separated by commas."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    bad = [word for word in words if not (word.isdecimal() and int(word) > 0)]
+    if bad:
+        raise typer.BadParameter(f"no number of patients: {', '.join(bad)}", param_hint=option)
+    return [int(word) for word in words]
 
 
 @app.callback()
@@ -60,6 +80,8 @@ def all_parts(
     out: Out = _OUT,
 ) -> None:
     """Run a suite: each part in a process of its own; a part whose report is complete is left out."""
+    if only and suite is None:
+        raise typer.BadParameter("it chooses parts of a suite: say --suite quick or --suite full", param_hint="--only")
     if context.invoked_subcommand is not None:
         return
     if suite is None:
@@ -130,7 +152,9 @@ def optimisers(
     out: Out = _OUT,
 ) -> None:
     """Adam, Adam then L-BFGS, and Gauss-Newton, for every architecture, at equal seconds."""
-    _done(optimisers_.run(Scope.of(quick, 1), out, budget_s=budget, models=tuple(model or NETWORKS)))
+    models = _known(model, NETWORKS, "--model")
+    report = optimisers_.run(Scope.of(quick, 1), out, budget_s=budget, models=models)
+    _done(report, whole=set(models) >= set(NETWORKS))
 
 
 @app.command()
@@ -141,7 +165,10 @@ def options(
     out: Out = _OUT,
 ) -> None:
     """Options of the Modified MLP, one at a time, on and off."""
-    _done(options_.run(Scope.of(quick, seeds, PATIENTS), out, only=only))
+    try:
+        _done(options_.run(Scope.of(quick, seeds, PATIENTS), out, only=only), whole=not only)
+    except options_.UnknownOption as error:
+        raise typer.BadParameter(str(error), param_hint="--only") from None
 
 
 @app.command()
@@ -155,9 +182,9 @@ def coverage(
 ) -> None:
     """How often 90 % intervals hold the truth: Fisher, posterior, networks, ensembles, and pooled short records."""
     n = 12 if quick else patients
-    parts = tuple(part or coverage_.PARTS)
+    parts = _known(part, coverage_.PARTS, "--part")
     sizes = {"patients": n, "network_patients": network_patients, "members": members}
-    _done(coverage_.run(Scope.of(quick, 1), out, **sizes, parts=parts))
+    _done(coverage_.run(Scope.of(quick, 1), out, **sizes, parts=parts), whole=set(parts) >= set(coverage_.PARTS))
 
 
 @app.command()
@@ -183,8 +210,9 @@ def misfit(
     out: Out = _OUT,
 ) -> None:
     """Fits where the model is wrong: another model's data, doses that answer to glucose, noise that remembers."""
-    n, only = 4 if quick else patients, tuple(group or ())
-    _done(misfit_.run(Scope.of(quick, 1), out, patients=n, simglucose=simglucose, only=only))
+    n, only = 4 if quick else patients, _known(group, misfit_.GROUPS, "--group") if group else ()
+    report = misfit_.run(Scope.of(quick, 1), out, patients=n, simglucose=simglucose, only=only)
+    _done(report, whole=not only or set(only) >= set(misfit_.GROUPS))
 
 
 @app.command()
@@ -194,7 +222,10 @@ def scale(
     out: Out = _OUT,
 ) -> None:
     """Least squares of ksi and G0 for many virtual patients in one call: seconds, memory, and the error reached."""
-    _done(scale_.run([20] if quick else [int(n) for n in sizes.split(",")], out))
+    asked = _numbers(sizes, "--sizes")
+    if not asked:
+        raise typer.BadParameter("no sizes", param_hint="--sizes")
+    _done(scale_.run([20] if quick else asked, out))
 
 
 @app.command()
@@ -206,8 +237,9 @@ def checkpoints(
     out: Out = _OUT,
 ) -> None:
     """Checkpoints and tracking: milliseconds and bytes of a save, share of wall time; memory and its estimate."""
-    numbers = lambda text: [2] if quick else [int(n) for n in text.split(",") if n]
-    _done(checkpoints_.run(numbers(sizes), numbers(memory), 1 if quick else pairs, out, quick=quick))
+    saved, trained = _numbers(sizes, "--sizes"), _numbers(memory, "--memory")
+    saved, trained = ([2], [2]) if quick else (saved, trained)
+    _done(checkpoints_.run(saved, trained, 1 if quick else pairs, out, quick=quick))
 
 
 @app.command()
@@ -230,7 +262,9 @@ def peers(
 ) -> None:
     """ksi by us and by SciPy, DeepXDE, jinns, numpyro: seconds to 5, 1 and 0.1 %, cost of a step, errors, memory."""
     sizes = {"steps": 100 if quick else steps, "repeat": repeat, "budget_s": budget}
-    _done(identification_.run(Scope.of(quick, 1), out, envs=envs, only=tuple(only or ()), **sizes))
+    systems = _known(only, identification_.SYSTEMS, "--only")
+    report = identification_.run(Scope.of(quick, 1), out, envs=envs, only=systems, **sizes)
+    _done(report, whole=set(systems) >= set(identification_.SYSTEMS))
 
 
 @app.command()
@@ -277,7 +311,9 @@ def cohorts(
     out: Out = _OUT,
 ) -> None:
     """Ten patients against one, growth with the cohort, a loop over patients, SciPy's least squares, and memory."""
-    _done(cohorts_.run(out, envs=envs, full=full, quick=quick, parts=tuple(part or cohorts_.PARTS)))
+    parts = _known(part, cohorts_.PARTS, "--part")
+    report = cohorts_.run(out, envs=envs, full=full, quick=quick, parts=parts)
+    _done(report, whole=set(parts) >= set(cohorts_.PARTS))
 
 
 @app.command()

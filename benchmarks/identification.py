@@ -17,6 +17,9 @@ LEVELS = (5.0, 1.0, 0.1)
 RESIDUALS = {"cells": "as ours", "first_lag": "first lag, derivatives by the peer", "second_order": "second order"}
 """How a peer's network is told the equations."""
 _TRAINED = ("deepxde", "deepxde-jax", "jinns")
+_OTHERS = ("numpyro", "py_replay_bg")
+SYSTEMS = ("step", "t1djax", "scipy", *_TRAINED, *_OTHERS)
+"""What can be run by itself."""
 _MINUTE = 60.0
 _ONE_STEP, _TO_LEVEL = "one Adam step of {} patients", "{} patients to 1 %, pairs"
 _OWN_STEP, _TURNS = "t1djax, Adam, all patients at once", "deepxde, as ours, in turn"
@@ -69,7 +72,7 @@ def run(
                 job = _training(told, way, scope, steps, budget_s)
                 row = _network(name, job, base, envs, budget_s, told)
                 report.add({"case": case, "system": system, **row})
-        for name in () if virtual else ("numpyro", "py_replay_bg"):
+        for name in () if virtual else _OTHERS:
             if wanted(name) and not report.has(case=case, system=name):
                 report.add({"case": case, "system": name, **_other(name, base, envs, budget_s)})
     return report

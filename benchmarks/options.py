@@ -38,6 +38,10 @@ TRAINING: dict[str, t1djax.Stage] = {
 PATIENTS = 3
 
 
+class UnknownOption(ValueError):
+    """No option has this in its name."""
+
+
 def run(scope: Scope, out: Path, *, only: str = "") -> Report:
     """One row per option, by Adam with a fixed number of steps, and by Gauss-Newton where the option has a meaning.
 
@@ -45,7 +49,13 @@ def run(scope: Scope, out: Path, *, only: str = "") -> Report:
         scope: patients and seeds.
         out: the folder for the table.
         only: rows whose option has this in its name.
+
+    Raises:
+        UnknownOption: where there is none.
     """
+    names = [*NETWORK, *TRAINING]
+    if not any(only in name for name in names):
+        raise UnknownOption(f"no option has {only!r} in its name; there are: {'; '.join(names)}")
     adam = dataclasses.replace(_ADAM, steps=50) if scope.quick else _ADAM
     report = Report("options", "Options of the Modified MLP, one at a time", out, scope.settings())
     report.note(
@@ -58,7 +68,8 @@ def run(scope: Scope, out: Path, *, only: str = "") -> Report:
     rows = [("adam", name, options, adam) for name, options in NETWORK.items()]
     rows += [("adam", name, _BASE, dataclasses.replace(stage, steps=adam.steps)) for name, stage in TRAINING.items()]
     rows += [("gauss_newton", name, options, None) for name, options in NETWORK.items() if not options.factorised]
-    rows = [rows[0], rows[-1]] if scope.quick else [row for row in rows if only in row[1]]
+    rows = [row for row in rows if only in row[1]]
+    rows = [rows[0], *rows[1:][-1:]] if scope.quick else rows
     for optimiser, name, options, stage in rows:
         precision = "float32" if optimiser == "adam" else "float64"
         chosen = dataclasses.replace(options, width=size, precision=precision)

@@ -1,13 +1,14 @@
 """All benchmarks in turn, each in a process of its own; what is complete already is left out."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from .report import progress
+from .compare import read
+from .report import ERRORS, progress
 
 Suite = Literal["quick", "full"]
 
@@ -44,8 +45,14 @@ PARTS = (
 
 
 def complete(path: Path) -> bool:
-    """Whether a report ran to its end."""
-    return path.exists() and bool(json.loads(path.read_text(encoding="utf-8")).get("complete"))
+    """Whether a report ran to its end with what is installed now, and none of its rows is to be tried again."""
+    try:
+        found = read(path)
+    except ValueError:  # none, or half of one
+        return False
+    versions = found.get("versions") or {}
+    current = all(versions.get(name) == version(name) for name in ("t1djax", "jax"))
+    return bool(found.get("complete")) and current and all(row.get("status") not in ERRORS for row in found["rows"])
 
 
 def run(suite: Suite, out: Path, *, envs: Path | None, only: Sequence[str] = ()) -> list[str]:

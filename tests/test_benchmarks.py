@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import t1djax
-from benchmarks import cohorts, devices, identification
+from benchmarks import cohorts, devices, identification, options, suite
 from benchmarks import report as report_
 from benchmarks.__main__ import app
 from benchmarks.accuracy import verdict
@@ -322,6 +322,66 @@ def timer(monkeypatch: pytest.MonkeyPatch) -> Timer:
 
 
 GROUPS = ("ten", "scaling", "seeds", "windows", "memory")
+
+
+def refused(*words: str) -> str:
+    """What the command line says of what it refuses."""
+    found = CliRunner().invoke(app, list(words), env={"COLUMNS": "1000"})
+    assert found.exit_code == 2, found.output
+    assert isinstance(found.exception, SystemExit)
+    return found.output
+
+
+def test_unknown_names_are_refused_with_the_known_ones(tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path / "none"))
+    assert "ten, scaling" in refused("cohorts", "--part", "tenn", *out)
+    assert "mechanistic, networks, pool" in refused("coverage", "--part", "ten", *out)
+    assert "noise, loop" in refused("misfit", "--group", "noisy", *out)
+    assert "scipy, deepxde" in refused("peers", "--only", "scipyy", *out)
+    assert "pinn, modified_mlp" in refused("optimisers", "--model", "pin", *out)
+    assert "factorised weights" in refused("options", "--quick", "--only", "nothing like it", *out)
+    for command, option in (("scale", "--sizes"), ("checkpoints", "--sizes"), ("checkpoints", "--memory")):
+        for bad in ("abc", "-3", "0", "1.5"):
+            assert f"no number of patients: {bad}" in refused(command, option, f"10,{bad}", *out)
+    assert "no sizes" in refused("scale", "--sizes", "", *out)
+    assert "--suite quick" in refused("--only", "bound", *out)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_part_run_by_itself_is_not_complete(tmp_path: Path, timer: Timer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_scipy", "_pool"):
+        monkeypatch.setattr(cohorts, name, lambda *_: None)
+    path = tmp_path / "cohorts.json"
+    run = lambda *flags: CliRunner().invoke(app, ["cohorts", "--out", str(tmp_path), *flags], catch_exceptions=False)
+    assert run("--part", "ten", "--part", "seeds").exit_code == 0
+    assert not suite.complete(path)
+    assert run(*(word for part in cohorts.PARTS for word in ("--part", part))).exit_code == 0
+    assert suite.complete(path)
+    assert run("--part", "ten").exit_code == 0
+    assert not suite.complete(path)
+    assert run().exit_code == 0
+    assert suite.complete(path)
+    whole = path.read_text(encoding="utf-8")
+    for status in ("not installed", "failed", "timed out"):
+        bad = doctored(path, tmp_path, lambda r, status=status: r["rows"][0].update(status=status))
+        assert not suite.complete(bad)
+    assert suite.complete(doctored(path, tmp_path, lambda r: r["rows"][0].update(status="stopped at its budget")))
+    for name in ("t1djax", "jax"):
+        assert not suite.complete(doctored(path, tmp_path, lambda r, name=name: r["versions"].update({name: "0.0"})))
+    for broken in (whole[:-20], "", "[]"):
+        path.write_text(broken, encoding="utf-8")
+        assert not suite.complete(path)
+    assert not suite.complete(tmp_path / "none.json")
+
+
+def test_quick_options_are_those_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(compile_s=1.0, run_s=1.0, failed=lambda: 0)
+    monkeypatch.setattr(options, "solve", lambda *_, **__: found)
+    monkeypatch.setattr(options, "errors", lambda _: {})
+    chosen = lambda only: [row["option"] for row in options.run(Scope.of(True, 1, 2), tmp_path, only=only).rows]
+    assert chosen("") == ["as it is (octaves, dose memories)", "no dose memories, random waves"]
+    assert chosen("causal") == ["residual x1, causal weights, strength 1", "causal weights, strength 10"]
+    assert chosen("factorised") == ["factorised weights"]
 
 
 def cohorts_rows(folder: Path) -> dict:

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -99,7 +100,7 @@ def test_seconds_to_a_level_count_only_if_it_stays_below() -> None:
     assert _in_turn(courses, true, 0.15)["s to 0.15 %"] == "not reached (1 of 2)"
 
 
-def report(folder: Path, rows: list[dict], **about: str) -> Path:
+def report(folder: Path, rows: list[dict], **about: object) -> Path:
     made = Report("demo", "A demonstration", folder, {"n": 1}, about=ABOUT | about)
     for row in rows:
         made.add(row)
@@ -161,7 +162,8 @@ def test_a_suite_leaves_out_what_is_complete(tmp_path: Path, monkeypatch: pytest
         return type("Done", (), {"returncode": int("closed-loop" in command)})()
 
     monkeypatch.setattr(suite.subprocess, "run", pretend)
-    report(tmp_path / "quick", [{"system": "a"}])
+    installed = {name: version(name) for name in ("t1djax", "jax")}
+    report(tmp_path / "quick", [{"system": "a"}], versions=installed)
     (tmp_path / "quick" / "demo.json").rename(tmp_path / "quick" / "bound.json")
     (tmp_path / "quick" / "startup.json").write_text(json.dumps({"rows": [], "complete": False}))
     flags = ["--suite", "quick", "--out", str(tmp_path), "--envs", "e"]
