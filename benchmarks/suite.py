@@ -1,5 +1,8 @@
 """All benchmarks in turn, each in a process of its own; what is complete already is left out."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +14,10 @@ from .compare import read
 from .report import ERRORS, progress
 
 Suite = Literal["quick", "full"]
+
+
+PATIENCE_S = 5.0
+"""What a part that is told to end may take before it is killed."""
 
 
 class Part(NamedTuple):
@@ -55,6 +62,35 @@ def complete(path: Path) -> bool:
     return bool(found.get("complete")) and current and all(row.get("status") not in ERRORS for row in found["rows"])
 
 
+def run_to_end(command: Sequence[str]) -> int:
+    """Run a command and return its exit status; where this process is told to end, so is all that the command began."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    # A session of its own: what the part started itself is reached through its group.
+    process = subprocess.Popen(list(command), start_new_session=True)
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            _end(process)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a group, and its group."""
+    for name in ("SIGTERM", "SIGKILL"):
+        with contextlib.suppress(ProcessLookupError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, getattr(signal, name))
+            else:
+                process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE_S)
+
+
 def run(suite: Suite, out: Path, *, envs: Path | None, only: Sequence[str] = ()) -> list[str]:
     """Run the parts that have no complete report in `out/SUITE` yet.
 
@@ -79,7 +115,7 @@ def run(suite: Suite, out: Path, *, envs: Path | None, only: Sequence[str] = ())
         flags += ["--envs", str(envs)] if part.peers and envs is not None else []
         command = [sys.executable, "-m", "benchmarks", part.command, "--out", str(folder), *flags]
         progress(" ".join(command[1:]))
-        if subprocess.run(command, check=False).returncode:
+        if run_to_end(command):
             progress(f"{part.command}: failed")
             failed.append(part.command)
     return failed
