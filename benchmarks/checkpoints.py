@@ -1,7 +1,6 @@
 """What checkpoints and tracking cost: milliseconds, bytes, and their share of the wall time of a training."""
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from t1djax.training import default_stages, training_memory
 
 from .problems import UNSEEN
 from .report import Report, progress
+from .scale import peak_MiB
 
 _MIB = 1024**2
 
@@ -153,9 +153,9 @@ def memory(n: int, quick: bool) -> dict[str, Any]:
     stages = default_stages("inverse", ["ksi"], options)
     estimate = training_memory(cohort.patients, problem, options, stages).of(n) / _MIB
     t1djax.fit(cohort.patients[:1], options=options)  # libraries and compiler are loaded
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak_MiB()
     t1djax.fit(cohort, options=options)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    grown = peak_MiB() - before
     return {"what": "memory", "patients": n, "estimate, MiB": estimate, "growth, MiB": grown}
 
 

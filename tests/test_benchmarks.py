@@ -2,6 +2,10 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +24,7 @@ from benchmarks.compare import compare, name_of, read, repetitions
 from benchmarks.identification import _cost
 from benchmarks.optimisers import Course
 from benchmarks.parameters import bound_percent
-from benchmarks.peers import Answer
+from benchmarks.peers import HERE, Answer
 from benchmarks.problems import CLEAN, SCORED, WHITE
 from benchmarks.runners import NETWORKS, Scope, solve
 
@@ -459,7 +463,8 @@ def test_devices_go_on_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         devices._sharded(report, "ode", 2, (1, 8), 3)
         devices._two_processes(report, quick=True)
         assert sorted(name_of(row) for row in report.rows) == sorted(names)
-        assert report.find(what="sharded over devices", devices=8)["difference"] == pytest.approx(1.08 / 1.01 - 1)
+        eight = report.find(what="sharded over devices", devices=8) or {}
+        assert eight["difference"] == pytest.approx(1.08 / 1.01 - 1)
     assert asked[2:] == [(1, "3"), (1, "0"), (8, "3")]  # without repetitions where only its estimates are wanted
     report.rows = [{"what": "ceiling", "model": "float32", "GFLOP/s": 7.0}] + [
         {"what": "share of the ceiling", "model": f"pinn, {name}", "patients": 2} for name in ("Adam", "Gauss-Newton")
@@ -486,3 +491,77 @@ def test_pairs_of_steps_are_measured_again_together(tmp_path: Path, monkeypatch:
     path.write_text(json.dumps(report | {"rows": made[:3]}), encoding="utf-8")
     assert again() == made
     assert calls == [0, 0]
+
+
+_PART = """
+import os, pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+folder = pathlib.Path(sys.argv[1])
+(folder / "part").write_text(f"{os.getpid()} {child.pid}")
+(folder / "part").rename(folder / "pids")
+time.sleep(120)
+"""
+_SUITE = "import sys; from benchmarks.suite import run_to_end; run_to_end([sys.executable, '-c', *sys.argv[1:]])"
+
+
+def alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"  # what nobody has waited for is no longer running
+
+
+def waited_for(done, seconds: float = 60.0) -> bool:
+    end = time.monotonic() + seconds
+    while not done() and time.monotonic() < end:
+        time.sleep(0.05)
+    return bool(done())
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_suite_that_is_ended_ends_its_part(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _SUITE, _PART, str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        assert waited_for((tmp_path / "pids").exists)
+        pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="ascii").split()]
+        assert all(alive(pid) for pid in pids)
+        process.send_signal(getattr(signal, name))
+        assert process.wait(30) == (143 if name == "SIGTERM" else -signal.SIGINT)
+        assert waited_for(lambda: not any(alive(pid) for pid in pids), 10)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_command_that_ends_tells_its_status() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert suite.run_to_end([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="elsewhere a peak is what getrusage tells")
+def test_a_peak_is_of_the_process_alone(tmp_path: Path) -> None:
+    """Children of a process that holds 900 MiB: `getrusage` tells them of at least that."""
+    scripts = {
+        "talk": f"import sys; sys.path.insert(0, {str(HERE)!r}); from talk import _peak_mib as peak",
+        "scale": "from benchmarks.scale import peak_MiB as peak",
+    }
+    parent = (
+        "import json, subprocess, sys; held = bytearray(900 << 20); held[::4096] = bytes(len(held[::4096]));"
+        "ask = lambda s: subprocess.run([sys.executable, '-c', s + '; import resource; print(peak(), "
+        "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)'], capture_output=True, text=True, check=True);"
+        "print(json.dumps([[float(x) for x in ask(s).stdout.split()] for s in sys.argv[1:]]))"
+    )
+    command = [sys.executable, "-c", parent, *scripts.values()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    for own, inherited in json.loads(done.stdout):
+        assert 1 < own < 800
+        assert inherited >= own
+
+
+def test_every_runner_reads_its_own_peak() -> None:
+    readers = {p.name for p in (ROOT / "benchmarks").rglob("*.py") if "getrusage(" in p.read_text(encoding="utf-8")}
+    assert readers == {"talk.py", "scale.py"}  # where there is no /proc

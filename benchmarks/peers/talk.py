@@ -3,6 +3,7 @@
 Scripts of this folder run inside a peer's environment. They may import this file, NumPy and the peer; nothing of ours.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -39,8 +40,7 @@ def rates(patient: dict[str, Any]) -> list[tuple[float, float, float, float]]:
 
 def _peak_mib() -> float:
     """Of this program; what `getrusage` tells is at least the peak of the process that started it."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as status:
-            return next(float(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with contextlib.suppress(OSError, StopIteration), open("/proc/self/status", encoding="ascii") as status:
+        return next(float(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024**2 if sys.platform == "darwin" else peak / 1024  # bytes there, KiB elsewhere
