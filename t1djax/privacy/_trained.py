@@ -54,7 +54,7 @@ def traces(places: Iterable[Unnamed], person: Person, readings: Readings, roots:
     for place, names_only in places:
         search = Search(person, readings)
         if names_only:
-            search.found += [Trace(str(x), "name (of a file or folder)") for x in sorted(place.iterdir())
+            search.found += [Trace(str(x), "name (of a file or folder)") for x in sorted(place.glob("*"))
                              if person.in_text(x.name) and x not in within]  # fmt: skip
         else:
             search.folders([place], but=within)
