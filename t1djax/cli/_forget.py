@@ -1,7 +1,6 @@
 """`t1djax forget`: one person's data removed from everywhere, with the proof."""
 
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..config import ConfigError
-from ..privacy import Forgotten
+from ..privacy import Forgotten, Person
 from ..privacy import forget as forget_
 from ._app import Json, app
 from ._exit import EXIT_REMAINS
@@ -69,10 +68,10 @@ def forget(
         dry_run=dry_run,
     )
 
+    person = Person(patient)
+
     def hide(text: str) -> str:
-        for form in () if dry_run else (patient, *(unicodedata.normalize(how, patient) for how in ("NFC", "NFD"))):
-            text = text.replace(form, done.pseudonym)
-        return text
+        return text if dry_run else person.masked(text, done.pseudonym, forms=True)
 
     if as_json:
         print_json(

@@ -20,6 +20,7 @@ from ._overlap import real_folder as real_folder
 from ._overlap import removal_near as removal_near
 from ._overlap import training_above as training_above
 from ._overlap import training_locks as training_locks
+from ._readers import reader_near as reader_near
 from ._run import Execution as Execution
 from ._run import Run as Run
 from ._run import run as run

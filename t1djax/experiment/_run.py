@@ -28,6 +28,7 @@ from ._overlap import check_open
 from ._prepared import Prepared
 from ._problems import fit_problems, padded
 from ._processes import barrier, everybody
+from ._readers import reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,21 +118,23 @@ def run(
         DataError: listing everything wrong with the files.
         ConfigError: where a run that is to be resumed was of another configuration or other data.
         ValueError: where the question cannot be posed.
-        Busy: where another process is at work on the run that is to be resumed.
+        Busy: where another process is at work on the run that is to be resumed, or somebody is being removed from data
+            or results.
         Stopped: where `execution.stop` said so; the state is kept.
         OSError: where results cannot be written; nothing is lost of what was written before.
     """
     execution = Execution() if execution is None else execution
     began = dt.datetime.fromtimestamp(everybody(int(dt.datetime.now().timestamp()))).astimezone()
-    prepared = Prepared(config)
-    root = Path(config.results)
-    prepare_results(root)
-    journal = _unfinished(root, prepared, execution) if execution.resume else None
-    if journal is None:
-        record = prepared.record(prepared.batches(prepared.rows(execution.batch)))
-        name = run_label(config, began)
-        journal = _begin(root, name, {"started": began.isoformat(), "sweep": name, **record})
-    return carry_out(journal, prepared, execution, on_problem=on_problem, on_progress=on_progress)
+    with reading([config]):
+        prepared = Prepared(config)
+        root = Path(config.results)
+        prepare_results(root)
+        journal = _unfinished(root, prepared, execution) if execution.resume else None
+        if journal is None:
+            record = prepared.record(prepared.batches(prepared.rows(execution.batch)))
+            name = run_label(config, began)
+            journal = _begin(root, name, {"started": began.isoformat(), "sweep": name, **record})
+        return carry_out(journal, prepared, execution, on_problem=on_problem, on_progress=on_progress)
 
 
 def _begin(root: Path, name: str, record: Mapping[str, Any]) -> Journal:

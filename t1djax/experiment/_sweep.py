@@ -24,6 +24,7 @@ from ._overlap import SWEEP_LOCK, Busy, check_open
 from ._pace import Pace
 from ._prepared import Prepared
 from ._processes import barrier, everybody
+from ._readers import reading
 from ._run import Execution, Run, carry_out, prepare_results, run_label, warn_of_batch, warn_of_conditions
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def sweep(
 
     Raises:
         ConfigError: where the folder is that of another sweep, or the data changed.
-        Busy: where another process is at work on it.
+        Busy: where another process is at work on it, or somebody is being removed from data or results.
         Stopped: where `execution.stop` said so.
         ResultError: naming a damaged file of the sweep's own. Results that are gone or damaged are fitted again.
 
@@ -182,6 +183,13 @@ def sweep(
     """
     execution = Execution() if execution is None else execution
     began = everybody(int(dt.datetime.now().timestamp()))
+    with reading(config.experiments()):
+        return _sweep(config, began, execution, on_progress)
+
+
+def _sweep(
+    config: SweepConfig, began: int, execution: Execution, on_progress: Callable[[SweepProgress], None] | None
+) -> Sweep:
     prepared = _prepared(config)
     root = Path(config.results)
     prepare_results(root)

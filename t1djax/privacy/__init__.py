@@ -2,6 +2,7 @@
 
 from ._forget import Forgotten as Forgotten
 from ._forget import forget as forget
+from ._person import Person as Person
 from ._search import Searched as Searched
 from ._search import Trace as Trace
 from ._work import ForgetStep as ForgetStep

@@ -20,6 +20,7 @@ from ._readings import Readings
 from ._scrub import holds
 from ._search import Search, Searched, Trace
 from ._store import Store, is_database
+from ._trained import Unnamed, traces, unnamed
 from ._work import ForgetStep, TrainedOn, Work
 
 _OWN_GO = "the person's own data go"
@@ -94,7 +95,8 @@ def forget(
     Raises:
         ConfigError: where the name cannot be told from another's, or MLflow is a server.
         MissingPathError: where a place is not there, or nothing knows the name.
-        Busy: where a training or another removal is at work in one of the folders, above or inside it.
+        Busy: where a training or another removal is at work in one of the folders, above or inside it, or a training
+            reads there.
 
     Example:
         >>> import tempfile
@@ -117,9 +119,11 @@ def forget(
             person.check()
             place = _log(log, folders)
             artifact = [Path(p) for store in stores for p in store.places() if not p.startswith("s3:")]
-            away = outside(person, [*folders.all, *local, *artifact])
+            roots = [*folders.all, *local, *artifact]
+            away = outside(person, roots)
+            elsewhere = _Elsewhere(unnamed([*folders.results, *folders.also], roots), roots)
             if not (away or patient in known or under_way(place, patient)):
-                _somebody(person, folders, stores, versions)
+                _somebody(person, folders, stores, versions, elsewhere)
             readings = Readings(readings_in(folders.all, person), hashes_of(own_files(folders.data, person)))
             work = Work(person, readings, dry=dry_run, remove_mixed=remove_mixed, outside=away)
             if dry_run:
@@ -127,9 +131,10 @@ def forget(
                     _remove(work, folders, stores, versions)
                     for path, why in _data(work, folders):
                         work.remove(path, why)
+                    elsewhere.note(work)
                 return Forgotten("", True, tuple(work.steps), tuple(work.population), readings.rows, Searched(), ())
             told = readings.rows > 0 or names_only or _OWN_GO in under_way(place, patient)
-            return _carry_out(work, folders, stores, versions, Log(place, patient), told=told)
+            return _carry_out(work, folders, stores, versions, Log(place, patient), elsewhere, told=told)
     finally:
         for store in stores:
             store.close()
@@ -145,11 +150,35 @@ class _Folders(NamedTuple):
         return [*self.results, *self.also, *self.data]
 
 
+class _Elsewhere(NamedTuple):
+    """Data that results were trained on, and that are not worked on."""
+
+    places: list[Unnamed]
+    roots: list[Path]
+
+    def found(self, person: Person, readings: Readings) -> list[Trace]:
+        return traces(self.places, person, readings, self.roots)
+
+    def note(self, work: Work) -> list[Trace]:
+        """Where they hold the person: each is a step that is left, and a trace."""
+        found = self.found(work.person, work.readings)
+        for one in found:
+            work.do("leave", one.where, one.what)
+        return found
+
+
 def _carry_out(
-    work: Work, folders: _Folders, stores: list[Store], versions: Sequence[str], log: Log, *, told: bool
+    work: Work,
+    folders: _Folders,
+    stores: list[Store],
+    versions: Sequence[str],
+    log: Log,
+    elsewhere: _Elsewhere,
+    *,
+    told: bool,
 ) -> Forgotten:
     person, readings = work.person, work.readings
-    with held(folders.all, marked=folders.results, log=log):
+    with held(folders.all, marked=folders.all, log=log):
         log.write("began", places=len(folders.all) + len(stores) + len(versions))
         _remove(work, folders, stores, versions)
         search = Search(person, readings)
@@ -162,6 +191,7 @@ def _carry_out(
             else:
                 search.folders([Path(place)])
         search.links(work.outside)
+        search.found += elsewhere.note(work)
         if not told:
             search.found.append(Trace("readings", _UNKNOWN))
         if not search.found:
@@ -211,13 +241,15 @@ def _data(work: Work, folders: _Folders) -> list[tuple[Path, str]]:
     return own
 
 
-def _somebody(person: Person, folders: _Folders, stores: list[Store], versions: Sequence[str]) -> None:
+def _somebody(
+    person: Person, folders: _Folders, stores: list[Store], versions: Sequence[str], elsewhere: _Elsewhere
+) -> None:
     """Refuse a name that stands nowhere.
 
     Raises:
         MissingPathError: with a name that is close.
     """
-    if any((root / FORGETTING).exists() for root in folders.results):
+    if any((root / FORGETTING).exists() for root in folders.all):
         return  # what a removal that was interrupted left
     search = Search(person, Readings([]))
     search.folders(folders.all)
@@ -228,7 +260,7 @@ def _somebody(person: Person, folders: _Folders, stores: list[Store], versions: 
             search.objects(Objects(place))
         else:
             search.folders([Path(place)])
-    if not search.found:
+    if not search.found and not elsewhere.found(person, search.readings):
         close = difflib.get_close_matches(person.name, person.others, n=1)
         near = f": did you mean {close[0]}?" if close else "; check the name and the folders"
         raise MissingPathError(f"nothing here knows the patient by that name, and nothing is touched{near}")

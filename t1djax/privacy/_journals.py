@@ -1,6 +1,7 @@
 """Journals of runs and of tracking, and the states of unfinished training: rewritten without one of the patients."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def _cohort(journal: Journal) -> Cohort | None:
         network = content.get("network")
         if isinstance(network, dict):
             content["network"] = {}
-        return load_cohort(Experiment.model_validate(content | {"warm_start": None}))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they would call the person by name
+            return load_cohort(Experiment.model_validate(content | {"warm_start": None}))
     except _UNREADABLE:
         return None
 

@@ -11,13 +11,14 @@ from ..experiment import (
     FORGETTING_LOCK,
     RUNS,
     Busy,
+    reader_near,
     real_folder,
     removal_near,
     training_above,
     training_locks,
 )
 from ..tracking import FOLDER, only_one
-from ._log import Log, unfinished
+from ._log import Log, completed
 
 _WAIT = "wait for it, then give the command again"
 _STOP = "wait for it, or stop it"
@@ -50,24 +51,25 @@ def alone(roots: Sequence[Path]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def held(roots: Sequence[Path], *, marked: Sequence[Path] = (), log: Log | None = None) -> Iterator[None]:
-    """Hold folders, and all inside them, against trainings: nothing trains in them, or sends from them, meanwhile.
+    """Hold folders, and all inside them, against trainings: nothing trains, reads or sends there meanwhile.
 
     The mark comes before the locks, and a training looks for it holding its own lock: one of the two sees the other.
-    The mark says whose removal it is; where another person's was interrupted, theirs stays.
+    The mark says whose removal it is; where another person's was interrupted, theirs stays, unless the log says that
+    it was completed.
 
     Args:
         roots: the folders.
-        marked: results folders that are marked, so that a removal that was interrupted still keeps trainings away.
+        marked: those of them that are marked, so that a removal that was interrupted still keeps trainings away.
         log: the removal's.
 
     Raises:
-        Busy: where something trains in one of them, above or inside it.
+        Busy: where something trains or reads in one of them, above or inside it.
     """
     with contextlib.ExitStack() as stack:
-        before = {root: _marks(root) for root in marked}
-        for root in marked:
+        before = {root: _marks(root) for root in _places(marked)}
+        for root, marks in before.items():
             if log is not None:
-                _mark(root, {*(before[root] or ()), log.pseudonym})
+                _mark(root, {*(marks or ()), log.pseudonym})
         try:
             for place in _places(roots):
                 _hold(stack, place, {real_folder(root) for root in roots})
@@ -78,8 +80,8 @@ def held(roots: Sequence[Path], *, marked: Sequence[Path] = (), log: Log | None 
                 log.give_up()
             raise
         yield
-        for root in marked:
-            left = ((_marks(root) or set()) & unfinished(log.path)) - {log.pseudonym} if log is not None else set()
+        for root in before:
+            left = (_marks(root) or set()) - {log.pseudonym} - completed(log.path) if log is not None else set()
             _mark(root, left or None)
 
 
@@ -92,6 +94,8 @@ def _hold(stack: contextlib.ExitStack, place: Path, roots: set[Path]) -> None:
         return  # with what holds this one
     if (above := training_above(place)) is not None:
         raise Busy(f"{place}: a training is at work in {above}, which holds this folder; {_STOP}")
+    if (other := reader_near(place)) is not None:
+        raise Busy(f"{place}: a training reads its data in {other}; {_STOP}")
     for path in list(training_locks(place)):
         sends = path.parent.name == FOLDER
         folder = path.parents[1] if sends else path.parents[2] if path.parents[1].name == RUNS else path.parent

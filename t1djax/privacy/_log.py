@@ -40,9 +40,10 @@ def under_way(path: Path, name: str) -> set[str]:
     return set() if found is None else {line["event"] for line in _lines(path) if line.get("person") == found[1]}
 
 
-def unfinished(path: Path) -> set[str]:
-    """The pseudonyms beside a log whose keys are there still."""
-    return {match[1] for key in path.parent.iterdir() if (match := _KEY.fullmatch(key.name))} | _sharing(path)
+def completed(path: Path) -> set[str]:
+    """The pseudonyms in a log under which nothing is under way: their keys are gone."""
+    keys = {match[1] for key in path.parent.iterdir() if (match := _KEY.fullmatch(key.name))}
+    return {line["person"] for line in _lines(path) if "person" in line} - keys - _sharing(path)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
