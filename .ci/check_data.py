@@ -18,6 +18,7 @@ import io
 import json
 import lzma
 import os
+import pickletools
 import re
 import subprocess
 import sys
@@ -31,18 +32,33 @@ from typing import IO
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-from data_readings import TIMES, has_raw_numbers, has_readings, like_glucose, parts  # noqa: E402 - beside this file
+from data_readings import BARE, TIMES, has_raw_numbers, has_readings, like_glucose, parts  # noqa: E402 - beside this file
 
 ALLOWED = HERE / "allowed_data.toml"
 """Files that look like patient data and are none: path, SHA-256, reason."""
 
 TABLES = {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".txt"}
-BINARY_TABLES = {".xlsx", ".xls", ".ods", ".parquet", ".feather", ".h5", ".hdf5", ".sqlite", ".db", ".sas7bdat", ".npz"}
+BINARY_TABLES = {
+    *(".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".parquet", ".feather", ".arrow", ".arrows", ".orc", ".avro"),
+    *(".h5", ".hdf5", ".nc", ".nc4", ".cdf", ".sqlite", ".sqlite3", ".db", ".duckdb", ".mdb", ".accdb"),
+    *(".sas7bdat", ".xpt", ".sav", ".zsav", ".por", ".dta", ".rds", ".rda", ".rdata", ".mat"),
+    *(".npy", ".npz", ".pkl", ".pickle", ".joblib", ".safetensors"),
+}
 MAGIC = (b"SQLite format 3\0", b"PAR1", b"\x89HDF", b"ARROW1", b"FEA1", b"\xd0\xcf\x11\xe0", b"\x93NUMPY", b"ORC",
          b"Obj\x01", b"<stata_dta>", b"MATLAB 5", b"RDX", b"$FL2", b"\x80\x02", b"\x80\x03", b"\x80\x04\x95",
-         b"\x80\x05\x95")  # fmt: skip
-"""First bytes of SQLite, Parquet, HDF5, Arrow, Feather, older Excel, NumPy, ORC, Avro, Stata, MATLAB, R, SPSS and
-pickle."""
+         b"\x80\x05\x95", b"CDF\x01", b"CDF\x02", b"CDF\x05", b"RDA2\n", b"RDB2\n", b"RDB3\n", b"$FL3",
+         b"HEADER RECORD*******")  # fmt: skip
+"""First bytes of SQLite, Parquet, HDF5, Arrow, Feather, older Excel, NumPy, ORC, Avro, Stata, MATLAB, R, SPSS, pickle,
+NetCDF and SAS."""
+MAGIC_FORMS = re.compile(
+    rb".{8}(?:ARRO|DUCK)"  # Arrow in a file of another name, DuckDB
+    rb"|[\x66-\x73][\x01\x02]\x01\0"  # Stata before 13
+    rb"|\xff{4}..\0\0.\0\0\0"  # a stream of Arrow
+    rb"|X\n\0\0\0[\x02\x03]|[AB]\n[23]\n\d{6}\n"  # one object of R
+    rb"|.{4}\0{4}\{\s*\"",  # safetensors
+    re.DOTALL,
+)
+"""What the first bytes of other tables look like."""
 CLOSED = (b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"LZIP", b"\x1f\x9d")
 """First bytes of what cannot be opened here: 7z, RAR, zstandard, lz4, lzip, compress."""
 PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"wOF2", b"wOFF")
@@ -57,6 +73,8 @@ MOST_MEMBERS = 5000
 DEPTH = 4
 """Archives within archives are opened so deep."""
 _SOURCE = {".py", ".pyi", ".md", ".rst", ".toml", ".yaml", ".yml", ".tf", ".hcl", ".sh", ".cff", ".lock"}
+_PLOTLY = re.compile(rb"bdata\\*[\"']\s*:\s*\\*[\"']((?:[A-Za-z0-9+/=]|\\+u002[fF])+)")
+"""Arrays within a chart, as Plotly writes them."""
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{40,}={0,2}\s*){3,}(?:[A-Za-z0-9+/]+={0,2})?")
 _TROUBLE = (
     zipfile.BadZipFile,
@@ -82,7 +100,7 @@ def why_refused(name: str, content: bytes, depth: int = 0, budget: list[int] | N
     """Why content under a name is refused, or nothing; `budget` is the bytes that may still be unpacked."""
     budget = [MOST_BYTES] if budget is None else budget
     suffix = Path(name).suffix.lower()
-    if suffix in BINARY_TABLES or content.startswith(MAGIC) or content[8:12] == b"ARRO":
+    if suffix in BINARY_TABLES or content.startswith(MAGIC) or MAGIC_FORMS.match(content) or _is_pickle(content):
         return f"a table in a binary format; {_OUTSIDE}"
     if content.startswith(CLOSED):
         return f"an archive that cannot be opened cannot be checked; {_OUTSIDE}"
@@ -97,10 +115,12 @@ def why_refused(name: str, content: bytes, depth: int = 0, budget: list[int] | N
         return f"it has glucose columns; {_OUTSIDE}, or allow it (CONTRIBUTING.md) if simulated"
     if suffix in TABLES and PERSON.search(content):
         return f"it describes a person; {_OUTSIDE}"
+    for found in _PLOTLY.finditer(content):
+        inside = _decoded(re.sub(rb"\\+u002f", b"/", found[1], flags=re.IGNORECASE))
+        if has_raw_numbers(inside, surely=True):
+            return f"a chart of numbers that behave like glucose; {_OUTSIDE}"
     for found in _BASE64.finditer(content):
-        text = b"".join(found[0].split())
-        inside = base64.b64decode(text + b"=" * (-len(text) % 4)) if len(text) % 4 != 1 else b""
-        if depth < DEPTH and (reason := why_refused("", inside, depth + 1, budget)):
+        if depth < DEPTH and (reason := why_refused("", _decoded(found[0]), depth + 1, budget)):
             return f"in its base64: {reason}"
     text = _text(content)
     if suffix not in _SOURCE and "\0" not in text[:8192] and (kinds := _exports(text, name)):
@@ -110,6 +130,20 @@ def why_refused(name: str, content: bytes, depth: int = 0, budget: list[int] | N
     if has_raw_numbers(content):
         return f"raw numbers that behave like glucose; {_OUTSIDE}"
     return None
+
+
+def _decoded(encoded: bytes) -> bytes:
+    """What base64 holds; nothing where it is none."""
+    text = b"".join(encoded.split()).strip(b"=\\")
+    return base64.b64decode(text + b"=" * (-len(text) % 4)) if len(text) % 4 != 1 else b""
+
+
+def _is_pickle(content: bytes) -> bool:
+    """Whether it is a pickle of any protocol with as much in it as a list of readings; nothing of it is run."""
+    try:
+        return sum(1 for _ in pickletools.genops(content)) >= BARE
+    except (ValueError, IndexError, UnicodeError):
+        return False
 
 
 def _text(content: bytes) -> str:

@@ -316,14 +316,27 @@ def _counts(names: Sequence[str], rows: Sequence[Sequence[float]]) -> bool:
     )
 
 
-def has_raw_numbers(content: bytes) -> bool:
-    """Numbers as a computer holds them, without a header."""
-    if len(content) < 2 * BARE or not re.search(rb"[\x00-\x08\x0e-\x1a]", content[:4096]):
+def has_raw_numbers(content: bytes, *, surely: bool = False) -> bool:
+    """Numbers as a computer holds them, behind a short header or none; `surely` where it can be no text."""
+    if len(content) < BARE:
         return False
-    for kind in "fdhi":
+    binary = surely or bool(re.search(rb"[\x00-\x08\x0e-\x1a]", content[:4096]))
+    if not binary and content.isascii():
+        return False
+    for kind in "fdhiqB" if binary else "B":
         values = array(kind)
-        if len(content) % values.itemsize == 0 and len(content) // values.itemsize >= BARE:
-            values.frombytes(content[: 2**18])
-            if all(1 <= value <= 600 for value in values) and like_glucose(values, 5, most_rough=0.4):
+        count = min(len(content), 2**18) // values.itemsize
+        begin = len(content) % values.itemsize
+        values.frombytes(content[begin : begin + count * values.itemsize])
+        for _ in range(1 if kind == "B" else 2):
+            if _raw_readings(values[:256]) and (len(values) <= 256 or _raw_readings(values)):
                 return True
+            values.byteswap()
     return False
+
+
+def _raw_readings(values: "array[float]") -> bool:
+    """Whether numbers are readings; a quarter may be gaps, which arrays fill with NaN, 0, -1 or the greatest number."""
+    most = 254 if values.typecode == "B" else 600
+    held = [value for value in values if 1 <= value <= most]
+    return len(held) >= max(0.75 * len(values), BARE) and like_glucose(held, 5, most_rough=0.4)
