@@ -34,6 +34,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from data_readings import BARE, TIMES, has_raw_numbers, has_readings, like_glucose, parts  # noqa: E402 - beside this file
 
+ROOT = HERE.parent
 ALLOWED = HERE / "allowed_data.toml"
 """Files that look like patient data and are none: path, SHA-256, reason."""
 
@@ -93,7 +94,7 @@ def looks_like_patient_data(path: Path) -> str | None:
     """Why a file is refused, or nothing."""
     if path.stat().st_size > MOST_BYTES:
         return f"more than {MOST_BYTES // 2**20} MiB cannot be checked; {_OUTSIDE}"
-    return why_refused(path.as_posix(), path.read_bytes())
+    return why_refused(entry_name(path), path.read_bytes())
 
 
 def why_refused(name: str, content: bytes, depth: int = 0, budget: list[int] | None = None) -> str | None:
@@ -133,9 +134,9 @@ def why_refused(name: str, content: bytes, depth: int = 0, budget: list[int] | N
 
 
 def _decoded(encoded: bytes) -> bytes:
-    """What base64 holds; nothing where it is none."""
-    text = b"".join(encoded.split()).strip(b"=\\")
-    return base64.b64decode(text + b"=" * (-len(text) % 4)) if len(text) % 4 != 1 else b""
+    """What base64 holds, one or several after each other; nothing of what is none."""
+    pieces = b"".join(encoded.split()).strip(b"\\").split(b"=")
+    return b"".join(base64.b64decode(piece + b"=" * (-len(piece) % 4)) for piece in pieces if len(piece) % 4 != 1)
 
 
 def _is_pickle(content: bytes) -> bool:
@@ -253,6 +254,12 @@ def _tarred(content: bytes, budget: list[int]) -> Iterator[tuple[str, bytes]]:
 # Exceptions, and the command
 
 
+def entry_name(path: Path) -> str:
+    """A file's path from the root of the repository, wherever the command runs; the whole path outside of it."""
+    whole = path.parent.resolve() / path.name
+    return (whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else whole).as_posix()
+
+
 def allowed() -> Mapping[str, Mapping[str, str]]:
     """The list of exceptions by path."""
     entries = tomllib.loads(ALLOWED.read_text(encoding="utf-8")).get("file", []) if ALLOWED.is_file() else []
@@ -262,7 +269,7 @@ def allowed() -> Mapping[str, Mapping[str, str]]:
 def examine(path: Path) -> str | None:
     """Why a file is refused, or nothing, also where the list of exceptions has it with this very content."""
     reason = looks_like_patient_data(path)
-    entry = allowed().get(path.as_posix()) if reason else None
+    entry = allowed().get(entry_name(path)) if reason else None
     if entry is None:
         return reason
     if entry["sha256"] != hashlib.sha256(path.read_bytes()).hexdigest():
@@ -274,7 +281,7 @@ def allow(path: Path, reason: str) -> None:
     """Enter a file into the list of exceptions, in place of an earlier entry."""
     entries = {
         **allowed(),
-        path.as_posix(): {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "reason": reason},
+        entry_name(path): {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "reason": reason},
     }
     fields = ("path", "sha256", "reason")
     blocks = [
@@ -288,7 +295,7 @@ def allow(path: Path, reason: str) -> None:
 
 
 def main() -> int:
-    """Print each refused file; 1 if there is any."""
+    """Print each refused file; 1 if there is any, 2 if a file that was named is not there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--allow", type=Path, metavar="FILE", help="enter a file into the list of exceptions")
     parser.add_argument("--reason", default="", help="why it is nobody's data")
@@ -297,20 +304,27 @@ def main() -> int:
     if asked.allow is not None:
         if len(asked.reason) <= 20:
             parser.error("--allow needs a --reason of more than twenty characters")
-        allow(Path(os.path.relpath(asked.allow)), asked.reason)
+        if not asked.allow.is_file():
+            parser.error(f"--allow: there is no file {asked.allow}")
+        if Path(entry_name(asked.allow)).is_absolute():
+            parser.error(f"--allow: {asked.allow} is outside the repository")
+        allow(asked.allow, asked.reason)
         return 0
     files, gone = asked.files, []
+    missing = [path for path in files if not path.is_file()]
     if not files:
-        listed = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True).stdout
-        files = [Path(name) for name in os.fsdecode(listed).split("\0") if name]
-        gone = sorted(set(allowed()) - {path.as_posix() for path in files})
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+        files = [Path(os.path.relpath(ROOT / name)) for name in os.fsdecode(listed).split("\0") if name]
+        gone = sorted(set(allowed()) - {entry_name(path) for path in files})
     refused = {path: reason for path in files if path.is_file() and (reason := examine(path))}
     for path, reason in refused.items():
         print(f"{path}: {reason}")
     for name in gone:
         print(f"{name}: allowed in {ALLOWED.name}, but not there")
-    print(f"{len(files)} files looked at, {len(refused)} refused")
-    return 1 if refused or gone else 0
+    for path in missing:
+        print(f"{path}: there is no such file")
+    print(f"{len(files) - len(missing)} files looked at, {len(refused)} refused")
+    return 1 if refused or gone else 2 if missing else 0
 
 
 if __name__ == "__main__":
