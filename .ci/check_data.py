@@ -67,7 +67,12 @@ GLUCOSE = re.compile(
     rb"glucose|\bsgv\b|\bcgm\b|glycaemia|glycemia|mmol/l|mg/dl|mg_dl|\bbg[\"']\s*:\s*[\"']?\d|\A[^\n\[{]*[,;\t]\s*[\"']?bg\b",
     re.IGNORECASE,
 )
-PERSON = re.compile(rb"hba1c|\ba1c\b|date.of.birth|birth.?date|\bdob\b|medical.record|patient.?name", re.IGNORECASE)
+PERSON = re.compile(
+    rb"hba1c|\ba1c\b|date.of.birth|birth.?da(te|y)|\bdob\b|medical.record|patient.?name|geburts.?(datum|tag|jahr)"
+    rb"|geb\.?.?datum|patienten.?(name|nummer)|versicherten.?n|sozialversicherungs.?n|date.de.naissance|nom.du.patient"
+    rb"|fecha.(de.)?nacimiento|nombre.del.paciente|data.(di.)?nascita|data.de.nascimento|geboorte.?datum",
+    re.IGNORECASE,
+)
 MOST_BYTES = 32 * 2**20
 """A file, or all that is packed in it, is looked at up to here and refused beyond."""
 MOST_MEMBERS = 5000

@@ -32,7 +32,9 @@ _DOSES = re.compile(r"insulin|bolus|basal|\bcarb|carbohydrate", re.IGNORECASE)
 _OTHER = re.compile(
     r"heart|pulse|bpm|(\b|_)hr(\b|_)|temp|°|celsius|fahrenheit|humid|pressure|hpa|cpu|mem|mib|load|latency|duration"
     r"|elapsed|second|(\b|_)m?s(\b|_)|loss|error|epoch|step|iter|price|speed|power|watt|kw|volt|request|count|item"
-    r"|byte|co2|ppm|lux|rpm|percent|%|progress|score|accuracy|calor|weight|cadence|spo2|queue|worker|done",
+    r"|byte|co2|ppm|lux|rpm|percent|%|progress|score|accuracy|calor|weight|cadence|spo2|queue|worker|done"
+    r"|(\b|_)rain|(\b|_)wind|kmh|km/h|\bgust|dew.?point|snow|cloud|(\b|_)(TT|RF|FF|DD|PP|RR|TD|TM)_\d+\b"
+    r"|(\b|_)(open|close|volume|ele|elevation|altitude|lat|lon|latitude|longitude)(\b|_)|colou?r|(\b|_)rgb|cmap|palette",
     re.IGNORECASE,
 )
 """Names of columns that are something else."""
@@ -70,6 +72,8 @@ _GAPS = re.compile(rf"([,;|\[(])(?:\s*(?:[\"']?{_GAP}[\"']?\s*)?[,;|])+|(?<=[\d.
 """Cells of a list that are empty or say that they are."""
 _OWN = re.compile(r"([A-Za-z_][\w%/°]*)[\"'\])]*\s*(?::[^=\n]*)?(?:=|:|<-)[\s\[({\"']*(?:[\w.]+\([\s\[({\"']*){0,2}$")
 """The name that a list is given."""
+_GIVEN = re.compile(r"\s*(\w+)[^=\n]*=[^=]*[\[({]")
+"""The name that a table is given, in the line where it begins."""
 _TAG = re.compile(r"<([A-Za-z_][\w.-]*)(?:\s[^<>]*)?>\s*$")
 _BETWEEN_ROWS = re.compile(r"([\])}])\s*,\s*(?=[\[({])")
 _BARE_ROW = re.compile(r"(?!.*\d[:/-]\d)[^A-DF-Za-df-z_\n]*\d[^A-DF-Za-df-z_\n]*")
@@ -216,7 +220,8 @@ def _header(text: str, at: int) -> str:
             return ""  # another table
         cells = above.split(mark)
         if len(cells) == line.count(mark) + 1 > 1 and re.search(r"[A-Za-z°%]", cells[cell]) and not TIMES.search(above):
-            return cells[cell]
+            traded = re.search(r"\bopen\b", above, re.IGNORECASE) and re.search(r"\bclose\b", above, re.IGNORECASE)
+            return f"price {cells[cell]}" if traded else cells[cell]
     return ""
 
 
@@ -280,7 +285,8 @@ def _counted(text: str) -> bool:
         if tables[-1][1] and len(tables[-1][1][-1]) != len(numbers):
             tables.append(([], []))
         if not tables[-1][1]:
-            names = re.split(r"[,;\t|]", before.strip().strip("|"))
+            given = _GIVEN.match(before)
+            names = [given[1]] * len(numbers) if given else re.split(r"[,;\t|]", before.strip().strip("|"))
             tables[-1] = (names if len(names) == len(numbers) else [""] * len(numbers), [])
         tables[-1][1].append(numbers)
     named: dict[str, list[float]] = defaultdict(list)

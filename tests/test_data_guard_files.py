@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import math
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pandas as pd
 import pytest
 from scipy.io import netcdf_file
 
-from .test_data_guard import FENCED, G, guard, repository
+from .test_data_guard import FENCED, G, guard, lines, repository
 
 ARRAY = np.array(G, float)
 GAPPED = np.where(np.arange(len(G)) % 9 == 8, np.nan, ARRAY)
@@ -122,6 +124,44 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_bytes_pass(kind: str) -> None:
     assert guard.why_refused("notes.bin", OTHERS[kind]) is None
+
+
+FIFTEEN = [f"2026-03-01 {i // 4:02d}:{15 * (i % 4):02d}" for i in range(96)]
+WAVE = [18 + 5 * math.sin(i / 14) for i in range(96)]
+NAMED = {
+    "weather.csv": "time,temp,rain,wind_kmh\n"
+    + lines("{},{:.1f},0.0,{:.1f}\n", FIFTEEN, WAVE, [0.7 * x for x in WAVE]),
+    "station.csv": lines("{};{:.1f};{:.1f}\n", FIFTEEN, WAVE, [5 * x for x in WAVE], head="MESS_DATUM;TT_10;RF_10\n"),
+    "shares.csv": "time,open,high,low,close\n"
+    + lines("{},{:.2f},{:.2f},{:.2f},{:.2f}\n", FIFTEEN, *([8 * x + d for x in WAVE] for d in (0, 0.3, -0.3, 0.1))),
+    "track.gpx": lines("<trkpt><ele>{:.1f}</ele><time>{}:00</time></trkpt>\n", [9 * x for x in WAVE], FIFTEEN),
+    "colours.py": f"PALETTE = {[(i, round(8 * x), 255 - i) for i, x in enumerate(WAVE)]!r}\n",
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_series_passes_by_its_name_alone(name: str) -> None:
+    """The same numbers under a name that says nothing are refused."""
+    assert guard.why_refused(name, NAMED[name].encode()) is None
+    unnamed = re.sub(r"temp|rain|wind_kmh|TT_10|RF_10|open|high|low|close|ele|PALETTE", "x", NAMED[name])
+    assert guard.why_refused(name, unnamed.encode()) is not None
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Name;Geburtsdatum",
+        "Patientenname;Geb.-Datum",
+        "nom;date de naissance",
+        "nombre;fecha de nacimiento",
+        "FECHA_NACIMIENTO;peso",
+        "cognome;data di nascita",
+        "name;birthday",
+    ],
+)
+def test_a_table_of_persons_is_known_in_other_languages(head: str) -> None:
+    assert guard.why_refused("people.csv", f"{head}\nA;3.2.1990;71\n".encode()) is not None
+    assert guard.why_refused("people.csv", b"name;founded;members\nA;3.2.1990;71\n") is None
 
 
 def test_an_exception_is_entered_from_anywhere_in_the_repository(tmp_path: Path) -> None:
