@@ -26,7 +26,7 @@ FRAME = pd.DataFrame({"at": [datetime(2026, 3, 1) + timedelta(minutes=5 * i) for
 
 def stata(version: int) -> bytes:
     stream = io.BytesIO()
-    FRAME.to_stata(stream, version=version)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    FRAME.to_stata(stream, version=version)
     return stream.getvalue()
 
 
