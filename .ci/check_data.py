@@ -18,6 +18,7 @@ import io
 import json
 import lzma
 import os
+import pickletools
 import re
 import subprocess
 import sys
@@ -31,18 +32,34 @@ from typing import IO
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-from data_readings import TIMES, has_raw_numbers, has_readings, like_glucose, parts  # noqa: E402 - beside this file
+from data_readings import BARE, TIMES, has_raw_numbers, has_readings, like_glucose, parts  # noqa: E402 - beside this file
 
+ROOT = HERE.parent
 ALLOWED = HERE / "allowed_data.toml"
 """Files that look like patient data and are none: path, SHA-256, reason."""
 
 TABLES = {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".txt"}
-BINARY_TABLES = {".xlsx", ".xls", ".ods", ".parquet", ".feather", ".h5", ".hdf5", ".sqlite", ".db", ".sas7bdat", ".npz"}
+BINARY_TABLES = {
+    *(".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".parquet", ".feather", ".arrow", ".arrows", ".orc", ".avro"),
+    *(".h5", ".hdf5", ".nc", ".nc4", ".cdf", ".sqlite", ".sqlite3", ".db", ".duckdb", ".mdb", ".accdb"),
+    *(".sas7bdat", ".xpt", ".sav", ".zsav", ".por", ".dta", ".rds", ".rda", ".rdata", ".mat"),
+    *(".npy", ".npz", ".pkl", ".pickle", ".joblib", ".safetensors"),
+}
 MAGIC = (b"SQLite format 3\0", b"PAR1", b"\x89HDF", b"ARROW1", b"FEA1", b"\xd0\xcf\x11\xe0", b"\x93NUMPY", b"ORC",
          b"Obj\x01", b"<stata_dta>", b"MATLAB 5", b"RDX", b"$FL2", b"\x80\x02", b"\x80\x03", b"\x80\x04\x95",
-         b"\x80\x05\x95")  # fmt: skip
-"""First bytes of SQLite, Parquet, HDF5, Arrow, Feather, older Excel, NumPy, ORC, Avro, Stata, MATLAB, R, SPSS and
-pickle."""
+         b"\x80\x05\x95", b"CDF\x01", b"CDF\x02", b"CDF\x05", b"RDA2\n", b"RDB2\n", b"RDB3\n", b"$FL3",
+         b"HEADER RECORD*******")  # fmt: skip
+"""First bytes of SQLite, Parquet, HDF5, Arrow, Feather, older Excel, NumPy, ORC, Avro, Stata, MATLAB, R, SPSS, pickle,
+NetCDF and SAS."""
+MAGIC_FORMS = re.compile(
+    rb".{8}(?:ARRO|DUCK)"  # Arrow in a file of another name, DuckDB
+    rb"|[\x66-\x73][\x01\x02]\x01\0"  # Stata before 13
+    rb"|\xff{4}..\0\0.\0\0\0"  # a stream of Arrow
+    rb"|X\n\0\0\0[\x02\x03]|[AB]\n[23]\n\d{6}\n"  # one object of R
+    rb"|.{4}\0{4}\{\s*\"",  # safetensors
+    re.DOTALL,
+)
+"""What the first bytes of other tables look like."""
 CLOSED = (b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"LZIP", b"\x1f\x9d")
 """First bytes of what cannot be opened here: 7z, RAR, zstandard, lz4, lzip, compress."""
 PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"wOF2", b"wOFF")
@@ -50,13 +67,20 @@ GLUCOSE = re.compile(
     rb"glucose|\bsgv\b|\bcgm\b|glycaemia|glycemia|mmol/l|mg/dl|mg_dl|\bbg[\"']\s*:\s*[\"']?\d|\A[^\n\[{]*[,;\t]\s*[\"']?bg\b",
     re.IGNORECASE,
 )
-PERSON = re.compile(rb"hba1c|\ba1c\b|date.of.birth|birth.?date|\bdob\b|medical.record|patient.?name", re.IGNORECASE)
+PERSON = re.compile(
+    rb"hba1c|\ba1c\b|date.of.birth|birth.?da(te|y)|\bdob\b|medical.record|patient.?name|geburts.?(datum|tag|jahr)"
+    rb"|geb\.?.?datum|patienten.?(name|nummer)|versicherten.?n|sozialversicherungs.?n|date.de.naissance|nom.du.patient"
+    rb"|fecha.(de.)?nacimiento|nombre.del.paciente|data.(di.)?nascita|data.de.nascimento|geboorte.?datum",
+    re.IGNORECASE,
+)
 MOST_BYTES = 32 * 2**20
 """A file, or all that is packed in it, is looked at up to here and refused beyond."""
 MOST_MEMBERS = 5000
 DEPTH = 4
 """Archives within archives are opened so deep."""
 _SOURCE = {".py", ".pyi", ".md", ".rst", ".toml", ".yaml", ".yml", ".tf", ".hcl", ".sh", ".cff", ".lock"}
+_PLOTLY = re.compile(rb"bdata\\*[\"']\s*:\s*\\*[\"']((?:[A-Za-z0-9+/=]|\\+u002[fF])+)")
+"""Arrays within a chart, as Plotly writes them."""
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{40,}={0,2}\s*){3,}(?:[A-Za-z0-9+/]+={0,2})?")
 _TROUBLE = (
     zipfile.BadZipFile,
@@ -75,14 +99,14 @@ def looks_like_patient_data(path: Path) -> str | None:
     """Why a file is refused, or nothing."""
     if path.stat().st_size > MOST_BYTES:
         return f"more than {MOST_BYTES // 2**20} MiB cannot be checked; {_OUTSIDE}"
-    return why_refused(path.as_posix(), path.read_bytes())
+    return why_refused(entry_name(path), path.read_bytes())
 
 
 def why_refused(name: str, content: bytes, depth: int = 0, budget: list[int] | None = None) -> str | None:
     """Why content under a name is refused, or nothing; `budget` is the bytes that may still be unpacked."""
     budget = [MOST_BYTES] if budget is None else budget
     suffix = Path(name).suffix.lower()
-    if suffix in BINARY_TABLES or content.startswith(MAGIC) or content[8:12] == b"ARRO":
+    if suffix in BINARY_TABLES or content.startswith(MAGIC) or MAGIC_FORMS.match(content) or _is_pickle(content):
         return f"a table in a binary format; {_OUTSIDE}"
     if content.startswith(CLOSED):
         return f"an archive that cannot be opened cannot be checked; {_OUTSIDE}"
@@ -97,10 +121,12 @@ def why_refused(name: str, content: bytes, depth: int = 0, budget: list[int] | N
         return f"it has glucose columns; {_OUTSIDE}, or allow it (CONTRIBUTING.md) if simulated"
     if suffix in TABLES and PERSON.search(content):
         return f"it describes a person; {_OUTSIDE}"
+    for found in _PLOTLY.finditer(content):
+        inside = _decoded(re.sub(rb"\\+u002f", b"/", found[1], flags=re.IGNORECASE))
+        if has_raw_numbers(inside, surely=True):
+            return f"a chart of numbers that behave like glucose; {_OUTSIDE}"
     for found in _BASE64.finditer(content):
-        text = b"".join(found[0].split())
-        inside = base64.b64decode(text + b"=" * (-len(text) % 4)) if len(text) % 4 != 1 else b""
-        if depth < DEPTH and (reason := why_refused("", inside, depth + 1, budget)):
+        if depth < DEPTH and (reason := why_refused("", _decoded(found[0]), depth + 1, budget)):
             return f"in its base64: {reason}"
     text = _text(content)
     if suffix not in _SOURCE and "\0" not in text[:8192] and (kinds := _exports(text, name)):
@@ -110,6 +136,20 @@ def why_refused(name: str, content: bytes, depth: int = 0, budget: list[int] | N
     if has_raw_numbers(content):
         return f"raw numbers that behave like glucose; {_OUTSIDE}"
     return None
+
+
+def _decoded(encoded: bytes) -> bytes:
+    """What base64 holds, one or several after each other; nothing of what is none."""
+    pieces = b"".join(encoded.split()).strip(b"\\").split(b"=")
+    return b"".join(base64.b64decode(piece + b"=" * (-len(piece) % 4)) for piece in pieces if len(piece) % 4 != 1)
+
+
+def _is_pickle(content: bytes) -> bool:
+    """Whether it is a pickle of any protocol with as much in it as a list of readings; nothing of it is run."""
+    try:
+        return sum(1 for _ in pickletools.genops(content)) >= BARE
+    except (ValueError, IndexError, UnicodeError):
+        return False
 
 
 def _text(content: bytes) -> str:
@@ -219,6 +259,12 @@ def _tarred(content: bytes, budget: list[int]) -> Iterator[tuple[str, bytes]]:
 # Exceptions, and the command
 
 
+def entry_name(path: Path) -> str:
+    """A file's path from the root of the repository, wherever the command runs; the whole path outside of it."""
+    whole = path.parent.resolve() / path.name
+    return (whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else whole).as_posix()
+
+
 def allowed() -> Mapping[str, Mapping[str, str]]:
     """The list of exceptions by path."""
     entries = tomllib.loads(ALLOWED.read_text(encoding="utf-8")).get("file", []) if ALLOWED.is_file() else []
@@ -228,7 +274,7 @@ def allowed() -> Mapping[str, Mapping[str, str]]:
 def examine(path: Path) -> str | None:
     """Why a file is refused, or nothing, also where the list of exceptions has it with this very content."""
     reason = looks_like_patient_data(path)
-    entry = allowed().get(path.as_posix()) if reason else None
+    entry = allowed().get(entry_name(path)) if reason else None
     if entry is None:
         return reason
     if entry["sha256"] != hashlib.sha256(path.read_bytes()).hexdigest():
@@ -240,7 +286,7 @@ def allow(path: Path, reason: str) -> None:
     """Enter a file into the list of exceptions, in place of an earlier entry."""
     entries = {
         **allowed(),
-        path.as_posix(): {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "reason": reason},
+        entry_name(path): {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "reason": reason},
     }
     fields = ("path", "sha256", "reason")
     blocks = [
@@ -254,7 +300,7 @@ def allow(path: Path, reason: str) -> None:
 
 
 def main() -> int:
-    """Print each refused file; 1 if there is any."""
+    """Print each refused file; 1 if there is any, 2 if a file that was named is not there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--allow", type=Path, metavar="FILE", help="enter a file into the list of exceptions")
     parser.add_argument("--reason", default="", help="why it is nobody's data")
@@ -263,20 +309,27 @@ def main() -> int:
     if asked.allow is not None:
         if len(asked.reason) <= 20:
             parser.error("--allow needs a --reason of more than twenty characters")
-        allow(Path(os.path.relpath(asked.allow)), asked.reason)
+        if not asked.allow.is_file():
+            parser.error(f"--allow: there is no file {asked.allow}")
+        if Path(entry_name(asked.allow)).is_absolute():
+            parser.error(f"--allow: {asked.allow} is outside the repository")
+        allow(asked.allow, asked.reason)
         return 0
     files, gone = asked.files, []
+    missing = [path for path in files if not path.is_file()]
     if not files:
-        listed = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True).stdout
-        files = [Path(name) for name in os.fsdecode(listed).split("\0") if name]
-        gone = sorted(set(allowed()) - {path.as_posix() for path in files})
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+        files = [Path(os.path.relpath(ROOT / name)) for name in os.fsdecode(listed).split("\0") if name]
+        gone = sorted(set(allowed()) - {entry_name(path) for path in files})
     refused = {path: reason for path in files if path.is_file() and (reason := examine(path))}
     for path, reason in refused.items():
         print(f"{path}: {reason}")
     for name in gone:
         print(f"{name}: allowed in {ALLOWED.name}, but not there")
-    print(f"{len(files)} files looked at, {len(refused)} refused")
-    return 1 if refused or gone else 0
+    for path in missing:
+        print(f"{path}: there is no such file")
+    print(f"{len(files) - len(missing)} files looked at, {len(refused)} refused")
+    return 1 if refused or gone else 2 if missing else 0
 
 
 if __name__ == "__main__":

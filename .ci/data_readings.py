@@ -32,7 +32,9 @@ _DOSES = re.compile(r"insulin|bolus|basal|\bcarb|carbohydrate", re.IGNORECASE)
 _OTHER = re.compile(
     r"heart|pulse|bpm|(\b|_)hr(\b|_)|temp|°|celsius|fahrenheit|humid|pressure|hpa|cpu|mem|mib|load|latency|duration"
     r"|elapsed|second|(\b|_)m?s(\b|_)|loss|error|epoch|step|iter|price|speed|power|watt|kw|volt|request|count|item"
-    r"|byte|co2|ppm|lux|rpm|percent|%|progress|score|accuracy|calor|weight|cadence|spo2|queue|worker|done",
+    r"|byte|co2|ppm|lux|rpm|percent|%|progress|score|accuracy|calor|weight|cadence|spo2|queue|worker|done"
+    r"|(\b|_)rain|(\b|_)wind|kmh|km/h|\bgust|dew.?point|snow|cloud|(\b|_)(TT|RF|FF|DD|PP|RR|TD|TM)_\d+\b"
+    r"|(\b|_)(open|close|volume|ele|elevation|altitude|lat|lon|latitude|longitude)(\b|_)|colou?r|(\b|_)rgb|cmap|palette",
     re.IGNORECASE,
 )
 """Names of columns that are something else."""
@@ -52,12 +54,34 @@ _TOKEN = re.compile(f"(?P<time>{_TIME})|(?P<number>{_NUMBER})")
 _KEY = re.compile(r"([A-Za-z_°%][\w .%/°²()-]{0,40}?)[\"'\])]*\s*[:=]\s*[\"'\[]*$")
 _WORD = re.compile(r"([A-Za-z_]{2,})[ (]{1,2}$")
 _UNIT = re.compile(r"\s?([°%]?[A-Za-z/%]*)")
-_DATETIME = re.compile(r"\b[Dd]ate[Tt]ime\(\s*\d{4},\s*\d\d?,\s*\d\d?,\s*(\d\d?),\s*(\d\d?)")
+_PART = r"\s*(?:[a-z]+\s*=\s*)?"
+_CALL = re.compile(
+    rf"\b(?:(?:[Dd]ate[Tt]ime|Date|Timestamp)\({_PART}\d{{4}},{_PART}\d\d?,{_PART}\d\d?,|[Tt]ime\()"
+    rf"{_PART}([01]?\d|2[0-3]),{_PART}([0-5]?\d)(?!\d)"
+)
+"""Times as the calls that make them."""
+_HOUR = re.compile(r"(?<![\w:.,])([01]?\d|2[0-3])(?:\s?[hH]\s?([0-5]\d)(?!\w)|\.([0-5]\d)(?=\s?Uhr))")
+"""6h02 and 06.02 Uhr."""
+_COMPACT = re.compile(r"""([\"']|[{,]\s*[A-Za-z_]\w*):(?=[-.\d\"'\[nN])""")
+"""JSON and JavaScript without a space after the colon."""
+_GAP = (
+    r"(?<![\w.])(?:float\(\s*[\"']nan[\"']\s*\)|(?:(?:np|numpy|math|jnp|pd)\.)?(?:None|null|NULL|nan|NaN|NAN|NA(?:_real_)?))"
+    r"(?![\w.(])"
+)
+_GAPS = re.compile(rf"([,;|\[(])(?:\s*(?:[\"']?{_GAP}[\"']?\s*)?[,;|])+|(?<=[\d.])(?:\s+{_GAP})+(?=\s)")
+"""Cells of a list that are empty or say that they are."""
+_OWN = re.compile(r"([A-Za-z_][\w%/°]*)[\"'\])]*\s*(?::[^=\n]*)?(?:=|:|<-)[\s\[({\"']*(?:[\w.]+\([\s\[({\"']*){0,2}$")
+"""The name that a list is given."""
+_GIVEN = re.compile(r"\s*(\w+)[^=\n]*=[^=]*[\[({]")
+"""The name that a table is given, in the line where it begins."""
+_TAG = re.compile(r"<([A-Za-z_][\w.-]*)(?:\s[^<>]*)?>\s*$")
 _BETWEEN_ROWS = re.compile(r"([\])}])\s*,\s*(?=[\[({])")
 _BARE_ROW = re.compile(r"(?!.*\d[:/-]\d)[^A-DF-Za-df-z_\n]*\d[^A-DF-Za-df-z_\n]*")
 _ANY_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?(?![\w])")
+_NUMBER_OR_GAP = re.compile(f"{_ANY_NUMBER.pattern}|{_GAP}")
 _NAMED = re.compile(
-    r"\b([A-Za-z_]\w*)[\"']?\s*[:=]\s*[\"']?(\d{1,7}(?:\.\d*)?)(?=[\"']?\s*(?:[,;})\]/>]|$))", re.MULTILINE
+    r"\b([A-Za-z_]\w*)[\"']?\s*[:=]\s*[\"']?(\d{1,7}(?:\.\d*)?|" + _GAP + r")(?=[\"']?\s*(?:[,;})\]/>]|$))",
+    re.MULTILINE,
 )
 _CELL = r"\d{1,3}(?:\.\d*)?(?:[eE][+-]\d\d?)?"
 _LIST = re.compile(
@@ -67,6 +91,7 @@ _LIST = re.compile(
 
 def parts(text: str) -> Iterator[str]:
     """The text, with escaped line ends as line ends, and the cells of a notebook."""
+    text = text.replace("&quot;", '"')
     if '"nbformat"' in text:
         try:
             cells = json.loads(text)["cells"]
@@ -79,8 +104,9 @@ def parts(text: str) -> Iterator[str]:
 
 def has_readings(text: str) -> bool:
     """Whether an hour of readings or more stands in a text, as rows, records, lists or columns."""
-    text = _DATETIME.sub(r"\1:\2", text) if "ime(" in text else text
-    text = re.sub(r"(?<![\d:])(\d\d?):(\d)(?![\d:])", r"\1:0\2", text) if "ime(" in text else text
+    text = _CALL.sub(lambda call: f" {call[1]}:{int(call[2]):02d}", text)
+    text = _HOUR.sub(lambda hour: f"{hour[1]}:{hour[2] or hour[3]}", text)
+    text = _COMPACT.sub(r"\1: ", text)
     timed = sum(1 for _ in TIMES.finditer(text)) >= READINGS
     if timed and _timed(text):
         return True
@@ -125,7 +151,7 @@ def _timed(text: str) -> bool:
         marks = sum(between.count(mark) for mark in ",;\t|\n")
         place, order = place + marks, 0 if marks else order + 1
         key = _KEY.search(between[-60:])
-        word = key or _WORD.search(between[-40:])
+        word = key or _WORD.search(between[-40:]) or _TAG.search(between[-80:])
         unit = _UNIT.match(text, token.end())
         name = f"{word[1] if word else ''} {unit[1] if unit else ''}".strip()
         columns[key[1] if key else (place, order)].append(Entry(when, float(token["number"]), token.start(), name))
@@ -194,7 +220,8 @@ def _header(text: str, at: int) -> str:
             return ""  # another table
         cells = above.split(mark)
         if len(cells) == line.count(mark) + 1 > 1 and re.search(r"[A-Za-z°%]", cells[cell]) and not TIMES.search(above):
-            return cells[cell]
+            traded = re.search(r"\bopen\b", above, re.IGNORECASE) and re.search(r"\bclose\b", above, re.IGNORECASE)
+            return f"price {cells[cell]}" if traded else cells[cell]
     return ""
 
 
@@ -220,12 +247,16 @@ def like_glucose(values: Sequence[float], step: float, *, most_rough: float | No
 
 def _listed(text: str, timed: bool) -> bool:
     """A list of numbers without times, or beside a list of times."""
+    text = _GAPS.sub(r"\1", text)
     for found in _LIST.finditer(text):
         values = [float(match[0]) for match in _ANY_NUMBER.finditer(found[0])]
+        before = text[max(found.start() - 60, 0) : found.start()]
+        own = _OWN.search(before)
+        words = [own[1]] if own else re.findall(r"[A-Za-z_°%][\w°%/]*", before)
+        if own and _READS_GLUCOSE.search(own[1]) and len(values) > READINGS and _varied(values):
+            return True
         if len(values) < (READINGS if timed else BARE):
             continue
-        before = text[max(found.start() - 60, 0) : found.start()]
-        words = re.findall(r"[A-Za-z_°%][\w°%/]*", before)
         if words and _OTHER.search(words[-1]) and not _READS_GLUCOSE.search(words[-1]):
             continue
         if like_glucose(values, 5, most_rough=0.4):
@@ -233,13 +264,19 @@ def _listed(text: str, timed: bool) -> bool:
     return False
 
 
+def _varied(values: Sequence[float]) -> bool:
+    """Whether numbers under a name of glucose are more than an example: some differ, and their steps do."""
+    moves = {round(b - a, 3) for a, b in pairwise(values)}
+    return len(set(values)) >= 4 and len(moves) > 3 and 1 <= median(values) <= 600
+
+
 def _counted(text: str) -> bool:
     """Rows or records of numbers alone, of which one counts minutes, seconds or hours."""
     tables: list[tuple[list[str], list[list[float]]]] = [([], [])]
     before = ""
     for line in _BETWEEN_ROWS.sub(r"\1\n", text).splitlines():
-        bare = len(line) < 400 and _BARE_ROW.fullmatch(line)
-        numbers = [float(match[0]) for match in _ANY_NUMBER.finditer(line)] if bare else []
+        bare = len(line) < 400 and _BARE_ROW.fullmatch(re.sub(_GAP, "", line))
+        numbers = [_or_nan(match[0]) for match in _NUMBER_OR_GAP.finditer(line)] if bare else []
         if len(numbers) < 2:
             before = line if re.search(r"[A-Za-z]", line) else before
             if not bare and re.search(r"\w", line):
@@ -248,21 +285,27 @@ def _counted(text: str) -> bool:
         if tables[-1][1] and len(tables[-1][1][-1]) != len(numbers):
             tables.append(([], []))
         if not tables[-1][1]:
-            names = re.split(r"[,;\t|]", before.strip().strip("|"))
+            given = _GIVEN.match(before)
+            names = [given[1]] * len(numbers) if given else re.split(r"[,;\t|]", before.strip().strip("|"))
             tables[-1] = (names if len(names) == len(numbers) else [""] * len(numbers), [])
         tables[-1][1].append(numbers)
     named: dict[str, list[float]] = defaultdict(list)
     for match in _NAMED.finditer(text):
-        named[match[1]].append(float(match[2]))
+        named[match[1]].append(_or_nan(match[2]))
     for size in {len(values) for values in named.values() if len(values) >= READINGS}:
         same = {name: values for name, values in named.items() if len(values) == size}
         tables.append((list(same), [list(row) for row in zip(*same.values(), strict=True)]))
     return any(_counts(names, rows) for names, rows in tables if len(rows) >= READINGS)
 
 
+def _or_nan(cell: str) -> float:
+    return float(cell) if cell[0] in "-0123456789" else math.nan
+
+
 def _counts(names: Sequence[str], rows: Sequence[Sequence[float]]) -> bool:
     columns = list(zip(*rows, strict=True))
-    steps = [median(b - a for a, b in pairwise(column)) for column in columns]
+    moves = [[b - a for a, b in pairwise(column) if not math.isnan(b - a)] for column in columns]
+    steps = [median(each or [math.nan]) for each in moves]
     even = [
         sum(abs(b - a - step) < 1e-3 for a, b in pairwise(column)) >= 0.8 * (len(column) - 1)
         for column, step in zip(columns, steps, strict=True)
@@ -274,19 +317,32 @@ def _counts(names: Sequence[str], rows: Sequence[Sequence[float]]) -> bool:
     return (clock or index) and any(
         not e
         and not (_OTHER.search(name) and not _READS_GLUCOSE.search(name))
-        and like_glucose(column, 5, most_rough=0.5)
+        and like_glucose([value for value in column if not math.isnan(value)], 5, most_rough=0.5)
         for name, column, e in zip(names, columns, even, strict=True)
     )
 
 
-def has_raw_numbers(content: bytes) -> bool:
-    """Numbers as a computer holds them, without a header."""
-    if len(content) < 2 * BARE or not re.search(rb"[\x00-\x08\x0e-\x1a]", content[:4096]):
+def has_raw_numbers(content: bytes, *, surely: bool = False) -> bool:
+    """Numbers as a computer holds them, behind a short header or none; `surely` where it can be no text."""
+    if len(content) < BARE:
         return False
-    for kind in "fdhi":
+    binary = surely or bool(re.search(rb"[\x00-\x08\x0e-\x1a]", content[:4096]))
+    if not binary and content.isascii():
+        return False
+    for kind in "fdhiqB" if binary else "B":
         values = array(kind)
-        if len(content) % values.itemsize == 0 and len(content) // values.itemsize >= BARE:
-            values.frombytes(content[: 2**18])
-            if all(1 <= value <= 600 for value in values) and like_glucose(values, 5, most_rough=0.4):
+        count = min(len(content), 2**18) // values.itemsize
+        begin = len(content) % values.itemsize
+        values.frombytes(content[begin : begin + count * values.itemsize])
+        for _ in range(1 if kind == "B" else 2):
+            if _raw_readings(values[:256]) and (len(values) <= 256 or _raw_readings(values)):
                 return True
+            values.byteswap()
     return False
+
+
+def _raw_readings(values: "array[float]") -> bool:
+    """Whether numbers are readings; a quarter may be gaps, which arrays fill with NaN, 0, -1 or the greatest number."""
+    most = 254 if values.typecode == "B" else 600
+    held = [value for value in values if 1 <= value <= most]
+    return len(held) >= max(0.75 * len(values), BARE) and like_glucose(held, 5, most_rough=0.4)

@@ -21,6 +21,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -109,11 +110,16 @@ def bomb(depth: int, mib: int = 1) -> bytes:
     return content
 
 
+def compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
 HOURS, MINUTES = [7 + i * 5 // 60 for i in range(48)], [i * 5 % 60 for i in range(48)]
 MEALS = [f"{6 + i}:{i * 17 % 60:02d}" for i in range(14)]
 RECORD = json.loads((ROOT / "benchmarks/recorded/cpu/peers.json").read_text())
 G, T, DAY = walk(), clock(), clock(date="2026-03-01T")
 PAIRS = list(zip(T, G, strict=True))
+GAPS = [None if i % 9 == 8 else g for i, g in enumerate(G)]
 FENCED = f"# Notes\n\nWhat was seen:\n\n```csv\n{rows()}```\n"
 DISGUISES: dict[str, str | bytes | Callable[[], bytes]] = {
     # pasted into sources and notes
@@ -151,6 +157,30 @@ DISGUISES: dict[str, str | bytes | Callable[[], bytes]] = {
     "page.html": "<table>" + "".join(f"<tr><td>{t}</td><td>{g}</td></tr>" for t, g in PAIRS) + "</table>",
     "dump.sql": "".join(f"INSERT INTO r VALUES ('2026-03-01 {t}:00',{g});\n" for t, g in PAIRS),
     "change.patch": "".join(f"+{t},{g}\n" for t, g in PAIRS),
+    # without spaces, as calls, with gaps
+    "compact.py": "E = " + compact([{"time": f"{t}:00", "value": g} for t, g in zip(DAY, G, strict=True)]),
+    "compact.md": "```json\n" + compact([{"time": t, "glucose": g} for t, g in zip(DAY, G, strict=True)]) + "\n```\n",
+    "compact.js": "x = " + compact([{"type": "cbg", "value": round(g / 18, 1), "time": t} for t, g in PAIRS]),
+    "compact_map.json": compact(dict(PAIRS)),
+    "compact.html": "<div data-x='" + compact(dict(PAIRS)).replace('"', "&quot;") + "'></div>",
+    "minified.js": lines("{{d:{},v:{}}},", [1772323200 + 300 * i for i in range(48)], G, head="const e=["),
+    "module.py": lines("    (datetime.datetime(2026, 3, 1, {}, {}), {}),\n", HOURS, MINUTES, G, head="x = [\n"),
+    "alias.py": lines("    (dt.datetime(2026, 3, 1, {}, {}, tzinfo=UTC), {}),\n", HOURS, MINUTES, G, head="x = [\n"),
+    "repr.py": repr([{"time": datetime(2026, 3, 1, h, m), "v": g} for h, m, g in zip(HOURS, MINUTES, G, strict=True)]),
+    "time.py": lines("    (time({}, {}), {}),\n", HOURS, MINUTES, G, head="x = [\n"),
+    "named.py": lines("    (time(hour={}, minute={}), {}),\n", HOURS, MINUTES, G, head="x = [\n"),
+    "stamp.py": lines("    Timestamp(2026, 3, 1, {}, {}): {},\n", HOURS, MINUTES, G, head="x = {\n"),
+    "none.py": f"x = {GAPS!r}\n",
+    "nan.py": f"x = np.array({GAPS!r})\n".replace("None", "np.nan"),
+    "float_nan.py": f"x = {GAPS!r}\n".replace("None", "float('nan')"),
+    "printed.txt": " ".join("nan" if g is None else f"{g}." for g in GAPS),
+    "na.R": f"bg <- c({str(GAPS[:30])[1:-1]})\n".replace("None", "NA"),
+    "named_none.py": f"glucose_mg_dL = {GAPS[:16]!r}\n",
+    "named_array.py": f"glucose: Array = np.array({GAPS[:16]!r})\n".replace("None", "np.nan"),
+    "minutes_none.py": f"rows = {[(5 * i, g) for i, g in enumerate(GAPS)]!r}\n",
+    "records_null.json": compact([{"min": 5 * i, "v": g} for i, g in enumerate(GAPS)]),
+    "french.md": lines("- {}h{:02d} : {:.1f}\n", HOURS, MINUTES, [g / 18 for g in G]),
+    "german.md": lines("{:02d}.{:02d} Uhr: {}\n", HOURS, MINUTES, G),
     # clocks
     "hours.csv": rows(date=""),
     "hours.log": rows(date="", sep=";"),
@@ -268,6 +298,10 @@ HARMLESS: dict[str, str | bytes] = {
     "pixels.py": f"P = {[int(x) for x in noise(200, 41, 255)]!r}\n",
     "few.md": "| time | glucose |\n| - | - |\n" + table(T[:8], G[:8]),
     "snippet.py": f"glucose_mg_dL = {G[:12]!r}\n",
+    "snippet_none.py": f"glucose_mg_dL = {[*G[:12], None]!r}\n",
+    "grid.py": f"glucose_mg_dL = {list(range(40, 400, 10))!r}\n",
+    "room_list.py": f"temperature = np.array({[x if i % 9 else None for i, x in enumerate(ROOM)]!r})\n",
+    "took.md": "".join(f"- run {i} took 3h{i * 17 % 60:02d}, {101 + i * 53 % 140} files\n" for i in range(30)),
     "languages.json": json.dumps(["ar", "bg", "cs"]),
     "words.py": "x = {'sgv': 'sensor glucose value', 'glucose': 'mg/dL'}\n",
     "daily.log": "".join(f"2026-03-{day:02d} 08:00,{120 + day}\n" for day in range(1, 28)),
