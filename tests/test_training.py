@@ -336,7 +336,8 @@ def test_a_cohort_beyond_memory_trains_in_parts_by_one_program(monkeypatch):
             np.testing.assert_allclose(b.glucose_mg_dL, a.glucose_mg_dL, rtol=1e-5)
             assert b.estimates["ksi"].value == pytest.approx(a.estimates["ksi"].value, rel=1e-5)
         np.testing.assert_allclose(other.history.values["ksi"], one.history.values["ksi"], rtol=1e-5)
-        assert other.twins is not None and one.twins is not None
+        assert other.twins is not None
+        assert one.twins is not None
         assert other.twins.surrogate.readout.shape == one.twins.surrogate.readout.shape
 
 
