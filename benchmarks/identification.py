@@ -43,7 +43,7 @@ def run(
         "and points. Seconds to a level: ours until the worst patient stays below it, all in one program, compilation "
         "left out (column `compile`); peers one patient after the other, each only until it stays below, summed. "
         "`first loss`: the peer's objective before the first step over ours. RMSE: against the noise-free glucose, "
-        "over the whole window."
+        "over the whole window; `RMSE inside`, of another model: of what it replays against the readings it was given."
     )
     names = list(scope.names or ours.all_names(next(iter(ours.CASES))))
     wanted = lambda name: not only or name in only
@@ -255,6 +255,11 @@ def _other(name: str, base: dict[str, Any], envs: Path | None, budget_s: float) 
     cells: dict[str, Any] = {"status": found.get("status", "ok"), "compile, s": found.get("compile_s")}
     if errors.size and not math.isnan(errors[0]):
         cells |= _errors(errors, None)
+    if found.get("inside_mg_dL"):  # another model: how near it comes to readings is all that can be said
+        people = ours.cohort(base["case"], base["names"][: len(found["inside_mg_dL"])], base["seed"])
+        cells["RMSE median, mg/dL"] = float(np.median(ours.rmse(people, np.asarray(found["glucose_mg_dL"]))))
+        cells["RMSE inside, mg/dL"] = median(found["inside_mg_dL"])
+        cells |= {"s per patient": median(found["seconds"]), "starts": found["starts"]}
     return (
         cells
         | _cost(answer, found["seconds"], PER_PATIENT)
