@@ -3,8 +3,10 @@
 import dataclasses
 import importlib.util
 import json
+import os
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import t1djax
-from benchmarks import jobs, peers, suite
+from benchmarks import identification, jobs, peers, suite
 from benchmarks.__main__ import app
 from benchmarks.compare import Comparison, compare, told
 from benchmarks.identification import _batch_time, _in_turn
@@ -24,6 +26,16 @@ ABOUT = {"machine": "m", "date": "d", "versions": {"t1djax": "1"}}
 @pytest.fixture(scope="module")
 def cohort() -> t1djax.Cohort:
     return t1djax.reference_cohort(interval_min=15.0, names=["Pat2", "Pat3"])
+
+
+def script(name: str) -> ModuleType:
+    """A file of the peers, which is in no package."""
+    spec = importlib.util.spec_from_file_location(name, peers.HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_scipy_solves_the_same_equations(cohort: t1djax.Cohort) -> None:
@@ -54,11 +66,7 @@ def test_scipy_fits_ksi_from_our_start(cohort: t1djax.Cohort) -> None:
 
 
 def test_lags_that_peers_are_given_are_those_of_the_library(cohort: t1djax.Cohort) -> None:
-    spec = importlib.util.spec_from_file_location("lags", peers.HERE / "lags.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("lags")
     row = jobs.patients(cohort)[0]
     ts = np.arange(0.0, 2881.0, 7.0)
     inputs = cohort["Pat2"].doses.inputs(0.0, 2880.0)
@@ -70,6 +78,65 @@ def test_lags_that_peers_are_given_are_those_of_the_library(cohort: t1djax.Cohor
     edges = np.arange(0.0, 2881.0, 5.0)
     insulin = float(np.sum(module.mean_rates(row, "insulin_U_min", edges) * 5.0))
     assert insulin == pytest.approx(float(inputs.delivered(jnp.asarray([2880.0]))[0][0]), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def five() -> t1djax.Cohort:
+    return t1djax.reference_cohort(interval_min=5.0, names=["Pat2", "Pat3"])
+
+
+def test_replaybg_is_told_every_dose(five: t1djax.Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(peers.HERE))
+    module = script("run_py_replay_bg")
+    for row, patient in zip(jobs.patients(five), five, strict=True):
+        table = module._table(row)
+        given = patient.doses.inputs(0.0, 2880.0).delivered(jnp.asarray([2880.0]))
+        insulin, carbs_g = (float(x[0]) for x in given)
+        assert 5 * float((table["bolus"] + table["basal"])[:-1].sum()) == pytest.approx(insulin, rel=1e-5)
+        assert 5 * float(table["cho"].sum()) == pytest.approx(carbs_g, rel=1e-5)
+        assert float(table["basal"].max()) < 0.05  # U/min: no bolus left in it
+        meals = table[table["cho"] * 5 > 50]
+        assert meals["cho_label"].tolist() == ["D", "B", "L"]
+        assert set(table["cho_label"][(table["cho"] > 0) & (table["cho"] * 5 < 25)]) == {"H"}
+        assert table["glucose"].notna().tolist() == row["fit"]
+        assert module._mass_kg(row) == five.truth[patient.name].parameters["M"]
+    every_15 = jobs.patients(t1djax.reference_cohort(interval_min=15.0, names=["Pat2"]))[0]
+    with pytest.raises(ValueError, match="every 5 min"):
+        module._table(every_15)
+
+
+def test_a_row_of_another_model_has_no_errors_of_ksi(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = {"case": "noise-free", "names": ["Pat2", "Pat3"], "seed": 0}
+    true = t1djax.reference_cohort(interval_min=5.0).truth["Pat2"].glucose_mg_dL
+    found = {"ksi": [], "seconds": [7.0], "compile_s": 1.0, "status": "stopped at its budget (1 of 2 patients)"}
+    found |= {"glucose_mg_dL": [(true + 3.0).tolist()], "inside_mg_dL": [2.0], "starts": 4, "cpu_s": 1.0}
+    found |= {"peak_MiB": 1.0, "versions": {"py_replay_bg": "1"}}
+    monkeypatch.setattr(identification, "ask", lambda *_, **__: peers.Answer("ok", found))
+    row = identification._other("py_replay_bg", base, None, 10.0)
+    assert not any(head.startswith("ksi") for head in row)
+    assert row["RMSE median, mg/dL"] == pytest.approx(3.0)
+    assert (row["RMSE inside, mg/dL"], row["s per patient"], row["model"]) == (2.0, 7.0, "ReplayBG")
+    found |= {"seconds": [], "glucose_mg_dL": [], "inside_mg_dL": []}
+    assert "s per patient" not in identification._other("py_replay_bg", base, None, 10.0)
+
+
+@pytest.mark.slow
+def test_replaybg_follows_the_readings_it_is_given(five: t1djax.Cohort) -> None:
+    envs = Path(os.environ.get("T1DJAX_PEERS", "no such folder"))
+    if peers.PEERS["py_replay_bg"].python(envs) is None:
+        pytest.skip("no environment of py_replay_bg; name the folder of peers' environments in T1DJAX_PEERS")
+    told_ = jobs.patients(five)
+    job = {"task": "fit", "patients": told_, "budget_s": 120.0, "starts": 1}
+    found = peers.ask("py_replay_bg", job, envs=envs).found
+    assert found["status"] == "ok, another model"
+    assert [len(course) for course in found["glucose_mg_dL"]] == [577, 577]
+    for row, course, inside in zip(told_, found["glucose_mg_dL"], found["inside_mg_dL"], strict=True):
+        readings = np.asarray(row["glucose_mg_dL"])[row["fit"]]
+        missed = np.asarray(course)[row["fit"]] - readings
+        assert inside == pytest.approx(float(np.sqrt(np.mean(missed**2))))
+        assert inside < 0.5 * float(np.std(readings))
+    short = peers.ask("py_replay_bg", job | {"budget_s": 0.0}, envs=envs).found
+    assert short["status"] == "stopped at its budget (0 of 2 patients)"
 
 
 def test_a_missing_peer_says_how_to_install_it(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def _table(patient: dict[str, Any]) -> Any:
         level = level if brief else insulin
         basal, bolus, carbs = basal + level * share, bolus + (insulin - level) * share, carbs + grams / 1000 * share
     basal[-1] = level  # after the last reading
-    clock = pd.Timestamp(CLOCK) + pd.to_timedelta(ts, unit="min")
+    clock = pd.DatetimeIndex(np.datetime64(CLOCK, "m") + ts.astype(np.int64))
     labels = [
         "" if g == 0 else "H" if g * STEP_MIN <= SMALL_G else "B" if 4 <= h < 11 else "L" if 11 <= h < 17 else "D"
         for g, h in zip(carbs, clock.hour, strict=True)
