@@ -259,6 +259,7 @@ def _other(name: str, base: dict[str, Any], envs: Path | None, budget_s: float) 
         people = ours.cohort(base["case"], base["names"][: len(found["inside_mg_dL"])], base["seed"])
         cells["RMSE median, mg/dL"] = float(np.median(ours.rmse(people, np.asarray(found["glucose_mg_dL"]))))
         cells["RMSE inside, mg/dL"] = median(found["inside_mg_dL"])
+        cells["RMSE inside worst, mg/dL"] = max(found["inside_mg_dL"])
         cells |= {"s per patient": median(found["seconds"]), "starts": found["starts"]}
     return (
         cells
