@@ -501,7 +501,13 @@ folder = pathlib.Path(sys.argv[1])
 (folder / "part").rename(folder / "pids")
 time.sleep(120)
 """
-_SUITE = "import sys; from benchmarks.suite import run_to_end; run_to_end([sys.executable, '-c', *sys.argv[1:]])"
+# A process in the background of a shell inherits that Ctrl-C is ignored.
+_SUITE = """
+import signal, sys
+from benchmarks.suite import run_to_end
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_to_end([sys.executable, "-c", *sys.argv[1:]])
+"""
 
 
 def alive(pid: int) -> bool:

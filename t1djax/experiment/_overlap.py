@@ -37,7 +37,7 @@ def is_held(lock: Path) -> bool:
             return True
     try:
         file = os.open(lock, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
