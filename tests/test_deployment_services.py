@@ -106,7 +106,14 @@ def test_terraform_applies_without_drift_and_goes_away(
     options = {"bucket": S3.bucket, "key": "terraform.tfstate", "region": "eu-central-1", "use_path_style": "true"}
     backend = [f"-backend-config={name}={value}" for name, value in options.items()]
     run([program, "init", *backend], folder, env)
-    run([program, "apply", "-auto-approve"], folder, env)
+    apply = [program, "apply", "-auto-approve"]
+    try:
+        run(apply, folder, env)
+    except AssertionError as e:
+        # moto on a busy machine: a request that the provider sent again finds the rule gone that the first one revoked.
+        if "InvalidPermission.NotFound" not in str(e):
+            raise
+        run(apply, folder, env)
     assert "terraform.tfstate" in moto_s3.files()
     client = moto_s3.client()
     bucket = json.loads(run([program, "output", "-json"], folder, env))["data_bucket"]["value"]
