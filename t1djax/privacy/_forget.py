@@ -183,13 +183,7 @@ def _carry_out(
         _remove(work, folders, stores, versions)
         search = Search(person, readings)
         search.folders([*folders.results, *folders.also], but=folders.data)
-        for store in stores:
-            store.search(search)
-        for place in versions:
-            if place.startswith("s3:"):
-                search.objects(Objects(place))
-            else:
-                search.folders([Path(place)])
+        _search_stores(search, stores, versions)
         search.links(work.outside)
         search.found += elsewhere.note(work)
         if not told:
@@ -253,6 +247,15 @@ def _somebody(
         return  # what a removal that was interrupted left
     search = Search(person, Readings([]))
     search.folders(folders.all)
+    _search_stores(search, stores, versions)
+    if not search.found and not elsewhere.found(person, search.readings):
+        close = difflib.get_close_matches(person.name, person.others, n=1)
+        near = f": did you mean {close[0]}?" if close else "; check the name and the folders"
+        raise MissingPathError(f"nothing here knows the patient by that name, and nothing is touched{near}")
+
+
+def _search_stores(search: Search, stores: list[Store], versions: Sequence[str]) -> None:
+    """In MLflow's stores, and in those that find files by their hashes."""
     for store in stores:
         store.search(search)
     for place in versions:
@@ -260,10 +263,6 @@ def _somebody(
             search.objects(Objects(place))
         else:
             search.folders([Path(place)])
-    if not search.found and not elsewhere.found(person, search.readings):
-        close = difflib.get_close_matches(person.name, person.others, n=1)
-        near = f": did you mean {close[0]}?" if close else "; check the name and the folders"
-        raise MissingPathError(f"nothing here knows the patient by that name, and nothing is touched{near}")
 
 
 def _hashed(work: Work, root: Path) -> None:
