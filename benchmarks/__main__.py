@@ -28,6 +28,7 @@ from .compare import FEWEST, told
 from .compare import compare as compare_
 from .figures import draw
 from .options import PATIENTS
+from .ours import CASES
 from .report import Report
 from .runners import NETWORKS, Scope
 
@@ -257,14 +258,16 @@ def peers(
     repeat: Annotated[int, typer.Option(help="Repetitions of our fits, and pairs of the step's cost.", min=1)] = 3,
     budget: Annotated[float, typer.Option(help="Seconds that a peer gets for all patients.", min=1.0)] = 180.0,
     only: Annotated[list[str] | None, typer.Option(help="Only this peer, t1djax, or step; may be repeated.")] = None,
+    case: Annotated[list[str] | None, typer.Option(help="Only this case of the table; may be repeated.")] = None,
     quick: Quick = False,
     out: Out = _OUT,
 ) -> None:
     """ksi by us and by SciPy, DeepXDE, jinns, numpyro: seconds to 5, 1 and 0.1 %, cost of a step, errors, memory."""
     sizes = {"steps": 100 if quick else steps, "repeat": repeat, "budget_s": budget}
     systems = _known(only, identification_.SYSTEMS, "--only")
-    report = identification_.run(Scope.of(quick, 1), out, envs=envs, only=systems, **sizes)
-    _done(report, whole=set(systems) >= set(identification_.SYSTEMS))
+    cases = _known(case, tuple(CASES), "--case")
+    report = identification_.run(Scope.of(quick, 1), out, envs=envs, only=systems, cases=cases, **sizes)
+    _done(report, whole=set(systems) >= set(identification_.SYSTEMS) and set(cases) == set(CASES))
 
 
 @app.command()

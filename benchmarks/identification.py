@@ -34,6 +34,7 @@ def run(
     repeat: int = 3,
     budget_s: float = 180.0,
     only: tuple[str, ...] = (),
+    cases: tuple[str, ...] = tuple(ours.CASES),
 ) -> Report:
     """One row per case, system and way to write the residuals; and the cost of a step from paired runs."""
     settings = scope.settings() | {"steps": steps, "repeat": repeat, "budget_s": budget_s}
@@ -51,20 +52,20 @@ def run(
         for case in (_ONE_STEP, _TO_LEVEL):  # of the same pairs: all of them or none
             report.drop(case=case.format(len(names)))
         _steps(report, scope, names, envs, repeat)
-    for case in list(ours.CASES)[: 1 if scope.quick else None]:
-        virtual = "virtual" in case
-        base = {"case": case, "names": ours.all_names(case) if virtual else names, "seed": scope.seeds[0]}
+    for case in [case for case in ours.CASES if case in cases][: 1 if scope.quick else None]:
+        everybody = ours.all_names(case) if ours.CASES[case][1] else names
+        base = {"case": case, "names": everybody, "seed": scope.seeds[0]}
         for system, row in _own(base, steps, 1 if scope.quick else repeat, scope):
             if wanted("t1djax") and not report.has(case=case, system=system):
                 report.add({"case": case, "system": system, **row()})
         system = "SciPy least_squares on LSODA"
         if wanted("scipy") and not report.has(case=case, system=system):
             report.add({"case": case, "system": system, **_scipy(base, envs, budget_s)})
-        trained = [name for name in _TRAINED[: 1 if virtual else None] if wanted(name)]
+        trained = [name for name in _TRAINED if wanted(name)]
         told = ours.ask({**base, "task": "untrained", "options": _options(scope)}) if trained else None
         for name in trained:
             ways = ["cells", "first_lag", "second_order"] if name == "deepxde" else ["first_lag"]
-            for way in ways[: 1 if scope.quick or virtual else None]:
+            for way in ways[: 1 if scope.quick else None]:
                 system = f"{name}, {RESIDUALS[way]}"
                 if report.has(case=case, system=system):
                     continue
@@ -72,7 +73,7 @@ def run(
                 job = _training(told, way, scope, steps, budget_s)
                 row = _network(name, job, base, envs, budget_s, told)
                 report.add({"case": case, "system": system, **row})
-        for name in () if virtual else _OTHERS:
+        for name in _OTHERS:
             if wanted(name) and not report.has(case=case, system=name):
                 report.add({"case": case, "system": name, **_other(name, base, envs, budget_s)})
     return report
@@ -246,7 +247,7 @@ def scipy_fit_job(base: dict[str, Any]) -> dict[str, Any]:
 def _other(name: str, base: dict[str, Any], envs: Path | None, budget_s: float) -> dict[str, Any]:
     """A peer that estimates in its own way: its own columns are few."""
     progress(f"{name}: up to {budget_s:g} s")
-    job = scipy_fit_job(base) | {"task": "fit", "budget_s": budget_s, "noise": 10.0 if "10" in base["case"] else 1.0}
+    job = scipy_fit_job(base) | {"task": "fit", "budget_s": budget_s, "noise": 10.0 if "10 mg" in base["case"] else 1.0}
     answer = ask(name, job, envs=envs, timeout_s=budget_s + _MINUTE)
     if not answer.ok:
         return _missing(answer) | {"model": PEERS[name].model}

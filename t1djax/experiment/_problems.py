@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import jax
+import numpy as np
 
 from ..data import Patient
 from ..inference import LeastSquares, fit_ode, trusted
@@ -11,6 +12,7 @@ from ..networks import ARCHITECTURES, NetworkOptions
 from ..problem import Problem
 from ..records import Fit, WarmStart
 from ..training import Keeper, Progress, Stage, default_stages, fit_members
+from ..twin import Twin
 from ._memory import rows_that_fit
 
 _PART = 256
@@ -96,14 +98,29 @@ def fit_in_parts(
         return fit_some(patients, problems, on_progress=on_progress)
     parts = [range(first, min(first + size, len(patients))) for first in range(0, len(patients), size)]
     found: list[tuple[Fit, ...]] = []
+    networks: list[Twin | None] = [None] * len(problems)
     for number, which in enumerate(parts):
         at = padded(which, size)
         some = [patients[i] for i in at]
         real = [s * size + i for s in range(len(problems)) for i in range(len(which))]
         tell = None if on_progress is None else _Whole(on_progress, real, number, len(parts))
         fits = fit_some(some, [p.take(at) for p in problems], whole=patients, on_progress=tell)
-        found.append(tuple(fit.take(range(len(which))) for fit in fits))
-    return tuple(Fit.join([part[s] for part in found], problem) for s, problem in enumerate(problems))
+        part = [fit.take(range(len(which))) for fit in fits]
+        networks = [_filled(*row, which, len(patients)) for row in zip(networks, (f.twins for f in part), strict=True)]
+        found.append(tuple(dataclasses.replace(fit, twins=None) for fit in part))
+    joined = [Fit.join([part[s] for part in found], problem) for s, problem in enumerate(problems)]
+    return tuple(dataclasses.replace(fit, twins=twins) for fit, twins in zip(joined, networks, strict=True))
+
+
+def _filled(whole: Twin | None, part: Twin | None, which: range, n: int) -> Twin | None:
+    """The networks of all `n` with those of a part in place: joining parts at the end would hold them twice."""
+    if part is None:
+        return None
+    if whole is None:
+        whole = jax.tree.map(lambda x: np.empty((n, *x.shape[1:]), x.dtype), part)
+    for there, x in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
+        there[which.start : which.stop] = x
+    return whole
 
 
 def _size(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._compile import Spread, compile_once, one_thread_per_factorisation, spread_over, training_block
+from .._compile import Spread, one_thread_per_factorisation, spread_over, training_block
 from .._types import Key
 from ..data import Patient, Series, noise_level, stack, stacked_shape
 from ..identifiability import certainties
@@ -119,7 +119,7 @@ def fit_members(
     began, cells = time.perf_counter(), options.cells(span)
     with one_thread_per_factorisation(), jax.enable_x64(options.precision == "float64"):
         everyone = [patient for _ in problems for patient in patients]
-        spread = spread_over(len(everyone), training_block(), devices)
+        spread = spread_over(len(everyone), training_block(), devices).on_threads(len(everyone))
         own = jnp.stack([patient_key(key, name) for key, p in zip(keys, problems, strict=True) for name in p.names])
         bodies = [p.physiology(options.dtype) for p in problems]
         body = jax.tree.map(lambda *x: jnp.concatenate(x), *bodies)
@@ -128,18 +128,16 @@ def fit_members(
         pad = lambda x: x if not padding else jnp.concatenate([x, jnp.repeat(x[-1:], padding, axis=0)])
         data = stack(everyone + everyone[-1:] * padding, least=stacked_shape(whole))
         where = places(data, cells, whole=() if whole is patients else whole)
-        args = spread.place((pad(own), data, jax.tree.map(pad, body), where))
-        data = args[1]
+        args = spread.split(pad(own)), spread.split(data), spread.split(jax.tree.map(pad, body)), spread.split(where)
         effort = effort_once(len(everyone))
-        program, build_s = compile_once(_build_program, (options, cells, spread), args, effort=effort)
-        twins, d = program(*args)
+        built, build_s = spread.call(_build_program, (options, cells), *args, effort=effort)
+        twins, shared = built.member(0), args[1]
         if warm is not None:
             names = [patient.name for patient in everyone + everyone[-1:] * padding]
-            twins = spread.place(_warmed(twins, warm.take(names), options))
-        trained = train(twins, data, d, stages, spread=spread, keeper=keeper, on_progress=on_progress)
-        args = (trained.twins, data)
-        program, report_s = compile_once(_report_program, (spread,), args, effort=effort)
-        report = jax.tree.map(np.asarray, jax.block_until_ready(program(*args)))
+            twins = spread.split(_warmed(twins.joined(), warm.take(names), options))
+        trained = train(twins, shared, built.member(1), stages, spread=spread, keeper=keeper, on_progress=on_progress)
+        told, report_s = spread.call(_report_program, (), spread.split(trained.twins), shared, effort=effort)
+        report = jax.tree.map(np.asarray, told.joined())
     compile_s = build_s + trained.compile_s + report_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
     n = len(patients)

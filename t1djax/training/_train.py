@@ -2,14 +2,14 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array
 
-from .._compile import Effort, Spread, compile_once, spread_over, training_block
+from .._compile import Effort, Shares, Spread, spread_over, training_block
 from ..data import Series
 from ..losses import Drive, Terms, losses
 from ..records import History, TrainState
@@ -39,9 +39,9 @@ class Trained(NamedTuple):
 
 
 def train(
-    twins: Twin,
-    data: Series,
-    d: Drive,
+    twins: Twin | Shares[Twin],
+    data: Series | Shares[Series],
+    d: Drive | Shares[Drive],
     stages: Sequence[Stage],
     *,
     spread: Spread | None = None,
@@ -51,15 +51,20 @@ def train(
     """Train a cohort of twins, stacked along a leading axis, through the stages of a curriculum.
 
     Args:
-        twins: one per patient, stacked.
+        twins: one per patient, stacked; like the rest, split already where a spread is given.
         data: the patients' arrays, stacked; only `fit` readings are looked at.
         d: their collocation, stacked.
         stages: the curriculum.
-        spread: on which devices, in which blocks; by `spread_over` if not given.
+        spread: on which devices and threads, in which blocks; all of them if not given.
         keeper: keeps the state after chunks, and gives back the one to go on from.
         on_progress: called after each chunk; nothing else returns to the host before the end.
     """
-    spread = spread_over(data.time_min.shape[0], training_block()) if spread is None else spread
+    if spread is None:
+        patients = jax.tree.leaves(data)[0].shape[0]
+        spread = spread_over(patients, training_block()).on_threads(patients)
+    twins = twins if isinstance(twins, Shares) else spread.split(twins)
+    data = data if isinstance(data, Shares) else spread.split(data)
+    d = d if isinstance(d, Shares) else spread.split(d)
     run = _Run(twins, data, d, tuple(stages), spread, keeper, on_progress)
     run.through()
     if not (stages and stages[-1].optimizer == GAUSS_NEWTON and stages[-1].trains == "joint"):
@@ -67,14 +72,26 @@ def train(
     return run.outcome()
 
 
+class _At(NamedTuple):
+    """What of `TrainState` the host holds for all patients at once; see there."""
+
+    stage: int
+    chunk: int
+    step: int
+    information: Any
+    steps: np.ndarray
+    values: Mapping[str, np.ndarray]
+    losses: Mapping[str, np.ndarray]
+
+
 class _Run:
     """Bookkeeping of one training run on the host."""
 
     def __init__(
         self,
-        twins: Twin,
-        data: Series,
-        d: Drive,
+        twins: Shares[Twin],
+        data: Shares[Series],
+        d: Shares[Drive],
         stages: tuple[Stage, ...],
         spread: Spread,
         keeper: Keeper | None,
@@ -82,132 +99,141 @@ class _Run:
     ) -> None:
         self.data, self.drive, self.stages = data, d, stages
         self.spread, self.keeper, self.on_progress = spread, keeper, on_progress
-        self.patients, self.total = data.time_min.shape[0], sum(stage.steps for stage in stages)
+        self.patients, self.total = data.rows, sum(stage.steps for stage in stages)
         self.compile_s, self.began = 0.0, time.perf_counter()
-        self.prepared: Prepared | None = None
-        free = len(twins.physiology.free)
-        nothing = np.zeros((self.patients, free, free), twins.scales.G.dtype)
-        solver = self.solver_like(twins, stages[0]) if stages else None
-        self.state = TrainState(0, 0, 0, twins, solver, nothing, np.zeros(0, int), {}, {})
+        self.prepared: Shares[Prepared] | None = None
+        scale = twins.each[0].scales.G
+        free = len(twins.each[0].physiology.free)
+        self.free, self.dtype = twins.each[0].physiology.free, scale.dtype
+        nothing = np.zeros((self.patients, free, free), self.dtype)
+        self.twins, self.solver = twins, Shares[Any]((None,) * len(twins.each), twins.rows)
+        self.at = _At(0, 0, 0, nothing, np.zeros(0, int), {}, {})
         kept = None if keeper is None else keeper.restore(self.like)
         if kept is not None:
-            self.state = kept._replace(**self.spread.place({"twins": kept.twins, "solver": kept.solver}))
+            self.twins, self.solver = spread.split(kept.twins), spread.split(kept.solver)
+            self.at = _At(*(getattr(kept, name) for name in _At._fields))
         elif not (stages and self.factored_once(stages[0])):  # whose first chunk looks at the start itself
             self.look_around()
-        self.began_at = self.state.step
-
-    def solver_like(self, twins: Twin, stage: Stage) -> Any:
-        """Shapes and types of what a stage's solver keeps."""
-        return jax.eval_shape(jax.vmap(initial_solver(stage)), twins)
+        self.began_at = self.at.step
 
     def like(self, number: int) -> TrainState:
-        return self.state._replace(stage=number, solver=self.solver_like(self.state.twins, self.stages[number - 1]))
+        twins = self.twins.joined()
+        solver = jax.eval_shape(jax.vmap(initial_solver(self.stages[number - 1])), twins)
+        return TrainState(twins=twins, solver=solver, **self.at._replace(stage=number)._asdict())
 
-    def call(self, make: Callable[..., Any], static: tuple[Any, ...], *args: Any, effort: Effort = "some") -> Any:
-        program, seconds = compile_once(make, (*static, self.spread), args, effort=effort)
+    def call(
+        self, make: Callable[..., Any], static: tuple[Any, ...], *args: Any, effort: Effort = "some"
+    ) -> Shares[Any]:
+        found, seconds = self.spread.call(make, static, *args, effort=effort)
         self.compile_s += seconds
-        return program(*args)
+        return found
 
     def through(self) -> None:
         """All stages, from where the state is."""
         for number, stage in enumerate(self.stages, start=1):
-            at = self.state
-            if number < at.stage:
+            if number < self.at.stage:
                 continue
             kind = _kind(stage)
-            if number > at.stage:  # else the solver goes on with what it had
-                solver = self.call(_initial_program, (kind,), at.twins, effort=effort_once(self.patients))
-                self.state = at = at._replace(stage=number, chunk=0, solver=solver)
+            if number > self.at.stage:  # else the solver goes on with what it had
+                self.solver = self.call(_initial_program, (kind,), self.twins, effort=effort_once(self.patients))
+                self.at = self.at._replace(stage=number, chunk=0)
             if not _fixed_basis(stage):
                 self.prepared = None  # of a basis that moves now
             once = self.factored_once(stage)
             length = MOST_STEPS if once else stage.chunk
             weights = self.as_weights(stage.weights())
             chunks = np.split(weights, range(length, stage.steps, length))
-            for weights in chunks[at.chunk :]:
+            for weights in chunks[self.at.chunk :]:
                 if once:
                     self.factored(weights)
                 else:
                     self.steps(stage, kind, weights)
                 if self.keeper is not None:
-                    self.keeper.keep(self.state, stage_ends=self.state.chunk == len(chunks))
+                    twins, solver = self.twins.joined(), self.solver.joined()
+                    state = TrainState(twins=twins, solver=solver, **self.at._asdict())
+                    self.keeper.keep(state, stage_ends=state.chunk == len(chunks))
 
     def factored_once(self, stage: Stage) -> bool:
         """Whether one factorisation serves several steps of a stage."""
         first, last = stage.residual_weight
         solves = stage.optimizer == GAUSS_NEWTON and stage.trains != "physiology"
-        twins = self.state.twins
-        return solves and first == last and stays_linear(twins.physiology.free, twins.scales.G.dtype.name)
+        return solves and first == last and stays_linear(self.free, self.dtype.name)
 
     def factored(self, weights: np.ndarray) -> None:
         """A chunk of steps of one weight, each of them noted, and the start before the first one."""
-        at, steps = self.state, len(weights)
+        at, steps = self.at, len(weights)
         moves = np.asarray(self.stages[at.stage - 1].trains != "network")
         shared = (weights[0], np.asarray(steps), moves)
-        args = (at.twins, at.solver, self.prepare(at.twins), self.drive, *shared)
-        twins, solver, course = self.call(_factored_program, (), *args)
-        self.state = at._replace(chunk=at.chunk + 1, twins=twins, solver=solver, information=solver.information)
-        course = jax.tree.map(np.asarray, course)
+        found = self.call(_factored_program, (), self.twins, self.solver, self.prepare(), self.drive, *shared)
+        self.twins, self.solver = found.member(0), found.member(1)
+        self.at = at._replace(chunk=at.chunk + 1, information=self.information())
+        course = jax.tree.map(np.asarray, found.member(2).joined())
         for i in range(1 if at.steps.size else 0, steps + 1):
             row = jax.tree.map(lambda x, i=i: x[:, i], course)
-            self.state = self.state._replace(step=at.step + i)
+            self.at = self.at._replace(step=at.step + i)
             self.note(row.losses, row.values, row.gradient_norm)
+
+    def information(self, solver: Shares[Damping] | None = None) -> Any:
+        """What Gauss-Newton steps said of the free coordinates, the last ones if none are given."""
+        return (self.solver if solver is None else solver).pick(lambda damping: damping.information).joined()
 
     def steps(self, stage: Stage, kind: Stage, weights: np.ndarray) -> None:
         """A chunk of steps."""
-        at = self.state
+        at = self.at
         if stage.optimizer != GAUSS_NEWTON:
-            args = (at.twins, at.solver, self.data, self.drive, weights)
-            twins, solver = self.call(_first_order_program, (kind,), *args, effort="most")
+            args = (self.twins, self.solver, self.data, self.drive, weights)
+            found = self.call(_first_order_program, (kind,), *args, effort="most")
+            self.twins, self.solver = found.member(0), found.member(1)
         else:
             moves = (np.asarray(stage.trains != "physiology"), np.asarray(stage.trains != "network"))
-            twins, solver = self.gauss_newton(at.twins, at.solver, weights, moves)
-            at = at._replace(information=solver.information)
-        self.state = at._replace(chunk=at.chunk + 1, step=at.step + len(weights), twins=twins, solver=solver)
+            self.twins, self.solver = self.gauss_newton(self.twins, self.solver, weights, moves)
+            at = at._replace(information=self.information())
+        self.at = at._replace(chunk=at.chunk + 1, step=at.step + len(weights))
         self.look_around()
 
-    def gauss_newton(self, twins: Twin, state: Any, weights: np.ndarray, moves: tuple[Any, Any]) -> tuple[Twin, Any]:
-        return self.call(_gauss_newton_program, (), twins, state, self.prepare(twins), self.drive, weights, moves)
+    def gauss_newton(
+        self, twins: Shares[Twin], solver: Shares[Any], weights: np.ndarray, moves: tuple[Any, Any]
+    ) -> tuple[Shares[Twin], Shares[Any]]:
+        args = (twins, solver, self.prepare(), self.drive, weights, moves)
+        found = self.call(_gauss_newton_program, (), *args)
+        return found.member(0), found.member(1)
 
-    def prepare(self, twins: Twin) -> Prepared:
-        if self.prepared is not None:
-            return self.prepared
-        effort = effort_once(self.patients)
-        made: Prepared = self.call(_prepare_program, (), twins, self.data, self.drive, effort=effort)
-        self.prepared = made
-        return made
+    def prepare(self) -> Shares[Prepared]:
+        if self.prepared is None:
+            self.prepared = self.call(_prepare_program, (), self.twins, self.data, self.drive)
+        return self.prepared
 
     def look(self, weight: float) -> None:
         """What the data say of the free parameters, where no Gauss-Newton stage came last."""
-        twins = self.state.twins
-        state = self.call(_initial_program, (_kind(Stage()),), twins, effort=effort_once(self.patients))
+        twins = self.twins
+        solver = self.call(_initial_program, (_kind(Stage()),), twins, effort=effort_once(self.patients))
         # Several steps, so that damping can settle where the arithmetic allows; the moved twins are thrown away.
         weights, moves = self.as_weights([weight, weight]), (np.asarray(True), np.asarray(True))
         for _ in range(4):
-            twins, state = self.gauss_newton(twins, state, weights, moves)
-        self.state = self.state._replace(information=state.information)
+            twins, solver = self.gauss_newton(twins, solver, weights, moves)
+        self.at = self.at._replace(information=self.information(solver))
 
     def as_weights(self, weights: Any) -> np.ndarray:
-        return np.asarray(weights, dtype=self.state.twins.scales.G.dtype)
+        return np.asarray(weights, dtype=self.dtype)
 
     def look_around(self) -> None:
         """Note where training is."""
-        at = self.state
+        at = self.at
         stage = self.stages[max(at.stage, 1) - 1] if self.stages else None
-        terms: Terms
+        terms: Shares[Terms]
         if stage is not None and stage.optimizer == GAUSS_NEWTON:  # the network need not be evaluated again
-            terms = self.call(_prepared_losses_program, (), at.twins, self.prepare(at.twins), self.drive)
+            terms = self.call(_prepared_losses_program, (), self.twins, self.prepare(), self.drive)
         else:
-            terms = self.call(_losses_program, (), at.twins, self.data, self.drive)
-        norm = at.solver.gradient_norm if at.step else None
-        self.note(terms, at.twins.physiology.estimates(), norm)
+            terms = self.call(_losses_program, (), self.twins, self.data, self.drive)
+        norm = self.solver.pick(lambda solver: solver.gradient_norm).joined() if at.step else None
+        self.note(terms.joined(), self.twins.pick(lambda twin: twin.physiology.estimates()).joined(), norm)
 
     def note(self, terms: Terms, estimates: dict[str, Any], gradient_norm: Any) -> None:
         """Add to the course, and tell of it."""
-        at = self.state
+        at = self.at
         losses = {name: np.asarray(getattr(terms, name)) for name in ("data", "G", "I", "D")}
         values = {symbol: np.asarray(x) for symbol, x in estimates.items()}
-        self.state = at._replace(
+        self.at = at._replace(
             steps=np.append(at.steps, at.step),
             values={s: _longer(at.values.get(s), v) for s, v in values.items()},
             losses={s: _longer(at.losses.get(s), v) for s, v in losses.items()},
@@ -221,10 +247,10 @@ class _Run:
             )
 
     def outcome(self) -> Trained:
-        at = self.state
+        at = self.at
         run_s = time.perf_counter() - self.began - self.compile_s
         history = History(at.steps, dict(at.values), dict(at.losses))
-        return Trained(at.twins, at.information, history, self.compile_s, run_s)
+        return Trained(jax.device_put(self.twins.joined()), at.information, history, self.compile_s, run_s)
 
 
 def effort_once(patients: int) -> Effort:
