@@ -290,6 +290,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.cache_clear)  # a child has the pool, but none of its threads
 
 
+def on_device(tree: T) -> T:
+    """Arrays of a device; of double precision where they have it, whatever the setting is."""
+    with jax.enable_x64(True):
+        return jax.device_put(tree)
+
+
 def _on_host(x: Any) -> Any:
     """Where a stretch of an array costs nothing; random keys have no such form."""
     return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)

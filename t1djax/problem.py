@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from ._settle import FAR, check_plausible, settle, some
 from ._types import Key
@@ -185,7 +185,13 @@ class Problem:
 
 def patient_key(key: Key, name: str) -> Key:
     """A key of the patient's own: it does not depend on who else is in the cohort."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+    return patient_keys(key, [name])[0]
+
+
+def patient_keys(key: Key, names: Sequence[str]) -> Shaped[Array, "patients ..."]:
+    """A key of each patient's own, `(patients,)`: it does not depend on who else is in the cohort."""
+    numbers = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
 
 
 def pose(

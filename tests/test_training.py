@@ -344,7 +344,9 @@ def test_as_many_threads_as_there_are_cores_give_what_one_gives(monkeypatch):
     for a, b in zip(fits[1], fits[3], strict=True):
         assert b.estimates["ksi"].value == pytest.approx(a.estimates["ksi"].value, rel=1e-6)
         np.testing.assert_allclose(b.glucose_mg_dL, a.glucose_mg_dL, rtol=1e-4)
-    assert fits[3].twins.surrogate.readout.shape == fits[1].twins.surrogate.readout.shape
+    one, other = (fits[cores].twins.surrogate.readout for cores in (1, 3))
+    assert isinstance(other, jax.Array)
+    assert (other.shape, other.dtype) == (one.shape, one.dtype) == (one.shape, jnp.float64)
 
 
 def test_forward_fit_of_more_patients_than_a_block():

@@ -14,7 +14,7 @@ from .._compile import compile_once
 from .._types import Key
 from ..data import Cohort, Patient, Series, stack
 from ..physics import propagate
-from ..problem import Problem, patient_key
+from ..problem import Problem, patient_keys
 from ..records import Cost, Fit, NoiseModel, PatientPosterior, Posterior
 from ..twin import LEAST_NOISE_MG_DL, Physiology
 from ._chains import HMC, NUTS, run_chains, trust
@@ -97,7 +97,7 @@ def sample_posterior(
     found = {s: np.array([p.estimates[s].value for p in fit]) for s in problem.start}
     start = {s: np.where(np.isfinite(v) & (v > 0), v, problem.start[s]) for s, v in found.items()}
     with jax.enable_x64(True):
-        keys = jnp.stack([patient_key(key, name) for name in problem.names])
+        keys = patient_keys(key, problem.names)
         args = (keys, problem.physiology(start=start), stack(patients))
         static = (sampler, noise, chains, draws, warmup, len(patients))
         program, compile_s = compile_once(_posterior_program, static, args)

@@ -87,7 +87,7 @@ def _factor(A: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """Of Cholesky, damped as little as it needs; steps by it, repeated, take the damping's effect away again."""
 
     def at(damping: Array) -> tuple[Array, Array]:
-        return damping, jnp.linalg.cholesky(A + jnp.diag(damping * sizes(A)))
+        return damping, jnp.linalg.cholesky(A + jnp.diag(damping * sizes(A)), symmetrize_input=False)
 
     fails = lambda tried: ~jnp.all(jnp.isfinite(jnp.diag(tried[1]))) & (tried[0] < 1)
     start = at(jnp.asarray(10 * least_damping(A.dtype), A.dtype))
@@ -124,7 +124,7 @@ def _step(
     dz = jnp.where(moves, jnp.clip(dz, -LARGEST_LOG_STEP, LARGEST_LOG_STEP), 0.0)
     dw = -jax.scipy.linalg.solve_triangular(lower, rest + side @ dz, lower=True, trans=1) / unit
     dw = dw.reshape(w.shape)
-    better, damping = judge(misses.sum_of_squares(w, z), misses.sum_of_squares(w + dw, z + dz), state.damping)
+    better, damping = judge(found.total, misses.sum_of_squares(w + dw, z + dz), state.damping)
     w = jnp.where(better, misses.readout(w + dw, z + dz), w)
     z = jnp.where(better, z + dz, z)
     moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))

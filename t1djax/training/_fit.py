@@ -12,19 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._compile import Spread, one_thread_per_factorisation, spread_over, training_block
+from .._compile import Spread, on_device, one_thread_per_factorisation, spread_over, training_block
 from .._types import Key
 from ..data import Patient, Series, noise_level, stack, stacked_shape
 from ..identifiability import certainties
 from ..losses import Drive, Places, drive, places, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
 from ..physics import PARAMETERS, exact_lags, propagate, with_derived
-from ..problem import Problem, patient_key
+from ..problem import Problem, patient_keys
 from ..records import Cost, Estimate, Fit, History, PatientFit, WarmStart, window_marks
 from ..twin import Physiology, Scales, Sensitivities, Twin
 from ._keeper import Keeper
 from ._stages import Progress, Stage, default_stages
-from ._train import Trained, effort_once, train
+from ._train import effort_once, train
 
 _STILL_MOVING = 0.05  # relative change over the last chunk of steps
 
@@ -120,7 +120,7 @@ def fit_members(
     with one_thread_per_factorisation(), jax.enable_x64(options.precision == "float64"):
         everyone = [patient for _ in problems for patient in patients]
         spread = spread_over(len(everyone), training_block(), devices).on_threads(len(everyone))
-        own = jnp.stack([patient_key(key, name) for key, p in zip(keys, problems, strict=True) for name in p.names])
+        own = jnp.concatenate([patient_keys(key, p.names) for key, p in zip(keys, problems, strict=True)])
         bodies = [p.physiology(options.dtype) for p in problems]
         body = jax.tree.map(lambda *x: jnp.concatenate(x), *bodies)
         # Rows that make the devices' shares alike repeat the last one; nobody looks at them.
@@ -136,16 +136,20 @@ def fit_members(
             names = [patient.name for patient in everyone + everyone[-1:] * padding]
             twins = spread.split(_warmed(twins.joined(), warm.take(names), options))
         trained = train(twins, shared, built.member(1), stages, spread=spread, keeper=keeper, on_progress=on_progress)
-        told, report_s = spread.call(_report_program, (), spread.split(trained.twins), shared, effort=effort)
+        told, report_s = spread.call(_report_program, (), trained.shares, shared, effort="most")
         report = jax.tree.map(np.asarray, told.joined())
     compile_s = build_s + trained.compile_s + report_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
     n = len(patients)
-    shares = [_share(trained, report, slice(i * n, (i + 1) * n)) for i in range(len(problems))]
-    return tuple(
-        Fit(options.model, p, _records(patients, p, *share), share[0].history, cost, share[0].twins, options, cells)
-        for p, share in zip(problems, shares, strict=True)
-    )
+    everything, members = (trained.shares.joined(), trained.information, report), []
+    for i, posed in enumerate(problems):
+        mine = slice(i * n, (i + 1) * n)
+        twins, information, told = jax.tree.map(lambda x, mine=mine: x[mine], everything)
+        course = lambda by_name, mine=mine: {name: values[:, mine] for name, values in by_name.items()}
+        history = History(trained.history.step, course(trained.history.values), course(trained.history.losses))
+        records = _records(patients, posed, information, history, told)
+        members.append(Fit(options.model, posed, records, history, cost, on_device(twins), options, cells))
+    return tuple(members)
 
 
 def _checked(stages: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -154,14 +158,6 @@ def _checked(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     if not stages:
         raise ValueError("stages: name at least one, or leave them out for the default curriculum")
     return tuple(stages)
-
-
-def _share(trained: Trained, report: "_Report", mine: slice) -> tuple[Trained, "_Report"]:
-    """One member's part of what a program gave."""
-    twins, report = jax.tree.map(lambda x: x[mine], (trained.twins, report))
-    course = lambda by_name: {name: values[:, mine] for name, values in by_name.items()}
-    history = History(trained.history.step, course(trained.history.values), course(trained.history.losses))
-    return trained._replace(twins=twins, information=trained.information[mine], history=history), report
 
 
 def _build_program(options: NetworkOptions, cells: int, spread: Spread) -> Callable[..., tuple[Twin, Drive]]:
@@ -245,14 +241,14 @@ def _report_program(spread: Spread) -> Callable[..., _Report]:
 
 
 def _records(
-    patients: Sequence[Patient], problem: Problem, trained: Trained, report: _Report
+    patients: Sequence[Patient], problem: Problem, information: Array | np.ndarray, history: History, report: _Report
 ) -> tuple[PatientFit, ...]:
     at_start = with_derived({**problem.known, **problem.start})
     records = []
     for i, patient in enumerate(patients):
         rows = len(patient.time_min)
         sensitivities: Sensitivities = jax.tree.map(lambda x, i=i: x[i], report.found)
-        certain = certainties(np.asarray(trained.information[i]), float(report.noise[i]), sensitivities)
+        certain = certainties(np.asarray(information[i]), float(report.noise[i]), sensitivities)
         found = {
             s: Estimate(
                 float(value),
@@ -263,7 +259,7 @@ def _records(
             for s, value in sensitivities.values.items()
         }
         states = np.asarray(report.states[i, :rows])
-        message = _why_not(states, {s: course[:, i] for s, course in trained.history.values.items()})
+        message = _why_not(states, {s: course[:, i] for s, course in history.values.items()})
         ok = not message
         records.append(
             PatientFit(

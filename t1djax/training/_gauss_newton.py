@@ -95,27 +95,25 @@ def gauss_newton_step(
     misses = Misses(twin, weight, prepared, d, moves[0])
     w, z = twin.surrogate.readout.T, misses.start()  # state, basis
     size = w.size
-    A, g, held = _normal_equations(misses, w, z)
+    A, g, found = _normal_equations(misses, w, z)
     move = jnp.concatenate([jnp.broadcast_to(moves[0], (size,)), jnp.broadcast_to(moves[1], z.shape)])
     A = jnp.where(move[:, None] & move, A, 0.0)
     g = jnp.where(move, g, 0.0)
 
     diagonal = sizes(A)
     damped = A + jnp.diag(state.damping * diagonal)
-    factor = jnp.linalg.cholesky(damped)
+    factor = jnp.linalg.cholesky(damped, symmetrize_input=False)
     step = -jax.scipy.linalg.cho_solve((factor, True), g)
     step = jnp.where(move, step, 0.0)
     dw, dz = step[:size].reshape(w.shape), jnp.clip(step[size:], -LARGEST_LOG_STEP, LARGEST_LOG_STEP)
-    before = misses.sum_of_squares(w, z)
-    after = misses.sum_of_squares(w + dw, z + dz)
-    better, damping = judge(before, after, state.damping)
+    better, damping = judge(found.total, misses.sum_of_squares(w + dw, z + dz), state.damping)
     # The last block of the Cholesky factor is that of the Schur complement: the readout eliminated.
     corner = factor[size:, size:]
     w = jnp.where(better, misses.readout(w + dw, z + dz), w)
     z = jnp.where(better, z + dz, z)
     moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
     # Of the readings alone: without the priors, and without the damping, which would pass for knowledge.
-    information = corner @ corner.T - held - jnp.diag((state.damping * diagonal)[size:])
+    information = corner @ corner.T - found.held - jnp.diag((state.damping * diagonal)[size:])
     information = jnp.where(jnp.all(jnp.isfinite(information)), information, state.information)
     return moved, Damping(damping, information, jnp.linalg.norm(g))
 
@@ -219,15 +217,17 @@ class Slopes(NamedTuple):
     """The priors' part of `corner`."""
     squares: Terms
     """As of `losses`."""
+    total: Float[Array, ""]
+    """The sum of squares that is minimised."""
 
 
-def _normal_equations(misses: Misses, w: Array, z: Array) -> tuple[Array, Array, Array]:
-    """`J'J` and `J'r` over readout and free coordinates, and the priors' part of the former."""
+def _normal_equations(misses: Misses, w: Array, z: Array) -> tuple[Array, Array, Slopes]:
+    """`J'J` and `J'r` over readout and free coordinates, and what they are made of."""
     found, A = slopes(misses, w, z), readout_block(misses, z)
     A = jnp.concatenate(
         [jnp.concatenate([A, found.side], axis=1), jnp.concatenate([found.side.T, found.corner], axis=1)]
     )
-    return A, jnp.concatenate([found.readout, found.free]), found.held
+    return A, jnp.concatenate([found.readout, found.free]), found
 
 
 def readout_block(misses: Misses, z: Array) -> Float[Array, "readout readout"]:
@@ -264,6 +264,7 @@ def slopes(misses: Misses, w: Array, z: Array) -> Slopes:
     at_edges = jnp.concatenate([at_start - over_cell, none], axis=-1) + jnp.concatenate([none, over_cell], axis=-1)
     found = (at_edges.reshape(-1, at_edges.shape[-1]) @ prepared.basis).reshape(1 + k, *w.shape)
     of_readings = prepared.readings @ jnp.concatenate([c[:, None], c_z], axis=1)
+    of_data = c @ of_readings[:, 0]
     found = found.at[:, 0].add(of_readings[:-2].T).reshape(1 + k, w.size)
     of_priors = held_z.T @ held_z
     equations = jnp.mean((r / misses.balance) ** 2, axis=1)
@@ -273,7 +274,8 @@ def slopes(misses: Misses, w: Array, z: Array) -> Slopes:
         side=found[1:].T,
         corner=jnp.einsum("eck,ecl->kl", r_z, r_z) + of_priors + c_z.T @ of_readings[:, 1:],
         held=of_priors,
-        squares=Terms(jnp.maximum(c @ of_readings[:, 0], 0.0) / jnp.maximum(misses.count, 1), *equations),
+        squares=Terms(jnp.maximum(of_data, 0.0) / jnp.maximum(misses.count, 1), *equations),
+        total=jnp.sum(r**2) + jnp.sum(held**2) + of_data,
     )
 
 

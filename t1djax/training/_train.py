@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from .._compile import Effort, Shares, Spread, spread_over, training_block
+from .._compile import Effort, Shares, Spread, on_device, spread_over, training_block
 from ..data import Series
 from ..losses import Drive, Terms, losses
 from ..records import History, TrainState
@@ -26,8 +26,8 @@ _FEW = 32  # patients, for whom programs that run once are not worth optimising
 class Trained(NamedTuple):
     """The outcome of `train`."""
 
-    twins: Twin
-    """Trained twins, stacked."""
+    shares: Shares[Twin]
+    """Trained twins, as the threads hold them."""
     information: Array
     """Of the readings about the free coordinates, network eliminated, per (mg/dL)^2, `(patients, free, free)`."""
     history: History
@@ -36,6 +36,11 @@ class Trained(NamedTuple):
     """Seconds spent compiling."""
     run_s: float
     """Seconds spent training."""
+
+    @property
+    def twins(self) -> Twin:
+        """Trained twins, stacked."""
+        return on_device(self.shares.joined())
 
 
 def train(
@@ -250,7 +255,7 @@ class _Run:
         at = self.at
         run_s = time.perf_counter() - self.began - self.compile_s
         history = History(at.steps, dict(at.values), dict(at.losses))
-        return Trained(jax.device_put(self.twins.joined()), at.information, history, self.compile_s, run_s)
+        return Trained(self.twins, at.information, history, self.compile_s, run_s)
 
 
 def effort_once(patients: int) -> Effort:
