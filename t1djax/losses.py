@@ -1,6 +1,6 @@
 """What a twin misses: of the readings, and of the equations over collocation cells."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .data import Patient, Series, split
+from .data import Patient, Series, split, stacked_shape
 from .physics import Inputs, State, exact_lags, residual
 from .twin import Physiology, Twin
 
@@ -94,6 +94,24 @@ def _nearest_edge(time_min: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndar
 
 def _off_edges(patient: Patient, cells: int) -> int:
     return int(np.sum(_nearest_edge(patient.time_min, cells)[1] & split(patient.time_min, patient.valid).fit))
+
+
+def largest(patients: Sequence[Patient], cells: Callable[[float], int]) -> list[Patient]:
+    """The first patient, and those whose arrays and window are the largest: all that parts of a cohort have to know.
+
+    Args:
+        patients: the cohort.
+        cells: how many of them a window of so many minutes has.
+    """
+    span = lambda patient: float(patient.time_min[-1] - patient.time_min[0])
+    longest = max(patients, key=span)
+    number, shapes = cells(span(longest)), {id(patient): stacked_shape([patient]) for patient in patients}
+    sizes = (
+        lambda patient: shapes[id(patient)][0],
+        lambda patient: shapes[id(patient)][1],
+        lambda patient: _off_edges(patient, number),
+    )
+    return [patients[0], longest, *(max(patients, key=size) for size in sizes)]
 
 
 def drive(data: Series, cells: int, where: Places | None = None) -> Drive:

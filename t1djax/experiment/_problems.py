@@ -8,6 +8,7 @@ import numpy as np
 
 from ..data import Patient
 from ..inference import LeastSquares, fit_ode, trusted
+from ..losses import largest
 from ..networks import ARCHITECTURES, NetworkOptions
 from ..problem import Problem
 from ..records import Fit, WarmStart
@@ -97,6 +98,8 @@ def fit_in_parts(
     if size >= len(patients):
         return fit_some(patients, problems, on_progress=on_progress)
     parts = [range(first, min(first + size, len(patients))) for first in range(0, len(patients), size)]
+    assert not isinstance(options, LeastSquares)
+    whole = largest(patients, (ARCHITECTURES[model]() if options is None else options).cells)
     found: list[tuple[Fit, ...]] = []
     networks: list[Twin | None] = [None] * len(problems)
     for number, which in enumerate(parts):
@@ -104,7 +107,7 @@ def fit_in_parts(
         some = [patients[i] for i in at]
         real = [s * size + i for s in range(len(problems)) for i in range(len(which))]
         tell = None if on_progress is None else _Whole(on_progress, real, number, len(parts))
-        fits = fit_some(some, [p.take(at) for p in problems], whole=patients, on_progress=tell)
+        fits = fit_some(some, [p.take(at) for p in problems], whole=whole, on_progress=tell)
         part = [fit.take(range(len(which))) for fit in fits]
         networks = [_filled(*row, which, len(patients)) for row in zip(networks, (f.twins for f in part), strict=True)]
         found.append(tuple(dataclasses.replace(fit, twins=None) for fit in part))
