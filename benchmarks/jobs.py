@@ -24,7 +24,7 @@ def patients(cohort: t1djax.Cohort, fit: t1djax.Fit | None = None) -> list[dict[
     rows = []
     for i, patient in enumerate(cohort):
         breaks, insulin, carbs = patient.doses.rates(float(patient.time_min[0]), float(patient.time_min[-1]))
-        masks = t1djax.split(patient.time_min, patient.valid)
+        masks = patient.masks
         start = {} if fit is None else {symbol: float(x[i]) for symbol, x in fit.problem.start.items()}
         # What is free is not told.
         parameters = {s: float(x) for s, x in cohort.truth[patient.name].parameters.items() if s not in start}

@@ -267,7 +267,7 @@ def _of_readings(posterior: t1djax.Posterior, people: Sequence[t1djax.Patient]) 
         G = glucose[p.name]
         sd = np.median(posterior[p.name].draws["noise_sd_mg_dL"])
         low, high = np.quantile(G + sd * rng.normal(size=G.shape), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-        masks = t1djax.split(p.time_min, p.valid)
+        masks = p.masks
         for name, found in inside.items():
             where = getattr(masks, name)
             found.append(float(np.mean((p.glucose_mg_dL >= low)[where] & (p.glucose_mg_dL <= high)[where])))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from .data import Patient, split
+from .data import Patient
 from .twin import Sensitivities
 
 _DOMINATED = 2.0  # the prior rules where the readings alone would leave so many times the standard error
@@ -146,7 +146,7 @@ def _inverse(information: np.ndarray, least: float) -> np.ndarray:
 
 
 def _fit_span(patient: Patient) -> tuple[float, float]:
-    seen = patient.time_min[split(patient.time_min, patient.valid).fit]
+    seen = patient.time_min[patient.masks.fit]
     return float(patient.time_min[0]), float(seen[-1])
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .data import Patient, Series, split, stacked_shape
+from .data import Patient, Series, stacked_shape
 from .physics import Inputs, State, exact_lags, residual
 from .twin import Physiology, Twin
 
@@ -93,7 +93,7 @@ def _nearest_edge(time_min: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndar
 
 
 def _off_edges(patient: Patient, cells: int) -> int:
-    return int(np.sum(_nearest_edge(patient.time_min, cells)[1] & split(patient.time_min, patient.valid).fit))
+    return int(np.sum(_nearest_edge(patient.time_min, cells)[1] & patient.masks.fit))
 
 
 def largest(patients: Sequence[Patient], cells: Callable[[float], int]) -> list[Patient]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Shaped
 from ._settle import FAR, check_plausible, settle, some
 from ._types import Key
 from ._words import counted
-from .data import Patient, split
+from .data import Patient
 from .identifiability import check_identifiable
 from .physics import INITIAL_STATES, KB_BODY_MASS, PARAMETERS, Parameter
 from .twin import Physiology
@@ -343,7 +343,7 @@ def _outside(patients: Sequence[Patient], bounds: Mapping[str, tuple[float, floa
 
 
 def _check_readings(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
-    count = {p.name: int(split(p.time_min, p.valid).fit.sum()) for p in patients}
+    count = {p.name: int(p.masks.fit.sum()) for p in patients}
     unknown = {p.name: len({*free, *([] if "G0" in p.known else ["G0"])}) for p in patients}
     few = {name: n for name, n in count.items() if n <= unknown[name]}
     if free and few:
@@ -380,5 +380,5 @@ def _uniform(key: Key, patients: Array, index: Array | int) -> Array:
 
 
 def _first_fit_reading(patient: Patient) -> float:
-    fit = split(patient.time_min, patient.valid).fit
+    fit = patient.masks.fit
     return max(float(patient.glucose_mg_dL[fit][0]), _LOWEST_READING)

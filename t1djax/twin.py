@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from .data import Series
 from .networks import AbstractSurrogate, Window
-from .physics import Magdelaine, State, with_derived
+from .physics import Magdelaine, State, Trajectory, propagate, with_derived
 
 LEAST_NOISE_MG_DL = 0.1
 """Where noise is estimated and a prior is to be weighed by it, the least it is taken to be, mg/dL."""
@@ -141,6 +142,17 @@ class Physiology(eqx.Module):
             E=v.get("E0", zero),
             D=v.get("D0", zero),
         )
+
+    def trajectory(self, data: Series) -> Trajectory:
+        """The exact solution from the initial state, on the rows of a record.
+
+        Args:
+            data: the patient's arrays; their inputs and times count, not the readings.
+
+        Returns:
+            The states at the rows.
+        """
+        return propagate(self.model(), data.inputs, data.time_min, y0=self.initial_state())
 
     def prior_misfit(self, noise_sd_mg_dL: Float[Array, ""]) -> Float[Array, " held"]:
         """How far the free parameters are from their priors, in mg/dL so as to stand beside the misfit of readings.

@@ -103,7 +103,7 @@ def test_the_bound_is_that_of_finite_differences_in_the_scored_parameters() -> N
     """Differences in p1 and c themselves, where the benchmark takes the delta rule on the logarithms of ksi and kl."""
     cohort = WHITE.reference(0, ("Pat3",))
     patient, true = cohort["Pat3"], cohort.truth["Pat3"].parameters
-    where = t1djax.split(patient.time_min, patient.valid).fit
+    where = patient.masks.fit
     at = np.array(
         [true["ksi"] * true["ku_Vi"], true["kl"] - true["kb"], *(true[s] for s in ("Tu", "Tr", "kr_Vb", "G0"))]
     )

@@ -26,7 +26,7 @@ def pat3() -> t1djax.Patient:
 
 def _slopes(patient: t1djax.Patient, symbols: tuple[str, ...]) -> np.ndarray:
     """Sensitivities of glucose at the fit readings by the logarithms, by central differences."""
-    fit = t1djax.split(patient.time_min, patient.valid).fit
+    fit = patient.masks.fit
     inputs_ = patient.doses.inputs(float(patient.time_min[0]), float(patient.time_min[-1]))
     names = ("ksi", "kl", "kb", "Tu", "ku_Vi", "Tr", "kr_Vb")
 

@@ -90,7 +90,7 @@ def test_noisy_errors_meet_the_bound_and_intervals_cover():
 
 def _bound(patient: t1djax.Patient, sd: float) -> float:
     """Relative Cramer-Rao bound of ksi (G0 free) on the readings fitted, by finite differences in NumPy."""
-    fit = t1djax.split(patient.time_min, patient.valid).fit
+    fit = patient.masks.fit
     with jax.enable_x64(True):
         ts = jnp.asarray(patient.time_min)
         inputs = patient.doses.inputs(0, 2880)
@@ -142,7 +142,7 @@ def test_nothing_after_the_forecast_start_and_nothing_held_out_is_seen():
     fit = fit_ode(patients, problem, key=KEY)
     other = []
     for patient in patients:
-        unseen = ~t1djax.split(patient.time_min, patient.valid).fit
+        unseen = ~patient.masks.fit
         readings = np.where(unseen, patient.glucose_mg_dL + 55.0, patient.glucose_mg_dL)
         other.append(dataclasses.replace(patient, glucose_mg_dL=readings))
     again = fit_ode(other, pose(other, mode="inverse", free=["ksi", "G0"], key=KEY), key=KEY)

@@ -62,7 +62,7 @@ def glucose(patient: t1djax.Patient, ksi: ArrayLike, G0: ArrayLike) -> jax.Array
 def test_draws_follow_the_density_on_a_grid(people, posterior) -> None:
     """Likelihood, a prior, and bounds that cut: all of them, against the density itself, flat in log ksi."""
     patient = people[0]
-    where = t1djax.split(patient.time_min, patient.valid).fit
+    where = patient.masks.fit
     x = np.linspace(np.log(BOUNDS[0]), np.log(BOUNDS[1]), 161)
     g = np.linspace(np.log(145.0), np.log(200.0), 161)
     with jax.enable_x64(True):
@@ -137,7 +137,7 @@ def test_density_is_that_of_a_dense_covariance(people, noise) -> None:
     patient = dataclasses.replace(people[0], glucose_mg_dL=people[0].glucose_mg_dL.copy())
     patient.glucose_mg_dL[[3, 4, 11]] = np.nan
     problem = pose([patient], mode="inverse", free=["ksi", "G0"], key=KEY)
-    where = t1djax.split(patient.time_min, patient.valid).fit
+    where = patient.masks.fit
     t, y = patient.time_min[where], patient.glucose_mg_dL[where]
     points = [(np.log(165.0), np.log(200.0), np.log(8.0)), (np.log(180.0), np.log(190.0), np.log(15.0))]
     ours, theirs = [], []

@@ -36,7 +36,7 @@ def ode(people: Any, free: list[str], **options: Any) -> t1djax.Fit:
 def test_posterior_of_G0_is_that_of_one_equation(given):
     """Glucose is G0 plus what is known: the posterior is a function of one number, minimised by SciPy."""
     patient = cohort(sd=10.0).patients[0]
-    seen = t1djax.split(patient.time_min, patient.valid).fit
+    seen = patient.masks.fit
     preset = t1djax.presets()["Pat2"]
     with jax.enable_x64(True):
         inputs = preset.doses.inputs(0, 2880)

@@ -23,7 +23,7 @@ def test_ends_of_the_interval_equal_those_of_scipy(cohort):
     fit = t1djax.fit(cohort, model="ode", free=["ksi", "Tu", "G0"])
     found = t1djax.profile(fit, cohort, "Tu", autocorrelated=False)["Pat2"]
     patient = cohort["Pat2"]
-    mask = t1djax.split(patient.time_min, patient.valid).fit
+    mask = patient.masks.fit
     with jax.enable_x64(True):
         inputs = patient.doses.inputs(0, 2880)
         ts = jnp.asarray(patient.time_min)

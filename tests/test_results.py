@@ -192,7 +192,7 @@ def test_arrays_are_stored_exactly_on_the_rows_of_the_data(tmp_path):
     fit = fit_of(people)
     for folder, f, p in zip(write(tmp_path, fit), fit, people, strict=True):
         r = read_result(folder)
-        masks = t1djax.split(p.time_min, p.valid)
+        masks = p.masks
         wanted = {
             "time_min": p.time_min, "observed_mg_dL": p.glucose_mg_dL,
             "mask_fit": masks.fit, "mask_held_out": masks.held_out, "mask_forecast": masks.forecast,

@@ -1,5 +1,6 @@
 """The reference cohort as data, and the general simulation behind it."""
 
+import dataclasses
 import functools
 
 import jax
@@ -16,6 +17,7 @@ from t1djax.data import (
     reference_cohort,
     series,
     simulate_cohort,
+    split,
 )
 from t1djax.physics import PARAMETERS, Doses, presets
 
@@ -130,6 +132,16 @@ def test_nothing_is_drawn_without_a_key():
         with pytest.raises(ValueError, match=r"key=jax\.random\.key"):
             reference_cohort(noise=sensor.noise, dropout=sensor.dropout, gaps=sensor.gaps)
     assert reference_cohort(gaps=[(0, 60)], names=["Pat2"])["Pat2"].valid.sum() == 2881 - 60
+
+
+def test_masks_are_computed_once_and_follow_the_readings(plain):
+    patient = plain["Pat2"]
+    thinned = np.where(np.arange(len(patient.time_min)) % 3, np.nan, patient.glucose_mg_dL)
+    fewer = dataclasses.replace(patient, glucose_mg_dL=thinned)
+    assert patient.masks is patient.masks
+    for record in (patient, fewer):
+        np.testing.assert_array_equal(record.masks, split(record.time_min, record.valid))
+        np.testing.assert_array_equal(series(record).fit, record.masks.fit)
 
 
 def test_an_unknown_patient_is_named():

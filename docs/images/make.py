@@ -13,7 +13,7 @@ table = t1djax.summary(fit, cohort).set_index("patient")
 
 fig, axes = plt.subplots(2, 5, figsize=(13, 5), sharex=True, layout="constrained")
 for ax, patient in zip(axes.flat, cohort, strict=True):
-    masks = t1djax.split(patient.time_min, patient.valid)
+    masks = patient.masks
     hours = patient.time_min / 60
     seen = masks.fit | masks.held_out
     ax.axvspan(hours[masks.forecast][0], hours[-1], color="#D55E00", alpha=0.1, lw=0)

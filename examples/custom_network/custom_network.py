@@ -65,7 +65,7 @@ def main() -> None:
     figure = Figure(figsize=(9, 1.6 * len(names) + 0.6), layout="constrained")
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for ax, patient in zip(panels, cohort, strict=True):
-        hours, later = patient.time_min / 60, t1djax.split(patient.time_min, patient.valid).forecast
+        hours, later = patient.time_min / 60, patient.masks.forecast
         ax.axvspan(hours[later][0], hours[-1], color="#D55E00", alpha=0.1, lw=0)
         ax.plot(hours, patient.glucose_mg_dL, ".", ms=2, color="0.6", label="readings")
         ax.plot(hours, network[patient.name].glucose_mg_dL, lw=1.3, color="#0072B2", label="network")

@@ -96,7 +96,7 @@ def main() -> None:
 
     rows = []
     for i, patient in enumerate(patients):
-        masks = t1djax.split(patient.time_min, patient.valid)
+        masks = patient.masks
         n, z, J = len(patient.time_min), np.asarray(found.z[i]), np.asarray(found.jacobian[i])
         noise = np.sqrt(found.squares[i] / (masks.fit.sum() - len(z)))
         se = noise * np.sqrt(np.diag(np.linalg.inv(J.T @ J)))  # of the logarithms, Cramer-Rao
@@ -121,7 +121,7 @@ def main() -> None:
     for i, (ax, patient) in enumerate(zip(panels, shown, strict=True)):
         hours = patient.time_min / 60
         ax.axvspan(
-            hours[t1djax.split(patient.time_min, patient.valid).forecast][0], 48, color="#D55E00", alpha=0.1, lw=0
+            hours[patient.masks.forecast][0], 48, color="#D55E00", alpha=0.1, lw=0
         )
         ax.plot(hours, patient.glucose_mg_dL, ".", ms=2.5, color="0.6", label="readings")
         ax.plot(hours, np.asarray(fitted[i])[: len(hours)], lw=1.3, color="#0072B2", label="Bergman, fitted")

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from .._html import html_table
 from .._words import counted
 from ..physics import PARAMETERS, Doses, Inputs, disagree
-from ._splits import split
+from ._splits import Masks, split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,6 +58,15 @@ class Patient:
     def valid(self) -> Bool[np.ndarray, " rows"]:
         """Which rows carry a reading."""
         return np.isfinite(self.glucose_mg_dL)
+
+    @functools.cached_property
+    def masks(self) -> Masks:
+        """Which readings a fit may see, and which judge it; see `split`."""
+        return split(self.time_min, self.valid)
+
+    @functools.cached_property
+    def _rates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.doses.rates(float(self.time_min[0]), float(self.time_min[-1]))
 
     def __repr__(self) -> str:
         hours = (self.time_min[-1] - self.time_min[0]) / 60
@@ -245,7 +254,7 @@ def series(patient: Patient) -> Series:
 def stacked_shape(patients: Sequence[Patient]) -> tuple[int, int]:
     """Rows and input breaks per patient of `stack(patients)`."""
     rows = max(len(patient.time_min) for patient in patients)
-    return _round_up(rows), _round_up(max(len(_rates(patient)[0]) for patient in patients))
+    return _round_up(rows), _round_up(max(len(patient._rates[0]) for patient in patients))
 
 
 def stack(patients: Sequence[Patient], *, least: tuple[int, int] = (0, 0)) -> Series:
@@ -279,20 +288,15 @@ _OF_INPUTS = ("break_min", "insulin_U_min", "carbs_mg_min")
 
 
 def _columns(patient: Patient) -> dict[str, np.ndarray]:
-    masks = split(patient.time_min, patient.valid)
     # The placeholder is a reading that the fit sees anyway, so that nothing else leaks through it.
     placeholder = patient.glucose_mg_dL[patient.valid][0]
     return {
         "time_min": patient.time_min,
         "glucose_mg_dL": np.where(patient.valid, patient.glucose_mg_dL, placeholder),
         "valid": patient.valid,
-        **masks._asdict(),
-        **dict(zip(_OF_INPUTS, _rates(patient), strict=True)),
+        **patient.masks._asdict(),
+        **dict(zip(_OF_INPUTS, patient._rates, strict=True)),
     }
-
-
-def _rates(patient: Patient) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return patient.doses.rates(float(patient.time_min[0]), float(patient.time_min[-1]))
 
 
 def _as_series(columns: Mapping[str, np.ndarray]) -> Series:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from .._settle import doubtful_mass
 from .._words import in_list
-from ..data import Cohort, Patient, Truth, split
+from ..data import Cohort, Patient, Truth
 from ..physics import PARAMETERS, with_derived
 from ..problem import LogNormal
 from ..records import Ensemble, Fit, PatientFit
@@ -74,7 +74,7 @@ def metrics(fit: PatientFit, patient: Patient, truth: Truth | None = None) -> di
         residuals `max_abs_residual_G_mg_dL_min`, `max_abs_residual_I_U_dL_min`,
         `max_abs_residual_D_mg_dL_min2`.
     """
-    masks = split(patient.time_min, patient.valid)._asdict()
+    masks = patient.masks._asdict()
     found: dict[str, float] = {}
     for name in SETS:
         for key, value in glucose_errors(fit.glucose_mg_dL, patient.glucose_mg_dL, masks[name]).items():
@@ -128,7 +128,7 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
         Sentences for a reader, each with its numbers and units.
     """
     found = [fit.message] if fit.message else []
-    seen = patient.glucose_mg_dL[split(patient.time_min, patient.valid).fit]
+    seen = patient.glucose_mg_dL[patient.masks.fit]
     misfit = metrics(fit, patient)["rmse_fit_mg_dL"]
     if not misfit <= max(float(np.std(seen)), 1.0):
         assumed = [s for s in ("Tr", "Tu", "kr_Vb") if s not in fit.estimates and s not in patient.known]
@@ -336,6 +336,6 @@ def persistence_rmse(patient: Patient) -> float:
     Returns:
         The root mean square error over the forecast readings, mg/dL; NaN where there are none.
     """
-    masks = split(patient.time_min, patient.valid)
+    masks = patient.masks
     last = patient.glucose_mg_dL[masks.fit | masks.held_out][-1]
     return glucose_errors(np.full(patient.time_min.shape, last), patient.glucose_mg_dL, masks.forecast)["rmse_mg_dL"]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._compile import compile_once
-from ..data import Patient, Series, split, stack, stacked_shape
+from ..data import Patient, Series, stack, stacked_shape
 from ..twin import Physiology, Sensitivities
 from ._least_squares import FEW, _Given, _jacobian, blocks
 
@@ -40,7 +40,7 @@ WHITE = Memory(0.0, 0.0, 1.0)
 
 def residuals(patient: Patient, glucose_mg_dL: Float[np.ndarray, " rows"]) -> tuple[np.ndarray, np.ndarray]:
     """Times (min) of the fit readings and what they are above a fitted curve, mg/dL."""
-    fit = split(patient.time_min, patient.valid).fit
+    fit = patient.masks.fit
     return patient.time_min[fit], patient.glucose_mg_dL[fit] - glucose_mg_dL[fit]
 
 

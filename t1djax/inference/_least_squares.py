@@ -13,7 +13,6 @@ from .._compile import Spread, compile_once, one_thread_per_factorisation, sprea
 from .._types import Key
 from ..data import Patient, Series, stack, stacked_shape
 from ..identifiability import certainties
-from ..physics import Trajectory, propagate
 from ..problem import Problem
 from ..records import Cost, Estimate, Fit, History, PatientFit
 from ..twin import Physiology, Sensitivities
@@ -154,11 +153,7 @@ class _Given(NamedTuple):
 
 def _misfit(z: dict[str, Array], given: _Given) -> Float[Array, " rows"]:
     body, data = given.body.with_free(z), given.data
-    return jnp.where(data.fit, _trajectory(body, data).glucose_mg_dL - data.glucose_mg_dL, 0.0)
-
-
-def _trajectory(body: Physiology, data: Series) -> Trajectory:
-    return propagate(body.model(), data.inputs, data.time_min, y0=body.initial_state())
+    return jnp.where(data.fit, body.trajectory(data).glucose_mg_dL - data.glucose_mg_dL, 0.0)
 
 
 def _fit_patient(given: _Given, starts: dict[str, Array], options: LeastSquares) -> _Solution:
@@ -171,7 +166,7 @@ def _fit_patient(given: _Given, starts: dict[str, Array], options: LeastSquares)
     else:  # nothing is free: the states follow from the parameters
         start, nothing = {}, jnp.zeros(())
         found = _Found({}, nothing, jnp.zeros((0, 0)), jnp.asarray(0), jnp.asarray(True))
-    trajectory = _trajectory(body.with_free(found.z), data)
+    trajectory = body.with_free(found.z).trajectory(data)
     loss = jnp.sum(jnp.where(data.fit, trajectory.glucose_mg_dL - data.glucose_mg_dL, 0.0) ** 2)
     return _Solution(
         start=body.with_free(start).sensitivities().values,

@@ -13,7 +13,6 @@ from jaxtyping import Array, Float
 from .._compile import compile_once
 from .._types import Key
 from ..data import Cohort, Patient, Series, stack
-from ..physics import propagate
 from ..problem import Problem, patient_keys
 from ..records import Cost, Fit, NoiseModel, PatientPosterior, Posterior
 from ..twin import LEAST_NOISE_MG_DL, Physiology
@@ -153,7 +152,7 @@ class Target(NamedTuple):
     def misfit(self, x: Array) -> Float[Array, " rows"]:
         """Misfits of the fit readings, in time order and before all other rows, mg/dL."""
         body, data = self.body.with_free(self.named(x)), self.data
-        G = propagate(body.model(), data.inputs, data.time_min, y0=body.initial_state()).glucose_mg_dL
+        G = body.trajectory(data).glucose_mg_dL
         return jnp.where(data.fit, G - data.glucose_mg_dL, 0.0)[self._order()]
 
     def _order(self) -> Array:

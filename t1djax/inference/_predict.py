@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 from .._compile import compile_once
 from .._types import Key
 from ..data import Cohort, Patient, Series, stack
-from ..physics import propagate
 from ..problem import patient_key
 from ..records import Posterior
 from ..twin import Physiology
@@ -60,8 +59,7 @@ def _glucose_program(patients: int) -> Callable[..., Array]:
         known, free, data = args
 
         def glucose(free: dict[str, Array]) -> Array:
-            body = Physiology(known, free)
-            return propagate(body.model(), data.inputs, data.time_min, y0=body.initial_state()).glucose_mg_dL
+            return Physiology(known, free).trajectory(data).glucose_mg_dL
 
         return jax.vmap(glucose)(free)
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from scipy import special
 
 from .._compile import compile_once, one_thread_per_factorisation
-from ..data import Cohort, Patient, split, stack, stacked_shape
+from ..data import Cohort, Patient, stack, stacked_shape
 from ..records import Fit, PatientProfile, Profile
 from ._information import WHITE, coloured, remembered, residuals
 from ._least_squares import FEW, _Given, _misfit, blocks
@@ -124,7 +124,7 @@ def profile(
     limits = problem.bounds.get(symbol, (0.0, np.inf))
     found = []
     for i, patient in enumerate(patients):
-        readings = int(split(patient.time_min, patient.valid).fit.sum())
+        readings = int(patient.masks.fit.sum())
         if problem.noise_sd_mg_dL is not None:
             threshold = float(special.chdtri(1, 1 - level))
         else:

@@ -11,7 +11,7 @@ from scipy import special
 
 from .._settle import doubtful_mass
 from .._types import Key
-from ..data import Cohort, Patient, split
+from ..data import Cohort, Patient
 from ..physics import INITIAL_STATES, PARAMETERS, TYPICAL_C
 from ..problem import LogNormal, Problem, pose
 from ..records import (
@@ -214,7 +214,7 @@ def _report(patients: Sequence[Patient], asked: _Asked, what_if: bool) -> Identi
         at = lambda by, i=i: {s: float(v[i]) for s, v in by.items()}
         mine = jax.tree.map(lambda x, i=i: x[i], all_told)
         values = at(problem.known) | at(asked.values)
-        readings = int(split(patient.time_min, patient.valid).fit.sum())
+        readings = int(patient.masks.fit.sum())
         one = _One(free, values, mine, asked.noise[i], readings, asked.memories[i], asked.problem, asked.misfits[i])
         others = {
             plan.change: tuple(np.asarray(x[(j + 1) * n + i]) for x in (all_told.white, all_told.coloured))

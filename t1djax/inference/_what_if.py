@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data import Patient, split
+from ..data import Patient
 from ..physics import Doses
 
 MEAL_G = 40.0
@@ -35,7 +35,7 @@ def changed(patients: Sequence[Patient]) -> list[Plan]:
 
 def with_meal(patient: Patient) -> Patient:
     """The patient with one more meal, in the middle of the longest time without a bolus or meal."""
-    d, fit = patient.doses, split(patient.time_min, patient.valid).fit
+    d, fit = patient.doses, patient.masks.fit
     start, last = patient.time_min[0], patient.time_min[fit][-1]
     events = np.concatenate([d.bolus_time_min, d.meal_time_min])
     latest = max(last - _SEEN_MIN, start + 0.25 * (last - start))

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import yaml
 
-from ..data import Cohort, Patient, data_hash, split
+from ..data import Cohort, Patient, data_hash
 from ..records import Fit, PatientFit, Result
 from ._checkpoints import save_twins
 from ._checks import DataError, Flaw
@@ -280,7 +280,7 @@ def _read_text(path: Path, key: str) -> object:
 
 
 def _predictions(fit: PatientFit, patient: Patient) -> dict[str, np.ndarray]:
-    masks = split(patient.time_min, patient.valid)
+    masks = patient.masks
     return {
         "time_min": patient.time_min,
         "glucose_mg_dL": fit.glucose_mg_dL,

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._compile import compile_once
-from ..data import Cohort, Patient, Series, data_hash, split, stack, stacked_shape
+from ..data import Cohort, Patient, Series, data_hash, stack, stacked_shape
 from ..evaluation import SETS, glucose_errors
 from ..identifiability import covariance
-from ..physics import Doses, Magdelaine, State, propagate
+from ..physics import Doses, Magdelaine, State
 from ..records import Fit, FittedPatient
 from ..twin import Physiology
 
@@ -121,8 +121,7 @@ def _end_program() -> Callable[..., _End]:
     def one(body: Physiology, data: Series) -> _End:
         def solve(z: dict[str, Array]) -> tuple[Array, Array]:
             here = body.with_free(z)
-            p = here.model()
-            solution = propagate(p, data.inputs, data.time_min, y0=here.initial_state())
+            p, solution = here.model(), here.trajectory(data)
             last = [getattr(solution.state, symbol)[-1] for symbol in STATES]
             return solution.glucose_mg_dL, jnp.stack([getattr(p, symbol) for symbol in EQUATIONS] + last)
 
@@ -148,7 +147,7 @@ def _columns(by_symbol: dict[str, Array], of: Float[Array, " n"]) -> Float[Array
 
 
 def _record(fit: Fit, i: int, patient: Patient, end: _End) -> FittedPatient:
-    masks = split(patient.time_min, patient.valid)._asdict()
+    masks = patient.masks._asdict()
     glucose, metrics = np.asarray(end.glucose_mg_dL)[: len(patient.time_min)], {}
     for name in SETS:
         errors = glucose_errors(glucose, patient.glucose_mg_dL, masks[name])

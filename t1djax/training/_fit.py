@@ -18,7 +18,7 @@ from ..data import Patient, Series, noise_level, stack, stacked_shape
 from ..identifiability import certainties
 from ..losses import Drive, Places, drive, places, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
-from ..physics import PARAMETERS, exact_lags, propagate, with_derived
+from ..physics import PARAMETERS, exact_lags, with_derived
 from ..problem import Problem, patient_keys
 from ..records import Cost, Estimate, Fit, History, PatientFit, WarmStart, window_marks
 from ..twin import Physiology, Scales, Sensitivities, Twin
@@ -227,7 +227,7 @@ def _report_program(spread: Spread) -> Callable[..., _Report]:
     def one(twin: Twin, data: Series) -> _Report:
         states = twin.states(data.time_min)
         body = twin.physiology
-        exact = propagate(body.model(), data.inputs, data.time_min, y0=body.initial_state()).glucose_mg_dL
+        exact = body.trajectory(data).glucose_mg_dL
         misfit = jnp.sum(jnp.where(data.fit, states[:, 0] - data.glucose_mg_dL, 0.0) ** 2)
         return _Report(
             states=states,
