@@ -4,13 +4,14 @@ import collections
 import dataclasses
 import datetime as dt
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
 from ..physics import PARAMETERS, Doses, Inputs, disagree
@@ -118,7 +119,7 @@ class Truth:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Cohort:
+class Cohort(ByName[Patient]):
     """Patients in order, and the truth of those that are simulated.
 
     Example:
@@ -140,29 +141,6 @@ class Cohort:
         twice = [name for name, count in collections.Counter(self.names).items() if count > 1]
         if twice:
             raise ValueError(f"cohort: more than one patient is called {', '.join(sorted(twice))}")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the patients, in order."""
-        return tuple(patient.name for patient in self.patients)
-
-    def __len__(self) -> int:
-        return len(self.patients)
-
-    def __iter__(self) -> Iterator[Patient]:
-        return iter(self.patients)
-
-    def __getitem__(self, name: str) -> Patient:
-        if name not in self._by_name:
-            raise KeyError(f"no patient {name!r} in the cohort; there are {', '.join(self.names)}")
-        return self._by_name[name]
-
-    @functools.cached_property
-    def _by_name(self) -> dict[str, Patient]:
-        return {patient.name: patient for patient in self.patients}
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return list(self.names)
 
     def __repr__(self) -> str:
         return f"Cohort({counted(len(self), 'patient')}: {', '.join(self.names[:5])}{', ...' if len(self) > 5 else ''})"

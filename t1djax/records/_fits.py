@@ -1,7 +1,6 @@
 """What a fit returns: estimates and states per patient, the history, what it cost."""
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
 from ..networks import NetworkOptions
@@ -177,7 +177,7 @@ class Cost(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Fit:
+class Fit(ByName[PatientFit]):
     """The fit of a cohort.
 
     Example:
@@ -203,24 +203,6 @@ class Fit:
     """Shape of the networks; None for `ode`."""
     cells: int | None = None
     """Collocation cells with which the networks were made, those of the longest record; None for `ode`."""
-
-    def __iter__(self) -> Iterator[PatientFit]:
-        return iter(self.patients)
-
-    def __len__(self) -> int:
-        return len(self.patients)
-
-    def __getitem__(self, name: str) -> PatientFit:
-        if name not in self._by_name:
-            raise KeyError(f"no patient {name!r} in the fit; there are {', '.join(self._by_name)}")
-        return self._by_name[name]
-
-    @functools.cached_property
-    def _by_name(self) -> dict[str, PatientFit]:
-        return {patient.name: patient for patient in self.patients}
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return list(self._by_name)
 
     def take(self, which: Sequence[int]) -> "Fit":
         """The fit of some of the patients, by position. Its cost is that of the program they shared.

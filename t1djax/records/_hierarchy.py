@@ -1,13 +1,13 @@
 """A cohort fitted as a population: its middle, its spread, and every patient seen with both in mind."""
 
 import dataclasses
-import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
+from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
 from ..problem import Problem
@@ -60,7 +60,7 @@ class PooledPatient:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Hierarchy:
+class Hierarchy(ByName[PooledPatient]):
     """A cohort fitted as a population; see `fit_hierarchy`."""
 
     problem: Problem
@@ -77,21 +77,6 @@ class Hierarchy:
     """One record per patient, in the order of the cohort."""
     cost: Cost
     """What it took."""
-
-    def __iter__(self) -> Iterator[PooledPatient]:
-        return iter(self.patients)
-
-    def __len__(self) -> int:
-        return len(self.patients)
-
-    def __getitem__(self, name: str) -> PooledPatient:
-        if name not in self._by_name:
-            raise KeyError(f"no patient {name!r} in the hierarchy; there are {', '.join(self._by_name)}")
-        return self._by_name[name]
-
-    @functools.cached_property
-    def _by_name(self) -> dict[str, PooledPatient]:
-        return {patient.name: patient for patient in self.patients}
 
     def __repr__(self) -> str:
         return f"Hierarchy({'+'.join(self.pooled)} of {counted(len(self), 'patient')}, {self.cost.run_s:.1f} s)"

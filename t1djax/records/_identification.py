@@ -1,12 +1,13 @@
 """What the data can tell: a report per patient, and likelihoods along one parameter."""
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
 from ._symbols import legend_line
@@ -225,7 +226,7 @@ def _said(d: Determination) -> str:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Identification:
+class Identification(ByName[PatientIdentification]):
     """The report of a cohort: what its data tell, patient by patient."""
 
     patients: tuple[PatientIdentification, ...]
@@ -234,21 +235,6 @@ class Identification:
     """Probability of the intervals, such as 0.9; without unit."""
     notes: tuple[str, ...] = ()
     """What was assumed or ignored on the way."""
-
-    def __iter__(self) -> Iterator[PatientIdentification]:
-        return iter(self.patients)
-
-    def __len__(self) -> int:
-        return len(self.patients)
-
-    def __getitem__(self, name: str) -> PatientIdentification:
-        for patient in self.patients:
-            if patient.name == name:
-                return patient
-        raise KeyError(f"no patient {name!r} in the report; there are {', '.join(p.name for p in self.patients)}")
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return [patient.name for patient in self.patients]
 
     def __repr__(self) -> str:
         return f"Identification({self.verdict})"
@@ -348,7 +334,7 @@ class PatientProfile:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Profile:
+class Profile(ByName[PatientProfile]):
     """Profile likelihoods of a cohort along one parameter."""
 
     symbol: str
@@ -357,18 +343,6 @@ class Profile:
     """Probability of the intervals, without unit."""
     patients: tuple[PatientProfile, ...]
     """One record each, in the order of the cohort."""
-
-    def __iter__(self) -> Iterator[PatientProfile]:
-        return iter(self.patients)
-
-    def __len__(self) -> int:
-        return len(self.patients)
-
-    def __getitem__(self, name: str) -> PatientProfile:
-        for patient in self.patients:
-            if patient.name == name:
-                return patient
-        raise KeyError(f"no patient {name!r} in the profile; there are {', '.join(p.name for p in self.patients)}")
 
     def __repr__(self) -> str:
         closed = sum(p.identifiable for p in self.patients)

@@ -1,13 +1,13 @@
 """Draws from the posterior of every patient, and how far they can be trusted."""
 
 import dataclasses
-import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
 from ..problem import Problem
@@ -108,7 +108,7 @@ def _drawn_rows(patient: PatientPosterior) -> list[tuple[object, ...]]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Posterior:
+class Posterior(ByName[PatientPosterior]):
     """Draws from the posterior of every patient of a cohort; see `sample_posterior`."""
 
     problem: Problem
@@ -119,21 +119,6 @@ class Posterior:
     """One record per patient, in the order of the cohort."""
     cost: Cost
     """What it took, the least-squares fit that came first with it."""
-
-    def __iter__(self) -> Iterator[PatientPosterior]:
-        return iter(self.patients)
-
-    def __len__(self) -> int:
-        return len(self.patients)
-
-    def __getitem__(self, name: str) -> PatientPosterior:
-        if name not in self._by_name:
-            raise KeyError(f"no patient {name!r} in the posterior; there are {', '.join(self._by_name)}")
-        return self._by_name[name]
-
-    @functools.cached_property
-    def _by_name(self) -> dict[str, PatientPosterior]:
-        return {patient.name: patient for patient in self.patients}
 
     def __repr__(self) -> str:
         failed = sum(not patient.ok for patient in self.patients)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._by_name import ByName
 from .._compile import compile_once
 from .._html import html_table
 from .._words import counted
@@ -80,7 +81,7 @@ def _constant_rows(patient: PatientStateSpace) -> list[tuple[object, ...]]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class StateSpaceFit:
+class StateSpaceFit(ByName[PatientStateSpace]):
     """The stochastic models of a cohort."""
 
     options: StateSpaceOptions
@@ -89,18 +90,6 @@ class StateSpaceFit:
     """One per patient, in order."""
     cost: Cost
     """Wall time."""
-
-    def __len__(self) -> int:
-        return len(self.patients)
-
-    def __iter__(self) -> Iterator[PatientStateSpace]:
-        return iter(self.patients)
-
-    def __getitem__(self, name: str) -> PatientStateSpace:
-        for patient in self.patients:
-            if patient.name == name:
-                return patient
-        raise KeyError(f"no patient {name!r} in the fit; there are {', '.join(p.name for p in self.patients)}")
 
     def __repr__(self) -> str:
         failed = sum(not patient.ok for patient in self.patients)
