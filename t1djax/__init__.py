@@ -15,7 +15,6 @@ import typing as _typing
 from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 
-from ._compile import map_patients as map_patients
 from ._types import GlucoseUnit as GlucoseUnit
 from .data import HORIZONS_MIN as HORIZONS_MIN
 from .data import POPULATION as POPULATION
@@ -151,6 +150,7 @@ from .problem import LogNormal as LogNormal
 from .problem import Problem as Problem
 from .problem import population_belief as population_belief
 from .problem import pose as pose
+from .programs import map_patients as map_patients
 from .records import ChunkMetrics as ChunkMetrics
 from .records import Cost as Cost
 from .records import Determination as Determination

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from t1djax import _compile
+from t1djax.programs import _programs
 
 from .services import mlflow_server, moto_s3, postgres  # noqa: F401 - fixtures
 
@@ -53,7 +53,7 @@ def strict_jax() -> Iterator[None]:
 def programs_end_with_their_file() -> Iterator[None]:
     """What one file compiled is of no use to the next and would fill the memory of a worker."""
     yield
-    _compile._PROGRAMS.clear()
+    _programs.PROGRAMS.clear()
     jax.clear_caches()
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
-from t1djax import _compile
 from t1djax.config import SweepConfig
 from t1djax.experiment import Execution, sweep
+from t1djax.programs import _programs
 
 COLLECTIVE = re.compile(
     r"\b(all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter)[.(-]"
@@ -39,9 +39,9 @@ SWEEP = {
 def main(results: Path) -> None:
     done = sweep(SweepConfig.model_validate({**SWEEP, "results": str(results)}), execution=Execution(figures=False))
     found = {}
-    programs: dict[Any, Any] = _compile._PROGRAMS
+    programs: dict[Any, Any] = _programs.PROGRAMS
     for key, program in programs.items():
-        text = program.as_text()
+        text = program.run.as_text()
         name = str(key)[:120]
         found[name] = [sorted(set(COLLECTIVE.findall(text))), f"num_partitions={jax.device_count()}" in text]
     print(json.dumps({"devices": jax.device_count(), "programs": found, "results": len(done.table)}))

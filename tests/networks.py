@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import t1djax
-from t1djax._compile import Spread, compile_once
 from t1djax.losses import Drive, Places, places
+from t1djax.programs import Spread, compile_once
 from t1djax.training._fit import _build_program
 
 KEY = jax.random.key(0)

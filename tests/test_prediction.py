@@ -14,8 +14,9 @@ import pytest
 from scipy.special import ndtri
 
 import t1djax
-from t1djax import Doses, FittedPatient, Patient, _compile
+from t1djax import Doses, FittedPatient, Patient
 from t1djax.io import read_fitted_cohort, write_fitted_cohort
+from t1djax.programs import _programs
 
 FREE = ["ksi", "kl", "Tu"]
 END = 1440.0
@@ -208,10 +209,10 @@ def test_clock_times_are_times_of_the_record(models: dict[str, FittedPatient]) -
 
 def test_tables_of_many_lengths_share_a_program(models: dict[str, FittedPatient]) -> None:
     t1djax.predict(models["Pat2"], FUTURE.iloc[:2])
-    before = len(_compile._PROGRAMS)
+    before = len(_programs.PROGRAMS)
     for rows in (1, 3, 9, 16):
         t1djax.predict(models["Pat2"], FUTURE.iloc[:rows])
-    assert len(_compile._PROGRAMS) == before
+    assert len(_programs.PROGRAMS) == before
 
 
 WRONG: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {

@@ -23,7 +23,8 @@ import pandas as pd
 import pytest
 
 import t1djax
-from t1djax import FittedPatient, _compile, registry
+from t1djax import FittedPatient, registry
+from t1djax.programs import _programs
 
 from .test_cli import call
 
@@ -284,12 +285,12 @@ def test_loading_compiles_nothing_and_answers_compile_forecasts_only(
     uri: str, models: dict[str, FittedPatient]
 ) -> None:
     registry.register(models, name="light", tracking_uri=uri)
-    _compile._PROGRAMS.clear()
+    _programs.PROGRAMS.clear()
     found = registry.load("light", 1, tracking_uri=uri)
-    assert not _compile._PROGRAMS
+    assert not _programs.PROGRAMS
     registry.answer(found, future(found))
-    makers: list[Any] = list(_compile._PROGRAMS)
-    assert {key[0].__module__ for key in makers} == {"t1djax.prediction._predict"}
+    makers = list(_programs.PROGRAMS)
+    assert {key.make.__module__ for key in makers} == {"t1djax.prediction._predict"}
 
 
 class Server(NamedTuple):

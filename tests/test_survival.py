@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import t1djax
-from t1djax import _compile
 from t1djax.config import ConfigError, Experiment, SweepConfig
 from t1djax.experiment import Busy, Execution, Run, run, sweep
 from t1djax.io import DataWarning, ResultError, Stopped
+from t1djax.programs import _programs
 
 from .outcomes import leftovers, outcome
 
@@ -334,7 +334,7 @@ def test_batches_share_a_program_and_find_the_same():
     network = {**NETWORK, "stages": STAGES[1:2]}
     config = small(patients="2,3,4", network=network)
     whole = run(small(patients="2,3,4", network=network, results="whole"), execution=execution(batch=4))
-    _compile._PROGRAMS.clear()
+    _programs.PROGRAMS.clear()
     chunks = 0
 
     def stop() -> bool:
@@ -344,13 +344,13 @@ def test_batches_share_a_program_and_find_the_same():
 
     with pytest.raises(Stopped, match="step 2"):
         run(config, execution=execution(batch=2, stop=stop))
-    first = len(_compile._PROGRAMS)
+    first = len(_programs.PROGRAMS)
     assert len(list(Path("results").glob("birnn*"))) == 2  # those of the first batch are there already
     with pytest.warns(DataWarning, match="goes on in batches of 2 fits as it began"):
         parts = resumed(config, batch=1)
     assert len(parts.folders) == 3
     assert parts.ensemble is None
-    assert len(_compile._PROGRAMS) <= first + 1  # the report's program alone is new
+    assert len(_programs.PROGRAMS) <= first + 1  # the report's program alone is new
     for column in ("ksi", "rmse_fit_mg_dL"):
         one, other = (np.asarray(done.table[column], float) for done in (whole, parts))
         np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import t1djax
-from t1djax import _compile
 from t1djax.experiment import _problems
 from t1djax.losses import drive, equation_residuals, losses, places, pointwise_residuals
+from t1djax.programs import Spread, _programs, _sizes
 from t1djax.training import _first_order, train, trainable
 from t1djax.training._factored import factored_steps
 from t1djax.training._fit import _build_program
@@ -254,8 +254,8 @@ def test_one_program_per_kind_of_stage_and_no_recompilation():
     stage = t1djax.Stage(steps=4, residual_weight=(10.0, 100.0))
     level = dataclasses.replace(stage, residual_weight=(10.0, 10.0))  # by one factorisation
     fit(stages=[stage, level])
-    made_by = lambda k: k[0].__module__ if isinstance(k, tuple) else ""
-    of_training = lambda: {k for k in _compile._PROGRAMS if made_by(k).startswith("t1djax.training")}
+    made_by = lambda k: k.make.__module__
+    of_training = lambda: {k for k in _programs.PROGRAMS if made_by(k).startswith("t1djax.training")}
     programs = of_training()
     assert programs
     fit(stages=[stage, dataclasses.replace(stage, steps=10), dataclasses.replace(stage, trains="physiology", steps=6)])
@@ -277,9 +277,9 @@ def test_each_step_is_traced_once_whatever_the_number_of_patients(monkeypatch):
     traces = []
     step = _train.gauss_newton_step
     monkeypatch.setattr(_train, "gauss_newton_step", lambda *args: (traces.append(1), step(*args))[1])
-    made_by = lambda k: k[0] if isinstance(k, tuple) else None
-    others = {k: program for k, program in _compile._PROGRAMS.items() if made_by(k) is not _train._gauss_newton_program}
-    monkeypatch.setattr(_compile, "_PROGRAMS", others)
+    made_by = lambda k: k.make
+    others = {k: program for k, program in _programs.PROGRAMS.items() if made_by(k) is not _train._gauss_newton_program}
+    monkeypatch.setattr(_programs, "PROGRAMS", others)
     t1djax.fit(_cohort(), options=SMALL, stages=[t1djax.Stage(steps=8, residual_weight=(10.0, 100.0))])
     assert len(traces) == 1
 
@@ -290,7 +290,7 @@ def test_blocks_are_the_function_of_each_patient_whatever_their_number(rows):
     x, nothing = jnp.arange(rows * 6.0).reshape(rows, 6), jnp.zeros((rows, 0))
     keys = jax.random.split(KEY, rows)
     one = lambda x, key, nothing: (jnp.sum(x) * jax.random.uniform(key), nothing)
-    spread = _compile.Spread(block=4)
+    spread = Spread(block=4)
     sums, none = jax.jit(spread.over_patients(one))(x, keys, nothing)
     expected = [float(one(x[i], keys[i], nothing[i])[0]) for i in range(rows)]
     np.testing.assert_allclose(sums, expected, rtol=1e-6)
@@ -300,8 +300,8 @@ def test_blocks_are_the_function_of_each_patient_whatever_their_number(rows):
 @pytest.mark.parametrize("rows", [1, 2, 5, 8])
 def test_threads_share_patients_and_give_them_back_in_order(monkeypatch, rows):
     """Numbers, keys and arrays of no size; in single and double precision, which every thread sets for itself."""
-    monkeypatch.setattr(_compile, "_cores", lambda: 3)
-    spread = _compile.Spread(block=4).on_threads(rows)
+    monkeypatch.setattr(_sizes, "cores", lambda: 3)
+    spread = Spread(block=4).on_threads(rows)
     assert spread.threads == {1: 1, 2: 2, 5: 3, 8: 3}[rows]
     for wide in (False, True):
         with jax.enable_x64(wide):
@@ -320,15 +320,15 @@ def test_threads_share_patients_and_give_them_back_in_order(monkeypatch, rows):
             assert found.member(0).joined().shape == (rows,)
 
 
-def _shared_program(spread: _compile.Spread):
+def _shared_program(spread: Spread):
     return spread.over_patients(
         lambda x, key, nothing, by: (by * jnp.sum(x) * jax.random.uniform(key), nothing), shared=1
     )
 
 
 def test_what_a_thread_cannot_do_is_an_error_of_the_call(monkeypatch):
-    monkeypatch.setattr(_compile, "_cores", lambda: 2)
-    spread = _compile.Spread().on_threads(4)
+    monkeypatch.setattr(_sizes, "cores", lambda: 2)
+    spread = Spread().on_threads(4)
     good = spread.split(jnp.ones((4, 2)))
     bad = dataclasses.replace(good, each=(good.each[0], np.ones((3, 2), np.float32)))
     with pytest.raises(TypeError, match="Argument types differ"):
@@ -339,7 +339,7 @@ def test_as_many_threads_as_there_are_cores_give_what_one_gives(monkeypatch):
     cohort = t1djax.reference_cohort(interval_min=60)
     fits = {}
     for cores in (1, 3):
-        monkeypatch.setattr(_compile, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(_sizes, "cores", lambda cores=cores: cores)
         fits[cores] = t1djax.fit(cohort, options=SMALL)
     for a, b in zip(fits[1], fits[3], strict=True):
         assert b.estimates["ksi"].value == pytest.approx(a.estimates["ksi"].value, rel=1e-6)
@@ -374,9 +374,9 @@ def test_a_cohort_beyond_memory_trains_in_parts_by_one_program(monkeypatch):
     whole = ask()
     monkeypatch.setattr(_problems, "_PART", 4)
     monkeypatch.setattr(_problems, "rows_that_fit", lambda *_: 5)  # two patients by two seeds, then one and nobody
-    _compile._PROGRAMS.clear()
+    _programs.PROGRAMS.clear()
     parts = ask(on_progress=told.append)
-    built = [key for key in _compile._PROGRAMS if isinstance(key, tuple) and key[0] is _build_program]
+    built = [key for key in _programs.PROGRAMS if key.make is _build_program]
     assert len(built) == 1
     assert [(p.step, p.patients) for p in told] == [(n, 4 if n <= 6 else 2) for n in (2, 4, 5, 6, 8, 10, 11, 12)]
     assert {p.total_steps for p in told} == {12}

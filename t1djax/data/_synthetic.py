@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._compile import map_patients
 from .._types import Key
 from ..physics import PARAMETERS, Doses, Inputs, Magdelaine, Trajectory, presets, propagate, unbalanced
+from ..programs import map_patients
 from ._records import Cohort, Patient, Truth
 from ._sensors import AbstractNoise, RandomGaps, Sensor
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 
-from .._compile import training_block
 from ..config import Experiment
 from ..data import Cohort, fingerprint
 from ..io import check_run_names, made_by
 from ..networks import NetworkOptions
 from ..problem import Problem, pose
+from ..programs import training_block
 from ..records import WarmStart
 from ..training import Stage
 from ._cohort import load_cohort

@@ -10,10 +10,10 @@ import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float
 
-from .._compile import compile_once
 from .._types import Key
 from ..data import Cohort, Patient, Series, stack
 from ..problem import Problem
+from ..programs import compile_once
 from ..records import Cost, Hierarchy, PooledPatient
 from ..twin import Physiology
 from ._chains import HMC, NUTS, run_chains, trust

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._compile import compile_once
 from ..data import Patient, Series, stack, stacked_shape
+from ..programs import compile_once
 from ..twin import Physiology, Sensitivities
 from ._least_squares import FEW, _Given, _jacobian, blocks
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._compile import Spread, compile_once, one_thread_per_factorisation, spread_over
 from .._types import Key
 from ..data import Patient, Series, stack, stacked_shape
 from ..identifiability import certainties
 from ..problem import Problem
+from ..programs import Spread, compile_once, one_thread_per_factorisation, spread_over
 from ..records import Cost, Estimate, Fit, History, PatientFit
 from ..twin import Physiology, Sensitivities
 from ._levenberg import Optimum, least_squares

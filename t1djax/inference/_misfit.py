@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from .._compile import compile_once
 from ..data import Patient, noise_level, stack
+from ..programs import compile_once
 from ..records import Misfit
 from ._information import Memory
 

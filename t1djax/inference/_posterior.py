@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._compile import compile_once
 from .._types import Key
 from ..data import Cohort, Patient, Series, stack
 from ..problem import Problem, patient_keys
+from ..programs import compile_once
 from ..records import Cost, Fit, NoiseModel, PatientPosterior, Posterior
 from ..twin import LEAST_NOISE_MG_DL, Physiology
 from ._chains import HMC, NUTS, run_chains, trust

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._compile import compile_once
 from .._types import Key
 from ..data import Cohort, Patient, Series, stack
 from ..problem import patient_key
+from ..programs import compile_once
 from ..records import Posterior
 from ..twin import Physiology
 

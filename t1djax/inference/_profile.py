@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import special
 
-from .._compile import compile_once, one_thread_per_factorisation
 from ..data import Cohort, Patient, stack, stacked_shape
+from ..programs import compile_once, one_thread_per_factorisation
 from ..records import Fit, PatientProfile, Profile
 from ._information import WHITE, coloured, remembered, residuals
 from ._least_squares import FEW, _Given, _misfit, blocks

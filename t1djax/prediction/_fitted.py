@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._compile import compile_once
 from ..data import Cohort, Patient, Series, data_hash, stack, stacked_shape
 from ..evaluation import SETS, glucose_errors
 from ..identifiability import covariance
 from ..physics import Doses, Magdelaine, State
+from ..programs import compile_once
 from ..records import Fit, FittedPatient
 from ..twin import Physiology
 

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ndtri
 
-from .._compile import compile_once
 from ..io import PATIENT, Findings, future_inputs
 from ..physics import Doses, Inputs, Magdelaine, State, propagate
+from ..programs import compile_once
 from ..records import FittedPatient
 from ._fitted import EQUATIONS, STATES
 

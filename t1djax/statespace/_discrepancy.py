@@ -11,10 +11,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from .._compile import compile_once
 from .._types import Key
 from ..data import TRAINING_SHARE, Patient, readings_ahead, training_end
 from ..networks import Dense
+from ..programs import compile_once
 from ..records import FutureInputs, RollingForecasts
 from ._known import known_at_origins
 

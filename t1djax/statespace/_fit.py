@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._by_name import ByName
-from .._compile import compile_once
 from .._html import html_table
 from .._words import counted
 from ..data import TRAINING_SHARE, Patient, readings_ahead, training_end
+from ..programs import compile_once
 from ..records import UNITS, Cost, Estimate, legend_line
 from ._ahead import ahead, level_at
 from ._filter import Filtered, kalman_filter

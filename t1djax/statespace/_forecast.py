@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._compile import compile_once
 from ..data import HORIZONS_MIN, Patient, readings_ahead, rolling_origins
+from ..programs import compile_once
 from ..records import FutureInputs, RollingForecasts
 from ._ahead import Ahead, Changes, ahead, changes_after, level_at
 from ._fit import PatientStateSpace, StateSpaceFit, run_filter

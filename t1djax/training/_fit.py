@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._compile import Spread, on_device, one_thread_per_factorisation, spread_over, training_block
 from .._types import Key
 from ..data import Patient, Series, noise_level, stack, stacked_shape
 from ..identifiability import certainties
@@ -20,6 +19,7 @@ from ..losses import Drive, Places, drive, places, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
 from ..physics import PARAMETERS, exact_lags, with_derived
 from ..problem import Problem, patient_keys
+from ..programs import Spread, on_device, one_thread_per_factorisation, spread_over, training_block
 from ..records import Cost, Estimate, Fit, History, PatientFit, WarmStart, window_marks
 from ..twin import Physiology, Scales, Sensitivities, Twin
 from ._keeper import Keeper

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._compile import Spread, training_block
 from ..data import Patient, stack, stacked_shape
 from ..losses import places
 from ..networks import NetworkOptions
 from ..problem import Problem
+from ..programs import Spread, training_block
 from ._fit import _build_program
 from ._gauss_newton import prepare
 from ._stages import Stage

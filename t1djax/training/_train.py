@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from .._compile import Effort, Shares, Spread, on_device, spread_over, training_block
 from ..data import Series
 from ..losses import Drive, Terms, losses
+from ..programs import Effort, Shares, Spread, on_device, spread_over, training_block
 from ..records import History, TrainState
 from ..twin import Twin
 from ._factored import MOST_STEPS, Course, factored_steps
