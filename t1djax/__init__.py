@@ -15,6 +15,7 @@ import typing as _typing
 from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 
+from ._arguments import ArgumentError as ArgumentError
 from ._types import GlucoseUnit as GlucoseUnit
 from .data import HORIZONS_MIN as HORIZONS_MIN
 from .data import POPULATION as POPULATION
@@ -146,11 +147,12 @@ from .physics import with_derived as with_derived
 from .prediction import fitted_patient as fitted_patient
 from .prediction import fitted_patients as fitted_patients
 from .prediction import predict as predict
-from .problem import LogNormal as LogNormal
 from .problem import Problem as Problem
-from .problem import population_belief as population_belief
 from .problem import pose as pose
 from .programs import map_patients as map_patients
+from .question import LogNormal as LogNormal
+from .question import Question as Question
+from .question import population_belief as population_belief
 from .records import ChunkMetrics as ChunkMetrics
 from .records import Cost as Cost
 from .records import Determination as Determination
@@ -205,10 +207,8 @@ if _typing.TYPE_CHECKING:
     from .config import Experiment as Experiment
     from .config import HupaConfig as HupaConfig
     from .config import MissingPathError as MissingPathError
-    from .config import PriorConfig as PriorConfig
     from .config import ReadingConfig as ReadingConfig
     from .config import SensorConfig as SensorConfig
-    from .config import StageConfig as StageConfig
     from .config import SweepConfig as SweepConfig
     from .config import load_experiment as load_experiment
     from .config import load_sweep as load_sweep
@@ -277,10 +277,8 @@ _LATER = {
         "Experiment",
         "HupaConfig",
         "MissingPathError",
-        "PriorConfig",
         "ReadingConfig",
         "SensorConfig",
-        "StageConfig",
         "SweepConfig",
         "load_experiment",
         "load_sweep",

@@ -8,8 +8,8 @@ import numpy as np
 from ._words import in_list
 from .data import Patient
 from .physics import KB_BODY_MASS, PARAMETERS, TYPICAL_C, unbalanced
+from .question import FAR
 
-FAR = 20.0  # times the typical value, either way
 METERS_MG_DL = (20.0, 600.0)  # what meters show
 HEAVY_KG = 130.0  # 130 lb are 59 kg: whoever states pounds of an adult is mostly above
 KG_PER_POUND = 0.45359237

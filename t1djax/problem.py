@@ -3,81 +3,26 @@
 import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from ._settle import FAR, check_plausible, settle, some
+from ._arguments import ArgumentError
+from ._settle import check_plausible, settle, some
 from ._types import Key
 from ._words import counted
 from .data import Patient
 from .identifiability import check_identifiable
-from .physics import INITIAL_STATES, KB_BODY_MASS, PARAMETERS, Parameter
+from .physics import INITIAL_STATES, KB_BODY_MASS, PARAMETERS
+from .question import Asked, LogNormal, Mode, Question, question_of
 from .twin import Physiology
-
-Mode = Literal["forward", "inverse"]
-"""*forward*: every parameter is known and the states are fitted. *inverse*: the named ones are estimated too."""
 
 _LOWEST_READING = 40.0  # what a sensor reports at the least; a start below it would have no logarithm
 _ON_BOARD_SD_LOG = 2.0  # of what is on board at the start: a factor of seven either way
 _AT_BOUND = 0.01  # so near, in the logarithm, an estimate stands at its bound
-
-
-@dataclasses.dataclass(frozen=True)
-class LogNormal:
-    """What is believed of a parameter before any reading is seen: its logarithm is normal.
-
-    Example:
-        >>> from t1djax import LogNormal
-        >>> LogNormal(200.0, 0.3)
-        LogNormal(median=200.0, sd_log=0.3)
-
-    Raises:
-        ValueError: where a number is not positive and finite.
-    """
-
-    median: float
-    """The median, in the parameter's unit."""
-    sd_log: float
-    """Standard deviation of the natural logarithm, without unit: 0.3 is about 30 % either way."""
-
-    def __post_init__(self) -> None:
-        for name in ("median", "sd_log"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise ValueError(f"{name} of a prior must be positive, not {getattr(self, name):g}")
-
-
-_WIDER = 2.0  # people differ more than the ten of the reference cohort
-
-
-def population_belief(symbol: str) -> LogNormal:
-    """What to believe of a person of whom nothing is known: the population's range, twice as wide.
-
-    The ranges stand for ten patients of whom eight perturb the two published ones, so they are too narrow for people.
-
-    Args:
-        symbol: of `PARAMETERS`.
-
-    Returns:
-        The prior, its median in the unit of the parameter.
-
-    Raises:
-        ValueError: where the symbol is not known.
-
-    Example:
-        >>> from t1djax import population_belief
-        >>> round(population_belief("ksi").median)
-        221
-    """
-    if symbol not in PARAMETERS:
-        raise ValueError(f"unknown parameter {symbol!r}; there are {', '.join(PARAMETERS)}")
-    row = PARAMETERS[symbol]
-    # The range of Tr reaches down to a minute, at which no meal is absorbed: that of its starts does not.
-    low, high = (row.start_low, row.start_high) if symbol == "Tr" else (row.low, row.high)
-    return LogNormal(float(np.sqrt(low * high)), _WIDER * float(np.log(high / low)) / 4)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,66 +141,52 @@ def patient_keys(key: Key, names: Sequence[str]) -> Shaped[Array, "patients ..."
 
 def pose(
     patients: Sequence[Patient],
+    question: Question | None = None,
     *,
-    mode: Mode,
-    free: Sequence[str] = (),
     key: Key,
-    assume_population: bool = False,
-    estimate_initial_state: bool = False,
-    priors: Mapping[str, LogNormal] = {},
-    bounds: Mapping[str, tuple[float, float]] = {},
-    noise_sd_mg_dL: float | None = None,
     start: Mapping[str, Float[np.ndarray, " patients"]] = {},
     refuse: bool = True,
+    **asked: Unpack[Asked],
 ) -> Problem:
     """Settle what is known and what is free, before any long work.
 
     Args:
         patients: the cohort.
-        mode: forward or inverse.
-        free: symbols to estimate; none in forward mode, at least one in inverse mode. A value that a patient
-            asserts for one of them is ignored.
+        question: what is asked of it.
         key: from which the starts are drawn, uniformly in each parameter's range.
-        assume_population: take what nobody stated from the middle of the population's range. Of `kl` and `kb` (or
-            `M`) it is their difference `c`, which glucose tells: where one is stated, the other follows it.
-        estimate_initial_state: estimate insulin and food on board at the start too (`INITIAL_STATES`).
-        priors: what is believed of free parameters, by symbol.
-        bounds: lower and upper bounds of free parameters, in their units, by symbol.
-        noise_sd_mg_dL: standard deviation of the readings' noise, mg/dL, by which priors weigh and from which
-            standard errors follow; estimated from the misfit if not given.
         start: starts in place of those drawn, by symbol, in the parameters' units; those of symbols that are not free
             are not looked at, and where one is NaN it is drawn.
         refuse: whether to refuse what glucose cannot tell apart; a report explains it instead.
+        asked: fields of `Question`, in place of one or on top of it.
 
     Returns:
         The problem. `G0` needs no naming: where a patient does not state it, it is estimated along, starting
         at the first fit reading.
 
     Raises:
-        ValueError: naming the parameter and the patients, where a symbol is unknown, a value is missing or not
-            plausible in its unit, `kl` is not above `kb`, a patient has fewer readings than unknowns, or a prior or a
-            bound makes no sense.
+        ValueError: naming the parameter and the patients, where a value is missing or not plausible in its unit, `kl`
+            is not above `kb`, or a patient has fewer readings than unknowns; an `ArgumentError` where the question
+            makes no sense.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
     """
-    free = tuple(dict.fromkeys(free))
-    _check_names(mode, free)
+    question = question_of(question, asked)
+    free, priors, bounds = tuple(question.free), question.priors, question.bounds
     if not patients:
         raise ValueError("no patient is selected")
     _check_readings(patients, free)
     check_plausible(patients, free)
     if refuse:
         check_identifiable(patients, free, priors)
-    settled = settle(patients, free, assume_population)
+    settled = settle(patients, free, question.assume_population)
     known, notes = settled.known, settled.notes
     names = tuple(patient.name for patient in patients)
-    _check_bounds(bounds)
     starts = {symbol: _draw(names, symbol, key, bounds.get(symbol)) for symbol in free if symbol != "G0"}
     if "G0" in free or "G0" not in known:
         if "G0" not in free:
             notes.append("G0 is not stated for every patient: it is estimated along, starting at the first fit reading")
         known.pop("G0", None)
         starts["G0"] = np.array([_first_fit_reading(patient) for patient in patients])
-    if estimate_initial_state:
+    if question.estimate_initial_state:
         c = (known["kl"] if "kl" in known else starts["kl"]) - _kb(known, starts)
         equilibrium = np.maximum(c, 0.05) / (known["ksi"] if "ksi" in known else starts["ksi"])
         typical = {symbol: np.full(len(patients), INITIAL_STATES[symbol].start_low) for symbol in INITIAL_STATES}
@@ -265,72 +196,31 @@ def pose(
         )
     # After what is on board at the start, whose prior is about the drawn starts: the problem itself stays the same.
     starts |= {s: np.where(np.isnan(start[s]), starts[s], start[s]) for s in starts if s in start}
-    _check_beliefs(starts, priors, bounds, noise_sd_mg_dL)
+    _check_used(question, starts)
     starts |= {symbol: np.clip(starts[symbol], *limits) for symbol, limits in bounds.items()}
     notes += _outside(patients, bounds)
     return Problem(
         names=names,
-        mode=mode,
+        mode=question.mode,
         named=free,
         known=known,
         start=starts,
         assumed=settled.assumed,
         c_assumed=settled.c_assumed,
         notes=tuple(notes),
-        priors=dict(priors),
-        bounds={symbol: (float(low), float(high)) for symbol, (low, high) in bounds.items()},
-        noise_sd_mg_dL=noise_sd_mg_dL,
+        priors=priors,
+        bounds=bounds,
+        noise_sd_mg_dL=question.noise_sd_mg_dL,
     )
 
 
-def _check_names(mode: str, free: tuple[str, ...]) -> None:
-    if mode not in get_args(Mode):
-        raise ValueError(f"mode must be forward or inverse, not {mode!r}")
-    unknown = [symbol for symbol in free if symbol not in PARAMETERS]
-    if unknown:
-        raise ValueError(f"unknown parameter {', '.join(unknown)}; one can estimate {', '.join(PARAMETERS)}")
-    if mode == "forward" and free:
-        raise ValueError(f"forward mode estimates no parameter, but {', '.join(free)} is named; use mode inverse")
-    if mode == "inverse" and not free:
-        raise ValueError("inverse mode needs at least one parameter to estimate, for example ksi")
-
-
-def _check_bounds(bounds: Mapping[str, tuple[float, float]]) -> None:
-    for symbol, (low, high) in bounds.items():
-        if not 0 < low < high < np.inf:
-            raise ValueError(f"bounds of {symbol}: {low:g} to {high:g}; state 0 < low < high")
-
-
-def _check_beliefs(
-    starts: Mapping[str, np.ndarray],
-    priors: Mapping[str, LogNormal],
-    bounds: Mapping[str, tuple[float, float]],
-    noise_sd_mg_dL: float | None,
-) -> None:
-    """Refuse priors and bounds that nothing would use, that contradict each other, or that mean another unit."""
-    if noise_sd_mg_dL is not None and not 0 < noise_sd_mg_dL < np.inf:
-        raise ValueError(f"noise_sd_mg_dL is {noise_sd_mg_dL:g}; it must be positive, or left out to be estimated")
-    for what, symbols in (("a prior", priors), ("bounds", bounds)):
-        for symbol in symbols:
+def _check_used(question: Question, starts: Mapping[str, np.ndarray]) -> None:
+    """Refuse priors and bounds that nothing would use."""
+    for name in ("priors", "bounds"):
+        for symbol in getattr(question, name):
             if symbol not in starts:
                 free = f"free are {', '.join(starts)}" if starts else "nothing is free"
-                raise ValueError(f"{symbol} has {what} but is not estimated; name it among the free ones ({free})")
-    for symbol, prior in priors.items():
-        low, high = bounds.get(symbol, (0.0, np.inf))
-        if not low < prior.median < high:
-            raise ValueError(
-                f"the prior of {symbol} has its median {prior.median:g} outside its bounds {low:g}, {high:g}"
-            )
-    for symbol, row in ({s: PARAMETERS[s] for s in PARAMETERS if s in starts}).items():
-        low, high = bounds.get(symbol, (row.low, row.high))
-        if symbol in priors and not row.typical / FAR <= priors[symbol].median <= row.typical * FAR:
-            raise ValueError(f"the prior of {symbol} has its median at {priors[symbol].median:g} {_far(row)}")
-        if low > row.typical * FAR or high < row.typical / FAR:
-            raise ValueError(f"the bounds of {symbol} are {low:g} to {high:g} {_far(row)}")
-
-
-def _far(row: Parameter) -> str:
-    return f"{row.unit}, far from what people have ({row.low:g} to {row.high:g}); is the unit another?"
+                raise ArgumentError((name, symbol), f"is not estimated; name it among the free ones ({free})")
 
 
 def _outside(patients: Sequence[Patient], bounds: Mapping[str, tuple[float, float]]) -> list[str]:

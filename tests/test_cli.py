@@ -472,7 +472,7 @@ def test_a_wrong_config_is_refused_before_any_work(tmp_path, monkeypatch, text):
         (["--inverse-params", "kl,M"], "only c = kl - kb"),
         (["--inverse-params", "foo"], "unknown parameter foo"),
         (["--inverse-params", ""], "at least one parameter"),
-        (["--mode", "forward", "--inverse-params", "ksi"], "forward mode estimates nothing"),
+        (["--mode", "forward", "--inverse-params", "ksi"], "forward mode"),
         (["--mode", "sideways"], "mode: "),
         (["--model", "lstm"], "model: "),
         (["--data", ""], "data: "),

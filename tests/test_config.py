@@ -1,16 +1,18 @@
 """The configuration: strict, complete in its errors, and the same from a file, from flags, and from a result."""
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import jax.numpy as jnp
 import pydantic
 import pytest
 
 import t1djax
-from t1djax.config import ConfigError, Experiment, StageConfig, load_experiment
-from t1djax.training import default_stages
+from t1djax.config import ConfigError, Experiment, load_experiment
+from t1djax.question import Asked, Question
+from t1djax.training import Optimizer, Stage, default_stages
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def wrong(path: Path | None, overrides: dict[str, Any] | None = None) -> str:
 
 def test_defaults_are_those_of_the_documentation():
     e = load_experiment(None)
-    assert (e.model, e.mode, e.data, e.patients, e.seed, e.results) == (
+    assert (e.model, e.question.mode, e.data, e.patients, e.seed, e.results) == (
         "pinn",
         "inverse",
         "reference",
@@ -43,7 +45,7 @@ def test_defaults_are_those_of_the_documentation():
         "results",
     )
     assert (e.sensor.noise, e.sensor.noise_sd_mg_dL, e.sensor.interval_min) == ("none", 10.0, None)
-    assert e.free == ("ksi",)
+    assert e.question.free == ("ksi",)
     assert e.options() == t1djax.PINNOptions()
     assert e.stages(["ksi"]) == default_stages("inverse", ["ksi"])
 
@@ -61,7 +63,7 @@ def test_a_whole_file(yaml_file):
         "  - {steps: 4, residual_weight: [1, 1e4]}\n"
     )
     e = load_experiment(path)
-    assert e.free == ("ksi", "G0")
+    assert e.question.free == ("ksi", "G0")
     assert (e.sensor.noise, e.sensor.noise_sd_mg_dL, e.sensor.dropout) == ("ar1", 5.0, 0.1)
     assert e.options() == t1djax.PINNOptions(width=32)
     assert e.stages(["ksi", "G0"]) == (
@@ -117,16 +119,16 @@ def test_a_whole_file(yaml_file):
         ("model: birnn\nnetwork: {width: 8}", "network.width: there is no such field"),
         ("model: birnn\nnetwork: {cell: lstm}", "network.cell: "),
         ("network: {stages: [{steps: 2, causal: -1, optimizer: adam}]}", "network.stages.0.causal: "),
-        ("network: {stages: [{steps: 2, balance: ntk}]}", "network.stages.0: Stage: balance"),
+        ("network: {stages: [{steps: 2, balance: ntk}]}", "network.stages.0.balance: "),
         ("members: 0", "members: "),
         ("network: {width: 16.5}", "network.width: "),
         ("network: {cell_min: .inf}", "network.cell_min: "),
         ("network: {stages: []}", "network.stages: "),
-        ("network: {stages: [{}]}", "network.stages.0.steps: "),
+        ("network: {stages: [{step: 3}]}", "network.stages.0.step: "),
         ("network: {stages: [{steps: 2}, {steps: 0}]}", "network.stages.1.steps: "),
         ("network: {stages: [{steps: 2, optimizer: nope}]}", "network.stages.0.optimizer: "),
         ("network: {stages: [{steps: 2, optimizer: global_norm}]}", "network.stages.0.optimizer: "),
-        ("network: {stages: [{steps: 2, residual_weight: [0, 1]}]}", "network.stages.0: Stage: residual_weight"),
+        ("network: {stages: [{steps: 2, residual_weight: [0, 1]}]}", "network.stages.0.residual_weight: "),
         ("network: {stages: [{steps: 2, residual_weight: [1]}]}", "network.stages.0.residual_weight"),
         ("network: {stages: [{steps: 2, learning_rate: 0}]}", "network.stages.0.learning_rate: "),
     ],
@@ -170,9 +172,9 @@ def test_a_file_that_is_not_there(tmp_path):
     assert "cannot be read" in wrong(tmp_path)
 
 
-@pytest.mark.parametrize("name", get_args(StageConfig.model_fields["optimizer"].annotation)[1:])
+@pytest.mark.parametrize("name", get_args(Optimizer)[1:])
 def test_every_optimiser_on_offer_makes_a_step_downhill(name):
-    optimiser = StageConfig(steps=10, optimizer=name, learning_rate=0.01).stage().transformation()
+    optimiser = Stage(steps=10, optimizer=name, learning_rate=0.01).transformation()
     x = jnp.ones(3)
     square = lambda x: jnp.sum(x**2)
     update, _ = optimiser.update(2 * x, optimiser.init(x), x, value=square(x), grad=2 * x, value_fn=square)
@@ -197,7 +199,7 @@ def test_overrides_win_and_nested_ones_merge(yaml_file):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"mode": "forward", "inverse_params": "ksi"}, "forward mode estimates nothing"),
+        ({"mode": "forward", "inverse_params": "ksi"}, "inverse_params: forward mode"),
         ({"layout": "hupa", "data": "x.csv"}, "(carbs_unit)"),
         ({"hupa": {"hours": 48.0}}, "layout hupa"),
         ({"layout": "hupa", "hupa": {"carbs_unit": "g"}}, "reads a file"),
@@ -211,9 +213,24 @@ def test_fields_that_contradict(values, says):
 
 
 def test_free_parameters_follow_the_mode():
-    assert Experiment(mode="forward").free == ()
-    assert Experiment(inverse_params=("ksi", "kl")).free == ("ksi", "kl")
-    assert load_experiment(None, {"inverse_params": "ksi, Tu,"}).free == ("ksi", "Tu")
+    assert Question(mode="forward").free == ()
+    assert Question(free="ksi").free == Question().free == ("ksi",)
+    assert load_experiment(None, {"inverse_params": "ksi, Tu,"}).question.free == ("ksi", "Tu")
+
+
+def test_a_question_is_told_from_a_file_by_its_fields_or_whole():
+    asked = Question(free=["ksi", "kl"], priors={"kl": t1djax.LogNormal(1.9, 0.1)}, bounds={"ksi": (50, 600)})
+    whole = Experiment(question=asked)
+    stated = {"inverse_params": ["ksi", "kl"], "priors": {"kl": {"median": 1.9, "sd_log": 0.1}}}
+    assert Experiment.model_validate(stated | {"bounds": {"ksi": [50, 600]}}) == whole
+    assert "question" not in whole.model_dump()
+    assert Experiment.model_validate(whole.model_dump()) == whole
+    over = Experiment.model_validate({"question": asked, "noise_sd_mg_dL": 5.0})
+    assert over.question == dataclasses.replace(asked, noise_sd_mg_dL=5.0)
+
+
+def test_keywords_of_a_call_are_the_fields_of_a_question():
+    assert get_type_hints(Asked) == {f.name: get_type_hints(Question)[f.name] for f in dataclasses.fields(Question)}
 
 
 def test_an_experiment_does_not_change():

@@ -719,8 +719,8 @@ def test_a_name_beyond_ascii_in_a_configuration_goes(tmp_path: Path) -> None:
     people = [dataclasses.replace(p, name=n) for p, n in zip(cohort, ("José", "Benno"), strict=True)]
     t1djax.write_cohort(t1djax.Cohort(tuple(people)), tmp_path / "data")
     config = t1djax.Experiment(
-        model="ode", data=str(tmp_path / "data"), patients="José,Benno", assume_population=True,
-        inverse_params=("ksi", "kl"), results=str(tmp_path / "results"),
+        question=t1djax.Question(free=["ksi", "kl"], assume_population=True),
+        model="ode", data=str(tmp_path / "data"), patients="José,Benno", results=str(tmp_path / "results"),
     )  # fmt: skip
     t1djax.run(config, execution=t1djax.Execution(figures=False))
     (tmp_path / "results" / "old.yaml").write_text('patients: "Jos\\xE9,Benno"\n')

@@ -41,7 +41,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def cells(config: SweepConfig) -> list[tuple[str, str, str]]:
-    return [(e.model, e.mode, "+".join(e.free)) for e in config.experiments()]
+    return [(e.model, e.question.mode, "+".join(e.question.free)) for e in config.experiments()]
 
 
 def test_the_matrix(tmp_path):
@@ -59,8 +59,8 @@ def test_the_matrix(tmp_path):
     by_model = {e.model: e for e in config.experiments()}
     assert by_model["pinn"].network == {"width": 16, "depth": 1}
     assert by_model["birnn"].network == {}
-    assert by_model["ode"].noise_sd_mg_dL == 10
-    assert by_model["birnn"].noise_sd_mg_dL is None
+    assert by_model["ode"].question.noise_sd_mg_dL == 10
+    assert by_model["birnn"].question.noise_sd_mg_dL is None
     assert all(e.members == 2 and e.patients == "2,3" for e in config.experiments())
     assert all(e.sensor.noise == "white" for e in config.experiments())
 
@@ -89,7 +89,7 @@ def test_flags_win_and_what_is_the_same_comes_once(tmp_path):
         ("sensor: {noise: pink}", "sensor.noise"),
         ("overrides: {pinn: {network: {wide: 3}}}", "pinn inverse: network.wide"),
         ("overrides: {pin: {}}", "overrides.pin"),
-        ("include: [{model: ode, mode: forward, inverse_params: [ksi]}]", "forward mode estimates nothing"),
+        ("include: [{model: ode, mode: forward, inverse_params: [ksi]}]", "inverse_params: forward mode"),
         ("exclude: [{patients: 3}]", "exclude: patients is not matched"),
         ("exclude: [{mode: inverse}]", "exclude: nothing is left"),
         ("models: [ode]\nmodels: [pinn]", "models stands twice"),
@@ -163,7 +163,7 @@ def test_a_list_of_one_may_be_its_one_text(tmp_path):
 def test_an_include_takes_what_the_matrix_leaves_no_choice_about(tmp_path):
     text = "models: [ode]\ninverse_params: [ksi, kl]\noverrides: {ode: {noise_sd_mg_dL: 7}}\ninclude: [{seed: 3}]"
     first, more = load_sweep(written(tmp_path, text)).experiments()
-    assert (more.model, more.inverse_params, more.noise_sd_mg_dL) == ("ode", ("ksi", "kl"), 7)
+    assert (more.model, more.question.free, more.question.noise_sd_mg_dL) == ("ode", ("ksi", "kl"), 7)
     assert (first.seed, more.seed) == (0, 3)
     forward = load_sweep(written(tmp_path, "models: [ode]\nmodes: [forward]\ninclude: [{seed: 3}]"))
     assert cells(forward) == [("ode", "forward", "")] * 2
@@ -172,7 +172,7 @@ def test_an_include_takes_what_the_matrix_leaves_no_choice_about(tmp_path):
 def test_the_file_of_a_sweep_is_none_of_an_experiment(tmp_path):
     with pytest.raises(ConfigError, match=r"is the file of a sweep, for load_sweep or `t1djax sweep --config"):
         load_experiment(written(tmp_path, "models: [ode]\nseed: 3"))
-    own = set(SweepConfig.model_fields) - set(Experiment.model_fields) - {"common"}
+    own = set(SweepConfig.model_fields) - set(Experiment.names()) - {"common"}
     assert own == SWEEPS_OWN
 
 

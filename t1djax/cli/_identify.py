@@ -15,7 +15,7 @@ from ..experiment import fit
 from ..inference import identify as identify_
 from ..inference import preflight, profile, residuals
 from ..physics import PARAMETERS
-from ..problem import LogNormal, population_belief
+from ..question import LogNormal, population_belief
 from ..records import Fit, Identification, Profile, interval_words
 from ._app import Interval, app, say, stderr, warnings_in_words
 from ._app import Json as Json_

@@ -157,7 +157,7 @@ def train(
         cohort.append(patients_)
         if not as_json:
             what = f"estimating {', '.join(problem.start)}" if problem.start else "parameters known"
-            fits = f"{experiment.model} {experiment.mode}: {counted(len(patients_), 'patient')}, {what}"
+            fits = f"{experiment.model} {problem.mode}: {counted(len(patients_), 'patient')}, {what}"
             stderr.print(fits, highlight=False, markup=False, soft_wrap=True)
             for note in problem.notes:
                 say("note", note)

@@ -1,11 +1,16 @@
 """What all configurations share: strictness, and errors in words."""
 
+import dataclasses
 import difflib
+import functools
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pydantic
+
+from .._arguments import ArgumentError
 
 
 class ConfigError(ValueError):
@@ -20,13 +25,23 @@ class Strict(pydantic.BaseModel):
     # Strict: `seed: true` and `strict: "yes"` are slips, not numbers and booleans.
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names that a file may state."""
+        return tuple(cls.model_fields)
+
 
 class Nested(ValueError):
-    """Errors of a part that is validated on its own, to be listed with the others."""
+    """Errors of a part that is validated on its own, to be listed with the others.
 
-    def __init__(self, errors: list[dict[str, Any]]) -> None:
-        super().__init__("; ".join(f"{'.'.join(map(str, x['loc']))}: {say(x)}" for x in errors))
-        self.errors = errors
+    Args:
+        errors: pydantic's.
+        beside: whether a file has the part's fields beside the others, not below a name.
+    """
+
+    def __init__(self, errors: Iterable[Any], *, beside: bool = False) -> None:
+        self.errors, self.beside = list(flat(errors)), beside
+        super().__init__("; ".join(f"{'.'.join(map(str, x['loc']))}: {say(x)}" for x in self.errors))
 
 
 def flat(errors: Iterable[Any]) -> Iterator[Any]:
@@ -34,9 +49,32 @@ def flat(errors: Iterable[Any]) -> Iterator[Any]:
     for error in errors:
         inner = error.get("ctx", {}).get("error")
         if isinstance(inner, Nested):
-            yield from ({**x, "loc": (*error["loc"], *x["loc"])} for x in inner.errors)
+            at = () if inner.beside else error["loc"]
+            yield from ({**x, "loc": (*at, *x["loc"])} for x in inner.errors)
+        elif isinstance(inner, ArgumentError):
+            where = (*error["loc"], *inner.argument)
+            yield {"type": "value_error", "loc": where, "msg": inner.problem, "input": {}}
         elif error["type"] != "too_short" or not error["input"]:  # its items are wrong, and said to be so
             yield error
+
+
+def built(kind: Any, values: Any) -> Any:
+    """A frozen dataclass, or several, from the values of a file, as strictly as all else is read.
+
+    Raises:
+        Nested: listing what is wrong with its fields.
+    """
+    plain = lambda x: vars(x) if dataclasses.is_dataclass(x) else str(x)
+    try:
+        # By way of JSON, where strict validation takes a list for a tuple and a mapping for a record.
+        return _adapter(kind).validate_json(json.dumps(values, default=plain), strict=True)
+    except pydantic.ValidationError as e:
+        raise Nested(e.errors()) from None
+
+
+@functools.cache
+def _adapter(kind: Any) -> Any:
+    return pydantic.TypeAdapter(kind)
 
 
 _WORDS = {
@@ -45,6 +83,7 @@ _WORDS = {
     "a valid number": "a number",
     "a valid boolean": "true or false",
     "a valid tuple": "a list, such as [a, b]",
+    "a valid array": "a list, such as [a, b]",
     "a valid list": "a list, such as [a, b]",
     "a valid dictionary": "fields with values, such as {field: value}",
 }
@@ -85,7 +124,7 @@ def _fields_at(kind: type[pydantic.BaseModel] | None, at: Sequence[str | int]) -
     for name in at:
         inner = None if kind is None or name not in kind.model_fields else kind.model_fields[str(name)].annotation
         kind = inner if isinstance(inner, type) and issubclass(inner, pydantic.BaseModel) else None
-    return () if kind is None else kind.model_fields
+    return () if kind is None else kind.names() if issubclass(kind, Strict) else ()
 
 
 def merge(base: Mapping[Any, Any], over: Mapping[str, Any]) -> dict[Any, Any]:

@@ -1,20 +1,18 @@
 """One experiment as a strict, frozen record: from YAML, from flags, or both."""
 
 import dataclasses
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pydantic
 
 from ..io import BasalUnit, GlucoseUnit, check_mapping
 from ..networks import ARCHITECTURES, NetworkOptions
-from ..physics import INITIAL_STATES, PARAMETERS
-from ..problem import LogNormal, Mode
+from ..physics import PARAMETERS
+from ..question import Question
 from ..training import Stage, default_stages
-from ._base import ConfigError, Nested, Strict
-from ._stage import STAGES
+from ._base import ConfigError, Nested, Strict, built
 from ._yaml import read_yaml, validated
 
 REFERENCE = "reference"
@@ -78,42 +76,30 @@ class ReadingConfig(Strict):
         return value
 
 
-class PriorConfig(Strict):
-    """What is believed of a parameter; see `t1djax.LogNormal`."""
-
-    median: float = pydantic.Field(gt=0)
-    """The median, in the parameter's unit."""
-    sd_log: float = pydantic.Field(gt=0)
-    """Standard deviation of the natural logarithm, without unit."""
-
-    def belief(self) -> LogNormal:
-        """The prior as `pose` takes it."""
-        return LogNormal(self.median, self.sd_log)
-
-
-_Positive = Annotated[float, pydantic.Field(gt=0)]
-_Bounds = Annotated[tuple[_Positive, _Positive], pydantic.Field(strict=False)]
+BESIDE: Mapping[str, str] = {
+    {"free": "inverse_params"}.get(field.name, field.name): field.name for field in dataclasses.fields(Question)
+}
+"""Fields of the question by the names under which a file has them, beside those of `Experiment`."""
 
 
 class Experiment(Strict):
     """Everything that determines a run.
 
     Example:
-        >>> from t1djax.config import Experiment
-        >>> Experiment(model="ode", mode="inverse", inverse_params=("ksi",)).patients
-        'all'
+        >>> from t1djax import Experiment, Question
+        >>> experiment = Experiment(model="ode", question=Question(free=["ksi"]))
+        >>> experiment == Experiment.model_validate({"model": "ode", "inverse_params": ["ksi"]})  # as a file has it
+        True
     """
 
+    question: Question = Question()
+    """What is asked of the patients. A file has its fields beside the others, `free` by the name `inverse_params`."""
     model: Model = "pinn"
     """What is fitted: one of the physics-informed networks, or the equations themselves."""
-    mode: Mode = "inverse"
-    """forward: parameters known. inverse: `inverse_params` estimated."""
     data: str = pydantic.Field(default=REFERENCE, min_length=1)
     """A cohort's folder, a patient's file, or `reference`."""
     patients: str = "all"
     """`all`, or names separated by commas; `3,5` and `Pat2-Pat11` mean patients of the reference cohort."""
-    inverse_params: tuple[str, ...] = pydantic.Field(default=(), strict=False)
-    """What to estimate in inverse mode; left out, ksi."""
     seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
     """Sets noise, starts and initial weights."""
     members: int = pydantic.Field(default=1, ge=1, le=1000)
@@ -133,16 +119,6 @@ class Experiment(Strict):
     known: dict[str, float] = pydantic.Field(default_factory=dict)
     """What is known of everybody, by symbol, in the units of `PARAMETERS`: {M: 72} is a body mass of 72 kg. It stands
     in place of what the data state, and is for data of one's own: the reference cohort states all of it."""
-    assume_population: bool = False
-    """Take parameters that nobody stated from the population."""
-    estimate_initial_state: bool = False
-    """Estimate insulin and food on board at the start."""
-    priors: dict[str, PriorConfig] = pydantic.Field(default_factory=dict)
-    """What is believed of some of the parameters to estimate, by symbol."""
-    bounds: dict[str, _Bounds] = pydantic.Field(default_factory=dict)
-    """Lower and upper bounds of some of them, in their units, by symbol."""
-    noise_sd_mg_dL: float | None = pydantic.Field(default=None, gt=0)
-    """Standard deviation of the readings' noise, mg/dL; left out, it is estimated."""
     warm_start: str | None = pydantic.Field(default=None, min_length=1)
     """A result folder, or a folder with one result per patient of the same model: the fit starts from its estimates and
     networks."""
@@ -150,44 +126,62 @@ class Experiment(Strict):
     """Fields of the architecture's options (`PINNOptions`, `ModifiedMLPOptions`, `BIRNNOptions`), and `stages`, a list
     of stages with the fields of `Stage`; not used by `ode`."""
 
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names that a file may state."""
+        return (*BESIDE, *(name for name in cls.model_fields if name != "question"))
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _gather(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not values.keys() & BESIDE.keys():
+            return values
+        rest = {name: value for name, value in values.items() if name not in BESIDE}
+        asked = rest.get("question", {})
+        asked = dict(vars(asked) if isinstance(asked, Question) else asked)
+        asked |= {BESIDE[name]: value for name, value in values.items() if name in BESIDE}
+        return rest | {"question": asked}
+
+    @pydantic.field_validator("question", mode="before")
+    @classmethod
+    def _asked(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        if isinstance(value.get("free"), str):
+            value = {**value, "free": [part.strip() for part in value["free"].split(",") if part.strip()]}
+            if not value["free"]:
+                raise Nested([_wrong(("inverse_params",), "name at least one parameter, for example ksi")], beside=True)
+        try:
+            return built(Question, value)
+        except Nested as e:
+            called = {field: name for name, field in BESIDE.items()}
+            place = lambda loc: (called.get(loc[0], loc[0]), *loc[1:]) if loc else ()
+            raise Nested(({**x, "loc": place(x["loc"])} for x in e.errors), beside=True) from None
+
+    @pydantic.model_serializer(mode="wrap")
+    def _beside(self, dump: Callable[[Any], Any]) -> dict[str, Any]:
+        plain = dump(self)
+        asked = plain.pop("question", {})
+        return plain | {name: asked[field] for name, field in BESIDE.items() if field in asked}
+
     @pydantic.field_validator("network")
     @classmethod
     def _buildable(cls, value: dict[str, Any], info: Any) -> dict[str, Any]:
         if (model := info.data.get("model")) is not None:
             errors = []
-            for field, build in (("", lambda: _options(model, value)), ("stages", lambda: _stages(value))):
+            for at, build in (((), lambda: _options(model, value)), (("stages",), lambda: _stages(value))):
                 try:
                     build()
-                except pydantic.ValidationError as e:
-                    errors += [{**x, "loc": (*([field] if field else []), *x["loc"])} for x in e.errors()]
+                except Nested as e:
+                    errors += [{**x, "loc": (*at, *x["loc"])} for x in e.errors]
             for x in errors:
                 if x["type"] == "unexpected_keyword_argument" and len(x["loc"]) == 1:
                     fields = [f.name for f in dataclasses.fields(ARCHITECTURES[model])]
                     x["msg"] = f"there is no such field of {model}; there are {', '.join(fields)} and stages"
             if value.get("stages") is not None and not value["stages"] and not errors:
-                what = {"type": "value_error", "loc": ("stages",), "input": {}}
-                errors.append(what | {"msg": "name at least one stage, or leave them out"})
+                errors.append(_wrong(("stages",), "name at least one stage, or leave them out"))
             if errors:
                 raise Nested(errors)
-        return value
-
-    @pydantic.field_validator("inverse_params", mode="before")
-    @classmethod
-    def _comma_separated(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        parts = tuple(part.strip() for part in value.split(",") if part.strip())
-        if not parts:
-            raise ValueError("name at least one parameter, for example ksi")
-        return parts
-
-    @pydantic.field_validator("inverse_params")
-    @classmethod
-    def _parameters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [symbol for symbol in value if symbol not in PARAMETERS]:
-            raise ValueError(f"unknown parameter {', '.join(unknown)}; one can estimate {', '.join(PARAMETERS)}")
-        if twice := [symbol for symbol in dict.fromkeys(value) if value.count(symbol) > 1]:
-            raise ValueError(f"{', '.join(twice)} stands twice; name each parameter once")
         return value
 
     @pydantic.field_validator("patients", mode="before")
@@ -204,35 +198,17 @@ class Experiment(Strict):
             raise ValueError(f"unknown parameter {', '.join(unknown)}; one of {', '.join(PARAMETERS)}")
         return value
 
-    @pydantic.field_validator("priors", "bounds")
-    @classmethod
-    def _estimable(cls, value: dict[str, Any]) -> dict[str, Any]:
-        there = [*PARAMETERS, *INITIAL_STATES]
-        if unknown := [symbol for symbol in value if symbol not in there]:
-            raise ValueError(f"unknown parameter {', '.join(unknown)}; there are {', '.join(there)}")
-        return value
-
-    @pydantic.field_validator("bounds")
-    @classmethod
-    def _in_order(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        for symbol, (low, high) in value.items():
-            if low >= high:
-                raise ValueError(f"{symbol} from {low:g} to {high:g}: the lower bound comes first")
-        return value
-
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Experiment":
         if self.seed + self.members > 2**32:
             raise ValueError("seed + members must stay below 4294967296")
         if self.warm_start is not None and self.members > 1:
             raise ValueError("a warm start gives every member the same start: leave members out, or warm_start")
-        if self.mode == "forward" and self.inverse_params:
-            raise ValueError("forward mode estimates nothing: leave inverse_params out, or set mode to inverse")
-        wrong = both_ways(self.known, self.free)
+        wrong = both_ways(self.known, self.question.free)
         if self.known and self.data == REFERENCE:
             wrong = "is for files, not for the reference"
         if wrong:  # a sweep says what its experiments share once, by the name of the field
-            raise Nested([{"type": "value_error", "loc": ("known",), "msg": wrong, "input": {}}])
+            raise Nested([_wrong(("known",), wrong)])
         if self.layout == "hupa" and self.hupa.carbs_unit is None:
             raise ValueError("layout hupa needs the unit of its carbohydrate (carbs_unit): g, exchange, or none")
         if self.layout == "table" and self.hupa != HupaConfig():
@@ -250,11 +226,6 @@ class Experiment(Strict):
             raise ValueError(f"layout {self.layout} reads one person's file: leave patients out")
         return self
 
-    @property
-    def free(self) -> tuple[str, ...]:
-        """The parameters to estimate: those named, or ksi."""
-        return () if self.mode == "forward" else self.inverse_params or ("ksi",)
-
     def options(self) -> NetworkOptions | None:
         """The network's options; None for `ode`."""
         return _options(self.model, self.network)
@@ -268,12 +239,15 @@ class Experiment(Strict):
         Returns:
             The stages in order; model `ode` has no use for them.
         """
-        given = _stages(self.network)
-        return (
-            default_stages(self.mode, free, self.options(), warm=self.warm_start is not None, priors=bool(self.priors))
-            if given is None
-            else given
-        )
+        given, asked = _stages(self.network), self.question
+        if given is not None:
+            return given
+        warm, priors = self.warm_start is not None, bool(asked.priors)
+        return default_stages(asked.mode, free, self.options(), warm=warm, priors=priors)
+
+
+def _wrong(at: tuple[str, ...], what: str) -> dict[str, Any]:
+    return {"type": "value_error", "loc": at, "msg": what, "input": {}}
 
 
 def both_ways(
@@ -304,15 +278,12 @@ def _options(model: str, network: Mapping[str, Any]) -> NetworkOptions | None:
     if model not in ARCHITECTURES:
         return None
     fields = {name: value for name, value in network.items() if name != "stages"}
-    # By way of JSON, where strict validation takes a list for a tuple and a mapping for a record.
-    text = json.dumps(fields, default=str)
-    return pydantic.TypeAdapter(ARCHITECTURES[model]).validate_json(text, strict=True)
+    return built(ARCHITECTURES[model], fields)
 
 
 def _stages(network: Mapping[str, Any]) -> tuple[Stage, ...] | None:
-    if network.get("stages") is None:
-        return None
-    return tuple(config.stage() for config in STAGES.validate_python(network["stages"]))
+    given = network.get("stages")
+    return None if given is None else built(tuple[Stage, ...], given)
 
 
 def load_experiment(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> Experiment:

@@ -4,19 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from ..physics import PARAMETERS
-from ..problem import Mode
+from ..question import Mode
 from ._base import nearest
-from ._experiment import Experiment, Model
+from ._experiment import BESIDE, Experiment, Model
 
-OF_A_MODEL = (
-    "network",
-    "priors",
-    "bounds",
-    "noise_sd_mg_dL",
-    "assume_population",
-    "estimate_initial_state",
-    "warm_start",
-)
+OF_A_MODEL = ("network", *(name for name in BESIDE if name not in ("mode", "inverse_params")), "warm_start")
 """Fields of `Experiment` that an override may set; all the others are alike for the models that are compared."""
 _PATTERN = {"model": get_args(Model), "mode": get_args(Mode), "inverse_params": tuple(PARAMETERS)}
 _AXES = {"model": "models", "mode": "modes", "inverse_params": "inverse_params", "members": "seeds"}
@@ -116,8 +108,8 @@ def wrong_includes(include: Sequence[Cell], sets: Sequence[tuple[str, ...]]) -> 
         for key in cell:
             if key == "results":
                 yield (*at, key), "a sweep has one results folder; state it at the top level"
-            elif key not in Experiment.model_fields:
-                yield (*at, str(key)), f"there is no such field{nearest(key, Experiment.model_fields)}"
+            elif key not in Experiment.names():
+                yield (*at, str(key)), f"there is no such field{nearest(key, Experiment.names())}"
 
 
 def wrong_overrides(
@@ -135,7 +127,7 @@ def wrong_overrides(
                 continue
             if key in _AXES:
                 yield at, f"is of the matrix; use {_AXES[key]} at the top level, include or exclude"
-            elif key in Experiment.model_fields:
+            elif key in Experiment.names():
                 yield at, "is the same for all models that are compared; state it at the top level"
             else:
                 yield at, f"there is no such field{nearest(key, OF_A_MODEL)}; there are {', '.join(OF_A_MODEL)}"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import pydantic
 
-from ..problem import Mode
+from ..question import Mode
 from ._base import ConfigError, Nested, Strict, flat, merge, nearest, say
 from ._experiment import SWEEPS_OWN, Experiment, Model
 from ._matrix import (
@@ -140,8 +140,8 @@ def _wrong_common(common: Mapping[str, Any]) -> Iterator[Wrong]:
     for name in common:
         if name in ("model", "mode", "members"):
             yield (name,), f"a sweep has {'seeds' if name == 'members' else f'{name}s'}"
-        elif name not in Experiment.model_fields:
-            yield (str(name),), f"there is no such field{nearest(name, [*_OWN, *Experiment.model_fields])}"
+        elif name not in Experiment.names():
+            yield (str(name),), f"there is no such field{nearest(name, [*_OWN, *Experiment.names()])}"
 
 
 _OWN = tuple(name for name in SweepConfig.model_fields if name != "common")

@@ -10,7 +10,7 @@ from .._settle import doubtful_mass
 from .._words import in_list
 from ..data import Cohort, Patient, Truth
 from ..physics import PARAMETERS, with_derived
-from ..problem import LogNormal
+from ..question import LogNormal
 from ..records import Ensemble, Fit, PatientFit
 from ._settings import named, settings_of
 

@@ -1,36 +1,30 @@
 """From patients to fits: choose the model, pose, fit."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import jax
+from typing import Unpack
 
 from ..data import Cohort, Patient
 from ..inference import LeastSquares
 from ..networks import ARCHITECTURES, NetworkOptions
-from ..problem import LogNormal, Mode, pose
+from ..question import Asked, Question, question_of
 from ..records import Ensemble, Fit, WarmStart
 from ..training import Progress, Stage
 from ._problems import fit_in_parts
-from ._warm import noted, starts, warm_start_of
+from ._warm import posed, warm_start_of
 
 
 def fit(
     cohort: Cohort | Sequence[Patient],
+    question: Question | None = None,
     *,
     model: str | None = None,
-    mode: Mode = "inverse",
-    free: Iterable[str] = (),
     seed: int = 0,
-    assume_population: bool = False,
-    estimate_initial_state: bool = False,
-    priors: Mapping[str, LogNormal] = {},
-    bounds: Mapping[str, tuple[float, float]] = {},
-    noise_sd_mg_dL: float | None = None,
     options: NetworkOptions | LeastSquares | None = None,
     stages: Sequence[Stage] | None = None,
     warm_start: WarmStart | str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    **asked: Unpack[Asked],
 ) -> Fit:
     """Fit every patient of a cohort at once.
 
@@ -40,16 +34,10 @@ def fit(
 
     Args:
         cohort: the patients. A cohort's truth is not looked at.
+        question: what is asked of them.
         model: `pinn` (if not given), `modified_mlp` or `birnn`, the physics-informed networks; `ode`, least squares on
             the equations; `flax` with `FlaxOptions`, or the name of options of your own.
-        mode: `forward`, all parameters known, or `inverse`.
-        free: what to estimate in inverse mode, by symbols of `PARAMETERS` and `INITIAL_STATES`; ksi if not given.
         seed: sets starts and initial weights; a whole number.
-        assume_population: take parameters that nobody stated from the population.
-        estimate_initial_state: estimate insulin and food on board at the start of the window.
-        priors: what is believed of free parameters, by symbol: a `LogNormal` each.
-        bounds: lower and upper bounds of free parameters, in their units, by symbol.
-        noise_sd_mg_dL: standard deviation of the readings' noise, mg/dL; estimated if not given.
         options: the network's options, such as `BIRNNOptions`, or `LeastSquares`; they decide the model if it is not
             named.
         stages: the curriculum of the network; `default_stages` if not given.
@@ -57,14 +45,15 @@ def fit(
             or a folder with one result per patient. Parameters start at its estimates and networks with its weights;
             the default curriculum is then shorter.
         on_progress: called after each chunk of training steps with how far it is.
+        asked: fields of `Question`, in place of one or on top of it: `mode`, `free`, `priors`, `bounds` and so on.
 
     Returns:
         The fit: by patient, estimates with units and standard errors, the states over the whole record, and how the
         training went. `ok` is false for a patient whose fit failed; the others are not touched.
 
     Raises:
-        ValueError: where the model is not known, a parameter is neither stated nor free, a prior or a bound makes no
-            sense, or the earlier fit lacks a patient or has networks of other options.
+        ValueError: where the model is not known, a parameter is neither stated nor free, or the earlier fit lacks a
+            patient or has networks of other options; an `ArgumentError` where the question makes no sense.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
 
     Example:
@@ -75,55 +64,32 @@ def fit(
         197.0
     """
     return _fit_seeds(
-        cohort,
-        (seed,),
-        warm_start,
-        model=model,
-        mode=mode,
-        free=free,
-        assume_population=assume_population,
-        estimate_initial_state=estimate_initial_state,
-        priors=priors,
-        bounds=bounds,
-        noise_sd_mg_dL=noise_sd_mg_dL,
-        options=options,
-        stages=stages,
-        on_progress=on_progress,
+        cohort, question_of(question, asked), (seed,), model, options, stages, on_progress, warm_start
     ).members[0]
 
 
 def fit_ensemble(
     cohort: Cohort | Sequence[Patient],
+    question: Question | None = None,
     *,
     seeds: Sequence[int],
     model: str | None = None,
-    mode: Mode = "inverse",
-    free: Iterable[str] = (),
-    assume_population: bool = False,
-    estimate_initial_state: bool = False,
-    priors: Mapping[str, LogNormal] = {},
-    bounds: Mapping[str, tuple[float, float]] = {},
-    noise_sd_mg_dL: float | None = None,
     options: NetworkOptions | LeastSquares | None = None,
     stages: Sequence[Stage] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    **asked: Unpack[Asked],
 ) -> Ensemble:
     """Fit every patient of a cohort from several seeds at once: seeds times patients train as one program.
 
     Args:
         cohort: the patients.
+        question: what is asked of them, as for `fit`, like all the rest.
         seeds: one per member, all different; each sets its own starts and initial weights.
-        model: as for `fit`, like the rest.
-        mode: forward or inverse.
-        free: what to estimate.
-        assume_population: take parameters that nobody stated from the population.
-        estimate_initial_state: estimate insulin and food on board at the start of the window.
-        priors: what is believed of free parameters.
-        bounds: bounds of free parameters.
-        noise_sd_mg_dL: the readings' noise, mg/dL.
+        model: a network, or `ode`.
         options: the network's options, or `LeastSquares`.
         stages: the curriculum.
         on_progress: called after each chunk of training steps.
+        asked: fields of `Question`.
 
     Returns:
         The members, each what `fit` gives for its seed; `spread` compares them.
@@ -139,64 +105,28 @@ def fit_ensemble(
         >>> t1djax.spread(ensemble)["ksi_sd"].max() < 1e-6
         np.True_
     """
-    return _fit_seeds(
-        cohort,
-        tuple(seeds),
-        None,
-        model=model,
-        mode=mode,
-        free=free,
-        assume_population=assume_population,
-        estimate_initial_state=estimate_initial_state,
-        priors=priors,
-        bounds=bounds,
-        noise_sd_mg_dL=noise_sd_mg_dL,
-        options=options,
-        stages=stages,
-        on_progress=on_progress,
-    )
+    return _fit_seeds(cohort, question_of(question, asked), tuple(seeds), model, options, stages, on_progress)
 
 
 def _fit_seeds(
     cohort: Cohort | Sequence[Patient],
+    question: Question,
     seeds: tuple[int, ...],
-    warm_start: WarmStart | str | Path | None,
-    *,
     model: str | None,
-    mode: Mode,
-    free: Iterable[str],
-    assume_population: bool,
-    estimate_initial_state: bool,
-    priors: Mapping[str, LogNormal],
-    bounds: Mapping[str, tuple[float, float]],
-    noise_sd_mg_dL: float | None,
     options: NetworkOptions | LeastSquares | None,
     stages: Sequence[Stage] | None,
     on_progress: Callable[[Progress], None] | None,
+    warm_start: WarmStart | str | Path | None = None,
 ) -> Ensemble:
     if isinstance(cohort, Patient):
         raise ValueError("give a cohort or a list of patients: fit([patient])")
     patients = tuple(cohort)
     if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
         raise ValueError("seeds: name at least one, each once, from 0 to 4294967295")
-    named = (free,) if isinstance(free, str) else tuple(free)
-    named = named or (("ksi",) if mode == "inverse" else ())
     model = _model(model, options)
     network = None if model == "ode" or isinstance(options, LeastSquares) else options or ARCHITECTURES[model]()
     warm = warm_start_of(warm_start, patients, model, network)
-    pose_one = lambda seed: pose(
-        patients,
-        mode=mode,
-        free=named,
-        key=jax.random.fold_in(jax.random.key(seed), 1),
-        assume_population=assume_population,
-        estimate_initial_state=estimate_initial_state,
-        priors=priors,
-        bounds=bounds,
-        noise_sd_mg_dL=noise_sd_mg_dL,
-        start=starts(warm, patients),
-    )
-    problems = [noted(pose_one(seed), warm) for seed in seeds]
+    problems = posed(patients, question, seeds, warm)
     fits = fit_in_parts(
         patients, problems, seeds, model, options=options, stages=stages, warm=warm, on_progress=on_progress
     )

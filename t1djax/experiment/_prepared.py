@@ -10,13 +10,11 @@ from ..config import Experiment
 from ..data import Cohort, fingerprint
 from ..io import check_run_names, made_by
 from ..networks import NetworkOptions
-from ..problem import Problem, pose
 from ..programs import training_block
-from ..records import WarmStart
 from ..training import Stage
 from ._cohort import load_cohort
 from ._memory import rows_that_fit
-from ._warm import noted, starts, warm_start_of
+from ._warm import posed, warm_start_of
 
 
 class Prepared:
@@ -31,10 +29,11 @@ class Prepared:
         self.config = config
         self.cohort = load_cohort(config) if cohort is None else cohort
         self.seeds = tuple(range(config.seed, config.seed + config.members))
-        check_run_names(config.model, config.mode, self.cohort.names, config.free, self.seeds[-1])
+        asked = config.question
+        check_run_names(config.model, asked.mode, self.cohort.names, asked.free, self.seeds[-1])
         self.options = config.options()
         self.warm = warm_start_of(config.warm_start, self.cohort.patients, config.model, self.options)
-        self.problems = tuple(_pose(config, self.cohort, seed, self.warm) for seed in self.seeds)
+        self.problems = posed(self.cohort.patients, config.question, self.seeds, self.warm)
         self.stages = None if self.options is None else config.stages(self.problems[0].start)
 
     def resolved(self) -> dict[str, Any]:
@@ -58,26 +57,9 @@ class Prepared:
         return {"config": config, "data": fingerprint(self.cohort), "batches": batches, "made_by": made}
 
 
-def _pose(config: Experiment, cohort: Cohort, seed: int, warm: WarmStart | None) -> Problem:
-    posed = pose(
-        cohort.patients,
-        mode=config.mode,
-        free=config.free,
-        key=jax.random.fold_in(jax.random.key(seed), 1),
-        assume_population=config.assume_population,
-        estimate_initial_state=config.estimate_initial_state,
-        priors={symbol: prior.belief() for symbol, prior in config.priors.items()},
-        bounds=config.bounds,
-        noise_sd_mg_dL=config.noise_sd_mg_dL,
-        start=starts(warm, cohort.patients),
-    )
-    return noted(posed, warm)
-
-
 def _resolved(config: Experiment, options: NetworkOptions | None, stages: Sequence[Stage] | None) -> dict[str, Any]:
     """The configuration with nothing left to a default that may change: `train --config` runs it again."""
     resolved = config.model_dump(mode="json")
-    resolved["inverse_params"] = list(config.free)
     if options is not None and stages is not None:
         resolved["network"] = dataclasses.asdict(options)
         resolved["network"]["stages"] = [dataclasses.asdict(stage) for stage in stages]

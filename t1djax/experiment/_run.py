@@ -150,7 +150,7 @@ def _begin(root: Path, name: str, record: Mapping[str, Any]) -> Journal:
 
 def run_label(config: Experiment, started: dt.datetime) -> str:
     """The run's name: `{model}_{mode}_{params}_{timestamp}`."""
-    parts = [config.model, config.mode, "+".join(config.free), f"{started:%Y%m%d_%H%M%S}"]
+    parts = [config.model, config.question.mode, "+".join(config.question.free), f"{started:%Y%m%d_%H%M%S}"]
     return "_".join(part for part in parts if part)
 
 
@@ -372,8 +372,8 @@ def _info(journal: Journal, prepared: Prepared, which: Sequence[int]) -> RunInfo
         name=journal.name,
         sweep=journal.record["sweep"],
         model=config.model,
-        mode=config.mode,
-        named=config.free,
+        mode=config.question.mode,
+        named=tuple(config.question.free),
         rows=tuple((name, seed) for seed in prepared.seeds for name in names),
         started=journal.started,
         config=journal.record["config"],

@@ -144,7 +144,16 @@ def _program(prepared: Prepared, execution: Execution) -> Program:
     memory = memory_of(prepared.cohort.patients, prepared.problems[0], prepared.options, prepared.stages)
     seeds = len(prepared.seeds)
     size = len(batches[0]) * seeds
-    return Program(config.model, config.mode, config.free, len(prepared.cohort), seeds, len(batches), size, memory)
+    return Program(
+        config.model,
+        config.question.mode,
+        tuple(config.question.free),
+        len(prepared.cohort),
+        seeds,
+        len(batches),
+        size,
+        memory,
+    )
 
 
 def sweep(
@@ -261,7 +270,7 @@ class _Steps:
 
     def run(self, number: int, prepared: Prepared) -> Run:
         config = prepared.config
-        label = " ".join(part for part in (config.model, config.mode, "+".join(config.free)) if part)
+        label = " ".join(part for part in (config.model, config.question.mode, "+".join(config.question.free)) if part)
         journal = read_journal(self.root / ".runs" / f"{number + 1:02d}_{run_label(config, self.started)}")
         self.pace.begin(0 if journal.done else self.runs[number])
         self.tell(number, label, None, "done" if journal.done else "compiling")

@@ -2,16 +2,18 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from ..data import Patient
 from ..io import DataWarning, read_warm_start
 from ..networks import NetworkOptions
 from ..physics import INITIAL_STATES
-from ..problem import Problem
+from ..problem import Problem, pose
+from ..question import Question
 from ..records import WarmStart
 
 
@@ -33,7 +35,16 @@ def warm_start_of(
     return source.take(names)
 
 
-def starts(warm: WarmStart | None, patients: Sequence[Patient]) -> dict[str, np.ndarray]:
+def posed(
+    patients: Sequence[Patient], question: Question, seeds: Iterable[int], warm: WarmStart | None
+) -> tuple[Problem, ...]:
+    """The question as each seed poses it, from an earlier fit where there is one."""
+    from_warm = _starts(warm, patients)
+    keys = (jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds)
+    return tuple(_noted(pose(patients, question, key=key, start=from_warm), warm) for key in keys)
+
+
+def _starts(warm: WarmStart | None, patients: Sequence[Patient]) -> dict[str, np.ndarray]:
     """Starts of the parameters, for `pose`.
 
     What holds at the start of the window only (glucose, what is on board) is another number in a record that begins
@@ -47,7 +58,7 @@ def starts(warm: WarmStart | None, patients: Sequence[Patient]) -> dict[str, np.
     return {symbol: each * alike if symbol == "G0" else each for symbol, each in found.items()}
 
 
-def noted(problem: Problem, warm: WarmStart | None) -> Problem:
+def _noted(problem: Problem, warm: WarmStart | None) -> Problem:
     """The problem, with a note of where it starts."""
     if warm is None:
         return problem

@@ -13,7 +13,8 @@ from ..programs import compile_once
 from ..records import Misfit
 from ._information import Memory
 
-_SENSOR_MG_DL = 10.0  # what the noise of a sensor may be where nobody states it
+SENSOR_MG_DL = 10.0
+"""What the noise of a sensor may be where nobody states it."""
 _SENSOR_MIN = 60.0  # time constant with which a sensor's noise forgets, at the longest
 _USUAL_MIN = 30.0  # and twice the longest that studies of sensors report
 _SLOW_MIN, _SLOW_SHARE = 120.0, 0.5  # from here on residuals remember as no sensor does
@@ -45,13 +46,13 @@ def misfits(
 
     Source: variance of the mean square of a stationary Gaussian process, Bartlett 1946.
     """
-    found = _compare(left, memories, unknowns, np.full(len(left), noise_sd_mg_dL or _SENSOR_MG_DL), noise_sd_mg_dL)
+    found = _compare(left, memories, unknowns, np.full(len(left), noise_sd_mg_dL or SENSOR_MG_DL), noise_sd_mg_dL)
     rough = [i for i, one in enumerate(found) if one.found] if noise_sd_mg_dL is None else []
     if rough:
         with jax.enable_x64(True):
             data = stack([patients[i] for i in rough])
             program, _ = compile_once(_noise_program, (), (data,), effort="least")
-            levels = np.maximum(np.asarray(program(data)), _SENSOR_MG_DL)
+            levels = np.maximum(np.asarray(program(data)), SENSOR_MG_DL)
         again = _compare([left[i] for i in rough], [memories[i] for i in rough], unknowns, levels, None)
         for i, one in zip(rough, again, strict=True):
             found[i] = one

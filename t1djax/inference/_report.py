@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,8 @@ from .._settle import doubtful_mass
 from .._types import Key
 from ..data import Cohort, Patient
 from ..physics import INITIAL_STATES, PARAMETERS, TYPICAL_C
-from ..problem import LogNormal, Problem, pose
+from ..problem import Problem, pose
+from ..question import Asked, Question, question_of
 from ..records import (
     DERIVED,
     Determination,
@@ -27,7 +28,7 @@ from ..records import (
 )
 from ._feedback import insulin_follows_glucose
 from ._information import WHITE, Bounds, Memory, Told, invert, remembered, residuals, sandwich, told
-from ._misfit import slower_than_a_sensor
+from ._misfit import SENSOR_MG_DL, slower_than_a_sensor
 from ._trust import misses
 from ._verdicts import Error, Errors, called, doubted, rests
 from ._what_if import changed
@@ -88,17 +89,13 @@ def identify(
 
 def preflight(
     cohort: Cohort | Sequence[Patient],
+    question: Question | None = None,
     *,
-    free: Sequence[str],
     values: Mapping[str, float] = {},
-    noise_sd_mg_dL: float = 10.0,
-    assume_population: bool = False,
-    estimate_initial_state: bool = False,
-    priors: Mapping[str, LogNormal] = {},
-    bounds: Mapping[str, tuple[float, float]] = {},
     level: float = 0.9,
     what_if: bool = True,
     key: Key | None = None,
+    **asked: Unpack[Asked],
 ) -> Identification:
     """Say before any fit what the doses, meals and reading times of a cohort can tell, whatever is asked for.
 
@@ -106,17 +103,13 @@ def preflight(
 
     Args:
         cohort: the patients.
-        free: symbols that would be estimated.
+        question: what would be asked of it; white noise of 10 mg/dL where it states none.
         values: where to look, by symbol, in the units of `PARAMETERS`; left out, what a patient states, or the
             middle of the population's range.
-        noise_sd_mg_dL: standard deviation of the readings' white noise, mg/dL.
-        assume_population: take what nobody stated from the population.
-        estimate_initial_state: whether insulin and food on board at the start are free too.
-        priors: what is believed of free parameters.
-        bounds: bounds of free parameters.
         level: probability of the intervals.
         what_if: whether to compute what other data would bring.
         key: not needed; draws what has no value.
+        asked: fields of `Question`, in place of one or on top of it.
 
     Returns:
         One record per patient.
@@ -131,25 +124,16 @@ def preflight(
         >>> report["Pat3"].directions[0].words
         'ksi and ku_Vi move together: only ksi*ku_Vi is determined (±0.089 %)'
     """
-    patients = tuple(cohort)
-    problem = pose(
-        patients,
-        mode="inverse",
-        free=free,
-        key=jax.random.key(0) if key is None else key,
-        assume_population=assume_population,
-        estimate_initial_state=estimate_initial_state,
-        priors=priors,
-        bounds=bounds,
-        noise_sd_mg_dL=noise_sd_mg_dL,
-        refuse=False,
-    )
+    patients, question = tuple(cohort), question_of(question, asked)
+    noise = SENSOR_MG_DL if question.noise_sd_mg_dL is None else question.noise_sd_mg_dL
+    key = jax.random.key(0) if key is None else key
+    problem = pose(patients, question, key=key, noise_sd_mg_dL=noise, refuse=False)
     unknown = [s for s in values if s not in PARAMETERS and s not in INITIAL_STATES]
     if unknown:
         raise ValueError(f"unknown parameter {', '.join(unknown)}; there are {', '.join(PARAMETERS)}")
     here = {}
     for symbol, start in problem.start.items():
-        middle = PARAMETERS[symbol].typical if symbol in free else np.nan
+        middle = PARAMETERS[symbol].typical if symbol in problem.named else np.nan
         if symbol == "kl" and "kb" in problem.known:
             middle = problem.known["kb"] + TYPICAL_C
         middles = np.broadcast_to(middle, len(patients))
@@ -158,8 +142,8 @@ def preflight(
     known = {s: np.full(len(patients), values[s]) if s in values else v for s, v in problem.known.items()}
     problem = dataclasses.replace(problem, known=known)
     n = len(patients)
-    asked = _Asked(problem, here, [noise_sd_mg_dL] * n, [WHITE] * n, [()] * n, level, [None] * n)
-    return _report(patients, asked, what_if)
+    everywhere = _Asked(problem, here, [noise] * n, [WHITE] * n, [()] * n, level, [None] * n)
+    return _report(patients, everywhere, what_if)
 
 
 class _Asked(NamedTuple):

@@ -2,15 +2,16 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import optax
 from jaxtyping import Float
 
+from .._arguments import ArgumentError
 from ..networks import NetworkOptions, check_numbers
 from ..physics import INITIAL_STATES
-from ..problem import Mode
+from ..question import Mode
 
 GAUSS_NEWTON: Literal["gauss_newton"] = "gauss_newton"
 # Of optax, those that need nothing but a gradient and a learning rate, and one that searches along its line.
@@ -21,6 +22,8 @@ Optimizer = Literal[
 """`gauss_newton`, or the name of an optax optimiser."""
 Trains = Literal["joint", "network", "physiology"]
 """Which leaves move: network and free parameters, the network alone, or the free parameters alone."""
+Schedule = Literal["constant", "cosine"]
+Balance = Literal["none", "gradient_norm", "ntk"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +36,10 @@ class Stage:
         50
 
     Raises:
-        ValueError: naming the field that is not valid.
+        ArgumentError: naming the field that is not valid.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
 
     trains: Trains = "joint"
     """Which leaves move; the others have no gradient and no moments."""
@@ -46,14 +51,14 @@ class Stage:
     learning_rate: float = 3e-3
     """Of an optax optimiser; the logarithms of parameters and the weights share it. Not used by lbfgs, which searches
     along its line."""
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Schedule = "cosine"
     """How the learning rate goes over the stage."""
     clip_norm: float | None = None
     """Largest norm of the gradient for an optax optimiser; None leaves it as it is."""
     residual_weight: tuple[float, float] = (1.0, 1.0)
     """What a residual of 1 mg/dL/min counts against a misfit of one standard deviation of the noise (taken as 1 mg/dL
     at least), at the first and the last step; geometric in between. High weights make the equations a constraint."""
-    balance: Literal["none", "gradient_norm", "ntk"] = "none"
+    balance: Balance = "none"
     """Further weights that make the terms of the loss pull alike, for optax optimisers: by the norms of their
     gradients, or by the traces of their neural tangent kernels."""
     causal: float = 0.0
@@ -62,23 +67,21 @@ class Stage:
     def __post_init__(self) -> None:
         check_numbers(self)
         if isinstance(self.steps, bool) or int(self.steps) != self.steps or self.steps < 1:
-            raise ValueError("Stage: steps must be a whole number, at least 1")
+            raise ArgumentError("steps", "must be a whole number, at least 1")
         if len(self.residual_weight) != 2 or min(self.residual_weight) <= 0:
-            raise ValueError("Stage: residual_weight must be two positive numbers, the first and the last")
+            raise ArgumentError("residual_weight", "must be two positive numbers, the first and the last")
         if self.learning_rate <= 0:
-            raise ValueError("Stage: learning_rate must be positive")
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"Stage: schedule must be constant or cosine, not {self.schedule!r}")
-        if self.causal < 0 or (self.clip_norm is not None and self.clip_norm <= 0):
-            raise ValueError("Stage: causal must not be negative, clip_norm must be positive")
-        if self.balance not in ("none", "gradient_norm", "ntk"):
-            raise ValueError(f"Stage: balance must be none, gradient_norm or ntk, not {self.balance!r}")
-        if self.optimizer == GAUSS_NEWTON and (self.balance != "none" or self.causal or self.clip_norm is not None):
-            raise ValueError("Stage: balance, causal and clip_norm go with an optax optimiser, not with gauss_newton")
-        if self.trains not in ("joint", "network", "physiology"):
-            raise ValueError(f"Stage: trains must be joint, network or physiology, not {self.trains!r}")
-        if self.optimizer not in get_args(Optimizer):
-            raise ValueError(f"Stage: optimizer {self.optimizer!r} is not one of {', '.join(get_args(Optimizer))}")
+            raise ArgumentError("learning_rate", "must be positive")
+        if self.causal < 0:
+            raise ArgumentError("causal", "must not be negative")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ArgumentError("clip_norm", "must be positive")
+        for name, kind in (("schedule", Schedule), ("balance", Balance), ("trains", Trains), ("optimizer", Optimizer)):
+            if getattr(self, name) not in get_args(kind):
+                raise ArgumentError(name, f"must be one of {', '.join(get_args(kind))}, not {getattr(self, name)!r}")
+        for name in ("balance", "causal", "clip_norm"):
+            if self.optimizer == GAUSS_NEWTON and getattr(self, name) not in ("none", 0, None):
+                raise ArgumentError(name, "goes with an optax optimiser, not with gauss_newton")
 
     @property
     def chunk(self) -> int:

@@ -1,0 +1,188 @@
+"""The question asked of a cohort: what is known, what is estimated, and what is believed beforehand."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypedDict, get_args
+
+import numpy as np
+
+from ._arguments import ArgumentError
+from .physics import INITIAL_STATES, PARAMETERS, Parameter
+
+Mode = Literal["forward", "inverse"]
+"""*forward*: every parameter is known and the states are fitted. *inverse*: the named ones are estimated too."""
+
+FAR = 20.0
+"""Times the typical value, either way: a number farther off is one in another unit."""
+_WIDER = 2.0  # people differ more than the ten of the reference cohort
+
+
+@dataclasses.dataclass(frozen=True)
+class LogNormal:
+    """What is believed of a parameter before any reading is seen: its logarithm is normal.
+
+    Example:
+        >>> from t1djax import LogNormal
+        >>> LogNormal(200.0, 0.3)
+        LogNormal(median=200.0, sd_log=0.3)
+
+    Raises:
+        ArgumentError: where a number is not positive and finite.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    median: float
+    """The median, in the parameter's unit."""
+    sd_log: float
+    """Standard deviation of the natural logarithm, without unit: 0.3 is about 30 % either way."""
+
+    def __post_init__(self) -> None:
+        for name in ("median", "sd_log"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ArgumentError(name, f"of a prior must be positive, not {getattr(self, name):g}")
+
+
+def population_belief(symbol: str) -> LogNormal:
+    """What to believe of a person of whom nothing is known: the population's range, twice as wide.
+
+    The ranges stand for ten patients of whom eight perturb the two published ones, so they are too narrow for people.
+
+    Args:
+        symbol: of `PARAMETERS`.
+
+    Returns:
+        The prior, its median in the unit of the parameter.
+
+    Raises:
+        ValueError: where the symbol is not known.
+
+    Example:
+        >>> from t1djax import population_belief
+        >>> round(population_belief("ksi").median)
+        221
+    """
+    if symbol not in PARAMETERS:
+        raise ArgumentError("symbol", f"unknown parameter {symbol!r}; there are {', '.join(PARAMETERS)}")
+    row = PARAMETERS[symbol]
+    # The range of Tr reaches down to a minute, at which no meal is absorbed: that of its starts does not.
+    low, high = (row.start_low, row.start_high) if symbol == "Tr" else (row.low, row.high)
+    return LogNormal(float(np.sqrt(low * high)), _WIDER * float(np.log(high / low)) / 4)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked of a cohort: what is estimated, and what is believed beforehand.
+
+    Example:
+        >>> from t1djax import LogNormal, Question
+        >>> Question(free=["ksi", "kl"], priors={"ksi": LogNormal(200.0, 0.3)}).free
+        ('ksi', 'kl')
+        >>> Question(mode="forward").free
+        ()
+
+    Raises:
+        ArgumentError: naming the field, where a symbol is unknown, a number makes no sense or is far from what people
+            have, a bound is not above the other, or a median lies outside its bounds.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
+
+    mode: Mode = "inverse"
+    """forward (parameters known) or inverse (estimate some)."""
+    free: Sequence[str] = ()
+    """What to estimate in inverse mode, by symbols of `PARAMETERS`; left out, ksi. A value that a patient states for
+    one of them is ignored."""
+    priors: Mapping[str, LogNormal] = dataclasses.field(default_factory=dict)
+    """What is believed of parameters that are estimated, by symbol: the median, and the standard deviation of the
+    logarithm."""
+    bounds: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    """Lower and upper bounds of parameters that are estimated, in their units, by symbol."""
+    noise_sd_mg_dL: float | None = None
+    """Standard deviation of the readings' noise, mg/dL, by which priors weigh and from which standard errors follow;
+    left out, it is estimated from the misfit."""
+    assume_population: bool = False
+    """Take what nobody stated from the population, and say so. Of `kl` and `kb` (or `M`) it is their difference `c`,
+    which glucose tells: where one is stated, the other follows it."""
+    estimate_initial_state: bool = False
+    """Estimate insulin and food on board at the start too (`INITIAL_STATES`)."""
+
+    def __post_init__(self) -> None:
+        put = lambda name, value: object.__setattr__(self, name, value)
+        named = self.free.split(",") if isinstance(self.free, str) else self.free
+        free = tuple(symbol.strip() for symbol in named if symbol.strip())
+        if isinstance(self.free, str) and not free:
+            raise ArgumentError("free", "name at least one parameter, for example ksi")
+        put("free", free if free or self.mode == "forward" else ("ksi",))
+        put("priors", dict(self.priors))
+        put("bounds", {symbol: tuple(map(float, limits)) for symbol, limits in self.bounds.items()})
+        self._check_free()
+        self._check_beliefs()
+
+    def _check_free(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ArgumentError("mode", f"must be forward or inverse, not {self.mode!r}")
+        if unknown := [symbol for symbol in self.free if symbol not in PARAMETERS]:
+            one_of = ", ".join(PARAMETERS)
+            raise ArgumentError("free", f"unknown parameter {', '.join(unknown)}; one can estimate {one_of}")
+        if twice := [symbol for symbol in dict.fromkeys(self.free) if self.free.count(symbol) > 1]:
+            raise ArgumentError("free", f"{', '.join(twice)} stands twice; name each parameter once")
+        if self.mode == "forward" and self.free:
+            named = ", ".join(self.free)
+            raise ArgumentError("free", f"forward mode estimates no parameter: leave {named} out, or take mode inverse")
+
+    def _check_beliefs(self) -> None:
+        """Refuse priors and bounds that contradict each other or mean another unit."""
+        if self.noise_sd_mg_dL is not None and not 0 < self.noise_sd_mg_dL < math.inf:
+            raise ArgumentError(
+                "noise_sd_mg_dL", f"is {self.noise_sd_mg_dL:g}; it must be positive, or left out to be estimated"
+            )
+        there = {**PARAMETERS, **INITIAL_STATES}
+        for name in ("priors", "bounds"):
+            if unknown := [symbol for symbol in getattr(self, name) if symbol not in there]:
+                raise ArgumentError(name, f"unknown parameter {', '.join(unknown)}; there are {', '.join(there)}")
+        for symbol, (low, high) in self.bounds.items():
+            if not 0 < low < high < math.inf:
+                raise ArgumentError(("bounds", symbol), f"{low:g} to {high:g}; state 0 < low < high")
+            row = there[symbol]
+            if symbol in PARAMETERS and (low > row.typical * FAR or high < row.typical / FAR):
+                raise ArgumentError(("bounds", symbol), f"are {low:g} to {high:g} {_far(row)}")
+        for symbol, prior in self.priors.items():
+            low, high = self.bounds.get(symbol, (0.0, math.inf))
+            if not low < prior.median < high:
+                raise ArgumentError(
+                    ("priors", symbol), f"the median {prior.median:g} is outside the bounds {low:g} to {high:g}"
+                )
+            row = there[symbol]
+            if symbol in PARAMETERS and not row.typical / FAR <= prior.median <= row.typical * FAR:
+                raise ArgumentError(("priors", symbol), f"the median is {prior.median:g} {_far(row)}")
+
+
+class Asked(TypedDict, total=False):
+    """The fields of `Question` as keywords of a call, for type checkers alone; a test compares the two."""
+
+    mode: Mode
+    free: Sequence[str]
+    priors: Mapping[str, LogNormal]
+    bounds: Mapping[str, tuple[float, float]]
+    noise_sd_mg_dL: float | None
+    assume_population: bool
+    estimate_initial_state: bool
+
+
+def question_of(question: Question | None, asked: Mapping[str, Any]) -> Question:
+    """The question that a call states: as a record, by keywords, or both; keywords win.
+
+    Args:
+        question: the record, if given.
+        asked: fields of it.
+
+    Raises:
+        TypeError: where there is no such field.
+    """
+    return Question(**asked) if question is None else dataclasses.replace(question, **asked)
+
+
+def _far(row: Parameter) -> str:
+    return f"{row.unit}, far from what people have ({row.low:g} to {row.high:g}); is the unit another?"
