@@ -1,23 +1,22 @@
 """The glucose-insulin model of Magdelaine et al. (2015): the one place where its equations stand."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._html import html_table
 from .._types import Scalar
-from ._parameters import KB_BODY_MASS, PARAMETERS
-
-
-def _real(x: ArrayLike) -> Array:
-    # A Python number would be weakly typed, and a weak leaf compiles every program a second time.
-    dtype = getattr(x, "dtype", None)
-    real = dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
-    return jnp.asarray(x, dtype if real else jnp.result_type(float))
+from ._inputs import Inputs
+from ._lags import Lags, cascade
+from ._parameters import KB_BODY_MASS, PARAMETERS, Parameter, with_derived
+from ._physiology import AbstractPhysiology, Derived, Facts, Together, Trajectory, scalar, state
+from ._solve import finite
 
 
 class State(eqx.Module):
@@ -27,15 +26,15 @@ class State(eqx.Module):
     (`to_second_order`). In this form a bolus is a bounded jump of `S`, never a spike.
     """
 
-    G: Float[Array, "*shape"]
+    G: Float[Array, "*shape"] = state("mg/dL")
     """Glucose, mg/dL."""
-    S: Float[Array, "*shape"]
+    S: Float[Array, "*shape"] = state("U/dL")
     """Insulin, first lag, U/dL."""
-    I: Float[Array, "*shape"]
+    I: Float[Array, "*shape"] = state("U/dL")
     """Plasma insulin, U/dL."""
-    E: Float[Array, "*shape"]
+    E: Float[Array, "*shape"] = state("mg/dL/min")
     """Digestion, first lag, mg/dL/min."""
-    D: Float[Array, "*shape"]
+    D: Float[Array, "*shape"] = state("mg/dL/min")
     """Appearance of glucose from meals, mg/dL/min."""
 
 
@@ -54,7 +53,39 @@ class SecondOrderState(eqx.Module):
     """Its rate, mg/dL/min^2."""
 
 
-class Magdelaine(eqx.Module):
+_SOURCE = "Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, doi 10.1109/TBME.2015.2393105"
+_FACTS = Facts(
+    source=_SOURCE,
+    insulin_states=("S", "I"),
+    meal_states=("E", "D"),
+    together=(
+        Together(
+            frozenset({"ksi", "ku_Vi"}),
+            "only their product p1 = ksi ku_Vi shows in glucose; estimate one of them with the other known (p1 is "
+            "reported either way)",
+        ),
+        Together(
+            frozenset({"kl", "kb"}),
+            "only their difference c = kl - kb shows in glucose; estimate kl with kb known (c is reported either way)",
+        ),
+        Together(
+            frozenset({"kl", "M"}),
+            "M enters through kb = 128 / M alone, and only c = kl - kb shows in glucose; estimate kl with M known",
+        ),
+        Together(frozenset({"kb", "M"}), "they are one parameter, kb = 128 / M; estimate one of them"),
+    ),
+    need_meal=frozenset({"Tr", "kr_Vb"}),
+    need_insulin=frozenset({"ksi", "ku_Vi"}),
+    derived=(
+        Derived("p1", "mg/dL/U", "what one unit takes from glucose in the end", lambda v: v["ksi"] * v["ku_Vi"]),
+        Derived("c", "mg/dL/min", "glucose output at no insulin and no meal", lambda v: v["kl"] - v["kb"]),
+    ),
+    linear=True,
+    exact=True,
+)
+
+
+class Magdelaine(AbstractPhysiology):
     """Parameters of one patient; for a cohort, stack them and `jax.vmap`.
 
     ```
@@ -74,19 +105,23 @@ class Magdelaine(eqx.Module):
     Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, doi 10.1109/TBME.2015.2393105.
     """
 
-    ksi: Scalar = eqx.field(converter=_real)
+    parameters: ClassVar[Mapping[str, Parameter]] = PARAMETERS
+    State: ClassVar[type[eqx.Module]] = State
+    facts: ClassVar[Facts] = _FACTS
+
+    ksi: Scalar = scalar()
     """Insulin sensitivity, mg/U/min."""
-    kl: Scalar = eqx.field(converter=_real)
+    kl: Scalar = scalar()
     """Glucose output of the liver at zero insulin, mg/dL/min."""
-    kb: Scalar = eqx.field(converter=_real)
+    kb: Scalar = scalar()
     """Glucose use of the brain, mg/dL/min."""
-    Tu: Scalar = eqx.field(converter=_real)
+    Tu: Scalar = scalar()
     """Time constant of insulin absorption, min."""
-    ku_Vi: Scalar = eqx.field(converter=_real)
+    ku_Vi: Scalar = scalar()
     """Insulin clearance time over distribution volume, min/dL."""
-    Tr: Scalar = eqx.field(converter=_real)
+    Tr: Scalar = scalar()
     """Time constant of meal absorption, min."""
-    kr_Vb: Scalar = eqx.field(converter=_real)
+    kr_Vb: Scalar = scalar()
     """Carbohydrate bioavailability over blood volume, 1/dL."""
 
     @classmethod
@@ -106,7 +141,59 @@ class Magdelaine(eqx.Module):
             >>> float(p.kb)
             2.0
         """
-        return cls(kb=KB_BODY_MASS / _real(M), **parameters)
+        return cls(kb=KB_BODY_MASS / jnp.asarray(M), **parameters)
+
+    @classmethod
+    def complete(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters with `kb = 128 / M`, where it is not among them."""
+        return with_derived(values)
+
+    def rates(self, y: State, insulin_U_min: Any, carbs_mg_min: Any) -> State:
+        """See `t1djax.rates`."""
+        return rates(self, y, insulin_U_min, carbs_mg_min)
+
+    def glucose(self, y: State) -> Float[Array, "*shape"]:
+        """Glucose `G`, mg/dL."""
+        return y.G
+
+    def steady(self, glucose_mg_dL: Float[Array, ""]) -> tuple[State, Float[Array, ""]]:
+        """The state of `steady_state`, and `equilibrium_basal_U_h`: it rests at every glucose."""
+        return steady_state(self, glucose_mg_dL), self.equilibrium_basal_U_h
+
+    def no_rest(self, glucose_mg_dL: float, basal_U_h: float) -> str:
+        """The liver gives less than the brain takes."""
+        return "the liver gives less glucose than the brain takes (kl < kb)"
+
+    def scales(self) -> State:
+        """A standard deviation of glucose, insulin at equilibrium, and a meal's appearance."""
+        insulin, one = jnp.abs(self.equilibrium_insulin), jnp.ones_like(self.ksi)
+        return State(G=50 * one, S=insulin, I=insulin, E=one, D=one)
+
+    def solution(
+        self, inputs: Inputs, ts: Float[Array, " times"], y0: State, *, steps: int | None = None
+    ) -> Trajectory:
+        """The exact solution at `ts` (min), in closed form: the oracle, and the fast path.
+
+        The system is linear and its inputs are constant between breaks, so each lag pair moves by
+        `exp(-h/T) [[1, 0], [h/T, 1]]` towards the level of its input. The states at the breaks are one
+        short scan; glucose is the integral of the rest. There is no step, hence no step error, on any grid.
+
+        Args:
+            inputs: insulin and carbohydrate rates.
+            ts: times at which to report, min, none before `inputs.start_min`.
+            y0: state at the start.
+            steps: not used.
+
+        Returns:
+            The trajectory. `ok` is false where a state is not finite.
+
+        Source: the step is derived in `docs/physics.md`.
+        """
+        insulin, digestion = exact_lags(self, inputs, ts, y0)
+        drift = (self.kl - self.kb) * (ts - inputs.start_min)
+        G = y0.G + drift - self.ksi * insulin[2] + digestion[2]
+        states = State(G=G, S=insulin[0], I=insulin[1], E=digestion[0], D=digestion[1])
+        return Trajectory(ts, states, G, finite(states))
 
     def _repr_html_(self) -> str:
         shown = lambda x: np.array2string(np.asarray(x), precision=4, threshold=4)
@@ -242,3 +329,19 @@ def second_order_rates(p: Magdelaine, x: SecondOrderState, u: Any, r: Any) -> Se
     """
     f = rates(p, from_second_order(p, x), u, r)
     return SecondOrderState(G=f.G, I=f.I, dI=(f.S - f.I) / p.Tu, D=f.D, dD=(f.E - f.D) / p.Tr)
+
+
+def exact_lags(
+    p: Magdelaine, inputs: Inputs, ts: Float[Array, " times"], y0: State
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
+    """`(S, I, integral of I)` and `(E, D, integral of D)` at `ts`, exactly; the integrals run from the start."""
+    pair = Lags(
+        T=jnp.stack([p.Tu, p.Tr]),
+        level=jnp.stack([p.ku_Vi * inputs.insulin_U_min, p.kr_Vb * inputs.carbs_mg_min]),
+        first0=jnp.stack([y0.S, y0.E]),
+        second0=jnp.stack([y0.I, y0.D]),
+    )
+    index = inputs.index(ts)
+    # Insulin and meals are the same pair of lags: one traced body serves both, which halves compilation.
+    first, second, area = jax.vmap(lambda lags: cascade(lags, inputs.break_min, ts, index))(pair)
+    return (first[0], second[0], area[0]), (first[1], second[1], area[1])

@@ -1,6 +1,7 @@
 """What each parameter is called, its unit, and the range in which people are found."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -35,28 +36,58 @@ class Parameter:
     """Lower end of the range from which a fit draws its start."""
     start_high: float
     """Upper end of that range."""
+    source: str = ""
+    """Where the numbers come from."""
+    prior_range: tuple[float, float] | None = None
+    """Range that a prior stands for, where it is not the population's."""
 
     @property
     def typical(self) -> float:
         """Middle of the population's range: the value that `assume_population` takes, but see `TYPICAL_C`."""
         return (self.low + self.high) / 2
 
+    @property
+    def prior(self) -> tuple[float, float]:
+        """Median, and standard deviation of the logarithm, of a person of whom nothing is known.
+
+        The range is taken twice as wide: the people behind it are few.
+        """
+        low, high = self.prior_range or (self.low, self.high)
+        return math.sqrt(low * high), math.log(high / low) / 2
+
 
 def _table(*rows: Parameter) -> Mapping[str, Parameter]:
     return MappingProxyType({row.symbol: row for row in rows})
 
 
-PARAMETERS: Mapping[str, Parameter] = _table(
+_G0 = Parameter("G0", "mg/dL", "glucose at the start of the window", "G0_mg_dL", 70.0, 250.0, 70.0, 250.0)
+
+
+def parameter_table(*rows: Parameter) -> Mapping[str, Parameter]:
+    """The table of a physiology's parameters by symbol, in their order; `G0` comes last and need not be given.
+
+    Args:
+        rows: one for each parameter.
+
+    Example:
+        >>> from t1djax.physics import Parameter, parameter_table
+        >>> list(parameter_table(Parameter("SG", "1/min", "glucose effectiveness", "SG", 0.005, 0.02, 0.005, 0.02)))
+        ['SG', 'G0']
+    """
+    return _table(*rows, _G0)
+
+
+PARAMETERS: Mapping[str, Parameter] = parameter_table(
     Parameter("M", "kg", "body mass (kb = 128 / M)", "M_kg", 60.0, 110.0, 60.0, 110.0),
     Parameter("ksi", "mg/U/min", "insulin sensitivity", "ksi", 152.0, 320.0, 150.0, 300.0),
     Parameter("kl", "mg/dL/min", "liver glucose output at zero insulin", "kl", 1.58, 2.07, 1.7, 2.07),
     Parameter("kb", "mg/dL/min", "glucose use of the brain", "kb", 1.16, 1.98, 1.16, 1.6),
     Parameter("Tu", "min", "time constant of insulin absorption", "Tu_min", 67.0, 144.0, 67.0, 144.0),
     Parameter("ku_Vi", "min/dL", "insulin clearance time over volume", "ku_Vi", 0.057, 0.065, 0.057, 0.065),
-    Parameter("Tr", "min", "time constant of meal absorption", "Tr_min", 1.0, 259.0, 40.0, 200.0),
+    Parameter("Tr", "min", "time constant of meal absorption", "Tr_min", 1.0, 259.0, 40.0, 200.0,
+              prior_range=(40.0, 200.0)),  # at a minute, no meal is absorbed
     Parameter("kr_Vb", "1/dL", "carbohydrate bioavailability over volume", "kr_Vb", 0.0018, 0.0026, 0.0018, 0.0026),
-    Parameter("G0", "mg/dL", "glucose at the start of the window", "G0_mg_dL", 70.0, 250.0, 70.0, 250.0),
-)
+)  # fmt: skip
 """The parameters that a table may assert and a fit may estimate, by symbol.
 
 Ranges: mean and two standard deviations over Pat2..Pat11, as an earlier study of the model drew its starts; starts of

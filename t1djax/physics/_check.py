@@ -1,0 +1,129 @@
+"""What is wrong with a physiology, found before any long work."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._physiology import AbstractPhysiology, equilibrium_slope, state_units
+
+_RESTS = 1e-6  # of the typical size of a state, per minute
+_SAME = 1e-6  # relative, between slopes that are said to be the same
+
+
+class PhysiologyError(TypeError):
+    """A physiology that does not keep its own terms; the message names the class, the part and the remedy."""
+
+
+def check_physiology(body: AbstractPhysiology, *, glucose_mg_dL: float = 120.0) -> None:
+    """Hold a physiology against what it states: units, states, rest, and its facts.
+
+    Args:
+        body: one person, with numbers that people have.
+        glucose_mg_dL: a glucose at which the person rests, mg/dL.
+
+    Raises:
+        PhysiologyError: naming the class and what is wrong with it.
+        NoRestError: where this person does not rest there.
+
+    Example:
+        >>> from t1djax.physics import check_physiology, kanderian
+        >>> check_physiology(kanderian()["1"])
+    """
+    _check_table(body)
+    _check_state(type(body))
+    with jax.enable_x64(True):
+        body = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), body)
+        rested = body.rest(glucose_mg_dL)
+        _check_equations(body, *rested, glucose_mg_dL)
+        _check_facts(body, *rested)
+
+
+def _fail(body: AbstractPhysiology | type, what: str) -> PhysiologyError:
+    name = body.__name__ if isinstance(body, type) else type(body).__name__
+    return PhysiologyError(f"{name}: {what}")
+
+
+def _check_table(body: AbstractPhysiology) -> None:
+    table, facts = body.parameters, body.facts
+    for symbol in (f.name for f in dataclasses.fields(body)):
+        if symbol not in table:
+            raise _fail(body, f"the field {symbol} has no row in `parameters`; add one with its unit")
+        if not jnp.shape(getattr(body, symbol)) == ():
+            raise _fail(body, f"the field {symbol} is no scalar; a body is one person, and jax.vmap makes a cohort")
+    for row in table.values():
+        if not row.unit:
+            raise _fail(body, f"{row.symbol} has no unit in `parameters`; write '1' where it has none")
+        if not 0 < row.start_low <= row.start_high < np.inf or not 0 <= row.low < row.high < np.inf:
+            raise _fail(body, f"the ranges of {row.symbol} are not positive and in order")
+    named = set(facts.need_meal) | set(facts.need_insulin) | {s for group in facts.together for s in group.symbols}
+    if unknown := sorted(named - set(table)):
+        raise _fail(body, f"`facts` speak of {', '.join(unknown)}, which `parameters` lacks")
+
+
+def _check_state(cls: type[AbstractPhysiology]) -> None:
+    State = cls.State
+    if not (isinstance(State, type) and issubclass(State, eqx.Module)):
+        raise _fail(cls, "`State` is no pytree; make it a subclass of equinox.Module")
+    for name, unit in state_units(State).items():
+        if not unit:
+            raise _fail(cls, f"the state {name} has no unit; write {name}: jax.Array = state('mg/dL')")
+    stated = (*cls.facts.insulin_states, *cls.facts.meal_states)
+    if unknown := sorted(set(stated) - set(state_units(State))):
+        raise _fail(cls, f"`facts` speak of the states {', '.join(unknown)}, which `State` lacks")
+
+
+def _check_equations(body: AbstractPhysiology, y: Any, basal: Any, glucose_mg_dL: float) -> None:
+    dy, sizes, stated = jax.jit(lambda: (equilibrium_slope(body, y, basal), body.scales(), body.glucose(y)))()
+    for what, value in (("steady", y), ("rates", dy), ("scales", sizes)):
+        if not isinstance(value, body.State):
+            raise _fail(body, f"`{what}` gives {type(value).__name__} in place of {body.State.__name__}")
+        for name in state_units(body.State):
+            leaf = getattr(value, name)
+            if not isinstance(leaf, jax.Array | np.ndarray | float) or jnp.shape(leaf) != ():
+                raise _fail(body, f"`{what}` gives {name} as {leaf!r}; it must be one number")
+    for name in state_units(body.State):
+        size, slope = float(getattr(sizes, name)), float(getattr(dy, name))
+        if not 0 < size < np.inf:
+            raise _fail(body, f"`scales` gives {name} = {size:g}; a typical size is positive")
+        if not abs(slope) <= _RESTS * size:
+            raise _fail(
+                body,
+                f"`steady` does not rest: {name} changes by {slope:.3g} {state_units(body.State)[name]} per minute "
+                f"under the basal rate of {float(basal):.4g} U/h that it gives",
+            )
+    if not np.isclose(float(stated), glucose_mg_dL, rtol=1e-6):
+        raise _fail(body, f"`steady` at {glucose_mg_dL:g} mg/dL gives a state whose `glucose` is {float(stated):g}")
+
+
+def _check_facts(body: AbstractPhysiology, y: Any, basal: Any) -> None:
+    """Slopes of the rates at rest and away from it, against what `facts` say."""
+    facts, names = body.facts, list(state_units(body.State))
+    vector = lambda y: jnp.stack([getattr(y, name) for name in names])
+    made = lambda v: body.State(**dict(zip(names, v, strict=True)))
+    sizes = vector(body.scales())
+
+    def scaled(v: Any, u: Any, r: Any) -> Any:
+        return vector(body.rates(made(v * sizes), u, r)) / sizes
+
+    def slopes(shift: float) -> tuple[jax.Array, ...]:
+        # Away from rest in every state, to values that no two have in common.
+        v = vector(y) / sizes + shift * (1 + 0.1 * jnp.arange(len(names)))
+        return jax.jacfwd(scaled, (0, 1, 2))(v, basal / 60 + shift * 0.01, shift * 1e3)
+
+    near, far = jax.tree.map(np.asarray, jax.jit(lambda: (slopes(0.0), slopes(0.5)))())
+    same = lambda a, b: np.allclose(a, b, rtol=_SAME, atol=_SAME * np.max(np.abs(near[0])))
+    if facts.linear and not all(same(a, b) for a, b in zip(near, far, strict=True)):
+        raise _fail(body, "`facts` say linear, but a coefficient of the rates changes with the state")
+    for group, other in ((facts.insulin_states, 2), (facts.meal_states, 1)):
+        mine = np.isin(names, group)
+        if not mine.any():
+            continue
+        alone = all(not x[0][np.ix_(mine, ~mine)].any() and not x[other][mine].any() for x in (near, far))
+        constant = all(same(a[mine], b[mine]) for a, b in zip(near, far, strict=True))
+        if not alone or not constant:
+            dose = "insulin" if other == 2 else "carbohydrate"
+            raise _fail(body, f"`facts` say that {', '.join(group)} follow {dose} alone, linearly; they do not")

@@ -1,0 +1,236 @@
+"""The model of Hovorka et al. (2004): ten states, a set point, and loss of glucose by the kidneys above 9 mmol/L."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import MG_DL_PER_MMOL_L, Scalar
+from ._inputs import MIN_PER_H
+from ._parameters import Parameter, parameter_table
+from ._physiology import AbstractPhysiology, Facts, Together, scalar, state
+
+_MG_PER_MMOL = 180.16
+_MU_PER_U = 1000.0
+_F01_FULL, _KIDNEY, _KIDNEY_RATE = 4.5, 9.0, 0.003  # mmol/L, mmol/L, 1/min
+_SOURCE = "Hovorka et al., Physiol. Meas. 25:905-920, 2004, doi 10.1088/0967-3334/25/4/010"
+_PEOPLE = "mean and two standard deviations, cut off at positive values, of the population after " + _SOURCE
+
+
+class HovorkaState(eqx.Module):
+    """Glucose in two pools, insulin through two lags to plasma and to three effects, a meal through two lags."""
+
+    Q1: Float[Array, "*shape"] = state("mmol")
+    """Glucose within reach of the sensor, mmol."""
+    Q2: Float[Array, "*shape"] = state("mmol")
+    """Glucose elsewhere, mmol."""
+    S1: Float[Array, "*shape"] = state("mU")
+    """Insulin under the skin, first lag, mU."""
+    S2: Float[Array, "*shape"] = state("mU")
+    """Insulin under the skin, second lag, mU."""
+    I: Float[Array, "*shape"] = state("mU/L")
+    """Plasma insulin, mU/L."""
+    x1: Float[Array, "*shape"] = state("1/min")
+    """Effect of insulin on transport, 1/min."""
+    x2: Float[Array, "*shape"] = state("1/min")
+    """Effect of insulin on disposal, 1/min."""
+    x3: Float[Array, "*shape"] = state("1")
+    """Effect of insulin on the liver, as a share."""
+    D1: Float[Array, "*shape"] = state("mmol")
+    """Carbohydrate, first lag, mmol."""
+    D2: Float[Array, "*shape"] = state("mmol")
+    """Carbohydrate, second lag, mmol."""
+
+
+_OVER_VI = "sensitivities show in glucose only over VI; estimate them with VI known"
+_OVER_VG = "EGP0, F01 and AG show in glucose only over VG; estimate VG with one of the others known"
+_FACTS = Facts(
+    source=_SOURCE,
+    insulin_states=("S1", "S2", "I", "x1", "x2", "x3"),
+    meal_states=("D1", "D2"),
+    together=(
+        Together(frozenset({"SI1", "SI2", "SI3", "VI"}), _OVER_VI),
+        Together(frozenset({"EGP0", "F01", "AG", "VG"}), _OVER_VG),
+        Together(frozenset({"M", "VG"}), "volumes are per kg of body mass; estimate VG with M known"),
+    ),
+    need_meal=frozenset({"AG", "tau_G"}),
+    need_insulin=frozenset({"SI1", "SI2", "SI3", "ka1", "ka2", "ka3", "ke", "VI", "tau_I"}),
+    stays_positive=True,
+)
+
+
+class Hovorka(AbstractPhysiology):
+    """Parameters of one person; `hovorka()` has the published means.
+
+    ```
+    Q1' = -F01 M min(1, G/4.5) - 0.003 max(G - 9, 0) VG M - x1 Q1 + k12 Q2 + D2/tau_G + EGP0 M max(1 - x3, 0)
+    Q2' = x1 Q1 - (k12 + x2) Q2,                        G = Q1 / (VG M)   (mmol/L)
+    S1' = u - S1/tau_I,   S2' = (S1 - S2)/tau_I,        I' = S2 / (tau_I VI M) - ke I
+    xi' = kai (SIi I - xi)                              i = 1 (transport), 2 (disposal), 3 (liver)
+    D1' = AG r - D1/tau_G,   D2' = (D1 - D2)/tau_G
+    ```
+
+    with `u` the insulin delivered (mU/min) and `r` the carbohydrate eaten (mmol/min).
+
+    Example:
+        >>> from t1djax.physics import hovorka
+        >>> round(float(hovorka().rest(110.0)[1]), 3)
+        0.384
+
+    Source: Hovorka et al., Physiol. Meas. 25:905-920, 2004, doi 10.1088/0967-3334/25/4/010.
+    """
+
+    parameters: ClassVar[Mapping[str, Parameter]] = parameter_table(
+        Parameter("M", "kg", "body mass", "M_kg", 60.0, 110.0, 65.0, 95.0, _PEOPLE),
+        Parameter("EGP0", "mmol/kg/min", "glucose output at no insulin", "EGP0", 0.0083, 0.0239, 0.012, 0.02, _PEOPLE),
+        Parameter("F01", "mmol/kg/min", "glucose use without insulin", "F01", 0.0053, 0.0141, 0.0075, 0.012, _PEOPLE),
+        Parameter("k12", "1/min", "rate of return from the second pool", "k12", 0.0085, 0.121, 0.037, 0.093, _PEOPLE),
+        Parameter("ka1", "1/min", "rate of insulin's effect on transport", "ka1", 5e-4, 0.0167, 0.002, 0.011, _PEOPLE),
+        Parameter("ka2", "1/min", "rate of insulin's effect on disposal", "ka2", 0.005, 0.17, 0.02, 0.12, _PEOPLE),
+        Parameter("ka3", "1/min", "rate of insulin's effect on the liver", "ka3", 0.003, 0.077, 0.01, 0.054, _PEOPLE),
+        Parameter("SI1", "1/min per mU/L", "sensitivity of transport", "SI1", 5e-4, 0.0115, 0.002, 0.0083, _PEOPLE),
+        Parameter("SI2", "1/min per mU/L", "sensitivity of disposal", "SI2", 1e-4, 0.0024, 3e-4, 0.0016, _PEOPLE),
+        Parameter("SI3", "L/mU", "sensitivity of the liver", "SI3", 0.005, 0.113, 0.021, 0.083, _PEOPLE),
+        Parameter("ke", "1/min", "clearance of plasma insulin", "ke", 0.07, 0.21, 0.105, 0.175, _PEOPLE),
+        Parameter("VI", "L/kg", "volume of insulin", "VI", 0.096, 0.144, 0.108, 0.132, _PEOPLE),
+        Parameter("VG", "L/kg", "volume of glucose", "VG", 0.1, 0.25, 0.12, 0.2, _PEOPLE),
+        Parameter("AG", "1", "share of the carbohydrate that arrives", "AG", 0.7, 1.2, 0.7, 1.0, _PEOPLE),
+        Parameter("tau_G", "min", "time constant of a meal", "tau_G", 24.0, 66.0, 30.0, 55.0, _PEOPLE),
+        Parameter("tau_I", "min", "time constant of insulin under the skin", "tau_I", 37.0, 111.0, 45.0, 75.0, _PEOPLE),
+    )  # fmt: skip
+    State: ClassVar[type[eqx.Module]] = HovorkaState
+    facts: ClassVar[Facts] = _FACTS
+
+    M: Scalar = scalar()
+    """Body mass, kg."""
+    EGP0: Scalar = scalar()
+    """Glucose output of the liver at no insulin, mmol/kg/min."""
+    F01: Scalar = scalar()
+    """Glucose use that needs no insulin, mmol/kg/min."""
+    k12: Scalar = scalar()
+    """Rate of return from the second pool, 1/min."""
+    ka1: Scalar = scalar()
+    """Rate of insulin's effect on transport, 1/min."""
+    ka2: Scalar = scalar()
+    """Rate of insulin's effect on disposal, 1/min."""
+    ka3: Scalar = scalar()
+    """Rate of insulin's effect on the liver, 1/min."""
+    SI1: Scalar = scalar()
+    """Sensitivity of transport, 1/min per mU/L."""
+    SI2: Scalar = scalar()
+    """Sensitivity of disposal, 1/min per mU/L."""
+    SI3: Scalar = scalar()
+    """Sensitivity of the liver, L/mU."""
+    ke: Scalar = scalar()
+    """Clearance of plasma insulin, 1/min."""
+    VI: Scalar = scalar()
+    """Volume of insulin, L/kg."""
+    VG: Scalar = scalar()
+    """Volume of glucose, L/kg."""
+    AG: Scalar = scalar()
+    """Share of the carbohydrate that arrives."""
+    tau_G: Scalar = scalar()
+    """Time constant of a meal, min."""
+    tau_I: Scalar = scalar()
+    """Time constant of insulin under the skin, min."""
+
+    def rates(self, y: HovorkaState, insulin_U_min: Any, carbs_mg_min: Any) -> HovorkaState:
+        """The equations above.
+
+        Args:
+            y: the state.
+            insulin_U_min: insulin delivery, U/min.
+            carbs_mg_min: carbohydrate intake, mg/min.
+
+        Returns:
+            The time derivative of each state, in its unit per minute.
+        """
+        liver = self.EGP0 * self.M * jnp.maximum(1 - y.x3, 0)
+        return HovorkaState(
+            Q1=liver - self._outflow(y.Q1) - y.x1 * y.Q1 + self.k12 * y.Q2 + y.D2 / self.tau_G,
+            Q2=y.x1 * y.Q1 - (self.k12 + y.x2) * y.Q2,
+            S1=_MU_PER_U * insulin_U_min - y.S1 / self.tau_I,
+            S2=(y.S1 - y.S2) / self.tau_I,
+            I=y.S2 / (self.tau_I * self.VI * self.M) - self.ke * y.I,
+            x1=self.ka1 * (self.SI1 * y.I - y.x1),
+            x2=self.ka2 * (self.SI2 * y.I - y.x2),
+            x3=self.ka3 * (self.SI3 * y.I - y.x3),
+            D1=self.AG * carbs_mg_min / _MG_PER_MMOL - y.D1 / self.tau_G,
+            D2=(y.D1 - y.D2) / self.tau_G,
+        )
+
+    def _outflow(self, Q1: Any) -> Any:
+        """What leaves by use without insulin and by the kidneys, mmol/min."""
+        volume = self.VG * self.M
+        G = Q1 / volume
+        return self.F01 * self.M * jnp.minimum(1, G / _F01_FULL) + _KIDNEY_RATE * volume * jnp.maximum(G - _KIDNEY, 0)
+
+    def glucose(self, y: HovorkaState) -> Float[Array, "*shape"]:
+        """Glucose `Q1 / (VG M)`, mg/dL."""
+        return y.Q1 / (self.VG * self.M) * MG_DL_PER_MMOL_L
+
+    def steady(self, glucose_mg_dL: Float[Array, ""]) -> tuple[HovorkaState, Float[Array, ""]]:
+        """The insulin that holds a glucose: where what the liver gives, what is used and what is stored balance.
+
+        Args:
+            glucose_mg_dL: glucose, mg/dL.
+        """
+        Q1 = glucose_mg_dL / MG_DL_PER_MMOL_L * self.VG * self.M
+
+        def gain(I: Array) -> Array:
+            # Without max(): an insulin below zero then says that there is no rest.
+            x1, x2 = self.SI1 * I, self.SI2 * I
+            lost = x1 * Q1 * x2 / (self.k12 + x2)
+            return self.EGP0 * self.M * (1 - self.SI3 * I) - self._outflow(Q1) - jnp.where(I > 0, lost, 0)
+
+        # Falling and concave in I > 0: from the right Newton's steps never pass the root.
+        I = (self.EGP0 * self.M - self._outflow(Q1)) / (self.EGP0 * self.M * self.SI3)
+        newton = lambda _, I: I - gain(I) / jax.grad(gain)(I)
+        I = jax.lax.fori_loop(0, _NEWTON, newton, I)
+        insulin_U_min = I * self.ke * self.VI * self.M / _MU_PER_U
+        return self.start(glucose_mg_dL, insulin_U_min), MIN_PER_H * insulin_U_min
+
+    def start(self, glucose_mg_dL: Float[Array, ""], insulin_U_min: Float[Array, ""]) -> HovorkaState:
+        """Insulin as a lasting rate leaves it, the second pool in balance, nothing to digest, and any glucose.
+
+        Args:
+            glucose_mg_dL: glucose, mg/dL.
+            insulin_U_min: insulin delivery in force, U/min.
+        """
+        S = _MU_PER_U * insulin_U_min * self.tau_I
+        I = _MU_PER_U * insulin_U_min / (self.ke * self.VI * self.M)
+        x1, x2, x3 = self.SI1 * I, self.SI2 * I, self.SI3 * I
+        Q1 = glucose_mg_dL / MG_DL_PER_MMOL_L * self.VG * self.M
+        nothing = jnp.zeros_like(S)
+        return HovorkaState(Q1, x1 * Q1 / (self.k12 + x2), S, S, I, x1, x2, x3, nothing, nothing)
+
+    def no_rest(self, glucose_mg_dL: float, basal_U_h: float) -> str:
+        """Without any insulin more glucose is used and lost than the liver gives."""
+        return "without insulin as much is used and lost by the kidneys as the liver gives at a lower glucose already"
+
+    def scales(self) -> HovorkaState:
+        """Sizes at 120 mg/dL under the insulin that halves the liver's output, and a meal's appearance."""
+        half = 0.5 / self.SI3 * self.ke * self.VI * self.M / _MU_PER_U
+        y = self.start(jnp.full_like(self.M, 120.0), half)
+        return eqx.tree_at(lambda y: (y.D1, y.D2), y, (100 * jnp.ones_like(self.M),) * 2)
+
+
+_NEWTON = 30
+_MEANS = {
+    "EGP0": 0.0161, "F01": 0.0097, "k12": 0.066, "ka1": 0.006, "ka2": 0.06, "ka3": 0.03, "SI1": 51.2e-4, "SI2": 8.2e-4,
+    "SI3": 520e-4, "ke": 0.138, "VI": 0.12, "VG": 0.16, "AG": 0.8, "tau_G": 40.0, "tau_I": 55.0,
+}  # fmt: skip
+
+
+def hovorka(*, M: float = 70.0) -> Hovorka:
+    """The person with the published means.
+
+    Args:
+        M: body mass, kg.
+
+    Source: Hovorka et al., Physiol. Meas. 25, 2004, doi 10.1088/0967-3334/25/4/010, tables 1 and 2.
+    """
+    return Hovorka(M=M, **_MEANS)

@@ -1,0 +1,307 @@
+"""What a physiology is to everything above it: parameters, states, equations, rest, and stated facts."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
+
+from ._inputs import MIN_PER_H, Inputs
+from ._parameters import Parameter
+from ._steps import count_steps, runge_kutta
+
+Body = TypeVar("Body", bound="AbstractPhysiology")
+
+
+class NoRestError(ValueError):
+    """No basal rate holds this glucose in this body."""
+
+
+def _real(x: ArrayLike) -> Array:
+    # A Python number would be weakly typed, and a weak leaf compiles every program a second time.
+    dtype = getattr(x, "dtype", None)
+    real = dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
+    return jnp.asarray(x, dtype if real else jnp.result_type(float))
+
+
+def scalar() -> Any:
+    """A field of a physiology: numbers become arrays of JAX's current default precision."""
+    return eqx.field(converter=_real)
+
+
+def state(unit: str) -> Any:
+    """A field of a state, with its unit.
+
+    Args:
+        unit: of the state, such as `mg/dL`.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> from t1djax.physics import state
+        >>> class Glucose(eqx.Module):
+        ...     G: jax.Array = state("mg/dL")
+    """
+    return eqx.field(metadata={"unit": unit})
+
+
+def state_units(State: type) -> dict[str, str]:
+    """Units of a state by name; empty strings where none is stated.
+
+    Args:
+        State: the class of a physiology's states.
+    """
+    return {f.name: f.metadata.get("unit", "") for f in dataclasses.fields(State)}
+
+
+class Together(NamedTuple):
+    """Parameters that glucose cannot tell apart."""
+
+    symbols: frozenset[str]
+    """Which ones, all of them free at once."""
+    why: str
+    """What shows in glucose in their place, and what to estimate."""
+
+
+class Derived(NamedTuple):
+    """A quantity that follows from parameters and is reported beside them."""
+
+    symbol: str
+    """What it is called."""
+    unit: str
+    """Its unit."""
+    meaning: str
+    """What it is, in words."""
+    of: Callable[[Mapping[str, Any]], Any]
+    """Its value from those of the parameters, by symbol."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of a physiology beside its equations. `check_physiology` holds the equations against it."""
+
+    source: str
+    """The paper."""
+    insulin_states: tuple[str, ...] = ()
+    """States that insulin alone drives, linearly and with constant coefficients; never learnt."""
+    meal_states: tuple[str, ...] = ()
+    """States that carbohydrate alone drives, likewise."""
+    together: tuple[Together, ...] = ()
+    """What glucose cannot tell apart."""
+    need_meal: frozenset[str] = frozenset()
+    """Parameters of which a record without a meal says nothing."""
+    need_insulin: frozenset[str] = frozenset()
+    """Parameters of which a record without insulin says nothing."""
+    derived: tuple[Derived, ...] = ()
+    """What follows from the parameters."""
+    linear: bool = False
+    """Whether the rates are linear in the states with coefficients that never change."""
+    exact: bool = False
+    """Whether `solution` has no step error."""
+    stays_positive: bool = False
+    """Whether glucose stays finite and above zero under any doses."""
+
+
+class Trajectory(eqx.Module):
+    """States of one person at given times; `vmap` adds a leading axis.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import t1djax
+        >>> preset = t1djax.presets()["Pat2"]
+        >>> path = t1djax.propagate(preset.model(), preset.doses.inputs(0, 2880), jnp.arange(0.0, 2881.0, 5.0))
+        >>> path.glucose_mg_dL.shape, bool(path.ok)
+        ((577,), True)
+    """
+
+    time_min: Float[Array, "*batch times"]
+    """Times, min."""
+    state: PyTree
+    """States at those times: the physiology's own, with an axis of times."""
+    glucose_mg_dL: Float[Array, "*batch times"]
+    """Glucose as a sensor is handed it, mg/dL."""
+    ok: Bool[Array, "*batch"]
+    """Whether the solve succeeded and every state is finite: one bad patient does not spoil the others."""
+
+    @property
+    def insulin_U_dL(self) -> Float[Array, "*batch times"]:
+        """Plasma insulin `I` of `Magdelaine`, U/dL."""
+        return self.state.I
+
+    @property
+    def digestion_mg_dL_min(self) -> Float[Array, "*batch times"]:
+        """Appearance of glucose from meals `D` of `Magdelaine`, mg/dL/min."""
+        return self.state.D
+
+
+class AbstractPhysiology(eqx.Module):
+    """A body: parameters of one person as scalar fields, and the equations they stand in. `vmap` makes a cohort.
+
+    ```
+    y' = rates(y, u(t), r(t)),   G = glucose(y)
+    ```
+
+    with insulin `u` (U/min) and carbohydrate `r` (mg/min). A body of your own states `parameters`, `State` and
+    `facts`, and writes `rates`, `glucose`, `steady` and `scales`; the rest follows. `check_physiology` says what is
+    wrong with it.
+    """
+
+    parameters: ClassVar[Mapping[str, Parameter]]
+    """What a table may assert and a fit may estimate, by symbol; see `parameter_table`."""
+    State: ClassVar[type[eqx.Module]]
+    """The states: an `equinox.Module` whose fields are made by `state(unit)`."""
+    facts: ClassVar[Facts]
+    """What is known of the equations."""
+    step_min: ClassVar[float] = 5.0
+    """Longest step of `solution`, min."""
+
+    @abc.abstractmethod
+    def rates(self, y: Any, insulin_U_min: Any, carbs_mg_min: Any) -> Any:
+        """The equations: time derivative of each state, in its unit per minute.
+
+        Args:
+            y: the state.
+            insulin_U_min: insulin delivery, U/min.
+            carbs_mg_min: carbohydrate intake, mg/min.
+
+        Returns:
+            The derivatives, as a `State`.
+        """
+
+    @abc.abstractmethod
+    def glucose(self, y: Any) -> Float[Array, "*shape"]:
+        """Glucose that a sensor is handed, mg/dL.
+
+        Args:
+            y: one state or an array of them.
+        """
+
+    @abc.abstractmethod
+    def steady(self, glucose_mg_dL: Float[Array, ""]) -> tuple[Any, Float[Array, ""]]:
+        """State and basal rate (U/h) at which this glucose stands still; the rate is below zero where there is none.
+
+        Args:
+            glucose_mg_dL: glucose, mg/dL.
+        """
+
+    @abc.abstractmethod
+    def scales(self) -> Any:
+        """Typical sizes of the states, each in its unit: what an error is weighed against."""
+
+    def start(self, glucose_mg_dL: Float[Array, ""], insulin_U_min: Float[Array, ""]) -> Any:
+        """What is taken to be the state at the start of a record, where nothing else is known: rest at that glucose.
+
+        A body that does not rest at every glucose overrides it with the state under the insulin in force.
+
+        Args:
+            glucose_mg_dL: glucose, mg/dL.
+            insulin_U_min: insulin delivery in force, U/min.
+        """
+        return self.steady(glucose_mg_dL)[0]
+
+    def no_rest(self, glucose_mg_dL: float, basal_U_h: float) -> str:
+        """Why no basal rate holds a glucose, in words.
+
+        Args:
+            glucose_mg_dL: glucose, mg/dL.
+            basal_U_h: what `steady` gives, U/h.
+        """
+        return f"it would take a basal rate of {basal_U_h:.3g} U/h"
+
+    def rest(self, glucose_mg_dL: ArrayLike) -> tuple[Any, Float[Array, ""]]:
+        """State and basal rate (U/h) that hold a glucose.
+
+        Args:
+            glucose_mg_dL: glucose, mg/dL.
+
+        Returns:
+            The state, and the rate. Inside `jit` and `vmap`, where nothing can be raised, a rate below zero says that
+            there is no rest.
+
+        Raises:
+            NoRestError: saying why nothing holds it.
+
+        Example:
+            >>> from t1djax.physics import kanderian
+            >>> state, basal_U_h = kanderian()["1"].rest(120.0)
+            >>> round(float(basal_U_h), 2)
+            1.32
+        """
+        y, basal = self.steady(jnp.asarray(glucose_mg_dL, jnp.result_type(*jax.tree.leaves(self))))
+        if not isinstance(basal, jax.core.Tracer) and not np.all(np.asarray(basal) >= 0):
+            why = self.no_rest(float(np.max(np.asarray(glucose_mg_dL))), float(np.min(np.asarray(basal))))
+            raise NoRestError(
+                f"{type(self).__name__}: no basal rate holds glucose at {np.asarray(glucose_mg_dL):.4g} mg/dL: {why}"
+            )
+        return y, basal
+
+    def solution(self, inputs: Inputs, ts: Float[Array, " times"], y0: Any, *, steps: int | None = None) -> Trajectory:
+        """States at `ts`, from the start of the window: Runge-Kutta steps of order 4 that end on every jump.
+
+        No step is longer than `step_min`. It differentiates forwards and backwards. A body whose equations have a
+        closed form overrides it.
+
+        Args:
+            inputs: insulin and carbohydrate rates.
+            ts: times, min, increasing, none before `inputs.start_min`.
+            y0: state at the start.
+            steps: how many steps there shall be room for, see `count_steps`. It must be given where times are traced.
+
+        Returns:
+            The trajectory. `ok` is false where a state is not finite, or there was no room for all steps.
+
+        Raises:
+            ValueError: where times are traced and the number of steps is not given.
+        """
+        if steps is None:
+            steps = count_steps(ts, inputs.break_min, self.step_min)
+        states, ok = runge_kutta(self.rates, inputs, ts, y0, steps=steps, longest_min=self.step_min)
+        return Trajectory(ts, states, self.glucose(states), ok)
+
+    @classmethod
+    def complete(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters with those fields that follow from others; as they are, where nothing does.
+
+        Args:
+            values: by symbol, in the units of the table.
+        """
+        return dict(values)
+
+    @classmethod
+    def of(cls: type[Body], values: Mapping[str, Any]) -> Body:
+        """The body with these parameters; what is no field of it is left out.
+
+        Args:
+            values: by symbol, in the units of the table.
+
+        Returns:
+            The body.
+
+        Raises:
+            ValueError: naming the parameters that are missing.
+        """
+        full, names = cls.complete(values), [f.name for f in dataclasses.fields(cls)]
+        if missing := [name for name in names if name not in full]:
+            raise ValueError(f"{cls.__name__}: {', '.join(missing)} missing; it needs {', '.join(names)}")
+        return cls(**{name: full[name] for name in names})
+
+    def values(self) -> dict[str, Array]:
+        """The fields by symbol."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+def equilibrium_slope(body: AbstractPhysiology, y: Any, basal_U_h: Any) -> Any:
+    """Time derivatives of a state under a basal rate and no food: zero at rest.
+
+    Args:
+        body: the person.
+        y: the state.
+        basal_U_h: basal rate, U/h.
+    """
+    basal = jnp.asarray(basal_U_h)
+    return body.rates(y, basal / MIN_PER_H, jnp.zeros_like(basal))
