@@ -36,7 +36,7 @@ class Bergman(AbstractPhysiology):
         Parameter("tG", "min", "time constant of meals", "tG_min", 20.0, 80.0, 30.0, 60.0),
         Parameter("VG", "dL", "volume of glucose over the share that arrives", "VG_dL", 80.0, 250.0, 110.0, 180.0),
     )
-    State: ClassVar[type[eqx.Module]] = BergmanState
+    States: ClassVar[type[eqx.Module]] = BergmanState
     facts: ClassVar[Facts] = Facts(
         source="Bergman et al. 1979",
         insulin_states=("s1", "s2", "I", "X"),
@@ -49,13 +49,13 @@ class Bergman(AbstractPhysiology):
         stays_positive=True,
     )
 
-    SG: jax.Array = scalar()
-    Gb: jax.Array = scalar()
-    SI: jax.Array = scalar()
-    p2: jax.Array = scalar()
-    tI: jax.Array = scalar()
-    tG: jax.Array = scalar()
-    VG: jax.Array = scalar()
+    SG: jax.Array = eqx.field(converter=scalar)
+    Gb: jax.Array = eqx.field(converter=scalar)
+    SI: jax.Array = eqx.field(converter=scalar)
+    p2: jax.Array = eqx.field(converter=scalar)
+    tI: jax.Array = eqx.field(converter=scalar)
+    tG: jax.Array = eqx.field(converter=scalar)
+    VG: jax.Array = eqx.field(converter=scalar)
 
     def rates(self, y: BergmanState, insulin_U_min: Any, carbs_mg_min: Any) -> BergmanState:
         return BergmanState(

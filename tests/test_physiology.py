@@ -71,14 +71,14 @@ def _run(p: AbstractPhysiology, inputs: t1djax.Inputs, ts: Any, y0: Any) -> t1dj
     return p.solution(inputs, ts, y0, steps=_STEPS)
 
 
-def live(p: AbstractPhysiology, ts: np.ndarray = TS, *, y0: Any = None, **doses: Any) -> t1djax.Trajectory:
+def live(p: AbstractPhysiology, ts: Any = TS, *, y0: Any = None, **doses: Any) -> t1djax.Trajectory:
     """From rest at 120 mg/dL under the basal rate that holds it, with these doses."""
     rest, basal = p.rest(120.0)
     inputs = Doses.of(**{"basal": float(basal), **doses}).inputs(0, float(ts[-1])).pad(_BREAKS)
     padded = jnp.asarray(np.pad(ts, (0, _TIMES - len(ts)), mode="edge"))
     path = _run(p, inputs, padded, rest if y0 is None else y0)
-    ok, few = path.ok, jax.tree.map(lambda x: x[: len(ts)], (path.time_min, path.state, path.glucose_mg_dL))
-    return t1djax.Trajectory(*few, ok)
+    few = lambda tree: jax.tree.map(lambda x: x[: len(ts)], tree)
+    return t1djax.Trajectory(few(path.time_min), few(path.state), few(path.glucose_mg_dL), path.ok)
 
 
 @EVERY
@@ -263,8 +263,8 @@ def test_too_little_room_for_steps_is_not_ok() -> None:
 
 
 class Unmeasured(eqx.Module):
-    G: jax.Array = state("mg/dL")
     X: jax.Array
+    G: jax.Array = state("mg/dL")
     s1: jax.Array = state("mU")
     s2: jax.Array = state("mU")
     I: jax.Array = state("mU/L")
@@ -286,11 +286,11 @@ class NoRow(Bergman):
 
 
 class NoStateUnit(Bergman):
-    State: ClassVar[Any] = Unmeasured
+    States: ClassVar[Any] = Unmeasured
 
 
 class NoTree(Bergman):
-    State: ClassVar[Any] = Plain
+    States: ClassVar[Any] = Plain
 
 
 class Restless(Bergman):
@@ -330,7 +330,7 @@ def test_typical_people_of_a_table_rest(cls: type[AbstractPhysiology]) -> None:
     values = {s: np.sqrt(row.start_low * row.start_high) for s, row in rows.items() if s != "G0"}
     values.pop("kb", None)
     check_physiology(cls.of(values), glucose_mg_dL=110.0)
-    assert all(state_units(cls.State).values())
+    assert all(state_units(cls.States).values())
 
 
 def test_missing_parameters_are_named() -> None:

@@ -65,34 +65,34 @@ def _check_table(body: AbstractPhysiology) -> None:
 
 
 def _check_state(cls: type[AbstractPhysiology]) -> None:
-    State = cls.State
+    State = cls.States
     if not (isinstance(State, type) and issubclass(State, eqx.Module)):
-        raise _fail(cls, "`State` is no pytree; make it a subclass of equinox.Module")
+        raise _fail(cls, "`States` is no pytree; make it a subclass of equinox.Module")
     for name, unit in state_units(State).items():
         if not unit:
             raise _fail(cls, f"the state {name} has no unit; write {name}: jax.Array = state('mg/dL')")
     stated = (*cls.facts.insulin_states, *cls.facts.meal_states)
     if unknown := sorted(set(stated) - set(state_units(State))):
-        raise _fail(cls, f"`facts` speak of the states {', '.join(unknown)}, which `State` lacks")
+        raise _fail(cls, f"`facts` speak of the states {', '.join(unknown)}, which `States` lacks")
 
 
 def _check_equations(body: AbstractPhysiology, y: Any, basal: Any, glucose_mg_dL: float) -> None:
     dy, sizes, stated = jax.jit(lambda: (equilibrium_slope(body, y, basal), body.scales(), body.glucose(y)))()
     for what, value in (("steady", y), ("rates", dy), ("scales", sizes)):
-        if not isinstance(value, body.State):
-            raise _fail(body, f"`{what}` gives {type(value).__name__} in place of {body.State.__name__}")
-        for name in state_units(body.State):
+        if not isinstance(value, body.States):
+            raise _fail(body, f"`{what}` gives {type(value).__name__} in place of {body.States.__name__}")
+        for name in state_units(body.States):
             leaf = getattr(value, name)
             if not isinstance(leaf, jax.Array | np.ndarray | float) or jnp.shape(leaf) != ():
                 raise _fail(body, f"`{what}` gives {name} as {leaf!r}; it must be one number")
-    for name in state_units(body.State):
+    for name in state_units(body.States):
         size, slope = float(getattr(sizes, name)), float(getattr(dy, name))
         if not 0 < size < np.inf:
             raise _fail(body, f"`scales` gives {name} = {size:g}; a typical size is positive")
         if not abs(slope) <= _RESTS * size:
             raise _fail(
                 body,
-                f"`steady` does not rest: {name} changes by {slope:.3g} {state_units(body.State)[name]} per minute "
+                f"`steady` does not rest: {name} changes by {slope:.3g} {state_units(body.States)[name]} per minute "
                 f"under the basal rate of {float(basal):.4g} U/h that it gives",
             )
     if not np.isclose(float(stated), glucose_mg_dL, rtol=1e-6):
@@ -101,9 +101,9 @@ def _check_equations(body: AbstractPhysiology, y: Any, basal: Any, glucose_mg_dL
 
 def _check_facts(body: AbstractPhysiology, y: Any, basal: Any) -> None:
     """Slopes of the rates at rest and away from it, against what `facts` say."""
-    facts, names = body.facts, list(state_units(body.State))
+    facts, names = body.facts, list(state_units(body.States))
     vector = lambda y: jnp.stack([getattr(y, name) for name in names])
-    made = lambda v: body.State(**dict(zip(names, v, strict=True)))
+    made = lambda v: body.States(**dict(zip(names, v, strict=True)))
     sizes = vector(body.scales())
 
     def scaled(v: Any, u: Any, r: Any) -> Any:

@@ -101,40 +101,40 @@ class Hovorka(AbstractPhysiology):
         Parameter("tau_G", "min", "time constant of a meal", "tau_G", 24.0, 66.0, 30.0, 55.0, _PEOPLE),
         Parameter("tau_I", "min", "time constant of insulin under the skin", "tau_I", 37.0, 111.0, 45.0, 75.0, _PEOPLE),
     )  # fmt: skip
-    State: ClassVar[type[eqx.Module]] = HovorkaState
+    States: ClassVar[type[eqx.Module]] = HovorkaState
     facts: ClassVar[Facts] = _FACTS
 
-    M: Scalar = scalar()
+    M: Scalar = eqx.field(converter=scalar)
     """Body mass, kg."""
-    EGP0: Scalar = scalar()
+    EGP0: Scalar = eqx.field(converter=scalar)
     """Glucose output of the liver at no insulin, mmol/kg/min."""
-    F01: Scalar = scalar()
+    F01: Scalar = eqx.field(converter=scalar)
     """Glucose use that needs no insulin, mmol/kg/min."""
-    k12: Scalar = scalar()
+    k12: Scalar = eqx.field(converter=scalar)
     """Rate of return from the second pool, 1/min."""
-    ka1: Scalar = scalar()
+    ka1: Scalar = eqx.field(converter=scalar)
     """Rate of insulin's effect on transport, 1/min."""
-    ka2: Scalar = scalar()
+    ka2: Scalar = eqx.field(converter=scalar)
     """Rate of insulin's effect on disposal, 1/min."""
-    ka3: Scalar = scalar()
+    ka3: Scalar = eqx.field(converter=scalar)
     """Rate of insulin's effect on the liver, 1/min."""
-    SI1: Scalar = scalar()
+    SI1: Scalar = eqx.field(converter=scalar)
     """Sensitivity of transport, 1/min per mU/L."""
-    SI2: Scalar = scalar()
+    SI2: Scalar = eqx.field(converter=scalar)
     """Sensitivity of disposal, 1/min per mU/L."""
-    SI3: Scalar = scalar()
+    SI3: Scalar = eqx.field(converter=scalar)
     """Sensitivity of the liver, L/mU."""
-    ke: Scalar = scalar()
+    ke: Scalar = eqx.field(converter=scalar)
     """Clearance of plasma insulin, 1/min."""
-    VI: Scalar = scalar()
+    VI: Scalar = eqx.field(converter=scalar)
     """Volume of insulin, L/kg."""
-    VG: Scalar = scalar()
+    VG: Scalar = eqx.field(converter=scalar)
     """Volume of glucose, L/kg."""
-    AG: Scalar = scalar()
+    AG: Scalar = eqx.field(converter=scalar)
     """Share of the carbohydrate that arrives."""
-    tau_G: Scalar = scalar()
+    tau_G: Scalar = eqx.field(converter=scalar)
     """Time constant of a meal, min."""
-    tau_I: Scalar = scalar()
+    tau_I: Scalar = eqx.field(converter=scalar)
     """Time constant of insulin under the skin, min."""
 
     def rates(self, y: HovorkaState, insulin_U_min: Any, carbs_mg_min: Any) -> HovorkaState:

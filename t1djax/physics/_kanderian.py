@@ -92,26 +92,26 @@ class Kanderian(AbstractPhysiology):
         Parameter("VG", "dL", "volume of glucose", "VG", 104.0, 337.0, 110.0, 300.0, _TEN),
         Parameter("tauM", "min", "time constant of a meal", "tauM", 10.0, 231.0, 25.0, 90.0, _TEN, (20.0, 120.0)),
     )  # fmt: skip
-    State: ClassVar[type[eqx.Module]] = KanderianState
+    States: ClassVar[type[eqx.Module]] = KanderianState
     facts: ClassVar[Facts] = _FACTS
 
-    SI: Scalar = scalar()
+    SI: Scalar = eqx.field(converter=scalar)
     """Insulin sensitivity, mL/uU/min."""
-    CI: Scalar = scalar()
+    CI: Scalar = eqx.field(converter=scalar)
     """Insulin clearance, mL/min."""
-    tau1: Scalar = scalar()
+    tau1: Scalar = eqx.field(converter=scalar)
     """Time constant of insulin under the skin, min."""
-    tau2: Scalar = scalar()
+    tau2: Scalar = eqx.field(converter=scalar)
     """Time constant of plasma insulin, min."""
-    p2: Scalar = scalar()
+    p2: Scalar = eqx.field(converter=scalar)
     """Rate of insulin's effect, 1/min."""
-    GEZI: Scalar = scalar()
+    GEZI: Scalar = eqx.field(converter=scalar)
     """Glucose's effect on itself at no insulin, 1/min."""
-    EGP: Scalar = scalar()
+    EGP: Scalar = eqx.field(converter=scalar)
     """Glucose output at no insulin, mg/dL/min."""
-    VG: Scalar = scalar()
+    VG: Scalar = eqx.field(converter=scalar)
     """Volume of glucose, dL."""
-    tauM: Scalar = scalar()
+    tauM: Scalar = eqx.field(converter=scalar)
     """Time constant of a meal, min."""
 
     def rates(self, y: KanderianState, insulin_U_min: Any, carbs_mg_min: Any) -> KanderianState:

@@ -106,22 +106,22 @@ class Magdelaine(AbstractPhysiology):
     """
 
     parameters: ClassVar[Mapping[str, Parameter]] = PARAMETERS
-    State: ClassVar[type[eqx.Module]] = State
+    States: ClassVar[type[eqx.Module]] = State
     facts: ClassVar[Facts] = _FACTS
 
-    ksi: Scalar = scalar()
+    ksi: Scalar = eqx.field(converter=scalar)
     """Insulin sensitivity, mg/U/min."""
-    kl: Scalar = scalar()
+    kl: Scalar = eqx.field(converter=scalar)
     """Glucose output of the liver at zero insulin, mg/dL/min."""
-    kb: Scalar = scalar()
+    kb: Scalar = eqx.field(converter=scalar)
     """Glucose use of the brain, mg/dL/min."""
-    Tu: Scalar = scalar()
+    Tu: Scalar = eqx.field(converter=scalar)
     """Time constant of insulin absorption, min."""
-    ku_Vi: Scalar = scalar()
+    ku_Vi: Scalar = eqx.field(converter=scalar)
     """Insulin clearance time over distribution volume, min/dL."""
-    Tr: Scalar = scalar()
+    Tr: Scalar = eqx.field(converter=scalar)
     """Time constant of meal absorption, min."""
-    kr_Vb: Scalar = scalar()
+    kr_Vb: Scalar = eqx.field(converter=scalar)
     """Carbohydrate bioavailability over blood volume, 1/dL."""
 
     @classmethod

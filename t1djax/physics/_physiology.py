@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from ._inputs import MIN_PER_H, Inputs
@@ -22,16 +23,25 @@ class NoRestError(ValueError):
     """No basal rate holds this glucose in this body."""
 
 
-def _real(x: ArrayLike) -> Array:
+def scalar(x: ArrayLike) -> Array:
+    """The converter of a physiology's fields: a number becomes an array of JAX's current default precision.
+
+    Args:
+        x: a number or an array, in the unit of the parameter.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax
+        >>> from t1djax.physics import scalar
+        >>> class Cleared(eqx.Module):
+        ...     k: jax.Array = eqx.field(converter=scalar)
+        >>> Cleared(0.1).k.shape
+        ()
+    """
     # A Python number would be weakly typed, and a weak leaf compiles every program a second time.
     dtype = getattr(x, "dtype", None)
     real = dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
     return jnp.asarray(x, dtype if real else jnp.result_type(float))
-
-
-def scalar() -> Any:
-    """A field of a physiology: numbers become arrays of JAX's current default precision."""
-    return eqx.field(converter=_real)
 
 
 def state(unit: str) -> Any:
@@ -146,14 +156,14 @@ class AbstractPhysiology(eqx.Module):
     y' = rates(y, u(t), r(t)),   G = glucose(y)
     ```
 
-    with insulin `u` (U/min) and carbohydrate `r` (mg/min). A body of your own states `parameters`, `State` and
+    with insulin `u` (U/min) and carbohydrate `r` (mg/min). A body of your own states `parameters`, `States` and
     `facts`, and writes `rates`, `glucose`, `steady` and `scales`; the rest follows. `check_physiology` says what is
     wrong with it.
     """
 
     parameters: ClassVar[Mapping[str, Parameter]]
     """What a table may assert and a fit may estimate, by symbol; see `parameter_table`."""
-    State: ClassVar[type[eqx.Module]]
+    States: ClassVar[type[eqx.Module]]
     """The states: an `equinox.Module` whose fields are made by `state(unit)`."""
     facts: ClassVar[Facts]
     """What is known of the equations."""
@@ -170,7 +180,7 @@ class AbstractPhysiology(eqx.Module):
             carbs_mg_min: carbohydrate intake, mg/min.
 
         Returns:
-            The derivatives, as a `State`.
+            The derivatives, as `States`.
         """
 
     @abc.abstractmethod
@@ -233,7 +243,7 @@ class AbstractPhysiology(eqx.Module):
             1.32
         """
         y, basal = self.steady(jnp.asarray(glucose_mg_dL, jnp.result_type(*jax.tree.leaves(self))))
-        if not isinstance(basal, jax.core.Tracer) and not np.all(np.asarray(basal) >= 0):
+        if not isinstance(basal, Tracer) and not np.all(np.asarray(basal) >= 0):
             why = self.no_rest(float(np.max(np.asarray(glucose_mg_dL))), float(np.min(np.asarray(basal))))
             raise NoRestError(
                 f"{type(self).__name__}: no basal rate holds glucose at {np.asarray(glucose_mg_dL):.4g} mg/dL: {why}"

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from ._inputs import Inputs
@@ -34,7 +35,7 @@ def count_steps(ts: ArrayLike, break_min: ArrayLike, longest_min: float) -> int:
         >>> count_steps([0.0, 600.0], [0.0, 60.0, 61.0], 5.0)
         128
     """
-    if isinstance(ts, jax.core.Tracer) or isinstance(break_min, jax.core.Tracer):
+    if isinstance(ts, Tracer) or isinstance(break_min, Tracer):
         raise ValueError("solution: the times are traced and cannot be counted; give steps=count_steps(...)")
     ts, breaks = np.atleast_2d(np.asarray(ts, np.float64)), np.atleast_2d(np.asarray(break_min, np.float64))
     edges = np.concatenate([np.clip(breaks, None, ts[:, -1:]), np.maximum(ts, breaks[:, :1])], axis=1)
