@@ -117,6 +117,27 @@ def certainties(
     return found
 
 
+def gauss_newton_change(
+    information: Float[np.ndarray, "free free"],
+    gradient: Float[np.ndarray, " free"],
+    noise_sd_mg_dL: float,
+    s: Sensitivities,
+) -> dict[str, float]:
+    """Relative change of the quantities by a Gauss-Newton step, `-g' (S + sd^2 P)^-1 J'r / value`; zero at the optimum.
+
+    Args:
+        information: see `certainties`.
+        gradient: `J'r`, of half the sum of squares of readings and priors by the free coordinates, (mg/dL)^2.
+        noise_sd_mg_dL: standard deviation of the noise, mg/dL.
+        s: see `certainties`.
+
+    Returns:
+        By symbol.
+    """
+    step = -_with_prior(information, noise_sd_mg_dL, np.asarray(s.prior, np.float64)) @ gradient
+    return {symbol: float(slope @ step) / float(s.values[symbol]) for symbol, slope in s.slopes.items()}
+
+
 def covariance(
     information: Float[np.ndarray, "free free"], noise_sd_mg_dL: float, prior: Float[np.ndarray, "free free"]
 ) -> Float[np.ndarray, "free free"]:

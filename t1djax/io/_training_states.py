@@ -269,7 +269,7 @@ def _flat(state: TrainState) -> dict[str, np.ndarray]:
     """Every array by name, on the host; Orbax takes no empty ones, and none are needed."""
     named = jax.tree_util.tree_leaves_with_path({"twins": state.twins, "solver": state.solver})
     found = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in named}
-    found |= {"information": np.asarray(state.information), "steps": np.asarray(state.steps)}
+    found["steps"] = np.asarray(state.steps)
     for course in _COURSES:
         found |= {f"{course}/{name}": np.asarray(x) for name, x in getattr(state, course).items()}
     return {name: x for name, x in found.items() if x.size}
@@ -277,7 +277,7 @@ def _flat(state: TrainState) -> dict[str, np.ndarray]:
 
 def _as_state(arrays: dict[str, np.ndarray], meta: Mapping[str, Any], like: TrainState) -> TrainState:
     skeleton = {"twins": like.twins, "solver": like.solver}
-    rows, leaves = like.information.shape[0], []
+    rows, leaves = jax.tree.leaves(like.twins)[0].shape[0], []
     fitted = {
         name: _padded(x, rows, axis=int(name.startswith(_COURSES))) for name, x in arrays.items() if name != "steps"
     }
@@ -290,8 +290,8 @@ def _as_state(arrays: dict[str, np.ndarray], meta: Mapping[str, Any], like: Trai
     tree = jax.tree.unflatten(jax.tree.structure(skeleton), leaves)
     course = lambda kind: {n.removeprefix(f"{kind}/"): x for n, x in fitted.items() if n.startswith(f"{kind}/")}
     return TrainState(
-        meta["stage"], meta["chunk"], meta["step"], tree["twins"], tree["solver"],
-        fitted.get("information", like.information), arrays["steps"], course("values"), course("losses"),
+        meta["stage"], meta["chunk"], meta["step"], tree["twins"], tree["solver"], arrays["steps"],
+        course("values"), course("losses"),
     )  # fmt: skip
 
 

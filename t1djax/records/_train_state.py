@@ -21,8 +21,6 @@ class TrainState(NamedTuple):
     """Networks and physiologies, stacked."""
     solver: Any
     """State of the stage's solver, stacked: damping, or an optimiser's moments."""
-    information: Any
-    """What the last stage of Gauss-Newton steps said about the free coordinates, `(patients, free, free)`."""
     steps: np.ndarray
     """Steps at which the course was looked at, `(points,)`."""
     values: Mapping[str, np.ndarray]

@@ -14,6 +14,7 @@ from ._gauss_newton import (
     Damping,
     Misses,
     Prepared,
+    Slopes,
     judge,
     least_damping,
     prepared_losses,
@@ -54,7 +55,7 @@ def factored_steps(
 
     Args:
         twin: the twin; the network moves.
-        state: damping, and the information of the step before.
+        state: damping.
         prepared: see `prepare`.
         d: see `drive`.
         weight: of the equations, see `Stage.residual_weight`.
@@ -94,6 +95,38 @@ def _factor(A: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return jax.lax.while_loop(fails, lambda tried: at(10 * tried[0]), start)[1]
 
 
+class Reduced(NamedTuple):
+    """The normal equations of the free coordinates, the readout eliminated; see `_gauss_newton.Slopes`."""
+
+    information: Float[Array, "free free"]
+    """Of the readings about the free coordinates, without priors, per (mg/dL)^2 of noise."""
+    gradient: Float[Array, " free"]
+    """Of half the sum of squares, priors included, (mg/dL)^2."""
+
+
+def reduced(twin: Twin, prepared: Prepared, d: Drive, weight: Float[Array, ""]) -> Reduced:
+    """What readings and equations say of the free coordinates where the twin is.
+
+    Args:
+        twin: the twin.
+        prepared: see `prepare`.
+        d: see `drive`.
+        weight: of the equations, see `Stage.residual_weight`.
+    """
+    misses = Misses(twin, weight, prepared, d, jnp.asarray(True))
+    found = slopes(misses, twin.surrogate.readout.T, misses.start())
+    lower = _factor(readout_block(misses, misses.start()))
+    side, rest = _eliminated(found, lower, jnp.ones((), lower.dtype))
+    return Reduced(found.corner - side.T @ side - found.held, found.free - side.T @ rest)
+
+
+def _eliminated(found: Slopes, lower: Array, unit: Array) -> tuple[Array, Array]:
+    """Columns of the free coordinates and of the residuals, behind the inverse of the readout's factor."""
+    columns = jnp.concatenate([found.side, found.readout[:, None]], axis=1) / unit
+    half = jax.scipy.linalg.solve_triangular(lower, columns, lower=True)
+    return half[:, :-1], half[:, -1]
+
+
 def _ksi(twin: Twin) -> Array:
     return twin.physiology.values()["ksi"]
 
@@ -112,11 +145,9 @@ def _step(
     before it."""
     misses = Misses(twin, weight, prepared, d, jnp.asarray(True))
     w, z = twin.surrogate.readout.T, misses.start()
-    found, k = slopes(misses, w, z), z.size
+    found = slopes(misses, w, z)
     unit = jnp.repeat(jnp.stack([jnp.ones_like(ratio), ratio, jnp.ones_like(ratio)]), w.shape[1])
-    columns = jnp.concatenate([found.side, found.readout[:, None]], axis=1) / unit[:, None]
-    half = jax.scipy.linalg.solve_triangular(lower, columns, lower=True)
-    side, rest = half[:, :k], half[:, k]
+    side, rest = _eliminated(found, lower, unit[:, None])
     schur = found.corner - side.T @ side
     diagonal = jnp.maximum(jnp.diag(schur), least_damping(w.dtype) * jnp.diag(found.corner))
     root = jnp.linalg.cholesky(schur + jnp.diag(state.damping * diagonal))
@@ -128,7 +159,5 @@ def _step(
     w = jnp.where(better, misses.readout(w + dw, z + dz), w)
     z = jnp.where(better, z + dz, z)
     moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
-    information = schur - found.held
-    information = jnp.where(jnp.all(jnp.isfinite(information)), information, state.information)
     gradient = jnp.concatenate([found.readout, jnp.where(moves, found.free, 0.0)])
-    return moved, Damping(damping, information, jnp.linalg.norm(gradient)), found.squares
+    return moved, Damping(damping, jnp.linalg.norm(gradient)), found.squares

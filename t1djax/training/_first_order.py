@@ -47,9 +47,9 @@ def initial_moments(twin: Twin, stage: Stage) -> Moments:
 
 
 def first_order_steps(
-    twin: Twin, state: Moments, weights: Array, data: Series, d: Drive, stage: Stage
+    twin: Twin, state: Moments, weights: Array, steps: Array, data: Series, d: Drive, stage: Stage
 ) -> tuple[Twin, Moments]:
-    """Steps of an optax optimiser, one per weight of the equations.
+    """So many steps of an optax optimiser, each with its weight of the equations.
 
     The loss is in units of the noise: `mean (misfit/noise)^2 + weight^2 (mean rG^2 + mean rI^2 + mean rD^2)`.
     """
@@ -68,15 +68,15 @@ def first_order_steps(
         held = jnp.sum(body.prior_misfit(jnp.ones_like(weight)) ** 2) / jnp.maximum(jnp.sum(data.fit), 1)
         return squares.data + squares.G + squares.I + squares.D + held
 
-    def step(carry: tuple[Any, Any], weight: Array) -> tuple[tuple[Any, Any], Array]:
-        moving, state = carry
-        loss = lambda moving: objective(moving, weight)
+    def step(i: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
+        moving, state, _ = carry
+        loss = lambda moving: objective(moving, weights[i])
         value, gradient = jax.value_and_grad(loss)(moving)
         updates, state = optimiser.update(gradient, state, moving, value=value, grad=gradient, value_fn=loss)
-        return (optax.apply_updates(moving, updates), state), optax.tree.norm(gradient)
+        return optax.apply_updates(moving, updates), state, optax.tree.norm(gradient)
 
-    (moving, optimiser_state), norms = jax.lax.scan(step, (moving, state.optimiser), weights)
-    return eqx.combine(moving, still), Moments(optimiser_state, norms[-1])
+    moving, *moments = jax.lax.fori_loop(0, steps, step, (moving, *state))
+    return eqx.combine(moving, still), Moments(*moments)
 
 
 def _parts(twin: Twin, data: Series, d: Drive) -> Terms:

@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from .._types import Key
 from ..data import Patient, Series, noise_level, stack, stacked_shape
-from ..identifiability import certainties
+from ..identifiability import certainties, gauss_newton_change
 from ..losses import Drive, Places, drive, places, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
 from ..physics import PARAMETERS, exact_lags, with_derived
@@ -22,11 +22,12 @@ from ..problem import Problem, patient_keys
 from ..programs import Spread, on_device, one_thread_per_factorisation, spread_over, training_block
 from ..records import Cost, Estimate, Fit, History, PatientFit, WarmStart, window_marks
 from ..twin import Physiology, Scales, Sensitivities, Twin
+from ._factored import Reduced
 from ._keeper import Keeper
 from ._stages import Progress, Stage, default_stages
 from ._train import effort_once, train
 
-_STILL_MOVING = 0.05  # relative change over the last chunk of steps
+_FAR_OFF = 0.05  # relative distance of an estimate from where a Gauss-Newton step would put it
 
 
 def fit_network(
@@ -55,8 +56,8 @@ def fit_network(
         on_progress: called after each chunk of steps.
 
     Returns:
-        The fit. A patient whose numbers are not finite, or whose estimates still move by more than 5 % at the end, has
-        `ok` false and a message; the others are not touched.
+        The fit. A patient whose numbers are not finite, or whose readings and equations want an estimate more than 5 %
+        elsewhere (by a Gauss-Newton step from the end), has `ok` false and a message; the others are not touched.
 
     Raises:
         ValueError: where there is no patient or no stage.
@@ -141,13 +142,13 @@ def fit_members(
     compile_s = build_s + trained.compile_s + report_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
     n = len(patients)
-    everything, members = (trained.shares.joined(), trained.information, report), []
+    everything, members = (trained.shares.joined(), trained.reduced, report), []
     for i, posed in enumerate(problems):
         mine = slice(i * n, (i + 1) * n)
-        twins, information, told = jax.tree.map(lambda x, mine=mine: x[mine], everything)
+        twins, found, told = jax.tree.map(lambda x, mine=mine: x[mine], everything)
         course = lambda by_name, mine=mine: {name: values[:, mine] for name, values in by_name.items()}
         history = History(trained.history.step, course(trained.history.values), course(trained.history.losses))
-        records = _records(patients, posed, information, history, told)
+        records = _records(patients, posed, found, told)
         members.append(Fit(options.model, posed, records, history, cost, on_device(twins), options, cells))
     return tuple(members)
 
@@ -241,14 +242,17 @@ def _report_program(spread: Spread) -> Callable[..., _Report]:
 
 
 def _records(
-    patients: Sequence[Patient], problem: Problem, information: Array | np.ndarray, history: History, report: _Report
+    patients: Sequence[Patient], problem: Problem, reduced: Reduced, report: _Report
 ) -> tuple[PatientFit, ...]:
     at_start = with_derived({**problem.known, **problem.start})
     records = []
     for i, patient in enumerate(patients):
         rows = len(patient.time_min)
         sensitivities: Sensitivities = jax.tree.map(lambda x, i=i: x[i], report.found)
-        certain = certainties(np.asarray(information[i]), float(report.noise[i]), sensitivities)
+        information, gradient = np.asarray(reduced.information[i]), np.asarray(reduced.gradient[i])
+        noise = float(report.noise[i])
+        certain = certainties(information, noise, sensitivities)
+        step = gauss_newton_change(information, gradient, noise, sensitivities)
         found = {
             s: Estimate(
                 float(value),
@@ -259,7 +263,7 @@ def _records(
             for s, value in sensitivities.values.items()
         }
         states = np.asarray(report.states[i, :rows])
-        message = _why_not(states, {s: course[:, i] for s, course in history.values.items()})
+        message = _why_not(states, step)
         ok = not message
         records.append(
             PatientFit(
@@ -281,14 +285,13 @@ def _records(
     return tuple(records)
 
 
-def _why_not(states: np.ndarray, courses: dict[str, np.ndarray]) -> str:
+def _why_not(states: np.ndarray, step: dict[str, float]) -> str:
     """What keeps a fit from being good, in words; empty where nothing does."""
-    if not np.all(np.isfinite(states)) or not all(np.all(np.isfinite(course)) for course in courses.values()):
+    if not np.all(np.isfinite(states)) or not np.all(np.isfinite(list(step.values()))):
         return (
             "training ran into numbers that are not finite; check the patient's parameters and doses, and the learning "
             "rate of your stages"
         )
     # What is on board at the start may wander where nothing depends on it; it does not count.
-    moving = {s: abs(c[-1] / c[-2] - 1) for s, c in courses.items() if len(c) > 1 and s in PARAMETERS}
-    still = [f"{s} by {100 * change:.0f} %" for s, change in moving.items() if change > _STILL_MOVING]
-    return f"not converged: the last steps moved {', '.join(still)}; train longer, or estimate fewer" if still else ""
+    far = [f"{s} by {100 * x:+.0f} %" for s, x in step.items() if s in PARAMETERS and abs(x) > _FAR_OFF]
+    return f"not converged: a further step would move {', '.join(far)}; train longer, or estimate fewer" if far else ""

@@ -33,9 +33,6 @@ class Damping(NamedTuple):
     """State of the solver."""
 
     damping: Float[Array, ""]
-    information: Float[Array, "free free"]
-    """Of the readings about the free coordinates: normal equations with the readout eliminated and without priors,
-    per (mg/dL)^2 of noise."""
     gradient_norm: Float[Array, ""]
     """Of half the sum of squares before the last step, by what moves: (mg/dL)^2."""
 
@@ -66,9 +63,8 @@ def prepared_losses(twin: Twin, prepared: Prepared, d: Drive) -> Terms:
 
 def initial_damping(twin: Twin) -> Damping:
     """The solver's state before the first step."""
-    k = len(twin.physiology.free)
     dtype = twin.scales.G.dtype
-    return Damping(jnp.asarray(1e-3, dtype), jnp.zeros((k, k), dtype), jnp.zeros((), dtype))
+    return Damping(jnp.asarray(1e-3, dtype), jnp.zeros((), dtype))
 
 
 def gauss_newton_step(
@@ -86,7 +82,7 @@ def gauss_newton_step(
 
     Args:
         twin: the twin.
-        state: damping, and the information of the step before.
+        state: damping.
         weight: of the equations, see `Stage.residual_weight`.
         prepared: see `prepare`.
         d: see `drive`.
@@ -100,22 +96,16 @@ def gauss_newton_step(
     A = jnp.where(move[:, None] & move, A, 0.0)
     g = jnp.where(move, g, 0.0)
 
-    diagonal = sizes(A)
-    damped = A + jnp.diag(state.damping * diagonal)
+    damped = A + jnp.diag(state.damping * sizes(A))
     factor = jnp.linalg.cholesky(damped, symmetrize_input=False)
     step = -jax.scipy.linalg.cho_solve((factor, True), g)
     step = jnp.where(move, step, 0.0)
     dw, dz = step[:size].reshape(w.shape), jnp.clip(step[size:], -LARGEST_LOG_STEP, LARGEST_LOG_STEP)
     better, damping = judge(found.total, misses.sum_of_squares(w + dw, z + dz), state.damping)
-    # The last block of the Cholesky factor is that of the Schur complement: the readout eliminated.
-    corner = factor[size:, size:]
     w = jnp.where(better, misses.readout(w + dw, z + dz), w)
     z = jnp.where(better, z + dz, z)
     moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
-    # Of the readings alone: without the priors, and without the damping, which would pass for knowledge.
-    information = corner @ corner.T - found.held - jnp.diag((state.damping * diagonal)[size:])
-    information = jnp.where(jnp.all(jnp.isfinite(information)), information, state.information)
-    return moved, Damping(damping, information, jnp.linalg.norm(g))
+    return moved, Damping(damping, jnp.linalg.norm(g))
 
 
 def sizes(A: Float[Array, "n n"]) -> Float[Array, " n"]:

@@ -85,9 +85,8 @@ class Stage:
 
     @property
     def chunk(self) -> int:
-        """Steps per compiled chunk: the largest divisor of `steps` that keeps the progress lively."""
-        most = 2 if self.optimizer == GAUSS_NEWTON else 50
-        return max(n for n in range(1, most + 1) if self.steps % n == 0)
+        """Steps per compiled chunk at the most: enough to keep the progress lively."""
+        return 2 if self.optimizer == GAUSS_NEWTON else 50
 
     def weights(self) -> Float[np.ndarray, " steps"]:
         """The residual's weight at each step, `(steps,)`."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -14,7 +15,7 @@ from ..losses import Drive, Terms, losses
 from ..programs import Effort, Shares, Spread, on_device, spread_over, training_block
 from ..records import History, TrainState
 from ..twin import Twin
-from ._factored import MOST_STEPS, Course, factored_steps
+from ._factored import MOST_STEPS, Course, Reduced, factored_steps, reduced
 from ._first_order import Moments, first_order_steps, initial_moments
 from ._gauss_newton import Damping, Prepared, gauss_newton_step, initial_damping, prepare, prepared_losses
 from ._keeper import Keeper
@@ -28,8 +29,8 @@ class Trained(NamedTuple):
 
     shares: Shares[Twin]
     """Trained twins, as the threads hold them."""
-    information: Array
-    """Of the readings about the free coordinates, network eliminated, per (mg/dL)^2, `(patients, free, free)`."""
+    reduced: Reduced
+    """What readings and equations say of the free coordinates at the end, float64, stacked."""
     history: History
     """Estimates and losses after each chunk."""
     compile_s: float
@@ -72,8 +73,6 @@ def train(
     d = d if isinstance(d, Shares) else spread.split(d)
     run = _Run(twins, data, d, tuple(stages), spread, keeper, on_progress)
     run.through()
-    if not (stages and stages[-1].optimizer == GAUSS_NEWTON and stages[-1].trains == "joint"):
-        run.look(stages[-1].residual_weight[1] if stages else 1.0)
     return run.outcome()
 
 
@@ -83,7 +82,6 @@ class _At(NamedTuple):
     stage: int
     chunk: int
     step: int
-    information: Any
     steps: np.ndarray
     values: Mapping[str, np.ndarray]
     losses: Mapping[str, np.ndarray]
@@ -107,12 +105,9 @@ class _Run:
         self.patients, self.total = data.rows, sum(stage.steps for stage in stages)
         self.compile_s, self.began = 0.0, time.perf_counter()
         self.prepared: Shares[Prepared] | None = None
-        scale = twins.each[0].scales.G
-        free = len(twins.each[0].physiology.free)
-        self.free, self.dtype = twins.each[0].physiology.free, scale.dtype
-        nothing = np.zeros((self.patients, free, free), self.dtype)
+        self.free, self.dtype = twins.each[0].physiology.free, twins.each[0].scales.G.dtype
         self.twins, self.solver = twins, Shares[Any]((None,) * len(twins.each), twins.rows)
-        self.at = _At(0, 0, 0, nothing, np.zeros(0, int), {}, {})
+        self.at = _At(0, 0, 0, np.zeros(0, int), {}, {})
         kept = None if keeper is None else keeper.restore(self.like)
         if kept is not None:
             self.twins, self.solver = spread.split(kept.twins), spread.split(kept.solver)
@@ -145,18 +140,18 @@ class _Run:
             if not _fixed_basis(stage):
                 self.prepared = None  # of a basis that moves now
             once = self.factored_once(stage)
-            length = MOST_STEPS if once else stage.chunk
-            weights = self.as_weights(stage.weights())
-            chunks = np.split(weights, range(length, stage.steps, length))
-            for weights in chunks[self.at.chunk :]:
+            most = MOST_STEPS if once else stage.chunk
+            end = sum(stage.steps for stage in self.stages[:number])
+            weights = self.as_weights(stage.weights())[self.at.step - end + stage.steps :]
+            for part in np.array_split(weights, -(-len(weights) // most)) if weights.size else ():
                 if once:
-                    self.factored(weights)
+                    self.factored(part)
                 else:
-                    self.steps(stage, kind, weights)
+                    self.steps(stage, kind, part)
                 if self.keeper is not None:
                     twins, solver = self.twins.joined(), self.solver.joined()
                     state = TrainState(twins=twins, solver=solver, **self.at._asdict())
-                    self.keeper.keep(state, stage_ends=state.chunk == len(chunks))
+                    self.keeper.keep(state, stage_ends=state.step == end)
 
     def factored_once(self, stage: Stage) -> bool:
         """Whether one factorisation serves several steps of a stage."""
@@ -171,52 +166,45 @@ class _Run:
         shared = (weights[0], np.asarray(steps), moves)
         found = self.call(_factored_program, (), self.twins, self.solver, self.prepare(), self.drive, *shared)
         self.twins, self.solver = found.member(0), found.member(1)
-        self.at = at._replace(chunk=at.chunk + 1, information=self.information())
+        self.at = at._replace(chunk=at.chunk + 1)
         course = jax.tree.map(np.asarray, found.member(2).joined())
         for i in range(1 if at.steps.size else 0, steps + 1):
             row = jax.tree.map(lambda x, i=i: x[:, i], course)
             self.at = self.at._replace(step=at.step + i)
             self.note(row.losses, row.values, row.gradient_norm)
 
-    def information(self, solver: Shares[Damping] | None = None) -> Any:
-        """What Gauss-Newton steps said of the free coordinates, the last ones if none are given."""
-        return (self.solver if solver is None else solver).pick(lambda damping: damping.information).joined()
-
     def steps(self, stage: Stage, kind: Stage, weights: np.ndarray) -> None:
-        """A chunk of steps."""
-        at = self.at
+        """A chunk of steps; weights are filled up to one length, so that any number of steps is one program."""
+        at, count = self.at, np.asarray(len(weights))
+        filled = np.pad(weights, (0, stage.chunk - len(weights)))
         if stage.optimizer != GAUSS_NEWTON:
-            args = (self.twins, self.solver, self.data, self.drive, weights)
+            args = (self.twins, self.solver, self.data, self.drive, filled, count)
             found = self.call(_first_order_program, (kind,), *args, effort="most")
-            self.twins, self.solver = found.member(0), found.member(1)
         else:
             moves = (np.asarray(stage.trains != "physiology"), np.asarray(stage.trains != "network"))
-            self.twins, self.solver = self.gauss_newton(self.twins, self.solver, weights, moves)
-            at = at._replace(information=self.information())
+            args = (self.twins, self.solver, self.prepare(), self.drive, filled, count, moves)
+            found = self.call(_gauss_newton_program, (), *args)
+        self.twins, self.solver = found.member(0), found.member(1)
         self.at = at._replace(chunk=at.chunk + 1, step=at.step + len(weights))
         self.look_around()
-
-    def gauss_newton(
-        self, twins: Shares[Twin], solver: Shares[Any], weights: np.ndarray, moves: tuple[Any, Any]
-    ) -> tuple[Shares[Twin], Shares[Any]]:
-        args = (twins, solver, self.prepare(), self.drive, weights, moves)
-        found = self.call(_gauss_newton_program, (), *args)
-        return found.member(0), found.member(1)
 
     def prepare(self) -> Shares[Prepared]:
         if self.prepared is None:
             self.prepared = self.call(_prepare_program, (), self.twins, self.data, self.drive)
         return self.prepared
 
-    def look(self, weight: float) -> None:
-        """What the data say of the free parameters, where no Gauss-Newton stage came last."""
-        twins = self.twins
-        solver = self.call(_initial_program, (_kind(Stage()),), twins, effort=effort_once(self.patients))
-        # Several steps, so that damping can settle where the arithmetic allows; the moved twins are thrown away.
-        weights, moves = self.as_weights([weight, weight]), (np.asarray(True), np.asarray(True))
-        for _ in range(4):
-            twins, solver = self.gauss_newton(twins, solver, weights, moves)
-        self.at = self.at._replace(information=self.information(solver))
+    def reduced(self) -> Reduced:
+        """What readings and equations say of the free coordinates where the twins are."""
+        k = len(self.free)
+        if not k:
+            return Reduced(jnp.zeros((self.patients, k, k)), jnp.zeros((self.patients, k)))
+        with jax.enable_x64(True):  # in single precision too little of it is left when the readout is eliminated
+            if self.dtype != np.float64:
+                self.twins, self.data, self.drive = (x.pick(_wide) for x in (self.twins, self.data, self.drive))
+                self.prepared = None
+            weight = np.float64(self.stages[-1].residual_weight[1] if self.stages else 1.0)
+            args = (self.twins, self.prepare(), self.drive, weight)
+            return self.call(_reduced_program, (), *args, effort=effort_once(self.patients)).joined()
 
     def as_weights(self, weights: Any) -> np.ndarray:
         return np.asarray(weights, dtype=self.dtype)
@@ -252,10 +240,11 @@ class _Run:
             )
 
     def outcome(self) -> Trained:
-        at = self.at
+        at, twins = self.at, self.twins
+        found = jax.tree.map(np.asarray, self.reduced())
         run_s = time.perf_counter() - self.began - self.compile_s
         history = History(at.steps, dict(at.values), dict(at.losses))
-        return Trained(self.twins, at.information, history, self.compile_s, run_s)
+        return Trained(twins, found, history, self.compile_s, run_s)
 
 
 def effort_once(patients: int) -> Effort:
@@ -265,6 +254,11 @@ def effort_once(patients: int) -> Effort:
 
 def _longer(course: np.ndarray | None, row: np.ndarray) -> np.ndarray:
     return row[None] if course is None else np.concatenate([course, row[None]])
+
+
+def _wide(tree: Any) -> Any:
+    """The same numbers in double precision."""
+    return jax.tree.map(lambda x: x.astype(np.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
 def _kind(stage: Stage) -> Stage:
@@ -303,14 +297,24 @@ def _prepared_losses_program(spread: Spread) -> Callable[..., Terms]:
 
 def _gauss_newton_program(spread: Spread) -> Callable[..., tuple[Twin, Damping]]:
     def one(
-        twin: Twin, state: Damping, prepared: Prepared, d: Drive, weights: Array, moves: tuple[Array, Array]
+        twin: Twin,
+        state: Damping,
+        prepared: Prepared,
+        d: Drive,
+        weights: Array,
+        steps: Array,
+        moves: tuple[Array, Array],
     ) -> tuple[Twin, Damping]:
-        def step(carry: tuple[Twin, Damping], weight: Array) -> tuple[tuple[Twin, Damping], None]:
-            return gauss_newton_step(*carry, weight, prepared, d, moves), None
+        def step(i: Array, carry: tuple[Twin, Damping]) -> tuple[Twin, Damping]:
+            return gauss_newton_step(*carry, weights[i], prepared, d, moves)
 
-        return jax.lax.scan(step, (twin, state), weights)[0]
+        return jax.lax.fori_loop(0, steps, step, (twin, state))
 
-    return spread.for_factorisations().over_patients(one, shared=2)
+    return spread.for_factorisations().over_patients(one, shared=3)
+
+
+def _reduced_program(spread: Spread) -> Callable[..., Reduced]:
+    return spread.for_factorisations().over_patients(reduced, shared=1)
 
 
 def _factored_program(spread: Spread) -> Callable[..., tuple[Twin, Damping, Course]]:
@@ -318,7 +322,7 @@ def _factored_program(spread: Spread) -> Callable[..., tuple[Twin, Damping, Cour
 
 
 def _first_order_program(stage: Stage, spread: Spread) -> Callable[..., Any]:
-    def one(twin: Twin, state: Moments, data: Series, d: Drive, weights: Array) -> tuple[Twin, Moments]:
-        return first_order_steps(twin, state, weights, data, d, stage)
+    def one(twin: Twin, state: Moments, data: Series, d: Drive, weights: Array, steps: Array) -> tuple[Twin, Moments]:
+        return first_order_steps(twin, state, weights, steps, data, d, stage)
 
-    return spread.over_patients(one, shared=1)
+    return spread.over_patients(one, shared=2)
