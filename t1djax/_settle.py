@@ -8,9 +8,8 @@ import numpy as np
 from ._words import in_list
 from .data import Patient
 from .physics import KB_BODY_MASS, PARAMETERS, TYPICAL_C, unbalanced
-from .question import FAR
+from .question import plausible
 
-METERS_MG_DL = (20.0, 600.0)  # what meters show
 HEAVY_KG = 130.0  # 130 lb are 59 kg: whoever states pounds of an adult is mostly above
 KG_PER_POUND = 0.45359237
 GOES_BY_C = ("ksi", "ku_Vi", "kr_Vb")
@@ -18,10 +17,10 @@ GOES_BY_C = ("ksi", "ku_Vi", "kr_Vb")
 
 
 def check_plausible(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
-    """A value twenty times off what people have is one in another unit, and so is glucose that no meter shows."""
+    """Refuse values that are `plausible` in another unit alone."""
     found: dict[str, list[str]] = {}
     for symbol, row in PARAMETERS.items():
-        low, high = (row.typical / FAR, row.typical * FAR) if symbol != "G0" else METERS_MG_DL
+        low, high = plausible(row)
         odd = {p.name: p.known[symbol] for p in patients if symbol in p.known and not low <= p.known[symbol] <= high}
         for name, value in odd.items() if symbol not in free else ():
             why = f"people have {row.low:g} to {row.high:g}" if value > 0 else "it is above 0"

@@ -77,10 +77,7 @@ def forecast(fit: PatientFit, patient: Patient, *, origin_min: float, warm_up: W
         32
     """
     warm_up = WarmUp() if warm_up is None else warm_up
-    if fit.name != patient.name or not np.array_equal(fit.time_min, patient.time_min):
-        raise ValueError(
-            f"the fit is of {fit.name} on other rows than the record of {patient.name}; give the two together"
-        )
+    fit.check_record(patient)
     if not (min(warm_up.memory_min, warm_up.fade_min, warm_up.noise_sd_mg_dL) > 0 <= warm_up.drift_sd_mg_dL_min):
         raise ValueError(f"{warm_up}: memory_min, fade_min and noise_sd_mg_dL must be positive, the drift not negative")
     before = patient.valid & (patient.time_min <= origin_min)

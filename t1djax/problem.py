@@ -14,7 +14,7 @@ from ._arguments import ArgumentError
 from ._settle import check_plausible, settle, some
 from ._types import Key
 from ._words import counted
-from .data import Patient
+from .data import Cohort, Patient
 from .identifiability import check_identifiable
 from .physics import INITIAL_STATES, KB_BODY_MASS, PARAMETERS
 from .question import Asked, LogNormal, Mode, Question, question_of
@@ -171,6 +171,7 @@ def pose(
     """
     question = question_of(question, asked)
     free, priors, bounds = tuple(question.free), question.priors, question.bounds
+    patients = Cohort.of(patients).patients
     if not patients:
         raise ValueError("no patient is selected")
     _check_readings(patients, free)

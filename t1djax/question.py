@@ -13,8 +13,8 @@ from .physics import INITIAL_STATES, PARAMETERS, Parameter
 Mode = Literal["forward", "inverse"]
 """*forward*: every parameter is known and the states are fitted. *inverse*: the named ones are estimated too."""
 
-FAR = 20.0
-"""Times the typical value, either way: a number farther off is one in another unit."""
+_FAR = 20.0  # times the typical value, either way
+_METERS_MG_DL = (20.0, 600.0)  # what meters show
 _WIDER = 2.0  # people differ more than the ten of the reference cohort
 
 
@@ -146,7 +146,8 @@ class Question:
             if not 0 < low < high < math.inf:
                 raise ArgumentError(("bounds", symbol), f"{low:g} to {high:g}; state 0 < low < high")
             row = there[symbol]
-            if symbol in PARAMETERS and (low > row.typical * FAR or high < row.typical / FAR):
+            least, most = plausible(row)
+            if symbol in PARAMETERS and (low > most or high < least):
                 raise ArgumentError(("bounds", symbol), f"are {low:g} to {high:g} {_far(row)}")
         for symbol, prior in self.priors.items():
             low, high = self.bounds.get(symbol, (0.0, math.inf))
@@ -155,7 +156,8 @@ class Question:
                     ("priors", symbol), f"the median {prior.median:g} is outside the bounds {low:g} to {high:g}"
                 )
             row = there[symbol]
-            if symbol in PARAMETERS and not row.typical / FAR <= prior.median <= row.typical * FAR:
+            least, most = plausible(row)
+            if symbol in PARAMETERS and not least <= prior.median <= most:
                 raise ArgumentError(("priors", symbol), f"the median is {prior.median:g} {_far(row)}")
 
 
@@ -182,6 +184,13 @@ def question_of(question: Question | None, asked: Mapping[str, Any]) -> Question
         TypeError: where there is no such field.
     """
     return Question(**asked) if question is None else dataclasses.replace(question, **asked)
+
+
+def plausible(row: Parameter) -> tuple[float, float]:
+    """The range outside of which a number is one in another unit; what people have lies inside."""
+    if row.symbol == "G0":
+        return _METERS_MG_DL
+    return min(row.low, row.typical / _FAR), max(row.high, row.typical * _FAR)
 
 
 def _far(row: Parameter) -> str:

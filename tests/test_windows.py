@@ -27,6 +27,14 @@ def test_names_rows_and_truth(record):
     assert truth.parameters["G0"] == record.truth["Pat2"].glucose_mg_dL[36]
 
 
+@pytest.mark.parametrize("step_h", [0.5, 1 / 60, 0.51])
+def test_every_window_has_a_name_of_its_own(record, step_h):
+    cut = t1djax.windows(record["Pat2"], length_h=35.5, step_h=step_h)
+    assert len(cut) > 1
+    assert cut.names[0] == "Pat2@0012h"
+    assert len(set(cut.names)) == len(cut)
+
+
 def test_burn_in_gives_insulin_on_board(record):
     errors = {}
     for burn_in in (0.0, 12.0):

@@ -142,6 +142,29 @@ class Cohort(ByName[Patient]):
         if twice:
             raise ValueError(f"cohort: more than one patient is called {', '.join(sorted(twice))}")
 
+    @classmethod
+    def of(cls, patients: "Cohort | Patient | Iterable[Patient]") -> "Cohort":
+        """Patients as a cohort; one that is given comes back as it is.
+
+        Args:
+            patients: a cohort, one patient, or several.
+
+        Returns:
+            The cohort.
+
+        Raises:
+            ValueError: where two patients have one name.
+
+        Example:
+            >>> import t1djax
+            >>> cohort = t1djax.reference_cohort(interval_min=60)
+            >>> t1djax.Cohort.of([cohort["Pat3"], cohort["Pat2"]]).names
+            ('Pat3', 'Pat2')
+        """
+        if isinstance(patients, Cohort):
+            return patients
+        return cls((patients,) if isinstance(patients, Patient) else tuple(patients))
+
     def __repr__(self) -> str:
         return f"Cohort({counted(len(self), 'patient')}: {', '.join(self.names[:5])}{', ...' if len(self) > 5 else ''})"
 

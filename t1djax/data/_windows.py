@@ -20,9 +20,11 @@ class _Rule:
     max_gap_h: float | None
 
     def __post_init__(self) -> None:
-        for name in ("length_h", "step_h"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise ValueError(f"windows: {name} is {getattr(self, name):g}; it must be positive")
+        for name, least in (("length_h", 0.0), ("step_h", 1 / 60)):
+            if not max(least, 1e-9) <= getattr(self, name) < np.inf:
+                raise ValueError(
+                    f"windows: {name} is {getattr(self, name):g}; it must be positive, step_h 1/60 or more"
+                )
         if not 0 <= self.burn_in_h < np.inf:
             raise ValueError(f"windows: burn_in_h is {self.burn_in_h:g}; it must not be negative")
         if not 0 <= self.min_share <= 1:
@@ -43,16 +45,17 @@ def windows(
     """Cut long records into overlapping windows, all of which fit as one batch.
 
     Window `i` holds the readings from `burn_in_h + i step_h` for `length_h` hours after the start of the record and is
-    called `NAME@0012h` by its first hour. Insulin and food on board at its first reading are those of the doses: the
-    window begins `burn_in_h` hours before it, at rest, without readings, so that a fit starts its equations there and
-    what was taken since acts with the parameters as they are estimated. After 12 h of burn-in less than 1 % of what
-    was on board before is left for `Tu` up to 105 min, and 10 % for a meal with `Tr` 183 min. `G0` is glucose at the
-    start of the burn-in, so a stated one is dropped. With `burn_in_h=0`, estimate the initial state instead.
+    called `NAME@0012h` by its first hour (`NAME@0012h30` by hour and minute). Insulin and food on board at its first
+    reading are those of the doses: the window begins `burn_in_h` hours before it, at rest, without readings, so that a
+    fit starts its equations there and what was taken since acts with the parameters as they are estimated. After 12 h
+    of burn-in less than 1 % of what was on board before is left for `Tu` up to 105 min, and 10 % for a meal with `Tr`
+    183 min. `G0` is glucose at the start of the burn-in, so a stated one is dropped. With `burn_in_h=0`, estimate the
+    initial state instead.
 
     Args:
         patients: whose records to cut; a cohort's truth is cut along.
         length_h: length of a window, h.
-        step_h: from one window to the next, h; half the length if not given.
+        step_h: from one window to the next, h, a minute at the least; half the length if not given.
         burn_in_h: how long before its first reading a window begins, h.
         min_share: least share of the readings that its record's usual interval promises.
         max_gap_h: longest time without a reading, h; any if not given.
@@ -70,16 +73,15 @@ def windows(
         ('Pat2@0012h', 'Pat2@0021h', 'Pat2@0030h')
     """
     rule = _Rule(length_h, length_h / 2 if step_h is None else step_h, burn_in_h, min_share, max_gap_h)
-    patients = (patients,) if isinstance(patients, Patient) else patients
-    truth = patients.truth if isinstance(patients, Cohort) else {}
-    cut, true = [], {}
-    for patient in patients:
+    cohort = Cohort.of(patients)
+    truth, cut, true = cohort.truth, [], {}
+    for patient in cohort:
         for window, rows in _cut(patient, rule):
             cut.append(window)
             if patient.name in truth:
                 true[window.name] = _true(truth[patient.name], rows)
     if not cut:
-        raise ValueError(_none_left(patients, rule))
+        raise ValueError(_none_left(cohort, rule))
     return Cohort(tuple(cut), true)
 
 
@@ -126,8 +128,14 @@ def _cut(patient: Patient, rule: _Rule) -> Iterator[tuple[Patient, np.ndarray]]:
         if burn_in > 0:
             rows = np.insert(rows, 0, np.flatnonzero(t <= start - burn_in + 1e-9)[-1])
         glucose = np.where(inside[rows], patient.glucose_mg_dL[rows], np.nan)
-        name = f"{patient.name}@{round((start - float(t[0])) / 60):04d}h"
+        name = f"{patient.name}@{_clock(start - float(t[0]))}"
         yield dataclasses.replace(patient, name=name, time_min=t[rows], glucose_mg_dL=glucose, known=stated), rows
+
+
+def _clock(minutes: float) -> str:
+    """Hours, and minutes past the hour where there are any; never the same for times a minute apart or more."""
+    hours, rest = divmod(math.floor(minutes + 1e-6), 60)
+    return f"{hours:04d}h" + (f"{rest:02d}" if rest else "")
 
 
 def _true(truth: Truth, rows: np.ndarray) -> Truth:

@@ -73,7 +73,11 @@ def metrics(fit: PatientFit, patient: Patient, truth: Truth | None = None) -> di
         `rms_gap_to_equations_mg_dL`, the distance from the exact solution under the estimates, and the largest absolute
         residuals `max_abs_residual_G_mg_dL_min`, `max_abs_residual_I_U_dL_min`,
         `max_abs_residual_D_mg_dL_min2`.
+
+    Raises:
+        ValueError: where the record is not the one that was fitted.
     """
+    fit.check_record(patient)
     masks = patient.masks._asdict()
     found: dict[str, float] = {}
     for name in SETS:

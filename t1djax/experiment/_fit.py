@@ -118,9 +118,7 @@ def _fit_seeds(
     on_progress: Callable[[Progress], None] | None,
     warm_start: WarmStart | str | Path | None = None,
 ) -> Ensemble:
-    if isinstance(cohort, Patient):
-        raise ValueError("give a cohort or a list of patients: fit([patient])")
-    patients = tuple(cohort)
+    patients = Cohort.of(cohort).patients
     if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
         raise ValueError("seeds: name at least one, each once, from 0 to 4294967295")
     model = _model(model, options)

@@ -82,7 +82,7 @@ def fit_hierarchy(
 
     Source: Gelman et al., Bayesian Data Analysis, 3rd ed., 2013, chapters 5 and 13 (Laplace, marginal mode).
     """
-    patients = tuple(patients)
+    patients = Cohort.of(patients).patients
     pooled = tuple(pooled) or tuple(s for s in problem.named if s != "G0")
     _check(patients, problem, pooled)
     began = time.perf_counter()

@@ -37,7 +37,7 @@ def posterior_glucose(
     Raises:
         ValueError: where the patients are others than those of the posterior.
     """
-    patients, problem = tuple(patients), posterior.problem
+    patients, problem = Cohort.of(patients).patients, posterior.problem
     if tuple(p.name for p in patients) != problem.names:
         raise ValueError("the posterior is of other patients, or in another order")
     picked = {s: [] for s in problem.start}

@@ -99,7 +99,7 @@ def profile(
     Source: Raue et al., Bioinformatics 25(15), 2009; the factor as in Chandler and Bate, Biometrika 94(1), 2007.
     """
     options = ProfileOptions() if options is None else options
-    patients, problem = tuple(cohort), fit.problem
+    patients, problem = Cohort.of(cohort).patients, fit.problem
     if tuple(p.name for p in patients) != problem.names:
         raise ValueError("profile: give the patients of the fit, in its order")
     if symbol not in problem.start:

@@ -73,7 +73,7 @@ def identify(
 
     Source: Cramer-Rao; the sandwich of Huber (1967) and White (1982) for noise that is not as assumed.
     """
-    patients = tuple(cohort)
+    patients = Cohort.of(cohort).patients
     if tuple(p.name for p in patients) != fit.problem.names:
         raise ValueError("identify: give the patients of the fit, in its order")
     if not fit.problem.start:

@@ -69,7 +69,7 @@ def read_fitted(path: str | Path) -> FittedPatient:
     return fitted_from_json(_content(path), str(path))
 
 
-def write_fitted_cohort(models: Iterable[FittedPatient], path: Path) -> None:
+def write_fitted_cohort(models: Iterable[FittedPatient], path: str | Path) -> None:
     """Write several fitted patients to one file, which a registry or server keeps.
 
     Args:
@@ -78,7 +78,7 @@ def write_fitted_cohort(models: Iterable[FittedPatient], path: Path) -> None:
     """
     each = [fitted_to_json(model) for model in models]
     content = {"format": COHORT_FORMAT, "format_version": FITTED_VERSION, "patients": each}
-    path.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+    Path(path).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
 
 def read_fitted_cohort(path: str | Path) -> dict[str, FittedPatient]:

@@ -107,7 +107,7 @@ def check_run_names(model: str, mode: str, patients: Iterable[str], named: Itera
 
 
 def write_results(
-    root: Path,
+    root: str | Path,
     fit: Fit,
     cohort: Cohort,
     *,
@@ -146,6 +146,7 @@ def write_results(
     Raises:
         OSError: where the file system refuses; folders that were finished before stay.
     """
+    root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
     folders = []
     for i, patient_fit in enumerate(fit):
@@ -307,7 +308,7 @@ def without_nan(x: Any) -> Any:
     return None if isinstance(x, float) and not math.isfinite(x) else x
 
 
-def find_results(paths: Iterable[Path]) -> list[Path]:
+def find_results(paths: Iterable[str | Path]) -> list[Path]:
     """Run folders among `paths`: each is one itself or holds some. Unfinished (`.partial`) ones are left out.
 
     Args:
@@ -320,7 +321,7 @@ def find_results(paths: Iterable[Path]) -> list[Path]:
         ResultError: naming the path that is not there or holds no result.
     """
     found: list[Path] = []
-    for path in paths:
+    for path in map(Path, paths):
         unfinished = path.name.endswith(".partial")
         if (path / "metadata.json").is_file() and not unfinished:
             found.append(path)
@@ -344,7 +345,7 @@ def find_results(paths: Iterable[Path]) -> list[Path]:
 _ENTRY = {"value", "initial", "standard_error", "truth", "error_percent"}
 
 
-def read_result(folder: Path) -> Result:
+def read_result(folder: str | Path) -> Result:
     """Read one run folder.
 
     Args:
@@ -357,6 +358,7 @@ def read_result(folder: Path) -> Result:
         ResultError: naming the file that is missing or damaged.
         NewerFormatError: where a newer version wrote it.
     """
+    folder = Path(folder)
     path = folder / "metadata.json"
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))

@@ -74,12 +74,13 @@ def _panel(axes: "Axes", by_model: dict[Any, np.ndarray], title: str) -> None:
     axes.set_title(title)
 
 
-def save_comparison(table: "pd.DataFrame", folder: Path) -> list[Path]:
+def save_comparison(table: "pd.DataFrame", folder: str | Path) -> list[Path]:
     """Draw `plot_comparison` as PNG files into a folder.
 
     Raises:
         OSError: where a file cannot be written.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in plot_comparison(table).items():

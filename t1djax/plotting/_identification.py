@@ -136,8 +136,8 @@ def plot_windows(windows: Sequence[Mapping[str, Any]]) -> "Figure":
 
 def _hours(name: str, otherwise: int) -> float:
     """The first hour of a window, from its name; else its place."""
-    said = name.rpartition("@")[2].removesuffix("h")
-    return float(said) if said.isdigit() else float(otherwise)
+    hours, _, minutes = name.rpartition("@")[2].partition("h")
+    return float(hours) + float(minutes or 0) / 60 if hours.isdigit() else float(otherwise)
 
 
 def plot_profiles(profiles: Sequence[Profile], name: str) -> "Figure":

@@ -52,7 +52,7 @@ def plot_result(result: Result) -> "dict[str, Figure]":
     return figures
 
 
-def save_figures(result: Result, folder: Path | None = None) -> list[Path]:
+def save_figures(result: Result, folder: str | Path | None = None) -> list[Path]:
     """Draw the figures of a result as PNG files into its folder, or another.
 
     Raises:
@@ -60,7 +60,7 @@ def save_figures(result: Result, folder: Path | None = None) -> list[Path]:
     """
     from matplotlib import rc_context  # noqa: PLC0415
 
-    folder = result.folder if folder is None else folder
+    folder = Path(result.folder if folder is None else folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with rc_context(_STYLE):

@@ -53,11 +53,10 @@ def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient]) -> tuple[Fit
 
     Source: Cramer-Rao for the covariance; the derivatives of the exact solution are by forward-mode autodiff.
     """
-    cohort = patients if isinstance(patients, Cohort) else Cohort(tuple(patients))
+    cohort = Cohort.of(patients)
     records = [cohort[f.name] for f in fit]
     for f, record in zip(fit, records, strict=True):
-        if not np.array_equal(f.time_min, record.time_min):
-            raise ValueError(f"the fit of {f.name} is on other rows than its record; give the record that was fitted")
+        f.check_record(record)
     # Between bounds a coordinate is no logarithm; without them it is.
     problem = dataclasses.replace(fit.problem, bounds={})
     values = {s: np.array([f.estimates[s].value for f in fit], np.float64) for s in problem.start}

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
+from ..data import Patient
 from ..networks import NetworkOptions
 from ..problem import Problem
 from ..twin import Twin
@@ -117,6 +118,21 @@ class PatientFit:
     gap_mg_dL: float = 0.0
     """Root mean square distance of the fitted glucose from the equations' exact solution under the estimates, mg/dL;
     a network that cannot follow the equations has a large one, and its estimates are then off."""
+
+    def check_record(self, patient: Patient) -> None:
+        """Refuse a record that is not the one that was fitted: of another patient, or with other rows.
+
+        Args:
+            patient: the record.
+
+        Raises:
+            ValueError: naming both patients.
+        """
+        if self.name != patient.name or not np.array_equal(self.time_min, patient.time_min):
+            raise ValueError(
+                f"the fit is of {self.name} on other rows than the record of {patient.name}; give the record that was "
+                "fitted"
+            )
 
     def frame(self) -> "pd.DataFrame":
         """The states on the rows of the data: `time_min, glucose_mg_dL, insulin_U_dL, digestion_mg_dL_min`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._types import GlucoseUnit
-from ..data import Patient
+from ..data import Cohort, Patient
 from ..evaluation import glycaemia, score_forecasts
 from ..records import Fit, Result, RollingForecasts, person_of
 from ._figures import forecast_figures, horizon_figures, patient_figures, window_figures
@@ -76,7 +76,7 @@ def write_report(
     """
     import jinja2  # noqa: PLC0415 - only reports need it
 
-    people = list(patients)
+    people = Cohort.of(patients).patients
     if not people:
         raise ValueError("write_report: give at least one patient")
     ahead = list(forecasts)

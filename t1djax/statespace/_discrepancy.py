@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float
 
 from .._types import Key
-from ..data import TRAINING_SHARE, Patient, readings_ahead, training_end
+from ..data import TRAINING_SHARE, Cohort, Patient, readings_ahead, training_end
 from ..networks import Dense
 from ..programs import compile_once
 from ..records import FutureInputs, RollingForecasts
@@ -233,6 +233,7 @@ def fit_discrepancy(
     options = DiscrepancyOptions() if options is None else options
     if min(options.width, options.every, options.most_sd, options.steps + 1) <= 0:
         raise ValueError(f"fit_discrepancy: width, every and most_sd must be positive, steps not negative: {options}")
+    patients = Cohort.of(patients).patients
     if len(patients) < 2 or len(forecasts) != len(patients):
         raise ValueError(
             f"fit_discrepancy: {len(forecasts)} forecasts of {len(patients)} people; give one each of two people or "

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
-from ..data import TRAINING_SHARE, Patient, readings_ahead, training_end
+from ..data import TRAINING_SHARE, Cohort, Patient, readings_ahead, training_end
 from ..programs import compile_once
 from ..records import UNITS, Cost, Estimate, legend_line
 from ._ahead import ahead, level_at
@@ -161,6 +161,7 @@ def fit_state_space(
     """
     options = StateSpaceOptions() if options is None else options
     _check(options)
+    patients = Cohort.of(patients).patients
     if not patients:
         raise ValueError("fit_state_space: give at least one patient")
     ends = [training_end(p, share=train_share) if train_until_min is None else train_until_min for p in patients]

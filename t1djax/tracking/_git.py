@@ -14,7 +14,7 @@ class GitState(NamedTuple):
     """Whether tracked files differ from it; None where that is not known."""
 
 
-def git_state(folder: Path) -> GitState:
+def git_state(folder: str | Path) -> GitState:
     """The commit of the repository that holds `folder`, and whether tracked files were changed since.
 
     Args:
@@ -30,6 +30,7 @@ def git_state(folder: Path) -> GitState:
         >>> git_state(Path(tempfile.gettempdir()))
         GitState(commit=None, dirty=None)
     """
+    folder = Path(folder)
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return GitState(None, None)

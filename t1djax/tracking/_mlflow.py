@@ -102,7 +102,7 @@ class MLflowTracker:
         if self._write(program, "chunk", {"step": chunk.step, "rows": index[new].tolist(), "metrics": metrics}):
             seen[index] = True
 
-    def result(self, name: str, row: tuple[str, int], folder: Path) -> None:
+    def result(self, name: str, row: tuple[str, int], folder: str | Path) -> None:
         """Note a finished folder; its files are read when they are sent.
 
         Args:
@@ -115,7 +115,7 @@ class MLflowTracker:
         """
         program = self._program(name)
         program.places([row])
-        folder = folder.absolute()
+        folder = Path(folder).absolute()
         inside = folder.is_relative_to(self.results)
         shown = folder.relative_to(self.results).as_posix() if inside else str(folder)
         if program.finished.get(row) != shown:

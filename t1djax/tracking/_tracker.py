@@ -37,7 +37,7 @@ class Tracker(Protocol):
         """
         ...
 
-    def result(self, name: str, row: tuple[str, int], folder: Path) -> None:
+    def result(self, name: str, row: tuple[str, int], folder: str | Path) -> None:
         """The folder of a finished fit is complete.
 
         Args:
