@@ -59,7 +59,11 @@ def fit_of(people: t1djax.Cohort, mode: Any = "inverse", free: tuple[str, ...] =
     return t1djax.Fit("ode", problem, records, history, t1djax.Cost(1.5, 2.25))
 
 
-def write(root: Path, fit: t1djax.Fit | None = None, *, seed: int = 3, **other: Any) -> list[Path]:
+def write(root: Path, fit: t1djax.Fit | None = None, **other: Any) -> list[Path]:
+    return [result.folder for result in written(root, fit, **other)]
+
+
+def written(root: Path, fit: t1djax.Fit | None = None, *, seed: int = 3, **other: Any) -> list[t1djax.Result]:
     people = cohort()
     fit = fit_of(people) if fit is None else fit
     return write_results(
@@ -185,6 +189,23 @@ def test_metadata_holds_what_it_documents(tmp_path):
     assert bob["estimates"]["ksi"]["truth"] is None
     assert bob["estimates"]["ksi"]["error_percent"] is None
     assert not any("true" in key for key in bob["metrics"])
+
+
+def test_what_is_written_is_what_is_read(tmp_path):
+    """Whoever writes results needs not read them: the records are those of the files, missing numbers too."""
+    people = cohort()
+    failed = dataclasses.replace(fit_of(people)["Bob"], glucose_mg_dL=np.full(ROWS, np.nan))
+    fit = dataclasses.replace(fit_of(people), patients=(fit_of(people)["Ada"], failed))
+    for mine in written(tmp_path, fit):
+        theirs = read_result(mine.folder)
+        assert mine.metadata == theirs.metadata
+        for arrays, stored in (
+            (mine.predictions, theirs.predictions),
+            *((mine.evolution[s], theirs.evolution[s]) for s in mine.evolution),
+        ):
+            assert set(arrays) == set(stored)
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(array, stored[name])
 
 
 def test_arrays_are_stored_exactly_on_the_rows_of_the_data(tmp_path):

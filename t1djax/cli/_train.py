@@ -14,7 +14,7 @@ from ..data import Cohort
 from ..evaluation import persistence_rmse, spread
 from ..experiment import Execution, Run, run
 from ..inference import quick_verdict
-from ..io import columns_from_text, read_result
+from ..io import columns_from_text
 from ..physics import PARAMETERS
 from ..problem import Problem
 from ..records import Estimate
@@ -244,7 +244,7 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
         typer.echo(f"\nspread over {counted(len(ensemble), 'seed')} (starts and initial weights; same readings)")
         print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
     print_legend(problem.start)
-    metadata = [read_result(folder).metadata for folder in finished.folders]
+    metadata = finished.metadata
     seeds = {m["seed"] for m in metadata}
     for fits, doubt in alike((_fit_of(m), doubt) for m in metadata for doubt in m["doubts"]):
         say("warning", f"{some(whom(fits, seeds))}: {doubt}")

@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 
@@ -19,7 +19,7 @@ from ..io import GOES_ON, DataWarning, Stopped, TrainingStates, read_result, wri
 from ..plotting import save_figures
 from ..prediction import fitted_patients
 from ..problem import Problem
-from ..records import ChunkMetrics, Ensemble, Fit, RunData, RunInfo
+from ..records import ChunkMetrics, Ensemble, Fit, Result, RunData, RunInfo
 from ..tracking import Tracker, git_state
 from ..training import Progress
 from ._journal import Journal, check_same, journals, new_journal
@@ -71,6 +71,8 @@ class Run:
     """One row per seed and patient: see `results_table`."""
     folders: tuple[Path, ...]
     """The result folders, one per seed and patient."""
+    metadata: tuple[Mapping[str, Any], ...]
+    """What `metadata.json` in each of them says."""
     problems: tuple[Problem, ...]
     """What was asked, per seed."""
     ensemble: Ensemble | None
@@ -172,36 +174,41 @@ def carry_out(
     journal.tidy()
     with journal.alone(f".{jax.process_index()}" if jax.process_count() > 1 else ""):
         check_open(root)  # holding the lock: whoever removes a person's data waits for it, or is seen here
-        mend(journal, root, mine, len(prepared.seeds))
+        found = mend(journal, root, mine, len(prepared.seeds))
         if execution.tracker is not None:
             execution.tracker.begin(_info(journal, prepared, [i for b in mine for i in batches[b]]))
         for number in mine:
-            if journal.finished(number) is not None:
+            if number in found:
                 continue
             if execution.stop is not None and execution.stop():
                 raise Stopped(f"{journal.name} was stopped before batch {number + 1} of {len(batches)}; {GOES_ON}")
             fits[number] = _fit_batch(journal, number, prepared, execution, on_progress)
             try:
-                journal.finish(number, _write(journal, number, prepared, execution, fits[number], root))
+                results = _write(journal, number, prepared, execution, fits[number], root)
+                journal.finish(number, [result.folder for result in results])
             except OSError as e:
                 raise OSError(
                     f"{root}: results cannot be written ({e.strerror or e}); when the cause is mended, {GOES_ON}"
                 ) from e
+            found[number] = [result.metadata for result in results]
         if execution.tracker is not None:
             execution.tracker.end(journal.name)
     barrier(journal.name)  # the others' folders are read below
-    folders = _in_order(journal, prepared, root)
-    # Read back from the folders: what the table shows is what is there.
-    found = results_table(read_result(folder).metadata for folder in folders)
-    shown = [c for c in found.columns if c not in ("seed", "model", "mode", "parameters", "settings", "wall_seconds")]
+    everyone = range(len(batches))
+    folders = {number: [root / name for name in journal.finished(number) or ()] for number in everyone}
+    others = {n: [read_result(folder).metadata for folder in folders[n]] for n in everyone if n not in found}
+    metadata = _in_order(found | others, batches, len(prepared.seeds))
+    table = results_table(metadata)
+    shown = [c for c in table.columns if c not in ("seed", "model", "mode", "parameters", "settings", "wall_seconds")]
     whole = len(fits) == len(batches)
     cost = [part[0].cost for part in fits.values()]
     return Run(
         journal.name,
-        found.loc[:, ["seed", *shown]],
-        tuple(folders),
+        table.loc[:, ["seed", *shown]],
+        _in_order(folders, batches, len(prepared.seeds)),
+        metadata,
         prepared.problems,
-        _join([fits[number] for number in range(len(batches))], prepared) if whole else None,
+        _join([fits[number] for number in everyone], prepared) if whole else None,
         sum(c.compile_s for c in cost),
         sum(c.run_s for c in cost),
     )
@@ -308,13 +315,13 @@ def _fit_batch(
 
 def _write(
     journal: Journal, number: int, prepared: Prepared, execution: Execution, fits: Sequence[Fit], root: Path
-) -> list[Path]:
+) -> list[Result]:
     cohort, tracker = prepared.cohort, execution.tracker
-    folders: list[Path] = []
+    results: list[Result] = []
     for seed, fitted in zip(prepared.seeds, fits, strict=True):
         patients = [cohort[f.name] for f in fitted]
         models = dict(zip((f.name for f in fitted), fitted_patients(fitted, patients), strict=True))
-        folders += write_results(
+        results += write_results(
             root,
             fitted,
             cohort,
@@ -330,20 +337,18 @@ def _write(
         )
     if tracker is not None:
         names = [(prepared.cohort.names[i], seed) for seed in prepared.seeds for i in journal.record["batches"][number]]
-        for row, folder in zip(names, folders, strict=True):
-            tracker.result(journal.name, row, folder)
-    return folders
+        for row, result in zip(names, results, strict=True):
+            tracker.result(journal.name, row, result.folder)
+    return results
 
 
-def _in_order(journal: Journal, prepared: Prepared, root: Path) -> list[Path]:
-    """The folders by seed, then patient, as one batch would give them."""
-    batches = journal.record["batches"]
-    of_seed: list[list[Path]] = [[] for _ in prepared.seeds]
-    for number, which in enumerate(batches):
-        names = journal.finished(number) or []
-        for s in range(len(prepared.seeds)):
-            of_seed[s] += [root / name for name in names[s * len(which) : (s + 1) * len(which)]]
-    return [folder for folders in of_seed for folder in folders]
+T = TypeVar("T")
+
+
+def _in_order(of: Mapping[int, Sequence[T]], batches: Sequence[Sequence[int]], seeds: int) -> tuple[T, ...]:
+    """What there is of each batch by seed, then patient, as one batch would give it."""
+    share = lambda s, number, n: of[number][s * n : (s + 1) * n]
+    return tuple(x for s in range(seeds) for number, which in enumerate(batches) for x in share(s, number, len(which)))
 
 
 def _join(parts: Sequence[tuple[Fit, ...]], prepared: Prepared) -> Ensemble:

@@ -13,7 +13,7 @@ import jax
 from ..config import ConfigError, SweepConfig, with_defaults
 from ..data import Cohort
 from ..evaluation import comparison, results_table
-from ..io import ResultError, read_result
+from ..io import ResultError
 from ..plotting import save_comparison
 from ..training import Memory, Progress
 from ._cohort import load_cohort, source_of
@@ -222,7 +222,7 @@ def _sweep(
                 tracker.journal(number, each)
         barrier("programs planned")
         runs = tuple(tracker.run(number, each) for number, each in enumerate(prepared))
-        table = results_table(read_result(folder).metadata for run in runs for folder in run.folders)
+        table = results_table(m for run in runs for m in run.metadata)
         compared = comparison(table)
         if first:
             _summarise(root, record, table, compared, runs, figures=execution.figures)

@@ -120,7 +120,7 @@ def write_results(
     draw: Callable[[Result], object] | None = None,
     run: str | None = None,
     add: Callable[[str, Path], object] | None = None,
-) -> list[Path]:
+) -> list[Result]:
     """Write each patient's folder under `root`, in `{name}.partial` first, renamed when it is whole.
 
     Nothing is overwritten: where a name is taken, `-2`, `-3`, ... is added to it. A folder that the same `run` finished
@@ -141,48 +141,50 @@ def write_results(
         add: adds files to a patient's folder, by name, before it is complete.
 
     Returns:
-        The folders, in the order of the fit.
+        The results, in the order of the fit: what `read_result` finds in their folders.
 
     Raises:
         OSError: where the file system refuses; folders that were finished before stay.
     """
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    folders = []
+    written = []
     for i, patient_fit in enumerate(fit):
         patient = cohort[patient_fit.name]
         name = run_name(fit.model, fit.problem.mode, patient.name, fit.problem.named, started, seed)
         partial, final = _claim(root, name, run)
         if partial is None:
-            folders.append(final)
+            written.append(read_result(final))
             continue
         estimates = recovered[patient.name]
-        metadata = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "run": run,
-            "model": fit.model,
-            "mode": fit.problem.mode,
-            "patient": patient.name,
-            "named_parameters": list(fit.problem.named),
-            "seed": seed,
-            "started": started.isoformat(timespec="seconds"),
-            "ok": patient_fit.ok,
-            "message": patient_fit.message,
-            "config": config,
-            "notes": list(fit.problem.notes),
-            "doubts": list((doubts or {}).get(patient.name, ())),
-            "assumed": dict(fit.problem.assumed),
-            "known": {symbol: float(value[i]) for symbol, value in fit.problem.known.items()},
-            "estimates": {s: entry for s, entry in estimates.items() if s in patient_fit.estimates},
-            "derived": {s: entry for s, entry in estimates.items() if s in patient_fit.derived},
-            "metrics": scores[patient.name],
-            "data": data_hash(patient),
-            "wall_seconds": fit.cost.compile_s + fit.cost.run_s,
-            "compile_seconds": fit.cost.compile_s,
-            "patients_in_the_program": len(fit),
-            **made_by(),
-        }
+        metadata = without_nan(
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "run": run,
+                "model": fit.model,
+                "mode": fit.problem.mode,
+                "patient": patient.name,
+                "named_parameters": list(fit.problem.named),
+                "seed": seed,
+                "started": started.isoformat(timespec="seconds"),
+                "ok": patient_fit.ok,
+                "message": patient_fit.message,
+                "config": config,
+                "notes": list(fit.problem.notes),
+                "doubts": list((doubts or {}).get(patient.name, ())),
+                "assumed": dict(fit.problem.assumed),
+                "known": {symbol: float(value[i]) for symbol, value in fit.problem.known.items()},
+                "estimates": {s: entry for s, entry in estimates.items() if s in patient_fit.estimates},
+                "derived": {s: entry for s, entry in estimates.items() if s in patient_fit.derived},
+                "metrics": scores[patient.name],
+                "data": data_hash(patient),
+                "wall_seconds": fit.cost.compile_s + fit.cost.run_s,
+                "compile_seconds": fit.cost.compile_s,
+                "patients_in_the_program": len(fit),
+                **made_by(),
+            }
+        )
         predictions = _predictions(patient_fit, patient)
         np.savez_compressed(partial / "predictions.npz", allow_pickle=False, **predictions)
         evolution = {}
@@ -194,9 +196,9 @@ def write_results(
             np.savez_compressed(partial / f"parameter_evolution_{symbol}.npz", allow_pickle=False, **course)
         if fit.twins is not None:
             save_twins(fit.take([i]), partial / CHECKPOINTS)
-        told = yaml.safe_dump(without_nan(config), sort_keys=False, allow_unicode=True)
+        told = yaml.safe_dump(metadata["config"], sort_keys=False, allow_unicode=True)
         (partial / CONFIG).write_text(told, encoding="utf-8")
-        text = json.dumps(without_nan(metadata), indent=2, allow_nan=False)
+        text = json.dumps(metadata, indent=2, allow_nan=False)
         (partial / "metadata.json").write_text(text + "\n", encoding="utf-8")
         if draw is not None:
             draw(Result(partial, metadata, predictions, evolution))
@@ -204,8 +206,8 @@ def write_results(
             add(patient.name, partial)
         partial.rename(final)
         (final / _OWNER).unlink()
-        folders.append(final)
-    return folders
+        written.append(Result(final, metadata, predictions, evolution))
+    return written
 
 
 def made_by() -> dict[str, dict[str, str]]:
