@@ -1,20 +1,14 @@
 """A workspace of four people made by the real commands, and a search that knows nothing of the package's own."""
 
-import base64
 import dataclasses
-import io
 import json
-import re
 import sqlite3
 import warnings
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import pyarrow as pa
 import pytest
 
 import t1djax
@@ -54,27 +48,6 @@ def sweep(root: Path, *flags: object) -> Path:
 def snapshot(*roots: Path) -> dict[str, bytes]:
     """Every file by its path."""
     return {str(p): p.read_bytes() for root in roots for p in sorted(root.rglob("*")) if p.is_file()}
-
-
-def unpacked(data: bytes) -> Iterator[bytes]:
-    """Bytes, and what zip, base64 and zstandard hide in them: by other means than the package's."""
-    yield data
-    if data[:2] == b"PK":
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for name in archive.namelist():
-                yield from unpacked(archive.read(name))
-    for match in re.finditer(rb"[A-Za-z0-9+/]{40,}={0,2}", data):
-        if len(match[0]) % 4 == 0:
-            yield base64.b64decode(match[0])
-    for match in re.finditer(re.escape(bytes.fromhex("28b52ffd")), data):
-        with pa.CompressedInputStream(pa.BufferReader(data[match.start() :]), "zstd") as stream:
-            parts = []
-            try:
-                while part := stream.read(1 << 16):
-                    parts.append(part)
-            except OSError:  # the next frame is none
-                pass
-        yield from unpacked(b"".join(parts)) if parts else ()
 
 
 def needles(name: str, glucose: np.ndarray) -> list[bytes]:

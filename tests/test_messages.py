@@ -215,7 +215,7 @@ def test_progress_says_what_is_done_now(tmp_path: Path) -> None:
         ("identify", "take length_h=8 or less", "take --windows 8 or less"),
         ("registry promote", "alias=v1: take letters", "--alias v1: take letters"),
         ("registry list", "name another with tracking_uri", "name another with --tracking-uri"),
-        ("forget", "remove_mixed=True removes it", "--remove-mixed removes it"),
+        ("forget", "pass names_only=True where", "pass --names-only where"),
         ("train", "x.yaml\n  inverse_params: must be a list", "x.yaml\n  inverse_params: must be a list"),
         ("train", "/data/day_first/x.csv, column glucose_mg_dL", "/data/day_first/x.csv, column glucose_mg_dL"),
         ("train", 'state M with known={"M": 72, "kl": 1.9}, M=72', "state M with --known M=72,kl=1.9, M=72"),
@@ -241,7 +241,7 @@ def messages() -> Iterator[tuple[str, str]]:
                 yield file.name, node.value
 
 
-SERVERS = {"_store.py", "_forget.py", "_git.py", "_objects.py"}
+SERVERS = {"_store.py", "_forget.py", "_git.py"}
 """Files that name flags of other programs: of MLflow's server, of git."""
 
 

@@ -1,4 +1,4 @@
-"""`t1djax forget`: one person's data removed from everywhere, with the proof."""
+"""`t1djax forget`: one person removed from what t1djax wrote, and a list of what else carries them."""
 
 import sys
 from collections import Counter
@@ -19,26 +19,24 @@ from ._tables import print_json
 _EXAMPLE = "Example: t1djax forget PATIENT --data cohort --results results --dry-run"
 
 
-@app.command(short_help="Remove one person's data, and prove it.", epilog=_EXAMPLE)
+@app.command(short_help="Remove one person from what t1djax wrote; list the rest.", epilog=_EXAMPLE)
 def forget(
     patient: Annotated[str, typer.Argument(help="The name, as in the data; `-` reads it from standard input.")],
-    data: Annotated[list[Path] | None, typer.Option(help="Folder of data, or a file; repeatable.")] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="Folder of data; repeatable.")] = None,
     results: Annotated[list[Path] | None, typer.Option(help="Results folder; repeatable.")] = None,
-    also: Annotated[list[Path] | None, typer.Option(help="Other folder, such as of reports; repeatable.")] = None,
-    versions: Annotated[
-        list[str] | None,
-        typer.Option(help="DVC cache or remote, folder or s3://BUCKET/PREFIX: what holds the person goes whole."),
+    also: Annotated[
+        list[Path] | None, typer.Option(help="Other folder, such as of exports and reports; repeatable.")
+    ] = None,
+    keep: Annotated[
+        list[Path] | None, typer.Option(help="File or folder that was looked at and may stay; repeatable.")
     ] = None,
     tracking_uri: Annotated[
         str | None,
-        typer.Option(help="MLflow's database.  [default: $MLFLOW_TRACKING_URI; mlflow.db in --results goes always]"),
+        typer.Option(help="MLflow's database.  [default: $MLFLOW_TRACKING_URI; mlflow.db in the folders goes always]"),
     ] = None,
     artifacts: Annotated[str | None, typer.Option(help="The MLflow server's --artifacts-destination.")] = None,
-    remove_mixed: Annotated[
-        bool, typer.Option("--remove-mixed", help="Also remove files of several people that cannot be rewritten.")
-    ] = False,
     names_only: Annotated[
-        bool, typer.Option("--names-only", help="Search for the name alone: no readings are at hand.")
+        bool, typer.Option("--names-only", help="Look for the name alone: no readings are at hand.")
     ] = False,
     log: Annotated[
         Path | None, typer.Option(help="Log of removals.  [default: forgotten.jsonl in the first folder]")
@@ -47,9 +45,10 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", help="Do it: what is removed cannot be brought back.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove one person's data from data, results, checkpoints and MLflow, and prove it by a search of all bytes.
+    """Remove one person from data, results, checkpoints and MLflow, by what t1djax noted of whose a thing is.
 
-    Exit code 6: something remains, and is named. The output calls the person by a pseudonym, but for --dry-run.
+    Files that t1djax did not write are never changed: those that carry the name or the readings are listed, with exit
+    code 6, for a person to decide. The output calls the person by a pseudonym, but for --dry-run.
     """
     if dry_run == yes:
         raise ConfigError("look first with --dry-run, then do it with --yes")
@@ -59,10 +58,9 @@ def forget(
         data=data or (),
         results=results or (),
         also=also or (),
-        versions=versions or (),
+        keep=keep or (),
         tracking_uri=tracking_uri,
         artifacts=artifacts,
-        remove_mixed=remove_mixed,
         names_only=names_only,
         log=log,
         dry_run=dry_run,
@@ -71,7 +69,7 @@ def forget(
     person = Person(patient)
 
     def hide(text: str) -> str:
-        return text if dry_run else person.masked(text, done.pseudonym, forms=True)
+        return text if dry_run else person.masked(text, done.pseudonym)
 
     if as_json:
         print_json(
@@ -98,20 +96,22 @@ def _print(done: Forgotten, hide: Callable[[str], str]) -> None:
     for one in done.population:
         typer.echo(f"  {hide(one.where)}: {one.what}; {one.now}")
     counts = Counter(step.action for step in done.steps)
-    typer.echo(", ".join(f"{action} {count}" for action, count in counts.items()) or "nothing holds the person")
-    if done.dry_run:
-        typer.echo("nothing was touched; do it with --yes")
-        return
+    typer.echo(", ".join(f"{action} {count}" for action, count in counts.items()) or "nothing is to be done")
     s = done.searched
     typer.echo(
-        f"searched {s.files} files, {s.objects} objects and {s.cells} values of databases, with {s.members} contents "
-        f"packed in them: {s.bytes} bytes, for the name"
+        f"searched {s.files} files and {s.values} values of databases, {s.bytes} bytes, for the name"
         + (f" and {done.readings} rows of readings" if done.readings else "; no readings were known")
     )
     for found in done.remains:
-        typer.echo(f"REMAINS  {hide(found.where)}: {in_flags(hide(found.what))}")
-    left = [step for step in done.steps if step.action == "leave"]
-    if done.complete:
-        typer.echo(f"nothing of {done.pseudonym} is left; the key of the pseudonym is erased")
-    elif left:
-        typer.echo("mend by hand what is left, then run this again")
+        typer.echo(f"FOUND    {hide(found.where)}: {in_flags(hide(found.what))}")
+    if done.remains:
+        typer.echo(
+            "t1djax did not write what was found: look at it, remove what is the person's, name the rest with --keep, "
+            "and give the command again"
+        )
+    if done.dry_run:
+        typer.echo("nothing was touched; do it with --yes")
+    elif done.complete:
+        typer.echo(f"nothing of {done.pseudonym} was found any more; the key of the pseudonym is erased")
+    else:
+        typer.echo("until then the person's own records and results stay: they tell what to look for")

@@ -11,6 +11,7 @@ from ._fit import fit_ensemble as fit_ensemble
 from ._journal import Journal as Journal
 from ._journal import differences as differences
 from ._journal import journals as journals
+from ._journal import record_of as record_of
 from ._journal import write_json as write_json
 from ._overlap import FORGETTING as FORGETTING
 from ._overlap import FORGETTING_LOCK as FORGETTING_LOCK

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime as dt
+import hashlib
 import itertools
 import json
 import os
@@ -100,6 +101,13 @@ class Journal:
             lock.release()
 
 
+def record_of(journal: Journal, *, without: str) -> dict[str, Any]:
+    """The record of a run without one of its patients, as if they had never been in it."""
+    people = {name: data for name, data in journal.record["patients"].items() if name != without}
+    data = hashlib.sha256(json.dumps(people).encode()).hexdigest()[:16]
+    return {**journal.record, "patients": people, "data": data}
+
+
 def new_journal(root: Path, name: str, record: Mapping[str, Any]) -> Journal:
     """A journal of its own under `root`: a name that is taken gets `-2`, `-3`, ..."""
     (root / RUNS).mkdir(parents=True, exist_ok=True)
@@ -193,7 +201,12 @@ def check_same(journal: Journal, record: Mapping[str, Any], *, sweep: Path | Non
     record = json.loads(json.dumps(without_nan(record)))
     before, now = (with_defaults(x["config"], Experiment) for x in (journal.record, record))
     wrong = differences(before, now)
-    if journal.record["data"] != record["data"]:
+    if "patients" in journal.record:
+        people, asked = journal.record["patients"], record["patients"]
+        wrong += differences(people, asked, "data of")
+        if not wrong and list(people) != list(asked):
+            wrong.append(f"patients: {', '.join(people)} -> {', '.join(asked)}")
+    elif journal.record["data"] != record["data"]:
         wrong.append(f"data: the records changed (fingerprint {journal.record['data']} -> {record['data']})")
     if wrong:
         lines = "\n".join(f"  {line}" for line in wrong)

@@ -54,7 +54,10 @@ class Prepared:
         made = made_by()
         # Several devices, or another number of cores, work in other blocks, which moves last bits.
         made["device"] = {**made["device"], "count": str(jax.local_device_count()), "block": str(training_block())}
-        return {"config": config, "data": fingerprint(self.cohort), "batches": batches, "made_by": made}
+        people = {patient.name: fingerprint([patient]) for patient in self.cohort}
+        return {
+            "config": config, "data": fingerprint(self.cohort), "patients": people, "batches": batches, "made_by": made,
+        }  # fmt: skip
 
 
 def _resolved(config: Experiment, options: NetworkOptions | None, stages: Sequence[Stage] | None) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""One person's data removed from data, results, checkpoints and MLflow, with the proof that nothing is left."""
+"""One person removed from what t1djax wrote, and everything else that carries them listed."""
 
 from ._forget import Forgotten as Forgotten
 from ._forget import forget as forget
 from ._person import Person as Person
+from ._plan import ForgetStep as ForgetStep
+from ._plan import TrainedOn as TrainedOn
 from ._search import Searched as Searched
 from ._search import Trace as Trace
-from ._work import ForgetStep as ForgetStep
-from ._work import TrainedOn as TrainedOn

@@ -1,112 +1,227 @@
-"""The proof: everything is read again, to the last byte, and what still holds the person is named."""
+"""What carries the name or the readings and is not t1djax's to remove: found by reading, and listed."""
 
-from collections.abc import Iterable
+import csv
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ._contents import inside
-from ._folders import files
-from ._links import Link, links
-from ._log import is_key
-from ._objects import Objects
-from ._person import Person
-from ._readings import Readings
+import numpy as np
 
-_SQLITE = b"SQLite format 3\0"
+from ._log import LOG, is_key
+from ._person import texts
+from ._plan import Plan, read_json, read_yaml
+
+ROW = 12
+"""How many readings in a row tell a person from others."""
+_KINDS = 4  # different values in a row: a flat stretch may be anybody's
+_MG_PER_MMOL = 18.016
+_BLOCK = 100_000
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]*\w)")
+_FIELD = re.compile(r"([\w.-]{1,40})[\"']?\s*[:=]\s*[\"']?(-?\d+(?:\.\d+)?)")
+_FACTORS = np.random.default_rng(0).integers(1, 2**63, ROW, dtype=np.uint64) | np.uint64(1)
 
 
 class Trace(NamedTuple):
-    """A place that still holds the person."""
+    """A place that carries the person, and that t1djax does not touch."""
 
     where: str
-    """File, member, cell, or object."""
+    """File, folder, or column of a database."""
     what: str
-    """Name or readings, and in which form."""
+    """Name, readings, or a copy of a file."""
 
 
 class Searched(NamedTuple):
     """How much was searched."""
 
     files: int = 0
-    """Files, with the names of all folders on the way."""
-    members: int = 0
-    """Contents that were unpacked from them."""
-    cells: int = 0
-    """Distinct values in databases."""
-    objects: int = 0
-    """Versions of objects in S3."""
+    """Files, and the names of all folders on the way."""
+    values: int = 0
+    """Texts in databases."""
     bytes: int = 0
-    """Of all of these, unpacked."""
+    """Of the files."""
+
+
+class Readings:
+    """Hashes of a person's rows of readings, rounded to 1 mg/dL and to 0.1 mmol/L, in either order of time.
+
+    Args:
+        series: readings, mg/dL; NaN where there is none.
+    """
+
+    def __init__(self, series: Iterable[np.ndarray]) -> None:
+        known = [x[np.isfinite(x)] for x in series]
+        each = [_hashes(np.round(x * scale), telling=True) for y in known for x in (y, y[::-1])
+                for scale in (1.0, 10 / _MG_PER_MMOL)]  # fmt: skip
+        self._known = np.unique(np.concatenate([np.zeros(0, np.uint64), *each]))
+        self.rows = sum(len(x) for x in each[::4])
+
+    def among(self, numbers: np.ndarray) -> bool:
+        """Whether numbers have a row of the person's readings, in mg/dL or mmol/L."""
+        if not self._known.size:
+            return False
+        parts = [numbers[start : start + _BLOCK + ROW] for start in range(0, numbers.size, _BLOCK)]
+        return any(np.isin(_hashes(np.round(part * scale)), self._known).any() for part in parts for scale in (1, 10))
+
+
+def _hashes(x: np.ndarray, *, telling: bool = False) -> np.ndarray:
+    """Of each row; with `telling` without those of few values, which may be anybody's."""
+    if x.size < ROW:
+        return np.zeros(0, np.uint64)
+    rows = np.lib.stride_tricks.sliding_window_view(x.clip(-1e15, 1e15).astype(np.int64), ROW)
+    if telling:
+        rows = rows[1 + np.count_nonzero(np.diff(np.sort(rows, axis=1), axis=1), axis=1) >= _KINDS]
+    return (rows.astype(np.uint64) * _FACTORS).sum(axis=1, dtype=np.uint64)
 
 
 class Search:
-    """Looks for a person's name and readings, and counts where it looked."""
+    """Looks for the person, and counts where it looked.
 
-    def __init__(self, person: Person, readings: Readings) -> None:
-        self.person, self.readings = person, readings
-        self.found: list[Trace] = []
+    Args:
+        plan: what is known of the person. Of their own files there may be copies; in files of others that t1djax wrote,
+            keys, headers and names are words of the format.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.person, self.readings = plan, plan.person, Readings(plan.series)
+        whole = [path.read_bytes() for path in plan.copied if path.is_file()]
+        self._copies = {hashlib.sha256(data).digest() for data in whole if data}
+        self._sizes = {len(data) for data in whole}
+        self._escaped = json.dumps(plan.person.name)[1:-1]
+        self.found = [Trace(where, why) for where, why in plan.unknown]
         self.searched = Searched()
 
-    def add(self, **counts: int) -> None:
-        """Count."""
-        self.searched = Searched(**{k: v + counts.get(k, 0) for k, v in self.searched._asdict().items()})
+    def outcome(self) -> tuple[Searched, tuple[Trace, ...]]:
+        """How much was searched, and what was found."""
+        return self.searched, tuple(dict.fromkeys(self.found))
 
-    def content(self, where: str, data: bytes) -> None:
-        """Bytes, and everything packed in them."""
-        packed = data.startswith(_SQLITE) or where.endswith(("-wal", "-journal"))
-        for part, content in inside(where, data):
-            self.add(members=int(part != where), bytes=len(content))
-            form = self.person.in_bytes(content, packed=packed)
-            if form is not None:
-                self.found.append(Trace(part, f"name ({form})"))
-            form = self.readings.in_bytes(content)
-            if form is not None:
-                self.found.append(Trace(part, f"readings ({form})"))
+    def places(self, but: Iterable[Path], keep: Iterable[Path]) -> None:
+        """Every file in the folders, every name, and every link.
 
-    def folders(self, roots: Iterable[Path], *, but: Iterable[Path] = ()) -> None:
-        """Every file below, and every name."""
-        left = [path.absolute() for path in but]
-        for root in roots:
-            names = set()
-            for path in files(root):
-                if any(path.absolute().is_relative_to(other) for other in left) or is_key(path.name):
+        Args:
+            but: files that are not looked at, besides those that go.
+            keep: files and folders that somebody looked at and decided to keep.
+        """
+        places, gone, kept = self.plan.places, self.plan.goes | set(but), [path.absolute() for path in keep]
+        left = lambda path: not any(path.absolute().is_relative_to(one) for one in kept)
+        stays: set[Path] = set()
+        named: list[Path] = []
+        for here in places.walk():
+            for path in (here.path / name for name in sorted(here.files)):
+                if path not in gone and left(path):
+                    stays |= set(path.parents)
+                    if path.name != LOG and not is_key(path.name):
+                        self._file(path)
+            ours = here.path in places.roots or here.path in self.plan.structured
+            if not ours and left(here.path):
+                named.append(here.path)
+        for link in (link for link in places.links() if left(link)):
+            stays |= set(link.parents)
+            if not places.lead_in(link):
+                self.found.append(Trace(str(link), "a link out of the folders named, which was not followed"))
+            else:
+                self._name(link)
+        for folder in (folder for folder in named if folder in stays):
+            self._name(folder)
+
+    def database(self, values: Iterable[tuple[str, str]]) -> None:
+        """Texts, and where they stand."""
+        count = 0
+        for count, (where, value) in enumerate(values, 1):  # noqa: B007 - counts
+            if self.person.in_text(value):
+                self.found.append(Trace(where, "name"))
+        self.searched = self.searched._replace(values=self.searched.values + count)
+
+    def _name(self, path: Path) -> None:
+        if self.person.in_file_name(path.name):
+            self.found.append(Trace(str(path), "name (of a file or folder)"))
+
+    def _file(self, path: Path) -> None:
+        data = path.read_bytes()
+        _, _, size = self.searched
+        self.searched = self.searched._replace(files=self.searched.files + 1, bytes=size + len(data))
+        ours = path in self.plan.structured
+        if not ours:
+            self._name(path)
+        if len(data) in self._sizes and hashlib.sha256(data).digest() in self._copies:
+            self.found.append(Trace(str(path), "a copy of a file of the person, byte for byte"))
+        elif any(map(self.readings.among, _numbers(path, data))):
+            self.found.append(Trace(str(path), "readings"))
+        elif any(map(self.person.in_text, self._others(path, data) if ours else self._texts(data))):
+            self.found.append(Trace(str(path), "name"))
+
+    def _others(self, path: Path, data: bytes) -> Iterator[str]:
+        """What a file says of others besides their names."""
+        return (value for value in _values(path, data) if value not in self.plan.names)
+
+    def _texts(self, data: bytes) -> Iterator[str]:
+        text = _text(data)
+        yield text
+        yield text.replace(self._escaped, self.person.name)
+
+
+def _text(data: bytes) -> str:
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return data.decode("utf-16" if wide else "utf-8", errors="replace")
+
+
+def _values(path: Path, data: bytes) -> Iterator[str]:
+    """Texts in a file that t1djax wrote, without the words of its format."""
+    match path.suffix:
+        case ".json":
+            yield from texts(read_json(path))
+        case ".jsonl":
+            for line in data.splitlines():
+                try:
+                    yield from texts(json.loads(line))
+                except ValueError:  # torn
                     continue
-                relative = path.relative_to(root) if path != root else Path(path.name)
-                names |= {*relative.parents, relative}
-                self.add(files=1)
-                if not path.is_symlink():
-                    self.content(str(path), path.read_bytes())
-            names |= {path.relative_to(root) for path in links(root)}
-            empty = {p.relative_to(root) for p in root.rglob("*") if p.is_dir()} if root.is_dir() else set()
-            named = [p for p in names | empty if self.person.in_text(p.name)]
-            self.found += [Trace(str(root / p), "name (of a file or folder)") for p in sorted(named)
-                           if not any((root / p).absolute().is_relative_to(other) for other in left)]  # fmt: skip
+        case ".csv":
+            yield from (cell for row in list(csv.reader(_text(data).splitlines()))[1:] for cell in row)
+        case ".yaml":
+            yield from texts(read_yaml(path))
 
-    def links(self, outside: Iterable[Link]) -> None:
-        """What links lead to outside of the folders named: a file is read, a folder is not."""
-        for link in outside:
-            mend = f"a link leads there out of the folders named ({link.path}): name it with also=FOLDER, or remove it"
-            if link.named:
-                self.found.append(Trace(str(link.target), f"by its name the person's; {mend}"))
-            elif link.target.is_dir():
-                self.found.append(Trace(str(link.target), f"a folder that was not searched; {mend}"))
-            elif link.target.is_file():
-                before = len(self.found)
-                self.folders([link.target])
-                self.found[before:] = [Trace(one.where, f"{one.what}; {mend}") for one in self.found[before:]]
 
-    def objects(self, objects: Objects) -> None:
-        """Every version of every object, and every key."""
-        for version in objects.versions():
-            where = f"s3://{objects.bucket}/{version.key} (version {version.number})"
-            self.add(objects=1)
-            if self.person.in_text(version.key.removeprefix(objects.prefix)):
-                self.found.append(Trace(where, "name (of an object)"))
-            if not version.mark:
-                self.content(where, objects.read(version))
+def _numbers(path: Path, data: bytes) -> Iterator[np.ndarray]:
+    """Numbers in the order in which they stand: of arrays, of columns of a table, of fields by name, of a text."""
+    if data.startswith((b"PK", b"\x93NUMPY")):
+        yield from _arrays(path)
+        return
+    if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return
+    text = _text(data)
+    lines = text.splitlines()
+    for delimiter in (d for d in ",;\t|" if d in text):
+        cells = [line.split(delimiter) for line in lines if delimiter in line]
+        for number in range(max(map(len, cells))):
+            yield _as_numbers(cell[number] for cell in cells if len(cell) > number)
+    fields: dict[str, list[str]] = {}
+    for name, number in _FIELD.findall(text):
+        fields.setdefault(name, []).append(number)
+    yield from map(_as_numbers, fields.values())
+    yield _as_numbers(_NUMBER.findall(text))
 
-    def cell(self, where: str, value: object) -> None:
-        """One value of a database."""
-        data = bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
-        self.add(cells=1)
-        self.content(where, data)
+
+def _as_numbers(cells: Iterable[str]) -> np.ndarray:
+    found: list[float] = []
+    for cell in cells:
+        try:
+            found.append(float(cell.strip().strip("\"'").replace(",", ".")))
+        except ValueError:
+            continue
+    whole = np.asarray(found, np.float64)
+    return whole[np.isfinite(whole)]
+
+
+def _arrays(path: Path) -> Sequence[np.ndarray]:
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = [loaded[name] for name in loaded.files] if isinstance(loaded, Mapping) else [loaded]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError):
+        return []
+    flat = [x.astype(np.float64).ravel() for x in arrays if x.dtype.kind in "fiu"]
+    return [x[np.isfinite(x)] for x in flat]

@@ -1,21 +1,25 @@
-"""MLflow's database and artifacts: runs, models and versions of a person removed for good, others' rewritten."""
+"""MLflow's database and artifacts: the person's runs, datasets and registered versions, by their tags."""
 
 import contextlib
+import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+import yaml
+
 from .._words import counted
 from ..config import ConfigError, MissingPathError
-from ._folders import clean_folder
-from ._objects import Objects
-from ._registered import without
-from ._scrub import scrub_text
-from ._search import Search, Trace
-from ._work import Work
+from ..io import read_fitted_cohort, write_fitted_cohort
+from ..records import FittedPatient
+from ..registry import PATIENTS_FILE, PREFIX, cohort_facts
+from ._person import Person
+from ._plan import SHARED, Plan, TrainedOn, without_rows
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -23,21 +27,17 @@ if TYPE_CHECKING:
 _DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
 _OF_RUNS = ("metrics", "latest_metrics", "params", "tags")
 _OF_MODELS = ("logged_model_metrics", "logged_model_params", "logged_model_tags")
-_MISSING = "artifacts of MLflow that are not there: mount them here, or make the folder if there never were any"
-_ROWS = ("params", "tags", "metrics", "latest_metrics", "logged_model_params", "logged_model_tags", "input_tags",
-         "model_version_tags", "registered_model_tags", "experiment_tags", "datasets")  # fmt: skip
+
+_AWAY = "artifacts of a run of the person, which are not in the folders named, or not there: name or mount their folder"
 
 
 def is_database(uri: str) -> bool:
-    """Whether this is a database, which can be cleaned, rather than a server before one."""
+    """Whether this is a database rather than a server before one."""
     return uri.startswith(_DATABASES)
 
 
 class Store:
-    """One MLflow, by its database.
-
-    MLflow's own `gc` deletes runs that were deleted before, but neither what their inputs say nor the datasets; a
-    server deletes nothing for good. So this works on the tables themselves.
+    """One MLflow, by its database: a server deletes nothing for good, and `mlflow gc` leaves datasets and inputs.
 
     Args:
         database: SQLAlchemy's URI of the database.
@@ -56,14 +56,18 @@ class Store:
         self.engine = sa.create_engine(database)
         self.shown = str(self.file) if self.file is not None else str(self.engine.url.render_as_string())
         self.destination = None if destination is None else destination.rstrip("/")
-        self.tables: dict[str, Table] = {}
         metadata = sa.MetaData()
         metadata.reflect(self.engine)
-        self.tables = dict(metadata.tables)
+        self.tables: dict[str, Table] = dict(metadata.tables)
 
     def close(self) -> None:
         """Let go of the database."""
         self.engine.dispose()
+
+    def files(self) -> list[Path]:
+        """The files of a database of SQLite."""
+        return [] if self.file is None else [self.file.with_name(self.file.name + x)
+                                             for x in ("", "-wal", "-shm", "-journal")]  # fmt: skip
 
     def _select(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
         if table not in self.tables:
@@ -75,21 +79,13 @@ class Store:
     def names(self) -> set[str]:
         """The people that runs and versions name."""
         found = {value for key, value in self._select("tags", "key", "value") if key == "t1djax.patient"}
-        told = [value for key, value in self._select("model_version_tags", "key", "value") if key == "t1djax.names"]
-        return found | {name.strip() for value in told for name in value.split(",") if name.strip()}
+        return found.union(*(names for _, _, names in self._versions()))
 
-    def places(self) -> list[str]:
-        """Where artifacts lie: the outermost folders and prefixes."""
-        found = {uri for (uri,) in self._select("experiments", "artifact_location")}
-        found |= {uri for (uri,) in self._select("runs", "artifact_uri")}
-        found |= {uri for (uri,) in self._select("logged_models", "artifact_location")}
-        found |= {uri for (uri,) in self._select("model_versions", "storage_location")}
-        known = sorted({self.located(uri) for uri in found if uri and not uri.startswith(("models:", "runs:"))})
-        outer: list[str] = []
-        for uri in known:
-            if not any(uri == one or uri.startswith(f"{one}/") for one in outer):
-                outer.append(uri)
-        return outer
+    def _versions(self) -> Iterator[tuple[str, int, list[str]]]:
+        """Registered versions and whom they hold."""
+        for name, version, key, value in self._select("model_version_tags", "name", "version", "key", "value"):
+            if key == f"{PREFIX}names":
+                yield name, version, [one.strip() for one in (value or "").split(",")]
 
     def located(self, uri: str) -> str:
         """A path or an S3 URI for what the database calls an artifact's place.
@@ -110,160 +106,124 @@ class Store:
             return uri.rstrip("/")
         raise ConfigError(f"{uri}: artifacts of this kind cannot be reached from here")
 
-    def unreachable(self) -> list[str]:
-        """Folders of artifacts that the database knows of and that are not there."""
-        return [place for place in self._used() if not place.startswith("s3:") and not Path(place).exists()]
+    # What there is to do
 
-    def _used(self) -> list[str]:
-        """The places in which a run, a model or a version is said to have something."""
-        said = [*self._select("runs", "artifact_uri"), *self._select("logged_models", "artifact_location")]
-        said += self._select("model_versions", "storage_location")
-        inner = [self.located(uri) for (uri,) in said if uri and not uri.startswith(("models:", "runs:"))]
-        return [place for place in self.places() if any(f"{one}/".startswith(f"{place}/") for one in inner)]
-
-    # Removal
-
-    def clean(self, work: Work) -> None:
-        """Take the person out of runs, models, versions, datasets and all of their files.
-
-        Where artifacts are out of reach, nothing is touched: the rows say where they are.
-        """
-        if missing := self.unreachable():
-            for place in missing:
-                work.do("leave", place, f"{_MISSING}; the database stays as it is meanwhile")
-            return
+    def look(self, plan: Plan) -> None:
+        """Plan the removal. Where artifacts are out of reach, the rows stay: they say where those are."""
         alone: set[str] = set()
-        for name, version, run, left in self._versions(work):
-            where = f"registered model {name} version {version}"
-            if left:
-                kept = f"rewritten without them; of others {counted(left, 'patient')}, and aliases stay"
-                work.trained(where, "a registered cohort that holds the person", kept)
-                without(self, work, name, version)
-            else:
-                alone.add(run)
-                work.do("remove", where, "it is the person's alone", lambda n=name, v=version: self._drop(n, v))
-        runs = self._runs(work, alone)
-        models = {m: place for m, run, place in self._select("logged_models", "model_id", "source_run_id",
-                  "artifact_location") if run in runs}  # fmt: skip
-        for place in [*runs.values(), *models.values()]:
-            self._remove(work, place)
-        if runs:
-            why = f"{len(runs)} MLflow runs and {len(models)} models of the person, with all that hangs on them"
-            work.do("remove", self.shown, why, lambda: self._delete(list(runs), list(models)))
-        for place in self.places():
-            if place.startswith("s3:"):
-                Objects(place).clean(work)
-            elif Path(place).exists():
-                clean_folder(work, Path(place))
-        self._cells(work)
-        if not work.dry:
-            self.vacuum()
-        work.do("vacuum", self.shown, "what was deleted is overwritten or given back")
-
-    def _versions(self, work: Work) -> Iterator[tuple[str, int, str, int]]:
-        """Versions that name the person, with the run of each and how many others it has."""
         run_of = {(n, v): run for n, v, run in self._select("model_versions", "name", "version", "run_id")}
-        for name, version, key, value in self._select("model_version_tags", "name", "version", "key", "value"):
-            names = [one.strip() for one in (value or "").split(",")]
-            left = [one for one in names if not work.person.same(one)]
-            if key == "t1djax.names" and len(left) < len(names):
-                yield name, version, run_of[name, version], len(left)
-
-    def _runs(self, work: Work, alone: set[str]) -> dict[str, str]:
-        """The person's runs, deleted ones too, and where their artifacts lie."""
+        place_of = {run: (m, p) for m, run, p in
+                    self._select("logged_models", "model_id", "source_run_id", "artifact_location")}  # fmt: skip
+        for name, version, names in self._versions():
+            left = [one for one in names if not plan.person.same(one)]
+            where = f"registered model {name} version {version}"
+            if len(left) == len(names):
+                continue
+            run = run_of[name, version]
+            if not left:
+                alone.add(run)
+                plan.do(SHARED, "remove", where, "it is the person's alone", lambda n=name, v=version: self._drop(n, v))
+            elif run in place_of:
+                kept = f"rewritten without them; of others {counted(len(left), 'patient')}, and aliases stay"
+                plan.population.append(TrainedOn(where, "a registered cohort that holds the person", kept))
+                files = _Files(plan, self.located(place_of[run][1]))
+                plan.inner |= files.paths()
+                plan.do(SHARED, "rewrite", where, "its fitted patients, example and facts, without the person's",
+                        lambda f=files, n=name, v=version: self._rewrite(f, n, v, plan.person))  # fmt: skip
         theirs = {run for run, key, value in self._select("tags", "run_uuid", "key", "value")
-                  if key == "t1djax.patient" and work.person.same(value)}  # fmt: skip
-        rows = self._select("runs", "run_uuid", "name", "artifact_uri")
-        return {run: uri for run, name, uri in rows if run in theirs | alone or work.person.alone_in(name or "")}
+                  if key == "t1djax.patient" and plan.person.same(value)}  # fmt: skip
+        runs = {run: uri for run, uri in self._select("runs", "run_uuid", "artifact_uri") if run in theirs | alone}
+        models = {m: uri for run, (m, uri) in place_of.items() if run in runs}
+        gone = {}
+        for own, uri in [*runs.items(), *models.items()]:
+            files = _Files(plan, self.located(uri))
+            if own not in files.place.split("/") or not files.reachable:
+                plan.unknown.append((files.place, _AWAY))
+                continue
+            gone[own] = None
+            plan.goes |= files.paths()
+            plan.artifacts.append(files.place)
+            plan.do(SHARED, "remove", files.place, "artifacts of the person's run", files.remove)
+        if gone:
+            why = f"{counted(len(gone.keys() & runs), 'MLflow run')} of the person, with all that hangs on them"
+            plan.do(SHARED, "remove", self.shown, why,
+                    lambda: self._delete([r for r in runs if r in gone], [m for m in models if m in gone]))  # fmt: skip
+        self._mentions(plan)
 
-    def _remove(self, work: Work, uri: str) -> None:
-        place = self.located(uri)
-        if place.startswith("s3:"):
-            root, below = re.match(r"(s3://[^/]+)/?(.*)", place).groups()  # pyright: ignore[reportOptionalMemberAccess]
-            Objects(root).remove(work, below, "artifacts of the person's run")
-        elif Path(place).exists():
-            work.remove(Path(place), "artifacts of the person's run")
-
-    def _delete(self, runs: list[str], models: list[str]) -> None:
+    def _mentions(self, plan: Plan) -> None:
+        """The list of patients in the params of others' runs, and the tables of results in those of sweeps."""
         sa, t = self.sa, self.tables
+        for run, key, value in self._select("params", "run_uuid", "key", "value"):
+            new = plan.person.without({"patients": value})["patients"]
+            if key.rpartition(".")[2] == "patients" and new != value:
+                c = t["params"].c
+                update = sa.update(t["params"]).where(c.run_uuid == run, c.key == key).values(value=new)
+                plan.do(SHARED, "rewrite", f"{self.shown}: params", "a list of patients",
+                        lambda u=update: self._execute([u]))  # fmt: skip
+        whole = {run for run, key in self._select("tags", "run_uuid", "key") if key == "t1djax.run"}
+        whole -= {run for run, key in self._select("tags", "run_uuid", "key") if key == "t1djax.patient"}
+        for files in (_Files(plan, self.located(uri)) for run, uri in self._select("runs", "run_uuid", "artifact_uri")
+                      if run in whole):  # fmt: skip
+            for name in (name for name in files.names() if re.fullmatch(r"summary(/[^/]+)?\.csv", name)):
+                old = files.read(name)
+                new = without_rows(old, "patient", plan.person)
+                if new != old:
+                    plan.do(SHARED, "rewrite", f"{files.place}/{name}", "a table of results, without the person's",
+                            lambda f=files, n=name, d=new: f.write(n, d))  # fmt: skip
+
+    def _execute(self, statements: Iterable[Any]) -> None:
         with self.engine.begin() as connection:
             self._overwrite(connection)
-            for name in _OF_MODELS:
-                connection.execute(sa.delete(t[name]).where(t[name].c.model_id.in_(models)))
-            if "run_id" in t["logged_model_metrics"].c:
-                connection.execute(
-                    sa.delete(t["logged_model_metrics"]).where(t["logged_model_metrics"].c.run_id.in_(runs))
-                )
-            connection.execute(sa.delete(t["logged_models"]).where(t["logged_models"].c.model_id.in_(models)))
-            inputs = t["inputs"]
-            hang = sa.or_(inputs.c.destination_id.in_([*runs, *models]), inputs.c.source_id.in_([*runs, *models]))
-            ids = sa.select(inputs.c.input_uuid).where(hang)
-            connection.execute(sa.delete(t["input_tags"]).where(t["input_tags"].c.input_uuid.in_(ids)))
-            connection.execute(sa.delete(inputs).where(hang))
-            for name in _OF_RUNS:
-                connection.execute(sa.delete(t[name]).where(t[name].c.run_uuid.in_(runs)))
-            connection.execute(sa.delete(t["runs"]).where(t["runs"].c.run_uuid.in_(runs)))
-            # Datasets that nothing refers to: their hash is one of the person's data.
-            used = sa.select(inputs.c.source_id)
-            connection.execute(sa.delete(t["datasets"]).where(t["datasets"].c.dataset_uuid.not_in(used)))
+            for statement in statements:
+                connection.execute(statement)
+
+    def _delete(self, runs: Sequence[str], models: Sequence[str]) -> None:
+        sa, t = self.sa, self.tables
+        of = lambda table, column, values: sa.delete(t[table]).where(t[table].c[column].in_(values))
+        inputs = t["inputs"]
+        both = [*runs, *models]
+        hang = sa.or_(inputs.c.destination_id.in_(both), inputs.c.source_id.in_(both))
+        ids = sa.select(inputs.c.input_uuid).where(hang)
+        statements = [of(name, "model_id", models) for name in (*_OF_MODELS, "logged_models")]
+        statements[3:3] = [of("logged_model_metrics", "run_id", runs)]
+        statements += [of("input_tags", "input_uuid", ids), sa.delete(inputs).where(hang)]
+        statements += [of(name, "run_uuid", runs) for name in (*_OF_RUNS, "runs")]
+        # Datasets that nothing refers to: their hash is one of the person's data.
+        used = sa.select(inputs.c.source_id)
+        self._execute([*statements, sa.delete(t["datasets"]).where(t["datasets"].c.dataset_uuid.not_in(used))])
 
     def _drop(self, name: str, version: int) -> None:
         """A version for good, and the registered model where it was the last."""
         sa, t = self.sa, self.tables
-        with self.engine.begin() as connection:
-            self._overwrite(connection)
-            for table in ("model_version_tags", "registered_model_aliases", "model_versions"):
-                c = t[table].c
-                connection.execute(sa.delete(t[table]).where(c.name == name, c.version == version))
-            if not connection.execute(
-                sa.select(t["model_versions"].c.version).where(t["model_versions"].c.name == name)
-            ).all():
-                for table in ("registered_model_tags", "registered_models"):
-                    connection.execute(sa.delete(t[table]).where(t[table].c.name == name))
+        of = lambda table, *and_: sa.delete(t[table]).where(t[table].c.name == name, *and_)
+        self._execute(of(table, t[table].c.version == version)
+                      for table in ("model_version_tags", "registered_model_aliases", "model_versions"))  # fmt: skip
+        if not any(other == name for (other,) in self._select("model_versions", "name")):
+            self._execute(map(of, ("registered_model_tags", "registered_model_aliases", "registered_models")))
 
-    def _texts(self, table: "Table") -> list[Any]:
-        sa = self.sa
-        kinds = (sa.String, sa.Text, sa.JSON, sa.LargeBinary)
-        return [column for column in table.columns if isinstance(column.type, kinds)]
-
-    def _cells(self, work: Work) -> None:
-        """Every text in every table that mentions the person still."""
-        sa = self.sa
-        forms = {form for one in work.person.spellings for form in (one, json.dumps(one)[1:-1])}
-        likes = ["%" + re.sub(r"([%_\\])", r"\\\1", form) + "%" for form in sorted(forms)]
-        with self.engine.connect() as connection, connection.begin():
-            if not work.dry:
-                self._overwrite(connection)
-            for name, table in self.tables.items():
-                texts = {
-                    c.name: sa.cast(c, sa.Text) for c in self._texts(table) if not isinstance(c.type, sa.LargeBinary)
-                }
-                keys = list(table.primary_key.columns)
-                if not texts or not keys:
-                    continue
-                asked = sa.or_(*(c.like(p, escape="\\") for c in texts.values() for p in likes))
-                columns = [*(c.label(f"key_{c.name}") for c in keys), *(x.label(n) for n, x in texts.items())]
-                for row in connection.execute(sa.select(*columns).where(asked)).mappings().all():
-                    here = sa.and_(*(c == row[f"key_{c.name}"] for c in keys))
-                    said = {n: row[n] for n in texts if row[n] and work.person.in_text(row[n])}
-                    self._cell(work, connection, name, table, here, said)
-
-    def _cell(
-        self, work: Work, connection: "Connection", name: str, table: "Table", here: Any, said: dict[str, str]
-    ) -> None:
-        if not said:
-            return
-        where = f"{self.shown}: {name}"
-        in_key = any(column in table.primary_key.columns for column in said)
-        if in_key and name in _ROWS:
-            run = lambda: connection.execute(self.sa.delete(table).where(here))
-            work.do("remove", where, f"a row named after the person ({', '.join(said)})", run)
-        elif in_key:
-            work.do("leave", where, f"{', '.join(said)}: what bears the person's name cannot be renamed; delete it")
-        else:
-            new = {column: scrub_text(work.person, text) for column, text in said.items()}
-            run = lambda: connection.execute(self.sa.update(table).where(here).values(new))
-            work.do("rewrite", where, f"a mention of the person in {', '.join(said)}", run)
+    def _rewrite(self, files: "_Files", name: str, version: int, person: Person) -> None:
+        """The files and tags of a version; the tag that names the patients comes last."""
+        path = f"artifacts/{PATIENTS_FILE}"
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / PATIENTS_FILE
+            file.write_bytes(files.read(path))
+            models = {n: model for n, model in read_fitted_cohort(file).items() if not person.same(n)}
+            write_fitted_cohort(models.values(), file)
+            content = file.read_bytes()
+        facts, each = cohort_facts(models, hashlib.sha256(content).hexdigest())
+        files.write(path, content)
+        told = {PREFIX + key: value for key, value in facts.items() if key != "t1djax"}
+        described = yaml.safe_load(files.read("MLmodel"))
+        metadata = dict(described.get("metadata") or {}) | told | {PREFIX + "rmse_forecast_mg_dL": each}
+        described["metadata"] = metadata
+        files.write("MLmodel", yaml.safe_dump(described, sort_keys=False, allow_unicode=True).encode())
+        for example in (n for n in ("input_example.json", "serving_input_example.json") if n in files.names()):
+            text = files.read(example).decode("utf-8")  # a request that somebody who is left would make
+            files.write(example, _renamed(text, person, models).encode())
+        t = self.tables["model_version_tags"]
+        here = lambda key: self.sa.and_(t.c.name == name, t.c.version == version, t.c.key == key)
+        self._execute(self.sa.update(t).where(here(key)).values(value=value)
+                      for key, value in sorted(told.items(), key=lambda item: item[0] == f"{PREFIX}names"))  # fmt: skip
 
     def _overwrite(self, connection: "Connection") -> None:
         if self.file is not None:
@@ -280,32 +240,74 @@ class Store:
                 connection.exec_driver_sql("VACUUM (FULL, ANALYZE)")
                 with contextlib.suppress(self.sa.exc.DBAPIError):  # for superusers
                     connection.exec_driver_sql("CHECKPOINT")
-            elif self.engine.dialect.name == "mysql":
-                for name in self.tables:
-                    connection.exec_driver_sql(f"OPTIMIZE TABLE `{name}`")
 
-    # Proof
-
-    def search(self, search: Search) -> None:
-        """Look at every value in every table, at the file, and at every artifact."""
-        for name, table in self.tables.items():
-            for column in self._texts(table):
-                where = f"{self.shown}: {name}.{column.name}"
-                for value in self._distinct(column):
-                    search.cell(where, value)
-        if self.file is not None:
-            beside = [self.file.with_name(self.file.name + end) for end in ("-wal", "-shm", "-journal")]
-            search.folders([path for path in (self.file, *beside) if path.exists()])
-        search.found += [Trace(place, _MISSING) for place in self.unreachable()]
-        for place in self.places():
-            if place.startswith("s3:"):
-                search.objects(Objects(place))
-            elif Path(place).exists():
-                search.folders([Path(place)])
-
-    def _distinct(self, column: Any) -> Iterable[Any]:
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Every text in the tables but the words of the format, and where it stands."""
         sa = self.sa
-        read = column if isinstance(column.type, sa.LargeBinary) else sa.cast(column, sa.Text)
-        with self.engine.connect() as connection:
-            for (value,) in connection.execute(sa.select(read).distinct().where(column.is_not(None))):
-                yield value
+        for name, table in self.tables.items():
+            for column in (c for c in table.c if isinstance(c.type, sa.String | sa.Text) and c.name != "key"):
+                with self.engine.connect() as connection:
+                    for (value,) in connection.execute(sa.select(column).distinct().where(column.is_not(None))):
+                        yield f"{self.shown}: {name}.{column.name}", str(value)
+
+
+def _renamed(text: str, person: Person, models: Mapping[str, FittedPatient]) -> str:
+    """An example of a request, with another patient in the person's place."""
+    other = json.dumps(next(iter(models)))
+    return text.replace(json.dumps(person.name), other).replace(json.dumps(person.name, ensure_ascii=False), other)
+
+
+class _Files:
+    """Files below a folder inside of those named, or below a prefix in S3."""
+
+    def __init__(self, plan: Plan, place: str) -> None:
+        self.place, self._places, self._root = place, plan.places, Path(place)
+        self._bucket: Any = None
+        if place.startswith("s3:"):
+            try:
+                import boto3  # noqa: PLC0415 - heavy, and not everybody has it
+            except ImportError as e:
+                raise ConfigError(f"{place}: objects in S3 need boto3: pip install boto3") from e
+            parts = urlsplit(place)
+            s3: Any = boto3.resource("s3", endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL"))
+            self._bucket, self._prefix = s3.Bucket(parts.netloc), parts.path.strip("/") + "/"
+
+    @property
+    def reachable(self) -> bool:
+        return self._bucket is not None or (self._places.hold(self._root) and self._root.parents[1].exists())
+
+    def paths(self) -> set[Path]:
+        return set() if self._bucket is not None else {path for path in self._root.rglob("*") if path.is_file()}
+
+    def names(self) -> list[str]:
+        if self._bucket is None:
+            return [path.relative_to(self._root).as_posix() for path in self.paths()]
+        return [one.key.removeprefix(self._prefix) for one in self._bucket.objects.filter(Prefix=self._prefix)]
+
+    def read(self, name: str) -> bytes:
+        if self._bucket is None:
+            return (self._root / name).read_bytes()
+        return self._bucket.Object(self._prefix + name).get()["Body"].read()
+
+    def write(self, name: str, data: bytes) -> None:
+        """New content; of an object in S3 the old versions go."""
+        if self._bucket is None:
+            self._places.replace(self._root / name, data)
+            return
+        new = self._bucket.put_object(Key=self._prefix + name, Body=data)
+        versions = self._bucket.object_versions.filter(Prefix=self._prefix + name)
+        for old in (v for v in versions if v.object_key == self._prefix + name and v.id != new.version_id):
+            old.delete()
+
+    def remove(self) -> None:
+        """All of it; of objects in S3 every version."""
+        if self._bucket is not None:
+            self._bucket.object_versions.filter(Prefix=self._prefix).delete()
+            return
+        for path in sorted(self.paths(), reverse=True):
+            self._places.remove(path)
+        for folder in sorted((p for p in self._root.rglob("*") if p.is_dir()), reverse=True):
+            folder.rmdir()
+        with contextlib.suppress(OSError):
+            self._root.rmdir()
+            self._root.parent.rmdir()

@@ -1,0 +1,277 @@
+"""Removals beside each other and beside trainings: each keeps its own pseudonym and key, and nobody is disturbed."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+
+import t1djax
+from t1djax.experiment import Busy
+from t1djax.experiment._readers import reader_near, reading
+from t1djax.privacy._log import Log, under_way
+from t1djax.privacy._plan import Task
+from t1djax.tracking import only_one
+
+from .persons import GONE, NAMES, OTHERS, snapshot, write_people
+from .test_cli import call, refused
+
+
+class Killed(BaseException):
+    """Stands for a process that ends at once."""
+
+
+class Enough(Exception):
+    """Ends a training that got as far as it should."""
+
+
+@contextlib.contextmanager
+def killed_after(steps: int) -> Iterator[None]:
+    """A removal that ends after so many steps."""
+    whole, left = Task.take, iter(range(steps))
+
+    def take(self: Task) -> object:
+        if next(left, None) is None:
+            raise Killed
+        return whole(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Task, "take", take)
+        with pytest.raises(Killed):
+            yield
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("people")
+    write_people(root / "data")
+    (root / "results").mkdir()
+    return root
+
+
+@pytest.fixture
+def root(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "work"))
+
+
+def places(root: Path) -> dict[str, Any]:
+    return {"data": root / "data", "results": root / "results"}
+
+
+def keys(root: Path) -> list[str]:
+    return sorted(path.name for path in root.rglob(".forgotten*key"))
+
+
+def people(log: Path) -> set[str]:
+    return {json.loads(line)["person"] for line in log.read_text().splitlines()}
+
+
+def test_a_removal_keeps_its_pseudonym_while_others_come_and_go(root: Path) -> None:
+    log = root / "results" / "forgotten.jsonl"
+    with killed_after(1):
+        t1djax.forget(GONE, **places(root))
+    (mine,) = people(log)
+    with killed_after(1):
+        t1djax.forget(OTHERS[0], **places(root))
+    (theirs,) = people(log) - {mine}
+    assert keys(root) == sorted(f".forgotten-{one}.key" for one in (mine, theirs))
+    assert not [p for p in root.rglob(".forgotten*") for name in NAMES if name in p.name or name in p.read_text()]
+    done = t1djax.forget(OTHERS[1], **places(root))
+    assert done.complete
+    assert done.pseudonym not in {mine, theirs}
+    config = t1djax.Experiment(model="ode", data=str(root / "data"), results=str(root / "results"))
+    with pytest.raises(Busy, match="being removed"):  # whoever was removed meanwhile
+        t1djax.run(config)
+    last = t1djax.forget(GONE, **places(root))
+    assert (last.complete, last.pseudonym) == (True, mine)
+    assert keys(root) == [f".forgotten-{theirs}.key"]
+    assert t1djax.forget(OTHERS[0], **places(root)).pseudonym == theirs
+    assert not list(root.rglob(".forg*"))
+
+
+def test_a_key_is_overwritten_before_it_goes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with killed_after(1):
+        t1djax.forget(GONE, **places(root))
+    (key,) = root.rglob(".forgotten*key")
+    before, seen, whole = key.read_bytes(), [], Path.unlink
+
+    def unlink(self: Path, missing_ok: bool = False) -> None:
+        seen.extend([self.read_bytes()] if self == key else [])
+        whole(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    assert t1djax.forget(GONE, **places(root)).complete
+    assert [len(data) for data in seen] == [len(before)]
+    assert seen[0] != before
+
+
+def test_torn_lines_and_keys_are_passed_over(tmp_path: Path) -> None:
+    log = tmp_path / "forgotten.jsonl"
+    mine = Log(log, "José")
+    mine.write("began")
+    with log.open("a") as file:
+        file.write('{"time": "2026-01-01T00:00:00+00:00", "steps": {"a": 1}\n{"ti')
+    (tmp_path / ".forgotten-person-0123456789abcdef.key").touch()
+    assert under_way(log, "Jose\u0301") == {"began"}, "the other spelling of the same name"
+    assert Log(log, "Jose\u0301").pseudonym == mine.pseudonym
+    assert Log(log, "Jose").pseudonym != mine.pseudonym
+
+
+def working(folder: Path, lock: str) -> contextlib.AbstractContextManager[object]:
+    """Somebody else at work in a folder."""
+    path = folder / lock
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return only_one(path) if lock.startswith(".tracking") else filelock.FileLock(path)
+
+
+@pytest.mark.parametrize("where", ["inside", "above", "here"])
+@pytest.mark.parametrize(
+    "lock", [".forgetting.lock", ".runs/one/lock", ".runs/one/lock.1", "sweep.lock", ".tracking/one.abc.lock"]
+)
+def test_a_removal_overlaps_with_nobody(root: Path, tmp_path: Path, lock: str, where: str) -> None:
+    folder = root / "results"
+    (folder / "a").mkdir()
+    mine, other = {"inside": (folder, folder / "a"), "above": (folder / "a", folder), "here": (folder,) * 2}[where]
+    (tmp_path / "link").symlink_to(mine.parent)
+    with working(other, lock):
+        before = snapshot(root)
+        for spelt in (mine, Path(os.path.relpath(mine)), tmp_path / "link" / mine.name):
+            with pytest.raises(Busy, match="another removal" if "forgetting" in lock else "a training") as told:
+                t1djax.forget(GONE, data=root / "data", also=spelt)
+            assert where == "here" or f"in {os.path.realpath(other)}" in str(told.value)
+        assert snapshot(root) == before
+    # Locks that nobody holds any more, such as after `kill -9`, are no matter.
+    (other / lock).touch()
+    assert t1djax.forget(GONE, data=root / "data", results=[folder]).complete
+
+
+@pytest.mark.parametrize("where", ["inside", "above", "here"])
+@pytest.mark.parametrize("how", ["lock", "mark"])
+def test_no_training_beside_a_removal(root: Path, where: str, how: str) -> None:
+    folder = root / "results"
+    (folder / "a").mkdir()
+    mine, other = {"inside": (folder, folder / "a"), "above": (folder / "a", folder), "here": (folder,) * 2}[where]
+    held = working(other, ".forgetting.lock") if how == "lock" else contextlib.nullcontext()
+    if how == "mark":
+        (other / ".forgetting").touch()
+    with held:
+        before = snapshot(root)
+        content = {"data": str(root / "data"), "results": str(mine)}
+        with pytest.raises(Busy, match="being removed") as told:
+            t1djax.run(t1djax.Experiment.model_validate({"model": "ode", **content}))
+        with pytest.raises(Busy, match="being removed"):
+            t1djax.sweep(t1djax.SweepConfig.model_validate({"models": ("ode",), **content}))
+        assert where == "here" or f"from {os.path.realpath(other)}" in str(told.value)
+        assert snapshot(root) == before
+
+
+def trains(data: Path, results: Path, meanwhile: Callable[[], object]) -> None:
+    """A training that reads data, does something when it is about to fit, and fails there."""
+
+    def on_problem(*_: object) -> None:
+        meanwhile()
+        raise Enough
+
+    with pytest.raises(Enough):
+        t1djax.run(t1djax.Experiment(model="ode", data=str(data), results=str(results)), on_problem=on_problem)
+
+
+@pytest.mark.parametrize("where", ["here", "above", "inside"])
+def test_no_removal_beside_who_reads_the_data(root: Path, tmp_path: Path, where: str) -> None:
+    """The training writes elsewhere; which folder it reads is said, and nothing is touched."""
+    data = root / "data"
+    named = {"here": data, "above": root, "inside": data / "inner"}[where]
+    (data / "inner").mkdir()
+    for name in ("patients.csv", f"{GONE}.csv"):
+        shutil.copy(data / name, data / "inner")
+    before = snapshot(root)
+
+    def meanwhile() -> None:
+        with pytest.raises(Busy, match=f"a training reads its data in {data}") as told:
+            t1djax.forget(GONE, data=named)
+        assert GONE not in str(told.value)
+        said = call("forget", GONE, "--data", named, "--results", root / "results", "--yes")
+        assert said.code == 1
+        assert GONE not in said.out + said.err
+
+    trains(data, tmp_path / "other", meanwhile)
+    assert snapshot(root) == before, "no lock lies among the data either"
+    assert t1djax.forget(GONE, data=data).complete
+
+
+def test_a_folder_that_cannot_be_locked_is_no_matter(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = t1djax.Experiment(model="ode", data=str(root / "data"), warm_start=str(root / "results"))
+    with reading([config]), reading([config]):  # two trainings do not disturb each other
+        assert reader_near(root / "data") == root / "data"
+        assert reader_near(root / "results") == root / "results", "what it starts from"
+    whole = os.open
+
+    def refuse(path: Path, *how: Any) -> int:
+        if path.is_dir():
+            raise PermissionError
+        return whole(path, *how)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with reading([config]):
+        assert reader_near(root / "data") is None
+
+
+_HELD = """
+import sys, time, t1djax
+from pathlib import Path
+from t1djax.experiment._readers import reading
+from t1djax.privacy._locks import alone
+with alone([Path(sys.argv[1])]), reading([t1djax.Experiment(model="ode", data=sys.argv[2])]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+_KILLED = """
+import os, signal, sys, t1djax
+from t1djax.privacy._plan import Task
+Task.take = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+t1djax.forget(sys.argv[1], data=sys.argv[2], results=sys.argv[3])
+"""
+
+
+def test_a_lock_ends_with_its_process(root: Path) -> None:
+    inner = root / "results" / "a"
+    inner.mkdir()
+    command = [sys.executable, "-c", _HELD, str(inner), str(root / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        with pytest.raises(Busy, match=re.escape(f"another removal is at work in {inner}, inside this folder")):
+            t1djax.forget(GONE, **places(root))
+        with pytest.raises(Busy, match="a training reads"):
+            t1djax.forget(GONE, data=root / "data")
+        assert keys(root) == []
+        child.send_signal(signal.SIGKILL)
+    assert (inner / ".forgetting.lock").exists()
+    assert t1djax.forget(GONE, **places(root)).complete
+
+
+def test_a_killed_removal_keeps_readers_of_its_data_away(root: Path, tmp_path: Path) -> None:
+    data, other = root / "data", tmp_path / "other"
+    child = subprocess.run([sys.executable, "-c", _KILLED, GONE, str(data), str(root / "results")], check=False)
+    assert child.returncode == -signal.SIGKILL
+    for place in (data, data / f"{OTHERS[0]}.csv"):
+        said = refused(1, "train", "--model", "ode", "--data", place, "--results", other, "--no-figures")
+        assert "being removed from" in said
+        assert GONE not in said
+    assert not other.exists()
+    # Another removal with another log does not take the mark away.
+    (root / "second").mkdir()
+    assert t1djax.forget(OTHERS[0], data=data, results=root / "second").complete
+    assert (data / ".forgetting").exists()
+    assert t1djax.forget(GONE, data=data, results=root / "results").complete
+    assert not list(root.rglob(".forg*"))
+    trains(data, other, lambda: None)
