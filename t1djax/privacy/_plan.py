@@ -309,7 +309,8 @@ def _columns(path: Path) -> list[np.ndarray]:
         table = pd.read_csv(path)
     except (OSError, ValueError):
         return []
-    return [pd.to_numeric(table[c], errors="coerce").to_numpy(np.float64) for c in table if "glucose_mg_dL" in str(c)]
+    glucose = [column for column in table if "glucose_mg_dL" in str(column)]
+    return [np.asarray(pd.to_numeric(table[column], errors="coerce"), np.float64) for column in glucose]
 
 
 def _observed(path: Path) -> list[np.ndarray]:

@@ -220,7 +220,7 @@ def _arrays(path: Path) -> Sequence[np.ndarray]:
     try:
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            arrays = [loaded[name] for name in loaded.files] if isinstance(loaded, Mapping) else [loaded]
+            arrays = [*loaded.values()] if isinstance(loaded, Mapping) else [loaded]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError):
         return []
     flat = [x.astype(np.float64).ravel() for x in arrays if x.dtype.kind in "fiu"]
