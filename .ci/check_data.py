@@ -1,97 +1,70 @@
 """Refuse files that look like patient data: `python .ci/check_data.py [--] [FILE ...]`, all tracked files by default.
 
-A file is refused by its content, whatever it is called: an export of a device or program that `t1djax.io` reads, a
-table or list of records with glucose columns, times minutes apart with numbers that behave like glucose, in any
-text, and tables in binary formats. Archives are opened. Pictures and PDF are not looked into.
+Refused are exports that `t1djax.io` reads, tables and records with columns of glucose or of persons, long runs of
+numbers that behave like glucose in any text, tables in binary formats, and all of these in archives. It is made against
+mistakes, not against somebody who hides readings.
 
 A file that is refused and holds nobody's data is allowed by its name, its content's hash and a reason:
 `python .ci/check_data.py --allow FILE --reason "who made it up, and how"`. When the content changes, it asks again.
 """
 
 import argparse
-import base64
 import bz2
-import fnmatch
 import gzip
 import hashlib
 import io
 import json
 import lzma
 import os
-import pickletools
 import re
 import subprocess
 import sys
 import tarfile
 import tomllib
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from statistics import fmean, median, pvariance
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-from data_readings import BARE, TIMES, has_raw_numbers, has_readings, like_glucose, parts  # noqa: E402 - beside this file
-
-ROOT = HERE.parent
-ALLOWED = HERE / "allowed_data.toml"
-"""Files that look like patient data and are none: path, SHA-256, reason."""
-
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+ALLOWED = ROOT / ".ci" / "allowed_data.toml"
+MOST_BYTES, MOST_MEMBERS, DEPTH = 32 * 2**20, 5000, 3
+"""A file, or all that is packed in it, is looked at up to here and refused beyond."""
+READINGS, BARE = 12, 24
+"""Numbers in a row that are readings: beside times or under a name of glucose, and without."""
 TABLES = {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".txt"}
-BINARY_TABLES = {
-    *(".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".parquet", ".feather", ".arrow", ".arrows", ".orc", ".avro"),
-    *(".h5", ".hdf5", ".nc", ".nc4", ".cdf", ".sqlite", ".sqlite3", ".db", ".duckdb", ".mdb", ".accdb"),
-    *(".sas7bdat", ".xpt", ".sav", ".zsav", ".por", ".dta", ".rds", ".rda", ".rdata", ".mat"),
-    *(".npy", ".npz", ".pkl", ".pickle", ".joblib", ".safetensors"),
-}
-MAGIC = (b"SQLite format 3\0", b"PAR1", b"\x89HDF", b"ARROW1", b"FEA1", b"\xd0\xcf\x11\xe0", b"\x93NUMPY", b"ORC",
-         b"Obj\x01", b"<stata_dta>", b"MATLAB 5", b"RDX", b"$FL2", b"\x80\x02", b"\x80\x03", b"\x80\x04\x95",
-         b"\x80\x05\x95", b"CDF\x01", b"CDF\x02", b"CDF\x05", b"RDA2\n", b"RDB2\n", b"RDB3\n", b"$FL3",
-         b"HEADER RECORD*******")  # fmt: skip
-"""First bytes of SQLite, Parquet, HDF5, Arrow, Feather, older Excel, NumPy, ORC, Avro, Stata, MATLAB, R, SPSS, pickle,
-NetCDF and SAS."""
-MAGIC_FORMS = re.compile(
-    rb".{8}(?:ARRO|DUCK)"  # Arrow in a file of another name, DuckDB
-    rb"|[\x66-\x73][\x01\x02]\x01\0"  # Stata before 13
-    rb"|\xff{4}..\0\0.\0\0\0"  # a stream of Arrow
-    rb"|X\n\0\0\0[\x02\x03]|[AB]\n[23]\n\d{6}\n"  # one object of R
-    rb"|.{4}\0{4}\{\s*\"",  # safetensors
-    re.DOTALL,
+SOURCES = {".py", ".pyi", ".md", ".rst", ".toml", ".yaml", ".yml", ".tf", ".hcl", ".sh", ".cff", ".lock"}
+BINARY = re.compile(
+    r"\.(xls[xmb]?|ods|parquet|feather|arrows?|orc|avro|h5|hdf5|nc|sqlite3?|db|duckdb|mdb|sas7bdat|xpt|sav|dta|rds|rda"
+    r"|rdata|mat|np[yz]|pkl|pickle|joblib|safetensors)"
 )
-"""What the first bytes of other tables look like."""
-CLOSED = (b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"LZIP", b"\x1f\x9d")
-"""First bytes of what cannot be opened here: 7z, RAR, zstandard, lz4, lzip, compress."""
+MAGIC = (b"SQLite format 3\0", b"PAR1", b"\x89HDF", b"ARROW1", b"FEA1", b"\xd0\xcf\x11\xe0", b"\x93NUMPY", b"ORC",
+         b"Obj\x01", b"<stata_dta>", b"MATLAB 5", b"RDX", b"$FL2", b"\x80\x04\x95", b"\x80\x05\x95", b"CDF\x01",
+         b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")  # fmt: skip
+"""First bytes of tables in binary formats, and of archives that cannot be opened here."""
 PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"wOF2", b"wOFF")
 GLUCOSE = re.compile(
-    rb"glucose|\bsgv\b|\bcgm\b|glycaemia|glycemia|mmol/l|mg/dl|mg_dl|\bbg[\"']\s*:\s*[\"']?\d|\A[^\n\[{]*[,;\t]\s*[\"']?bg\b",
-    re.IGNORECASE,
+    r"gluc|gluk|glyc|glic|\bsgv\b|\bcgm\b|mmol/l|mg.?/?dl|\bbg[\"']\s*:\s*[\"']?\d|\A[^\n\[{]*[,;\t]\s*[\"']?bg\b", re.I
 )
 PERSON = re.compile(
-    rb"hba1c|\ba1c\b|date.of.birth|birth.?da(te|y)|\bdob\b|medical.record|patient.?name|geburts.?(datum|tag|jahr)"
-    rb"|geb\.?.?datum|patienten.?(name|nummer)|versicherten.?n|sozialversicherungs.?n|date.de.naissance|nom.du.patient"
-    rb"|fecha.(de.)?nacimiento|nombre.del.paciente|data.(di.)?nascita|data.de.nascimento|geboorte.?datum",
-    re.IGNORECASE,
+    r"hba1c|date.of.birth|birth.?da(te|y)|\bdob\b|medical.record|patient.?name|geburtsdatum|date.de.naissance"
+    r"|fecha.(de.)?nacimiento|data.(di.)?nascita|geboorte.?datum", re.I
+)  # fmt: skip
+OTHER = re.compile(
+    r"heart|pulse|bpm|temp|°|humid|pressure|cpu|mem|load|latency|duration|second|(\b|_)m?s(\b|_)|loss|error|step|iter|price"
+    r"|speed|power|watt|kw|volt|request|count|byte|co2|percent|%|score|weight|cadence|rain|wind|open|close|ele|lat|lon|colou?r"
+    r"|palette|rgb", re.I
+)  # fmt: skip
+"""Names of columns that are something else."""
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d|\b\d\d?[./-]\d\d?[./-]\d{4})|(?<!\d)\d\d?:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?\b|\b1\d{9}(\d{3})?\b"
+    r"|\b(Date|[Dd]ate[Tt]ime|Timestamp|[Tt]ime)\([\d, a-z=]*"
 )
-MOST_BYTES = 32 * 2**20
-"""A file, or all that is packed in it, is looked at up to here and refused beyond."""
-MOST_MEMBERS = 5000
-DEPTH = 4
-"""Archives within archives are opened so deep."""
-_SOURCE = {".py", ".pyi", ".md", ".rst", ".toml", ".yaml", ".yml", ".tf", ".hcl", ".sh", ".cff", ".lock"}
-_PLOTLY = re.compile(rb"bdata\\*[\"']\s*:\s*\\*[\"']((?:[A-Za-z0-9+/=]|\\+u002[fF])+)")
-"""Arrays within a chart, as Plotly writes them."""
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{40,}={0,2}\s*){3,}(?:[A-Za-z0-9+/]+={0,2})?")
-_TROUBLE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    zlib.error,
-    lzma.LZMAError,
-)
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w])")
+_FIELD = re.compile(r"([A-Za-z_][\w.-]{0,40})[\"']?\s*[:=]\s*[\"']?(\d+(?:\.\d+)?)(?=[\"']?\s*[,;})\]/>\n])")
 _OUTSIDE = "keep data outside the repository"
 
 
@@ -102,158 +75,133 @@ def looks_like_patient_data(path: Path) -> str | None:
     return why_refused(entry_name(path), path.read_bytes())
 
 
-def why_refused(name: str, content: bytes, depth: int = 0, budget: list[int] | None = None) -> str | None:
-    """Why content under a name is refused, or nothing; `budget` is the bytes that may still be unpacked."""
-    budget = [MOST_BYTES] if budget is None else budget
+def why_refused(name: str, content: bytes, depth: int = 0) -> str | None:
+    """Why content under a name is refused, or nothing."""
     suffix = Path(name).suffix.lower()
-    if suffix in BINARY_TABLES or content.startswith(MAGIC) or MAGIC_FORMS.match(content) or _is_pickle(content):
-        return f"a table in a binary format; {_OUTSIDE}"
-    if content.startswith(CLOSED):
-        return f"an archive that cannot be opened cannot be checked; {_OUTSIDE}"
+    if BINARY.fullmatch(suffix) or content.startswith(MAGIC):
+        return f"a table in a binary format, or an archive that cannot be opened; {_OUTSIDE}"
     if content.startswith(PICTURES):
         return None
-    if members := _packing(name, content):
-        return _in_archive(members, depth, budget)
-    recorded = fnmatch.fnmatch(name, "benchmarks/recorded/*")
-    if recorded and not _is_benchmark(content):
-        return f"no record of a benchmark as `python -m benchmarks` writes them; {_OUTSIDE}"
-    if suffix in TABLES and not recorded and GLUCOSE.search(content):
+    try:
+        for count, (member, inside) in enumerate(unpacked(content)):
+            if depth >= DEPTH or count >= MOST_MEMBERS:
+                return f"too much in archives to be checked; {_OUTSIDE}"
+            if reason := why_refused(member or Path(name).stem, inside, depth + 1):
+                return f"in it, {member}: {reason}"
+    except Exception as e:  # damaged, encrypted or too large
+        return f"an archive that cannot be opened ({e}); {_OUTSIDE}"
+    text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace").lstrip(
+        "\ufeff"
+    )
+    recorded = name.startswith("benchmarks/recorded/")
+    if suffix in TABLES and GLUCOSE.search(text) and not (recorded and is_benchmark(text)):
         return f"it has glucose columns; {_OUTSIDE}, or allow it (CONTRIBUTING.md) if simulated"
-    if suffix in TABLES and PERSON.search(content):
+    if suffix in TABLES and PERSON.search(text):
         return f"it describes a person; {_OUTSIDE}"
-    for found in _PLOTLY.finditer(content):
-        inside = _decoded(re.sub(rb"\\+u002f", b"/", found[1], flags=re.IGNORECASE))
-        if has_raw_numbers(inside, surely=True):
-            return f"a chart of numbers that behave like glucose; {_OUTSIDE}"
-    for found in _BASE64.finditer(content):
-        if depth < DEPTH and (reason := why_refused("", _decoded(found[0]), depth + 1, budget)):
-            return f"in its base64: {reason}"
-    text = _text(content)
-    if suffix not in _SOURCE and "\0" not in text[:8192] and (kinds := _exports(text, name)):
+    if suffix not in SOURCES and "\0" not in text[:8192] and (kinds := exports(text, name)):
         return f"an export that t1djax reads as {' or '.join(kinds)}; {_OUTSIDE}"
-    if any(has_readings(part) for part in parts(text)):
-        return f"rows of times with numbers that behave like glucose; {_OUTSIDE}"
-    if has_raw_numbers(content):
-        return f"raw numbers that behave like glucose; {_OUTSIDE}"
+    timed = len(_TIME.findall(text)) >= READINGS
+    text = text.replace('\\"', '"').replace("\\n", "\n").replace("&quot;", '"')
+    for column, values in columns(re.sub(r"([\])}])\s*,\s*(?=[\[({])", r"\1\n", text)):
+        named = bool(GLUCOSE.search(column))
+        least = READINGS + 1 if named else READINGS if timed else BARE
+        runs = [values[i : i + BARE] for i in range(0, max(len(values) - READINGS, 1), READINGS)]
+        if (named or not OTHER.search(column)) and any(len(run) >= least and like_glucose(run) for run in runs):
+            return f"numbers that behave like glucose{f' ({column})' if column else ''}; {_OUTSIDE}"
     return None
 
 
-def _decoded(encoded: bytes) -> bytes:
-    """What base64 holds, one or several after each other; nothing of what is none."""
-    pieces = b"".join(encoded.split()).strip(b"\\").split(b"=")
-    return b"".join(base64.b64decode(piece + b"=" * (-len(piece) % 4)) for piece in pieces if len(piece) % 4 != 1)
+def unpacked(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """What is packed in content, with its names.
+
+    Raises:
+        Exception: where it is damaged, or unpacks to too much.
+    """
+    left = MOST_BYTES
+
+    def read(stream: object) -> bytes:
+        nonlocal left
+        found: bytes = stream.read(left + 1)  # pyright: ignore[reportAttributeAccessIssue]
+        left -= len(found)
+        if left < 0:
+            raise OSError("it unpacks to too much")
+        return found
+
+    stream = io.BytesIO(content)
+    if content.startswith(b"PK"):
+        with zipfile.ZipFile(stream) as archive:
+            if any(re.match(r"xl/|mimetype$|content\.xml$", name) for name in archive.namelist()):
+                yield "spreadsheet.xlsx", b""
+            yield from ((info.filename, read(archive.open(info))) for info in archive.infolist() if not info.is_dir())
+    elif content[257:262] == b"ustar":
+        with tarfile.open(fileobj=stream) as archive:
+            yield from ((entry.name, read(archive.extractfile(entry))) for entry in archive if entry.isfile())
+    for start, opened in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
+        if content.startswith(start):
+            yield "", read(opened(stream))
 
 
-def _is_pickle(content: bytes) -> bool:
-    """Whether it is a pickle of any protocol with as much in it as a list of readings; nothing of it is run."""
-    try:
-        return sum(1 for _ in pickletools.genops(content)) >= BARE
-    except (ValueError, IndexError, UnicodeError):
-        return False
-
-
-def _text(content: bytes) -> str:
-    """The content as text; NUL is left out, so that UTF-16 and UTF-32 without a mark are read too."""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff") and content[2:4] != b"\0\0":
-        return content.decode("utf-16", "replace")
-    content = content.replace(b"\0", b"") if b"\0" in content else content
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
-def _exports(text: str, name: str) -> tuple[str, ...]:
+def exports(text: str, name: str) -> tuple[str, ...]:
     """Names of the formats whose reader knows the text."""
     from t1djax.io.formats import recognised  # noqa: PLC0415 - seconds, and only where there is a text
 
     return tuple(kind.name for kind in recognised(text, Path(name).name))
 
 
-def _is_benchmark(content: bytes) -> bool:
-    """Whether it is what `python -m benchmarks` writes: rows of words and numbers, no list longer than repetitions."""
+def is_benchmark(text: str) -> bool:
+    """Whether it is what `python -m benchmarks` writes."""
     try:
-        record = json.loads(content)
-        rows = [value for row in record["rows"] for value in row.values()]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return {"benchmark", "machine", "versions", "command", "rows"} <= set(json.loads(text))
+    except (ValueError, TypeError):
         return False
-    keys = {"benchmark", "title", "date", "machine", "load_at_start", "versions", "command", "settings", "rows"}
-    lists = [value for value in rows if isinstance(value, list)]
-    return (
-        keys <= set(record) <= keys | {"notes", "complete"}
-        and not any(isinstance(value, dict) or (isinstance(value, str) and TIMES.search(value)) for value in rows)
-        and all(len(value) <= 30 and all(isinstance(x, (int, float)) for x in value) for value in lists)
-        and not any(like_glucose(value, 5, most_rough=0.4) for value in lists)
-    )
 
 
-# Archives
+def columns(text: str) -> Iterator[tuple[str, list[float]]]:
+    """Numbers that belong together, with the name they have: fields, columns of rows, and lists in a line."""
+    fields: dict[str, list[float]] = defaultdict(list)
+    for found in _FIELD.finditer(text + "\n"):
+        fields[found[1]].append(float(found[2]))
+    yield from fields.items()
+    rows: list[list[float]] = []
+    header = last = ""
+    for line in [*text.splitlines(), "end"]:
+        bare = _TIME.sub(" ", line)
+        bare = re.sub(r"(?<=\d),(?=\d{1,2}\b)", ".", bare) if ";" in line or "\t" in line else bare
+        numbers = [float(x) for x in _NUMBER.findall(re.sub(r"\b(None|null|nan|NaN|NA)\b", " ", bare))]
+        if len(numbers) >= READINGS:
+            yield line[: line.find("[")] if "[" in line else line[:40], numbers
+        gap = not line.strip() or (not numbers and _TIME.search(line))
+        if rows and not gap and len(numbers) != len(rows[0]):
+            yield from columns_of(header, rows)
+            rows = []
+        if 1 <= len(numbers) < READINGS:
+            header = header if rows else f"{last}\n{line}"
+            rows.append(numbers)
+        last = line if line.strip(" |-:+") else last
 
 
-def _packing(name: str, content: bytes) -> Callable[[list[int]], Iterator[tuple[str, bytes]]] | None:
-    """How content is unpacked; None where it is not packed."""
-    inner = str(Path(name).with_suffix("")) if name else ""
-    if content[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return lambda budget: _zipped(content, budget)
-    if content[257:262] == b"ustar":
-        return lambda budget: _tarred(content, budget)
-    stream = io.BytesIO(content)
-    if content.startswith(b"\x1f\x8b"):
-        return lambda budget: iter([(inner, _read(gzip.GzipFile(fileobj=stream), budget))])
-    if content.startswith(b"BZh"):
-        return lambda budget: iter([(inner, _read(bz2.BZ2File(stream), budget))])
-    if content.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
-        return lambda budget: iter([(inner, _read(lzma.LZMAFile(stream), budget))])
-    if content[:2] in (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"):
-        try:
-            inside = zlib.decompressobj().decompress(content, MOST_BYTES + 1)
-        except zlib.error:
-            return None
-        return lambda budget: iter([(inner, _read(io.BytesIO(inside), budget))])
-    return None
+def columns_of(header: str, rows: Sequence[Sequence[float]]) -> Iterator[tuple[str, list[float]]]:
+    """The columns of rows, called by the cells of the line above them; by both lines where those are not as many."""
+    above = [cell for cell in re.split(r"[,;\t|]", header.partition("\n")[0]) if cell.strip()]
+    cells = [cell for cell in above if not (re.search(r"time|date|when|zeit", cell, re.I) or _TIME.search(cell))]
+    for i, column in enumerate(zip(*rows, strict=True)):
+        yield cells[i] if len(cells) == len(rows[0]) else header[:120].strip(), list(column)
 
 
-def _in_archive(
-    members: Callable[[list[int]], Iterator[tuple[str, bytes]]], depth: int, budget: list[int]
-) -> str | None:
-    if depth >= DEPTH:
-        return f"archives in archives; {_OUTSIDE}"
-    try:
-        for count, (member, inside) in enumerate(members(budget)):
-            if count >= MOST_MEMBERS:
-                return f"an archive of more than {MOST_MEMBERS} files cannot be checked; {_OUTSIDE}"
-            if reason := why_refused(member, inside, depth + 1, budget):
-                return f"in it, {member}: {reason}"
-    except _TROUBLE as error:
-        return f"an archive that cannot be opened ({error}) cannot be checked; {_OUTSIDE}"
-    return None
-
-
-def _read(stream: IO[bytes], budget: list[int]) -> bytes:
-    """What a stream unpacks to, as long as it stays within what may still be unpacked."""
-    content = stream.read(budget[0] + 1)
-    budget[0] -= len(content)
-    if budget[0] < 0:
-        raise OSError("it unpacks to too much")
-    return content
-
-
-def _zipped(content: bytes, budget: list[int]) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        names = archive.namelist()
-        if any(re.match(r"xl/|mimetype$|content\.xml$|Index/", name) for name in names):
-            yield "spreadsheet.xlsx", b""
-        for info in archive.infolist():
-            if not info.is_dir():
-                with archive.open(info) as stream:
-                    yield info.filename, _read(stream, budget)
-
-
-def _tarred(content: bytes, budget: list[int]) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        for entry in archive:
-            if entry.isfile() and (stream := archive.extractfile(entry)):
-                yield entry.name, _read(stream, budget)
+def like_glucose(values: Sequence[float]) -> bool:
+    """Whether numbers lie where glucose does, mg/dL or mmol/L, and move as slowly and smoothly; no straight line."""
+    kept = [value for value in values if 1 <= value <= 600]
+    if len(kept) < 0.9 * len(values) or len(set(kept)) < 4:
+        return False
+    low, high = min(kept), max(kept)
+    mg_dL = low >= 20 and high >= 60
+    mmol_L = high <= 34 and any(value % 1 for value in kept) and not (low >= 15 and high - low < 8)
+    moves = [b - a for a, b in pairwise(kept)]
+    if not (mg_dL or mmol_L) or median(map(abs, moves)) > 16 / (1 if mg_dL else 18):
+        return False
+    rough = fmean(move * move for move in moves) / (pvariance(kept) or 1.0)
+    one_way = all(move >= 0 for move in moves) or all(move <= 0 for move in moves)
+    return rough <= 0.8 and not one_way and pvariance(moves) > 0.02 * fmean(moves) ** 2
 
 
 # Exceptions, and the command
@@ -275,28 +223,22 @@ def examine(path: Path) -> str | None:
     """Why a file is refused, or nothing, also where the list of exceptions has it with this very content."""
     reason = looks_like_patient_data(path)
     entry = allowed().get(entry_name(path)) if reason else None
-    if entry is None:
-        return reason
-    if entry["sha256"] != hashlib.sha256(path.read_bytes()).hexdigest():
-        return f"changed since it was allowed; {reason}"
-    return None if len(entry["reason"]) > 20 else f"allowed without a reason; {reason}"
+    if entry is None or entry["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest():
+        return None if entry else reason
+    return f"changed since it was allowed; {reason}"
 
 
 def allow(path: Path, reason: str) -> None:
     """Enter a file into the list of exceptions, in place of an earlier entry."""
-    entries = {
-        **allowed(),
-        entry_name(path): {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "reason": reason},
-    }
-    fields = ("path", "sha256", "reason")
-    blocks = [
-        "[[file]]\n" + "".join(f"{field} = {json.dumps({'path': name, **entry}[field])}\n" for field in fields)
-        for name, entry in sorted(entries.items())
-    ]
-    head = (
-        "# Files that .ci/check_data.py would refuse; entered by its --allow, asked again when the content changes.\n\n"
+    entry = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "reason": reason}
+    entries = {**allowed(), entry_name(path): entry}
+    text = (
+        "# Files that .ci/check_data.py would refuse; entered by its --allow, asked again when the content changes.\n"
     )
-    ALLOWED.write_text(head + "\n".join(blocks), encoding="utf-8")
+    for name, each in sorted(entries.items()):
+        fields = {"path": name, **each}
+        text += "\n[[file]]\n" + "".join(f"{key} = {json.dumps(fields[key])}\n" for key in ("path", "sha256", "reason"))
+    ALLOWED.write_text(text, encoding="utf-8")
 
 
 def main() -> int:
@@ -307,27 +249,24 @@ def main() -> int:
     parser.add_argument("files", nargs="*", type=Path)
     asked = parser.parse_args()
     if asked.allow is not None:
-        if len(asked.reason) <= 20:
-            parser.error("--allow needs a --reason of more than twenty characters")
-        if not asked.allow.is_file():
-            parser.error(f"--allow: there is no file {asked.allow}")
-        if Path(entry_name(asked.allow)).is_absolute():
-            parser.error(f"--allow: {asked.allow} is outside the repository")
+        if len(asked.reason) <= 20 or not asked.allow.is_file() or Path(entry_name(asked.allow)).is_absolute():
+            parser.error("--allow needs a file of the repository and a --reason of more than twenty characters")
         allow(asked.allow, asked.reason)
         return 0
     files, gone = asked.files, []
-    missing = [path for path in files if not path.is_file()]
     if not files:
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
         files = [Path(os.path.relpath(ROOT / name)) for name in os.fsdecode(listed).split("\0") if name]
         gone = sorted(set(allowed()) - {entry_name(path) for path in files})
+    missing = [path for path in files if not path.is_file()]
     refused = {path: reason for path in files if path.is_file() and (reason := examine(path))}
-    for path, reason in refused.items():
-        print(f"{path}: {reason}")
-    for name in gone:
-        print(f"{name}: allowed in {ALLOWED.name}, but not there")
-    for path in missing:
-        print(f"{path}: there is no such file")
+    said = {
+        **refused,
+        **dict.fromkeys(gone, "allowed, but not there"),
+        **dict.fromkeys(missing, "there is no such file"),
+    }
+    for name, reason in said.items():
+        print(f"{name}: {reason}")
     print(f"{len(files) - len(missing)} files looked at, {len(refused)} refused")
     return 1 if refused or gone else 2 if missing else 0
 
