@@ -13,8 +13,8 @@ Notation = Callable[[Path, Any], str]
 
 
 def as_code(path: Path, value: Any = ...) -> str:
-    """An argument as it stands in a call: `free=["ksi"]`, `priors["ksi"]`."""
-    name = "".join([str(path[0]), *(f"[{json.dumps(key)}]" for key in path[1:])])
+    """An argument as it stands in a call, and in a file of a configuration: `free=["ksi"]`, `priors.ksi`."""
+    name = ".".join(map(str, path))
     if value is ...:
         return name
     plain = value is None or isinstance(value, bool)  # None, True and False are other words in JSON
@@ -39,6 +39,11 @@ def argument(name: str, value: Any = ...) -> str:
     return _notation.get()((name,), value)
 
 
+def place(path: Path) -> str:
+    """An argument and the place inside it, as whoever shows the text writes arguments."""
+    return _notation.get()(path, ...)
+
+
 @contextlib.contextmanager
 def written(notation: Notation) -> Iterator[None]:
     """Write arguments in another notation, such as that of a command line."""
@@ -59,7 +64,7 @@ class ArgumentError(ValueError):
     Example:
         >>> from t1djax import ArgumentError
         >>> print(ArgumentError(("bounds", "ksi"), "600 to 50; the lower bound comes first"))
-        bounds["ksi"]: 600 to 50; the lower bound comes first
+        bounds.ksi: 600 to 50; the lower bound comes first
     """
 
     def __init__(self, argument: str | Path, problem: str) -> None:
@@ -68,4 +73,4 @@ class ArgumentError(ValueError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{_notation.get()(self.argument, ...)}: {self.problem}"
+        return f"{place(self.argument)}: {self.problem}"

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from ._words import in_list
+from ._arguments import argument
 from .data import Patient
 from .physics import KB_BODY_MASS, PARAMETERS, TYPICAL_C, unbalanced
 from .question import plausible
@@ -114,8 +114,8 @@ def settle(patients: Sequence[Patient], free: tuple[str, ...], assume_population
         lines = [f"{symbol} (for {some(lacking)})" for symbol, lacking in settled.missing.items()]
         raise ValueError(
             f"neither stated nor to be estimated: {'; '.join(lines)}. State it in patients.csv, or as in "
-            'known={"M": 72}; name it among the parameters to estimate; or take the population\'s value with '
-            "assume_population=True"
+            f"{argument('known', {'M': 72})}; name it among the parameters to estimate; or take the population's value "
+            f"with {argument('assume_population', True)}"
         )
     if fixed:
         _balance(settled, patients, free)
@@ -132,7 +132,8 @@ def _balance(settled: Settlement, patients: Sequence[Patient], free: tuple[str, 
         raise ValueError(
             f"kl must be above kb, or glucose would fall without insulin: {'; '.join(odd[:5])}{more}, in mg/dL/min. "
             "Correct kl or the body mass, or do not state kl: name it among the parameters to estimate "
-            '(free=["ksi", "kl"]), or take it by assume_population=True, where it follows the body mass'
+            f"({argument('free', ['ksi', 'kl'])}), or take it by {argument('assume_population', True)}, where it "
+            "follows the body mass"
         )
     assumed = [p.name for p in patients if "kl" not in p.known or not {"kb", "M"} & set(p.known)]
     if not assumed:
@@ -142,8 +143,8 @@ def _balance(settled: Settlement, patients: Sequence[Patient], free: tuple[str, 
     if by_c := [symbol for symbol in free if symbol in GOES_BY_C]:
         settled.c_assumed = tuple(assumed)
         settled.notes.append(
-            f"{', '.join(by_c)} goes by this assumption, not by the readings alone: estimate kl along with it "
-            f"(free={in_list([*free, 'kl'])}), or state kl and M"
+            f"{', '.join(by_c)} goes by this assumption, not by the readings alone: estimate kl along with it, "
+            "or state kl and M"
         )
 
 

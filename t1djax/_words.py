@@ -1,6 +1,4 @@
-"""Numbers of things, and lists, in words."""
-
-from collections.abc import Iterable
+"""Numbers of things, in words."""
 
 
 def counted(n: int, one: str, many: str = "") -> str:
@@ -17,18 +15,3 @@ def counted(n: int, one: str, many: str = "") -> str:
         ('1 patient', '0 patients', '2 people')
     """
     return f"{n} {one if n == 1 else many or f'{one}s'}"
-
-
-def in_list(names: Iterable[str]) -> str:
-    """Names as a list is written in Python: `["ksi", "kl"]`.
-
-    Args:
-        names: the names.
-
-    Example:
-        >>> from t1djax._words import in_list
-        >>> in_list(["ksi", "kl"])
-        '["ksi", "kl"]'
-    """
-    quoted = ", ".join(f'"{name}"' for name in names)
-    return f"[{quoted}]"

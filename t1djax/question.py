@@ -92,28 +92,24 @@ class Question:
     mode: Mode = "inverse"
     """forward (parameters known) or inverse (estimate some)."""
     free: Sequence[str] = ()
-    """What to estimate in inverse mode, by symbols of `PARAMETERS`; left out, ksi. A value that a patient states for
+    """What to estimate in inverse mode; left out, ksi. Symbols of `PARAMETERS`; a value that a patient states for
     one of them is ignored."""
     priors: Mapping[str, LogNormal] = dataclasses.field(default_factory=dict)
-    """What is believed of parameters that are estimated, by symbol: the median, and the standard deviation of the
-    logarithm."""
+    """Beliefs of parameters that are estimated: median, and standard deviation of the logarithm."""
     bounds: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
-    """Lower and upper bounds of parameters that are estimated, in their units, by symbol."""
+    """Lower and upper bounds of parameters that are estimated, in their units."""
     noise_sd_mg_dL: float | None = None
-    """Standard deviation of the readings' noise, mg/dL, by which priors weigh and from which standard errors follow;
-    left out, it is estimated from the misfit."""
+    """Standard deviation of the readings' noise, mg/dL; left out, it is estimated from the misfit. Priors weigh by it,
+    and standard errors follow from it."""
     assume_population: bool = False
     """Take what nobody stated from the population, and say so. Of `kl` and `kb` (or `M`) it is their difference `c`,
     which glucose tells: where one is stated, the other follows it."""
     estimate_initial_state: bool = False
-    """Estimate insulin and food on board at the start too (`INITIAL_STATES`)."""
+    """Estimate insulin and food on board at the start too. They are `INITIAL_STATES`."""
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)
-        named = self.free.split(",") if isinstance(self.free, str) else self.free
-        free = tuple(symbol.strip() for symbol in named if symbol.strip())
-        if isinstance(self.free, str) and not free:
-            raise ArgumentError("free", "name at least one parameter, for example ksi")
+        free = symbols(self.free) if isinstance(self.free, str) else tuple(self.free)
         put("free", free if free or self.mode == "forward" else ("ksi",))
         put("priors", dict(self.priors))
         put("bounds", {symbol: tuple(map(float, limits)) for symbol, limits in self.bounds.items()})
@@ -171,6 +167,18 @@ class Asked(TypedDict, total=False):
     noise_sd_mg_dL: float | None
     assume_population: bool
     estimate_initial_state: bool
+
+
+def symbols(text: str) -> tuple[str, ...]:
+    """Parameters of a text such as `ksi, kl`.
+
+    Raises:
+        ArgumentError: where there is none.
+    """
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise ArgumentError("free", "name at least one parameter, for example ksi")
+    return found
 
 
 def question_of(question: Question | None, asked: Mapping[str, Any]) -> Question:

@@ -211,7 +211,7 @@ def test_progress_says_what_is_done_now(tmp_path: Path) -> None:
             'read it with columns="time=Zeit,glucose=CGM (x)"',
             "read it with --columns 'time=Zeit,glucose=CGM (x)'",
         ),
-        ("sweep", "pass carbs_unit", "pass --carbs-unit (a flag of `t1djax convert`)"),
+        ("simulate", "pass carbs_unit", "pass --carbs-unit (a flag of `t1djax convert`)"),
         ("identify", "take length_h=8 or less", "take --windows 8 or less"),
         ("registry promote", "alias=v1: take letters", "--alias v1: take letters"),
         ("registry list", "name another with tracking_uri", "name another with --tracking-uri"),

@@ -302,12 +302,12 @@ def test_wrong_fields_of_a_configuration_are_named(values, names):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--prior", "ksi=200"], "--prior ksi=200: write a symbol and two numbers, as in --prior ksi=200:0.3"),
+        (["--prior", "ksi=200"], "--prior ksi=200: write a symbol and 2 numbers, as in --prior ksi=200:0.3"),
         (["--prior", "200:0.3"], "as in --prior ksi=200:0.3"),
         (["--bounds", "ksi=50-600"], "as in --bounds ksi=50:600"),
         (["--bounds", "ksi=50:600", "--bounds", "ksi=60:600"], "ksi stands twice"),
-        (["--noise-level", "-1"], "noise_sd_mg_dL"),
-        (["--prior", "Tu=100:0.3"], "is not estimated"),
+        (["--noise-level", "-1"], "--noise-level: "),
+        (["--prior", "Tu=100:0.3"], "--prior Tu: is not estimated"),
     ],
 )
 def test_wrong_flags_are_refused_with_their_mend(flags, says, monkeypatch, capsys, tmp_path):

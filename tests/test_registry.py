@@ -226,7 +226,7 @@ def test_command_line(results: Path, uri: str, tmp_path: Path) -> None:
         assert (wrong.code, "is no version; give a number, or an alias" in wrong.err) == (2, True)
     for alias in ("a b", "latest", "v2"):
         wrong = call("registry", "promote", "--name", "cli", "--version", "1", "--target", "9", "--alias", alias, *here)
-        assert (wrong.code, f"--alias {alias}: take letters" in wrong.err) == (2, True)
+        assert (wrong.code, wrong.err.startswith("error: --alias: ")) == (2, True)
     assert call("registry", "promote", "--name", "cli", "--version", "champion", "--target", "0.1", *here).code == 5
     assert "champion" in call("registry", "list", "--results", results).out
 

@@ -11,9 +11,10 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from .. import __version__
+from .._arguments import written
 from ..io import DataWarning
 from ._exit import EXIT_CODES, EXIT_INTERRUPTED, exit_code
-from ._flags import in_flags
+from ._flags import as_flags, in_flags
 
 _CODES = "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
 _ORDER = ("simulate", "inspect", "convert", "train", "sweep", "identify", "forecast", "report", "evaluate", "plot",
@@ -41,21 +42,12 @@ app = typer.Typer(
 stderr = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables, for machines.")]
-Noise = Annotated[
-    str | None,
-    typer.Option(
-        help="Error of a simulated sensor: none, white (each its own), ar1 (with memory), breton-kovatchev.  "
-        "[default: none]"
-    ),
-]
-NoiseSd = Annotated[float | None, typer.Option(help="Its standard deviation, mg/dL (white, ar1).  [default: 10]")]
 Interval = Annotated[
     float | None, typer.Option(help="Minutes between simulated readings.  [default: 1; virtual patients 5]")
 ]
-Dropout = Annotated[float | None, typer.Option(help="Share of readings lost at random.  [default: 0]")]
-Censor = Annotated[bool | None, typer.Option("--censor", help="Report readings within 40 to 400 mg/dL, as devices do.")]
 
 
+@written(as_flags)
 def main() -> None:
     """Entry point: known errors end in one line and an exit code, never in a traceback."""
     try:
@@ -93,7 +85,7 @@ _STYLES = {"error": "red", "warning": "yellow", "note": ""}
 
 
 def say(kind: Literal["error", "warning", "note"], text: object) -> None:
-    """Say something beside the results, on standard error, in the words of the command line.
+    """Say something beside the results, on standard error.
 
     Args:
         kind: what it is.

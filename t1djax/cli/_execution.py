@@ -1,14 +1,14 @@
 """How long work is carried out: what `train` and `sweep` share."""
 
+import dataclasses
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
@@ -19,29 +19,17 @@ from ._app import stderr
 _OFTEN_S = 10.0  # between two lines
 _WIDE = 120  # columns of a terminal
 
-Figures = Annotated[bool, typer.Option(help="Draw figures into the result folders.")]
-CheckpointEvery = Annotated[int, typer.Option(min=1, help="Chunks of training steps between two checkpoints.")]
-Batch = Annotated[
-    int | None,
-    typer.Option(min=1, help="Most fits (patients times seeds) that train together.  [default: by memory]"),
-]
-Tracking = Annotated[
-    bool, typer.Option("--tracking/--no-tracking", help="Log to MLflow; a database in --results unless told otherwise.")
-]
-TrackingUri = Annotated[str | None, typer.Option(help="MLflow server to log to, such as http://localhost:5000.")]
 
-SystemMetrics = Annotated[
-    bool, typer.Option("--system-metrics", help="Log processor, memory and accelerator to MLflow too.")
-]
-Data = Annotated[
-    str | None, typer.Option(help="Folder of a cohort, file of a patient, or `reference`.  [default: reference]")
-]
-Patients = Annotated[
-    str | None, typer.Option(help="all, or names: A,B; for the reference also 3,5 or Pat2-Pat11.  [default: all]")
-]
-AssumePopulation = Annotated[
-    bool | None, typer.Option("--assume-population", help="Take what nobody stated from the population; said so.")
-]
+@dataclasses.dataclass(frozen=True)
+class Tracked:
+    """Where a run is logged."""
+
+    tracking: bool = False
+    """Log to MLflow, to a database in --results unless told otherwise; a sweep does where MLflow is installed."""
+    tracking_uri: str | None = None
+    """MLflow server to log to, such as http://localhost:5000."""
+    system_metrics: bool = False
+    """Log processor, memory and accelerator to MLflow too."""
 
 
 class Line(NamedTuple):
@@ -133,14 +121,14 @@ def stop_on_term() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def tracker_of(tracking: bool, uri: str | None, results: str, *, system_metrics: bool) -> Iterator[Tracker | None]:
+def tracker_of(tracked: Tracked, results: str) -> Iterator[Tracker | None]:
     """An MLflow tracker where one is wanted; it is closed at the end, come what may."""
-    if not tracking and uri is None:
-        if system_metrics:
+    if not tracked.tracking and tracked.tracking_uri is None:
+        if tracked.system_metrics:
             raise ConfigError("--system-metrics go to MLflow: give --tracking or --tracking-uri too")
         yield None
         return
-    tracker = MLflowTracker(Path(results), tracking_uri=uri, system_metrics=system_metrics)
+    tracker = MLflowTracker(Path(results), tracking_uri=tracked.tracking_uri, system_metrics=tracked.system_metrics)
     try:
         yield tracker
     finally:

@@ -4,9 +4,12 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import typer
 from typer.main import get_command
+
+from .._arguments import Path, as_code
 
 _OTHERWISE = {
     "length_h": "--windows",
@@ -75,6 +78,44 @@ def in_flags(text: str, arguments: Sequence[str] | None = None) -> str:
         return " or ".join(those) + whose if those else found["name"]
 
     return _BARE.sub(bare, _STATED.sub(stated, text))
+
+
+def as_flags(path: Path, value: Any = ..., *, arguments: Sequence[str] | None = None) -> str:
+    """An argument of the library as a flag of the command that runs, or else of another one; as code where none has it.
+
+    Args:
+        path: the argument.
+        value: what to pass.
+        arguments: of the command; those of this process if not given.
+
+    Example:
+        >>> from t1djax.cli._flags import as_flags
+        >>> as_flags(("free",), ["ksi", "kl"], arguments=["identify"])
+        '--free ksi,kl'
+        >>> as_flags(("carbs_unit",), "g", arguments=["report", "x"])
+        '--carbs-unit g'
+    """
+    root = get_command(_app())
+    commands = [(sys.argv[1:] if arguments is None else arguments, "")]
+    commands += [([name], f" (a flag of `t1djax {name}`)") for name in _ELSEWHERE]
+    for words, whose in commands:
+        there = _of(root, words)
+        for depth in range(len(path), 0, -1):
+            if (flags := there.get("_".join(map(str, path[:depth])))) is not None:
+                return f"{_written(flags, value)}{''.join(f' {key}' for key in path[depth:])}{whose}"
+    return as_code(path, value)
+
+
+def _written(flags: tuple[str, ...], value: Any) -> str:
+    if value is ...:
+        return " or ".join(flags)
+    if isinstance(value, bool):
+        return flags[-1] if value is False else flags[0]
+    if isinstance(value, Mapping):
+        value = ",".join(f"{key}={one}" for key, one in value.items())
+    elif not isinstance(value, str) and isinstance(value, Sequence):
+        value = ",".join(map(str, value))
+    return f"{flags[0]} {shlex.quote(str(value))}"
 
 
 def _app() -> typer.Typer:

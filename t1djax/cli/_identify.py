@@ -8,14 +8,14 @@ import typer
 
 from .._settle import some
 from .._words import counted
-from ..config import ConfigError, both_ways
+from ..config import ConfigError, both_ways, built
 from ..data import Cohort, from_first_reading, windows
 from ..evaluation import doubts
 from ..experiment import fit
 from ..inference import identify as identify_
 from ..inference import preflight, profile, residuals
 from ..physics import PARAMETERS
-from ..question import LogNormal, population_belief
+from ..question import Question, population_belief
 from ..records import Fit, Identification, Profile, interval_words
 from ._app import Interval, app, say, stderr, warnings_in_words
 from ._app import Json as Json_
@@ -37,9 +37,9 @@ from ._data import (
 )
 from ._execution import Line, telling
 from ._exit import EXIT_FAILED_PATIENTS
+from ._fields import POPULATION, Values, flags_of, with_flags
 from ._output import Overwrite, check_folder, remove_figures
 from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, symbols_json
-from ._train import _pairs
 
 IDENTIFICATION_FILE = "identification.json"
 _TABLE = "identification.csv"
@@ -50,30 +50,16 @@ _FEW = 20  # figures are drawn for so many patients at the most
     short_help="Estimate parameters; say what the readings tell of them.",
     epilog="Example: t1djax identify cohort --free ksi,kl --prior population --out identified\n\n" + PARAMETERS_HELP,
 )
+@with_flags(asked=flags_of(Question, without=("mode",)))
 def identify(
+    *,
     data: Data,
-    free: Annotated[
-        str, typer.Option("--free", "--inverse-params", help=f"What to estimate, of {', '.join(PARAMETERS)}.")
-    ] = "ksi",
+    asked: Values,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables and figures.")] = None,
     overwrite: Overwrite = False,
     patients: Names = None,
     known: Known = None,
-    prior: Annotated[
-        list[str] | None,
-        typer.Option(help="Belief, median:sd of its log: ksi=200:0.3; or `population` for all; repeatable."),
-    ] = None,
-    bounds: Annotated[list[str] | None, typer.Option(help="Bounds: ksi=50:600, in its unit; repeatable.")] = None,
-    noise_level: Annotated[
-        float | None, typer.Option(help="Noise of the readings, mg/dL.  [default: estimated]")
-    ] = None,
-    assume_population: Annotated[
-        bool, typer.Option("--assume-population", help="Take what nobody stated from the population; said so.")
-    ] = False,
-    estimate_initial_state: Annotated[
-        bool, typer.Option("--estimate-initial-state", help="Estimate insulin and food on board at the first reading.")
-    ] = False,
-    windows_h: Annotated[float | None, typer.Option("--windows", help="Cut records into windows this long, h.")] = None,
+    length_h: Annotated[float | None, typer.Option("--windows", help="Cut records into windows this long, h.")] = None,
     step_h: Annotated[
         float | None, typer.Option("--step", help="From the start of a window to that of the next, h.  [default: half]")
     ] = None,
@@ -96,14 +82,15 @@ def identify(
     as_json: Json_ = False,
 ) -> None:
     """Estimate parameters by the mechanistic fit and say what the readings tell of each, and why."""
-    named = [symbol.strip() for symbol in free.split(",") if symbol.strip()]
-    if not named:
-        raise ConfigError("--free names no parameter; give at least one, as in --free ksi")
-    if said := both_ways(known_values(known), named, ("--known", "--free", "--prior")):
+    free, priors = Question(free=asked.get("free", ())).free, asked.get("priors", {})
+    if priors.pop(POPULATION, None) is not None:
+        priors = {s: population_belief(s) for s in free if s != "G0"} | priors
+    question: Question = built(Question, asked | {"free": free, "priors": priors})
+    if said := both_ways(known_values(known), question.free):
         raise ConfigError(said)
     if out is not None:
         check_folder(out, _TABLE, "identifications", overwrite=overwrite)
-    if step_h is not None and windows_h is None:
+    if step_h is not None and length_h is None:
         raise ConfigError("--step goes with --windows")
     if before_fit and profiles:
         raise ConfigError("--profile needs a fit; leave --preflight out")
@@ -124,35 +111,27 @@ def identify(
             start=start,
             hours=hours,
         ).cohort
-        if windows_h is not None:
-            burn_in = 0.0 if estimate_initial_state else 12.0
-            cohort = windows(cohort, length_h=windows_h, step_h=step_h, burn_in_h=burn_in)
-        elif estimate_initial_state:
+        if length_h is not None:
+            burn_in = 0.0 if question.estimate_initial_state else 12.0
+            cohort = windows(cohort, length_h=length_h, step_h=step_h, burn_in_h=burn_in)
+        elif question.estimate_initial_state:
             cohort = Cohort(tuple(map(from_first_reading, cohort)))
         if not as_json:
-            whose = counted(len(cohort), "patient" if windows_h is None else "window")
-            what = f"ode inverse: {whose}, estimating {', '.join(named)}"
+            whose = counted(len(cohort), "patient" if length_h is None else "window")
+            what = f"ode inverse: {whose}, estimating {', '.join(question.free)}"
             stderr.print(what, highlight=False, markup=False, soft_wrap=True)
-        asked: dict[str, Any] = {
-            "free": named,
-            "assume_population": assume_population,
-            "estimate_initial_state": estimate_initial_state,
-            "priors": _priors(prior, named),
-            "bounds": _pairs("--bounds", "50:600", bounds),
-        }
         if before_fit:
             fitted, likelihoods = None, []
             tell.now("working out what doses and times of readings tell")
-            noise = 10.0 if noise_level is None else noise_level
-            report = preflight(cohort, **asked, noise_sd_mg_dL=noise, level=level)
+            report = preflight(cohort, question, level=level)
         else:
             tell.now("compiling and fitting")
-            fitted = fit(cohort, model="ode", seed=seed, noise_sd_mg_dL=noise_level, **asked)
+            fitted = fit(cohort, question, model="ode", seed=seed)
             tell.now("working out what the readings tell")
             report = identify_(fitted, cohort, level=level)
             likelihoods = []
-            for number, symbol in enumerate(named if profiles else (), 1):
-                tell(Line("profile", number, len(named), f"of {symbol}", now=True))
+            for number, symbol in enumerate(question.free if profiles else (), 1):
+                tell(Line("profile", number, len(question.free), f"of {symbol}", now=True))
                 likelihoods.append(profile(fitted, cohort, symbol, level=level))
         if out is not None:
             tell.now("writing tables and figures")
@@ -163,12 +142,6 @@ def identify(
         _print(report, fitted, cohort, likelihoods)
     if fitted is not None and not all(f.ok for f in fitted):
         raise typer.Exit(EXIT_FAILED_PATIENTS)
-
-
-def _priors(texts: list[str] | None, named: list[str]) -> dict[str, LogNormal]:
-    own = [text for text in texts or () if text != "population"]
-    found = {s: population_belief(s) for s in named if s != "G0"} if len(own) < len(texts or ()) else {}
-    return found | {s: LogNormal(median, sd) for s, (median, sd) in _pairs("--prior", "200:0.3", own).items()}
 
 
 def _rmse(fitted: Fit | None, cohort: Cohort) -> dict[str, float]:

@@ -8,12 +8,13 @@ import numpy as np
 import typer
 
 from .._words import counted
-from ..config import ConfigError, load_experiment
+from ..config import ConfigError, Experiment, load_experiment
 from ..data import virtual_population
 from ..experiment import load_cohort, sensor_noise
 from ..io import write_cohort
-from ._app import Censor, Dropout, Interval, Json, Noise, NoiseSd, app, warnings_in_words
-from ._sensor import checked, sensor
+from ._app import Json, app, warnings_in_words
+from ._fields import Values, flags_of, with_flags
+from ._sensor import checked
 from ._tables import print_json
 
 
@@ -21,42 +22,36 @@ from ._tables import print_json
     short_help="Simulate a cohort and write it as tables.",
     epilog="Example: t1djax simulate --virtual 100 --seed 0 --noise white --noise-sd 10 --out cohort",
 )
+@with_flags(asked=flags_of(Experiment, only=("patients", "seed", "sensor")))
 def simulate(
+    *,
+    asked: Values,
     out: Annotated[Path, typer.Option(help="Folder to write; it must be new or empty.")],
-    patients: Annotated[
-        str | None, typer.Option(help="Patients of the reference cohort: all, 3,5 or Pat2-Pat11.  [default: all]")
-    ] = None,
     virtual: Annotated[int | None, typer.Option(min=1, help="Draw so many virtual patients instead.")] = None,
     days: Annotated[
         int | None, typer.Option(min=1, max=366, help="Days that virtual patients live.  [default: 2]")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Sets virtual patients and noise.")] = 0,
-    noise: Noise = None,
-    noise_sd: NoiseSd = None,
-    interval_min: Interval = None,
-    dropout: Dropout = None,
-    censor: Censor = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a cohort of the same patients.")] = False,
     as_json: Json = False,
 ) -> None:
     """Simulate a cohort and write it as tables: one CSV per patient, patients.csv, and the truth in truth.csv."""
-    if virtual is not None and patients is not None:
+    if virtual is not None and "patients" in asked:
         raise ConfigError("--patients names patients of the reference cohort; it does not go with --virtual")
     if virtual is None and days is not None:
         raise ConfigError("--days goes with --virtual; the patients of the reference cohort live their 48 h")
-    flags = {"patients": patients, "seed": seed, "sensor": sensor(noise, noise_sd, interval_min, dropout, censor)}
-    asked = checked(load_experiment(None, flags), noise_sd)
+    experiment = checked(load_experiment(None, asked), asked)
+    sensor = experiment.sensor
     if virtual is None:
-        cohort = load_cohort(asked)
+        cohort = load_cohort(experiment)
     else:
         cohort = virtual_population(
             virtual,
             days=days or 2,
-            interval_min=asked.sensor.interval_min or 5.0,
-            noise=sensor_noise(asked.sensor.noise, asked.sensor.noise_sd_mg_dL),
-            dropout=asked.sensor.dropout,
-            censor=asked.sensor.censor,
-            key=jax.random.fold_in(jax.random.key(seed), 0),
+            interval_min=sensor.interval_min or 5.0,
+            noise=sensor_noise(sensor.noise, sensor.noise_sd_mg_dL),
+            dropout=sensor.dropout,
+            censor=sensor.censor,
+            key=jax.random.fold_in(jax.random.key(experiment.seed), 0),
         )
     with warnings_in_words():
         write_cohort(cohort, out, overwrite=overwrite)

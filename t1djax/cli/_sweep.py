@@ -9,27 +9,12 @@ import pandas as pd
 import typer
 
 from .._words import counted
-from ..config import ConfigError, load_sweep
+from ..config import ConfigError, Experiment, SweepConfig, load_sweep
 from ..experiment import Execution, Program, Sweep, SweepProgress, plan_sweep, sweep
-from ..physics import PARAMETERS
-from ._app import Censor, Dropout, Interval, Json, Noise, NoiseSd, app, warnings_in_words
-from ._data import Known, known_values
-from ._execution import (
-    AssumePopulation,
-    Batch,
-    CheckpointEvery,
-    Data,
-    Figures,
-    Line,
-    Patients,
-    SystemMetrics,
-    TrackingUri,
-    stop_on_term,
-    telling,
-    tracker_of,
-)
+from ._app import Json, app, warnings_in_words
+from ._execution import Line, Tracked, stop_on_term, telling, tracker_of
 from ._exit import EXIT_FAILED_PATIENTS
-from ._sensor import sensor
+from ._fields import Values, flags_of, with_flags
 from ._tables import PARAMETERS_HELP, print_json, print_legend, print_table
 
 _EXAMPLE = "Example: t1djax sweep --models pinn,birnn,ode --modes forward,inverse --patients all --results sweep"
@@ -40,41 +25,20 @@ _EXAMPLE = "Example: t1djax sweep --models pinn,birnn,ode --modes forward,invers
     short_help="Run models by modes by parameters, or go on with it.",
     epilog=f"{_EXAMPLE}\n\n{PARAMETERS_HELP}",
 )
+@with_flags(
+    matrix=flags_of(SweepConfig),
+    common=flags_of(Experiment, without=("model", "mode", "inverse_params", "members")),
+    how=flags_of(Execution, without=("resume",)),
+    tracked=flags_of(Tracked),
+)
 def run_sweep(
+    *,
     config: Annotated[Path | None, typer.Option(help="YAML file of a sweep; flags win over it.")] = None,
-    models: Annotated[
-        str | None,
-        typer.Option(help="Of pinn, modified_mlp, birnn (networks) and ode (least squares).  [default: all four]"),
-    ] = None,
-    modes: Annotated[
-        str | None, typer.Option(help="Of forward (parameters known) and inverse (estimate some).  [default: inverse]")
-    ] = None,
-    data: Data = None,
-    patients: Patients = None,
-    inverse_params: Annotated[
-        list[str] | None,
-        typer.Option(help=f"A set to estimate, of {', '.join(PARAMETERS)}; repeat it for more sets.  [default: ksi]"),
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Fits per patient, in one program.  [default: 1]")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The first seed.  [default: 0]")] = None,
-    results: Annotated[str | None, typer.Option(help="Folder for results; it belongs to one sweep.")] = None,
-    noise: Noise = None,
-    noise_sd: NoiseSd = None,
-    interval_min: Interval = None,
-    dropout: Dropout = None,
-    censor: Censor = None,
-    known: Known = None,
-    assume_population: AssumePopulation = None,
-    figures: Figures = True,
-    checkpoint_every: CheckpointEvery = 5,
-    batch: Batch = None,
+    matrix: Values,
+    common: Values,
+    how: Values,
+    tracked: Values,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its memory; fit nothing.")] = False,
-    tracking: Annotated[
-        bool | None,
-        typer.Option("--tracking/--no-tracking", help="Log to MLflow.  [default: where MLflow is installed]"),
-    ] = None,
-    tracking_uri: TrackingUri = None,
-    system_metrics: SystemMetrics = False,
     coordinator: Annotated[
         str | None, typer.Option(help="Several processes share the sweep: address of the first, HOST:PORT.")
     ] = None,
@@ -86,39 +50,22 @@ def run_sweep(
 
     What is finished in --results stays; training goes on from its last checkpoint, bit for bit.
     """
-    names = lambda text: None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-    flags = {
-        "models": names(models),
-        "modes": names(modes),
-        "inverse_params": None if inverse_params is None else [names(text) for text in inverse_params],
-        "seeds": seeds,
-        "seed": seed,
-        "data": data,
-        "patients": patients,
-        "results": results,
-        "sensor": {k: v for k, v in sensor(noise, noise_sd, interval_min, dropout, censor).items() if v is not None},
-        "known": known_values(known),
-        "assume_population": assume_population,
-    }
-    asked = load_sweep(config, {k: v for k, v in flags.items() if v not in (None, {})})
+    asked = load_sweep(config, matrix | common)
     _join_processes(coordinator, processes, process)
     if dry_run:
         with warnings_in_words():
-            plan = plan_sweep(asked, execution=Execution(batch=batch))
+            plan = plan_sweep(asked, execution=Execution(**how))
         print_json([_planned(p) for p in plan]) if as_json else _print_plan(plan)
         return
-    track = importlib.util.find_spec("mlflow") is not None if tracking is None else tracking
+    tracked = {"tracking": importlib.util.find_spec("mlflow") is not None} | tracked
     with (
         warnings_in_words(),
         stop_on_term() as stop,
-        tracker_of(track, tracking_uri, asked.results, system_metrics=system_metrics) as tracker,
+        tracker_of(Tracked(**tracked), asked.results) as tracker,
         telling(_line, show=not as_json) as tell,
     ):
         tell.now("reading")
-        execution = Execution(
-            figures=figures, checkpoint_every=checkpoint_every, batch=batch, tracker=tracker, stop=stop
-        )
-        done = sweep(asked, execution=execution, on_progress=tell)
+        done = sweep(asked, execution=Execution(**how, tracker=tracker, stop=stop), on_progress=tell)
     if as_json:
         print_json(_as_json(done))
     else:

@@ -9,35 +9,19 @@ import typer
 
 from .._settle import some
 from .._words import counted
-from ..config import ConfigError, load_experiment
+from ..config import Experiment, load_experiment
 from ..data import Cohort
 from ..evaluation import persistence_rmse, spread
 from ..experiment import Execution, Run, run
 from ..inference import quick_verdict
-from ..io import columns_from_text
-from ..physics import PARAMETERS
 from ..problem import Problem
 from ..records import Estimate
 from ..training import Progress
-from ._app import Censor, Dropout, Interval, Json, Noise, NoiseSd, app, say, stderr, warnings_in_words
-from ._data import Known, known_values
-from ._execution import (
-    AssumePopulation,
-    Batch,
-    CheckpointEvery,
-    Data,
-    Figures,
-    Line,
-    Patients,
-    SystemMetrics,
-    Tracking,
-    TrackingUri,
-    stop_on_term,
-    telling,
-    tracker_of,
-)
+from ._app import Json, app, say, stderr, warnings_in_words
+from ._execution import Line, Tracked, stop_on_term, telling, tracker_of
 from ._exit import EXIT_FAILED_PATIENTS
-from ._sensor import checked, sensor
+from ._fields import Values, flags_of, with_flags
+from ._sensor import checked
 from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, print_table, symbols_json, whom, with_error
 
 
@@ -46,111 +30,17 @@ from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, print_tab
     epilog="Example: t1djax train --model pinn --mode inverse --data reference --inverse-params ksi --seed 0\n\n"
     + PARAMETERS_HELP,
 )
+@with_flags(asked=flags_of(Experiment), how=flags_of(Execution), tracked=flags_of(Tracked))
 def train(
+    *,
     config: Annotated[Path | None, typer.Option(help="YAML file of an experiment; flags win over it.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="pinn, modified_mlp or birnn (networks), or ode (least squares).  [default: pinn]"),
-    ] = None,
-    mode: Annotated[
-        str | None, typer.Option(help="forward (parameters known) or inverse (estimate some).  [default: inverse]")
-    ] = None,
-    data: Data = None,
-    patients: Patients = None,
-    inverse_params: Annotated[
-        str | None,
-        typer.Option(
-            "--inverse-params", "--free", help=f"What to estimate, of {', '.join(PARAMETERS)}.  [default: ksi]"
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Sets noise, starts and weights.  [default: 0]")] = None,
-    members: Annotated[
-        int | None, typer.Option(min=1, help="Fits per patient, from so many seeds, in one program.  [default: 1]")
-    ] = None,
-    results: Annotated[str | None, typer.Option(help="Folder for results.  [default: results]")] = None,
-    noise: Noise = None,
-    noise_sd: NoiseSd = None,
-    interval_min: Interval = None,
-    dropout: Dropout = None,
-    censor: Censor = None,
-    known: Known = None,
-    assume_population: AssumePopulation = None,
-    estimate_initial_state: Annotated[
-        bool | None,
-        typer.Option("--estimate-initial-state", help="Estimate insulin and food on board at the start too."),
-    ] = None,
-    prior: Annotated[
-        list[str] | None, typer.Option(help="Belief of a parameter, median:sd of its log: ksi=200:0.3; repeatable.")
-    ] = None,
-    bounds: Annotated[
-        list[str] | None, typer.Option(help="Bounds of a parameter: ksi=50:600, in its unit; repeatable.")
-    ] = None,
-    noise_level: Annotated[
-        float | None, typer.Option(help="Noise of the readings, mg/dL, that a fit goes by.  [default: estimated]")
-    ] = None,
-    strict: Annotated[bool | None, typer.Option("--strict", help="Refuse readings below 40 mg/dL.")] = None,
-    layout: Annotated[
-        str | None, typer.Option(help="Layout of the data: table, hupa (HUPA-UCM), or auto: by content.")
-    ] = None,
-    carbs_unit: Annotated[
-        str | None, typer.Option(help="Layout hupa or auto: carbohydrate is in g, exchange (10 g), or none.")
-    ] = None,
-    start: Annotated[str | None, typer.Option(help="Layout hupa or auto: first time to keep, ISO 8601 local.")] = None,
-    hours: Annotated[float | None, typer.Option(help="Layout hupa or auto: length of the window, h.")] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="Layout auto: which column is which, as in time=Zeit,glucose=Glukose,carbs_g=KH.")
-    ] = None,
-    glucose_unit: Annotated[str | None, typer.Option(help="Layout auto: glucose is in mg/dL or mmol/L.")] = None,
-    basal_unit: Annotated[str | None, typer.Option(help="Layout auto: basal is in U/h, U/min or U/5min.")] = None,
-    time_zone: Annotated[str | None, typer.Option(help="Layout auto: IANA zone of local times.")] = None,
-    day_first: Annotated[
-        bool | None, typer.Option("--day-first/--month-first", help="Layout auto: order of dates.")
-    ] = None,
-    info: Annotated[str | None, typer.Option(help="HUPA-UCM: patients_info.csv, for the body mass.")] = None,
-    warm_start: Annotated[
-        str | None, typer.Option(help="Start from earlier results of the same patients and model: their folder.")
-    ] = None,
-    figures: Figures = True,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the unfinished run of this configuration in --results.")
-    ] = False,
-    checkpoint_every: CheckpointEvery = 5,
-    batch: Batch = None,
-    tracking: Tracking = False,
-    tracking_uri: TrackingUri = None,
-    system_metrics: SystemMetrics = False,
+    asked: Values,
+    how: Values,
+    tracked: Values,
     as_json: Json = False,
 ) -> None:
     """Fit every patient of a cohort at once, write a result folder for each, and print the table."""
-    flags = {
-        "model": model,
-        "mode": mode,
-        "data": data,
-        "patients": patients,
-        "inverse_params": inverse_params,
-        "seed": seed,
-        "members": members,
-        "results": results,
-        "sensor": sensor(noise, noise_sd, interval_min, dropout, censor),
-        "layout": layout,
-        "hupa": {"carbs_unit": carbs_unit, "start": start, "hours": hours, "info": info},
-        "reading": {
-            "glucose_unit": glucose_unit,
-            "basal_unit": basal_unit,
-            "time_zone": time_zone,
-            "day_first": day_first,
-            "columns": None if columns is None else columns_from_text(columns),
-        },
-        "known": known_values(known),
-        "assume_population": assume_population,
-        "estimate_initial_state": estimate_initial_state,
-        "priors": {s: {"median": a, "sd_log": b} for s, (a, b) in _pairs("--prior", "200:0.3", prior).items()},
-        "bounds": {symbol: list(pair) for symbol, pair in _pairs("--bounds", "50:600", bounds).items()},
-        "noise_sd_mg_dL": noise_level,
-        "strict": strict,
-        "warm_start": warm_start,
-    }
-    experiment = checked(load_experiment(config, flags), noise_sd)
+    experiment = checked(load_experiment(config, asked), asked)
     cohort: list[Cohort] = []
 
     def on_problem(patients_: Cohort, problem: Problem) -> None:
@@ -167,18 +57,11 @@ def train(
     with (
         warnings_in_words(),
         stop_on_term() as stop,
-        tracker_of(tracking, tracking_uri, experiment.results, system_metrics=system_metrics) as tracker,
+        tracker_of(Tracked(**tracked), experiment.results) as tracker,
         telling(_line, show=not as_json) as tell,
     ):
         tell.now(f"reading {experiment.data}")
-        execution = Execution(
-            resume=resume,
-            figures=figures,
-            checkpoint_every=checkpoint_every,
-            batch=batch,
-            tracker=tracker,
-            stop=stop,
-        )
+        execution = Execution(**how, tracker=tracker, stop=stop)
         finished = run(experiment, execution=execution, on_problem=on_problem, on_progress=tell)
     if as_json:
         print_json(_as_json(finished, experiment.model))
@@ -186,21 +69,6 @@ def train(
         _print_summary(finished, cohort[0])
     if not finished.table["ok"].to_numpy().all():
         raise typer.Exit(EXIT_FAILED_PATIENTS)
-
-
-def _pairs(flag: str, example: str, texts: Sequence[str] | None) -> dict[str, tuple[float, float]]:
-    """Pairs of numbers by symbol, from texts such as `ksi=50:600`."""
-    found: dict[str, tuple[float, float]] = {}
-    for text in texts or ():
-        try:
-            symbol, numbers = text.replace(" ", "").split("=")
-            first, second = map(float, numbers.split(":"))
-        except ValueError as e:
-            raise ConfigError(f"{flag} {text}: write a symbol and two numbers, as in {flag} ksi={example}") from e
-        if symbol in found:
-            raise ConfigError(f"{flag} {text}: {symbol} stands twice")
-        found[symbol] = (first, second)
-    return found
 
 
 def _line(p: Progress) -> Line:

@@ -2,7 +2,9 @@
 
 from ._base import ConfigError as ConfigError
 from ._base import MissingPathError as MissingPathError
+from ._base import built as built
 from ._base import with_defaults as with_defaults
+from ._experiment import BESIDE as BESIDE
 from ._experiment import REFERENCE as REFERENCE
 from ._experiment import Experiment as Experiment
 from ._experiment import HupaConfig as HupaConfig

@@ -10,7 +10,7 @@ from typing import Any
 
 import pydantic
 
-from .._arguments import ArgumentError
+from .._arguments import ArgumentError, place
 
 
 class ConfigError(ValueError):
@@ -41,7 +41,7 @@ class Nested(ValueError):
 
     def __init__(self, errors: Iterable[Any], *, beside: bool = False) -> None:
         self.errors, self.beside = list(flat(errors)), beside
-        super().__init__("; ".join(f"{'.'.join(map(str, x['loc']))}: {say(x)}" for x in self.errors))
+        super().__init__("; ".join(f"{place(x['loc'])}: {say(x)}" for x in self.errors))
 
 
 def flat(errors: Iterable[Any]) -> Iterator[Any]:

@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import pydantic
 
+from .._arguments import ArgumentError, argument
 from ..io import BasalUnit, GlucoseUnit, check_mapping
 from ..networks import ARCHITECTURES, NetworkOptions
 from ..physics import PARAMETERS
-from ..question import Question
+from ..question import Question, symbols
 from ..training import Stage, default_stages
 from ._base import ConfigError, Nested, Strict, built
 from ._yaml import read_yaml, validated
@@ -28,43 +29,43 @@ class SensorConfig(Strict):
     """The sensor that reads a simulated cohort."""
 
     noise: Literal["none", "white", "ar1", "breton-kovatchev"] = "none"
-    """Model of the sensor error."""
+    """Error of a simulated sensor: none, white (each its own), ar1 (with memory), breton-kovatchev."""
     noise_sd_mg_dL: float = pydantic.Field(default=10.0, ge=0)
-    """Its standard deviation, mg/dL, for white and ar1."""
+    """Its standard deviation, mg/dL (white, ar1)."""
     interval_min: float | None = pydantic.Field(default=None, ge=0.1, le=1440)
-    """Time between readings, min, from 0.1 to a day; left out, 1 for the reference cohort and 5 for a virtual one."""
+    """Minutes between simulated readings, up to a day; left out, 1 for the reference and 5 for virtual patients."""
     dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
     """Share of readings lost at random."""
     censor: bool = False
-    """Whether readings are reported within 40 to 400 mg/dL."""
+    """Report readings within 40 to 400 mg/dL, as devices do."""
 
 
 class HupaConfig(Strict):
     """How to read a file of the HUPA-UCM dataset."""
 
     carbs_unit: Literal["g", "exchange", "none"] | None = None
-    """Unit of its carbohydrate column. It differs from person to person, so it must be said."""
+    """Layout hupa or auto: carbohydrate is in g, exchange (10 g), or none. It differs from person to person."""
     start: str | None = None
-    """First time to keep, ISO 8601 local."""
+    """Layout hupa or auto: first time to keep, ISO 8601 local."""
     hours: float | None = pydantic.Field(default=None, gt=0)
-    """Length of the window, h."""
+    """Layout hupa or auto: length of the window, h."""
     info: str | None = None
-    """`patients_info.csv`, for the body mass."""
+    """Layout hupa: patients_info.csv, for the body mass."""
 
 
 class ReadingConfig(Strict):
     """How to read a file that is known by its content, or whose columns are named; see `t1djax.read_recording`."""
 
     glucose_unit: GlucoseUnit | None = None
-    """Unit of glucose; left out, what the file states or its values tell."""
+    """Layout auto: glucose is in mg/dL or mmol/L; left out, what the file states or its values tell."""
     basal_unit: BasalUnit | None = None
-    """Unit of basal rates; left out, what the file states."""
+    """Layout auto: basal is in U/h, U/min or U/5min; left out, what the file states."""
     time_zone: str | None = None
-    """IANA name of the zone of local times."""
+    """Layout auto: IANA zone of local times."""
     day_first: bool | None = None
-    """Whether dates are written day before month, where the file does not tell."""
+    """Layout auto: order of dates, where the file does not tell."""
     columns: dict[str, str] = pydantic.Field(default_factory=dict)
-    """Of a table of another make, which column is which: {time: Zeit, glucose: Glukose}."""
+    """Layout auto: which column of a table of another make is which."""
 
     @pydantic.field_validator("columns")
     @classmethod
@@ -92,36 +93,36 @@ class Experiment(Strict):
         True
     """
 
+    model: Model = "pinn"
+    """pinn, modified_mlp or birnn (physics-informed networks), or ode (least squares on the equations)."""
     question: Question = Question()
     """What is asked of the patients. A file has its fields beside the others, `free` by the name `inverse_params`."""
-    model: Model = "pinn"
-    """What is fitted: one of the physics-informed networks, or the equations themselves."""
     data: str = pydantic.Field(default=REFERENCE, min_length=1)
-    """A cohort's folder, a patient's file, or `reference`."""
+    """Folder of a cohort, file of a patient, or `reference`."""
     patients: str = "all"
-    """`all`, or names separated by commas; `3,5` and `Pat2-Pat11` mean patients of the reference cohort."""
+    """all, or names: A,B; for the reference also 3,5 or Pat2-Pat11."""
     seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
-    """Sets noise, starts and initial weights."""
+    """Sets noise, starts and weights."""
     members: int = pydantic.Field(default=1, ge=1, le=1000)
-    """Fits per patient, in one program, from starts and weights of `seed`, `seed + 1`, ..., on the same readings."""
+    """Fits per patient, from so many seeds, in one program: `seed`, `seed + 1` and so on, on the same readings."""
     results: str = pydantic.Field(default="results", min_length=1)
-    """Where result folders go."""
+    """Folder for results."""
     sensor: SensorConfig = SensorConfig()
     """The sensor, for the reference cohort."""
     layout: Literal["table", "hupa", "auto"] = "table"
-    """Layout of `data`: the library's own tables, a file of the HUPA-UCM dataset, or one known by its content."""
+    """Layout of the data: table, hupa (HUPA-UCM), or auto: by content."""
     hupa: HupaConfig = HupaConfig()
     """How to read the latter two."""
     reading: ReadingConfig = ReadingConfig()
     """How else to read a file of layout `auto`."""
     strict: bool = False
-    """Whether readings below 40 mg/dL are an error."""
+    """Refuse readings below 40 mg/dL."""
     known: dict[str, float] = pydantic.Field(default_factory=dict)
-    """What is known of everybody, by symbol, in the units of `PARAMETERS`: {M: 72} is a body mass of 72 kg. It stands
+    """What is known of everybody, by symbol, in the units of `PARAMETERS`. {M: 72} is a body mass of 72 kg. It stands
     in place of what the data state, and is for data of one's own: the reference cohort states all of it."""
     warm_start: str | None = pydantic.Field(default=None, min_length=1)
-    """A result folder, or a folder with one result per patient of the same model: the fit starts from its estimates and
-    networks."""
+    """Start from earlier results of the same patients and model: a result, or a folder with one per patient. The fit
+    starts from its estimates and networks."""
     network: dict[str, Any] = pydantic.Field(default_factory=dict)
     """Fields of the architecture's options (`PINNOptions`, `ModifiedMLPOptions`, `BIRNNOptions`), and `stages`, a list
     of stages with the fields of `Stage`; not used by `ode`."""
@@ -147,12 +148,11 @@ class Experiment(Strict):
     def _asked(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        if isinstance(value.get("free"), str):
-            value = {**value, "free": [part.strip() for part in value["free"].split(",") if part.strip()]}
-            if not value["free"]:
-                raise Nested([_wrong(("inverse_params",), "name at least one parameter, for example ksi")], beside=True)
         try:
-            return built(Question, value)
+            free = value.get("free")
+            return built(Question, {**value, "free": symbols(free)} if isinstance(free, str) else value)
+        except ArgumentError as e:
+            raise Nested([_wrong(("inverse_params",), e.problem)], beside=True) from None
         except Nested as e:
             called = {field: name for name, field in BESIDE.items()}
             place = lambda loc: (called.get(loc[0], loc[0]), *loc[1:]) if loc else ()
@@ -203,19 +203,24 @@ class Experiment(Strict):
         if self.seed + self.members > 2**32:
             raise ValueError("seed + members must stay below 4294967296")
         if self.warm_start is not None and self.members > 1:
-            raise ValueError("a warm start gives every member the same start: leave members out, or warm_start")
+            raise ValueError(
+                "a warm start gives every member the same start: leave "
+                f"{argument('members')} out, or {argument('warm_start')}"
+            )
         wrong = both_ways(self.known, self.question.free)
         if self.known and self.data == REFERENCE:
             wrong = "is for files, not for the reference"
         if wrong:  # a sweep says what its experiments share once, by the name of the field
             raise Nested([_wrong(("known",), wrong)])
         if self.layout == "hupa" and self.hupa.carbs_unit is None:
-            raise ValueError("layout hupa needs the unit of its carbohydrate (carbs_unit): g, exchange, or none")
+            raise ValueError(
+                f"layout hupa needs the unit of its carbohydrate ({argument('carbs_unit')}): g, exchange, or none"
+            )
         if self.layout == "table" and self.hupa != HupaConfig():
             raise ValueError("carbs_unit, start, hours and info go with layout hupa")
         if self.layout != "auto" and self.reading != ReadingConfig():
-            said = ", ".join(self.reading.model_dump(exclude_defaults=True))
-            raise ValueError(f"{said} go with a file of another make: add layout=auto")
+            said = ", ".join(map(argument, self.reading.model_dump(exclude_defaults=True)))
+            raise ValueError(f"{said} go with a file of another make: add {argument('layout', 'auto')}")
         if self.layout != "table" and self.strict:
             raise ValueError(f"strict goes with t1djax's own tables: leave it, or layout={self.layout}, out")
         if self.layout == "auto" and self.hupa.info is not None:
@@ -250,15 +255,12 @@ def _wrong(at: tuple[str, ...], what: str) -> dict[str, Any]:
     return {"type": "value_error", "loc": at, "msg": what, "input": {}}
 
 
-def both_ways(
-    known: Iterable[str], free: Iterable[str], names: tuple[str, str, str] = ("known", "inverse_params", "priors")
-) -> str:
+def both_ways(known: Iterable[str], free: Iterable[str]) -> str:
     """What is wrong where parameters are stated and to be estimated at once; empty where none is.
 
     Args:
         known: symbols that are stated.
         free: symbols to estimate.
-        names: what states them, what names those to estimate, and what takes beliefs of these.
 
     Example:
         >>> from t1djax.config import both_ways
@@ -269,8 +271,8 @@ def both_ways(
     if not (both := [symbol for symbol in free if symbol in stated]):
         return ""
     return (
-        f"{names[0]} and {names[1]} both name {', '.join(both)}: a parameter is known or estimated; "
-        f"give what you believe of an estimated one with {names[2]}"
+        f"{argument('known')} and {argument('free')} both name {', '.join(both)}: a parameter is known or estimated; "
+        f"give what you believe of an estimated one with {argument('priors')}"
     )
 
 

@@ -44,13 +44,13 @@ class SweepConfig(Strict):
         "birnn",
         "ode",
     )
-    """Which models."""
+    """Of pinn, modified_mlp, birnn (networks) and ode (least squares)."""
     modes: Annotated[tuple[Mode, ...], pydantic.Field(strict=False, min_length=1)] = ("inverse",)
-    """Which modes."""
+    """Of forward (parameters known) and inverse (estimate some)."""
     inverse_params: Annotated[tuple[Names, ...], pydantic.Field(strict=False, min_length=1)] = (("ksi",),)
-    """Sets of parameters to estimate in inverse mode, such as [[ksi], [ksi, kl]]."""
+    """A set of parameters to estimate in inverse mode; repeat it for more sets. In a file [[ksi], [ksi, kl]]."""
     seeds: int = pydantic.Field(default=1, ge=1, le=1000)
-    """Fits per patient, from seeds `seed`, `seed + 1`, ..., trained as one program."""
+    """Fits per patient, in one program: seeds `seed`, `seed + 1` and so on."""
     overrides: dict[Model, dict[str, Any]] = pydantic.Field(default_factory=dict)
     """By model, fields of `Experiment` that are its own, such as `network`."""
     include: Annotated[tuple[dict[str, Any], ...], pydantic.Field(strict=False)] = ()

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
+from .._arguments import as_code, place
 from ._base import ConfigError, MissingPathError, Strict, flat, merge, say
 
 
@@ -70,5 +71,6 @@ def validated(
     except pydantic.ValidationError as e:
         where = f"{path}: " if path is not None else ""
         top = kind.__name__.removesuffix("Config").lower()
-        lines = [f"  {'.'.join(map(str, x['loc'])) or top}: {say(x, kind)}" for x in flat(e.errors())]
+        at = place if path is None else as_code  # a file has the names of the fields
+        lines = [f"  {at(x['loc']) if x['loc'] else top}: {say(x, kind)}" for x in flat(e.errors())]
         raise ConfigError(f"{where}the configuration is not valid\n" + "\n".join(dict.fromkeys(lines))) from e

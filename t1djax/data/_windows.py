@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from .._arguments import argument
 from ._records import Cohort, Patient, Truth
 
 
@@ -96,13 +97,13 @@ def _none_left(patients: Iterable[Patient], rule: _Rule) -> str:
     longest = f"the longest, of {who}, has {math.floor(10 * hours[who]) / 10:g} h"
     most = math.floor(hours[who] - rule.burn_in_h)
     if hours[who] < rule.length_h + rule.burn_in_h:
-        shorter = f"take length_h={most} or less, " if most >= 1 else ""
-        other = "or estimate the initial state (estimate_initial_state=True), which needs no burn-in"
+        shorter = f"take {argument('length_h', most)} or less, " if most >= 1 else ""
+        other = f"or estimate the initial state ({argument('estimate_initial_state', True)}), which needs no burn-in"
         return f"{asked}; {longest}: {shorter}{other if rule.burn_in_h else 'or take the records whole'}"
     gap = "" if rule.max_gap_h is None else f" and no gap over {rule.max_gap_h:g} h"
     return (
         f"{asked} with {100 * rule.min_share:g} % of its readings{gap}; {longest} but lacks readings: take a shorter "
-        "length_h, which fits between the gaps, or the records whole"
+        f"{argument('length_h')}, which fits between the gaps, or the records whole"
     )
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from .._settle import doubtful_mass
-from .._words import in_list
 from ..data import Cohort, Patient, Truth
 from ..physics import PARAMETERS, with_derived
 from ..question import LogNormal
@@ -154,7 +153,7 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
     if by_c := [symbol for symbol, e in fit.estimates.items() if e.c_assumed]:
         found.append(
             f"{', '.join(by_c)} goes by kl - kb = {fit.derived['c'].value:.3g} mg/dL/min, which is assumed, not by the "
-            f"readings alone: estimate kl along with it (free={in_list([*by_c, 'kl'])})"
+            f"readings alone: estimate kl along with it"
         )
     elif "c" in fit.derived and fit.derived["c"].value <= 0:
         found.append(

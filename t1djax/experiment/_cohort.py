@@ -5,14 +5,11 @@ from pathlib import Path
 
 import jax
 
+from .._arguments import argument
 from ..config import REFERENCE, ConfigError, Experiment
 from ..data import AbstractNoise, AR1Noise, BretonKovatchevNoise, Cohort, NoNoise, WhiteNoise, reference_cohort
 from ..io import DataError, Flaw, read_cohort, read_hupa, read_recording
 from ..physics import presets
-
-_ANOTHER_MAKE = (
-    "if it is of another make, add layout=auto, and columns=..., glucose_unit or day_first where that asks for them"
-)
 
 
 def load_cohort(config: Experiment) -> Cohort:
@@ -64,7 +61,9 @@ def _read(config: Experiment) -> Cohort:
         if Path(config.data).is_dir() or not Path(config.data).exists():
             raise
         what = "it is read as t1djax's own table"
-        raise DataError([*e.problems, Flaw(config.data, None, (), (what,), _ANOTHER_MAKE)]) from None
+        where = ", ".join(map(argument, ("columns", "glucose_unit", "day_first")))
+        mend = f"if it is of another make, add {argument('layout', 'auto')}, and {where} where that asks for them"
+        raise DataError([*e.problems, Flaw(config.data, None, (), (what,), mend)]) from None
 
 
 def source_of(config: Experiment) -> str:

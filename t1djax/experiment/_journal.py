@@ -14,6 +14,7 @@ from typing import Any
 
 import filelock
 
+from .._arguments import argument
 from ..config import ConfigError, Experiment, with_defaults
 from ..io import ResultError, without_nan
 from ._overlap import RUNS, Busy
@@ -217,7 +218,8 @@ def check_same(journal: Journal, record: Mapping[str, Any], *, sweep: Path | Non
             )
         raise ConfigError(
             f"{journal.folder}: the unfinished run was of another configuration\n{lines}\n"
-            "give that configuration to go on with it, leave resume=True out to begin a new run, or remove the folder"
+            f"give that configuration to go on with it, leave {argument('resume', True)} out to begin a new run, or "
+            "remove the folder"
         )
     return differences(journal.record["made_by"], record["made_by"])
 

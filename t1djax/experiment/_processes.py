@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from ..io import GOES_ON
+from ..io import goes_on
 
 
 class PeerGone(OSError):
@@ -31,5 +31,6 @@ def barrier(name: str) -> None:
             multihost_utils.sync_global_devices(name)
         except jax.errors.JaxRuntimeError as e:
             raise PeerGone(
-                f"another process of this sweep is gone ({str(e).splitlines()[0][:200]}); {GOES_ON}, with all processes"
+                f"another process of this sweep is gone ({str(e).splitlines()[0][:200]}); {goes_on()}, with "
+                "all processes"
             ) from e

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 
+from .._arguments import ArgumentError
 from ..config import Experiment
 from ..data import Cohort
 from ..evaluation import doubts, metrics, recovery, results_table
-from ..io import GOES_ON, DataWarning, Stopped, TrainingStates, read_result, write_fitted, write_results
+from ..io import DataWarning, Stopped, TrainingStates, goes_on, read_result, write_fitted, write_results
 from ..plotting import save_figures
 from ..prediction import fitted_patients
 from ..problem import Problem
@@ -59,6 +60,11 @@ class Execution:
     """What is told of the run, such as an `MLflowTracker`."""
     stop: Callable[[], bool] | None = None
     """Asked after each chunk of steps; where it says true, the state is kept and `Stopped` raised."""
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoint_every", "checkpoints_kept", "batch"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ArgumentError(name, f"is {value}; give 1 or more")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -181,14 +187,14 @@ def carry_out(
             if number in found:
                 continue
             if execution.stop is not None and execution.stop():
-                raise Stopped(f"{journal.name} was stopped before batch {number + 1} of {len(batches)}; {GOES_ON}")
+                raise Stopped(f"{journal.name} was stopped before batch {number + 1} of {len(batches)}; {goes_on()}")
             fits[number] = _fit_batch(journal, number, prepared, execution, on_progress)
             try:
                 results = _write(journal, number, prepared, execution, fits[number], root)
                 journal.finish(number, [result.folder for result in results])
             except OSError as e:
                 raise OSError(
-                    f"{root}: results cannot be written ({e.strerror or e}); when the cause is mended, {GOES_ON}"
+                    f"{root}: results cannot be written ({e.strerror or e}); when the cause is mended, {goes_on()}"
                 ) from e
             found[number] = [result.metadata for result in results]
         if execution.tracker is not None:

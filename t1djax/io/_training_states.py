@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._arguments import argument
 from ..records import TrainState
 from ._checkpoints import AROUND, apart, not_of_orbax, said_here, swap
 from ._checks import DataWarning
@@ -19,7 +20,13 @@ from ._results import ResultError
 
 FORMAT_VERSION = 1
 """Of what is kept of a training run."""
-GOES_ON = "what is finished is kept: resume=True, or the same sweep again, goes on from there"
+
+
+def goes_on() -> str:
+    """How to go on with what was stopped."""
+    return f"what is finished is kept: {argument('resume', True)}, or the same sweep again, goes on from there"
+
+
 """What to tell of a run that was stopped."""
 _TRASH = "trash"
 _COURSES = ("values", "losses")
@@ -110,7 +117,7 @@ class TrainingStates:
         if stopping:
             self.close()
             where = "" if self.kept is None else f"; its state after step {self.kept} is kept"
-            raise Stopped(f"training was stopped at step {state.step}{where}; {GOES_ON}")
+            raise Stopped(f"training was stopped at step {state.step}{where}; {goes_on()}")
 
     def close(self) -> None:
         """Wait for what is being written."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._arguments import argument
 from ..data import Cohort
 from ..physics import PARAMETERS
 from ._asserted import PATIENTS_FILE, TRUTH_FILE, parameter_table
@@ -116,7 +117,7 @@ def _prepare(folder: Path, files: Iterable[str], overwrite: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     there = sorted(path.name for path in folder.iterdir())
     if there and not overwrite:
-        raise FileExistsError(f"{folder} is not empty; choose another folder, or pass overwrite=True")
+        raise FileExistsError(f"{folder} is not empty; choose another folder, or pass {argument('overwrite', True)}")
     # A table of another cohort would be read as one more patient, or as this one's truth.
     foreign = [name for name in there if name.lower().endswith(".csv") and name not in files]
     if foreign:

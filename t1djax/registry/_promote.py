@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .._arguments import ArgumentError
 from ..records import FittedPatient
 from ._store import RegistryError, default_uri, mlflow_at
 from ._versions import ALIAS, PREFIX, fetch, find
@@ -72,14 +73,15 @@ def promote(
         The decision.
 
     Raises:
-        RegistryError: where there is no such version, the target or alias makes no sense, or MLflow cannot be reached.
+        RegistryError: where there is no such version, the target makes no sense, or MLflow cannot be reached.
+        ArgumentError: where the alias makes no sense.
     """
     if not 0 < target_mg_dL < math.inf:
         raise RegistryError(f"the target is {target_mg_dL:g} mg/dL; it must be positive")
     if alias.isdecimal() or alias == CHALLENGER or alias.startswith("former_"):
-        raise RegistryError(f"alias={alias}: versions reach it by themselves; take champion, or a word of your own")
+        raise ArgumentError("alias", f"versions reach {alias} by themselves; take champion, or a word of your own")
     if not re.fullmatch(ALIAS, alias, re.ASCII) or re.fullmatch(r"latest|v\d+", alias, re.ASCII | re.IGNORECASE):
-        raise RegistryError(f"alias={alias}: take letters, digits, dashes and underscores, no latest and no v1")
+        raise ArgumentError("alias", f"{alias!r}: take letters, digits, dashes and underscores, no latest and no v1")
     with mlflow_at(tracking_uri or default_uri()) as client:
         asked = find(client, name, version)
         models = fetch(client, name, asked.version)

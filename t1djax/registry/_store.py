@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._arguments import argument
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -63,7 +65,7 @@ def mlflow_at(uri: str, *, make: bool = False) -> "Iterator[MlflowClient]":
     if file is not None:
         if not make and not file.exists():
             raise NotRegisteredError(
-                f"{file}: no such database; register a model first, or name another with tracking_uri"
+                f"{file}: no such database; register a model first, or name another with {argument('tracking_uri')}"
             )
         file.parent.mkdir(parents=True, exist_ok=True)
     _check(uri)
