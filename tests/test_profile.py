@@ -93,5 +93,5 @@ def test_crossing_is_exact_for_a_parabola():
 
 def test_what_was_not_estimated_has_no_profile(cohort):
     fit = t1djax.fit(cohort, model="ode", free=["ksi", "Tu", "G0"])
-    with pytest.raises(ValueError, match="kl was not estimated; there are ksi, Tu, G0"):
+    with pytest.raises(ValueError, match=r"kl.*ksi, Tu, G0"):
         t1djax.profile(fit, cohort, "kl")

@@ -142,12 +142,12 @@ def test_a_plain_report_in_millimoles(cohort, tmp_path):
 
 def test_what_is_of_nobody_is_refused(cohort, tmp_path):
     one = t1djax.Cohort(cohort.patients[:1])
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError):
         t1djax.write_report([], tmp_path / "r.html")
-    with pytest.raises(ValueError, match="read of Zoe"):
+    with pytest.raises(ValueError, match="Zoe"):
         t1djax.write_report(one, tmp_path / "r.html", read={"Zoe": {}})
     forecasts = [t1djax.baseline_forecasts(cohort.patients[1], "persistence")]
-    with pytest.raises(ValueError, match="forecasts of <i>Bo"):
+    with pytest.raises(ValueError, match="<i>Bo"):
         t1djax.write_report(one, tmp_path / "r.html", forecasts=forecasts)
     assert not (tmp_path / "r.html").exists()
 

@@ -155,7 +155,7 @@ def test_a_crash_leaves_earlier_folders_whole_and_a_partial_one(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [ada, bob.name]
     assert find_results([tmp_path]) == [tmp_path / ada]
     assert read_result(tmp_path / ada).metadata["patient"] == "Ada"
-    with pytest.raises(t1djax.ResultError, match="no finished result"):
+    with pytest.raises(t1djax.ResultError):
         find_results([bob])
 
 

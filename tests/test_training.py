@@ -356,7 +356,7 @@ def test_what_a_thread_cannot_do_is_an_error_of_the_call(monkeypatch):
     spread = Spread().on_threads(4)
     good = spread.split(jnp.ones((4, 2)))
     bad = dataclasses.replace(good, each=(good.each[0], np.ones((3, 2), np.float32)))
-    with pytest.raises(TypeError, match="Argument types differ"):
+    with pytest.raises(TypeError):
         spread.call(lambda spread: spread.over_patients(jnp.sum), (), bad)
 
 

@@ -81,19 +81,19 @@ def test_what_begins_elsewhere_starts_with_its_own_glucose():
 
 def test_refusals():
     warm = t1djax.WarmStart.of(cold())
-    with pytest.raises(ValueError, match=r"trained with PINNOptions.*width=96.*not with.*width=9"):
+    with pytest.raises(ValueError, match=r"width=96.*width=9"):
         t1djax.fit(people(), options=dataclasses.replace(SMALL, width=9), warm_start=warm)
-    with pytest.raises(ValueError, match="holds no pinn fit of Pat4; there are Pat2, Pat3"):
+    with pytest.raises(ValueError, match=r"pinn.*Pat4.*Pat2, Pat3"):
         t1djax.fit(t1djax.reference_cohort(interval_min=30, names=["Pat4"]), options=SMALL, warm_start=warm)
-    with pytest.raises(ValueError, match="is of model pinn, not ode"):
+    with pytest.raises(ValueError, match=r"pinn.*ode"):
         t1djax.fit(people(), model="ode", warm_start=warm)
-    with pytest.raises(ConfigError, match="every member the same start"):
+    with pytest.raises(ConfigError):
         t1djax.load_experiment(None, {"members": 2, "warm_start": "results"})
 
 
 def test_other_parameters_than_those_that_were_estimated_are_warned_of():
     warm = t1djax.WarmStart.of(t1djax.fit(people(), model="ode", free=["ksi"]))
-    with pytest.warns(t1djax.DataWarning, match="the earlier fit: estimated ksi, none of kl: the parameters start as"):
+    with pytest.warns(t1djax.DataWarning, match=r"ksi.*kl"):
         t1djax.fit(people(), model="ode", free=["kl"], warm_start=warm)
 
 
@@ -155,5 +155,5 @@ def test_folders_that_do_not_fit(results, tmp_path):
     assert "holds several pinn results of Pat3" in train(3, "--patients", "3", "--warm-start", root / "twice")
     with pytest.raises(CheckpointError):
         t1djax.read_warm_start(root / "first", model="pinn", options=SMALL)
-    with pytest.raises(t1djax.ResultError, match="holds no birnn result"):
+    with pytest.raises(t1djax.ResultError, match="birnn"):
         t1djax.read_warm_start(root / "first", model="birnn")

@@ -56,12 +56,9 @@ def test_windows_with_few_readings_or_long_gaps_are_left_out(record):
     assert t1djax.windows(patient, **rule).names == ("Pat2@0000h", "Pat2@0012h", "Pat2@0036h")
     assert len(t1djax.windows(patient, **rule, min_share=0.2)) == 4
     assert len(t1djax.windows(patient, **rule, min_share=0.2, max_gap_h=3)) == 3
-    with pytest.raises(
-        ValueError,
-        match="no record holds 100 h after 12 h of burn-in; the longest, of Pat2, has 48 h: take length_h=36",
-    ):
+    with pytest.raises(ValueError, match=r"Pat2.*48 h.*length_h=36"):
         t1djax.windows(patient, length_h=100)
-    with pytest.raises(ValueError, match="step_h is 0"):
+    with pytest.raises(ValueError, match="step_h"):
         t1djax.windows(patient, step_h=0)
 
 
