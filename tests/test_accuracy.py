@@ -1,6 +1,7 @@
 """What every network reaches on the reference cohort, from glucose alone: the targets, with room to spare.
 
-`python -m pytest tests/test_accuracy.py -s` prints the numbers; `python -m benchmarks accuracy` makes the whole table.
+Two patients of each network in the fast tests, the whole tables in the slow ones.
+`python -m pytest -m slow tests/test_accuracy.py -s` prints the numbers; `python -m benchmarks accuracy` makes the whole table.
 """
 
 import functools
@@ -42,6 +43,15 @@ def _least_squares(seed: int, kind: str) -> pd.DataFrame:
 
 
 @every_network
+def test_two_patients_without_noise(model):
+    cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3", "Pat8"])
+    table = t1djax.summary(t1djax.fit(cohort, model=model, free=["ksi"]), cohort)
+    assert float(column(table, "ksi_error_percent").max()) < 0.1
+    assert float(column(table, "rmse_forecast_mg_dL").max()) < 1.0
+
+
+@pytest.mark.slow
+@every_network
 def test_noise_free_from_three_seeds(model):
     cohort = _clean(1.0)
     ensemble = t1djax.fit_ensemble(cohort, model=model, free=["ksi"], seeds=SEEDS)
@@ -55,6 +65,7 @@ def test_noise_free_from_three_seeds(model):
     assert worst["rmse_forecast_mg_dL"] < 1.0
 
 
+@pytest.mark.slow
 @every_network
 @pytest.mark.parametrize(("kind", "limit"), [("white", 1.0), ("ar1", 3.0)])
 def test_noisy_readings_are_fitted_as_well_as_least_squares_on_the_equations_does(model, kind, limit):
@@ -73,6 +84,7 @@ def test_noisy_readings_are_fitted_as_well_as_least_squares_on_the_equations_doe
     np.testing.assert_allclose(column(mine, "ksi_se"), column(theirs, "ksi_se"), rtol=0.05)
 
 
+@pytest.mark.slow
 @every_network
 def test_five_parameters_and_G0_at_once(model):
     cohort = _clean(5.0)
@@ -83,6 +95,7 @@ def test_five_parameters_and_G0_at_once(model):
     assert max(worst.values()) < 1.0
 
 
+@pytest.mark.slow
 @every_network
 def test_forward(model):
     cohort = _clean(5.0)

@@ -17,7 +17,17 @@ from t1djax.training._first_order import initial_moments
 
 from .networks import ARCHITECTURES, KEY, cohort, first, pose, same, shapes_of_twins, twins
 
-every_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
+FAST = ("pinn", "modified_mlp_factorised", "birnn")
+"""A network of each kind; the others are variants of them, or users' own."""
+
+
+def architectures(*fast: str) -> pytest.MarkDecorator:
+    """Every architecture, those that are not named among the slow tests."""
+    marks = {name: () if name in fast else pytest.mark.slow for name in ARCHITECTURES}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=mark) for name, mark in marks.items()])
+
+
+every_architecture = architectures(*FAST)
 every_mode = pytest.mark.parametrize("mode", ["forward", "inverse"])
 every_stage = pytest.mark.parametrize("trains", ["joint", "network", "physiology"])
 GAUSS_NEWTON = t1djax.Stage(steps=4, residual_weight=(1.0, 100.0))
@@ -107,8 +117,8 @@ def test_gradients_are_where_they_belong_and_absent_elsewhere(name, mode, trains
 
 @pytest.mark.parametrize(
     ("name", "optimizer"),
-    [(name, "gauss_newton") for name in ARCHITECTURES]
-    + [(name, "adam") for name in ("pinn", "modified_mlp_factorised", "birnn", "flax_nnx")],
+    [pytest.param(x, "gauss_newton", marks=() if x in FAST else pytest.mark.slow) for x in ARCHITECTURES]
+    + [pytest.param(x, "adam", marks=() if x == "pinn" else pytest.mark.slow) for x in (*FAST, "flax_nnx")],
 )
 @every_stage
 def test_what_a_stage_does_not_train_does_not_move(name, trains, optimizer):
@@ -140,7 +150,7 @@ def _fit(name: str) -> t1djax.Fit:
     return t1djax.fit(cohort(), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])
 
 
-@every_architecture
+@architectures(*FAST, "flax_nnx")
 def test_a_fit_improves_and_its_networks_survive_a_round_trip(name, tmp_path):
     fit, options = _fit(name), ARCHITECTURES[name]
     assert fit.model == options.model
@@ -153,7 +163,7 @@ def test_a_fit_improves_and_its_networks_survive_a_round_trip(name, tmp_path):
     assert same(saved.twins, fit.twins)
 
 
-@pytest.mark.parametrize("name", ["pinn", "birnn"])
+@pytest.mark.parametrize("name", ["pinn", pytest.param("birnn", marks=pytest.mark.slow)])
 def test_a_cohort_equals_its_patients_one_by_one(name):
     together = _fit(name)["Pat3"]
     alone = t1djax.fit(cohort().select(["Pat3"]), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])["Pat3"]
@@ -162,7 +172,7 @@ def test_a_cohort_equals_its_patients_one_by_one(name):
     assert alone.estimates["ksi"].value == pytest.approx(together.estimates["ksi"].value, rel=1e-6)
 
 
-@every_architecture
+@architectures(*ARCHITECTURES)
 def test_float32_is_kept(name):
     made, d, data = shapes_of_twins(pose(), dataclasses.replace(ARCHITECTURES[name], precision="float32"))
     numbers = [x for x in jax.tree.leaves((made, d, data)) if jnp.issubdtype(x.dtype, jnp.inexact)]
@@ -178,7 +188,7 @@ def test_forecast_honesty(name):
     _bit_for_bit(a, b)
 
 
-@pytest.mark.parametrize("name", ["pinn", "birnn"])
+@pytest.mark.parametrize("name", ["pinn", pytest.param("birnn", marks=pytest.mark.slow)])
 def test_forecast_honesty_of_first_order_training(name):
     fit = functools.partial(t1djax.fit, options=ARCHITECTURES[name])
     stages = [t1djax.Stage(steps=2, optimizer="adam", residual_weight=(10.0, 100.0))]
@@ -209,7 +219,7 @@ def _bit_for_bit(a: t1djax.Fit, b: t1djax.Fit) -> None:
             assert getattr(x, field).tobytes() == getattr(y, field).tobytes()
 
 
-@pytest.mark.parametrize("name", ["modified_mlp"])
+@pytest.mark.parametrize("name", ["pinn", pytest.param("modified_mlp", marks=pytest.mark.slow)])
 def test_members_of_an_ensemble_are_the_fits_of_their_seeds(name):
     fit = functools.partial(t1djax.fit, cohort(), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])
     ensemble = t1djax.fit_ensemble(cohort(), seeds=(3, 1), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])

@@ -115,22 +115,12 @@ def test_test_matrix() -> None:
     assert load(".ci/oldest.py").constraints("newest") == []
 
 
-def test_workflows_against_the_schema_and_zizmor() -> None:
-    schema = [tool("check-jsonschema"), "--builtin-schema"]
-    files = [str(path) for path in WORKFLOWS]
-    for name in ("vendor.github-workflows", "custom.github-workflows-require-timeout"):
-        subprocess.run([*schema, name, *files], check=True)
-    subprocess.run([*schema, "vendor.dependabot", str(ROOT / ".github/dependabot.yml")], check=True)
-    command = [tool("zizmor"), "--offline", "--no-progress", "--persona", "auditor", str(ROOT / ".github")]
-    subprocess.run(command, check=True)
-
-
 ELSEWHERE = {
     r"pip install|python -m venv|pip list|pip freeze": "asks a package index",
     r"pip wheel|python -m build|twine": "builds in an environment from a package index; .ci/run builds the wheel",
     r"pytest|sphinx|pyright|lint-imports|smoke\.py": "as long as the tests themselves; a step of .ci/run",
     r"cosign": "signs by the identity of the runner",
-    r"checkov|check_workflows|check_secrets": "its tools have tests of their own here",  # pragma: allowlist secret
+    r"checkov|check_workflows|check_secrets": "steps of .ci/run and .ci/services",  # pragma: allowlist secret
     r"cyclonedx": "needs the installed environment of the job",
 }
 BLOCKS = {
@@ -151,6 +141,7 @@ def test_every_block_of_commands_is_a_script_that_bash_reads() -> None:
         assert what in steps_of_ci
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("name", sorted(LOCAL.keys() - {"train/train/sweep", "train/train/evaluate"}))
 def test_block_of_commands_runs(name: str, tmp_path: Path) -> None:
     """As the runner does: `bash -e -o pipefail`, with the environment of the step, in a copy of the repository."""
@@ -191,12 +182,6 @@ def test_block_of_commands_runs(name: str, tmp_path: Path) -> None:
 
 
 # Containers
-
-
-def test_containers_by_hadolint_and_the_compose_schema() -> None:
-    subprocess.run([tool("hadolint"), *map(str, sorted(DEPLOYMENT.rglob("*.Dockerfile")))], check=True)
-    files = map(str, sorted(DEPLOYMENT.rglob("compose.yaml")))
-    subprocess.run([tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", *files], check=True)
 
 
 def test_images_are_pinned_and_run_as_nobody() -> None:

@@ -37,8 +37,11 @@ def code(page: Path) -> str:
 
 
 WITH_CODE = [page for page in PAGES if code(page).strip()]
-RUN = [pytest.param(p, marks=pytest.mark.slow) if p.parent.name == "tutorials" else p for p in WITH_CODE]
-"""Tutorials are run whenever the pages are built, so here with the slow tests only."""
+FIRST = ("README.md", "index.md", "own-physiology.md", "tables.md")
+RUN = [
+    p if p.name in FIRST else pytest.param(p, marks=pytest.mark.slow) for p in WITH_CODE if p.parent.name != "tutorials"
+]
+"""Tutorials are run when the pages are built. Most pages fit people, which takes seconds each."""
 
 
 def test_pages_have_code() -> None:

@@ -54,9 +54,10 @@ def assert_drawn(folder: Path, *names: str) -> None:
         assert file.stat().st_size > 8_000, f"{name} has little in it"
 
 
-# Fast ones
+# Each starts Python anew and compiles what it needs
 
 
+@pytest.mark.slow
 def test_quickstart(tmp_path: Path) -> None:
     said = run("quickstart/quickstart.py", tmp_path, "--quick")
     rows = [line.split() for line in said.splitlines() if line.strip().startswith("Pat")]
@@ -66,6 +67,7 @@ def test_quickstart(tmp_path: Path) -> None:
     assert_drawn(tmp_path / "out/quickstart", "Pat3.png")
 
 
+@pytest.mark.slow
 def test_custom_network(tmp_path: Path) -> None:
     said = run("custom_network/custom_network.py", tmp_path, "--quick")
     out = tmp_path / "out/custom_network"
@@ -76,6 +78,7 @@ def test_custom_network(tmp_path: Path) -> None:
     assert np.all(network < equations + 0.5)
 
 
+@pytest.mark.slow
 def test_identifiability(tmp_path: Path) -> None:
     said = run("identifiability/identifiability.py", tmp_path, "--quick")
     # 40 draws know the ratio to 11 %.
@@ -84,6 +87,7 @@ def test_identifiability(tmp_path: Path) -> None:
     assert_drawn(tmp_path / "out/identifiability", "before.png", "after.png", "profiles.png", "draws.png")
 
 
+@pytest.mark.slow
 def test_real_patient(tmp_path: Path) -> None:
     said = run("real_patient/real_patient.py", tmp_path, "--quick")
     assert "SIMULATED.csv: hupa, 1152 readings" in said
@@ -91,6 +95,7 @@ def test_real_patient(tmp_path: Path) -> None:
     assert_drawn(tmp_path / "out/real_patient", "agp.png", "day.png", "windows.png")
 
 
+@pytest.mark.slow
 def test_real_patient_says_what_it_needs(tmp_path: Path) -> None:
     script = EXAMPLES / "real_patient/real_patient.py"
     asked = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -98,15 +103,13 @@ def test_real_patient_says_what_it_needs(tmp_path: Path) -> None:
     assert "README.md says where to get one" in asked.stderr
 
 
+@pytest.mark.slow
 def test_virtual_population(tmp_path: Path) -> None:
     said = run("virtual_population/virtual_population.py", tmp_path, "--quick")
     assert "200 converged" in said
     # 200 people know the share to 2.1 %.
     assert 82 < number(r"ksi: .* hold ([\d.]+) %", said) < 97
     assert_drawn(tmp_path / "out/virtual_population", "population.png")
-
-
-# Slow ones: what they compile is large, or they start processes
 
 
 @pytest.mark.slow
