@@ -28,10 +28,20 @@ def quick_flags(jaxlib: str) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before anything is compiled; processes that tests start inherit it."""
+    """Before anything is compiled; processes that tests start inherit it.
+
+    Compiled programs are kept in the cache of pytest, for other workers and the next time; `--cache-clear` empties it.
+    """
     flags = os.environ.get("XLA_FLAGS", "")
     if "not slow" in (config.getoption("markexpr") or "") and _QUICK not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {quick_flags(version('jaxlib'))}"
+    for name, value in {
+        "jax_compilation_cache_dir": str(config.cache.mkdir("xla")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """What every network reaches on the reference cohort, from glucose alone: the targets, with room to spare.
 
-Two patients of each network in the fast tests, the whole tables in the slow ones.
-`python -m pytest -m slow tests/test_accuracy.py -s` prints the numbers; `python -m benchmarks accuracy` makes the whole table.
+Two patients of each network in the fast tests, more in the slow ones.
+`python -m pytest -m slow tests/test_accuracy.py -s` prints them, `python -m benchmarks accuracy` the whole table.
 """
 
 import functools

@@ -525,6 +525,7 @@ def waited_for(done, seconds: float = 60.0) -> bool:
     return bool(done())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_suite_that_is_ended_ends_its_part(name: str, tmp_path: Path) -> None:
@@ -548,6 +549,7 @@ def test_a_command_that_ends_tells_its_status() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="elsewhere a peak is what getrusage tells")
 def test_a_peak_is_of_the_process_alone(tmp_path: Path) -> None:
     """Children of a process that holds 900 MiB: `getrusage` tells them of at least that."""

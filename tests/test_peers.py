@@ -38,6 +38,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_scipy_solves_the_same_equations(cohort: t1djax.Cohort) -> None:
     told_ = jobs.patients(cohort)
     true = np.stack([cohort.truth[name].glucose_mg_dL for name in cohort.names])
@@ -53,6 +54,7 @@ def test_scipy_solves_the_same_equations(cohort: t1djax.Cohort) -> None:
     assert 0.01 < worst < 20  # a plain step of a minute: right doses, wrong by its order
 
 
+@pytest.mark.slow
 def test_scipy_fits_ksi_from_our_start(cohort: t1djax.Cohort) -> None:
     fit = t1djax.fit(cohort, model="ode", free=["ksi"])
     patients = jobs.patients(cohort, fit)
@@ -146,6 +148,7 @@ def test_a_missing_peer_says_how_to_install_it(tmp_path: Path) -> None:
     assert all((peers.HERE / peer.script).exists() for peer in peers.PEERS.values())
 
 
+@pytest.mark.slow
 def test_a_peer_that_fails_or_hangs_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert peers.ask("scipy", {"task": "no such task"}, envs=None).status == "failed"
     slow = tmp_path / "slow.py"

@@ -163,11 +163,10 @@ def test_what_the_readings_tell_is_not_marked():
         ["ksi", "kl", "Tu", "Tr", "kr_Vb", "G0"],
         ["ku_Vi", "kb", "Tu", "Tr", "kr_Vb", "G0"],
         ["ksi", "M", "Tr"],
-        ["ku_Vi", "kl", "G0"],
-        ["kb", "Tu"],
-        ["M", "kr_Vb"],
-        ["kl"],
-        ["G0"],
+        *(
+            pytest.param(x, marks=pytest.mark.slow)
+            for x in (["ku_Vi", "kl", "G0"], ["kb", "Tu"], ["M", "kr_Vb"], ["kl"], ["G0"])
+        ),
     ],
     ids="+".join,
 )
@@ -205,7 +204,7 @@ def test_one_parameter_in_two_guises_is_refused_with_any_prior():
 # The network
 
 
-@pytest.mark.parametrize("given", [10.0, None])
+@pytest.mark.parametrize("given", [10.0, pytest.param(None, marks=pytest.mark.slow)])
 def test_network_and_equations_agree_with_a_prior(given):
     people = cohort(15.0, 10.0)
     options: Any = {

@@ -75,7 +75,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("chunks", range(CHUNKS + 1))
+@pytest.mark.parametrize(
+    "chunks", [pytest.param(n, marks=() if n in (0, 3, CHUNKS) else pytest.mark.slow) for n in range(CHUNKS + 1)]
+)
 def test_a_run_that_was_stopped_ends_as_if_it_never_was(chunks, undisturbed):
     stopped(chunks)
     assert not list(Path("results").glob("birnn*"))
@@ -173,7 +175,9 @@ def lose(state: Path) -> None:
 
 # The store's own threads come too late to a read that failed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("damage", [truncate, corrupt, empty, lose])
+@pytest.mark.parametrize(
+    "damage", [truncate, *(pytest.param(x, marks=pytest.mark.slow) for x in (corrupt, empty, lose))]
+)
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(damage, undisturbed):
     stopped(3, checkpoint_every=1)
     newest, before, *_ = states()

@@ -123,7 +123,7 @@ def _unknowns(twin):
 
 
 @pytest.mark.parametrize("name", ["pinn", "birnn"])
-@pytest.mark.parametrize("noise", [0.0, 10.0])
+@pytest.mark.parametrize("noise", [10.0, pytest.param(0.0, marks=pytest.mark.slow)])
 def test_gauss_newton_step_is_that_of_the_dense_jacobian(name, noise):
     """Against a step written down with autodiff of the whole residual vector and every reading in it."""
     weight = 30.0
@@ -145,7 +145,7 @@ def test_gauss_newton_step_is_that_of_the_dense_jacobian(name, noise):
 
 
 @pytest.mark.parametrize("name", ["pinn", "birnn"])
-@pytest.mark.parametrize("noise", [0.0, 10.0])
+@pytest.mark.parametrize("noise", [10.0, pytest.param(0.0, marks=pytest.mark.slow)])
 def test_factored_step_is_that_of_the_dense_jacobian(name, noise):
     """Without time constants: the readout eliminated, hardly damped, the rest damped in the sizes of what is left."""
     weight = 30.0
@@ -360,6 +360,7 @@ def test_what_a_thread_cannot_do_is_an_error_of_the_call(monkeypatch):
         spread.call(lambda spread: spread.over_patients(jnp.sum), (), bad)
 
 
+@pytest.mark.slow
 def test_as_many_threads_as_there_are_cores_give_what_one_gives(monkeypatch):
     cohort = t1djax.reference_cohort(interval_min=60)
     fits = {}
@@ -500,7 +501,7 @@ def test_weighing_the_terms():
     [
         {"optimizer": "lbfgs", "steps": 30},
         {"optimizer": "adam", "steps": 150, "balance": "gradient_norm"},
-        {"optimizer": "adam", "steps": 150, "balance": "ntk"},
+        pytest.param({"optimizer": "adam", "steps": 150, "balance": "ntk"}, marks=pytest.mark.slow),
         {"optimizer": "adam", "steps": 150, "causal": 1.0, "clip_norm": 1.0},
     ],
     ids=["lbfgs", "gradient_norm", "ntk", "causal"],
@@ -591,6 +592,7 @@ def test_a_stage_that_makes_no_sense_is_refused(options, match):
         t1djax.Stage(**options)
 
 
+@pytest.mark.slow
 def test_first_order_training_in_float32_moves_every_weight_and_works():
     cohort = t1djax.reference_cohort(interval_min=15, names=["Pat2", "Pat3"])
     stage = t1djax.Stage(steps=1500, optimizer="adam", residual_weight=(30.0, 300.0))
