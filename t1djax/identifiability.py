@@ -181,4 +181,5 @@ def _has_insulin(patient: Patient) -> bool:
     start, end = _fit_span(patient)
     doses = patient.doses
     bolus = (doses.bolus_time_min + doses.bolus_duration_min > start) & (doses.bolus_time_min < end)
-    return bool(np.any(bolus & (doses.bolus_U > 0)) or np.any(doses.basal_U_h[doses.basal_time_min < end] > 0))
+    since, rate = doses.background
+    return bool(np.any(bolus & (doses.bolus_U > 0)) or np.any(rate[since < end] > 0))

@@ -380,7 +380,7 @@ def test_units_of_carbohydrate_by_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert said.code == 0, said.err
     assert t1djax.read_cohort(tmp_path / "cohort")["ben"].doses.carbs_g.tolist() == [40.0] * 5
     for units, words in (
-        (("pounds",), "--carbs-unit pounds: give g, exchange, g/min, none, or FILE=g for one file"),
+        (("pounds",), "--carbs-unit pounds: give g, exchange, "),
         (("dee=g",), "--carbs-unit dee=g: there is no file dee; there are ada.csv, ben.csv"),
         (("g", "exchange"), "say for which file, as in --carbs-unit FILE=exchange"),
     ):

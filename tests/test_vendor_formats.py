@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 
 from t1djax.io._raw import RawBasal, RawDose
-from t1djax.io.formats._long_acting import long_acting_basal
 from t1djax.io.formats._rates import Command, delivered
 
-from .vendor_files import DAY, at, parsed, refused, steps
+from .vendor_files import DAY, at, injections, parsed, refused
 
 # Dexcom Clarity
 
@@ -49,7 +48,7 @@ def test_clarity_sample(shared: Path) -> None:
     assert [r.time for r in raw.readings] == when.dt.to_pydatetime().tolist()
     assert [r.where for r in raw.readings] == egv_rows["line"].tolist()
     assert [dose.amount for dose in raw.boluses] == [5.0, 4.0]
-    assert steps(raw) == [(dt.datetime(1961, 4, 12, 6, 30), 27 / 24), (dt.datetime(1961, 4, 13, 6, 30), 0.0)]
+    assert injections(raw) == [(dt.datetime(1961, 4, 12, 6, 30), 27.0)]
     assert raw.glucose_unit == "mg/dL"
     assert "Gagarin" not in repr(raw)
 
@@ -74,7 +73,7 @@ def test_clarity_events(tmp_path: Path) -> None:
     assert raw.readings[1].where == 5
     assert raw.boluses == (RawDose(at(8.25), 4.5, 8),)
     assert raw.meals == (RawDose(at(8 + 16 / 60), 60.0, 9),)
-    assert steps(raw) == [(at(21), 1.0), (at(21, 1), 0.0)]
+    assert injections(raw) == [(at(21), 24.0)]
     assert raw.subject == "ada"
     assert any("Swimming" in note for note in raw.notes)
     assert not any("Stress" in note or "Health" in note for note in raw.notes)
@@ -206,7 +205,7 @@ def test_libreview_kinds_of_record(tmp_path: Path) -> None:
     assert [dose.amount for dose in raw.boluses] == [5.5, 3.0]
     assert [(dose.time, dose.amount) for dose in raw.meals] == [(at(8.25), 45.0)]
     # Two injections overlap for half a day.
-    assert steps(raw) == [(at(22), 0.5), (at(10, 1), 1.0), (at(22, 1), 0.5), (at(10, 2), 0.0)]
+    assert injections(raw) == [(at(22), 12.0), (at(10, 1), 12.0)]
     for text in ("1 meals are stated in servings", "1 records of insulin without", "1 records of food", "ketones"):
         assert any(text in note for note in raw.notes), text
 
@@ -294,20 +293,6 @@ def test_libreview_refusals(tmp_path: Path, rows: list[str], says: str) -> None:
 def test_libreview_with_two_units(tmp_path: Path) -> None:
     text = libre([record("13-05-2024 08:00", 0, historic=98)]).replace("Scan Glucose mg/dL", "Scan Glucose mmol/L")
     assert "the header states mg/dl and mmol/l; export it in one unit" in refused(tmp_path / "u.csv", text)
-
-
-# What both kinds of basal share
-
-
-def test_long_acting_insulin_adds_up() -> None:
-    rng = np.random.default_rng(3)
-    doses = [RawDose(DAY + dt.timedelta(minutes=int(m)), float(u), 1) for m, u in
-             zip(rng.integers(0, 4000, 9), rng.integers(4, 30, 9), strict=True)]  # fmt: skip
-    rates = long_acting_basal(doses)
-    ends = [b.time for b in rates[1:]]
-    given = sum(b.rate * (end - b.time) / dt.timedelta(hours=1) for b, end in zip(rates, ends, strict=False))
-    assert given == pytest.approx(sum(dose.amount for dose in doses))
-    assert rates[-1].rate == 0
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -46,3 +46,8 @@ def at(hour: float, day: int = 0) -> dt.datetime:
 
 def steps(raw: Raw) -> list[tuple[dt.datetime, float]]:
     return [(b.time, b.rate) for b in raw.basal]
+
+
+def injections(raw: Raw) -> list[tuple[dt.datetime, float]]:
+    """Of long-acting insulin, when and how much."""
+    return [(dose.time, dose.amount) for dose in raw.long_acting]

@@ -35,14 +35,8 @@ class Delivered:
 
     def __init__(self, doses: Doses) -> None:
         self.columns = [
-            _cumulative(doses.basal_time_min, doses.basal_U_h / 60.0),
-            *(
-                _cumulative(*_rates(*columns))
-                for columns in (
-                    (doses.bolus_time_min, doses.bolus_U, doses.bolus_duration_min),
-                    (doses.meal_time_min, doses.carbs_g, doses.meal_duration_min),
-                )
-            ),
+            _cumulative(doses.background[0], doses.background[1] / 60.0),
+            *(_cumulative(*_rates(*columns)) for columns in doses.events[:2]),
         ]
 
     def sums(self, edges: Float[np.ndarray, "origins edges"]) -> Float[np.ndarray, "origins sums"]:

@@ -9,6 +9,8 @@ FORECAST_FROM = 0.9
 """Share of the record's span after which readings belong to the forecast."""
 HELD_OUT_EVERY = 10
 """Of the readings before the forecast, the last in every so many is held out."""
+COPY_MIN = 0.75
+"""No sensor gives two readings within this, min: such readings are copies of one, and go to one side."""
 
 
 class Masks(NamedTuple):
@@ -27,7 +29,8 @@ def split(time_min: Float[np.ndarray, " rows"], valid: Bool[np.ndarray, " rows"]
 
     With `t0` and `t_end` the times of the first and last valid reading, the forecast is
     `time_min > t0 + 0.9 (t_end - t0)`. Of the others, in time order from 0, those with `index % 10 == 9` are
-    held out and the rest are fit.
+    held out and the rest are fit. Readings within 45 s of one another count as one, so that no copy of a fitted reading
+    judges the fit.
 
     Args:
         time_min: times of the rows, min, increasing.
@@ -47,7 +50,11 @@ def split(time_min: Float[np.ndarray, " rows"], valid: Bool[np.ndarray, " rows"]
     if seen.size == 0:
         nothing = np.zeros(time_min.shape, dtype=bool)
         return Masks(nothing, nothing.copy(), nothing.copy())
-    forecast = valid & (time_min > seen[0] + FORECAST_FROM * (seen[-1] - seen[0]))
-    inside = valid & ~forecast
-    held_out = inside & ((np.cumsum(inside) - 1) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1)
-    return Masks(inside & ~held_out, held_out, forecast)
+    step = np.diff(seen)
+    copy = step < min(COPY_MIN, 0.25 * float(np.median(seen[2:] - seen[:-2]))) if len(step) > 1 else step < 0
+    number = np.cumsum(np.concatenate([[True], ~copy])) - 1  # copies share theirs
+    late = (seen > seen[0] + FORECAST_FROM * (seen[-1] - seen[0]))[np.searchsorted(number, number)]
+    apart = ~late & (number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1)
+    masks = np.zeros((3, *time_min.shape), dtype=bool)
+    masks[:, valid] = ~late & ~apart, apart, late
+    return Masks(*masks)

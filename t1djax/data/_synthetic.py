@@ -159,7 +159,7 @@ def _chunk(
     doses = [_within(s.doses, s.start_min, s.end_min) for s in subjects]
     grids = [_grid(s, sensor.interval_min) for s in subjects]
     times = [
-        np.unique(np.concatenate([grid, d.basal_time_min, d.bolus_time_min, d.meal_time_min]))
+        np.unique(np.concatenate([grid, d.basal_time_min, *(times for times, _, _ in d.events)]))
         for grid, d in zip(grids, doses, strict=True)
     ]
     patients = min(_CHUNK, _power_of_two(len(subjects)))
@@ -220,10 +220,7 @@ def _within(doses: Doses, start_min: float, end_min: float) -> Doses:
     since = doses.basal_time_min[basal].copy()
     since[0] = start_min
     events = []
-    for time, amount, duration in (
-        (doses.bolus_time_min, doses.bolus_U, doses.bolus_duration_min),
-        (doses.meal_time_min, doses.carbs_g, doses.meal_duration_min),
-    ):
+    for time, amount, duration in doses.events:
         begin = np.maximum(time, start_min)
         left = np.where(time < start_min, (time + duration - begin) / duration, 1.0)
         inside = (left > 0) & (time <= end_min)

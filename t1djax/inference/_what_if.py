@@ -56,17 +56,11 @@ def twice(patient: Patient) -> Patient:
     keep = np.append(np.diff(basal) > 0, True) & (basal <= t[-1])  # of several before the start, the last holds
     again = lambda x: np.concatenate([x, x + later])
     both = lambda x: np.concatenate([x, x])
-    bolus, meal = _within(d.bolus_time_min, t), _within(d.meal_time_min, t)
-    doses = Doses(
-        again(basal[keep]),
-        both(d.basal_U_h[keep]),
-        again(d.bolus_time_min[bolus]),
-        both(d.bolus_U[bolus]),
-        both(d.bolus_duration_min[bolus]),
-        again(d.meal_time_min[meal]),
-        both(d.carbs_g[meal]),
-        both(d.meal_duration_min[meal]),
-    )
+    events = []
+    for time, amount, duration in d.events:
+        inside = _within(time, t)
+        events += [again(time[inside]), both(amount[inside]), both(duration[inside])]
+    doses = Doses(again(basal[keep]), both(d.basal_U_h[keep]), *events)
     return dataclasses.replace(patient, time_min=again(t), glucose_mg_dL=both(patient.glucose_mg_dL), doses=doses)
 
 

@@ -7,12 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .._words import counted
 from ..data import Patient
 from ..physics import Doses
 from . import _limits as limits
 from ._checks import SHOWN, Findings, Flaw, safe_name
 from ._clocks import Placed, place
-from ._columns import BASAL, BOLUS, CARBS, GLUCOSE, MEAL_DURATION
+from ._columns import BASAL, BOLUS, CARBS, GLUCOSE, LONG_ACTING, LONG_ACTING_DURATION
+from ._copies import once
+from ._coverage import Coverage, covered, mean_over, midnight_of
 from ._interpolated import own_readings, share_on_lines
 from ._lacking import lacking
 from ._limits import Limited
@@ -29,6 +32,12 @@ _BEFORE_MIN = 1440.0
 _ON_LINES = 0.5  # of whole mg/dL that walk, a quarter lie so by chance
 _ROW, _GAP = 20.0, 120.0
 """Rows that state a rate come at least so often; a step longer than the latter is a gap in doses, min."""
+_STRAY_MIN, _FEW_STRAYS, _STRAY_SHARE = 20160.0, 12, 0.01
+"""A few readings, and few beside the rest, that stand this far away from all others are strays."""
+_PAIR_MIN = 2.0
+"""Two doses of one size this near are one dose on record twice, as a rule."""
+_HOLE_MIN = 1.5
+"""Between two pieces of basal this near there is no hole."""
 _FAST = 10.0
 """Change of glucose that no body makes from reading to reading, mg/dL/min."""
 
@@ -44,6 +53,7 @@ class _Events(NamedTuple):
 def assemble(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Patient | None:
     """The patient of a parsed file. Problems go to `found`; a patient may come out all the same, for a report."""
     noted.notes += raw.notes
+    noted.warnings += raw.warnings
     if not raw.readings:
         found.add(raw.file, "there is no glucose reading at all", "a fit needs glucose")
         return None
@@ -73,7 +83,7 @@ def assemble(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> P
             for x, fill in ((glucose, np.nan), (own, False))
         )
         own = own.astype(bool)
-    doses = _doses(raw, placed, options, (float(time[0]), float(time[-1])), found, noted)
+    doses = _doses(raw, placed, options, time, own, found, noted)
     name = options.subject or raw.subject
     if (why := safe_name(name)) is not None:
         found.add(raw.file, f"the patient's name {name!a} {why}", 'pass subject="NAME"')
@@ -81,7 +91,7 @@ def assemble(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> P
     if raw.body_mass_kg is not None:
         known.setdefault("M", raw.body_mass_kg)
     zero = float(time[0])
-    times = ("basal_time_min", "bolus_time_min", "meal_time_min")
+    times = ("basal_time_min", "bolus_time_min", "meal_time_min", "long_acting_time_min")
     doses = dataclasses.replace(doses, **{key: getattr(doses, key) - zero for key in times})
     kept = own | options.keep_interpolated
     patient = Patient(name, time - zero, np.where(kept, glucose, np.nan), doses, known, placed.at(zero))
@@ -107,6 +117,7 @@ def _readings(
     value = np.array([reading.value for reading in raw.readings], dtype=np.float64)[cgm]
     where = np.array([reading.where for reading in raw.readings])[cgm]
     side = np.array([reading.censored for reading in raw.readings])[cgm]
+    device = np.array([reading.device for reading in raw.readings])[cgm]
     bad = ~np.isfinite(value) | (value < 0)
     _flag(raw.file, "glucose", bad, where, "it is no glucose", "remove the row", found)
     if bad.all():
@@ -121,7 +132,7 @@ def _readings(
     order = order[~bad[order]]
     if not len(order):
         return None
-    time, glucose, side = time[order], glucose[order], side[order]
+    time, glucose, side, device = time[order], glucose[order], side[order], device[order]
     first = np.concatenate([[True], np.diff(time) > 0])
     held = np.flatnonzero(first)[np.cumsum(first) - 1]
     differ = ~first & (glucose != glucose[held])
@@ -129,8 +140,16 @@ def _readings(
     noted.facts |= {"duplicates": same, "conflicting_duplicates": clash}
     if clash:
         noted.warnings.append(f"{clash} readings contradict another at the same time; the first in the file is kept")
-    time, glucose = time[first], glucose[first]
-    noted.facts["limited"] = Limited(time, glucose, side[first])
+    time, glucose, side, device = time[first], glucose[first], side[first], device[first]
+    near = _main_stretch(time, options, placed, noted)
+    time, glucose, side, device = time[near], glucose[near], side[near], device[near]
+    single = once(time, glucose, device.tolist(), options.device)
+    noted.facts |= {"copies": single.copies, "other_sensors": single.others}
+    noted.warnings += single.warnings
+    if single.problem is not None:
+        found.add(raw.file, *single.problem, column="glucose")
+    time, glucose, side = time[single.keep], glucose[single.keep], side[single.keep]
+    noted.facts["limited"] = Limited(time, glucose, side)
     told = own_readings(time, glucose)
     noted.facts |= {"interpolation": told.how or None, "glucose_step_mg_dL": told.step_mg_dL or None}
     if told.doubt:
@@ -139,6 +158,28 @@ def _readings(
     elif told.unjudged:
         noted.notes.append(told.unjudged)
     return time, glucose, told.own
+
+
+def _main_stretch(
+    time: Float[np.ndarray, " rows"], options: ReadOptions, placed: Placed, noted: Noted
+) -> Bool[np.ndarray, " rows"]:
+    """Without stray readings: a few that stand weeks away from all others, as of a clock that was wrong."""
+    everything = np.full(len(time), True)
+    if options.start is not None or options.hours is not None:
+        return everything
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(time) > _STRAY_MIN) + 1, [len(time)]])
+    sizes = np.diff(edges)
+    stray = (sizes <= _FEW_STRAYS) & (sizes < _STRAY_SHARE * sizes.max())
+    if not stray.any():
+        return everything
+    keep = np.repeat(~stray, sizes)
+    lost = np.flatnonzero(~keep)
+    where = ", ".join(f"{placed.at(float(time[i])) or time[i]}" for i in lost[:3].tolist())
+    noted.warnings.append(
+        f"left out, since weeks away from all others, as of a clock that was wrong: {counted(len(lost), 'reading')} "
+        f"({where}); pass start or hours to read them"
+    )
+    return keep
 
 
 def _flag(
@@ -202,39 +243,56 @@ def _say_readings(
             f"{100 * fast:.0f} % of steps change faster than {_FAST:g} mg/dL/min: noise, two sensors, or rows out of "
             "order"
         )
-    close = int(np.sum(step < 0.5 * np.median(step)))
-    if close > 3 and close > 0.01 * len(step):
-        noted.warnings.append(f"{close} readings are closer than half the usual interval: two devices in one file?")
 
 
 def _doses(
     raw: Raw,
     placed: Placed,
     options: ReadOptions,
-    span: tuple[float, float],
+    time: Float[np.ndarray, " rows"],
+    own: Bool[np.ndarray, " rows"],
     found: Findings,
     noted: Noted,
 ) -> Doses:
-    """Insulin and meals around the span, in U/h, U and g."""
+    """Insulin and meals around the span of the rows, in U/h, U and g."""
+    span = (float(time[0]), float(time[-1]))
     boluses = _events(raw, raw.boluses, placed.minutes["boluses"], "bolus", found, noted)
     meals = _events(raw, raw.meals, placed.minutes["meals"], "carbs", found, noted)
-    bolus_U = float(np.sum(boluses.amount[(boluses.time_min >= span[0]) & (boluses.time_min <= span[1])]))
-    days = (span[1] - span[0]) / 1440
+    slow = _events(raw, raw.long_acting, placed.minutes["long_acting"], "long-acting insulin", found, noted)
+    given = np.concatenate([boluses.time_min, meals.time_min, slow.time_min])
+    part = covered(span, time[own], given, midnight_of(placed.at(span[0])) + span[0])
+    days = part.days()
+    for events, word, unit in ((boluses, "boluses", "U"), (meals, "meals", "g")):
+        noted.warnings += _pairs(events, part, word, unit)
+    bolus_U = float(np.sum(boluses.amount[part.inside(boluses.time_min)]))
     basal_time, basal_rate = _basal(raw, placed, options, span, bolus_U / days, found, noted)
-    basal_U_day = 24 * mean_rate(basal_time, basal_rate, span)
+    basal_U_day = 24 * mean_over(basal_time, basal_rate, part.doses) + float(
+        np.sum(slow.amount[part.inside(slow.time_min)]) / days
+    )
+    late = int(sum(np.sum(x.time_min > span[1]) for x in (boluses, meals, slow)))
+    if late:
+        noted.notes.append(f"{counted(late, 'dose')} after the last reading are left out: given later, or only planned")
     if not any(flaw.column == "basal" for flaw in found.problems):
         check_insulin(basal_U_day, bolus_U, days, merged=raw.merged_insulin, asked=options.basal_unit is not None,
                       file=raw.file, found=found, noted=noted)  # fmt: skip
     if raw.merged_insulin:
         basal_rate, boluses = _bursts(basal_time, basal_rate, boluses)
-    meals = _carbs(raw, options, span, meals, boluses, found, noted)
+    meals = _carbs(raw, options, part, meals, boluses, found, noted)
     near = lambda e: _Events(*(x[(e.time_min >= span[0] - _BEFORE_MIN) & (e.time_min <= span[1])] for x in e))
+    if len(slow.amount):
+        noted.notes.append(
+            f"long-acting insulin: {counted(len(slow.amount), 'injection')}, {slow.amount.sum():g} U, each spread "
+            "evenly over its day as basal"
+        )
+        if len(raw.basal) and np.any(basal_rate):
+            noted.warnings.append("long-acting injections stand beside a pump's basal: both count")
     cap = lambda e, most, column: _cap(raw, e, most, column, found)
     boluses = _apart(near(cap(boluses, TOO_MUCH[BOLUS], "bolus")))
     meals = _apart(near(cap(meals, TOO_MUCH[CARBS], "carbs")))
+    slow = _apart(near(cap(slow, TOO_MUCH[LONG_ACTING], "long-acting insulin")))
     last = max(int(np.searchsorted(basal_time, span[0] - _BEFORE_MIN, side="right")) - 1, 0)
     keep = (np.arange(len(basal_time)) >= last) & (basal_time <= max(span[1], basal_time[0]))
-    return Doses(basal_time[keep], basal_rate[keep], *boluses, *meals)
+    return Doses(basal_time[keep], basal_rate[keep], *boluses, *meals, *slow)
 
 
 def _events(
@@ -249,7 +307,7 @@ def _events(
     amount = np.array([dose.amount for dose in doses], dtype=np.float64)
     duration = np.array([dose.duration_min for dose in doses], dtype=np.float64)
     where = np.array([dose.where for dose in doses], dtype=np.int64)
-    bad = ~np.isfinite(amount) | (amount < 0) | ~(duration <= TOO_MUCH[MEAL_DURATION])
+    bad = ~np.isfinite(amount) | (amount < 0) | ~(duration <= TOO_MUCH[LONG_ACTING_DURATION])
     _flag(raw.file, column, bad, where, "its amount or duration is none", "put it right or remove it", found)
     given = np.flatnonzero(~bad & (amount > 0))
     key = list(zip(minutes[given].tolist(), amount[given].tolist(), duration[given].tolist(), strict=True))
@@ -263,6 +321,21 @@ def _events(
 def _firsts(keys: Sequence[tuple[float, ...]]) -> list[bool]:
     seen: set[tuple[float, ...]] = set()
     return [not (key in seen or seen.add(key)) for key in keys]
+
+
+def _pairs(events: _Events, part: Coverage, word: str, unit: str) -> list[str]:
+    """A remark on doses of one size within two minutes: two records of one dose, as a rule. They are kept."""
+    keep = part.inside(events.time_min)
+    time, amount = events.time_min[keep], events.amount[keep]
+    pair = (np.diff(time) <= _PAIR_MIN) & (np.abs(np.diff(amount)) <= 1e-6)
+    if not pair.any():
+        return []
+    twice = float(amount[1:][pair].sum())
+    return [
+        f"{int(pair.sum())} {word} ({twice:.4g} {unit}) follow within {_PAIR_MIN:g} min upon one of the same size: are "
+        f"they on record twice? all are kept; without them {word} come to {(amount.sum() - twice) / part.days():.3g} "
+        f"{unit}/day"
+    ]
 
 
 def _cap(raw: Raw, events: _Events, most: float, column: str, found: Findings) -> _Events:
@@ -294,7 +367,8 @@ def _basal(
     """When the rate changes, and to what, U/h."""
     if not raw.basal:
         noted.facts |= {"basal_unit": None, "basal_unit_by": None}
-        noted.notes.append("there is no basal rate in the file; it is taken as zero")
+        if not raw.long_acting:
+            noted.notes.append("there is no basal rate in the file; it is taken as zero")
         return np.array([span[0]]), np.zeros(1)
     unit = options.basal_unit or raw.basal_unit
     by = "asked for" if options.basal_unit else "stated or documented"
@@ -319,6 +393,7 @@ def _basal(
     mean = mean_rate(time, rate, span)
     stated = np.sort(placed.minutes["basal"][~bad])
     gap = np.diff(stated[(stated >= span[0]) & (stated <= span[1])], append=span[1])
+    noted.warnings += _holes(entries, placed.minutes["basal"][~bad], span)
     rows = len(gap) > 2 and float(np.median(gap)) <= _ROW
     if rows and gap.max() > _GAP:
         long = gap[gap > _GAP]
@@ -337,6 +412,25 @@ def _basal(
         what = f"a rate of {rate.max():.3g} U/h is more than {most:g}"
         found.add(raw.file, what, "check the unit, basal_unit", column="basal")
     return time, rate
+
+
+def _holes(entries: Sequence[RawBasal], minutes: Float[np.ndarray, " entries"], span: tuple[float, float]) -> list[str]:
+    """A remark on times without a basal on record, where a file states how long each rate lasted: their sum."""
+    lasts = np.array([np.inf if e.kind != "scheduled" or e.duration_min is None else e.duration_min for e in entries])
+    if not np.isfinite(lasts).any():
+        return []
+    order = np.argsort(minutes, kind="stable")
+    begin, end = minutes[order], np.maximum.accumulate(minutes[order] + lasts[order])
+    begin = np.append(begin[1:], span[1])
+    inside = (end > span[0]) & (end < span[1])
+    hole = np.where(inside, np.minimum(begin, span[1]) - end, 0.0)
+    hole = hole[hole > _HOLE_MIN]
+    if not len(hole):
+        return []
+    return [
+        f"no basal is on record for {hole.sum() / 60:.3g} of {(span[1] - span[0]) / 60:.4g} h, in "
+        f"{counted(len(hole), 'hole')}: the rate before each is taken to go on"
+    ]
 
 
 def _bursts(
@@ -362,7 +456,7 @@ def _bursts(
 def _carbs(
     raw: Raw,
     options: ReadOptions,
-    span: tuple[float, float],
+    part: Coverage,
     meals: _Events,
     boluses: _Events,
     found: Findings,
@@ -378,8 +472,8 @@ def _carbs(
     if not len(meals.amount) or unit == "none":
         return _Events(*(x[:0] for x in meals))
     per_unit = per_bolus(meals.time_min, meals.amount, boluses.time_min, boluses.amount)
-    inside = (meals.time_min >= span[0]) & (meals.time_min <= span[1])
-    days, sums = (span[1] - span[0]) / 1440, grams_by_unit(meals.amount[inside], meals.duration_min[inside])
+    inside = part.inside(meals.time_min)
+    days, sums = part.days(), grams_by_unit(meals.amount[inside], meals.duration_min[inside])
     if unit is None or (raw.carbs_unit is None and unit == "g/min" and np.all(meals.duration_min <= 1)):
         fits = [u for u in ("g", "exchange") if carbs_doubt(meals.amount, per_unit, u) is None]
         flags = len(meals.amount) > 2 and bool(np.all(meals.amount == 1))
@@ -390,7 +484,13 @@ def _carbs(
         mend = 'pass carbs_unit="g", "exchange" (10 g) or "none"'
         found.add(raw.file, what, mend, column="carbs")
         return meals
-    if raw.carbs_unit is not None and unit != raw.carbs_unit:
+    exchanges = raw.carbs_unit == "exchange" and unit in G_PER_EXCHANGE
+    if exchanges and unit == "exchange":
+        noted.warnings.append(
+            "carbohydrate is in exchanges of a size that the file does not state: 10 g each is assumed; where 10, 12 "
+            'or 15 g are counted, pass carbs_unit="exchange-10g", "exchange-12g" or "exchange-15g"'
+        )
+    if raw.carbs_unit is not None and unit != raw.carbs_unit and not exchanges:
         alike = raw.carbs_unit == "g/min" or carbs_doubt(meals.amount, per_unit, raw.carbs_unit) is None
         what, refuse = contradicted_carbs(sums, int(inside.sum()), raw.carbs_unit, unit, alike, days)
         if refuse:
@@ -415,7 +515,7 @@ def _carbs(
 
 
 def _in_grams(meals: _Events, unit: str) -> _Events:
-    factor = meals.duration_min if unit == "g/min" else G_PER_EXCHANGE if unit == "exchange" else 1.0
+    factor = meals.duration_min if unit == "g/min" else G_PER_EXCHANGE.get(unit, 1.0)
     return meals._replace(amount=meals.amount * factor)
 
 

@@ -54,23 +54,23 @@ class Flaw:
     """The file, or the name of the frame."""
     column: str | None
     """The column, where there is one."""
-    rows: tuple[Any, ...]
-    """Rows as an editor numbers the lines (the header is 1), or labels of the frame's index; may be empty."""
-    what: tuple[str, ...]
+    rows: Sequence[Any]
+    """Rows as an editor numbers the lines (the header is 1), labels of the frame's index, or numbers of records of
+    JSON; may be empty."""
+    what: Sequence[str]
     """What is wrong: one text for each of the first few rows, or one for all."""
     mend: str
     """What to do about it."""
+    unit: str = "row"
+    """What is numbered: a row, or a record."""
 
     def __str__(self) -> str:
         place = f", column {self.column}" if self.column else ""
-        if not self.rows:
-            return f"{self.file}{place}: {self.what[0]}; {self.mend}"
-        text = [
-            f"{self.file}, row {row}{place}: {what}; {self.mend}"
-            for row, what in zip(self.rows, self.what, strict=False)
-        ]
-        more = len(self.rows) - len(text)
-        return "\n".join([*text, f"{self.file}{place}: and {more} more such rows"] if more else text)
+        what = self.what[0]
+        if len(self.rows) > 1:
+            first = ", ".join(map(str, self.rows[:SHOWN])) + ", ..." * (len(self.rows) > SHOWN)
+            return f"{self.file}, {len(self.rows)} {self.unit}s ({first}){place}: {what}; {self.mend}"
+        return f"{self.file}{''.join(f', {self.unit} {row}' for row in self.rows)}{place}: {what}; {self.mend}"
 
 
 class DataError(ValueError):
@@ -122,10 +122,23 @@ class Findings:
     def __init__(self) -> None:
         self.problems: list[Flaw] = []
         self.odd: list[str] = []
+        self._records: dict[tuple[str, str, str], Flaw] = {}
 
     def add(self, file: str, what: str, mend: str, *, column: str | None = None, row: Any = None) -> None:
         """One problem at one place."""
         self.problems.append(Flaw(file, column, () if row is None else (row,), (what,), mend))
+
+    def add_record(self, file: str, number: int, column: str, what: str, mend: str) -> None:
+        """A problem of one record; those of one kind are one problem."""
+        key = (file, column, mend)
+        if (flaw := self._records.get(key)) is None:
+            flaw = self._records[key] = Flaw(file, column, [], [], mend, "record")
+            self.problems.append(flaw)
+        assert isinstance(flaw.rows, list)
+        assert isinstance(flaw.what, list)
+        flaw.rows.append(number)
+        if len(flaw.what) < SHOWN:
+            flaw.what.append(what)
 
     def flag(self, table: Table, column: str, bad: Bool[np.ndarray, " rows"], what: str, mend: str) -> None:
         """One kind of problem in the marked rows; `{}` in `what` becomes the cell."""

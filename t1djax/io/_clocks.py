@@ -14,7 +14,7 @@ from ._checks import Findings
 from ._noted import Noted, ReadOptions, zone
 from ._raw import Raw
 
-KINDS = ("readings", "basal", "boluses", "meals")
+KINDS = ("readings", "basal", "boluses", "meals", "long_acting")
 _MINUTE = dt.timedelta(minutes=1)
 _HOUR = dt.timedelta(hours=1)
 _ZONE_MEND = 'pass time_zone, such as "Europe/Madrid", to place the hour that stands twice'

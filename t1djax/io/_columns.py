@@ -12,6 +12,7 @@ from ._raw import BasalUnit, CarbsUnit, GlucoseUnit
 TIME, CLOCK, GLUCOSE, BASAL, BOLUS, CARBS = "time_min", "time", "glucose_mg_dL", "basal_U_h", "bolus_U", "carbs_g"
 GLUCOSE_MMOL = "glucose_mmol_L"
 BOLUS_DURATION, MEAL_DURATION = "bolus_duration_min", "meal_duration_min"
+LONG_ACTING, LONG_ACTING_DURATION = "long_acting_U", "long_acting_duration_min"
 Unit = GlucoseUnit | BasalUnit | CarbsUnit | None
 
 
@@ -42,10 +43,16 @@ OWN_COLUMNS: Mapping[str, Own] = {
     CARBS: Own("carbs", "g"),
     BOLUS_DURATION: Own("bolus_duration"),
     MEAL_DURATION: Own("meal_duration"),
+    "long_acting": Own("long_acting"),
+    LONG_ACTING: Own("long_acting"),
+    LONG_ACTING_DURATION: Own("long_acting_duration"),
     WHO: Own("patient"),
 }
 """The names that a column can be given. One without a unit is in that which a flag or the person's name states."""
-AS_IT_IS = (CLOCK, TIME, GLUCOSE, GLUCOSE_MMOL, BASAL, BOLUS, CARBS, BOLUS_DURATION, MEAL_DURATION)
+AS_IT_IS = (
+    CLOCK, TIME, GLUCOSE, GLUCOSE_MMOL, BASAL, BOLUS, CARBS, BOLUS_DURATION, MEAL_DURATION, LONG_ACTING,
+    LONG_ACTING_DURATION,
+)  # fmt: skip
 """Columns that need no mapping where a file has them under these names."""
 JOIN = "+"
 """Between two columns that are one, as in `Date+Time`."""

@@ -204,11 +204,18 @@ def _fitted(content: Mapping[str, Any]) -> FittedPatient:
         slopes=slopes,
         end_min=_number(content["end_min"]),
         start=None if content["start"] is None else dt.datetime.fromisoformat(content["start"]),
-        under_way=Doses(**{f.name: _array(content["under_way"][f.name]) for f in dataclasses.fields(Doses)}),
+        under_way=_doses(content["under_way"]),
         noise_sd_mg_dL=_number(content["noise_sd_mg_dL"]),
         metrics=groups["metrics"],
         data_hash=_text(content["data_hash"]),
     )
+
+
+def _doses(columns: Mapping[str, Any]) -> Doses:
+    """Of files that were written before there was long-acting insulin as well."""
+    fields = dataclasses.fields(Doses)
+    late = lambda f: f.default_factory is not dataclasses.MISSING and f.name not in columns
+    return Doses(**{f.name: _array(columns[f.name]) for f in fields if not late(f)})
 
 
 def _text(x: Any) -> str:

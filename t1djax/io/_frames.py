@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from ..data import Cohort, Patient, Truth
 from ._checks import Findings, Table
-from ._columns import BASAL, BOLUS, BOLUS_DURATION, CARBS, CLOCK, GLUCOSE, MEAL_DURATION, TIME, WHO
-from ._quantities import BRIEFEST
+from ._columns import BASAL, CLOCK, GLUCOSE, LONG_ACTING, TIME, WHO
+from ._quantities import BRIEFEST, DURATIONS
 from ._tables import TRUTH, table_to_patient
 
 if TYPE_CHECKING:
@@ -189,11 +189,8 @@ def patient_columns(patient: Patient, truth: Truth | None) -> tuple[dict[str, Se
     first, last = float(patient.time_min[0]), float(patient.time_min[-1])
     doses = patient.doses
     basal = _schedule(doses.basal_time_min, doses.basal_U_h, first, last)
-    bolus, lost_bolus = _events(patient.name, BOLUS, doses.bolus_time_min, doses.bolus_U, doses.bolus_duration_min,
-                                first, last)  # fmt: skip
-    meal, lost_meal = _events(patient.name, CARBS, doses.meal_time_min, doses.carbs_g, doses.meal_duration_min,
-                              first, last)  # fmt: skip
-    stated = np.array([*basal, *bolus, *meal])
+    each = [_events(patient.name, c, *e, first, last) for c, e in zip(DURATIONS, doses.events, strict=True)]
+    stated = np.array([*basal, *(time for events, _ in each for time in events)])
     rows = np.unique(np.concatenate([patient.time_min, stated]))
 
     def spread(times: Any, values: Any) -> list[float]:
@@ -208,15 +205,17 @@ def patient_columns(patient: Patient, truth: Truth | None) -> tuple[dict[str, Se
         columns[CLOCK] = _stamps(patient.name, patient.start, rows)
     columns[GLUCOSE] = spread(patient.time_min, patient.glucose_mg_dL)
     columns[BASAL] = spread([*basal], [*basal.values()])
-    for amount, duration, events in ((BOLUS, BOLUS_DURATION, bolus), (CARBS, MEAL_DURATION, meal)):
+    for (amount, (duration, usual)), (events, _) in zip(DURATIONS.items(), each, strict=True):
+        if amount == LONG_ACTING and not events:
+            continue
         columns[amount] = spread([*events], [amount for amount, _ in events.values()])
-        if any(minutes != 1.0 for _, minutes in events.values()):
+        if any(minutes != usual for _, minutes in events.values()):
             columns[duration] = spread([*events], [minutes for _, minutes in events.values()])
     if truth is not None:
         for name in TRUTH:
             values = truth.glucose_mg_dL if name == TRUTH[0] else getattr(truth, name)
             columns[name] = spread(patient.time_min, values)
-    return columns, lost_bolus + lost_meal
+    return columns, sum(lost for _, lost in each)
 
 
 def _schedule(

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from ..physics import Doses
 from ..records import FittedPatient
 from ._checks import Findings, Table, blank, check_columns, clock, numbers
-from ._columns import BASAL, BOLUS, BOLUS_DURATION, CARBS, CLOCK, GLUCOSE, MEAL_DURATION, TIME
+from ._columns import BASAL, BOLUS, CARBS, CLOCK, GLUCOSE, LONG_ACTING, TIME
 from ._frames import frame_table
-from ._quantities import TOO_MUCH, UNIT, amounts_column, durations_column
+from ._quantities import DURATIONS, TOO_MUCH, UNIT, amounts_column, durations_column
 from ._tables import LONGEST
 
 if TYPE_CHECKING:
@@ -33,10 +33,11 @@ def future_inputs(frame: "pd.DataFrame", model: FittedPatient, found: Findings) 
     """
     before = len(found.problems)
     table = frame_table(frame, model.name, found)
-    check_columns(table, (BASAL, BOLUS, CARBS), (TIME, CLOCK, BOLUS_DURATION, MEAL_DURATION, GLUCOSE, PATIENT), found)
+    durations = (duration for duration, _ in DURATIONS.values())
+    check_columns(table, (BASAL, BOLUS, CARBS), (TIME, CLOCK, LONG_ACTING, *durations, GLUCOSE, PATIENT), found)
     time_min = _times(table, model, found)
     stated = {}
-    for column in (BASAL, BOLUS, CARBS):
+    for column in (BASAL, *DURATIONS):
         if column not in table.names:
             continue
         stated[column] = amounts_column(table, column, TOO_MUCH[column], UNIT[column], found)
@@ -44,9 +45,10 @@ def future_inputs(frame: "pd.DataFrame", model: FittedPatient, found: Findings) 
             # In a record an empty cell is no dose; of a dose to come nobody can tell whether it was lost on the way.
             found.flag(table, column, blank(table, column), "the cell is empty", "state the dose, 0 for none")
     each = []
-    for amount, duration in ((BOLUS, BOLUS_DURATION), (CARBS, MEAL_DURATION)):
-        there = duration in table.names
-        durations = durations_column(table, duration, found) if there else np.ones(len(table))
+    for amount, (duration, usual) in DURATIONS.items():
+        durations = np.full(len(table), usual)
+        if duration in table.names:
+            durations = durations_column(table, duration, usual, found)
         each.append((stated.get(amount, np.zeros(len(table))), durations))
     if len(found.problems) > before:
         return None
@@ -56,11 +58,7 @@ def future_inputs(frame: "pd.DataFrame", model: FittedPatient, found: Findings) 
         np.concatenate([going.basal_time_min, time_min[rated]]),
         np.concatenate([going.basal_U_h, stated[BASAL][rated]]),
     ]
-    under_way = (
-        (going.bolus_time_min, going.bolus_U, going.bolus_duration_min),
-        (going.meal_time_min, going.carbs_g, going.meal_duration_min),
-    )
-    for (amounts, durations), left in zip(each, under_way, strict=True):
+    for (amounts, durations), left in zip(each, going.events, strict=True):
         given = amounts > 0
         new = (time_min[given], amounts[given], durations[given])
         columns += [np.concatenate(pair) for pair in zip(left, new, strict=True)]

@@ -15,7 +15,7 @@ from ._interpolated import ROW_MIN, sensor_rows
 from ._quantities import TOO_MUCH, amounts_column, first_rate, glucose_column
 from ._units import G_PER_EXCHANGE, carbs_doubt
 
-CarbsUnit = Literal["g", "exchange", "none"]
+CarbsUnit = Literal["g", "exchange", "exchange-10g", "exchange-12g", "exchange-15g", "none"]
 
 
 def read_hupa(
@@ -36,7 +36,7 @@ def read_hupa(
 
     Args:
         path: the file; its stem names the patient.
-        carbs_unit: `"g"`, `"exchange"` (10 g), or `"none"` to leave carbohydrate out.
+        carbs_unit: `"g"`, `"exchange"` (10 g), `"exchange-12g"`, `"exchange-15g"`, or `"none"` to leave it out.
         start: first time to keep, ISO 8601 local or a naive datetime; left out, the first row.
         hours: length to keep, h, with the row at its end; left out, to the last row. Doses outside are left out.
         info: `patients_info.csv` of the dataset; the weight becomes the known `M`.
@@ -119,7 +119,7 @@ def _patient(
     if carbs_unit != "none":
         stated = amounts("carb_input", TOO_MUCH[CARBS])
         _carbs_unit(table, stated, bolus, carbs_unit, found)
-        carbs = stated * (1.0 if carbs_unit == "g" else G_PER_EXCHANGE)
+        carbs = stated * G_PER_EXCHANGE.get(carbs_unit, 1.0)
     if len(found.problems) > before or first is None:
         return None
     if not keep_interpolated:

@@ -3,10 +3,12 @@
 import numpy as np
 
 from ..data import Patient
+from ._coverage import coverage, on_pens, remarks
 from ._schedule import mean_rate
 
 _MEALS_H = 24.0
 """Nobody is asked about meals in a record shorter than this, h."""
+_LATE_MIN = 60.0
 
 
 def lacking(patient: Patient, *, merged: bool = False, carbs_left_out: bool = False) -> list[str]:
@@ -22,7 +24,7 @@ def lacking(patient: Patient, *, merged: bool = False, carbs_left_out: bool = Fa
         return []
     first, last = float(seen[0]), float(seen[-1])
     doses, hours = patient.doses, (last - first) / 60
-    basal = mean_rate(doses.basal_time_min, doses.basal_U_h, (first, last))
+    basal = mean_rate(*doses.background, (first, last))
     given = lambda time: bool(np.any((time >= first) & (time <= last)))
     said = []
     if not basal and not given(doses.bolus_time_min):
@@ -40,4 +42,11 @@ def lacking(patient: Patient, *, merged: bool = False, carbs_left_out: bool = Fa
             f"no meal is on record in {hours:.3g} h of readings: models take every rise for something else; add the "
             "file or the column that has them, or read the result with that in mind"
         )
-    return said
+    if on_pens(doses):
+        late = float(doses.long_acting_time_min.min()) - first
+        if late > _LATE_MIN:
+            said.append(
+                f"the first long-acting injection is {late / 60:.3g} h after the first reading: what acts before it is "
+                "not on record, and models take it as none"
+            )
+    return [*said, *remarks(patient, coverage(patient))]

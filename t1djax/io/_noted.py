@@ -19,6 +19,7 @@ class ReadOptions:
     carbs_unit: CarbsUnit | None = None
     time_zone: str | None = None
     subject: str | None = None
+    device: str | None = None
     start: dt.datetime | None = None
     hours: float | None = None
     keep_interpolated: bool = False

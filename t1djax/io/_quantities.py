@@ -4,15 +4,29 @@ import numpy as np
 from jaxtyping import Float
 
 from .._types import MG_DL_PER_MMOL_L
+from ..physics import DOSE_DURATION_MIN, LONG_ACTING_MIN
 from ._checks import Findings, Table, blank, numbers
-from ._columns import BASAL, BOLUS, BOLUS_DURATION, CARBS, GLUCOSE, GLUCOSE_MMOL, MEAL_DURATION
+from ._columns import (
+    BASAL,
+    BOLUS,
+    BOLUS_DURATION,
+    CARBS,
+    GLUCOSE,
+    GLUCOSE_MMOL,
+    LONG_ACTING,
+    LONG_ACTING_DURATION,
+    MEAL_DURATION,
+)
 from ._mixed import mixed_units
 
 MMOL = MG_DL_PER_MMOL_L
 """mg/dL of glucose in 1 mmol/L."""
 LOW = 40.0
 """A sensor reports nothing below this, mg/dL."""
-TOO_MUCH = {GLUCOSE: 5000.0, BASAL: 15.0, BOLUS: 100.0, CARBS: 1000.0, BOLUS_DURATION: 1440.0, MEAL_DURATION: 1440.0}
+TOO_MUCH = {
+    GLUCOSE: 5000.0, BASAL: 15.0, BOLUS: 100.0, CARBS: 1000.0, BOLUS_DURATION: 1440.0, MEAL_DURATION: 1440.0,
+    LONG_ACTING: 700.0, LONG_ACTING_DURATION: 20160.0,
+}  # fmt: skip
 """Values beyond these are wrong in unit, not merely large."""
 _SWEET_MMOL = 35.0
 """No record in mmol/L has such a median."""
@@ -22,10 +36,18 @@ UNIT = {
     GLUCOSE: "give glucose in mg/dL",
     BASAL: "give basal rates in U/h",
     BOLUS: "give boluses in U",
+    LONG_ACTING: "give injections in U",
     CARBS: "give carbohydrate in g; is it mg?",
     BOLUS_DURATION: "give durations in min",
     MEAL_DURATION: "give durations in min",
+    LONG_ACTING_DURATION: "give durations in min",
 }
+DURATIONS = {
+    BOLUS: (BOLUS_DURATION, DOSE_DURATION_MIN),
+    CARBS: (MEAL_DURATION, DOSE_DURATION_MIN),
+    LONG_ACTING: (LONG_ACTING_DURATION, LONG_ACTING_MIN),
+}
+"""Of each column of doses, that of durations, and what an empty one means, min."""
 
 
 def glucose_column(table: Table, column: str, found: Findings, *, strict: bool = False) -> Float[np.ndarray, " rows"]:
@@ -88,14 +110,14 @@ def first_rate(table: Table, column: str, found: Findings) -> None:
         found.flag(table, column, first, "the first row states no rate", "state the rate in force (0 for none)")
 
 
-def durations_column(table: Table, column: str, found: Findings) -> Float[np.ndarray, " rows"]:
+def durations_column(table: Table, column: str, usual: float, found: Findings) -> Float[np.ndarray, " rows"]:
     values = numbers(table, column, found)
-    found.flag(table, column, values <= 0, "{} is no duration", "leave it empty for a dose over one minute")
+    found.flag(table, column, values <= 0, "{} is no duration", f"leave it empty for {usual:g} min")
     brief = (values > 0) & (values < BRIEFEST)
     found.flag(table, column, brief, "{} is less than a second", UNIT[column])
     values[values < BRIEFEST] = np.nan
     _too_much(table, column, values, TOO_MUCH[column], UNIT[column], found)
-    return np.where(np.isnan(values), 1.0, values)
+    return np.where(np.isnan(values), usual, values)
 
 
 def check_basal_unit(

@@ -9,8 +9,8 @@ from .._types import GlucoseUnit
 
 BasalUnit = Literal["U/h", "U/min", "U/5min"]
 """Of a rate; `U/5min` is the dose in each five-minute row."""
-CarbsUnit = Literal["g", "exchange", "g/min", "none"]
-"""Of carbohydrate; an exchange is 10 g, `none` leaves it out (bare flags)."""
+CarbsUnit = Literal["g", "exchange", "exchange-10g", "exchange-12g", "exchange-15g", "g/min", "none"]
+"""Of carbohydrate; an exchange is 10 g where its size is not said, `none` leaves it out (bare flags)."""
 
 
 class RawReading(NamedTuple):
@@ -26,6 +26,8 @@ class RawReading(NamedTuple):
     """Whether the file says that glucose lay beyond what the sensor reports."""
     kind: Literal["cgm", "scan", "fingerstick", "calibration"] = "cgm"
     """Who measured. Only the sensor's own series becomes the record's glucose; the rest is counted."""
+    device: str = ""
+    """Which sensor or uploader it is of, where the file says so."""
 
 
 class RawBasal(NamedTuple):
@@ -36,7 +38,8 @@ class RawBasal(NamedTuple):
     """In the basal unit of the file."""
     where: int
     duration_min: float | None = None
-    """Of a temporary rate; the scheduled one comes back after it. None: until the next."""
+    """Of a temporary rate; the scheduled one comes back after it. Of a scheduled one, as far as it is on record: it
+    holds until the next all the same, and what is not on record is remarked on. None: until the next."""
     kind: Literal["scheduled", "temporary", "suspend"] = "scheduled"
 
 
@@ -65,6 +68,8 @@ class Raw:
     basal: tuple[RawBasal, ...] = ()
     boluses: tuple[RawDose, ...] = ()
     meals: tuple[RawDose, ...] = ()
+    long_acting: tuple[RawDose, ...] = ()
+    """Injections of long-acting insulin, U, each spread evenly over its duration."""
     glucose_unit: GlucoseUnit | None = None
     basal_unit: BasalUnit | None = "U/h"
     carbs_unit: CarbsUnit | None = "g"
@@ -85,3 +90,5 @@ class Raw:
     """Whether day and month are to be turned round: it was asked for, and the file has the year first."""
     notes: tuple[str, ...] = ()
     """What a reader of the report should know: records skipped and why, columns not understood."""
+    warnings: tuple[str, ...] = ()
+    """What was taken for something else than the file says, or left out though the file has it as a dose."""

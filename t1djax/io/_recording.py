@@ -46,6 +46,7 @@ def read_recording(
     time_zone: str | None = None,
     day_first: bool | None = None,
     subject: str | None = None,
+    device: str | None = None,
     start: str | dt.datetime | None = None,
     hours: float | None = None,
     keep_interpolated: bool = False,
@@ -70,6 +71,8 @@ def read_recording(
         time_zone: IANA name of the zone that times without an offset are local in, or in which to tell local time.
         day_first: whether dates are written day before month, where the file does not tell.
         subject: name of the patient, and whom to read of a file with several people.
+        device: whose readings to take where those of several sensors stand side by side: its name in the file, or
+            `"1 of 2"` or `"2 of 2"` where they have none.
         start: first time to keep, ISO 8601 or a datetime; without an offset it is local.
         hours: length to keep, h.
         keep_interpolated: whether to keep readings that lie on lines between the sensor's own.
@@ -100,7 +103,7 @@ def read_recording(
         >>> recording.report.format, recording.patient.doses.carbs_g.tolist()
         ('simglucose', [45.0])
     """
-    options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, _moment(start), hours,
+    options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, device, _moment(start), hours,
                           keep_interpolated, day_first, known=known, columns=as_mapping(columns))  # fmt: skip
     found, noted = Findings(), Noted()
     patient, kind, merged = _read(path, format, options, found, noted)
@@ -124,6 +127,7 @@ def inspect_file(
     time_zone: str | None = None,
     day_first: bool | None = None,
     subject: str | None = None,
+    device: str | None = None,
     start: str | dt.datetime | None = None,
     hours: float | None = None,
     columns: Mapping[str, str] | str | None = None,
@@ -139,6 +143,7 @@ def inspect_file(
         time_zone: IANA name.
         day_first: order of dates.
         subject: whom to read.
+        device: whose readings to take.
         start: first time.
         hours: length to read, h.
         columns: of a table of another make, which column is which; a mapping, or its text.
@@ -154,7 +159,7 @@ def inspect_file(
         >>> t1djax.inspect_file("nowhere.csv").problems
         ('nowhere.csv: there is no such file; check the path',)
     """
-    options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, _moment(start), hours,
+    options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, device, _moment(start), hours,
                           day_first=day_first, columns=as_mapping(columns))  # fmt: skip
     found, noted = Findings(), Noted()
     patient, kind, merged = _read(path, format, options, found, noted)
@@ -208,6 +213,9 @@ def _read(
     if not files or len(texts) < len(files):
         return None, asked, False
     asked = asked if options.columns is None else "table"
+    if isinstance(path, str | Path) and len(files) > 1 and asked is None:
+        texts = _known(texts, noted) or texts
+        files = list(texts)
     kinds = {file: _kind(file, text, asked, found) for file, text in texts.items()}
     names = {kind.name for kind in kinds.values() if kind is not None}
     if None in kinds.values():
@@ -261,6 +269,15 @@ def _files(path: Paths, found: Findings) -> list[Path]:
         mend = "a folder is for the JSON files of Nightscout, or for t1djax's own tables; else name the files in it"
         found.add(str(path), f"{what} of Nightscout" if files else "the folder is empty", mend)
     return inside
+
+
+def _known(texts: Mapping[Path, str], noted: Noted) -> dict[Path, str]:
+    """Of a folder, the files of a format whose files belong together; the others are passed over with a note."""
+    belongs = lambda file, text: any("others" in kind.options for kind in recognised(text, file.name))
+    several = {file: text for file, text in texts.items() if belongs(file, text)}
+    if several and (rest := [file.name for file in texts if file not in several]):
+        noted.notes.append(f"files of the folder with no readings or treatments are not read: {', '.join(rest)}")
+    return several
 
 
 def _kind(file: Path, text: str, asked: str | None, found: Findings) -> Format | None:

@@ -9,8 +9,8 @@ from .._html import html_table
 from ..data import Patient
 from ._assemble import per_bolus
 from ._clocks import at
+from ._coverage import coverage, days_of_sources, mean_over, on_pens, since
 from ._noted import Noted
-from ._schedule import mean_rate
 
 _GAP = 1.5
 """A step longer than this many intervals is a gap."""
@@ -21,9 +21,10 @@ _LISTED = 20
 class ReadReport:
     """What was read of a file: span, gaps, units, doses per day, and everything that is odd.
 
-    Numbers that a file does not tell are None. Amounts per day are those from the first to the last row of the record
-    (rows whose reading is left out as interpolated are among them), divided by the time between the two. They are the
-    same before and after `t1djax convert`.
+    Numbers that a file does not tell are None. Amounts per day are those of the days that are covered: from the first
+    to the last row of the record (rows whose reading is left out as interpolated are among them), without stretches of
+    more than a day that have no reading, and without whole days in stretches of more than a day that have no dose. They
+    are the same before and after `t1djax convert`.
     """
 
     file: str
@@ -90,8 +91,25 @@ class ReadReport:
     """Unit of the basal rate in the file."""
     basal_unit_by: str | None = None
     """How it was decided."""
+    days_covered: float | None = None
+    """Days that amounts per day are of."""
+    days_readings: int | None = None
+    """Number of days with a reading."""
+    days_boluses: int | None = None
+    """Number of days with a bolus."""
+    days_meals: int | None = None
+    """Number of days with a meal."""
+    days_long_acting: int | None = None
+    """Number of days with an injection of long-acting insulin."""
+    copies: int | None = None
+    """Number of readings left out because they repeat one nearby, as when two programs upload one sensor."""
+    other_sensors: int | None = None
+    """Number of readings left out because they are of another sensor."""
+    long_acting_U_day: float | None = None
+    """Long-acting insulin as injected, U/day; what of it acts in the record is in `basal_U_day`."""
     basal_U_day: float | None = None
-    """Basal insulin, U/day; None where the file does not tell it from boluses."""
+    """Basal insulin as it acts, long-acting with it, U/day; None where the file does not tell it from boluses. Of a
+    person on pens from the first injection on."""
     bolus_U_day: float | None = None
     """Insulin of boluses, U/day; None likewise."""
     insulin_U_day: float | None = None
@@ -185,20 +203,22 @@ def _of_patient(patient: Patient, *, merged: bool, carbs_known: bool) -> dict[st
             "longest_gap_min": float(step[gap].max()) if len(gap) else None,
             "gap_list": tuple((say(float(time[i])), float(step[i])) for i in longest),
         }
-    first, last = float(patient.time_min[0]), float(patient.time_min[-1])
-    return facts | _per_day(patient, first, last, merged=merged, carbs_known=carbs_known)
+    return facts | days_of_sources(patient) | _per_day(patient, merged=merged, carbs_known=carbs_known)
 
 
-def _per_day(patient: Patient, first: float, last: float, *, merged: bool, carbs_known: bool) -> dict[str, Any]:
-    doses, days = patient.doses, (last - first) / 1440
-    basal = 24 * mean_rate(doses.basal_time_min, doses.basal_U_h, (first, last))
-    bolus = (doses.bolus_time_min >= first) & (doses.bolus_time_min <= last)
-    meal = (doses.meal_time_min >= first) & (doses.meal_time_min <= last)
+def _per_day(patient: Patient, *, merged: bool, carbs_known: bool) -> dict[str, Any]:
+    doses, found = patient.doses, coverage(patient)
+    days = found.days()
+    spans = since(found.doses, float(doses.long_acting_time_min.min())) if on_pens(doses) else found.doses
+    basal = mean_over(*doses.background, spans) * 24 if len(spans) else 0.0
+    bolus, meal, long = (found.inside(time) for time, _, _ in doses.events)
     ratios = per_bolus(doses.meal_time_min, doses.carbs_g, doses.bolus_time_min, doses.bolus_U)
     bolus_U = float(doses.bolus_U[bolus].sum()) / days
     facts: dict[str, Any] = {
+        "days_covered": days,
         "insulin_U_day": basal + bolus_U,
         "meals_day": float(meal.sum()) / days,
+        "long_acting_U_day": float(doses.long_acting_U[long].sum()) / days if len(doses.long_acting_U) else None,
     }
     if not merged:
         facts |= {"basal_U_day": basal, "bolus_U_day": bolus_U, "boluses_day": float(bolus.sum()) / days}

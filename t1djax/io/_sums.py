@@ -87,7 +87,7 @@ def check_carbs(
     text = f"carbohydrate sums to {day[unit]:.4g} g/day as {unit}"
     rates = day["g/min"] != day["g"]
     others = [u for u, x in day.items() if u != unit and _USUAL_CARBS[0] <= x <= _USUAL_CARBS[1]]
-    others = [u for u in others if rates or u != "g/min"]
+    others = [u for u in others if (rates or u != "g/min") and "-" not in u]
     text += "".join(f"; as {u} it is {day[u]:.4g}" for u in others)
     if day[unit] > _CARBS:
         units = " or ".join(f'"{u}"' for u in others)
@@ -131,4 +131,5 @@ def contradicted_carbs(
 def grams_by_unit(amount: Float[np.ndarray, " meals"], duration_min: Float[np.ndarray, " meals"]) -> dict[str, float]:
     """Sum of the meals for each unit that they may be in, g."""
     whole = float(amount.sum())
-    return {"g": whole, "exchange": G_PER_EXCHANGE * whole, "g/min": float(np.sum(amount * duration_min))}
+    exchanges = {unit: grams * whole for unit, grams in G_PER_EXCHANGE.items()}
+    return {"g": whole, "g/min": float(np.sum(amount * duration_min))} | exchanges

@@ -27,9 +27,18 @@ from ._checks import (
     read_table,
     safe_name,
 )
-from ._columns import BASAL, BOLUS, BOLUS_DURATION, CARBS, CLOCK, GLUCOSE, GLUCOSE_MMOL, MEAL_DURATION, TIME
+from ._columns import BASAL, BOLUS, CARBS, CLOCK, GLUCOSE, GLUCOSE_MMOL, LONG_ACTING, TIME
 from ._noted import zone
-from ._quantities import TOO_MUCH, UNIT, amounts_column, check_basal_unit, durations_column, first_rate, glucose_column
+from ._quantities import (
+    DURATIONS,
+    TOO_MUCH,
+    UNIT,
+    amounts_column,
+    check_basal_unit,
+    durations_column,
+    first_rate,
+    glucose_column,
+)
 from ._zones import read_zones
 
 TRUTH = ("true_glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min")
@@ -44,7 +53,8 @@ def read_cohort(
     """Read a cohort: a folder with `patients.csv` and one `<patient>.csv` each.
 
     Each table has `time_min` (or `time`, ISO 8601), `glucose_mg_dL` (or `glucose_mmol_L`), `basal_U_h`, `bolus_U`,
-    `carbs_g`, and may have `bolus_duration_min` and `meal_duration_min`. Empty glucose is no reading, an empty or
+    `carbs_g`, and may have `long_acting_U`, `bolus_duration_min`, `meal_duration_min` and `long_acting_duration_min`;
+    of a person on pens there need be no `basal_U_h`. Empty glucose is no reading, an empty or
     zero bolus or meal is no event, an empty basal holds the last rate. Without `patients.csv` nothing is known of
     anyone.
 
@@ -241,10 +251,12 @@ def table_to_patient(
         found.add(table.file, HUPA_SEEN, HUPA_MEND)
         return None
     time_min, start = _times(table, found)
-    optional = (TIME, CLOCK, BOLUS_DURATION, MEAL_DURATION, *TRUTH)
-    readings = GLUCOSE_MMOL if GLUCOSE_MMOL in table.names else GLUCOSE
-    check_columns(table, (readings, BASAL, BOLUS, CARBS), optional, found)
     there = lambda column: column in table.names
+    optional = (TIME, CLOCK, LONG_ACTING, *(duration for duration, _ in DURATIONS.values()), *TRUTH)
+    readings = GLUCOSE_MMOL if there(GLUCOSE_MMOL) else GLUCOSE
+    # Of a person on pens there need be no rate.
+    rates = () if there(LONG_ACTING) and not there(BASAL) else (BASAL,)
+    check_columns(table, (readings, *rates, BOLUS, CARBS), optional, found)
     glucose = basal = None
     if there(readings):
         glucose = glucose_column(table, readings, found, strict=strict)
@@ -252,12 +264,16 @@ def table_to_patient(
         basal = amounts_column(table, BASAL, TOO_MUCH[BASAL], UNIT[BASAL], found)
         first_rate(table, BASAL, found)
         check_basal_unit(table, time_min, basal, found)
+    elif not rates:
+        basal = np.zeros(len(table))
     events = []
-    for amount, duration in ((BOLUS, BOLUS_DURATION), (CARBS, MEAL_DURATION)):
+    for amount, (duration, usual) in DURATIONS.items():
         amounts = np.zeros(len(table))
         if there(amount):
             amounts = amounts_column(table, amount, TOO_MUCH[amount], UNIT[amount], found)
-        durations = durations_column(table, duration, found) if there(duration) else np.ones(len(table))
+        durations = np.full(len(table), usual)
+        if there(duration):
+            durations = durations_column(table, duration, usual, found)
         event = amounts > 0
         events += [time_min[event], amounts[event], durations[event]]
     if len(found.problems) > before or glucose is None or basal is None:

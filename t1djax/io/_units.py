@@ -12,8 +12,10 @@ from ._noted import Noted
 from ._quantities import MMOL
 from ._raw import BasalUnit, GlucoseUnit
 
-G_PER_EXCHANGE = 10.0
-"""Carbohydrate in one exchange as counted in Spain, g."""
+G_PER_EXCHANGE: Mapping[str, float] = {
+    "exchange": 10.0, "exchange-10g": 10.0, "exchange-12g": 12.0, "exchange-15g": 15.0,
+}  # fmt: skip
+"""Carbohydrate in one exchange, g: 10 in Spain, Britain and for a KE, 12 for a BE, 15 in America."""
 PER_DAY: Mapping[str, float] = {"U/h": 24.0, "U/min": 1440.0, "U/5min": 288.0}
 """U a day of a basal rate of one, by its unit."""
 _WORD: Mapping[str, str] = {"U/h": "U/h", "U/min": "U/min", "U/5min": "U per 5 min"}
@@ -170,7 +172,7 @@ def carbs_doubt(
     Args:
         meals: amounts as entered.
         per_unit: carbohydrate per U of bolus, where both were given.
-        unit: `g`, `exchange` or `none`.
+        unit: `g`, one of exchanges, or `none`.
         sure: whether the file states the unit; then both signs must speak against it.
     """
     if len(meals) < 3 or unit == "none":
@@ -187,6 +189,6 @@ def carbs_doubt(
     if unit == "g" and ((few and small) if sure else (few or small)):
         return f"{evidence}, which are not grams", 'pass carbs_unit="exchange", or "none"'
     many, large = ratio > 6, size > 20
-    if unit == "exchange" and ((many and large) if sure else (many or large)):
+    if unit in G_PER_EXCHANGE and ((many and large) if sure else (many or large)):
         return f"{evidence}, which are not exchanges", 'pass carbs_unit="g"'
     return None

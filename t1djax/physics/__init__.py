@@ -3,6 +3,8 @@ from ._check import check_physiology as check_physiology
 from ._hovorka import Hovorka as Hovorka
 from ._hovorka import HovorkaState as HovorkaState
 from ._hovorka import hovorka as hovorka
+from ._inputs import DOSE_DURATION_MIN as DOSE_DURATION_MIN
+from ._inputs import LONG_ACTING_MIN as LONG_ACTING_MIN
 from ._inputs import Doses as Doses
 from ._inputs import Inputs as Inputs
 from ._kanderian import Kanderian as Kanderian

@@ -14,15 +14,25 @@ MG_PER_G = 1000.0
 MIN_PER_H = 60.0
 DOSE_DURATION_MIN = 1.0
 """A bolus or meal without a stated duration is delivered at a constant rate over this time, min."""
+LONG_ACTING_MIN = 1440.0
+"""An injection of long-acting insulin acts as a constant rate over this time, min."""
 
 
 def _column(values: Iterable[float]) -> np.ndarray:
     return np.asarray(list(values), dtype=np.float64)
 
 
+def _none() -> np.ndarray:
+    return np.zeros(0)
+
+
+Events = tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"], Float[np.ndarray, " _"]]
+"""Starts, min; amounts; and the time over which each is delivered, min."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Doses:
-    """Insulin and meals as events (time, amount, duration) and a basal schedule.
+    """Insulin and meals as events (time, amount, duration) and the basal schedule of a pump.
 
     Amounts are whole doses: whatever grid they are later seen on, the integral of the rate is the dose.
     Times are minutes on the clock of the record. Build one with `Doses.of`.
@@ -48,20 +58,27 @@ class Doses:
     """Carbohydrate, g."""
     meal_duration_min: Float[np.ndarray, " meals"]
     """Time over which each is eaten, min."""
+    long_acting_time_min: Float[np.ndarray, " injections"] = dataclasses.field(default_factory=_none)
+    """Time of each injection of long-acting insulin, min."""
+    long_acting_U: Float[np.ndarray, " injections"] = dataclasses.field(default_factory=_none)
+    """Amounts, U; they act beside the basal schedule, which is 0 for a person on pens."""
+    long_acting_duration_min: Float[np.ndarray, " injections"] = dataclasses.field(default_factory=_none)
+    """Time over which each acts at a constant rate, min; 1440 where nothing better is known."""
 
     def __repr__(self) -> str:
         basal = self.basal_U_h
         rates = " to ".join(dict.fromkeys(f"{x:.3g}" for x in (basal.min(), basal.max()))) if len(basal) else "0"
         boluses = f"{counted(len(self.bolus_U), 'bolus', 'boluses')} of {self.bolus_U.sum():.4g} U"
-        return (
-            f"Doses(basal {rates} U/h, {boluses}, {counted(len(self.carbs_g), 'meal')} of {self.carbs_g.sum():.4g} g)"
-        )
+        long = f", {counted(len(self.long_acting_U), 'long-acting injection')} of {self.long_acting_U.sum():.4g} U"
+        meals = f"{counted(len(self.carbs_g), 'meal')} of {self.carbs_g.sum():.4g} g"
+        return f"Doses(basal {rates} U/h, {boluses}, {meals}{long if len(self.long_acting_U) else ''})"
 
     def __post_init__(self) -> None:
         columns = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for group in (("basal_time_min", "basal_U_h"),
                       ("bolus_time_min", "bolus_U", "bolus_duration_min"),
-                      ("meal_time_min", "carbs_g", "meal_duration_min")):  # fmt: skip
+                      ("meal_time_min", "carbs_g", "meal_duration_min"),
+                      ("long_acting_time_min", "long_acting_U", "long_acting_duration_min")):  # fmt: skip
             if len({len(columns[name]) for name in group}) > 1:
                 raise ValueError(f"Doses: {', '.join(group)} differ in length; give one value per event")
         for name, values in columns.items():
@@ -69,7 +86,7 @@ class Doses:
                 raise ValueError(f"Doses: {name} has a value that is not a finite number")
             if name.endswith("duration_min") and np.any(values <= 0):
                 raise ValueError(f"Doses: {name} has a duration of zero or less; a quick dose takes 1 min")
-            if name in ("basal_U_h", "bolus_U", "carbs_g") and np.any(values < 0):
+            if name in ("basal_U_h", "bolus_U", "carbs_g", "long_acting_U") and np.any(values < 0):
                 raise ValueError(f"Doses: {name} has a negative amount")
         if len(self.basal_time_min) == 0:
             raise ValueError("Doses: state at least one basal rate (0 U/h for injections only)")
@@ -83,6 +100,7 @@ class Doses:
         basal: float | Iterable[tuple[float, float]] = 0.0,
         boluses: Iterable[tuple[float, ...]] = (),
         meals: Iterable[tuple[float, ...]] = (),
+        long_acting: Iterable[tuple[float, ...]] = (),
     ) -> "Doses":
         """Doses from tuples.
 
@@ -90,9 +108,10 @@ class Doses:
             basal: one rate (U/h) held throughout, or `(time_min, U_h)` pairs.
             boluses: `(time_min, U)` or `(time_min, U, duration_min)`.
             meals: `(time_min, carbs_g)` or `(time_min, carbs_g, duration_min)`.
+            long_acting: injections, `(time_min, U)` or `(time_min, U, duration_min)`.
 
         Returns:
-            The doses. A bolus or meal without a duration lasts one minute.
+            The doses. A bolus or meal without a duration lasts one minute, long-acting insulin a day.
 
         Example:
             >>> from t1djax import Doses
@@ -102,10 +121,42 @@ class Doses:
         """
         schedule = [(0.0, float(basal))] if isinstance(basal, (int, float)) else list(basal)
         events = []
-        for group in (boluses, meals):
-            rows = [(*row, DOSE_DURATION_MIN) if len(row) == 2 else tuple(row) for row in group]
-            events.append([_column(row[i] for row in rows) for i in range(3)])
-        return cls(_column(t for t, _ in schedule), _column(x for _, x in schedule), *events[0], *events[1])
+        usual = (DOSE_DURATION_MIN, DOSE_DURATION_MIN, LONG_ACTING_MIN)
+        for group, minutes in zip((boluses, meals, long_acting), usual, strict=True):
+            rows = [(*row, minutes) if len(row) == 2 else tuple(row) for row in group]
+            events += [_column(row[i] for row in rows) for i in range(3)]
+        return cls(_column(t for t, _ in schedule), _column(x for _, x in schedule), *events)
+
+    @property
+    def events(self) -> tuple[Events, Events, Events]:
+        """Boluses, meals and injections of long-acting insulin, each as times, amounts and durations."""
+        return (
+            (self.bolus_time_min, self.bolus_U, self.bolus_duration_min),
+            (self.meal_time_min, self.carbs_g, self.meal_duration_min),
+            (self.long_acting_time_min, self.long_acting_U, self.long_acting_duration_min),
+        )
+
+    @property
+    def background(self) -> tuple[Float[np.ndarray, " changes"], Float[np.ndarray, " changes"]]:
+        """Insulin that is no bolus: times at which its rate changes, min, and the rate from there, U/h.
+
+        The basal schedule plus long-acting insulin. Without the latter it is the schedule as stated.
+
+        Example:
+            >>> from t1djax import Doses
+            >>> [x.tolist() for x in Doses.of(long_acting=[(60, 24)]).background]
+            [[-1.0, 0.0, 60.0, 1500.0], [0.0, 0.0, 1.0, 0.0]]
+        """
+        if not len(self.long_acting_U):
+            return self.basal_time_min, self.basal_U_h
+        start, stop = self.long_acting_time_min, self.long_acting_time_min + self.long_acting_duration_min
+        # The first rate holds before its time as well: it is never that of an injection.
+        before = [min(float(start.min()), float(self.basal_time_min[0])) - 1.0]
+        times = np.unique(np.concatenate([before, self.basal_time_min, start, stop]))
+        in_force = np.clip(np.searchsorted(self.basal_time_min, times, side="right") - 1, 0, None)
+        return times, self.basal_U_h[in_force] + MIN_PER_H * _overlap(
+            times, start, stop, self.long_acting_U / self.long_acting_duration_min
+        )
 
     def inputs(self, start_min: float, end_min: float) -> "Inputs":
         """The rates over a window that starts at `start_min` (min).
@@ -149,13 +200,14 @@ class Doses:
         if not end_min > start_min:
             raise ValueError(f"Doses.inputs: the window ends ({end_min} min) before it starts ({start_min} min)")
         late = lambda t: t < end_min
+        basal_time, basal = self.background
         b, m = late(self.bolus_time_min), late(self.meal_time_min)
         bolus0, bolus1 = self.bolus_time_min[b], (self.bolus_time_min + self.bolus_duration_min)[b]
         meal0, meal1 = self.meal_time_min[m], (self.meal_time_min + self.meal_duration_min)[m]
-        edges = np.concatenate([self.basal_time_min[late(self.basal_time_min)], bolus0, bolus1, meal0, meal1])
+        edges = np.concatenate([basal_time[late(basal_time)], bolus0, bolus1, meal0, meal1])
         breaks = np.unique(np.concatenate([[start_min], edges[edges > start_min]]))
-        in_force = np.clip(np.searchsorted(self.basal_time_min, breaks, side="right") - 1, 0, None)
-        insulin = self.basal_U_h[in_force] / MIN_PER_H
+        in_force = np.clip(np.searchsorted(basal_time, breaks, side="right") - 1, 0, None)
+        insulin = basal[in_force] / MIN_PER_H
         insulin = insulin + _overlap(breaks, bolus0, bolus1, self.bolus_U[b] / (bolus1 - bolus0))
         carbs = MG_PER_G * _overlap(breaks, meal0, meal1, self.carbs_g[m] / (meal1 - meal0))
         keep = np.concatenate([[True], (np.diff(insulin) != 0) | (np.diff(carbs) != 0)])

@@ -66,9 +66,9 @@ def plot_day(patient: Patient, *, start_min: float | None = None, hours: float =
         glucose.set(ylabel=f"glucose, {unit}")
         glucose.set_ylim(bottom=0)
         doses = patient.doses
-        later = doses.basal_time_min[(doses.basal_time_min > begin) & (doses.basal_time_min < end)]
-        basal_time = np.concatenate([[begin], later])
-        rate = doses.basal_U_h[(np.searchsorted(doses.basal_time_min, basal_time, side="right") - 1).clip(0)]
+        since, rates = doses.background
+        basal_time = np.concatenate([[begin], since[(since > begin) & (since < end)]])
+        rate = rates[(np.searchsorted(since, basal_time, side="right") - 1).clip(0)]
         insulin.stairs(rate, x(np.append(basal_time, end)), color="#56B4E9", fill=True, alpha=0.5, label="basal, U/h")
         _bars(insulin, x, doses.bolus_time_min, doses.bolus_U, (begin, end), _INK, "bolus, U")
         insulin.set(ylabel="insulin")

@@ -172,13 +172,10 @@ def _record(fit: Fit, i: int, patient: Patient, end: _End) -> FittedPatient:
 
 
 def _under_way(doses: Doses, end_min: float) -> Doses:
-    """The basal rate in force at the end, and what is left of boluses and meals that have begun by then."""
+    """The basal rate in force at the end, and what is left of doses and meals that have begun by then."""
     in_force = max(int(np.searchsorted(doses.basal_time_min, end_min, side="right")) - 1, 0)
     left = []
-    for time, amount, duration in (
-        (doses.bolus_time_min, doses.bolus_U, doses.bolus_duration_min),
-        (doses.meal_time_min, doses.carbs_g, doses.meal_duration_min),
-    ):
+    for time, amount, duration in doses.events:
         rest = time + duration - end_min
         going = (time <= end_min) & (rest > 0) & (amount > 0)
         left += [np.full(going.sum(), end_min), (amount * rest / duration)[going], rest[going]]

@@ -44,5 +44,8 @@ def answer(
         raise MlflowException.invalid_parameter_value(str(e)) from e
 
 
-OPTIONAL = ("patient", "time_min", "time", "bolus_duration_min", "meal_duration_min")
+OPTIONAL = (
+    "patient", "time_min", "time", "bolus_duration_min", "meal_duration_min", "long_acting_U",
+    "long_acting_duration_min",
+)  # fmt: skip
 """Columns of a request that may be left out, though not both times, nor the patient of a cohort."""

@@ -181,6 +181,8 @@ def _signature(patients: int) -> Any:
         *map(number, ("basal_U_h", "bolus_U", "carbs_g")),
         number("bolus_duration_min", False),
         number("meal_duration_min", False),
+        number("long_acting_U", False),
+        number("long_acting_duration_min", False),
     ]
     outputs: list[ColSpec | TensorSpec] = [*inputs[:3], *map(number, ("glucose_mg_dL", "lower_mg_dL", "upper_mg_dL"))]
     level = ParamSpec("level", "double", 0.9)

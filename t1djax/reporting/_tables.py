@@ -80,10 +80,11 @@ def _per_day(patient: Patient) -> tuple[float, float, float]:
     """Basal and bolus insulin (U/day) and carbohydrate (g/day) over the rows of a record."""
     first, last = float(patient.time_min[0]), float(patient.time_min[-1])
     days, d = (last - first) / 1440, patient.doses
-    edges = np.clip(np.append(d.basal_time_min, np.inf), first, last)
+    since, rate = d.background
+    edges = np.clip(np.append(since, np.inf), first, last)
     edges[0] = first  # before the first one stated, the first holds
     inside = lambda t: (t >= first) & (t < last)
-    basal = float(np.sum(d.basal_U_h * np.diff(edges)) / 60)
+    basal = float(np.sum(rate * np.diff(edges)) / 60)
     bolus, carbs = d.bolus_U[inside(d.bolus_time_min)].sum(), d.carbs_g[inside(d.meal_time_min)].sum()
     return basal / days, float(bolus) / days, float(carbs) / days
 

@@ -136,7 +136,8 @@ def _edges(doses: Doses) -> _Edges:
     bolus = doses.bolus_U / doses.bolus_duration_min
     alone = np.where(unpaired(doses), bolus, 0.0)
     carbs = doses.carbs_g / doses.meal_duration_min
-    columns = [(doses.basal_time_min[1:], 0, np.diff(doses.basal_U_h) / 60, np.full(len(doses.basal_U_h) - 1, -np.inf))]
+    since, rate = doses.background
+    columns = [(since[1:], 0, np.diff(rate) / 60, np.full(len(rate) - 1, -np.inf))]
     for channel, start, length, rate in (
         (0, doses.bolus_time_min, doses.bolus_duration_min, bolus),
         (1, doses.meal_time_min, doses.meal_duration_min, carbs),

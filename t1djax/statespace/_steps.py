@@ -64,7 +64,7 @@ def steps_of(patient: Patient, *, until_min: float | None = None) -> Steps:
     # Insulin of a bolus without a meal, in the place of the carbohydrate.
     alone = unpaired(doses)
     hidden = Doses(
-        doses.basal_time_min, doses.basal_U_h, _NONE, _NONE, _NONE,
+        *doses.background, _NONE, _NONE, _NONE,
         doses.bolus_time_min[alone], doses.bolus_U[alone], doses.bolus_duration_min[alone],
     ).inputs(start, end)  # fmt: skip
     breaks = [np.asarray(x.break_min, dtype=np.float64) for x in (every, hidden)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .._asserted import PATIENTS_FILE, read_parameters
 from .._checks import BLANKS, Findings, split_table
-from .._columns import BASAL, CLOCK, GLUCOSE, GLUCOSE_MMOL, TIME, WHO
+from .._columns import BASAL, CLOCK, GLUCOSE, GLUCOSE_MMOL, LONG_ACTING, TIME, WHO
 from .._raw import GlucoseUnit, Raw, RawBasal, RawDose, RawReading
 from .._tables import table_to_patient
 from .._zones import read_zones
@@ -18,9 +18,9 @@ _HEAD = 8192
 
 
 def recognise(head: str, name: str) -> bool:
-    """Whether the header has glucose and basal by their canonical names."""
+    """Whether the header has glucose and basal insulin by their canonical names."""
     names = set(_rows.header_names(head))
-    return BASAL in names and bool(names & {GLUCOSE, GLUCOSE_MMOL})
+    return bool(names & {BASAL, LONG_ACTING}) and bool(names & {GLUCOSE, GLUCOSE_MMOL})
 
 
 def parse(
@@ -92,9 +92,11 @@ def _own(path: Path, text: str, known: Mapping[str, float], zone: str | None, fo
     doses, lines = patient.doses, table.lines
     rows = zip(patient.time_min.tolist(), patient.glucose_mg_dL.tolist(), lines, strict=True)
     line_of = dict(zip(patient.time_min.tolist(), lines, strict=True))
-    events = lambda *columns: tuple(
-        RawDose(when(t), amount, line_of[t], minutes) for t, amount, minutes in zip(*columns, strict=True)
+    events = lambda columns: tuple(
+        RawDose(when(t), amount, line_of[t], minutes)
+        for t, amount, minutes in zip(*(column.tolist() for column in columns), strict=True)
     )
+    boluses, meals, long_acting = map(events, doses.events)
     return Raw(
         format="table",
         file=str(path),
@@ -104,8 +106,9 @@ def _own(path: Path, text: str, known: Mapping[str, float], zone: str | None, fo
             RawBasal(when(t), rate, line_of[t])
             for t, rate in zip(doses.basal_time_min.tolist(), doses.basal_U_h.tolist(), strict=True)
         ),
-        boluses=events(doses.bolus_time_min.tolist(), doses.bolus_U.tolist(), doses.bolus_duration_min.tolist()),
-        meals=events(doses.meal_time_min.tolist(), doses.carbs_g.tolist(), doses.meal_duration_min.tolist()),
+        boluses=boluses,
+        meals=meals,
+        long_acting=long_acting,
         glucose_unit="mg/dL",
         lead_min=float(patient.time_min[patient.valid][0] - patient.time_min[0]) if patient.valid.any() else 0.0,
         trail_min=float(patient.time_min[-1] - patient.time_min[patient.valid][-1]) if patient.valid.any() else 0.0,

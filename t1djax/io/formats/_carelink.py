@@ -1,5 +1,6 @@
 """Medtronic CareLink: a pump block and a sensor block, each with the newest row first."""
 
+import bisect
 import datetime as dt
 import re
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ TIME = "Date and Time"
 BASAL, BOLUS, BOLUS_TYPE = "Basal.Rate..U.h.", "Bolus.Volume.Delivered..U.", "Bolus.Type"
 BOLUS_DURATION, SELECTED = "Bolus.Duration..h.mm.ss.", "Bolus.Volume.Selected..U."
 TEMP, TEMP_TYPE, TEMP_DURATION = "Temp.Basal.Amount", "Temp.Basal.Type", "Temp.Basal.Duration..h.mm.ss."
-SUSPEND, MARKER = "Suspend", "Event.Marker"
+SUSPEND, MARKER, SOURCE = "Suspend", "Event.Marker", "Bolus.Source"
 SAME = dt.timedelta(seconds=5)
 """A rate written this near to a command is the rate that the command set."""
 GLUCOSE = ("Sensor.Glucose", "BG.Reading", "Sensor.Calibration.BG")
@@ -36,6 +37,13 @@ _CARBS = re.compile(r"BWZ\.Carb\.Input(?:\.\.(grams|exchanges)\.)?")
 _DURATION = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?", re.ASCII)
 _MARKER = re.compile(r"(Meal|Insulin): ?(\d+(?:[.,]\d+)?) ?(grams|units|exchanges)?", re.I | re.ASCII)
 _RESUMES = ("RESTART", "NORMAL_PUMPING", "RESUME")
+_AUTO_BASAL = re.compile(r"(AUTO|CLOSED[_ ]?LOOP).*(BASAL|MICRO)|MICRO[_ ]?BOLUS", re.I)
+"""Source of what a closed loop gives each five minutes in the place of a basal rate."""
+_TOTAL = re.compile(r"AUTO[_ ]?INSULIN|DAILY|TOTAL|AGGREGAT", re.I)
+"""Source of a row, or title of a block, that sums up a day."""
+_STEP = dt.timedelta(minutes=5)
+_LOOP_IS_ON = dt.timedelta(minutes=15)
+_DAY = dt.timedelta(days=1)
 
 
 class Block(NamedTuple):
@@ -43,6 +51,8 @@ class Block(NamedTuple):
 
     table: Table
     when: list[dt.datetime | None]
+    totals: bool = False
+    """Whether its boluses are sums of a day, not doses."""
 
     def rows(self, column: str) -> list[tuple[int, dt.datetime, str]]:
         """Cells of a column that are not blank, with their row and time, turned to run forward."""
@@ -105,18 +115,21 @@ def parse(path: Path, text: str, found: Findings, *, day_first: bool | None = No
     glucose = _stated({match[2] for name in names if (match := _GLUCOSE.fullmatch(name))}, "glucose", file, found)
     words: dict[str | None, GlucoseUnit] = {"mg.dL": "mg/dL", "mmol.L": "mmol/L"}
     notes: list[str] = []
+    warnings: list[str] = []
+    stated = sorted((rate for block in blocks for rate in _basal(block, notes, found)), key=lambda rate: rate.time)
     meals, carbs_unit = _meals(blocks, file, notes, found)
     return Raw(
         format="carelink",
         file=file,
         subject=path.stem,
         readings=tuple(reading for block in blocks for reading in _readings(block, found)),
-        basal=tuple(rate for block in blocks for rate in _basal(block, notes, found)),
+        basal=_automatic(blocks, stated, warnings, found),
         boluses=tuple(dose for block in blocks for dose in _boluses(block, notes, found)),
         meals=meals,
         glucose_unit=words.get(glucose),
         carbs_unit=carbs_unit,
         notes=tuple(notes),
+        warnings=tuple(warnings),
     )
 
 
@@ -142,6 +155,7 @@ def _blocks(
         body: list[list[str]] = []
         where: list[int] = []
         before: list[list[str]] = []
+        title = " ".join(rows[start - 1]) if start and rows[start - 1][0].startswith("---") else ""
         for row, line in zip(rows[start + 1 : end], lines[start + 1 : end], strict=True):
             if row[0].startswith("---"):
                 continue  # the title of the next block
@@ -163,7 +177,7 @@ def _blocks(
             _exports.check_swapped(table, TIME, stated, found)
         numeric = [name for name in names if _GLUCOSE.fullmatch(name) or _CARBS.fullmatch(name)]
         _exports.decimal_points(table, [*numeric, *(n for n in (BASAL, BOLUS, SELECTED, TEMP) if n in names)])
-        out.append(Block(table, when))
+        out.append(Block(table, when, _TOTAL.search(title) is not None))
     return out
 
 
@@ -207,6 +221,67 @@ def _basal(block: Block, notes: list[str], found: Findings) -> tuple[RawBasal, .
     notes.extend(commands_note(commands))
     # A command that cancels another has no length of its own.
     return delivered(rates, loose) if any(row.end > row.start for row in loose) else tuple(rates)
+
+
+def _sources(block: Block) -> list[str]:
+    """Who asked for each bolus: the person, or the loop."""
+    table = block.table
+    return [cell.strip(BLANKS) for cell in table.columns.get(SOURCE, [""] * len(table))]
+
+
+def _automatic(
+    blocks: Sequence[Block], stated: Sequence[RawBasal], warnings: list[str], found: Findings
+) -> tuple[RawBasal, ...]:
+    """The basal with what a closed loop gave: rows of five minutes as rates, and a day's sum where nothing is finer.
+
+    Between two of its rows that are no neighbours the loop gave nothing. While it is on, the rates that the pump has
+    programmed are not delivered.
+    """
+    doses: list[tuple[dt.datetime, float, int]] = []
+    sums: list[tuple[dt.datetime, float, int]] = []
+    for block in blocks:
+        if BOLUS not in block.table.names:
+            continue
+        values, sources, lines = _numbers(block, BOLUS, found), _sources(block), block.table.lines
+        for i, t, _ in block.rows(BOLUS):
+            if values[i] > 0 and (block.totals or _TOTAL.search(sources[i])):
+                sums.append((t, float(values[i]), lines[i]))
+            elif values[i] > 0 and _AUTO_BASAL.search(sources[i]):
+                doses.append((t, float(values[i]), lines[i]))
+    doses.sort()
+    ends = [*(t for t, _, _ in doses), dt.datetime.max][1:] if doses else []
+    rows = zip(doses, ends, strict=True)
+    pieces = [(t, min(after, t + _STEP), units, line) for (t, units, line), after in rows if after > t]
+    finer = {t.date() for t, _, _ in doses}
+    spread = [(t, units, line) for t, units, line in sums if t.date() not in finer]
+    pieces += [(day := t.replace(hour=0, minute=0, second=0), day + _DAY, units, line) for t, units, line in spread]
+    if doses:
+        units_given = sum(units for _, units, _ in doses)
+        warnings.append(f"{len(doses)} rows of automatic basal ({units_given:.4g} U) are read as basal rates")
+    if spread:
+        warnings.append(
+            f"{len(spread)} daily sums of automatic insulin ({sum(units for _, units, _ in spread):.4g} U) are spread "
+            "evenly over their days as basal, since nothing finer is in the file: its course within a day is not known"
+        )
+    if len(sums) > len(spread):
+        left = [units for t, units, _ in sums if t.date() in finer]
+        warnings.append(
+            f"{len(left)} daily sums of automatic insulin ({sum(left):.4g} U) are left out: their days have its rows"
+        )
+    begins, summed = [t for t, _, _ in doses], {t.date() for t, _, _ in spread}
+    nearby = lambda t: bisect.bisect_right(begins, t + _LOOP_IS_ON) - bisect.bisect_left(begins, t - _LOOP_IS_ON)
+    kept = [rate for rate in stated if rate.time.date() not in summed and not nearby(rate.time)]
+    if len(kept) < len(stated):
+        warnings.append(
+            f"{len(stated) - len(kept)} programmed basal rates of times when a closed loop was on are left out"
+        )
+    rates: dict[dt.datetime, RawBasal] = {}
+    own = [rate.time for rate in kept]
+    for begin, end, units, line in sorted(pieces):
+        rates[begin] = RawBasal(begin, units / ((end - begin) / dt.timedelta(hours=1)), line)
+        if bisect.bisect_right(own, begin) == bisect.bisect_right(own, end):
+            rates[end] = RawBasal(end, 0.0, line)
+    return tuple(sorted([*kept, *rates.values()], key=lambda rate: rate.time))
 
 
 def _temporary(block: Block, found: Findings) -> list[Command]:
@@ -284,8 +359,9 @@ def _boluses(block: Block, notes: list[str], found: Findings) -> list[RawDose]:
         square = np.array(["square" in kind for kind in kinds], dtype=bool)
         no_length = given & square & ~np.isfinite(lengths)
         found.flag(table, BOLUS_TYPE, no_length, "{} has no duration", "export the file again")
+        sources = _sources(block)
         for i, t, _ in block.rows(BOLUS):
-            if given[i]:
+            if given[i] and not (block.totals or _TOTAL.search(sources[i]) or _AUTO_BASAL.search(sources[i])):
                 minutes = lengths[i] if np.isfinite(lengths[i]) and "normal" not in kinds[i] else 1.0
                 out.append(RawDose(t, float(values[i]), table.lines[i], max(float(minutes), 1.0)))
         if SELECTED in table.names:

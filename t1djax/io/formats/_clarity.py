@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 
+from ...physics import LONG_ACTING_MIN
 from .._checks import BLANKS, Findings, Table, blank, split_rows
+from .._insulin import kind_of_insulin
 from .._raw import Raw, RawDose, RawReading
 from . import _exports, _rows
-from ._long_acting import long_acting_basal, long_acting_note
 
 TIME = "Timestamp (YYYY-MM-DDThh:mm:ss)"
 TYPE, SUBTYPE = "Event Type", "Event Subtype"
@@ -71,16 +72,14 @@ def parse(path: Path, text: str, found: Findings) -> Raw | None:
     known = {*READINGS, *SKIPPED, "Insulin", "Carbs"}
     for kind, count in Counter(kind for kind in kinds if kind not in known).items():
         notes.append(f"{count} rows of the unknown kind {kind!r} are left out")
-    if slow:
-        notes.append(long_acting_note(slow))
     return Raw(
         format="dexcom_clarity",
         file=file,
         subject=path.stem,
         readings=readings,
-        basal=long_acting_basal(slow),
         boluses=rapid,
         meals=meals,
+        long_acting=slow,
         glucose_unit=limits,
         notes=tuple(notes),
     )
@@ -136,15 +135,17 @@ def _insulin(
 ) -> tuple[tuple[RawDose, ...], tuple[RawDose, ...]]:
     types = [cell.strip(BLANKS) for cell in table.columns[SUBTYPE]]
     insulin = [kind == "Insulin" for kind in kinds]
-    slow = [is_dose and kind == "Long-Acting" for is_dose, kind in zip(insulin, types, strict=True)]
+    slow = [is_dose and kind_of_insulin(kind) == "long" for is_dose, kind in zip(insulin, types, strict=True)]
     rapid = [is_dose and not long for is_dose, long in zip(insulin, slow, strict=True)]
-    strange = sum(is_dose and kind != "Fast-Acting" for is_dose, kind in zip(rapid, types, strict=True))
+    strange = sum(is_dose and kind_of_insulin(kind) != "rapid" for is_dose, kind in zip(rapid, types, strict=True))
     if strange:
         notes.append(f"{strange} doses of insulin that is not said to be long-acting are taken as boluses")
-    return _amounts(table, INSULIN, rapid, when, found), _amounts(table, INSULIN, slow, when, found)
+    return _amounts(table, INSULIN, rapid, when, found), _amounts(table, INSULIN, slow, when, found, LONG_ACTING_MIN)
 
 
-def _amounts(table: Table, column: str, rows: list[bool], when: _rows.Times, found: Findings) -> tuple[RawDose, ...]:
+def _amounts(
+    table: Table, column: str, rows: list[bool], when: _rows.Times, found: Findings, minutes: float = 1.0
+) -> tuple[RawDose, ...]:
     if not any(rows):
         return ()
     if column not in table.names:
@@ -153,4 +154,4 @@ def _amounts(table: Table, column: str, rows: list[bool], when: _rows.Times, fou
     part = _where(table, np.array(rows, dtype=bool))
     values = _rows.column(part, column, found)
     found.flag(part, column, blank(part, column), "there is no amount", "remove the row")
-    return _rows.doses(part, [t for t, has in zip(when, rows, strict=True) if has], values)
+    return _rows.doses(part, [t for t, has in zip(when, rows, strict=True) if has], values, minutes)

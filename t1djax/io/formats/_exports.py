@@ -24,7 +24,9 @@ _STAMP = re.compile(
 )
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _POINT = re.compile(r"[+-]?\d+\.\d+", re.ASCII)
-_UNIX = re.compile(r"([12]\d{9})(\d{3})?", re.ASCII)
+_UNIX = re.compile(r"\d{9,19}(\.\d*)?|\d\.\d+[eE]\+?\d{1,2}", re.ASCII)
+_EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
+_FIRST_S, _LAST_S = 9e8, 4.2e9  # from 1998 on, before which there were no sensors, to 2103
 _SEP = re.compile(r"sep=.?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 
@@ -64,12 +66,16 @@ def without_title(text: str) -> str:
     return text if top is None else "\n".join([*("" for _ in lines[:top]), *lines[top:]])
 
 
+def since_1970(number: float) -> dt.datetime | None:
+    """A time of this century as seconds, milliseconds, microseconds or nanoseconds since 1970, in UTC."""
+    per_second = next((10.0**n for n in (0, 3, 6, 9) if _FIRST_S <= number / 10.0**n < _LAST_S), None)
+    # From the Gregorian calendar's own epoch: exact to the microsecond, and beyond what an operating system knows.
+    return None if per_second is None else _EPOCH + dt.timedelta(seconds=number / per_second)
+
+
 def unix(cell: str) -> dt.datetime | None:
-    """A time as seconds or milliseconds since 1970, in UTC."""
-    match = _UNIX.fullmatch(cell)
-    if match is None:
-        return None
-    return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(seconds=int(match[1]), milliseconds=int(match[2] or 0))
+    """A time of this century as a number since 1970, in UTC."""
+    return since_1970(float(cell)) if _UNIX.fullmatch(cell) else None
 
 
 def best_delimiter(text: str, mark: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .._checks import BLANKS, Findings, quote
-from . import _rows
+from . import _exports, _rows
 from ._exports import YEARS
 
 Record = Mapping[str, Any]
@@ -26,7 +26,7 @@ class Source(NamedTuple):
 
     def add(self, key: str, what: str, mend: str, found: Findings) -> None:
         """One problem with a field."""
-        found.add(self.file, f"record {self.number}: {what}", mend, column=key)
+        found.add_record(self.file, self.number, key, what, mend)
 
     def number_of(self, key: str, found: Findings, *, negative: bool = False) -> float | None:
         """A field as a number; None where it is absent or null, or wrong (which is reported)."""
@@ -50,13 +50,13 @@ class Source(NamedTuple):
         return number
 
     def time_of(self, key: str) -> dt.datetime | None:
-        """A field as a time: ISO 8601 text, or milliseconds since 1970."""
+        """A field as a time: ISO 8601 text, or seconds or milliseconds since 1970."""
         value = self.data.get(key)
         if isinstance(value, str):
             time = _rows.iso(value.strip(BLANKS))
-            return time if time is not None and time.year in YEARS else None
-        if isinstance(value, int | float) and not isinstance(value, bool) and 1e11 < value < 7e12:
-            return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=float(value))
+            return _exports.unix(value) if time is None else time if time.year in YEARS else None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _exports.since_1970(float(value))
         return None
 
     def minutes_of(self, key: str, found: Findings, *, per_min: float = 1.0) -> float | None:
@@ -68,7 +68,7 @@ class Source(NamedTuple):
 def read_records(file: str, text: str, found: Findings) -> list[Source] | None:
     """The records of a text: those of an array, one object, or one object on each line."""
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_hook=_plain if '"$' in text else None)
     except json.JSONDecodeError as error:
         lines = _lines(file, text)
         if lines is not None:
@@ -78,6 +78,8 @@ def read_records(file: str, text: str, found: Findings) -> list[Source] | None:
     except RecursionError:
         found.add(file, "its JSON is nested too deep", "export it again", row=1)
         return None
+    while isinstance(data, dict) and isinstance(inner := data.get("result"), list | dict):
+        data = inner  # an answer of a server, with its status around
     rows = data if isinstance(data, list) else [data]
     wrong = [number for number, row in enumerate(rows, 1) if not isinstance(row, dict)]
     for number in wrong[:5]:
@@ -85,12 +87,22 @@ def read_records(file: str, text: str, found: Findings) -> list[Source] | None:
     return None if wrong else [Source(file, number, row) for number, row in enumerate(rows, 1)]
 
 
+def _plain(record: dict[str, Any]) -> Any:
+    """A value in the extended JSON of MongoDB as itself."""
+    if len(record) != 1:
+        return record
+    (key, value), *_ = record.items()
+    if key in ("$numberLong", "$numberInt", "$numberDouble", "$numberDecimal"):
+        return float(value) if "." in str(value) or "e" in str(value).lower() else int(value)
+    return value if key in ("$date", "$oid") else record
+
+
 def _lines(file: str, text: str) -> list[Source] | None:
     out: list[Source] = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip(BLANKS):
             try:
-                data = json.loads(line)
+                data = json.loads(line, object_hook=_plain if '"$' in line else None)
             except (json.JSONDecodeError, RecursionError):
                 return None
             if not isinstance(data, dict):

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ...physics import LONG_ACTING_MIN
 from .._checks import BLANKS, Findings, Table, blank, numbers, split_rows
 from .._raw import Raw, RawDose, RawReading
 from . import _exports, _rows
-from ._long_acting import long_acting_basal, long_acting_note
 
 NAMES = ("device", "serial", "time", "kind", "historic", "scan", "rapid_text", "rapid", "food_text", "carbs",
          "servings", "long_text", "long", "notes", "strip", "ketone", "meal_part", "correction_part",
@@ -83,8 +83,6 @@ def parse(path: Path, text: str, found: Findings, *, day_first: bool | None = No
     notes: list[str] = []
     readings = _readings(table, kinds, when, LIMITS[unit], found)
     rapid, slow = _insulin(table, kinds == INSULIN, when, notes, found)
-    if slow:
-        notes.append(long_acting_note(slow))
     meals = _meals(table, kinds == FOOD, when, notes, found)
     for kind, count in Counter(str(kind) for kind in kinds if kind in set("3789")).items():
         what = "ketones" if kind == "3" else f"kind {kind}"
@@ -94,9 +92,9 @@ def parse(path: Path, text: str, found: Findings, *, day_first: bool | None = No
         file=file,
         subject=path.stem,
         readings=readings,
-        basal=long_acting_basal(slow),
         boluses=rapid,
         meals=meals,
+        long_acting=slow,
         glucose_unit=unit,
         notes=tuple(notes),
     )
@@ -131,6 +129,9 @@ def _readings(
 ) -> tuple[RawReading, ...]:
     out: list[RawReading] = []
     high = limits[1]
+    # A serial number stays in the file: devices are told apart, not named.
+    serials = {serial: f"sensor {number}" for number, serial in enumerate(dict.fromkeys(table.columns["serial"]), 1)}
+    devices = [serials[serial] for serial in table.columns["serial"]]
     for column, kind, who in GLUCOSE:
         own = kinds == kind
         words = [cell.strip(BLANKS).upper() for cell in table.columns[column]]
@@ -147,9 +148,9 @@ def _readings(
                 continue
             if beyond[i]:
                 side = "low" if words[i] == "LO" else "high"
-                out.append(RawReading(t, limits[0] if side == "low" else high, table.lines[i], side, who))
+                out.append(RawReading(t, limits[0] if side == "low" else high, table.lines[i], side, who, devices[i]))
             else:
-                out.append(RawReading(t, float(values[i]), table.lines[i], "", who))
+                out.append(RawReading(t, float(values[i]), table.lines[i], "", who, devices[i]))
     return tuple(out)
 
 
@@ -165,7 +166,7 @@ def _insulin(
     lost = int((own & ~np.isfinite(rapid) & ~np.isfinite(slow)).sum())
     if lost:
         notes.append(f"{lost} records of insulin without a number are left out")
-    return _rows.doses(table, when, rapid), _rows.doses(table, when, slow)
+    return _rows.doses(table, when, rapid), _rows.doses(table, when, slow, LONG_ACTING_MIN)
 
 
 def _meals(

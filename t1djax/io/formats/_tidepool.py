@@ -5,15 +5,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from ...physics import LONG_ACTING_MIN
 from .._checks import BLANKS, Findings, quote, split_rows
+from .._insulin import kind_of_insulin
 from .._raw import CarbsUnit, GlucoseUnit, Raw, RawBasal, RawDose, RawReading
 from . import _exports
 from ._json import MS_PER_MIN, Source, once, read_records
-from ._long_acting import long_acting_basal, long_acting_note
 
 MG_PER_MMOL = 18.01559
 """By which Tidepool divides mg/dL when it stores a reading."""
@@ -22,8 +22,6 @@ READINGS: dict[str, Literal["cgm", "fingerstick"]] = {"cbg": "cgm", "smbg": "fin
 LIMITS = {"low": 40.0, "high": 400.0}
 """In mg/dL, where a record says that a reading lay beyond them and not what they are."""
 USED = (*READINGS, "basal", "bolus", "wizard", "food", "insulin", "deviceEvent")
-HOLE_MIN = 30.0
-"""Longest time without a basal record that is not remarked on, min."""
 
 _TYPE = re.compile(
     r'"type"\s*:\s*"(cbg|smbg|basal|bolus|wizard|food|insulin|upload|(pump|cgm|controller)(Settings|Status)|deviceEvent|'
@@ -57,12 +55,6 @@ def parse(path: Path, text: str, found: Findings) -> Raw | None:
     readings, unit = _readings(timed, notes, found)
     slow = _long_acting(timed, found)
     basal = _basal([pair for pair in timed if pair[0].data["type"] == "basal"], notes, found)
-    if slow and basal:
-        total = sum(dose.amount for dose in slow)
-        notes.append(f"{len(slow)} doses of long-acting insulin ({total:g} U) beside a pump's basal are left out")
-    elif slow:
-        basal = long_acting_basal(slow)
-        notes.append(long_acting_note(slow))
     meals, carbs_unit = _meals(timed, file, found)
     skipped = Counter(str(row.data.get("type")) for row in rows if row.data.get("type") not in USED)
     notes.extend(f"{count} records of type {quote(kind)} are not read" for kind, count in sorted(skipped.items()))
@@ -75,6 +67,7 @@ def parse(path: Path, text: str, found: Findings) -> Raw | None:
         basal=basal,
         boluses=_boluses(timed, found),
         meals=meals,
+        long_acting=tuple(slow),
         glucose_unit=unit,
         carbs_unit=carbs_unit,
         time_zone=zones.most_common(1)[0][0] if zones else None,
@@ -147,7 +140,8 @@ def _readings(
             row.add("value", "there is no reading", "leave the record out", found)
         else:
             value, side = _beyond(row, value, unit)
-            out.append((RawReading(time, value, row.number, side, kind or "calibration"), unit))
+            device = str(row.data.get("deviceId") or "")
+            out.append((RawReading(time, value, row.number, side, kind or "calibration", device), unit))
     units = {unit for _, unit in out}
     if len(units) < 2:
         return tuple(reading for reading, _ in out), out[0][1] if out else None
@@ -174,7 +168,6 @@ def _beyond(row: Source, value: float, unit: GlucoseUnit) -> tuple[float, Litera
 def _basal(timed: Sequence[tuple[Source, dt.datetime]], notes: list[str], found: Findings) -> tuple[RawBasal, ...]:
     """Rates as delivered: Tidepool cuts basal into pieces, each with its rate and length."""
     out: list[RawBasal] = []
-    ends: list[dt.datetime | None] = []
     kinds: Counter[str] = Counter()
     for row, time in timed:
         kind = str(row.data.get("deliveryType", ""))
@@ -184,20 +177,9 @@ def _basal(timed: Sequence[tuple[Source, dt.datetime]], notes: list[str], found:
         if rate is None:
             row.add("rate", f"the basal of type {quote(kind)} states no rate", "export the file again", found)
             continue
-        length = row.minutes_of("duration", found, per_min=MS_PER_MIN)
-        out.append(RawBasal(time, rate, row.number))
+        out.append(RawBasal(time, rate, row.number, row.minutes_of("duration", found, per_min=MS_PER_MIN)))
         kinds[kind] += 1
-        ends.append(None if length is None else time + dt.timedelta(minutes=length))
     notes.extend(f"{kinds[kind]} pieces of basal are of the kind {kind}" for kind in ("temp", "suspend") if kinds[kind])
-    holes = [
-        (end, after.time)
-        for end, (_, after) in zip(ends, pairwise(out), strict=False)
-        if end is not None and after.time - end > dt.timedelta(minutes=HOLE_MIN)
-    ]
-    if holes:
-        hours = sum((b - a).total_seconds() for a, b in holes) / 3600
-        first = holes[0][0].isoformat(timespec="minutes")
-        notes.append(f"{len(holes)} times no basal is recorded ({hours:.1f} h, first from {first}); the rate is held")
     return tuple(out)
 
 
@@ -233,7 +215,9 @@ def _boluses(timed: Sequence[tuple[Source, dt.datetime]], found: Findings) -> tu
 def _is_long(row: Source) -> bool:
     formulation = row.data.get("formulation")
     simple = formulation.get("simple") if isinstance(formulation, dict) else None
-    return isinstance(simple, dict) and simple.get("actingType") in ("long", "intermediate")
+    stated = simple if isinstance(simple, dict) else formulation if isinstance(formulation, dict) else {}
+    words = (str(stated.get(key) or "") for key in ("actingType", "brand", "name"))
+    return next((kind for word in words if (kind := kind_of_insulin(word)) is not None), None) == "long"
 
 
 def _injection(row: Source, time: dt.datetime, found: Findings) -> list[RawDose]:
@@ -241,7 +225,7 @@ def _injection(row: Source, time: dt.datetime, found: Findings) -> list[RawDose]
     amount = Source(row.file, row.number, dose if isinstance(dose, dict) else {}).number_of("total", found)
     if amount is None:
         row.add("dose.total", "the injection states no amount", "export the file again", found)
-    return [RawDose(time, amount, row.number)] if amount else []
+    return [RawDose(time, amount, row.number, LONG_ACTING_MIN if _is_long(row) else 1.0)] if amount else []
 
 
 def _long_acting(timed: Sequence[tuple[Source, dt.datetime]], found: Findings) -> list[RawDose]:
