@@ -6,14 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..._types import GlucoseUnit
 from .._checks import Findings, quote
 from .._insulin import Sorted, is_equivalent, is_priming, kind_of_insulin, sort_injections
 from .._raw import Raw, RawBasal, RawDose, RawReading
 from . import _nightscout_profiles as profiles
-from ._json import MS_PER_MIN, Source, once, read_records
+from ._json import MS_PER_MIN, Record, Source, once, read_records
 from ._rates import Command, commands_note, delivered
 
 LOW, HIGH = 39.0, 401.0
@@ -275,7 +275,7 @@ def _injected(row: Source, insulin: float, found: Findings) -> Sorted:
     return sort_injections(named)
 
 
-def _insulin_name(data: dict[str, Any], named: bool) -> str:
+def _insulin_name(data: Record, named: bool) -> str:
     """What a treatment calls its insulin; that of a bolus where it does not."""
     if data.get("isBasalInsulin") is True:
         return (
