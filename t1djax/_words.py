@@ -1,4 +1,6 @@
-"""Numbers of things, in words."""
+"""Numbers of things, in words; and words as lists."""
+
+from collections.abc import Iterable
 
 
 def counted(n: int, one: str, many: str = "") -> str:
@@ -15,3 +17,14 @@ def counted(n: int, one: str, many: str = "") -> str:
         ('1 patient', '0 patients', '2 people')
     """
     return f"{n} {one if n == 1 else many or f'{one}s'}"
+
+
+def each(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Names, in order; a text is one name, not its letters.
+
+    Example:
+        >>> from t1djax._words import each
+        >>> each("ksi"), each(["ksi", "kl"])
+        (('ksi',), ('ksi', 'kl'))
+    """
+    return (names,) if isinstance(names, str) else tuple(names)

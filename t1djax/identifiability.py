@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ._words import each
 from .data import Patient
 from .twin import Sensitivities
 
@@ -39,7 +40,7 @@ _TOGETHER: tuple[tuple[set[str], str], ...] = (
 _ONE_PARAMETER = "kb and M: they are one parameter, kb = 128 / M; estimate one of them"
 
 
-def check_identifiable(patients: Sequence[Patient], free: Sequence[str], priors: Collection[str] = ()) -> None:
+def check_identifiable(patients: Sequence[Patient], free: str | Sequence[str], priors: Collection[str] = ()) -> None:
     """Refuse a set of free parameters that glucose cannot tell apart, whatever its noise.
 
     A prior adds what glucose does not tell: of two parameters that show together, one must carry a prior; a
@@ -55,6 +56,7 @@ def check_identifiable(patients: Sequence[Patient], free: Sequence[str], priors:
 
     Source: Magdelaine et al. 2015, equations (1) to (3); the two symmetries follow by substitution.
     """
+    free = each(free)
     chosen, held = set(free), set(priors)
     reasons = [
         f"{' and '.join(sorted(pair))}: {why}, or give one of them a prior"
@@ -135,7 +137,8 @@ def gauss_newton_change(
         By symbol.
     """
     step = -_with_prior(information, noise_sd_mg_dL, np.asarray(s.prior, np.float64)) @ gradient
-    return {symbol: float(slope @ step) / float(s.values[symbol]) for symbol, slope in s.slopes.items()}
+    relative = lambda change, value: change / value if value else np.inf
+    return {symbol: relative(float(slope @ step), float(s.values[symbol])) for symbol, slope in s.slopes.items()}
 
 
 def covariance(

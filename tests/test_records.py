@@ -9,6 +9,7 @@ import pytest
 import t1djax
 import t1djax.io
 import t1djax.plotting
+from t1djax.inference import quick_verdict
 
 KEY = jax.random.key(0)
 
@@ -70,6 +71,21 @@ def test_what_people_have_is_plausible(cohort):
             t1djax.pose([patient], mode="forward", key=KEY)
     with pytest.raises(ValueError, match="Tr"):
         t1djax.pose([dataclasses.replace(patient, known={**patient.known, "Tr": 0.5})], mode="forward", key=KEY)
+
+
+def test_a_text_is_one_symbol(cohort):
+    assert t1djax.default_stages("inverse", "Tr") == t1djax.default_stages("inverse", ["Tr"])
+    assert t1djax.preflight(cohort, free="ksi", what_if=False).verdict
+    with pytest.raises(t1djax.UnidentifiableError, match="ksi of Pat2"):
+        t1djax.check_identifiable([dataclasses.replace(cohort["Pat2"], doses=t1djax.Doses.of())], "ksi")
+
+
+def test_an_estimate_that_ran_to_zero_is_not_determined(cohort):
+    fit = t1djax.fit(cohort, model="ode")
+    zero = {"ksi": fit["Pat2"].estimates["ksi"]._replace(value=0.0)}
+    changed = dataclasses.replace(fit["Pat2"], estimates=zero)
+    fit = dataclasses.replace(fit, patients=(changed, *fit.patients[1:]))
+    assert "not determined in 1 of 3" in quick_verdict(fit, cohort)
 
 
 @pytest.mark.parametrize("room", [t1djax, t1djax.io, t1djax.plotting], ids=lambda room: room.__name__)

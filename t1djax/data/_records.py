@@ -301,9 +301,8 @@ def _columns(patient: Patient) -> dict[str, np.ndarray]:
 
 
 def _as_series(columns: Mapping[str, np.ndarray]) -> Series:
-    arrays = {name: jnp.asarray(column) for name, column in columns.items()}
-    inputs = Inputs(**{name: arrays.pop(name) for name in _OF_INPUTS})
-    return Series(**arrays, inputs=inputs)
+    arrays = {name: jnp.asarray(column) for name, column in columns.items() if name not in _OF_INPUTS}
+    return Series(**arrays, inputs=Inputs.of(*(columns[name] for name in _OF_INPUTS)))
 
 
 def _round_up(n: int) -> int:

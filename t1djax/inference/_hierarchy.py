@@ -11,6 +11,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float
 
 from .._types import Key
+from .._words import each
 from ..data import Cohort, Patient, Series, stack
 from ..problem import Problem
 from ..programs import compile_once
@@ -32,7 +33,7 @@ def fit_hierarchy(
     problem: Problem,
     *,
     key: Key,
-    pooled: Sequence[str] = (),
+    pooled: str | Sequence[str] = (),
     chains: int = 4,
     draws: int = 250,
     warmup: int = 200,
@@ -83,7 +84,7 @@ def fit_hierarchy(
     Source: Gelman et al., Bayesian Data Analysis, 3rd ed., 2013, chapters 5 and 13 (Laplace, marginal mode).
     """
     patients = Cohort.of(patients).patients
-    pooled = tuple(pooled) or tuple(s for s in problem.named if s != "G0")
+    pooled = each(pooled) or tuple(s for s in problem.named if s != "G0")
     _check(patients, problem, pooled)
     began = time.perf_counter()
     alone = fit_ode(patients, problem, key=key)

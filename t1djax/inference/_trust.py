@@ -112,7 +112,7 @@ def _called(fit: Fit, cohort: Cohort) -> list[dict[str, str]]:
         found.append({})
         for symbol, e in sorted(patient.estimates.items()):
             white = e.standard_error if e.white_error is None else e.white_error
-            sd = np.inf if white is None else wider * white / abs(e.value)
+            sd = wider * white / abs(e.value) if white is not None and e.value else np.inf  # zero has no logarithm
             verdict = called(Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd))
             verdict = "at its bound" if e.at_bound else held(verdict, miss)
             found[-1][symbol], _ = rests(verdict, "", symbol, patient.name in fit.problem.c_assumed)

@@ -169,7 +169,7 @@ class Doses:
             end_min: where the window ends, min.
 
         Returns:
-            The rates between breaks, in JAX's current default precision.
+            The rates between breaks, in JAX's current default precision; see `Inputs.of`.
 
         Raises:
             ValueError: where the window does not end after it starts.
@@ -180,7 +180,7 @@ class Doses:
             >>> doses.inputs(0, 120).break_min.tolist()
             [0.0, 60.0, 80.0]
         """
-        return Inputs(*map(jnp.asarray, self.rates(start_min, end_min)))
+        return Inputs.of(*self.rates(start_min, end_min))
 
     def rates(
         self, start_min: float, end_min: float
@@ -242,10 +242,40 @@ class Inputs(eqx.Module):
     carbs_mg_min: Float[Array, "*batch breaks"]
     """Carbohydrate intake, mg/min."""
 
+    @classmethod
+    def of(
+        cls,
+        break_min: Float[np.ndarray, "*batch breaks"],
+        insulin_U_min: Float[np.ndarray, "*batch breaks"],
+        carbs_mg_min: Float[np.ndarray, "*batch breaks"],
+    ) -> "Inputs":
+        """The rates in JAX's current default precision: every dose stays whole.
+
+        In single precision a minute near 1,000,000 is a number of sixteenths. Where a break is rounded, the rates
+        beside it make up for it.
+
+        Args:
+            break_min: see the field, like the others.
+            insulin_U_min: rates, U/min.
+            carbs_mg_min: rates, mg/min.
+
+        Returns:
+            The rates.
+        """
+        rounded = jnp.asarray(break_min)
+        true, seen = np.diff(break_min), np.diff(np.asarray(rounded, np.float64))
+        share = np.ones(break_min.shape)
+        np.divide(true, seen, out=share[..., :-1], where=seen > 0)
+        return cls(rounded, jnp.asarray(share * insulin_U_min), jnp.asarray(share * carbs_mg_min))
+
     @property
     def start_min(self) -> Float[Array, "*batch"]:
         """Start of the window, min."""
         return self.break_min[..., 0]
+
+    def since_start(self) -> "Inputs":
+        """The same rates on a clock that starts with the window: single precision is fine there."""
+        return dataclasses.replace(self, break_min=self.break_min - self.start_min[..., None])
 
     def index(self, t: ArrayLike) -> Int[Array, "..."]:
         """Which interval holds at `t` (min): at a jump, the one that begins there.

@@ -89,26 +89,48 @@ def solve(
     if stepsize_controller is None:
         rtol, atol = (1e-8, 1e-8) if double else (1e-5, 1e-6)
         stepsize_controller = diffrax.PIDController(rtol=rtol, atol=atol)
-    start, end = inputs.start_min, jnp.maximum(ts[-1], inputs.start_min)
+    # Time counts from the start of the window: in single precision late minutes are coarse.
+    since = inputs.since_start()
+    start, end = since.start_min, jnp.maximum(ts[-1] - inputs.start_min, 0.0)
     # Breaks at the start, past the end, or repeated as padding are no jumps inside the solve.
-    inside = (inputs.break_min > start) & (inputs.break_min < end)
-    inside = inside & (jnp.diff(inputs.break_min, prepend=start) > 0)
-    jumps = jnp.sort(jnp.where(inside, inputs.break_min, end + 1.0))
+    inside = (since.break_min > start) & (since.break_min < end)
+    inside = inside & (jnp.diff(since.break_min, prepend=start) > 0)
+    jumps = jnp.sort(jnp.where(inside, since.break_min, end + 1.0))
+    stretch = _stretch(since.break_min, end)
+
+    def slope(t: Any, y: Any, args: Any) -> Any:
+        p, since, stretch = args
+        factor = stretch[since.index(t)]
+        return jax.tree.map(lambda x: factor.astype(x.dtype) * x, rates(p, y, *since.at(t)))
+
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, args: rates(args[0], y, *args[1].at(t))),
+        diffrax.ODETerm(slope),
         diffrax.Tsit5() if solver is None else solver,
         t0=start,
         t1=end,
         dt0=None,
         y0=y0,
-        args=(p, inputs),
-        saveat=diffrax.SaveAt(ts=ts),
+        args=(p, since, stretch),
+        saveat=diffrax.SaveAt(ts=ts - inputs.start_min),
         stepsize_controller=diffrax.ClipStepSizeController(stepsize_controller, jump_ts=jumps),
         adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
         max_steps=max_steps,
         throw=False,
     )
     return Solution(ts, solution.ys, (solution.result == diffrax.RESULTS.successful) & finite(solution.ys))
+
+
+def _stretch(break_min: Float[Array, " breaks"], end: Float[Array, ""]) -> Float[Array, " breaks"]:
+    """How much longer each interval between jumps is than what the solver walks of it.
+
+    It leaves out the two smallest steps of its clock about each jump: after two weeks in single precision 0.4 % of a
+    bolus of one minute.
+    """
+    stop = jnp.append(break_min[1:], end)
+    stop = jnp.minimum(jnp.where(stop > break_min, stop, end), end)
+    walked = jnp.where(stop < end, jnp.nextafter(stop, break_min), stop)
+    walked = walked - jnp.where(break_min > break_min[0], jnp.nextafter(break_min, end + 1), break_min)
+    return jnp.where(walked > 0, (stop - break_min) / jnp.where(walked > 0, walked, 1.0), 1.0)
 
 
 def finite(y: PyTree[Array]) -> Bool[Array, ""]:

@@ -70,7 +70,8 @@ def runge_kutta(
 
     Source: Hairer, Norsett, Wanner, *Solving Ordinary Differential Equations I*, 1993, section II.1.
     """
-    edges = jnp.sort(jnp.concatenate([jnp.minimum(inputs.break_min, ts[-1]), jnp.maximum(ts, inputs.start_min)]))
+    ts, inputs = ts - inputs.start_min, inputs.since_start()
+    edges = jnp.sort(jnp.concatenate([jnp.minimum(inputs.break_min, ts[-1]), jnp.maximum(ts, 0.0)]))
     length = jnp.diff(edges)
     pieces = jnp.ceil(length / longest_min - _SAME)
     done = jnp.cumsum(pieces)

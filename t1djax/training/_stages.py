@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Float
 
 from .._arguments import ArgumentError
+from .._words import each
 from ..networks import NetworkOptions, check_numbers
 from ..physics import INITIAL_STATES
 from ..question import Mode
@@ -119,7 +120,7 @@ def stays_linear(free: Iterable[str], precision: str) -> bool:
 
 def default_stages(
     mode: Mode,
-    free: Iterable[str] = (),
+    free: str | Iterable[str] = (),
     options: NetworkOptions | None = None,
     *,
     warm: bool = False,
@@ -149,7 +150,7 @@ def default_stages(
         >>> default_stages("inverse", ["ksi"])[0].steps, default_stages("inverse", ["ksi", "Tr"])[0].steps
         (3, 24)
     """
-    free = set(free)
+    free = set(each(free))
     precision = "float64" if options is None else options.precision
     if stays_linear(free, precision) and not priors and not free & set(INITIAL_STATES):
         only = mode == "forward" and not free
