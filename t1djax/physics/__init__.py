@@ -47,3 +47,4 @@ from ._solve import Rates as Rates
 from ._solve import Solution as Solution
 from ._solve import solve as solve
 from ._steps import count_steps as count_steps
+from ._steps import runge_kutta as runge_kutta

@@ -145,27 +145,69 @@ class Magdelaine(AbstractPhysiology):
 
     @classmethod
     def complete(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters with `kb = 128 / M`, where it is not among them."""
+        """Parameters with `kb = 128 / M`, where it is not among them.
+
+        Args:
+            values: by symbol, in the units of the table.
+
+        Returns:
+            The same, and what follows: see `with_derived`.
+        """
         return with_derived(values)
 
     def rates(self, y: State, insulin_U_min: Any, carbs_mg_min: Any) -> State:
-        """See `t1djax.rates`."""
+        """The equations: see `t1djax.rates`.
+
+        Args:
+            y: the state.
+            insulin_U_min: insulin delivery, U/min.
+            carbs_mg_min: carbohydrate intake, mg/min.
+
+        Returns:
+            The time derivative of each state, in its unit per minute.
+        """
         return rates(self, y, insulin_U_min, carbs_mg_min)
 
     def glucose(self, y: State) -> Float[Array, "*shape"]:
-        """Glucose `G`, mg/dL."""
+        """Glucose, mg/dL.
+
+        Args:
+            y: one state, or an array of them.
+
+        Returns:
+            Its `G`.
+        """
         return y.G
 
     def steady(self, glucose_mg_dL: Float[Array, ""]) -> tuple[State, Float[Array, ""]]:
-        """The state of `steady_state`, and `equilibrium_basal_U_h`: it rests at every glucose."""
+        """State and basal rate that hold a glucose: `steady_state` and `equilibrium_basal_U_h`.
+
+        Args:
+            glucose_mg_dL: glucose, mg/dL; this body rests at every one.
+
+        Returns:
+            The state, and the rate in U/h.
+        """
         return steady_state(self, glucose_mg_dL), self.equilibrium_basal_U_h
 
     def no_rest(self, glucose_mg_dL: float, basal_U_h: float) -> str:
-        """The liver gives less than the brain takes."""
+        """Why nothing holds a glucose: the liver gives less than the brain takes.
+
+        Args:
+            glucose_mg_dL: glucose, mg/dL.
+            basal_U_h: the rate that would, U/h.
+
+        Returns:
+            A sentence.
+        """
         return "the liver gives less glucose than the brain takes (kl < kb)"
 
     def scales(self) -> State:
-        """A standard deviation of glucose, insulin at equilibrium, and a meal's appearance."""
+        """A standard deviation of glucose, insulin at equilibrium, and a meal's appearance.
+
+        Returns:
+            Typical sizes of the states, each in its unit.
+        """
         insulin, one = jnp.abs(self.equilibrium_insulin), jnp.ones_like(self.ksi)
         return State(G=50 * one, S=insulin, I=insulin, E=one, D=one)
 

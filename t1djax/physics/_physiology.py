@@ -189,6 +189,9 @@ class AbstractPhysiology(eqx.Module):
 
         Args:
             y: one state or an array of them.
+
+        Returns:
+            Glucose, in the shape of the state's leaves.
         """
 
     @abc.abstractmethod
@@ -197,11 +200,18 @@ class AbstractPhysiology(eqx.Module):
 
         Args:
             glucose_mg_dL: glucose, mg/dL.
+
+        Returns:
+            The state, and the rate.
         """
 
     @abc.abstractmethod
     def scales(self) -> Any:
-        """Typical sizes of the states, each in its unit: what an error is weighed against."""
+        """Typical sizes of the states, each in its unit: what an error is weighed against.
+
+        Returns:
+            The sizes, as `States`.
+        """
 
     def start(self, glucose_mg_dL: Float[Array, ""], insulin_U_min: Float[Array, ""]) -> Any:
         """What is taken to be the state at the start of a record, where nothing else is known: rest at that glucose.
@@ -211,6 +221,9 @@ class AbstractPhysiology(eqx.Module):
         Args:
             glucose_mg_dL: glucose, mg/dL.
             insulin_U_min: insulin delivery in force, U/min.
+
+        Returns:
+            The state.
         """
         return self.steady(glucose_mg_dL)[0]
 
@@ -220,6 +233,9 @@ class AbstractPhysiology(eqx.Module):
         Args:
             glucose_mg_dL: glucose, mg/dL.
             basal_U_h: what `steady` gives, U/h.
+
+        Returns:
+            A sentence.
         """
         return f"it would take a basal rate of {basal_U_h:.3g} U/h"
 
@@ -279,6 +295,9 @@ class AbstractPhysiology(eqx.Module):
 
         Args:
             values: by symbol, in the units of the table.
+
+        Returns:
+            A new dictionary.
         """
         return dict(values)
 
