@@ -26,7 +26,6 @@ from .data import Cohort as Cohort
 from .data import Masks as Masks
 from .data import NoNoise as NoNoise
 from .data import Patient as Patient
-from .data import Prior as Prior
 from .data import RandomGaps as RandomGaps
 from .data import Sensor as Sensor
 from .data import Series as Series
@@ -128,6 +127,7 @@ from .physics import Inputs as Inputs
 from .physics import Magdelaine as Magdelaine
 from .physics import Parameter as Parameter
 from .physics import Preset as Preset
+from .physics import Prior as Prior
 from .physics import Rates as Rates
 from .physics import SecondOrderState as SecondOrderState
 from .physics import Solution as Solution

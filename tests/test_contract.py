@@ -204,7 +204,9 @@ def _tampered(seen: t1djax.Cohort) -> t1djax.Cohort:
         ),
         {
             name: t1djax.Truth(
-                {s: 2 * v for s, v in t.parameters.items()}, t.glucose_mg_dL + 7, -t.insulin_U_dL, 0 * t.insulin_U_dL
+                {s: 2 * v for s, v in t.parameters.items()},
+                t.glucose_mg_dL + 7,
+                {column: -values for column, values in t.states.items()},
             )
             for name, t in seen.truth.items()
         },

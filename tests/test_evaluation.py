@@ -64,7 +64,7 @@ def test_metrics_of_each_set_by_hand():
     p = patient(time, glucose)
     error = np.full(21, 2.0)
     error[4], error[10], error[19], error[20] = 500.0, -7.0, 30.0, 40.0
-    truth = t1djax.Truth({"ksi": 200.0}, np.full(21, 101.0), np.zeros(21), np.zeros(21))
+    truth = t1djax.Truth({"ksi": 200.0}, np.full(21, 101.0), {})
     found = t1djax.metrics(fitted(p, 100 + error), p, truth)
     assert found["rmse_fit_mg_dL"] == pytest.approx(2.0)
     assert found["mae_held_out_mg_dL"] == pytest.approx(7.0)
@@ -108,7 +108,7 @@ def test_without_truth_nothing_is_said_of_it():
 
 def test_recovery_is_the_absolute_relative_error_in_percent():
     p = patient([0.0, 5.0], [100.0, 100.0])
-    truth = t1djax.Truth({"ksi": 200.0, "ku_Vi": 0.05, "G0": 96.0}, *(np.zeros(2) for _ in range(3)))
+    truth = t1djax.Truth({"ksi": 200.0, "ku_Vi": 0.05, "G0": 96.0}, np.zeros(2), {})
     rows = t1djax.recovery(fitted(p, p.glucose_mg_dL), truth)
     assert rows["ksi"] == {
         "value": 198.0, "initial": 250.0, "standard_error": 2.0, "prior_dominated": False, "at_bound": False,
@@ -134,7 +134,7 @@ def test_persistence_may_start_from_a_held_out_reading():
 
 def test_summary_has_a_row_per_patient_and_what_was_estimated():
     a, b = patient([0.0, 5.0, 10.0], [100.0] * 3), patient([0.0, 5.0, 10.0], [90.0] * 3, "Bob")
-    truth = {"Ada": t1djax.Truth({"ksi": 200.0}, *(np.full(3, 100.0) for _ in range(3)))}
+    truth = {"Ada": t1djax.Truth({"ksi": 200.0}, np.full(3, 100.0), {})}
     cohort = t1djax.Cohort((a, b), truth)
     known = {"ksi": 200.0, "kl": 1.9, "kb": 1.5, "Tu": 90.0, "ku_Vi": 0.06, "Tr": 60.0, "kr_Vb": 0.002, "G0": 100.0}
     posed = t1djax.pose(

@@ -9,8 +9,30 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from t1djax.data import POPULATION, Sensor, Subject, Therapy, WhiteNoise, simulate_cohort, virtual_population
-from t1djax.physics import PARAMETERS, Magdelaine, simulate
+from t1djax.data import (
+    POPULATION,
+    Sensor,
+    Subject,
+    Therapy,
+    WhiteNoise,
+    draw_people,
+    simulate_cohort,
+    virtual_population,
+)
+from t1djax.data._titration import titrate
+from t1djax.physics import (
+    PARAMETERS,
+    Doses,
+    Hovorka,
+    Kanderian,
+    Magdelaine,
+    NoRestError,
+    kanderian,
+    presets,
+    settings,
+    simulate,
+    state_columns,
+)
 
 KEY = jax.random.key(11)
 N = 300
@@ -127,7 +149,7 @@ def test_truth_is_what_an_ode_solver_finds_for_the_doses(cohort):
             inputs = patient.doses.inputs(0, 2880).pad(128)
             solved = solve(model(truth), inputs, jnp.asarray(patient.time_min), truth.parameters["G0"])
             np.testing.assert_allclose(truth.glucose_mg_dL, solved, atol=2e-3)
-            assert truth.insulin_U_dL[0] == float(model(truth).equilibrium_insulin)
+            assert truth.states["insulin_U_dL"][0] == float(model(truth).equilibrium_insulin)
 
 
 def test_sensitivity_is_identifiable(cohort):
@@ -196,3 +218,63 @@ def test_nobody_and_no_time_are_refused():
     for n, days in ((0, 2), (2, 0)):
         with pytest.raises(ValueError):
             virtual_population(n, key=KEY, days=days)
+
+
+@pytest.mark.parametrize("physiology", [Kanderian, Hovorka])
+def test_people_of_other_bodies_live_as_people_do(physiology):
+    cohort = virtual_population(40, key=KEY, physiology=physiology, noise=WhiteNoise(10.0))
+    glucose = np.array([truth.glucose_mg_dL[::5] for truth in (cohort.truth[name] for name in cohort.names)])
+    assert np.mean((glucose >= 40) & (glucose <= 400)) > 0.97
+    assert np.mean((glucose >= 70) & (glucose <= 180)) > 0.7
+    assert 15 < np.median(glucose.std(axis=1)) < 60
+    assert all(set(p.known) == set(physiology.parameters) - {"G0"} for p in cohort)
+    assert all(set(t.states) == set(state_columns(physiology.States)) for t in cohort.truth.values())
+
+
+def test_people_drawn_again_are_counted_and_the_same_whatever_the_number():
+    few, more = (draw_people(Kanderian, n, key=KEY) for n in (5, 40))
+    assert 0 < few.rejected < more.rejected
+    assert all(np.array_equal(values, more.values[symbol][:5]) for symbol, values in few.values.items())
+    with jax.enable_x64(True):
+        everyone = Kanderian.of({s: jnp.asarray(x) for s, x in more.values.items()})
+        found = jax.device_get(jax.jit(jax.vmap(lambda p: settings(p, jnp.asarray(110.0))))(everyone))
+    for name, (low, high) in (("basal_U_h", (0.2, 3)), ("fall_per_U", (10, 200)), ("g_per_U", (3, 30))):
+        assert np.all((getattr(found, name) >= low) & (getattr(found, name) <= high)), name
+
+
+def test_given_people_keep_their_bodies():
+    cohort = virtual_population(10, key=KEY, bodies=kanderian())
+    assert cohort.names == tuple(kanderian())
+    assert {n: cohort[n].known["SI"] for n in cohort.names} == {n: float(p.SI) for n, p in kanderian().items()}
+    basal = {n: cohort[n].doses.basal_U_h[0] for n in cohort.names}
+    rested = {n: float(p.rest(125.0)[1]) for n, p in kanderian().items()}
+    assert all(abs(basal[n] - rested[n]) < 0.14 * rested[n] + 0.03 for n in cohort.names)
+    assert all(80 < np.mean(truth.glucose_mg_dL) < 180 for truth in cohort.truth.values())
+
+
+def test_people_who_do_not_rest_at_the_target_are_refused():
+    with pytest.raises(NoRestError, match="137"):
+        virtual_population(2, key=KEY, bodies=kanderian(), therapy=Therapy(target_mg_dL=160.0))
+
+
+def test_titration_is_the_closed_form_where_there_is_one():
+    with jax.enable_x64(True):
+        p = presets()["Pat3"].model()
+        found = titrate(p, jnp.asarray(120.0))
+    assert float(found.per_U) == pytest.approx(float(p.ksi * p.ku_Vi), rel=1e-6)
+    assert float(found.per_g) == pytest.approx(1000 * float(p.kr_Vb), rel=1e-6)
+    assert float(found.insulin_min) == pytest.approx(2 * float(p.Tu), rel=1e-6)
+    assert float(found.meal_min) == pytest.approx(2 * float(p.Tr), rel=1e-6)
+
+
+def test_a_set_point_gives_back_what_the_titration_counts():
+    """What glucose loses to a unit, in all, is what the body's own pull gives back: an integral of the experiment."""
+    with jax.enable_x64(True):
+        p = kanderian()["1"]
+        y0, basal = p.rest(120.0)
+        ts = jnp.arange(0.0, 4001.0, 5.0)
+        inputs = Doses.of(basal=float(basal), boluses=[(0, 0.01)]).inputs(0, 4000)
+        fallen = p.solution(inputs, ts, y0).glucose_mg_dL - 120.0
+        pull = p.GEZI + y0.Ieff
+        found = titrate(p, jnp.asarray(120.0))
+    assert float(found.per_U) == pytest.approx(-100 * float(pull) * np.trapezoid(fallen, ts), rel=5e-3)

@@ -30,7 +30,7 @@ def cohort() -> t1djax.Cohort:
     glucose = 120 + 20 * np.sin(time / 50)
     glucose[7] = np.nan
     people = [t1djax.Patient(name, time, glucose + i, doses, dict(KNOWN)) for i, name in enumerate(("Ada", "Bob"))]
-    truth = t1djax.Truth(KNOWN, glucose + 0.5, np.full(ROWS, 1e-3), np.zeros(ROWS))
+    truth = t1djax.Truth(KNOWN, glucose + 0.5, {})
     return t1djax.Cohort(tuple(people), {"Ada": truth})
 
 

@@ -39,9 +39,9 @@ def test_truth_equals_the_golden_states(plain, shared):
         truth = plain.truth[name]
         assert len(rows) > 100
         np.testing.assert_allclose(truth.glucose_mg_dL[minute], rows["glucose_mg_dL"], rtol=0, atol=1e-6)
-        np.testing.assert_allclose(truth.insulin_U_dL[minute], rows["insulin_U_dL"], rtol=1e-9)
+        np.testing.assert_allclose(truth.states["insulin_U_dL"][minute], rows["insulin_U_dL"], rtol=1e-9)
         np.testing.assert_allclose(
-            truth.digestion_mg_dL_min[minute], rows["digestion_mg_dL_min"], rtol=1e-8, atol=1e-10
+            truth.states["digestion_mg_dL_min"][minute], rows["digestion_mg_dL_min"], rtol=1e-8, atol=1e-10
         )
 
 

@@ -65,10 +65,11 @@ def reference(interval_min: float) -> Cohort:
             ts = np.arange(preset.start_min, preset.end_min + 1e-9, interval_min)
             inputs = preset.doses.inputs(preset.start_min, preset.end_min).pad(64)
             y = solve(preset.model(), inputs, jax.numpy.asarray(ts), G0=preset.parameters["G0"])
-            states = [np.asarray(x) for x in (y.glucose_mg_dL, y.insulin_U_dL, y.digestion_mg_dL_min)]
+            glucose = np.asarray(y.glucose_mg_dL)
+            states = {name: np.asarray(getattr(y, name)) for name in ("insulin_U_dL", "digestion_mg_dL_min")}
             known = {k: v for k, v in preset.parameters.items() if k != "ksi"}
-            patients.append(Patient(name, ts, states[0], preset.doses, known))
-            truth[name] = Truth(preset.parameters, *states)
+            patients.append(Patient(name, ts, glucose, preset.doses, known))
+            truth[name] = Truth(preset.parameters, glucose, states)
     return Cohort(tuple(patients), truth)
 
 
@@ -96,8 +97,10 @@ def test_reference_cohort_survives(tmp_path: Path) -> None:
     for p in cohort:
         assert_same(back[p.name], Patient(p.name, p.time_min, p.glucose_mg_dL, inside(p.doses, 2880), p.known))
         assert dict(back.truth[p.name].parameters) == dict(cohort.truth[p.name].parameters)
-        for column in ("glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min"):
-            assert same(getattr(back.truth[p.name], column), getattr(cohort.truth[p.name], column))
+        ours, theirs = back.truth[p.name], cohort.truth[p.name]
+        assert same(ours.glucose_mg_dL, theirs.glucose_mg_dL)
+        assert set(ours.states) == set(theirs.states) == {"insulin_U_dL", "digestion_mg_dL_min"}
+        assert all(same(ours.states[column], theirs.states[column]) for column in ours.states)
         with jax.enable_x64(True):
             ours, theirs = (x.doses.inputs(0, 2880) for x in (back[p.name], p))
             pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
@@ -376,7 +379,7 @@ def test_truth_is_not_looked_at_unless_asked_for(tmp_path: Path) -> None:
         assert_same(clean[name], garbage[name])
         assert_same(clean[name], seen[name])
         alone = read_patient_truth(tmp_path / "clean" / f"{name}.csv", parameters=cohort.truth[name].parameters)
-        assert same(alone.insulin_U_dL, cohort.truth[name].insulin_U_dL)
+        assert same(alone.states["insulin_U_dL"], cohort.truth[name].states["insulin_U_dL"])
     with pytest.raises(DataError) as caught:
         read_cohort(tmp_path / "garbage", truth=True)
     assert "truth.csv" in str(caught.value)

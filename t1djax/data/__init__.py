@@ -10,7 +10,8 @@ from ._origins import readings_ahead as readings_ahead
 from ._origins import rolling_origins as rolling_origins
 from ._origins import training_end as training_end
 from ._population import POPULATION as POPULATION
-from ._population import Prior as Prior
+from ._population import Drawn as Drawn
+from ._population import draw_people as draw_people
 from ._population import virtual_population as virtual_population
 from ._records import Cohort as Cohort
 from ._records import Patient as Patient

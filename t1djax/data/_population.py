@@ -1,100 +1,96 @@
-"""Virtual people: stated priors of their bodies and habits, and any number of them with therapy titrated to each."""
+"""Virtual people: drawn from stated priors of their bodies and habits, with therapy titrated to each."""
 
-import dataclasses
 import datetime as dt
 import functools
-import math
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Shaped
 
 from .._types import Key
-from ..physics import KB_BODY_MASS, Doses, Magdelaine
+from ..physics import AbstractPhysiology, Doses, Magdelaine, Prior, prior_table, settings
 from ._records import Cohort
 from ._sensors import AbstractNoise, RandomGaps, Sensor
 from ._synthetic import Subject, simulate_cohort
 from ._therapy import STEP_MIN, STEPS_PER_DAY, Course, Person, Therapy, live
 
 _CHUNK = 256  # people who live together in one program, always this many: bounded memory, one compilation
+_DRAWS = 100  # for each person wanted, after which a population is taken to hold nobody
 
-
-@dataclasses.dataclass(frozen=True)
-class Prior:
-    """The distribution of one trait over the virtual population: normal or log-normal, cut off at its bounds.
-
-    Example:
-        >>> from t1djax import POPULATION
-        >>> POPULATION["ksi"].mean
-        236.0
-    """
-
-    symbol: str
-    """What it is called."""
-    unit: str
-    """Its unit."""
-    meaning: str
-    """What it is, in words."""
-    mean: float
-    """Mean before the cut-off, in the trait's unit."""
-    sd: float
-    """Standard deviation before the cut-off, in the trait's unit."""
-    low: float
-    """Lower bound, in the trait's unit."""
-    high: float
-    """Upper bound, in the trait's unit."""
-    log_normal: bool
-    """Whether the logarithm is normal."""
-    source: str
-    """Where the numbers come from."""
-
-    def normal(self) -> tuple[float, float, float, float]:
-        """Centre, spread, and bounds in standard units, of the normal distribution underneath."""
-        centre, spread, low, high = self.mean, self.sd, self.low, self.high
-        if self.log_normal:
-            spread = math.sqrt(math.log1p((self.sd / self.mean) ** 2))
-            centre = math.log(self.mean) - spread**2 / 2
-            low, high = math.log(low), math.log(high)
-        return centre, spread, (low - centre) / spread, (high - centre) / spread
-
-
-_COHORT = "mean and standard deviation over Pat2..Pat11 (`PARAMETERS`), cut off at two standard deviations"
-_MAGDELAINE = "Magdelaine et al. 2015, doi 10.1109/TBME.2015.2393105"
-
-
-def _table(*rows: Prior) -> Mapping[str, Prior]:
-    return MappingProxyType({row.symbol: row for row in rows})
-
-
-POPULATION: Mapping[str, Prior] = _table(
-    Prior("M", "kg", "body mass", 85.0, 12.5, 65.0, 110.0, False, _COHORT + "; from 65 kg, so that kb < 2"),
-    Prior("ksi", "mg/U/min", "insulin sensitivity", 236.0, 42.0, 152.0, 320.0, True, _COHORT),
-    Prior("Tu", "min", "time constant of insulin absorption", 105.5, 19.0, 67.0, 144.0, True, _COHORT),
-    Prior("ku_Vi", "min/dL", "insulin clearance time over volume", 0.061, 0.002, 0.057, 0.065, False, _COHORT),
-    Prior("Tr", "min", "time constant of meal absorption", 80.0, 40.0, 40.0, 190.0, True,
-          "spans the two published patients, 49 min (IF3) and 183 min (IF2): " + _MAGDELAINE),
-    Prior("kr_Vb", "1/dL", "carbohydrate bioavailability over volume", 0.0022, 0.0002, 0.0018, 0.0026, False, _COHORT),
-    Prior("basal", "U/kg/day", "basal need by body mass", 0.28, 0.07, 0.12, 0.54, True,
-          "around the equilibrium of the published patients, 0.28 (IF2) and 0.32 (IF3): " + _MAGDELAINE
-          + "; 0.23 on average in titrated type 1 and 2: King, Diabetes 68(Suppl. 1):1108-P, 2019"),
+HABITS: Mapping[str, Prior] = prior_table(
     Prior("G0", "mg/dL", "glucose at the start", 140.0, 30.0, 80.0, 220.0, True, "assumed"),
     Prior("daily_carbs", "g/day", "carbohydrate of a day's meals without snacks", 180.0, 45.0, 90.0, 300.0, True,
           "assumed; the protocols of Pat2 and Pat3 average 208 and 264 g/day"),
 )  # fmt: skip
-"""Priors of the virtual population, independent of each other.
+"""Priors of what a person brings beside a body."""
 
-Two parameters follow from them: `kb = 128 / M`, and `kl = kb + basal M / 1440 ksi ku/Vi`, the liver output that
-makes the drawn basal need hold equilibrium. So `kl > kb` always, and heavy people have a low `kl`, as in the
-published pair.
-"""
+POPULATION: Mapping[str, Prior] = {**Magdelaine.population, **HABITS}
+"""Priors of the virtual population of `Magdelaine`, independent of each other; see `Magdelaine.drawn`."""
+
+
+class Drawn(NamedTuple):
+    """Bodies drawn from a population."""
+
+    values: dict[str, np.ndarray]
+    """Parameters and habits by symbol, a number for each person."""
+    number: np.ndarray
+    """Of each, among all that were drawn."""
+    rejected: int
+    """How many were nobody's body (`AbstractPhysiology.limits`) and drawn again."""
+
+
+def draw_people(physiology: type[AbstractPhysiology], n: int, *, key: Key) -> Drawn:
+    """Draw bodies and habits: each row of `population` by itself, and again where the body is nobody's.
+
+    Whoever is drawn is the same whatever `n` is.
+
+    Args:
+        physiology: whose.
+        n: how many.
+        key: random key.
+
+    Returns:
+        The people, and how many were rejected on the way.
+
+    Raises:
+        ValueError: where the physiology has no population, or hardly anybody is kept.
+
+    Example:
+        >>> import jax
+        >>> from t1djax.data import draw_people
+        >>> from t1djax.physics import Kanderian
+        >>> people = draw_people(Kanderian, 3, key=jax.random.key(0))
+        >>> people.values["SI"].shape
+        (3,)
+    """
+    if not physiology.population:
+        raise ValueError(f"{physiology.__name__}: no `population` is stated from which people could be drawn")
+    kept: list[dict[str, np.ndarray]] = []
+    drawn = rejected = 0
+    while (lacking := n - sum(len(k["number"]) for k in kept)) > 0:
+        if drawn >= _DRAWS * max(n, _CHUNK):
+            raise ValueError(f"{physiology.__name__}: of {drawn} people drawn only {n - lacking} are within `limits`")
+        with jax.enable_x64(True):
+            number = jnp.arange(drawn, drawn + _CHUNK, dtype=jnp.uint32)
+            found, good = jax.device_get(_candidates(key, number, physiology))
+        last = min(_CHUNK, int(np.searchsorted(np.cumsum(good), lacking)) + 1)
+        rejected += last - int(good[:last].sum())
+        rows = np.flatnonzero(good[:last])
+        kept.append({s: x[rows] for s, x in found.items()} | {"number": np.asarray(number)[rows]})
+        drawn += _CHUNK
+    values = {s: np.concatenate([k[s] for k in kept]) for s in kept[0]}
+    return Drawn(values, values.pop("number"), rejected)
 
 
 def virtual_population(
     n: int,
     *,
     key: Key,
+    physiology: type[AbstractPhysiology] = Magdelaine,
+    bodies: Mapping[str, AbstractPhysiology] | None = None,
     days: int = 2,
     interval_min: float = 5.0,
     noise: AbstractNoise | None = None,
@@ -106,19 +102,23 @@ def virtual_population(
 ) -> Cohort:
     """Distinct people with therapy titrated to each, living for some days, and the truth.
 
-    Physiology is drawn from `POPULATION`. Glucose integrates whatever is unbalanced in this model: nothing in the
-    body brings it back. The therapy does, as in life: boluses for meals counted with error, some late, some
-    forgotten, corrections that consider what is on board, and carbohydrate against lows (`Therapy`).
+    Bodies are drawn from the population of the physiology (`draw_people`). The therapy is as in life: boluses for meals
+    counted with error, some late, some forgotten, corrections that consider what is on board, and carbohydrate against
+    lows (`Therapy`). In `Magdelaine` it alone brings glucose back: that body integrates whatever is unbalanced.
 
     Patient `i` is the same whatever `n` is; its doses and truth are the same whatever sensor reads it, and more
     days begin with the same days.
 
-    Of the glucose of 10,000 people over 48 h, more than 99.99 % lies in 40 to 400 mg/dL and about 80 % in 70 to 180;
-    one person in 700 is ever below 40, none below zero. Lows are rarer than in life: nobody exercises or falls ill.
+    Of the glucose of 10,000 people of `Magdelaine` over 48 h, more than 99.99 % lies in 40 to 400 mg/dL and about 80 %
+    in 70 to 180; one person in 700 is ever below 40, none below zero. Lows are rarer than in life: nobody exercises or
+    falls ill.
 
     Args:
         n: how many people, named `V0001` and so on.
         key: random key.
+        physiology: of which bodies are drawn.
+        bodies: people by name in place of drawn ones, the first `n` of them, all of one physiology; only their habits
+            are drawn.
         days: how long they live.
         interval_min: time between readings, min.
         noise: model of the sensor error; none if not given.
@@ -132,7 +132,9 @@ def virtual_population(
         The cohort. Every parameter is asserted in `Patient.known`; `G0` only where readings are noise-free.
 
     Raises:
-        ValueError: where `n` or `days` is less than one, or an option of the sensor is out of its range.
+        ValueError: where `n` or `days` is less than one, there are fewer bodies than that, the physiology has no
+            population, or an option of the sensor is out of its range.
+        NoRestError: where a body does not rest at the target of the therapy.
 
     Example:
         >>> import jax
@@ -147,34 +149,87 @@ def virtual_population(
     therapy = Therapy() if therapy is None else therapy
     life_key, sensor_key = jax.random.split(key)
     clock = 0 if start is None else round((start.hour * 60 + start.minute) / STEP_MIN) % STEPS_PER_DAY
+    if bodies is None:
+        names = [f"V{i + 1:04d}" for i in range(n)]
+        people = draw_people(physiology, n, key=life_key)
+    else:
+        names, physiology, people = _given(bodies, n, life_key, therapy)
     subjects = []
     for first in range(0, n, _CHUNK):
+        rows = np.minimum(np.arange(first, first + _CHUNK), n - 1)
         with jax.enable_x64(True):
-            number = jnp.arange(first, first + _CHUNK, dtype=jnp.uint32)
-            lives = _lives(life_key, number, days * STEPS_PER_DAY, jnp.asarray(clock), therapy)
-            people, courses = jax.device_get(lives)
-        subjects += [_subject(i, people, courses, i - first, days, start) for i in range(first, min(n, first + _CHUNK))]
+            mine = {s: jnp.asarray(x[rows], jnp.float64) for s, x in people.values.items()}
+            steps = days * STEPS_PER_DAY
+            lives = _lives(
+                life_key, jnp.asarray(people.number[rows]), mine, physiology, steps, jnp.asarray(clock), therapy
+            )
+            courses = jax.device_get(lives)
+        for i in range(first, min(n, first + _CHUNK)):
+            values = {s: float(people.values[s][i]) for s in physiology.parameters if s in people.values}
+            doses = _doses(jax.tree.map(lambda x, i=i, first=first: x[i - first], courses))
+            subjects.append(Subject(names[i], values, doses, 0.0, days * 1440.0, start, physiology))
     return simulate_cohort(subjects, sensor, key=sensor_key)
 
 
+def _given(
+    bodies: Mapping[str, AbstractPhysiology], n: int, key: Key, therapy: Therapy
+) -> tuple[list[str], type[AbstractPhysiology], Drawn]:
+    """The first `n` of these people, with habits of their own."""
+    names, kinds = list(bodies)[:n], {type(body) for body in bodies.values()}
+    if len(names) < n or len(kinds) != 1:
+        raise ValueError(
+            f"virtual_population: {n} people of one physiology are asked for, {len(names)} bodies are given"
+        )
+    for name in names:
+        bodies[name].rest(therapy.target_mg_dL)
+    number = np.arange(n, dtype=np.uint32)
+    with jax.enable_x64(True):
+        habits = jax.device_get(jax.vmap(lambda i: _traits(_keys(key, i)[0], HABITS))(jnp.asarray(number)))
+    values = {s: np.array([float(bodies[name].values()[s]) for name in names]) for s in bodies[names[0]].values()}
+    return names, kinds.pop(), Drawn(values | habits, number, 0)
+
+
+def _keys(key: Key, i: jax.Array) -> Shaped[jax.Array, "2 ..."]:
+    """Keys of one person: for the traits, and for the life."""
+    return jax.random.split(jax.random.fold_in(key, i))
+
+
 @functools.partial(jax.jit, static_argnums=2)
-def _lives(key: Key, number: jax.Array, steps: int, first_step: jax.Array, therapy: Therapy) -> tuple[dict, Course]:
-    def one(i: jax.Array) -> tuple[dict, Course]:
-        trait_key, life_key = jax.random.split(jax.random.fold_in(key, i))
-        traits = _traits(trait_key)
-        kb = KB_BODY_MASS / traits["M"]
-        kl = kb + traits["basal"] * traits["M"] / 1440 * traits["ksi"] * traits["ku_Vi"]
-        body = Magdelaine(kb=kb, kl=kl, **{s: traits[s] for s in ("ksi", "Tu", "ku_Vi", "Tr", "kr_Vb")})
-        person = Person(body, traits["G0"], traits["daily_carbs"])
-        course = live(life_key, person, steps=steps, first_step=first_step, therapy=therapy)
-        return traits | {"kl": kl, "kb": kb}, course
+def _candidates(key: Key, number: jax.Array, cls: type[AbstractPhysiology]) -> tuple[dict, jax.Array]:
+    def one(i: jax.Array) -> tuple[dict, jax.Array]:
+        traits = _traits(_keys(key, i)[0], {**cls.population, **HABITS})
+        habits = {symbol: traits.pop(symbol) for symbol in HABITS}
+        values = cls.drawn(traits)
+        if cls.limits is None:
+            return values | habits, jnp.asarray(True)
+        found = settings(cls.of(values), jnp.asarray(cls.limits.glucose_mg_dL))
+        spans = {name: span for name, span in cls.limits._asdict().items() if name in found._fields}
+        within = [(getattr(found, name) >= low) & (getattr(found, name) <= high) for name, (low, high) in spans.items()]
+        return values | habits, jnp.all(jnp.stack(within))
 
     return jax.vmap(one)(number)
 
 
-def _traits(key: Key) -> dict[str, jax.Array]:
-    """One draw from every row of `POPULATION`, by symbol."""
-    rows = list(POPULATION.values())
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _lives(
+    key: Key,
+    number: jax.Array,
+    values: dict[str, jax.Array],
+    cls: type[AbstractPhysiology],
+    steps: int,
+    first_step: jax.Array,
+    therapy: Therapy,
+) -> Course:
+    def one(i: jax.Array, values: dict[str, jax.Array]) -> Course:
+        person = Person(cls.of(values), values["G0"], values["daily_carbs"])
+        return live(_keys(key, i)[1], person, steps=steps, first_step=first_step, therapy=therapy)
+
+    return jax.vmap(one)(number, values)
+
+
+def _traits(key: Key, table: Mapping[str, Prior]) -> dict[str, jax.Array]:
+    """One draw from every row of a table, by symbol."""
+    rows = list(table.values())
     centre, spread, low, high = jnp.asarray([row.normal() for row in rows]).T
     value = centre + spread * jax.random.truncated_normal(key, low, high)
     value = jnp.where(jnp.asarray([row.log_normal for row in rows]), jnp.exp(value), value)
@@ -182,12 +237,12 @@ def _traits(key: Key) -> dict[str, jax.Array]:
     return {row.symbol: value[i] for i, row in enumerate(rows)}
 
 
-def _subject(i: int, people: dict, courses: Course, row: int, days: int, start: dt.datetime | None) -> Subject:
-    carbs, meal_min, boluses, bolus_min = (np.asarray(x[row]) for x in courses[1:])
+def _doses(course: Course) -> Doses:
+    basal, carbs, meal_min, boluses, bolus_min = map(np.asarray, course)
     meal, bolus = np.flatnonzero(carbs), np.flatnonzero(boluses)
-    doses = Doses(
+    return Doses(
         np.zeros(1),
-        np.asarray(courses.basal_U_h)[row : row + 1],
+        np.atleast_1d(basal),
         STEP_MIN * bolus.astype(np.float64),
         boluses[bolus],
         bolus_min[bolus],
@@ -195,5 +250,3 @@ def _subject(i: int, people: dict, courses: Course, row: int, days: int, start: 
         carbs[meal],
         meal_min[meal],
     )
-    parameters = {s: float(people[s][row]) for s in ("M", "ksi", "kl", "kb", "Tu", "ku_Vi", "Tr", "kr_Vb", "G0")}
-    return Subject(f"V{i + 1:04d}", parameters, doses, 0.0, days * 1440.0, start)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
-from ..physics import PARAMETERS, Doses, Inputs, disagree
+from ..physics import PHYSIOLOGIES, Doses, Inputs, disagree, has_symbol
 from ._splits import Masks, split
 
 
@@ -38,7 +38,7 @@ class Patient:
     doses: Doses
     """Insulin and meals."""
     known: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Asserted parameters by symbol, in the units of `PARAMETERS`; what is absent is unknown."""
+    """Asserted parameters by symbol, in the units of the physiology's table; what is absent is unknown."""
     start: dt.datetime | None = None
     """Clock time of minute zero, where the record has one."""
 
@@ -50,8 +50,8 @@ class Patient:
         if not np.any(self.valid):
             raise ValueError(f"patient {self.name}: glucose_mg_dL has no reading at all")
         for symbol, value in self.known.items():
-            if symbol not in PARAMETERS:
-                raise ValueError(f"patient {self.name}: unknown parameter {symbol!r}; one of {', '.join(PARAMETERS)}")
+            if not has_symbol(symbol):
+                raise ValueError(f"patient {self.name}: unknown parameter {symbol!r}; no physiology has it")
             if not np.isfinite(value):
                 raise ValueError(f"patient {self.name}: {symbol} is not a finite number")
 
@@ -75,7 +75,9 @@ class Patient:
 
     def _repr_html_(self) -> str:
         facts = {name: cell for name, cell in zip(_FACTS, _facts(self), strict=True) if name != "patient"}
-        asserted = {f"{s}, {PARAMETERS[s].unit}": float(value) for s, value in self.known.items()}
+        tables = (body.parameters for body in PHYSIOLOGIES.values() if set(self.known) <= set(body.parameters))
+        table = next(tables, {})
+        asserted = {f"{s}, {table[s].unit}" if s in table else s: float(x) for s, x in self.known.items()}
         return html_table(f"Patient {self.name}", ["fact", "value"], [*facts.items(), *asserted.items()])
 
 
@@ -105,17 +107,14 @@ class Truth:
     """What only a simulation knows of a patient. Scoring reads it; nothing else does."""
 
     parameters: Mapping[str, float]
-    """True parameters by symbol, in the units of `PARAMETERS`."""
+    """True parameters by symbol, in the units of the physiology's table."""
     glucose_mg_dL: Float[np.ndarray, " rows"]
     """Glucose without sensor noise at the patient's rows, mg/dL."""
-    insulin_U_dL: Float[np.ndarray, " rows"]
-    """Plasma insulin at the rows, U/dL."""
-    digestion_mg_dL_min: Float[np.ndarray, " rows"]
-    """Appearance of glucose from meals at the rows, mg/dL/min."""
+    states: Mapping[str, Float[np.ndarray, " rows"]]
+    """Other states of the physiology at the rows, by column; see `state_columns`."""
 
     def __repr__(self) -> str:
-        values = (f"{s} {value:.4g} {PARAMETERS[s].unit}" for s, value in self.parameters.items() if s in PARAMETERS)
-        return f"Truth({', '.join(values)})"
+        return f"Truth({', '.join(f'{s} {value:.4g}' for s, value in self.parameters.items())})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -10,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._types import Key
-from ..physics import PARAMETERS, Doses, Inputs, Magdelaine, Trajectory, presets, propagate, unbalanced
+from ..physics import AbstractPhysiology, Doses, Inputs, Magdelaine, Trajectory, count_steps, presets, state_columns
 from ..programs import map_patients
 from ._records import Cohort, Patient, Truth
 from ._sensors import AbstractNoise, RandomGaps, Sensor
 
 _CHUNK = 256  # patients simulated together: bounds the memory, and one program serves any number of them
-_MODEL = tuple(f.name for f in dataclasses.fields(Magdelaine))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,14 +24,14 @@ class Subject:
     """A person to simulate.
 
     Raises:
-        ValueError: naming the subject, where a parameter is missing, `kl` is not above `kb`, or the window has no
-            length.
+        ValueError: naming the subject, where a parameter is missing or none that a person can have, or the window has
+            no length.
     """
 
     name: str
     """Who it is."""
     parameters: Mapping[str, float]
-    """All of `PARAMETERS` by symbol, in their units."""
+    """Every parameter of the physiology by symbol, in the units of its table."""
     doses: Doses
     """Insulin and meals; what lies outside the window is left out of the record."""
     start_min: float
@@ -40,13 +40,15 @@ class Subject:
     """End of the window, min."""
     start: dt.datetime | None = None
     """Clock time of minute zero, where there is one."""
+    physiology: type[AbstractPhysiology] = Magdelaine
+    """Whose parameters these are."""
 
     def __post_init__(self) -> None:
-        lacking = [symbol for symbol in PARAMETERS if symbol not in self.parameters]
+        lacking = [symbol for symbol in self.physiology.parameters if symbol not in self.parameters]
         if lacking:
             raise ValueError(f"subject {self.name}: {', '.join(lacking)} missing; a simulation needs every parameter")
-        if odd := unbalanced(self.name, self.parameters["kl"], self.parameters["kb"]):
-            raise ValueError(f"kl must be above kb, or glucose would fall without insulin: {odd}, in mg/dL/min")
+        if flaw := self.physiology.flaw(self.name, self.parameters):
+            raise ValueError(flaw)
         if not self.end_min > self.start_min:
             raise ValueError(f"subject {self.name}: the window ends ({self.end_min}) before it starts")
 
@@ -129,8 +131,8 @@ def simulate_cohort(
         noisy sensor leaves `G0` unknown.
 
     Raises:
-        ValueError: where the sensor draws and there is no key, where `indices` and `subjects` differ in number, or
-            where a subject is left without a reading.
+        ValueError: where the sensor draws and there is no key, where `indices` and `subjects` differ in number, where
+            subjects are of several physiologies, or where a subject is left without a reading.
 
     Example:
         >>> import t1djax
@@ -146,6 +148,8 @@ def simulate_cohort(
         indices = range(len(subjects))
     if len(indices) != len(subjects):
         raise ValueError(f"simulate_cohort: {len(indices)} indices for {len(subjects)} subjects")
+    if len({s.physiology for s in subjects}) > 1:
+        raise ValueError("simulate_cohort: the subjects are of several physiologies; simulate each of them by itself")
     pairs: list[tuple[Patient, Truth]] = []
     for first in range(0, len(subjects), _CHUNK):
         some = slice(first, first + _CHUNK)
@@ -168,34 +172,43 @@ def _chunk(
         inputs = [d.inputs(s.start_min, s.end_min) for s, d in zip(subjects, doses, strict=True)]
         stack = lambda rows, multiple: jnp.asarray(_padded([np.asarray(rows[i]) for i in repeat], multiple))
         rates = [stack([getattr(x, f.name) for x in inputs], 32) for f in dataclasses.fields(Inputs)]
-        column = lambda symbol: jnp.asarray([float(subjects[i].parameters[symbol]) for i in repeat])
-        columns = [column(symbol) for symbol in _MODEL]
-        truth: Trajectory = map_patients(_propagate, columns, rates, stack(times, 16), column("G0"), block=_CHUNK)
+        column = lambda values: jnp.asarray([float(values[i]) for i in repeat])
+        cls, rows = subjects[0].physiology, stack(times, 16)
+        values = {symbol: column([s.parameters[symbol] for s in subjects]) for symbol in cls.parameters}
+        basal = column([d.basal_U_h[0] for d in doses])
+        steps = None if cls.facts.exact else count_steps(rows, rates[0], cls.step_min)
+        truth: Trajectory = map_patients(_lived(cls, steps), values, basal, rates, rows, block=_CHUNK)
         on_grid = [np.searchsorted(t, grid) for t, grid in zip(times, grids, strict=True)]
         true_glucose = np.asarray(truth.glucose_mg_dL)
         seen = stack([g[rows] for g, rows in zip(true_glucose, on_grid, strict=False)], 16)
         number = jnp.asarray([indices[i] for i in repeat], dtype=jnp.uint32)
         readings = np.asarray(_read(sensor, jax.random.key(0) if key is None else key, number, seen))
-    insulin, digestion = np.asarray(truth.insulin_U_dL), np.asarray(truth.digestion_mg_dL_min)
+    states = {name: np.asarray(getattr(truth.state, leaf)) for name, leaf in state_columns(cls.States).items()}
     pairs = []
     for i, s in enumerate(subjects):
         rows = len(times[i])
         glucose = np.full(rows, np.nan)
         glucose[on_grid[i]] = readings[i, : len(grids[i])]
-        values = {symbol: float(s.parameters[symbol]) for symbol in PARAMETERS}
+        values = {symbol: float(s.parameters[symbol]) for symbol in cls.parameters}
         known = {symbol: x for symbol, x in values.items() if symbol != "G0" or not sensor.noisy}
         pairs.append(
             (
                 Patient(s.name, times[i], glucose, doses[i], known, s.start),
-                Truth(values, *(x[i, :rows].copy() for x in (true_glucose, insulin, digestion))),
+                Truth(values, true_glucose[i, :rows].copy(), {name: x[i, :rows].copy() for name, x in states.items()}),
             )
         )
     return pairs
 
 
-def _propagate(parameters: list[jax.Array], rates: list[jax.Array], ts: jax.Array, G0: jax.Array) -> Trajectory:
-    p = Magdelaine(**dict(zip(_MODEL, parameters, strict=True)))
-    return propagate(p, Inputs(*rates), ts, G0=G0)
+@functools.cache
+def _lived(cls: type[AbstractPhysiology], steps: int | None) -> Callable[..., Trajectory]:
+    """The life of one person; one function for all calls, since it names the program."""
+
+    def one(values: dict[str, jax.Array], basal: jax.Array, rates: list[jax.Array], ts: jax.Array) -> Trajectory:
+        p = cls.of(values)
+        return p.solution(Inputs(*rates), ts, p.start(values["G0"], basal / 60), steps=steps)
+
+    return one
 
 
 @eqx.filter_jit

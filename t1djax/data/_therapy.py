@@ -1,6 +1,6 @@
 """How a virtual person eats and doses: a schedule drawn for each day, and decisions taken as glucose unfolds."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Key, Scalar
-from ..physics import Inputs, Magdelaine, State, propagate, steady_state
+from ..physics import AbstractPhysiology, Inputs
+from ._titration import Titration, titrate
 
 STEP_MIN = 5
 """Virtual people act at multiples of this, min."""
@@ -17,6 +18,7 @@ _BOLUS_STEP_U = 0.05  # what a pump can meter
 _MEAL_MIN, _SNACK_MIN = 15, 5
 _LARGEST_BOLUS_U = 25.0
 _LONGEST_BOLUS_MIN = 240
+_STEPS_IN_STEP = 2  # of the body: while a bolus is delivered, and after it
 _REST_MIN = 1e4  # since an event that has not happened yet
 # Breakfast, lunch, afternoon snack, dinner, late snack: windows (min of day) that leave room for a late bolus.
 _EARLIEST = (360, 690, 915, 1080, 1275)
@@ -29,9 +31,8 @@ _SHARE = (0.25, 0.35, 0.0, 0.40, 0.0)  # of the day's carbohydrate
 class Therapy(eqx.Module):
     """Habits of eating and dosing in a virtual population; the defaults are ordinary life with a pump and a CGM.
 
-    Settings are titrated to each patient. One unit lowers glucose by `ksi ku/Vi` in the end and one gram raises it
-    by `1000 kr/Vb`, which gives the correction factor and the carbohydrate ratio. The basal rate is the one that
-    holds equilibrium.
+    Settings are titrated to each patient: the basal rate holds the target, and what a unit takes from glucose and a
+    gram adds in the end (`Titration`) gives the correction factor and the carbohydrate ratio.
 
     Doses are decided from glucose as the patient's own device shows it, with an error that is the therapy's, not
     the sensor model's: the doses of a patient are the same whatever sensor later reads the record.
@@ -68,7 +69,7 @@ class Therapy(eqx.Module):
 class Person(NamedTuple):
     """What a virtual person brings: a body, a start, and lasting habits."""
 
-    body: Magdelaine
+    body: AbstractPhysiology
     """Parameters."""
     G0: Scalar
     """Glucose at the start, mg/dL."""
@@ -115,7 +116,7 @@ class _Settings(NamedTuple):
 class _Life(NamedTuple):
     """Where a person stands at the start of a step."""
 
-    body: State
+    body: Any
     meal_g_min: Array
     meal_left_min: Array
     extended_U_min: Array  # rates of extended boluses in the steps to come
@@ -131,45 +132,48 @@ def live(key: Key, person: Person, *, steps: int, first_step: Array, therapy: Th
     """
     p = person.body
     settings_key, day_key = jax.random.split(key)
-    settings = _settle(settings_key, p, therapy)
+    known = titrate(p, jnp.asarray(therapy.target_mg_dL, person.G0.dtype))
+    settings = _settle(settings_key, known, therapy)
     days = -(-steps // STEPS_PER_DAY) + 1  # one more, for a life that begins late in its first day
     a_day = lambda d: _plan_day(jax.random.fold_in(day_key, d), person.daily_carbs_g, settings.lead, therapy)
     plan = jax.vmap(a_day)(jnp.arange(days))
     plan = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x.reshape(-1), first_step, steps), plan)
     hour = ((first_step + jnp.arange(steps)) % STEPS_PER_DAY) * (STEP_MIN / 60)
     awake = (hour >= 7) & (hour < 23.5)
-    zero = jnp.zeros_like(p.ksi)
+    zero = jnp.zeros_like(person.G0)
     queue = jnp.zeros(_LONGEST_BOLUS_MIN // STEP_MIN, zero.dtype)
-    begin = _Life(steady_state(p, person.G0), zero, zero, queue, zero + _REST_MIN, zero + _REST_MIN)
-    _, course = jax.lax.scan(lambda life, now: _step(p, settings, therapy, life, *now), begin, (plan, awake))
+    begin = _Life(p.start(person.G0, settings.basal_U_h / 60), zero, zero, queue, zero + _REST_MIN, zero + _REST_MIN)
+    _, course = jax.lax.scan(lambda life, now: _step(p, known, settings, therapy, life, *now), begin, (plan, awake))
     return Course(settings.basal_U_h, *course)
 
 
-def _settle(key: Key, p: Magdelaine, therapy: Therapy) -> _Settings:
+def _settle(key: Key, known: Titration, therapy: Therapy) -> _Settings:
     """Titrate the pump to a patient, with lasting errors."""
-    e_basal, e_ratio, e_factor = jax.random.truncated_normal(key, -2.0, 2.0, (3,), p.ksi.dtype)
-    basal = p.equilibrium_basal_U_h * (1 + therapy.basal_cv * e_basal)
-    per_g, per_U = _effects(p)
+    e_basal, e_ratio, e_factor = jax.random.truncated_normal(key, -2.0, 2.0, (3,), known.per_U.dtype)
+    basal = known.basal_U_h * (1 + therapy.basal_cv * e_basal)
     # Who absorbs meals slowly doses into them, spread out; who absorbs them fast doses a little ahead.
-    lag = 2 * (p.Tr - p.Tu)
+    lag = known.meal_min - known.insulin_min
     spread = jnp.clip(jnp.round(1.5 * lag / STEP_MIN) * STEP_MIN, 0, _LONGEST_BOLUS_MIN)
     return _Settings(
         basal_U_h=jnp.maximum(jnp.round(basal / therapy.basal_step_U_h), 1) * therapy.basal_step_U_h,
-        g_per_U=per_U / per_g * (1 + therapy.settings_cv * e_ratio),
-        factor=per_U * (1 + therapy.settings_cv * e_factor),
+        g_per_U=known.per_U / known.per_g * (1 + therapy.settings_cv * e_ratio),
+        factor=known.per_U * (1 + therapy.settings_cv * e_factor),
         lead=jnp.clip(-lag / 4, 0, 10),
         spread=jnp.where(spread < 45, 0.0, spread),
     )
 
 
-def _effects(p: Magdelaine) -> tuple[Array, Array]:
-    """What one gram adds to glucose and one unit takes from it in the end, mg/dL."""
-    return 1000 * p.kr_Vb, p.ksi * p.ku_Vi
-
-
-def _step(p: Magdelaine, settings: _Settings, therapy: Therapy, life: _Life, plan: _Plan, awake: Array) -> tuple:
+def _step(
+    p: AbstractPhysiology,
+    known: Titration,
+    settings: _Settings,
+    therapy: Therapy,
+    life: _Life,
+    plan: _Plan,
+    awake: Array,
+) -> tuple:
     """Look at the reading, decide, and let `STEP_MIN` pass."""
-    bolus, bolus_min, rescue_g = _decide(p, settings, therapy, life, plan, awake)
+    bolus, bolus_min, rescue_g = _decide(p, known, settings, therapy, life, plan, awake)
     carbs = plan.carbs_g + rescue_g
     carbs_min = jnp.where(plan.main, 1.0 * _MEAL_MIN, _SNACK_MIN)
     begins = carbs > 0
@@ -180,11 +184,11 @@ def _step(p: Magdelaine, settings: _Settings, therapy: Therapy, life: _Life, pla
     queue = life.extended_U_min + jnp.where(~at_once & (ahead < bolus_min), bolus / bolus_min, 0.0)
     steady = settings.basal_U_h / 60 + queue[0]
     inputs = Inputs(
-        jnp.asarray([0.0, 1.0], p.ksi.dtype),
+        jnp.asarray([0.0, 1.0], steady.dtype),
         jnp.stack([steady + jnp.where(at_once, bolus, 0.0), steady]),
         1000 * jnp.stack([meal_g_min, meal_g_min]),
     )
-    then = propagate(p, inputs, jnp.asarray([STEP_MIN], p.ksi.dtype), y0=life.body).state
+    then = p.solution(inputs, jnp.asarray([STEP_MIN], steady.dtype), life.body, steps=_STEPS_IN_STEP).state
     life = _Life(
         jax.tree.map(lambda x: x[0], then),
         meal_g_min,
@@ -197,17 +201,23 @@ def _step(p: Magdelaine, settings: _Settings, therapy: Therapy, life: _Life, pla
 
 
 def _decide(
-    p: Magdelaine, settings: _Settings, therapy: Therapy, life: _Life, plan: _Plan, awake: Array
+    p: AbstractPhysiology,
+    known: Titration,
+    settings: _Settings,
+    therapy: Therapy,
+    life: _Life,
+    plan: _Plan,
+    awake: Array,
 ) -> tuple[Array, Array, Array]:
     """A bolus (U), the time it takes (min), and carbohydrate against a low (g)."""
-    y, I_eq = life.body, p.equilibrium_insulin
-    per_g, per_U = _effects(p)
-    reading = y.G * (1 + therapy.reading_cv * plan.error)
-    food = p.Tr * (y.E + y.D) + per_g * life.meal_g_min * life.meal_left_min
-    insulin = p.ksi * p.Tu * (y.S + y.I - 2 * I_eq) + per_U * jnp.sum(life.extended_U_min) * STEP_MIN
+    reading = p.glucose(life.body) * (1 + therapy.reading_cv * plan.error)
+    food, insulin = known.on_board(p, life.body)
+    food = food + known.per_g * life.meal_g_min * life.meal_left_min
+    insulin = insulin + known.per_U * jnp.sum(life.extended_U_min) * STEP_MIN
     eventual = reading + food - insulin  # when all that is on board has acted
     # A correction leaves food that is slower than insulin to later corrections.
-    too_high = reading + food * jnp.minimum(1.0, p.Tu / p.Tr) ** 2 - insulin - therapy.target_mg_dL
+    in_time = jnp.minimum(1.0, known.insulin_min / known.meal_min) ** 2
+    too_high = reading + food * in_time - insulin - therapy.target_mg_dL
 
     covers = plan.counted_g > 0
     alarm = (reading > therapy.high_mg_dL) & awake & (life.since_bolus >= 180)
@@ -217,12 +227,11 @@ def _decide(
     bolus = jnp.round(bolus / _BOLUS_STEP_U) * _BOLUS_STEP_U
     extended = (bolus > 0) & plan.counted_main & (settings.spread > 0)
 
-    slope = -p.ksi * (y.I - I_eq) + y.D
-    ahead = reading + slope * jnp.clip(p.Tr / 3, 20, 45)
+    ahead = reading + known.slope(p, life.body) * jnp.clip(known.meal_min / 6, 20, 45)
     low = jnp.where(awake, therapy.low_mg_dL, therapy.low_mg_dL - 5)
     eats = (life.meal_left_min > 0) | (plan.carbs_g > 0)
     rescue = (ahead < low) & (eventual < 180) & (life.since_rescue >= 25) & ~eats
-    wanted = jnp.round(jnp.clip((100 - jnp.minimum(ahead, eventual)) / per_g, 12, 40))
+    wanted = jnp.round(jnp.clip((100 - jnp.minimum(ahead, eventual)) / known.per_g, 12, 40))
     return bolus, jnp.where(extended, settings.spread, 1.0), jnp.where(rescue, wanted, 0.0)
 
 

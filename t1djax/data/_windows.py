@@ -142,7 +142,8 @@ def _clock(minutes: float) -> str:
 def _true(truth: Truth, rows: np.ndarray) -> Truth:
     # On board at rows[0] nothing may be at rest: the other parameters hold all along.
     parameters = dict(truth.parameters) | {"G0": float(truth.glucose_mg_dL[rows[0]])}
-    return Truth(parameters, truth.glucose_mg_dL[rows], truth.insulin_U_dL[rows], truth.digestion_mg_dL_min[rows])
+    states = {column: values[rows] for column, values in truth.states.items()}
+    return Truth(parameters, truth.glucose_mg_dL[rows], states)
 
 
 def from_first_reading(patient: Patient) -> Patient:

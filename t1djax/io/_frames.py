@@ -11,7 +11,7 @@ from ..data import Cohort, Patient, Truth
 from ._checks import Findings, Table
 from ._columns import BASAL, CLOCK, GLUCOSE, LONG_ACTING, TIME, WHO
 from ._quantities import BRIEFEST, DURATIONS
-from ._tables import TRUTH, table_to_patient
+from ._tables import TRUE_GLUCOSE, table_to_patient
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,8 +212,7 @@ def patient_columns(patient: Patient, truth: Truth | None) -> tuple[dict[str, Se
         if any(minutes != usual for _, minutes in events.values()):
             columns[duration] = spread([*events], [minutes for _, minutes in events.values()])
     if truth is not None:
-        for name in TRUTH:
-            values = truth.glucose_mg_dL if name == TRUTH[0] else getattr(truth, name)
+        for name, values in {TRUE_GLUCOSE: truth.glucose_mg_dL, **truth.states}.items():
             columns[name] = spread(patient.time_min, values)
     return columns, sum(lost for _, lost in each)
 

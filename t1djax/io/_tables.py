@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..data import Cohort, Patient, Truth
-from ..physics import Doses
+from ..physics import PHYSIOLOGIES, Doses, state_columns
 from ._asserted import PATIENTS_FILE, TRUTH_FILE, read_parameters
 from ._checks import (
     HUPA,
@@ -41,7 +41,9 @@ from ._quantities import (
 )
 from ._zones import read_zones
 
-TRUTH = ("true_glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min")
+TRUE_GLUCOSE = "true_glucose_mg_dL"
+STATES = tuple(column for body in PHYSIOLOGIES.values() for column in state_columns(body.States))
+TRUTH = (TRUE_GLUCOSE, *STATES)
 
 LONGEST = 1e8
 """Latest time, min (190 years)."""
@@ -305,8 +307,9 @@ def _times(table: Table, found: Findings) -> tuple[Float[np.ndarray, " rows"], d
 
 def table_to_truth(table: Table, parameters: Mapping[str, float], found: Findings) -> Truth:
     """The truth columns of a table; NaN where there is none."""
-    column = lambda name: numbers(table, name, found) if name in table.names else np.full(len(table), np.nan)
-    return Truth(dict(parameters), *(column(name) for name in TRUTH))
+    columns = {name: numbers(table, name, found) for name in TRUTH if name in table.names}
+    glucose = columns.pop(TRUE_GLUCOSE, np.full(len(table), np.nan))
+    return Truth(dict(parameters), glucose, columns)
 
 
 def natural(name: str) -> list[tuple[int, str]]:

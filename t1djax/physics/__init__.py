@@ -1,3 +1,6 @@
+from ._catalogue import PHYSIOLOGIES as PHYSIOLOGIES
+from ._catalogue import has_symbol as has_symbol
+from ._catalogue import physiology_named as physiology_named
 from ._check import PhysiologyError as PhysiologyError
 from ._check import check_physiology as check_physiology
 from ._hovorka import Hovorka as Hovorka
@@ -38,9 +41,15 @@ from ._physiology import Together as Together
 from ._physiology import Trajectory as Trajectory
 from ._physiology import scalar as scalar
 from ._physiology import state as state
+from ._physiology import state_columns as state_columns
 from ._physiology import state_units as state_units
 from ._presets import Preset as Preset
 from ._presets import presets as presets
+from ._prior import Limits as Limits
+from ._prior import Prior as Prior
+from ._prior import prior_table as prior_table
+from ._settings import Settings as Settings
+from ._settings import settings as settings
 from ._simulate import propagate as propagate
 from ._simulate import simulate as simulate
 from ._solve import Rates as Rates

@@ -12,6 +12,7 @@ from .._types import MG_DL_PER_MMOL_L, Scalar
 from ._inputs import MIN_PER_H
 from ._parameters import Parameter, parameter_table
 from ._physiology import AbstractPhysiology, Facts, Together, scalar, state
+from ._prior import Limits, Prior, prior_table
 
 _MG_PER_MMOL = 180.16
 _MU_PER_U = 1000.0
@@ -45,6 +46,37 @@ class HovorkaState(eqx.Module):
     """Carbohydrate, second lag, mmol."""
 
 
+_OPEN = "open population of the model, as used after Wilinska et al., J. Diabetes Sci. Technol. 4(1), 2010, PMC2825634"
+
+
+def _normal(symbol: str, unit: str, meaning: str, mean: float, sd: float) -> Prior:
+    """Cut off at values above zero."""
+    return Prior(symbol, unit, meaning, mean, sd, 1e-3 * mean, mean + 5 * sd, False, _OPEN)
+
+
+def _uniform(symbol: str, unit: str, meaning: str, low: float, high: float) -> Prior:
+    """A normal one so wide that it is flat between its bounds."""
+    return Prior(symbol, unit, meaning, (low + high) / 2, 1e3 * (high - low), low, high, False, _OPEN + "; uniform")
+
+
+_POPULATION = prior_table(
+    _uniform("M", "kg", "body mass", 65.0, 95.0),
+    _normal("EGP0", "mmol/kg/min", "glucose output at no insulin", 0.0161, 0.0039),
+    _normal("F01", "mmol/kg/min", "glucose use without insulin", 0.0097, 0.0022),
+    _normal("k12", "1/min", "rate of return from the second pool", 0.0649, 0.0282),
+    _normal("ka1", "1/min", "rate of insulin's effect on transport", 0.0055, 0.0056),
+    _normal("ka2", "1/min", "rate of insulin's effect on disposal", 0.0683, 0.0507),
+    _normal("ka3", "1/min", "rate of insulin's effect on the liver", 0.0304, 0.0235),
+    _normal("SI1", "1/min per mU/L", "sensitivity of transport", 51.2e-4, 32.09e-4),
+    _normal("SI2", "1/min per mU/L", "sensitivity of disposal", 8.2e-4, 7.84e-4),
+    _normal("SI3", "L/mU", "sensitivity of the liver", 520e-4, 306.2e-4),
+    _normal("ke", "1/min", "clearance of plasma insulin", 0.14, 0.035),
+    _normal("VI", "L/kg", "volume of insulin", 0.12, 0.012),
+    Prior("exp_VG", "1", "exponential of the volume of glucose (L/kg)", 1.16, 0.23, 1.001, 2.3, False, _OPEN),
+    _normal("per_tau_I", "1/min", "rate of absorption of insulin", 0.018, 0.0045),
+    Prior("tau_G", "min", "time constant of a meal", 41.3, 10.5, 15.0, 110.0, True, _OPEN),
+    _uniform("AG", "1", "share of the carbohydrate that arrives", 0.7, 1.2),
+)
 _OVER_VI = "sensitivities show in glucose only over VI; estimate them with VI known"
 _OVER_VG = "EGP0, F01 and AG show in glucose only over VG; estimate VG with one of the others known"
 _FACTS = Facts(
@@ -103,6 +135,8 @@ class Hovorka(AbstractPhysiology):
     )  # fmt: skip
     States: ClassVar[type[eqx.Module]] = HovorkaState
     facts: ClassVar[Facts] = _FACTS
+    population: ClassVar[Mapping[str, Prior]] = _POPULATION
+    limits: ClassVar[Limits | None] = Limits(110.0, (0.2, 3.0), (10.0, 200.0), (3.0, 30.0))
 
     M: Scalar = eqx.field(converter=scalar)
     """Body mass, kg."""
@@ -136,6 +170,19 @@ class Hovorka(AbstractPhysiology):
     """Time constant of a meal, min."""
     tau_I: Scalar = eqx.field(converter=scalar)
     """Time constant of insulin under the skin, min."""
+
+    @classmethod
+    def drawn(cls, traits: Mapping[str, Any]) -> dict[str, Any]:
+        """`VG` from its exponential and `tau_I` from its inverse, which are what is normal.
+
+        Args:
+            traits: one value for each row of `population`.
+
+        Returns:
+            Parameters by symbol.
+        """
+        values = dict(traits)
+        return values | {"VG": jnp.log(values.pop("exp_VG")), "tau_I": 1 / values.pop("per_tau_I")}
 
     def rates(self, y: HovorkaState, insulin_U_min: Any, carbs_mg_min: Any) -> HovorkaState:
         """The equations above.

@@ -12,6 +12,7 @@ from .._types import Scalar
 from ._inputs import MIN_PER_H
 from ._parameters import Parameter, parameter_table
 from ._physiology import AbstractPhysiology, Derived, Facts, Together, scalar, state
+from ._prior import Limits, Prior, prior_table
 
 _UU_PER_U = 1e6
 _SOURCE = "Kanderian et al., J. Diabetes Sci. Technol. 3(5):1047-1057, 2009, PMC2769900"
@@ -21,7 +22,7 @@ _TEN = "range of the ten people of " + _SOURCE
 class KanderianState(eqx.Module):
     """Insulin under the skin, in plasma and at work, glucose, and a meal through two lags."""
 
-    G: Float[Array, "*shape"] = state("mg/dL")
+    G: Float[Array, "*shape"] = state("mg/dL", column="")
     """Glucose, mg/dL."""
     Isc: Float[Array, "*shape"] = state("uU/mL")
     """Insulin under the skin, uU/mL."""
@@ -37,6 +38,20 @@ class KanderianState(eqx.Module):
 
 _LAGS = "tau1, tau2 and 1/p2 are three lags in series, known up to their order and hardly apart where they are alike; "
 _ONE_LAG = _LAGS + "estimate one of them with the others known"
+_LIKE_THE_TEN = "mean and standard deviation over the ten people of " + _SOURCE + ", cut off at their range"
+_POPULATION = prior_table(
+    Prior("SI", "mL/uU/min", "insulin sensitivity", 4.41e-4, 2.41e-4, 0.96e-4, 8.2e-4, True, _LIKE_THE_TEN),
+    Prior("CI", "mL/min", "insulin clearance", 1267.0, 526.0, 540.0, 2010.0, True, _LIKE_THE_TEN),
+    Prior("tau1", "min", "time constant of insulin under the skin", 70.5, 28.0, 41.0, 131.0, True, _LIKE_THE_TEN),
+    Prior("tau2", "min", "time constant of plasma insulin", 44.4, 20.1, 10.0, 70.0, True, _LIKE_THE_TEN),
+    Prior("p2", "1/min", "rate of insulin's effect", 0.0113, 0.0043, 0.0081, 0.0234, True, _LIKE_THE_TEN),
+    Prior("GEZI", "1/min", "glucose's effect on itself", 0.0031, 0.0019, 1e-3, 6.4e-3, True,
+          _LIKE_THE_TEN + "; without the two at the ends of its search"),
+    Prior("EGP", "mg/dL/min", "glucose output at no insulin", 0.947, 0.315, 0.6, 1.33, True, _LIKE_THE_TEN),
+    Prior("VG", "dL", "volume of glucose", 214.0, 67.0, 104.0, 337.0, True, _LIKE_THE_TEN),
+    Prior("tauM", "min", "time constant of a meal", 50.0, 20.0, 20.0, 120.0, True,
+          "around the median over their meals, 47 min"),
+)  # fmt: skip
 _FACTS = Facts(
     source=_SOURCE,
     insulin_states=("Isc", "Ip", "Ieff"),
@@ -94,6 +109,8 @@ class Kanderian(AbstractPhysiology):
     )  # fmt: skip
     States: ClassVar[type[eqx.Module]] = KanderianState
     facts: ClassVar[Facts] = _FACTS
+    population: ClassVar[Mapping[str, Prior]] = _POPULATION
+    limits: ClassVar[Limits | None] = Limits(110.0, (0.2, 3.0), (10.0, 200.0), (3.0, 30.0))
 
     SI: Scalar = eqx.field(converter=scalar)
     """Insulin sensitivity, mL/uU/min."""

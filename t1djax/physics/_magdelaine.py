@@ -14,8 +14,9 @@ from .._html import html_table
 from .._types import Scalar
 from ._inputs import Inputs
 from ._lags import Lags, cascade
-from ._parameters import KB_BODY_MASS, PARAMETERS, Parameter, with_derived
+from ._parameters import KB_BODY_MASS, PARAMETERS, Parameter, unbalanced, with_derived
 from ._physiology import AbstractPhysiology, Derived, Facts, Together, Trajectory, scalar, state
+from ._prior import Prior, prior_table
 from ._solve import finite
 
 
@@ -26,15 +27,15 @@ class State(eqx.Module):
     (`to_second_order`). In this form a bolus is a bounded jump of `S`, never a spike.
     """
 
-    G: Float[Array, "*shape"] = state("mg/dL")
+    G: Float[Array, "*shape"] = state("mg/dL", column="")
     """Glucose, mg/dL."""
-    S: Float[Array, "*shape"] = state("U/dL")
+    S: Float[Array, "*shape"] = state("U/dL", column="")
     """Insulin, first lag, U/dL."""
-    I: Float[Array, "*shape"] = state("U/dL")
+    I: Float[Array, "*shape"] = state("U/dL", column="insulin_U_dL")
     """Plasma insulin, U/dL."""
-    E: Float[Array, "*shape"] = state("mg/dL/min")
+    E: Float[Array, "*shape"] = state("mg/dL/min", column="")
     """Digestion, first lag, mg/dL/min."""
-    D: Float[Array, "*shape"] = state("mg/dL/min")
+    D: Float[Array, "*shape"] = state("mg/dL/min", column="digestion_mg_dL_min")
     """Appearance of glucose from meals, mg/dL/min."""
 
 
@@ -54,6 +55,19 @@ class SecondOrderState(eqx.Module):
 
 
 _SOURCE = "Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, doi 10.1109/TBME.2015.2393105"
+_COHORT = "mean and standard deviation over Pat2..Pat11 (`PARAMETERS`), cut off at two standard deviations"
+_POPULATION = prior_table(
+    Prior("M", "kg", "body mass", 85.0, 12.5, 65.0, 110.0, False, _COHORT + "; from 65 kg, so that kb < 2"),
+    Prior("ksi", "mg/U/min", "insulin sensitivity", 236.0, 42.0, 152.0, 320.0, True, _COHORT),
+    Prior("Tu", "min", "time constant of insulin absorption", 105.5, 19.0, 67.0, 144.0, True, _COHORT),
+    Prior("ku_Vi", "min/dL", "insulin clearance time over volume", 0.061, 0.002, 0.057, 0.065, False, _COHORT),
+    Prior("Tr", "min", "time constant of meal absorption", 80.0, 40.0, 40.0, 190.0, True,
+          "spans the two published patients, 49 min (IF3) and 183 min (IF2): " + _SOURCE),
+    Prior("kr_Vb", "1/dL", "carbohydrate bioavailability over volume", 0.0022, 0.0002, 0.0018, 0.0026, False, _COHORT),
+    Prior("basal", "U/kg/day", "basal need by body mass", 0.28, 0.07, 0.12, 0.54, True,
+          "around the equilibrium of the published patients, 0.28 (IF2) and 0.32 (IF3): " + _SOURCE
+          + "; 0.23 on average in titrated type 1 and 2: King, Diabetes 68(Suppl. 1):1108-P, 2019"),
+)  # fmt: skip
 _FACTS = Facts(
     source=_SOURCE,
     insulin_states=("S", "I"),
@@ -108,6 +122,7 @@ class Magdelaine(AbstractPhysiology):
     parameters: ClassVar[Mapping[str, Parameter]] = PARAMETERS
     States: ClassVar[type[eqx.Module]] = State
     facts: ClassVar[Facts] = _FACTS
+    population: ClassVar[Mapping[str, Prior]] = _POPULATION
 
     ksi: Scalar = eqx.field(converter=scalar)
     """Insulin sensitivity, mg/U/min."""
@@ -154,6 +169,40 @@ class Magdelaine(AbstractPhysiology):
             The same, and what follows: see `with_derived`.
         """
         return with_derived(values)
+
+    @classmethod
+    def drawn(cls, traits: Mapping[str, Any]) -> dict[str, Any]:
+        """`kb = 128 / M`, and the liver output that makes the drawn basal need hold equilibrium: `kl > kb` always.
+
+        Heavy people have a low `kl`, as in the published pair.
+
+        Args:
+            traits: one value for each row of `population`.
+
+        Returns:
+            Parameters by symbol.
+        """
+        values = dict(traits)
+        need = values.pop("basal")
+        values["kb"] = KB_BODY_MASS / values["M"]
+        values["kl"] = values["kb"] + need * values["M"] / 1440 * values["ksi"] * values["ku_Vi"]
+        return values
+
+    @classmethod
+    def flaw(cls, name: str, values: Mapping[str, Any]) -> str:
+        """What is wrong with a person of these parameters: numbers that are not positive, or `kl` not above `kb`.
+
+        Args:
+            name: who it is.
+            values: numbers by symbol, in the units of the table.
+
+        Returns:
+            A sentence; empty where nothing is wrong.
+        """
+        odd = unbalanced(name, values["kl"], values["kb"]) if {"kl", "kb"} <= set(values) else ""
+        if odd:
+            return f"kl must be above kb, or glucose would fall without insulin: {odd}, in mg/dL/min"
+        return super().flaw(name, values)
 
     def rates(self, y: State, insulin_U_min: Any, carbs_mg_min: Any) -> State:
         """The equations: see `t1djax.rates`.

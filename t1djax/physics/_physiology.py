@@ -2,7 +2,9 @@
 
 import abc
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import equinox as eqx
@@ -14,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from ._inputs import MIN_PER_H, Inputs
 from ._parameters import Parameter
+from ._prior import Limits, Prior
 from ._steps import count_steps, runge_kutta
 
 Body = TypeVar("Body", bound="AbstractPhysiology")
@@ -44,11 +47,12 @@ def scalar(x: ArrayLike) -> Array:
     return jnp.asarray(x, dtype if real else jnp.result_type(float))
 
 
-def state(unit: str) -> Any:
+def state(unit: str, *, column: str | None = None) -> Any:
     """A field of a state, with its unit.
 
     Args:
-        unit: of the state, such as `mg/dL`.
+        unit: of the state, such as `mg/dL`; `1` where it has none.
+        column: its column in tables; made of name and unit if not given, and none at all where it is empty.
 
     Example:
         >>> import equinox as eqx
@@ -57,7 +61,28 @@ def state(unit: str) -> Any:
         >>> class Glucose(eqx.Module):
         ...     G: jax.Array = state("mg/dL")
     """
-    return eqx.field(metadata={"unit": unit})
+    return eqx.field(metadata={"unit": unit, "column": column})
+
+
+def state_columns(States: type) -> dict[str, str]:
+    """Names of the states that tables show, by their columns.
+
+    Args:
+        States: the class of a physiology's states.
+
+    Example:
+        >>> from t1djax.physics import Magdelaine, state_columns
+        >>> state_columns(Magdelaine.States)
+        {'insulin_U_dL': 'I', 'digestion_mg_dL_min': 'D'}
+    """
+    found = {}
+    for f in dataclasses.fields(States):
+        unit = re.sub(r"\W+", "_", f.metadata["unit"].removeprefix("1/")) if f.metadata["unit"] != "1" else ""
+        per = "per_" * f.metadata["unit"].startswith("1/")
+        column = f.metadata["column"]
+        found["_".join(filter(None, (f.name, per + unit))) if column is None else column] = f.name
+    found.pop("", None)
+    return found
 
 
 def state_units(State: type) -> dict[str, str]:
@@ -167,6 +192,10 @@ class AbstractPhysiology(eqx.Module):
     """The states: an `equinox.Module` whose fields are made by `state(unit)`."""
     facts: ClassVar[Facts]
     """What is known of the equations."""
+    population: ClassVar[Mapping[str, Prior]] = MappingProxyType({})
+    """Distributions from which virtual people are drawn, independent of each other; see `prior_table`."""
+    limits: ClassVar[Limits | None] = None
+    """What a drawn person must show to be kept."""
     step_min: ClassVar[float] = 5.0
     """Longest step of `solution`, min."""
 
@@ -318,6 +347,32 @@ class AbstractPhysiology(eqx.Module):
         if missing := [name for name in names if name not in full]:
             raise ValueError(f"{cls.__name__}: {', '.join(missing)} missing; it needs {', '.join(names)}")
         return cls(**{name: full[name] for name in names})
+
+    @classmethod
+    def drawn(cls, traits: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of a person from a draw of `population`; the draw itself, where it has the same symbols.
+
+        Args:
+            traits: one value for each row of `population`.
+
+        Returns:
+            Parameters by symbol.
+        """
+        return dict(traits)
+
+    @classmethod
+    def flaw(cls, name: str, values: Mapping[str, Any]) -> str:
+        """What is wrong with a person of these parameters, in words; empty where nothing is.
+
+        Args:
+            name: who it is.
+            values: numbers by symbol, in the units of the table.
+
+        Returns:
+            A sentence.
+        """
+        odd = [f"{s} = {values[s]:g} {row.unit}" for s, row in cls.parameters.items() if not values.get(s, 1.0) > 0]
+        return f"{', '.join(odd)} of {name}: state numbers above 0" * bool(odd)
 
     def values(self) -> dict[str, Array]:
         """The fields by symbol."""
