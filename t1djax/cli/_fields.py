@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -133,7 +134,12 @@ def flags_of(record: type, *, only: Sequence[str] = (), without: Sequence[str] =
         only: names at its top level; all if not given.
         without: names at its top level that get none.
     """
-    return tuple(f for f in _fields(record, ()) if f.path[0] not in without and (not only or f.path[0] in only))
+    return tuple(f for f in _every(record) if f.path[0] not in without and (not only or f.path[0] in only))
+
+
+@functools.cache
+def _every(record: type) -> tuple[Field, ...]:
+    return tuple(_fields(record, ()))
 
 
 def with_flags(**records: tuple[Field, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -210,13 +216,18 @@ def _defaults(record: Any) -> Iterator[tuple[str, Any]]:
             yield name, field.get_default(call_default_factory=True)
 
 
-def _docs(record: type) -> dict[str, str]:
+@functools.cache
+def _docs(record: type) -> Mapping[str, str]:
     """The first sentence of the text under each field."""
-    (made,) = ast.parse(inspect.getsource(record)).body
-    assert isinstance(made, ast.ClassDef)
+    made = next(x for x in _classes(record.__module__) if x.name == record.__name__)
     found = {}
     for field, below in itertools.pairwise(made.body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
             text = " ".join(str(ast.literal_eval(below.value)).split())
             found[field.target.id] = text.partition(". ")[0].rstrip(".") + "."
     return found
+
+
+@functools.cache
+def _classes(module: str) -> Sequence[ast.ClassDef]:
+    return [x for x in ast.parse(inspect.getsource(sys.modules[module])).body if isinstance(x, ast.ClassDef)]
