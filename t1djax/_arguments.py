@@ -8,40 +8,38 @@ from typing import Any
 
 Path = tuple[str | int, ...]
 """An argument by its name, and the place inside it: `("priors", "ksi")`."""
-Notation = Callable[[Path, Any], str]
-"""How an argument is written, alone (its value is `...`) or with a value."""
+Notation = Callable[..., str]
+"""How an argument is written, `(path, *values)`: alone, or with one value or another."""
 
 
-def as_code(path: Path, value: Any = ...) -> str:
+def as_code(path: Path, *values: Any) -> str:
     """An argument as it stands in a call, and in a file of a configuration: `free=["ksi"]`, `priors.ksi`."""
-    name = ".".join(map(str, path))
-    if value is ...:
-        return name
-    plain = value is None or isinstance(value, bool)  # None, True and False are other words in JSON
-    return f"{name}={value if plain else json.dumps(value, ensure_ascii=False)}"
+    plain = lambda x: x is None or isinstance(x, bool)  # None, True and False are other words in JSON
+    written = [str(x) if plain(x) else json.dumps(x, ensure_ascii=False) for x in values]
+    return "=".join([".".join(map(str, path)), *([" or ".join(written)] if written else [])])
 
 
 _notation: ContextVar[Notation] = ContextVar("notation", default=as_code)
 
 
-def argument(name: str, value: Any = ...) -> str:
+def argument(name: str, *values: Any) -> str:
     """An argument in a text for people, as whoever shows it writes arguments.
 
     Args:
         name: of the argument.
-        value: what to pass, if the text says so.
+        values: what to pass, one or another, if the text says so.
 
     Example:
         >>> from t1djax._arguments import argument
         >>> argument("free", ["ksi", "kl"]), argument("assume_population", True), argument("known")
         ('free=["ksi", "kl"]', 'assume_population=True', 'known')
     """
-    return _notation.get()((name,), value)
+    return _notation.get()((name,), *values)
 
 
 def place(path: Path) -> str:
     """An argument and the place inside it, as whoever shows the text writes arguments."""
-    return _notation.get()(path, ...)
+    return _notation.get()(path)
 
 
 @contextlib.contextmanager

@@ -19,9 +19,10 @@ import typer
 
 import t1djax
 from t1djax import cli, plotting
+from t1djax._arguments import argument, written
 from t1djax._words import counted
 from t1djax.cli._exit import EXIT_CODES, exit_code
-from t1djax.cli._flags import in_flags
+from t1djax.cli._flags import as_flags
 from t1djax.config import MissingPathError
 from t1djax.physics import INITIAL_STATES, with_derived
 from t1djax.records import SYMBOLS, Misfit, PatientIdentification, legend
@@ -192,41 +193,45 @@ def test_progress_says_what_is_done_now(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "text", "said"),
+    ("command", "name", "values", "flag"),
     [
-        ("identify", 'pass glucose_unit="mg/dL" or "mmol/L"', "pass --glucose-unit mg/dL or mmol/L"),
-        (
-            "identify",
-            'pass carbs_unit="g", "exchange" (10 g) or "none"',
-            "pass --carbs-unit g, exchange (10 g) or none",
-        ),
-        ("train", "take it with assume_population=True", "take it with --assume-population"),
-        ("convert", "day_first=True or day_first=False; if", "--day-first or --month-first; if"),
-        ("convert", "leave day_first out", "leave --day-first or --month-first out"),
-        ("train", "pass time_zone", "pass --time-zone"),
-        ("train", "pass start", "pass start"),
-        ("forecast", "take length_min", "take length_min"),
-        (
-            "inspect",
-            'read it with columns="time=Zeit,glucose=CGM (x)"',
-            "read it with --columns 'time=Zeit,glucose=CGM (x)'",
-        ),
-        ("simulate", "pass carbs_unit", "pass --carbs-unit (a flag of `t1djax convert`)"),
-        ("identify", "take length_h=8 or less", "take --windows 8 or less"),
-        ("registry promote", "alias=v1: take letters", "--alias v1: take letters"),
-        ("registry list", "name another with tracking_uri", "name another with --tracking-uri"),
-        ("forget", "pass names_only=True where", "pass --names-only where"),
-        ("train", "x.yaml\n  inverse_params: must be a list", "x.yaml\n  inverse_params: must be a list"),
-        ("train", "/data/day_first/x.csv, column glucose_mg_dL", "/data/day_first/x.csv, column glucose_mg_dL"),
-        ("train", 'state M with known={"M": 72, "kl": 1.9}, M=72', "state M with --known M=72,kl=1.9, M=72"),
-        ("inspect", 'state M with known={"M": 72} (kg)', "state M with --known M=72 (a flag of `t1djax train`) (kg)"),
-        ("simulate", "--seed=3 stays", "--seed=3 stays"),
-        ("train", 'estimate kl too (free=["ksi", "kl"])', "estimate kl too (--free ksi,kl)"),
-        ("identify", 'estimate kl too (free=["ksi", "kl"])', "estimate kl too (--free ksi,kl)"),
+        ("identify", "glucose_unit", ("mg/dL", "mmol/L"), "--glucose-unit mg/dL or mmol/L"),
+        ("train", "assume_population", (True,), "--assume-population"),
+        ("convert", "day_first", (True,), "--day-first"),
+        ("convert", "day_first", (False,), "--month-first"),
+        ("convert", "day_first", (), "--day-first or --month-first"),
+        ("inspect", "columns", ("time=Zeit,glucose=CGM (x)",), "--columns 'time=Zeit,glucose=CGM (x)'"),
+        ("simulate", "carbs_unit", (), "--carbs-unit (a flag of `t1djax convert`)"),
+        ("inspect", "known", ({"M": 72, "kl": 1.9},), "--known M=72,kl=1.9 (a flag of `t1djax train`)"),
+        ("identify", "length_h", (8,), "--windows 8"),
+        ("identify", "noise_sd_mg_dL", (), "--noise-level"),
+        ("train", "free", (["ksi", "kl"],), "--free ksi,kl"),
+        ("registry promote", "alias", ("v1",), "--alias v1"),
+        ("forget", "names_only", (True,), "--names-only"),
+        ("train", "options", (), "options"),
     ],
 )
-def test_names_of_arguments_become_flags(command: str, text: str, said: str) -> None:
-    assert in_flags(text, command.split()) == said
+def test_an_argument_is_a_flag_on_the_command_line(command: str, name: str, values: tuple[Any, ...], flag: str) -> None:
+    assert as_flags((name,), *values, arguments=command.split()) == flag
+
+
+def test_an_argument_is_written_as_who_shows_it_writes_arguments() -> None:
+    error = t1djax.ArgumentError(("priors", "ksi"), "is odd")
+    assert str(error) == "priors.ksi: is odd"
+    with written(lambda path, *values: as_flags(path, *values, arguments=["train"])):
+        assert str(error) == "--prior ksi: is odd"
+        assert argument("free", ["ksi"]) == "--free ksi"
+    assert argument("free", ["ksi", "kl"]) == 'free=["ksi", "kl"]'
+    assert argument("glucose_unit", "mg/dL", "mmol/L") == 'glucose_unit="mg/dL" or "mmol/L"'
+
+
+def test_nothing_rewrites_what_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with an equals sign in it is no argument."""
+    monkeypatch.chdir(tmp_path)
+    said = call("train", "--model", "ode", "--data", "seed=late", "--results", "r")
+    assert said.code == 3
+    assert "seed=late" in said.err
+    assert "--seed" not in said.err
 
 
 def messages() -> Iterator[tuple[str, str]]:

@@ -402,13 +402,13 @@ def test_a_configuration_holds_the_same(tmp_path: Path) -> None:
     assert patient.glucose_mg_dL == pytest.approx(READINGS * MMOL)
     for wrong, says in (
         ({"reading": {"columns": {"tme": "Zeit"}}}, r"reading.columns: 'tme' is none of .* \(did you mean time\?\)"),
-        ({"layout": "table"}, "glucose_unit, day_first, columns go with .* add layout=auto"),
+        ({"layout": "table"}, "glucose_unit, day_first, columns go with .* add layout=.auto."),
         ({"strict": True}, "strict goes with t1djax's own tables"),
     ):
         with pytest.raises(ConfigError, match=says):
             load_experiment(config, {"data": str(file), **wrong})
     plain = load_experiment(None, {"data": str(file)})
-    with pytest.raises(DataError, match="it is read as t1djax's own table; if it is of another make, add layout=auto"):
+    with pytest.raises(DataError, match="it is read as t1djax's own table; if it is of another make, add layout=.auto."):
         load_cohort(plain)
 
 

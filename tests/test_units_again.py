@@ -150,7 +150,7 @@ def test_unusual_sums_are_remarked_on(put: Callable[..., Path]) -> None:
 def test_a_unit_of_carbohydrate_that_contradicts_the_format(put: Callable[..., Path], unit: CarbsUnit) -> None:
     said = problems(inspect_file(put(replay()), carbs_unit=unit))
     assert "this format has carbohydrate in g/min, 192.3 g/day" in said
-    assert 'leave carbs_unit out, or pass "g/min"; "none" skips carbohydrate' in said
+    assert 'leave carbs_unit out, or pass carbs_unit="g/min" or "none"' in said
     assert inspect_file(put(replay()), carbs_unit="g/min").problems == ()
     assert inspect_file(put(replay()), carbs_unit="none").carbs_g_day == 0
 
@@ -183,7 +183,7 @@ def test_amounts_are_no_rates(put: Callable[..., Path]) -> None:
     [
         ("forecast {} --announced-min -5", "--announced-min -5: give minutes, zero or more"),
         ("forecast {} --announced-min nan", "--announced-min nan: give minutes, zero or more"),
-        ("identify {} --preflight --assume-population --noise-level 0", "noise_sd_mg_dL is 0"),
+        ("identify {} --preflight --assume-population --noise-level 0", "noise_sd_mg_dL: "),
         ("identify reference --patients 3 --preflight --assume-population --interval-min 0", "interval_min is 0.0; it"),
     ],
 )

@@ -14,7 +14,7 @@ from .. import __version__
 from .._arguments import written
 from ..io import DataWarning
 from ._exit import EXIT_CODES, EXIT_INTERRUPTED, exit_code
-from ._flags import as_flags, in_flags
+from ._flags import as_flags
 
 _CODES = "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
 _ORDER = ("simulate", "inspect", "convert", "train", "sweep", "identify", "forecast", "report", "evaluate", "plot",
@@ -91,7 +91,7 @@ def say(kind: Literal["error", "warning", "note"], text: object) -> None:
         kind: what it is.
         text: what there is to say.
     """
-    stderr.print(f"{kind}: {in_flags(str(text))}", style=_STYLES[kind], markup=False, highlight=False, soft_wrap=True)
+    stderr.print(f"{kind}: {text}", style=_STYLES[kind], markup=False, highlight=False, soft_wrap=True)
 
 
 def _version(asked: bool) -> bool:

@@ -13,7 +13,6 @@ from ..privacy import Forgotten, Person
 from ..privacy import forget as forget_
 from ._app import Json, app
 from ._exit import EXIT_REMAINS
-from ._flags import in_flags
 from ._tables import print_json
 
 _EXAMPLE = "Example: t1djax forget PATIENT --data cohort --results results --dry-run"
@@ -90,7 +89,7 @@ def forget(
 
 def _print(done: Forgotten, hide: Callable[[str], str]) -> None:
     for step in done.steps:
-        typer.echo(f"{step.action:8} {hide(step.where)}: {in_flags(hide(step.why))}")
+        typer.echo(f"{step.action:8} {hide(step.where)}: {hide(step.why)}")
     if done.population:
         typer.echo("trained on the person beside others:")
     for one in done.population:
@@ -103,7 +102,7 @@ def _print(done: Forgotten, hide: Callable[[str], str]) -> None:
         + (f" and {done.readings} rows of readings" if done.readings else "; no readings were known")
     )
     for found in done.remains:
-        typer.echo(f"FOUND    {hide(found.where)}: {in_flags(hide(found.what))}")
+        typer.echo(f"FOUND    {hide(found.where)}: {hide(found.what)}")
     if done.remains:
         typer.echo(
             "t1djax did not write what was found: look at it, remove what is the person's, name the rest with --keep, "

@@ -37,7 +37,6 @@ from ._data import (
 )
 from ._exit import EXIT_DATA
 from ._files import asked, read_files
-from ._flags import in_flags
 from ._tables import print_json
 
 Files = Annotated[
@@ -145,7 +144,7 @@ def _print(x: ReadReport) -> None:
         ("note", "", x.notes),
     ):
         for text in texts:
-            console.print(f"{words}: {in_flags(text)}", style=style)
+            console.print(f"{words}: {text}", style=style)
 
 
 def _kind(x: ReadReport) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .._arguments import argument
 from .._words import counted
 from ..data import Patient
 from ..physics import Doses
@@ -86,7 +87,7 @@ def assemble(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> P
     doses = _doses(raw, placed, options, time, own, found, noted)
     name = options.subject or raw.subject
     if (why := safe_name(name)) is not None:
-        found.add(raw.file, f"the patient's name {name!a} {why}", 'pass subject="NAME"')
+        found.add(raw.file, f"the patient's name {name!a} {why}", f"pass {argument('subject', 'NAME')}")
     known = {**raw.known, **options.known}
     if raw.body_mass_kg is not None:
         known.setdefault("M", raw.body_mass_kg)
@@ -374,7 +375,7 @@ def _basal(
     by = "asked for" if options.basal_unit else "stated or documented"
     if unit is None:
         unit, by = "U/h", "assumed"
-        mend = 'pass basal_unit="U/h", "U/min" or "U/5min"'
+        mend = f"pass {argument('basal_unit', 'U/h', 'U/min', 'U/5min')}"
         found.add(raw.file, "the unit of the basal rate is not stated", mend, column="basal")
     noted.facts |= {"basal_unit": unit, "basal_unit_by": by}
     rate = np.array([entry.rate for entry in raw.basal], dtype=np.float64)
@@ -410,7 +411,7 @@ def _basal(
     most = TOO_MUCH[BASAL] if not raw.merged_insulin else 60 * TOO_MUCH[BOLUS]
     if rate.max() > most:
         what = f"a rate of {rate.max():.3g} U/h is more than {most:g}"
-        found.add(raw.file, what, "check the unit, basal_unit", column="basal")
+        found.add(raw.file, what, f"check the unit, {argument('basal_unit')}", column="basal")
     return time, rate
 
 
@@ -481,20 +482,21 @@ def _carbs(
         ratio = f", {np.median(per_unit):.3g} per U of bolus" if len(per_unit) else ""
         why = "the unit is not stated" if unit is None else "they are amounts, not rates in g/min"
         what = f"{why}; the median is {np.median(meals.amount):g} a meal{ratio}: {likely} by its size"
-        mend = 'pass carbs_unit="g", "exchange" (10 g) or "none"'
+        mend = f"pass {argument('carbs_unit', 'g', 'exchange', 'none')}; an exchange is 10 g"
         found.add(raw.file, what, mend, column="carbs")
         return meals
     exchanges = raw.carbs_unit == "exchange" and unit in G_PER_EXCHANGE
     if exchanges and unit == "exchange":
         noted.warnings.append(
             "carbohydrate is in exchanges of a size that the file does not state: 10 g each is assumed; where 10, 12 "
-            'or 15 g are counted, pass carbs_unit="exchange-10g", "exchange-12g" or "exchange-15g"'
+            f"or 15 g are counted, pass {argument('carbs_unit', 'exchange-10g', 'exchange-12g', 'exchange-15g')}"
         )
     if raw.carbs_unit is not None and unit != raw.carbs_unit and not exchanges:
         alike = raw.carbs_unit == "g/min" or carbs_doubt(meals.amount, per_unit, raw.carbs_unit) is None
         what, refuse = contradicted_carbs(sums, int(inside.sum()), raw.carbs_unit, unit, alike, days)
         if refuse:
-            mend = f'leave carbs_unit out, or pass "{raw.carbs_unit}"; "none" skips carbohydrate'
+            ways = argument("carbs_unit", raw.carbs_unit, "none")
+            mend = f"leave {argument('carbs_unit')} out, or pass {ways}, which skips it"
             found.add(raw.file, what, mend, column="carbs")
             return _in_grams(meals, raw.carbs_unit)
         noted.warnings.append(f"{what}: check the unit")

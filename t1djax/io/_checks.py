@@ -15,12 +15,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .._arguments import argument
+
 MAX_BYTES = 256 * 2**20
 """Largest file that is read. A year of 1-min rows with every column takes about 80 MB."""
 HUPA = ("time", "glucose", "basal_rate", "bolus_volume_delivered", "carb_input")
 """Columns by which the HUPA-UCM layout is known."""
 HUPA_SEEN = "this is the HUPA-UCM layout, not a canonical table"
-HUPA_MEND = 'read it with read_hupa, or train with layout="hupa"'
+
+
+def hupa_mend() -> str:
+    return f"read it with read_hupa, or train with {argument('layout', 'hupa')}"
+
+
 BLANKS = " \t\r\n"
 """What may stand around a cell's text. Other characters that count as white space are damage."""
 SHOWN = 5
@@ -219,7 +226,7 @@ def split_table(file: str, text: str, found: Findings, *, delimiter: str = ",") 
     if len(names) == 1:
         other = next((d for d in (",", ";", "\t", "|") if d != delimiter and d in names[0]), None)
         if other is not None and delimiter == "," and set(HUPA) <= set(names[0].split(other)):
-            found.add(file, HUPA_SEEN, HUPA_MEND, row=header)
+            found.add(file, HUPA_SEEN, hupa_mend(), row=header)
             return None
         if other is not None:
             what = f"its cells are separated by {other!r}, not by {delimiter!r}"

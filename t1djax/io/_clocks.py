@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from .._arguments import argument
 from ._checks import Findings
 from ._noted import Noted, ReadOptions, zone
 from ._raw import Raw
@@ -17,7 +18,6 @@ from ._raw import Raw
 KINDS = ("readings", "basal", "boluses", "meals", "long_acting")
 _MINUTE = dt.timedelta(minutes=1)
 _HOUR = dt.timedelta(hours=1)
-_ZONE_MEND = 'pass time_zone, such as "Europe/Madrid", to place the hour that stands twice'
 _SORTED_MEND = (
     "the rows are sorted by time, so nothing tells the two hours apart: export again in the order of recording, write "
     "times with their offset from UTC, or leave that hour out"
@@ -25,9 +25,6 @@ _SORTED_MEND = (
 _PARTLY_MEND = (
     "days up to the 12th are swapped and later ones are not, as spreadsheets do it: write all dates as year-month-day "
     "from the original"
-)
-_SWAP_MEND = (
-    "state their order with day_first=True or day_first=False; if the dates are right, cut with start and hours"
 )
 _FIRST_CGM = dt.date(1999, 1, 1)
 
@@ -76,7 +73,7 @@ def place(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Plac
     if options.swap_day_month:
         if late := [t for those in times.values() for t in those if t.day > 12]:
             what = f"{late[0].date()} has no other reading, so the order of all dates cannot be turned round"
-            found.add(raw.file, what, "leave day_first out", column="time")
+            found.add(raw.file, what, f"leave {argument('day_first')} out", column="time")
             return None
         times = {kind: [_swap(t) for t in those] for kind, those in times.items()}
         noted.notes.append("day and month are swapped, as asked for")
@@ -90,7 +87,7 @@ def place(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Plac
     if any(naive) and not all(naive):
         if stated is None:
             what = f"{sum(naive)} times have no offset from UTC, the other {len(naive) - sum(naive)} have one"
-            found.add(raw.file, what, 'pass time_zone, such as "Europe/Madrid"', column="time")
+            found.add(raw.file, what, f"pass {argument('time_zone')}, such as Europe/Madrid", column="time")
             return None
         times = {k: [t if t.tzinfo else t.replace(tzinfo=stated) for t in those] for k, those in times.items()}
         noted.warnings.append(f"{sum(naive)} times without an offset from UTC are taken as {stated.key}")
@@ -138,7 +135,9 @@ def _check_dates(dates: Iterable[dt.date], file: str, found: Findings, noted: No
     other = sorted({_swap(day) for day in days})
     if len(days) > 1 and cover(days) < 0.5 and cover(other) > 0.8 and len(other) == len(days):
         text = ", ".join(f"{day}" for day in days[:3])
-        mend = _PARTLY_MEND if any(day.day > 12 for day in days) else _SWAP_MEND
+        order = f"{argument('day_first', True)} or {argument('day_first', False)}"
+        swap = f"state their order with {order}; if the dates are right, cut with start and hours"
+        mend = _PARTLY_MEND if any(day.day > 12 for day in days) else swap
         found.add(file, f"days with readings are far apart ({text}, ...): day and month look swapped", mend,
                   column="time")  # fmt: skip
     today = dt.datetime.now(dt.UTC).date()
@@ -165,7 +164,8 @@ def _localise(
     if stated is None:
         if turn is not None:
             what = f"the clock goes back from {turn[0].isoformat(' ')} to {turn[1].isoformat(' ')}"
-            found.add(raw.file, what, _ZONE_MEND, column="time", row=turn[2])
+            mend = f"pass {argument('time_zone')}, such as Europe/Madrid, to place the hour that stands twice"
+            found.add(raw.file, what, mend, column="time", row=turn[2])
         elif doubled is not None:
             what = f"the hour from {doubled.isoformat(' ')} stands twice, with two readings at one time"
             found.add(raw.file, what, _SORTED_MEND, column="time")
@@ -259,7 +259,7 @@ def _hint(times: Sequence[dt.datetime], noted: Noted) -> None:
         if 55 <= size <= 65 and before.hour < 3 and _spring(before.date()):
             noted.warnings.append(
                 f"a gap of an hour begins at {before.isoformat(' ')}, the night of a clock change: if the clock was "
-                "set forward there, pass time_zone"
+                f"set forward there, pass {argument('time_zone')}"
             )
     days = {(ordered[0] + i * dt.timedelta(days=1)).date() for i in range((ordered[-1] - ordered[0]).days + 2)}
     if any(_spring(day) or _autumn(day) for day in days):

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .._arguments import ArgumentError
 from ..data import Patient
 from ..physics import Doses
 from ._checks import HUPA, Findings, Table, check_columns, check_order, clock, numbers, read_table
@@ -66,7 +67,7 @@ def read_hupa(
     Source: Hidalgo et al., Data in Brief 55:110559 (2024), Mendeley Data doi 10.17632/3hbcscwz44.1.
     """
     if carbs_unit not in get_args(CarbsUnit):
-        raise ValueError(f"read_hupa: carbs_unit is {carbs_unit!r}; one of {', '.join(get_args(CarbsUnit))}")
+        raise ArgumentError("carbs_unit", f"is {carbs_unit!r}; one of {', '.join(get_args(CarbsUnit))}")
     begin = _start(start)
     if hours is not None and not 0 < hours < np.inf:
         raise ValueError(f"read_hupa: hours is {hours!r}; give a length of more than zero")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._arguments import argument
 from ..data import Patient
 from ._assemble import assemble
 from ._checks import SHOWN, DataWarning, Findings, read_text
@@ -289,10 +290,14 @@ def _kind(file: Path, text: str, asked: str | None, found: Findings) -> Format |
         return kinds[0]
     if kinds:
         what = f"its format may be {' or '.join(kind.name for kind in kinds)}"
-        found.add(str(file), what, 'name one of them with format="NAME"')
+        found.add(str(file), what, f"name one of them with {argument('format', 'NAME')}")
     elif {"weight", "bw"} & set(text.split("\n", 1)[0].strip().split(",")):
         what = "this is a table about people, not a recording"
-        found.add(str(file), what, 'state a body mass with known={"M": 72} (kg); read_hupa takes the table as info')
+        found.add(
+            str(file),
+            what,
+            f"state a body mass with {argument('known', {'M': 72})} (kg); read_hupa takes the table as info",
+        )
     else:
         found.add(str(file), *unknown_format(text, FORMATS))
     return None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
+from .._arguments import argument
 from ._checks import Findings
 from ._noted import Noted
 from ._raw import CarbsUnit
@@ -53,7 +54,7 @@ def check_insulin(
         found.add(file, text, mend, column="bolus")
     elif total > _INSULIN and not asked:
         text = f"insulin sums to {total:.4g} U/day, which nobody takes"
-        found.add(file, text, "check the units of basal (basal_unit) and boluses", column="insulin")
+        found.add(file, text, f"check the units of basal ({argument('basal_unit')}) and boluses", column="insulin")
     elif total > _MUCH_INSULIN:
         noted.warnings.append(f"insulin sums to {total:.4g} U/day, which hardly anybody takes: check the units")
     if 0 < total < _LITTLE_INSULIN and days >= 1:
@@ -90,8 +91,8 @@ def check_carbs(
     others = [u for u in others if (rates or u != "g/min") and "-" not in u]
     text += "".join(f"; as {u} it is {day[u]:.4g}" for u in others)
     if day[unit] > _CARBS:
-        units = " or ".join(f'"{u}"' for u in others)
-        mend = f"pass carbs_unit={units}, or put the file right" if others else "put the file right"
+        mend = "put the file right"
+        mend = f"pass {argument('carbs_unit', *others)}, or {mend}" if others else mend
         found.add(file, f"{text}; nobody eats that much", mend, column="carbs")
     elif day[unit] > _MUCH_CARBS:
         noted.warnings.append(f"{text}: check the unit")
@@ -101,7 +102,7 @@ def check_carbs(
     text = f"the median is {ratio:.3g} g of carbohydrate per U of bolus ({len(per_unit)} meals with one)"
     if not _PER_U[0] <= ratio <= _PER_U[1]:
         if not any(flaw.column == "carbs" for flaw in found.problems):
-            mend = "check the units of boluses and of carbohydrate (carbs_unit), and put the file right"
+            mend = f"check the units of boluses and of carbohydrate ({argument('carbs_unit')}), and put the file right"
             found.add(file, f"{text}, where people have 3 to 30", mend, column="carbs")
     elif not _USUAL_PER_U[0] <= ratio <= _USUAL_PER_U[1]:
         noted.warnings.append(f"{text}, where people have 3 to 30: check the units of boluses and of carbohydrate")

@@ -15,13 +15,13 @@ from ..physics import PHYSIOLOGIES, Doses, state_columns
 from ._asserted import PATIENTS_FILE, TRUTH_FILE, read_parameters
 from ._checks import (
     HUPA,
-    HUPA_MEND,
     HUPA_SEEN,
     Findings,
     Table,
     check_columns,
     check_order,
     clock,
+    hupa_mend,
     numbers,
     quote,
     read_table,
@@ -250,7 +250,7 @@ def table_to_patient(
     """A patient from the cells of a table; what is wrong goes to `found`, and then there is none."""
     before = len(found.problems)
     if set(HUPA) <= set(table.names):
-        found.add(table.file, HUPA_SEEN, HUPA_MEND)
+        found.add(table.file, HUPA_SEEN, hupa_mend())
         return None
     time_min, start = _times(table, found)
     there = lambda column: column in table.names

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from .._arguments import argument
 from ._checks import Findings
 from ._mixed import beyond_sensors, mixed_units
 from ._noted import Noted
@@ -52,12 +53,12 @@ def glucose_factor(
         return MMOL if unit == "mmol/L" and looks != "mg/dL" else 1.0
     if unit is None:
         what = f"its unit is not stated, and a median of {middle:.3g} is neither usual mg/dL nor mmol/L"
-        say(what, 'pass glucose_unit="mg/dL" or "mmol/L"')
+        say(what, f"pass {argument('glucose_unit', 'mg/dL', 'mmol/L')}")
         return 1.0
     factor = MMOL if unit == "mmol/L" else 1.0
     if looks is not None and looks != unit:
         what = f"it is {by if asked else 'labelled'} {unit}, but a median of {middle:.3g} looks like {looks}"
-        say(what, f'pass glucose_unit="{looks}"')
+        say(what, f"pass {argument('glucose_unit', looks)}")
         return factor
     if unit == "mmol/L" and most > 40:
         say(f"readings of up to {most:.4g} stand among mmol/L", "are two units mixed? put the file right")
@@ -110,8 +111,7 @@ def check_basal(
     if asked or not others or _MANY_U < day <= _TOO_MANY_U[merged]:
         noted.warnings.append(f"{text}: check the unit")
         return
-    units = " or ".join(f'"{u}"' for u in others)
-    mend = f'pass basal_unit={units}, or "{unit}" if that is right'
+    mend = f"pass {argument('basal_unit', *others)}, or {unit} if that is right"
     found.add(file, text, mend, column="basal")
 
 
@@ -156,7 +156,7 @@ def contradicted_basal(
     day, other = per_row * PER_DAY[stated], per_row * PER_DAY[asked]
     text = f"this format has basal in {_WORD[stated]}, {day:.3g} U/day; as {_WORD[asked]}, asked for, it is {other:.3g}"
     if _odd_basal(day, bolus_U_day, rows=rows, merged=merged) is None and day <= _PLAIN_U[merged]:
-        found.add(file, text, "leave basal_unit out", column="basal")
+        found.add(file, text, f"leave {argument('basal_unit')} out", column="basal")
     elif _odd_basal(other, bolus_U_day, rows=rows, merged=merged) is None:  # else `check_basal` says so
         noted.warnings.append(f"{text}: check the unit")
 
@@ -181,14 +181,14 @@ def carbs_doubt(
     size = float(np.median(meals))
     evidence = f"the median is {size:g} a meal" + ("" if np.isnan(ratio) else f" and {ratio:.3g} per U of bolus")
     if np.all(meals == 1):
-        return "every entry is 1: a flag, not an amount", 'pass carbs_unit="none"'
+        return "every entry is 1: a flag, not an amount", f"pass {argument('carbs_unit', 'none')}"
     few, small = ratio < 4, size < 10
     if unit == "g" and few and size >= _A_MEAL_G and not sure:
-        mend = 'are the boluses in U? put them right; or pass carbs_unit="exchange", or "none"'
+        mend = f"are the boluses in U? put them right; or pass {argument('carbs_unit', 'exchange', 'none')}"
         return f"{evidence}: of grams by the size, but not by the boluses", mend
     if unit == "g" and ((few and small) if sure else (few or small)):
-        return f"{evidence}, which are not grams", 'pass carbs_unit="exchange", or "none"'
+        return f"{evidence}, which are not grams", f"pass {argument('carbs_unit', 'exchange', 'none')}"
     many, large = ratio > 6, size > 20
     if unit in G_PER_EXCHANGE and ((many and large) if sure else (many or large)):
-        return f"{evidence}, which are not exchanges", 'pass carbs_unit="g"'
+        return f"{evidence}, which are not exchanges", f"pass {argument('carbs_unit', 'g')}"
     return None

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from .._arguments import argument
 from ._checks import BLANKS, SHOWN, quote_name
 from ._columns import AS_IT_IS, BASAL, BOLUS, CARBS, CLOCK, JOIN, OWN_COLUMNS, TIME, WHO, columns_to_text, unit_of
 from .formats import _exports, _rows
@@ -22,8 +23,8 @@ _NAMES: Mapping[str, str] = {
 }
 """How people name a column, by kind; what is in it decides as well."""
 _OPEN = {
-    BASAL: "basal rates in U/h: else name them basal and state basal_unit",
-    CARBS: "carbohydrate in g: else name it carbs and state carbs_unit",
+    BASAL: ("basal rates in U/h: else name them basal and state", "basal_unit"),
+    CARBS: ("carbohydrate in g: else name it carbs and state", "carbs_unit"),
 }
 """What a guess takes for granted where a name does not say it."""
 _MINUTES = r"(?<![a-z])min(s|utes?|uten)?(?![a-z])"
@@ -52,12 +53,12 @@ def unknown_format(text: str, formats: Iterable[str]) -> tuple[str, str]:
     if not {"time", "glucose"} <= kinds:
         words = {"time": "time (written 2024-05-01 07:30 or 01.05.2024 07:30)", "glucose": "glucose"}
         missing = " and ".join(said for kind, said in words.items() if kind not in kinds)
-        how = f'none of them looks like {missing}: say which are which, as in columns="time=NAME,glucose=NAME"'
+        way = argument("columns", "time=NAME,glucose=NAME")
+        how = f"none of them looks like {missing}: say which are which, as in {way}"
         return what, f"{how}; {known}"
-    columns = columns_to_text(guess)
-    line = f"read it with columns='{columns}'" if '"' in columns else f'read it with columns="{columns}"'
-    open_ = [own for own in _OPEN if own in guess and unit_of(OWN_COLUMNS[own].kind, guess[own]) is None]
-    return what, f"{line} ({' and '.join(['a guess', *(_OPEN[own] for own in open_)])}); {known}"
+    line = f"read it with {argument('columns', columns_to_text(guess))}"
+    open_ = [_OPEN[own] for own in _OPEN if own in guess and unit_of(OWN_COLUMNS[own].kind, guess[own]) is None]
+    return what, f"{line} ({' and '.join(['a guess', *(f'{text} {argument(name)}' for text, name in open_)])}); {known}"
 
 
 def guessed(names: Sequence[str], cells: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from .._arguments import argument
 from ..config import ConfigError, MissingPathError
 from ..experiment import FORGETTING
 from ._locks import alone, held
@@ -20,11 +21,14 @@ from ._store import Store, is_database
 from ._unfinished import look_at_runs, look_at_sweep, look_at_tracking
 
 _OWN_GO = "the person's own data go"
-_UNKNOWN = (
-    "none are known, so that only the name could be looked for: name a folder with the person's readings by "
-    "data=FOLDER, or pass names_only=True where there are none"
-)
 Paths = Sequence[str | Path] | str | Path
+
+
+def _unknown() -> str:
+    return (
+        "none are known, so that only the name could be looked for: name a folder with the person's readings by "
+        f"{argument('data')}, or pass {argument('names_only', True)} where there are none"
+    )
 
 
 class Forgotten(NamedTuple):
@@ -103,7 +107,8 @@ def forget(
     """
     person, folders = Person(patient), [path for paths in (results, data, also) for path in _paths(paths)]
     if not folders:
-        raise ConfigError("name at least one folder: data=FOLDER, results=FOLDER or also=FOLDER")
+        ways = ", ".join(map(argument, ("data", "results", "also")))
+        raise ConfigError(f"name at least one folder: {ways}")
     local = [Path(artifacts)] if artifacts is not None and "://" not in artifacts else []
     places = Places([*folders, *local])
     record = Path(log) if log is not None else folders[0] / LOG
@@ -141,7 +146,7 @@ def _carry_out(plan: Plan, stores: Sequence[Store], log: Log, keep: Sequence[Pat
     for store in stores:
         search.database(store.texts())
     if not (search.readings.rows or told):
-        search.found.append(Trace("readings", _UNKNOWN))
+        search.found.append(Trace("readings", _unknown()))
     if not search.found:
         log.write(_OWN_GO)
         steps += [task.take() for task in own]
@@ -194,7 +199,8 @@ def _databases(places: Places, tracking_uri: str | None) -> Iterable[str]:
     stated = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if stated and not is_database(stated):
         raise ConfigError(
-            "an MLflow server hides what it deletes and keeps it: name its database with tracking_uri "
-            '(the server\'s --backend-store-uri), and with artifacts="PLACE" where it keeps files'
+            "an MLflow server hides what it deletes and keeps it: name its database with "
+            f"{argument('tracking_uri')} (the server's --backend-store-uri), and with {argument('artifacts')} where it "
+            "keeps files"
         )
     return dict.fromkeys([*found, *([stated] if stated else [])])

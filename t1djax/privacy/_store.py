@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
+from .._arguments import argument
 from .._words import counted
 from ..config import ConfigError, MissingPathError
 from ..io import read_fitted_cohort, write_fitted_cohort
@@ -96,8 +97,8 @@ class Store:
         if uri.startswith("mlflow-artifacts:"):
             if self.destination is None:
                 raise ConfigError(
-                    'the MLflow server hands artifacts on itself: say where it keeps them with artifacts="PLACE" '
-                    "(the server's --artifacts-destination)"
+                    f"the MLflow server hands artifacts on itself: say where it keeps them with "
+                    f"{argument('artifacts')} (the server's --artifacts-destination)"
                 )
             return f"{self.destination}/{urlsplit(uri).path.strip('/')}".removeprefix("file://")
         if uri.startswith("file:"):

@@ -8,9 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..._arguments import argument
 from .._checks import BLANKS, SHOWN, Findings, Flaw, Table
 
-DAY_FIRST = "state day_first=True or day_first=False"
+
+def state_order() -> str:
+    return f"state {argument('day_first', True)} or {argument('day_first', False)}"
+
+
 NEAR = dt.timedelta(hours=2)
 """Readings this near on both sides of midnight show which number is the day."""
 DAY = dt.timedelta(days=1)
@@ -174,7 +179,7 @@ def _day_first(
     firsts, thirds = ({part.date[i] for part in written} for i in (0, 2))
     if short and (len(thirds) > max(len(firsts), 2) or (lead and len(firsts) == len(thirds) == 1)):
         what = "the year has two digits and may stand first or last"
-        found.add(table.file, what, f"export it with four-digit years, or {DAY_FIRST}", column=column)
+        found.add(table.file, what, f"export it with four-digit years, or {state_order()}", column=column)
         return None
     if lead or follow:
         return lead
@@ -185,7 +190,7 @@ def _day_first(
     if other is not None and not other.year_first and (other.date[0] > 12) != (other.date[1] > 12):
         return other.date[0] > 12
     what = "no day is above 12, so day and month cannot be told apart"
-    found.add(table.file, what, DAY_FIRST, column=column)
+    found.add(table.file, what, state_order(), column=column)
     return None
 
 

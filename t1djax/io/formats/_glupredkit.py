@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..._arguments import argument
 from .._checks import BLANKS, Findings, Table, check_columns, split_table
 from .._raw import Raw
 from . import _rows
@@ -90,7 +91,9 @@ def _one(table: Table, subject: str | None, found: Findings) -> Table | None:
         return table
     if subject not in there:
         what = f"{len(there)} people are in it" if subject is None else f"{subject!a} is not in it"
-        found.add(table.file, what, f'choose with subject="NAME", one of {", ".join(there[:30])}', column="id")
+        found.add(
+            table.file, what, f"choose with {argument('subject', 'NAME')}, one of {', '.join(there[:30])}", column="id"
+        )
         return None
     keep = [i for i, name in enumerate(who) if name == subject]
     rows = [[table.columns[name][i] for name in table.names] for i in keep]

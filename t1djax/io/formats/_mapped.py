@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ..._arguments import argument
 from .._checks import BLANKS, SHOWN, Findings, Table, blank, numbers, quote_name, split_rows
 from .._columns import JOIN, OWN_COLUMNS, TIME, meant, parts, placed, unit_of
 from .._raw import GlucoseUnit, Raw, RawDose, RawReading
@@ -135,7 +136,7 @@ def mapped_table(file: str, text: str, columns: Mapping[str, str], found: Findin
     kinds = {OWN_COLUMNS[own].kind: own for own in mapping}
     for kind, own in (("time", "time"), ("glucose", "glucose")):
         if kind not in kinds:
-            mend = f'name it, as in columns="{own}=NAME"; its columns are {there}'
+            mend = f"name it, as in {argument('columns', f'{own}=NAME')}; its columns are {there}"
             found.add(file, f"no column is named as {own}", mend, row=lines[0])
     if len(rows) == 1:
         found.add(file, "there is a header and no row", "write the rows below it", row=lines[0])
@@ -162,7 +163,12 @@ def _one(table: Table, column: str, subject: str | None, found: Findings) -> Tab
         return table
     if subject not in there:
         what = f"{len(there)} people are in it" if subject is None else f"{subject!a} is not in it"
-        found.add(table.file, what, f'choose with subject="NAME", one of {", ".join(there[:30])}', column=column)
+        found.add(
+            table.file,
+            what,
+            f"choose with {argument('subject', 'NAME')}, one of {', '.join(there[:30])}",
+            column=column,
+        )
         return None
     keep = [i for i, name in enumerate(who) if name == subject]
     part = Table(table.file, (), [], [table.lines[i] for i in keep])
@@ -186,7 +192,7 @@ def _from_clock(
     stated = [cell for cell in cells if cell]
     if stated and all(_exports.unix(cell) is not None for cell in stated):
         if day_first is not None:
-            mend = "leave day_first out"
+            mend = f"leave {argument('day_first')} out"
             found.add(table.file, "its times count from 1970 and have no day or month", mend, column=quote_name(column))
         return list(_rows.times(table, column, _exports.unix, "1714545000 in other rows", found)), False
     if any(_rows.iso(cell) is not None for cell in stated):
@@ -194,7 +200,8 @@ def _from_clock(
     written = [part for cell in stated if (part := _exports.stamp(cell)) is not None]
     if not written:
         shown = f"{stated[0]!a:.40} is no time" if stated else "there is no time"
-        mend = 'write 2024-05-01 07:30 or 01.05.2024 07:30; two columns are joined as in columns="time=Date+Time"'
+        two = argument("columns", "time=Date+Time")
+        mend = f"write 2024-05-01 07:30 or 01.05.2024 07:30; two columns are joined as in {two}"
         found.add(table.file, shown, f"{mend}; minutes are time_min", column=quote_name(column))
         return [None] * len(cells), False
     times = _exports.stamps(table, column, found, day_first=day_first)
