@@ -8,22 +8,24 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import t1djax
 from t1djax import cli, plotting
 from t1djax._arguments import argument, written
 from t1djax._words import counted
 from t1djax.cli._exit import EXIT_CODES, exit_code
+from t1djax.cli._fields import Values, flags_of, with_flags
 from t1djax.cli._flags import as_flags
-from t1djax.config import MissingPathError
+from t1djax.config import BESIDE, MissingPathError
 from t1djax.physics import INITIAL_STATES, with_derived
 from t1djax.records import SYMBOLS, Misfit, PatientIdentification, legend
 from t1djax.registry import NotRegisteredError, RegistryError, UnreachableError
@@ -232,6 +234,73 @@ def test_nothing_rewrites_what_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     assert said.code == 3
     assert "seed=late" in said.err
     assert "--seed" not in said.err
+
+
+# Flags are made of fields
+
+
+def flags(command: str) -> dict[str, Any]:
+    return {p.name: p for p in typer.main.get_command(cli.app).commands[command].params}  # type: ignore[attr-defined]
+
+
+def test_every_field_of_a_question_is_a_flag_and_a_name_in_a_file() -> None:
+    assert set(BESIDE) <= set(t1djax.Experiment.names())
+    assert set(BESIDE) <= set(flags("train"))
+    assert set(BESIDE) - {"mode", "inverse_params"} <= set(flags("sweep"))
+    assert set(BESIDE.values()) - {"mode"} <= set(flags("identify"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    weight_kg: float = 1.5
+    """How heavy it is. More."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dummy:
+    inner: Inner = Inner()
+    """A record in it."""
+    names: tuple[str, ...] = ("a", "b")
+    """Which names; first
+    sentence. Second sentence."""
+    known: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What is known."""
+    often: int | None = None
+    """How often."""
+    bold: bool = False
+    """Whether it is bold."""
+    network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Of free form."""
+    stop: Callable[[], bool] | None = None
+    """A function."""
+
+
+def test_flags_of_a_record() -> None:
+    got: list[Values] = []
+    app = typer.Typer(rich_markup_mode=None)
+
+    @app.command()
+    @with_flags(asked=flags_of(Dummy, without=("names",)))
+    def run(*, asked: Values, out: Annotated[str, typer.Option()] = "here") -> None:
+        got.append(asked | {"out": out})
+
+    runner = CliRunner()
+    words = ["--weight-kg", "2", "--known", "M=72,Tu=90", "--known", "kl=1.9", "--often", "3", "--bold"]
+    assert runner.invoke(app, words).exit_code == 0
+    assert runner.invoke(app, []).exit_code == 0
+    known = {"M": 72.0, "Tu": 90.0, "kl": 1.9}
+    assert got == [
+        {"inner": {"weight_kg": 2.0}, "known": known, "often": 3, "bold": True, "out": "here"},
+        {"out": "here"},  # what is not given leaves the file's value
+    ]
+    help_ = " ".join(runner.invoke(app, ["--help"]).output.split())
+    assert "How heavy it is. [default: 1.5]" in help_
+    assert "--network" not in help_
+    assert "--stop" not in help_
+    (names,) = flags_of(Dummy, only=("names",))
+    assert (names.doc, names.flags) == ("Which names; first sentence.", ("--names",))
+    for wrong in ("M", "M=x", "M=1:2"):
+        assert isinstance(runner.invoke(app, ["--known", wrong]).exception, t1djax.ConfigError)
 
 
 def messages() -> Iterator[tuple[str, str]]:

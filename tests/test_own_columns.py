@@ -408,7 +408,7 @@ def test_a_configuration_holds_the_same(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=says):
             load_experiment(config, {"data": str(file), **wrong})
     plain = load_experiment(None, {"data": str(file)})
-    with pytest.raises(DataError, match="it is read as t1djax's own table; if it is of another make, add layout=.auto."):
+    with pytest.raises(DataError, match="it is read as t1djax's own table"):
         load_cohort(plain)
 
 
