@@ -109,6 +109,7 @@ def largest(patients: Sequence[Patient], cells: Callable[[float], int]) -> list[
     sizes = (
         lambda patient: shapes[id(patient)][0],
         lambda patient: shapes[id(patient)][1],
+        lambda patient: shapes[id(patient)][2],
         lambda patient: _off_edges(patient, number),
     )
     return [patients[0], longest, *(max(patients, key=size) for size in sizes)]
@@ -151,7 +152,7 @@ def equation_residuals(states: Float[Array, "edges 3"], body: Physiology, d: Dri
         d: see `drive`.
     """
     p = body.model()
-    insulin, digestion = exact_lags(p, d.inputs, d.edges_min, body.initial_state())
+    insulin, digestion = exact_lags(p, d.inputs, d.edges_min, body.initial_state(d.inputs))
     width = jnp.diff(d.edges_min)
     slope = lambda x: jnp.diff(x) / width
     G, I, D = states.T
@@ -196,7 +197,8 @@ def pointwise_residuals(twin: Twin, ts: Float[Array, " times"]) -> tuple[Array, 
     states, slopes = jax.jvp(twin.states, (ts,), (jnp.ones_like(ts),))
     body = twin.physiology
     p = body.model()
-    insulin, digestion = exact_lags(p, twin.window.inputs, ts, body.initial_state())
+    inputs = twin.window.inputs
+    insulin, digestion = exact_lags(p, inputs, ts, body.initial_state(inputs))
     zero = jnp.zeros_like(ts)
     y = State(G=states[:, 0], S=insulin[0], I=states[:, 1], E=digestion[0], D=states[:, 2])
     dy = State(G=slopes[:, 0], S=zero, I=slopes[:, 1], E=zero, D=slopes[:, 2])

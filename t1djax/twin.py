@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Num
 
 from .data import Series
 from .networks import AbstractSurrogate, Window
-from .physics import Magdelaine, State, Trajectory, propagate, with_derived
+from .physics import Inputs, Magdelaine, State, Trajectory, exact_lags, propagate, with_derived
 
 LEAST_NOISE_MG_DL = 0.1
 """Where noise is estimated and a prior is to be weighed by it, the least it is taken to be, mg/dL."""
@@ -126,22 +126,24 @@ class Physiology(eqx.Module):
             ksi=v["ksi"], kl=v["kl"], kb=v["kb"], Tu=v["Tu"], ku_Vi=v["ku_Vi"], Tr=v["Tr"], kr_Vb=v["kr_Vb"]
         )
 
-    def initial_state(self) -> State:
+    def initial_state(self, inputs: Inputs | None = None) -> State:
         """The state at the start of the window.
 
-        Insulin starts at the equilibrium `(kl - kb) / ksi` of the current parameters, and nothing is left to
-        digest, unless `S0`, `I0`, `E0`, `D0` are stated or free.
+        Insulin starts at the equilibrium `(kl - kb) / ksi` of the current parameters and nothing is left to digest,
+        but for what is on board of doses on record before the window, unless `S0`, `I0`, `E0`, `D0` are stated or free.
+
+        Args:
+            inputs: those of the window, with what was given earlier; left out, nothing was.
         """
         v = self.values()
         equilibrium = (v["kl"] - v["kb"]) / v["ksi"]
         zero = jnp.zeros_like(equilibrium)
-        return State(
-            G=v["G0"],
-            S=v.get("S0", equilibrium),
-            I=v.get("I0", equilibrium),
-            E=v.get("E0", zero),
-            D=v.get("D0", zero),
-        )
+        S, I, E, D = equilibrium, equilibrium, zero, zero
+        if inputs is not None and inputs.earlier is not None:
+            empty = State(G=zero, S=zero, I=zero, E=zero, D=zero)
+            insulin, digestion = exact_lags(self.model(), inputs.earlier, inputs.start_min[None], empty)
+            S, I, E, D = S + insulin[0][0], I + insulin[1][0], digestion[0][0], digestion[1][0]
+        return State(G=v["G0"], S=v.get("S0", S), I=v.get("I0", I), E=v.get("E0", E), D=v.get("D0", D))
 
     def trajectory(self, data: Series) -> Trajectory:
         """The exact solution from the initial state, on the rows of a record.
@@ -152,7 +154,7 @@ class Physiology(eqx.Module):
         Returns:
             The states at the rows.
         """
-        return propagate(self.model(), data.inputs, data.time_min, y0=self.initial_state())
+        return propagate(self.model(), data.inputs, data.time_min, y0=self.initial_state(data.inputs))
 
     def prior_misfit(self, noise_sd_mg_dL: Float[Array, ""]) -> Float[Array, " held"]:
         """How far the free parameters are from their priors, in mg/dL so as to stand beside the misfit of readings.
@@ -274,5 +276,5 @@ class Twin(eqx.Module):
         Returns:
             `G` (mg/dL), `I` (U/dL) and `D` (mg/dL/min), one row per time.
         """
-        start = self.physiology.initial_state()
+        start = self.physiology.initial_state(self.window.inputs)
         return jnp.stack([start.G, start.I, start.D]) + basis @ (self.surrogate.readout * self.scales.vector())

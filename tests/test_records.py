@@ -4,6 +4,8 @@ import dataclasses
 import inspect
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import t1djax
@@ -47,6 +49,53 @@ def test_two_patients_of_one_name_are_refused(entry, cohort, fit):
     twice = [cohort["Pat2"], dataclasses.replace(cohort["Pat3"], name="Pat2"), cohort["Pat4"]]
     with pytest.raises(ValueError, match=r"Pat2(?!.*Pat3)"):
         ENTRIES[entry](twice, fit)
+
+
+@pytest.fixture(scope="module")
+def begun_at_lunch() -> t1djax.Cohort:
+    """A record whose doses an hour before its first row still act, and one that has none; without noise."""
+    preset = t1djax.presets()["Pat3"]
+    with jax.enable_x64(True):
+        p = preset.model()
+        doses = t1djax.Doses.of(
+            basal=float(p.equilibrium_basal_U_h),
+            boluses=[(-60.0, 3.0), (-10.0, 1.0, 30.0), (200.0, 2.0)],
+            meals=[(-60.0, 45.0, 20.0), (220.0, 30.0)],
+        )
+        late = t1djax.Doses.of(basal=[(0.0, float(p.equilibrium_basal_U_h))], boluses=[(30, 2.0)], meals=[(30, 40)])
+        ts = jnp.arange(0.0, 721.0, 10.0)
+        known = {symbol: value for symbol, value in preset.parameters.items() if symbol != "G0"}
+        made = []
+        for name, given, start in (("Ada", doses, -300.0), ("Ben", late, 0.0)):
+            path = t1djax.propagate(p, given.inputs(start, 720.0), ts, G0=120.0)
+            made.append(t1djax.Patient(name, np.asarray(ts), np.asarray(path.glucose_mg_dL), given, known))
+    return t1djax.Cohort(tuple(made))
+
+
+def test_doses_before_the_first_row_act(begun_at_lunch):
+    """Against the equations run from long before: what is on board at the first row is that of the doses."""
+    asked = {"free": ["ksi", "kr_Vb"]}
+    found = t1djax.fit(begun_at_lunch, model="ode", **asked)
+    truth = t1djax.presets()["Pat3"].parameters
+    for person in found:
+        np.testing.assert_allclose(
+            [person.estimates[s].value for s in asked["free"]], [truth["ksi"], truth["kr_Vb"]], rtol=1e-5
+        )
+        np.testing.assert_allclose(person.glucose_mg_dL, begun_at_lunch[person.name].glucose_mg_dL, atol=1e-3)
+    alone = t1djax.fit([begun_at_lunch["Ben"]], model="ode", **asked)["Ben"]
+    assert alone.estimates["ksi"].value == pytest.approx(found["Ben"].estimates["ksi"].value, rel=1e-9)
+
+
+def test_doses_before_the_first_row_act_in_a_network(begun_at_lunch, tmp_path):
+    options = t1djax.PINNOptions(width=48, depth=1)
+    fit = t1djax.fit(begun_at_lunch, options=options, free=["ksi"])
+    for person in fit:
+        assert person.gap_mg_dL < 0.5
+        assert person.estimates["ksi"].value == pytest.approx(274.0, rel=0.02)
+    t1djax.save_twins(fit, tmp_path / "twins")
+    kept = t1djax.load_twins(tmp_path / "twins").twins
+    for one, other in zip(jax.tree.leaves(kept), jax.tree.leaves(fit.twins), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_fit_is_scored_on_its_own_record(cohort, fit):

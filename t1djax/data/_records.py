@@ -69,6 +69,10 @@ class Patient:
     def _rates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.doses.rates(float(self.time_min[0]), float(self.time_min[-1]))
 
+    @functools.cached_property
+    def _earlier(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        return self.doses.earlier(float(self.time_min[0]))
+
     def __repr__(self) -> str:
         hours = (self.time_min[-1] - self.time_min[0]) / 60
         return f"Patient({self.name}: {int(self.valid.sum())} readings over {hours:.1f} h)"
@@ -248,16 +252,18 @@ def series(patient: Patient) -> Series:
     Returns:
         Readings, masks and inputs, without padding: one row per row of the record.
     """
-    return _as_series(_columns(patient))
+    return _as_series(_columns(patient), patient._rates, patient._earlier)
 
 
-def stacked_shape(patients: Sequence[Patient]) -> tuple[int, int]:
-    """Rows and input breaks per patient of `stack(patients)`."""
+def stacked_shape(patients: Sequence[Patient]) -> tuple[int, int, int]:
+    """Rows, input breaks, and breaks of what was given earlier per patient of `stack(patients)`."""
     rows = max(len(patient.time_min) for patient in patients)
-    return _round_up(rows), _round_up(max(len(patient._rates[0]) for patient in patients))
+    breaks = max(len(patient._rates[0]) for patient in patients)
+    earlier = max(0 if patient._earlier is None else len(patient._earlier[0]) for patient in patients)
+    return _round_up(rows), _round_up(breaks), _round_up(earlier)
 
 
-def stack(patients: Sequence[Patient], *, least: tuple[int, int] = (0, 0)) -> Series:
+def stack(patients: Sequence[Patient], *, least: tuple[int, int, int] = (0, 0, 0)) -> Series:
     """The arrays of a cohort, padded to the longest record and the largest number of input breaks.
 
     Every leaf gains a leading axis of patients. Lengths are rounded up to a multiple of 16 so that similar
@@ -265,7 +271,7 @@ def stack(patients: Sequence[Patient], *, least: tuple[int, int] = (0, 0)) -> Se
 
     Args:
         patients: the cohort.
-        least: rows and breaks that there shall be at the least, so that parts of a cohort share their shape.
+        least: `stacked_shape` that there shall be at the least, so that parts of a cohort share their shape.
 
     Returns:
         The arrays. Rows and breaks that pad have no readings and count nowhere.
@@ -276,15 +282,14 @@ def stack(patients: Sequence[Patient], *, least: tuple[int, int] = (0, 0)) -> Se
     if not patients:
         raise ValueError("stack: give at least one patient")
     # On the host until the end: a device call for each leaf of each patient would take longer than the fit.
+    rows, breaks, before = map(max, least, stacked_shape(patients))
     each = [_columns(patient) for patient in patients]
-    rows = max(least[0], *(len(columns["time_min"]) for columns in each))
-    breaks = max(least[1], *(len(columns["break_min"]) for columns in each))
-    lengths = {name: _round_up(breaks if name in _OF_INPUTS else rows) for name in each[0]}
-    padded = lambda name: np.stack([_pad(columns[name], lengths[name]) for columns in each])
-    return _as_series({name: padded(name) for name in lengths})
-
-
-_OF_INPUTS = ("break_min", "insulin_U_min", "carbs_mg_min")
+    columns = {name: np.stack([_pad(one[name], rows) for one in each]) for name in each[0]}
+    together = lambda rates, length: tuple(np.stack([_pad(x, length) for x in one]) for one in zip(*rates, strict=True))
+    earlier = [p._earlier or (p.time_min[:1], np.zeros(1), np.zeros(1)) for p in patients] if before else []
+    return _as_series(
+        columns, together([p._rates for p in patients], breaks), together(earlier, before) if before else None
+    )
 
 
 def _columns(patient: Patient) -> dict[str, np.ndarray]:
@@ -295,13 +300,15 @@ def _columns(patient: Patient) -> dict[str, np.ndarray]:
         "glucose_mg_dL": np.where(patient.valid, patient.glucose_mg_dL, placeholder),
         "valid": patient.valid,
         **patient.masks._asdict(),
-        **dict(zip(_OF_INPUTS, patient._rates, strict=True)),
     }
 
 
-def _as_series(columns: Mapping[str, np.ndarray]) -> Series:
-    arrays = {name: jnp.asarray(column) for name, column in columns.items() if name not in _OF_INPUTS}
-    return Series(**arrays, inputs=Inputs.of(*(columns[name] for name in _OF_INPUTS)))
+def _as_series(
+    columns: Mapping[str, np.ndarray], rates: Sequence[np.ndarray], earlier: Sequence[np.ndarray] | None
+) -> Series:
+    before = None if earlier is None else Inputs.of(*earlier)
+    inputs = dataclasses.replace(Inputs.of(*rates), earlier=before)
+    return Series(**{name: jnp.asarray(column) for name, column in columns.items()}, inputs=inputs)
 
 
 def _round_up(n: int) -> int:

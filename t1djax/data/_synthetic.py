@@ -171,7 +171,8 @@ def _chunk(
     with jax.enable_x64(True):
         inputs = [d.inputs(s.start_min, s.end_min) for s, d in zip(subjects, doses, strict=True)]
         stack = lambda rows, multiple: jnp.asarray(_padded([np.asarray(rows[i]) for i in repeat], multiple))
-        rates = [stack([getattr(x, f.name) for x in inputs], 32) for f in dataclasses.fields(Inputs)]
+        columns = zip(*((x.break_min, x.insulin_U_min, x.carbs_mg_min) for x in inputs), strict=True)
+        rates = [stack(column, 32) for column in columns]
         column = lambda values: jnp.asarray([float(values[i]) for i in repeat])
         cls, rows = subjects[0].physiology, stack(times, 16)
         values = {symbol: column([s.parameters[symbol] for s in subjects]) for symbol in cls.parameters}

@@ -343,11 +343,14 @@ def _build(kind: type[Any], values: dict[str, Any], path: Path) -> Any:
 def _skeleton(recipe: dict[str, Any], options: NetworkOptions, arrays: dict[str, np.ndarray]) -> Twin:
     """Twins of shapes without numbers."""
     breaks = arrays[".window.inputs.break_min"].shape[1:]
+    earlier = arrays.get(".window.inputs.earlier.break_min")
     symbols, dtype = recipe["physiology"], options.dtype
 
     def one(key: Key) -> Twin:
         column, scalar, pair = jnp.zeros(breaks, dtype), jnp.zeros((), dtype), jnp.zeros(2, dtype)
-        window = Window(Inputs(column, column, column), scalar)
+        empty = jnp.zeros(() if earlier is None else earlier.shape[1:], dtype)
+        before = None if earlier is None else Inputs(empty, empty, empty)
+        window = Window(Inputs(column, column, column, earlier=before), scalar)
         network = options.network(window, jnp.zeros(recipe["cells"] + 1, dtype), key=key)
         body = Physiology(
             known=dict.fromkeys(symbols["known"], scalar),

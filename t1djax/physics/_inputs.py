@@ -12,6 +12,7 @@ from .._words import counted
 
 MG_PER_G = 1000.0
 MIN_PER_H = 60.0
+_ON_BOARD_MIN = 1440.0  # of a meal with Tr 183 min 0.3 % are left after a day
 DOSE_DURATION_MIN = 1.0
 """A bolus or meal without a stated duration is delivered at a constant rate over this time, min."""
 LONG_ACTING_MIN = 1440.0
@@ -213,6 +214,28 @@ class Doses:
         keep = np.concatenate([[True], (np.diff(insulin) != 0) | (np.diff(carbs) != 0)])
         return breaks[keep], insulin[keep], carbs[keep]
 
+    def earlier(
+        self, start_min: float
+    ) -> tuple[Float[np.ndarray, " breaks"], Float[np.ndarray, " breaks"], Float[np.ndarray, " breaks"]] | None:
+        """Columns like those of `rates`, of boluses and meals of the day before a window, basal left out.
+
+        Args:
+            start_min: start of the window, min on the record's clock.
+
+        Returns:
+            Breaks (min), insulin (U/min) and carbohydrate (mg/min); None where there is no such dose.
+        """
+        nothing = np.zeros(0)
+        events = dataclasses.replace(
+            self,
+            basal_U_h=np.zeros_like(self.basal_U_h),
+            long_acting_time_min=nothing,
+            long_acting_U=nothing,
+            long_acting_duration_min=nothing,
+        )
+        columns = events.rates(start_min - _ON_BOARD_MIN, start_min)
+        return columns if np.any(columns[1] > 0) or np.any(columns[2] > 0) else None
+
 
 def _overlap(breaks: np.ndarray, start: np.ndarray, stop: np.ndarray, rate: np.ndarray) -> np.ndarray:
     """Sum of the rates of the events that cover each interval `[breaks[i], breaks[i + 1])`."""
@@ -241,6 +264,8 @@ class Inputs(eqx.Module):
     """Insulin delivery, U/min."""
     carbs_mg_min: Float[Array, "*batch breaks"]
     """Carbohydrate intake, mg/min."""
+    earlier: "Inputs | None" = eqx.field(default=None, kw_only=True)
+    """Boluses and meals of the day before the window, which leave insulin and food on board at its start."""
 
     @classmethod
     def of(
@@ -335,4 +360,6 @@ class Inputs(eqx.Module):
         if extra < 0:
             raise ValueError(f"Inputs.pad: {length} is fewer than the {self.break_min.shape[0]} breaks there are")
         extend = lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], extra)])
-        return Inputs(extend(self.break_min), extend(self.insulin_U_min), extend(self.carbs_mg_min))
+        return Inputs(
+            extend(self.break_min), extend(self.insulin_U_min), extend(self.carbs_mg_min), earlier=self.earlier
+        )

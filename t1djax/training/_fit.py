@@ -206,7 +206,7 @@ def _scales(body: Physiology, data: Series, d: Drive) -> Scales:
     seen = jnp.maximum(jnp.sum(data.fit), 1)
     mean = jnp.sum(jnp.where(data.fit, data.glucose_mg_dL, 0.0)) / seen
     spread = jnp.sqrt(jnp.sum(jnp.where(data.fit, data.glucose_mg_dL - mean, 0.0) ** 2) / seen)
-    insulin, digestion = exact_lags(body.model(), d.inputs, d.edges_min, body.initial_state())
+    insulin, digestion = exact_lags(body.model(), d.inputs, d.edges_min, body.initial_state(d.inputs))
     # No change at all leaves a size of nothing: a hundredth of what one sees in people keeps numbers finite.
     return Scales(
         G=jnp.maximum(spread, 1.0),

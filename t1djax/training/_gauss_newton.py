@@ -179,7 +179,7 @@ class Misses(eqx.Module):
 
     def rows(self, w: Array, z: Array) -> tuple[Array, Array]:
         """Equations, and distances from priors."""
-        start, readout = self.body(z).initial_state(), self.readout(w, z)
+        start, readout = self.body(z).initial_state(self.drive.inputs), self.readout(w, z)
         shift = self.prepared.basis @ (readout.T * self.twin.scales.vector())
         states = jnp.stack([start.G, start.I, start.D]) + shift
         now = self.misfit(self.twin.surrogate.readout.T, self.start())
