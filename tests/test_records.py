@@ -1,7 +1,9 @@
 """Patients, their fits and their files belong together: names once, records with their own fit, paths of any kind."""
 
 import dataclasses
+import datetime as dt
 import inspect
+from zoneinfo import ZoneInfo
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +98,24 @@ def test_doses_before_the_first_row_act_in_a_network(begun_at_lunch, tmp_path):
     kept = t1djax.load_twins(tmp_path / "twins").twins
     for one, other in zip(jax.tree.leaves(kept), jax.tree.leaves(fit.twins), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("clock", [None, dt.datetime(2025, 3, 30, 1, 0, tzinfo=ZoneInfo("Europe/Berlin"))])
+def test_doses_before_the_first_row_are_written_and_read(begun_at_lunch, tmp_path, clock):
+    """Whole, those that go on into the record too, by each reader; an hour later clocks are changed."""
+    cohort = t1djax.Cohort(tuple(dataclasses.replace(p, start=clock) for p in begun_at_lunch))
+    t1djax.write_cohort(cohort, tmp_path / "cohort")
+    whole = t1djax.read_cohort(tmp_path / "cohort")
+    alone = t1djax.read_recording(tmp_path / "cohort" / "Ada.csv").patient
+    for found, asked in [(whole["Ada"], cohort["Ada"]), (whole["Ben"], cohort["Ben"]), (alone, cohort["Ada"])]:
+        assert found.start == clock
+        np.testing.assert_allclose(
+            found.time_min,
+            np.unique([*asked.time_min, *asked.doses.bolus_time_min[asked.doses.bolus_time_min > 0]]),
+            atol=1e-6,
+        )
+        for one, other in zip(found.doses.events, asked.doses.events, strict=True):
+            np.testing.assert_allclose(np.stack(one), np.stack(other), atol=1e-6)
 
 
 def test_a_fit_is_scored_on_its_own_record(cohort, fit):

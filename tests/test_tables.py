@@ -198,14 +198,20 @@ def test_doses_of_one_time_and_two_durations_are_refused(tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
-def test_doses_outside_the_rows_are_cut(tmp_path: Path) -> None:
+def test_doses_before_the_rows_stay_whole_and_those_after_are_left_out(tmp_path: Path) -> None:
     doses = Doses.of(basal=[(-60, 0.7), (30, 0.9)], boluses=[(-30, 6.0, 60), (-60, 3.0), (21, 2.0)], meals=[(20, 50)])
     patient = Patient("Ada", np.array([0.0, 20.0]), np.array([100.0, 110.0]), doses)
-    with pytest.warns(DataWarning, match="patient Ada: 3 doses begin outside the rows"):
+    with pytest.warns(DataWarning, match="patient Ada: 1 dose "):
         write_cohort(Cohort((patient,)), tmp_path)
-    back = read_cohort(tmp_path)["Ada"].doses
+    read = read_cohort(tmp_path)["Ada"]
+    assert read.time_min.tolist() == [0.0, 20.0]
+    back = read.doses
     assert (back.basal_time_min.tolist(), back.basal_U_h.tolist()) == ([0.0], [0.7])
-    assert [x.tolist() for x in (back.bolus_time_min, back.bolus_U, back.bolus_duration_min)] == [[0.0], [3.0], [30.0]]
+    assert [x.tolist() for x in (back.bolus_time_min, back.bolus_U, back.bolus_duration_min)] == [
+        [-60.0, -30.0],
+        [3.0, 6.0],
+        [1.0, 60.0],
+    ]
     with jax.enable_x64(True):
         ts = jax.numpy.arange(0.0, 21.0)
         old, new = (np.asarray(d.inputs(0, 20).delivered(ts)) for d in (doses, back))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from ..data import Cohort, Patient, Truth
 from ._checks import Findings, Table
 from ._columns import BASAL, CLOCK, GLUCOSE, LONG_ACTING, TIME, WHO
-from ._quantities import BRIEFEST, DURATIONS
+from ._quantities import DURATIONS
 from ._tables import TRUE_GLUCOSE, table_to_patient
 
 if TYPE_CHECKING:
@@ -153,10 +153,9 @@ def _text(value: object) -> str:
 def patient_to_frame(patient: Patient, truth: Truth | None = None) -> "pd.DataFrame":
     """The canonical table of a patient; NaN is an empty cell.
 
-    A row is added for every dose that falls between rows. The rate of basal stands where it changes. A table
-    states what is delivered from its first row to its last: of a dose that began earlier only the rest is
-    written, and what begins after the last row is left out. A record with a clock gets `time`, to the
-    microsecond; read back, its minute zero is the first row.
+    A row is added for every dose that falls between rows. The rate of basal stands where it changes. Doses from
+    before the first row stand above it, in rows without a rate; what begins after the last row is left out. A record
+    with a clock gets `time`, to the microsecond; read back, its minute zero is the first row that states a rate.
 
     Args:
         patient: the record.
@@ -185,11 +184,11 @@ def patient_to_frame(patient: Patient, truth: Truth | None = None) -> "pd.DataFr
 
 
 def patient_columns(patient: Patient, truth: Truth | None) -> tuple[dict[str, Sequence[Any]], int]:
-    """Columns of the canonical table, and the number of boluses and meals that lie outside its rows."""
+    """Columns of the canonical table, and the number of doses that begin after its last row."""
     first, last = float(patient.time_min[0]), float(patient.time_min[-1])
     doses = patient.doses
     basal = _schedule(doses.basal_time_min, doses.basal_U_h, first, last)
-    each = [_events(patient.name, c, *e, first, last) for c, e in zip(DURATIONS, doses.events, strict=True)]
+    each = [_events(patient.name, c, *e, last) for c, e in zip(DURATIONS, doses.events, strict=True)]
     stated = np.array([*basal, *(time for events, _ in each for time in events)])
     rows = np.unique(np.concatenate([patient.time_min, stated]))
 
@@ -236,24 +235,18 @@ def _events(
     times: Float[np.ndarray, " doses"],
     amounts: Float[np.ndarray, " doses"],
     durations: Float[np.ndarray, " doses"],
-    first: float,
     last: float,
 ) -> tuple[dict[float, tuple[float, float]], int]:
-    """Amount and duration by time, doses of one time merged; and how many lie outside the rows."""
+    """Amount and duration by time, doses of one time merged; and how many begin after the last row."""
     out: dict[float, tuple[float, float]] = {}
     lost = 0
     given = amounts > 0
     order = np.argsort(times[given], kind="stable")
     columns = (column[given][order].tolist() for column in (times, amounts, durations))
-    for start, dose, whole in zip(*columns, strict=True):
-        time, amount, duration = start, dose, whole
-        if time < first:
-            duration = time + whole - first
-            time, amount = first, dose * duration / whole
-        if time != start or time > last:
+    for time, amount, duration in zip(*columns, strict=True):
+        if time > last:
             lost += 1
-            if time > last or duration < BRIEFEST:
-                continue
+            continue
         earlier, same = out.get(time, (0.0, duration))
         if same != duration:
             raise ValueError(

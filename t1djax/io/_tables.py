@@ -18,6 +18,7 @@ from ._checks import (
     HUPA_SEEN,
     Findings,
     Table,
+    blank,
     check_columns,
     check_order,
     clock,
@@ -253,6 +254,10 @@ def table_to_patient(
         found.add(table.file, HUPA_SEEN, hupa_mend())
         return None
     time_min, start = _times(table, found)
+    lead = _before(table)
+    if start is not None and lead:
+        start += dt.timedelta(minutes=float(time_min[lead]))
+        time_min = time_min - time_min[lead]
     there = lambda column: column in table.names
     optional = (TIME, CLOCK, LONG_ACTING, *(duration for duration, _ in DURATIONS.values()), *TRUTH)
     readings = GLUCOSE_MMOL if there(GLUCOSE_MMOL) else GLUCOSE
@@ -264,7 +269,8 @@ def table_to_patient(
         glucose = glucose_column(table, readings, found, strict=strict)
     if there(BASAL):
         basal = amounts_column(table, BASAL, TOO_MUCH[BASAL], UNIT[BASAL], found)
-        first_rate(table, BASAL, found)
+        if not lead:
+            first_rate(table, BASAL, found)
         check_basal_unit(table, time_min, basal, found)
     elif not rates:
         basal = np.zeros(len(table))
@@ -283,7 +289,18 @@ def table_to_patient(
     rate = np.isfinite(basal)
     when, rate = time_min[rate], basal[rate]
     change = np.concatenate([[True], rate[1:] != rate[:-1]])
-    return Patient(name, time_min, glucose, Doses(when[change], rate[change], *events), dict(known), start)
+    return Patient(
+        name, time_min[lead:], glucose[lead:], Doses(when[change], rate[change], *events), dict(known), start
+    )
+
+
+def _before(table: Table) -> int:
+    """How many rows stand above the record: they state a dose, and neither a reading nor the rate in force."""
+    there = lambda column: np.zeros(len(table), bool) if column not in table.names else ~blank(table, column)
+    stated = np.flatnonzero(there(BASAL))
+    lead = int(stated[0]) if stated.size else 0
+    seen, dosed = there(GLUCOSE) | there(GLUCOSE_MMOL), there(BOLUS) | there(CARBS) | there(LONG_ACTING)
+    return lead if np.all(dosed[:lead] & ~seen[:lead]) else 0
 
 
 def _times(table: Table, found: Findings) -> tuple[Float[np.ndarray, " rows"], dt.datetime | None]:
@@ -307,8 +324,9 @@ def _times(table: Table, found: Findings) -> tuple[Float[np.ndarray, " rows"], d
 
 def table_to_truth(table: Table, parameters: Mapping[str, float], found: Findings) -> Truth:
     """The truth columns of a table; NaN where there is none."""
-    columns = {name: numbers(table, name, found) for name in TRUTH if name in table.names}
-    glucose = columns.pop(TRUE_GLUCOSE, np.full(len(table), np.nan))
+    lead = _before(table)
+    columns = {name: numbers(table, name, found)[lead:] for name in TRUTH if name in table.names}
+    glucose = columns.pop(TRUE_GLUCOSE, np.full(len(table) - lead, np.nan))
     return Truth(dict(parameters), glucose, columns)
 
 

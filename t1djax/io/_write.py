@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import argument
+from .._words import counted
 from ..data import Cohort
 from ..physics import PARAMETERS
 from ._asserted import PATIENTS_FILE, TRUTH_FILE, parameter_table
@@ -73,7 +74,8 @@ def write_cohort(cohort: Cohort, folder: str | Path, *, overwrite: bool = False)
     for patient in cohort:
         columns, lost = patient_columns(patient, cohort.truth.get(patient.name))
         if lost:
-            odd.append(f"patient {patient.name}: {lost} doses begin outside the rows; they are cut or left out")
+            what = "begins after the last row; it is" if lost == 1 else "begin after the last row; they are"
+            odd.append(f"patient {patient.name}: {counted(lost, 'dose')} {what} left out")
         cells = [[_text(x) for x in column] for column in columns.values()]
         rows = [list(row) for row in zip(*cells, strict=True)]
         file = f"{patient.name}.csv"

@@ -90,8 +90,10 @@ def _own(path: Path, text: str, known: Mapping[str, float], zone: str | None, fo
     start = start if start.tzinfo is None else start.astimezone(dt.timezone(start.utcoffset() or dt.timedelta()))
     when = lambda minute: start + dt.timedelta(minutes=minute)
     doses, lines = patient.doses, table.lines
-    rows = zip(patient.time_min.tolist(), patient.glucose_mg_dL.tolist(), lines, strict=True)
-    line_of = dict(zip(patient.time_min.tolist(), lines, strict=True))
+    lead = len(lines) - len(patient.time_min)  # rows with doses from before the record
+    rows = zip(patient.time_min.tolist(), patient.glucose_mg_dL.tolist(), lines[lead:], strict=True)
+    earlier = sorted({t for times, *_ in doses.events for t in times.tolist() if t < patient.time_min[0]})
+    line_of = dict(zip([*earlier, *patient.time_min.tolist()], lines, strict=True))
     events = lambda columns: tuple(
         RawDose(when(t), amount, line_of[t], minutes)
         for t, amount, minutes in zip(*(column.tolist() for column in columns), strict=True)
