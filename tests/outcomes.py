@@ -36,6 +36,6 @@ def outcome(root: Path) -> dict[str, dict[str, Any]]:
 def leftovers(root: Path) -> list[str]:
     """What a run that is over should not leave: states of training, half-written files and folders."""
     inside = [path for path in root.rglob("*") if path.name.endswith(".partial") or path.name == ".run"]
-    hidden = [path for path in root.glob(".*") if path.name not in (".runs", ".tracking")]
+    hidden = [path for path in root.glob(".*") if path.name != ".runs"]
     states = [path for path in (root / ".runs").glob("*/batch-*") if path.is_dir()]
     return sorted(str(path.relative_to(root)) for path in (*inside, *hidden, *states))

@@ -20,7 +20,6 @@ from t1djax.experiment import Busy
 from t1djax.experiment._readers import reader_near, reading
 from t1djax.privacy._log import Log, under_way
 from t1djax.privacy._plan import Task
-from t1djax.tracking import only_one
 
 from .persons import GONE, NAMES, OTHERS, snapshot, write_people
 from .test_cli import call, refused
@@ -130,12 +129,12 @@ def working(folder: Path, lock: str) -> contextlib.AbstractContextManager[object
     """Somebody else at work in a folder."""
     path = folder / lock
     path.parent.mkdir(parents=True, exist_ok=True)
-    return only_one(path) if lock.startswith(".tracking") else filelock.FileLock(path)
+    return filelock.FileLock(path)
 
 
 @pytest.mark.parametrize("where", ["inside", "above", "here"])
 @pytest.mark.parametrize(
-    "lock", [".forgetting.lock", ".runs/one/lock", ".runs/one/lock.1", "sweep.lock", ".tracking/one.abc.lock"]
+    "lock", [".forgetting.lock", ".runs/one/lock", ".runs/one/lock.1", "sweep.lock", ".runs/one/lock.0123abcd"]
 )
 def test_a_removal_overlaps_with_nobody(root: Path, tmp_path: Path, lock: str, where: str) -> None:
     folder = root / "results"

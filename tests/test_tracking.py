@@ -1,11 +1,13 @@
-"""Tracking without a server: the journal, names, and MLflow's tables in the results folder, read by SQL."""
+"""Tracking without a server: the course, names, and MLflow's tables in the results folder, read by SQL."""
 
 import contextlib
 import http.server
+import json
 import logging
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import threading
 import time
@@ -26,16 +28,17 @@ from t1djax import (
     tracked_runs,
     tracking_status,
 )
-from t1djax.tracking import _client, _journal, _names, experiment_name, params
+from t1djax.tracking import _client, _course, _names, experiment_name, params
 
+from .persons import rows
 from .test_cli import call, done
-from .tracked import STEPS, chunk, courses, expected, finish, in_folder, play, program, steps, told
+from .tracked import STEPS, chunk, courses, expected, finish, in_folder, play, program, steps, stored, told
 
 NOBODY = "http://127.0.0.1:9"  # refuses at once
 
 
-def events(results: Path, info: RunInfo) -> list[dict]:
-    return _journal.read_events(results / ".tracking" / f"{info.name}.jsonl")[0]
+def course(results: Path, info: RunInfo) -> list[_course.Chunk]:
+    return _course.read_course(results / ".runs" / info.name)[0]
 
 
 @contextlib.contextmanager
@@ -48,28 +51,36 @@ def noting() -> Iterator[list[str]]:
     said += [str(w.message) for w in caught if issubclass(w.category, TrackingWarning)]
 
 
-# Journal
+# The course
 
 
-def test_arrays_come_back_exactly() -> None:
+def test_a_course_comes_back_exactly(tmp_path: Path) -> None:
     x = np.asarray([0.1, -0.0, np.nan, np.inf, 5e-324, 1e308])
-    assert _journal.unpack(_journal.pack(x)).tobytes() == x.tobytes()
+    fits = [(f"P{i}", 0) for i in range(6)]
+    kept = _course.Course(tmp_path, fits)
+    kept.append(_course.Chunk(1, 10, fits, {"a": x}))
+    kept.close()
+    (read,) = _course.read_course(tmp_path)[0]
+    assert (read.ms, read.step, read.rows) == (1, 10, fits)
+    assert read.metrics["a"].tobytes() == x.tobytes()
+    (left,) = [json.loads(line) for line in _course.course_of([read], fits[1:3]).splitlines()[1:]]
+    assert left["rows"] == [0, 1], "of some fits alone"
 
 
 def test_torn_lines_cost_only_themselves(tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl"
-    first = _journal.Journal(path)
-    first.append({"event": "begin"})
+    fits = [("P1", 0)]
+    first = _course.Course(tmp_path, fits)
+    first.append(_course.Chunk(1, 1, fits, {}))
     first.close()
-    with path.open("ab") as file:
-        file.write(b'{"event":"chunk","st')
-    assert [e["event"] for e in _journal.read_events(path)[0]] == ["begin"]
-    again = _journal.Journal(path)
-    again.append({"event": "end"})
+    with (tmp_path / "course.jsonl").open("ab") as file:
+        file.write(b'{"ms":2,"st')
+    assert [chunk.step for chunk in _course.read_course(tmp_path)[0]] == [1]
+    again = _course.Course(tmp_path, fits)
+    again.append(_course.Chunk(3, 3, fits, {}))
     again.close()
-    found, offset = _journal.read_events(path)
-    assert [e["event"] for e in found] == ["begin", "end"]
-    assert offset == path.stat().st_size
+    found, offset = _course.read_course(tmp_path)
+    assert [chunk.step for chunk in found] == [1, 3]
+    assert offset == (tmp_path / "course.jsonl").stat().st_size
 
 
 def test_full_disk_is_told_once_and_closed_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,20 +96,20 @@ def test_full_disk_is_told_once_and_closed_off(tmp_path: Path, monkeypatch: pyte
         tracker.close()
     assert len(said) == 1
     assert "No space left" in said[0]
-    assert [e.get("step") for e in events(tmp_path, info)] == [None, 30]
+    assert [chunk.step for chunk in course(tmp_path, info)] == [30]
 
 
 def test_a_results_folder_has_one_identity(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(_journal.results_id(tmp_path / "a"))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(_course.results_id(tmp_path / "a"))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(set(found)) == 1
-    assert _journal.results_id(tmp_path / "b") != found[0]
-    assert [p.name for p in (tmp_path / "a" / ".tracking").iterdir()] == ["id"]
+    assert _course.results_id(tmp_path / "b") != found[0]
+    assert [p.name for p in (tmp_path / "a" / ".runs").iterdir()] == ["id"]
 
 
 def test_steps_that_a_restart_repeats_are_noted_once(tmp_path: Path) -> None:
@@ -111,7 +122,7 @@ def test_steps_that_a_restart_repeats_are_noted_once(tmp_path: Path) -> None:
                 tracker.chunk(info.name, info.rows[:2], chunk(info, info.rows[:2], step))
                 tracker.chunk(info.name, info.rows, chunk(info, info.rows, step))  # two of them for the second time
             tracker.close()
-    noted = [(e["step"], i) for e in events(tmp_path, info) if e["event"] == "chunk" for i in e["rows"]]
+    noted = [(chunk.step, info.rows.index(row)) for chunk in course(tmp_path, info) for row in chunk.rows]
     assert sorted(noted) == [(step, i) for step in range(1, 6) for i in range(4)]
 
 
@@ -120,11 +131,8 @@ def test_misuse_is_named(tmp_path: Path) -> None:
     tracker = MLflowTracker(tmp_path, tracking_uri=NOBODY)
     with pytest.raises(ValueError, match="begin first"):
         tracker.chunk(info.name, info.rows, chunk(info, info.rows, 1))
-    path = tmp_path / ".tracking" / f"{info.name}.jsonl"
-    journal = _journal.Journal(path)
-    journal.append({"event": "begin", "info": _journal.pack_info(program(patients=["P9"]))})
-    journal.close()
-    with pytest.raises(ValueError, match="no name for a file"):
+    _course.write_info(tmp_path / ".runs" / info.name, program(patients=["P9"]))
+    with pytest.raises(ValueError, match="no name for a folder"):
         tracker.begin(program("../a"))
     with pytest.raises(ValueError, match="other patients"):
         tracker.begin(info)
@@ -143,7 +151,7 @@ def test_a_dead_server_costs_one_warning(tmp_path: Path) -> None:
     assert len(said) == 1
     assert re.search(rf"127\.0\.0\.1:9 does not answer.*t1djax track sync {tmp_path}", said[0])
     (left,) = tracking_status(tmp_path, tracking_uri=NOBODY).runs
-    assert (left.left_bytes, left.ended) == ((tmp_path / ".tracking" / f"{info.name}.jsonl").stat().st_size, True)
+    assert (left.left_bytes, left.ended) == ((tmp_path / ".runs" / info.name / "course.jsonl").stat().st_size, False)
     again = call("track", "sync", tmp_path, "--tracking-uri", NOBODY, "--json")
     assert (again.code, again.json["complete"]) == (1, False)
     assert "does not answer" in again.json["runs"][0]["message"]
@@ -179,11 +187,7 @@ def erring(health: int) -> Iterator[str]:
 def test_an_erring_server_is_named_once_and_soon(health: int, says: str, tmp_path: Path) -> None:
     """Two programs, one line: the table's columns stay what they are."""
     for name in ("a", "b"):
-        info = program(name)
-        path = tmp_path / ".tracking" / f"{name}.jsonl"
-        journal = _journal.Journal(path)
-        journal.append({"event": "begin", "ms": 0, "info": _journal.pack_info(info), "most_children": 200})
-        journal.close()
+        _course.write_info(tmp_path / ".runs" / name, program(name))
     began = time.monotonic()
     with erring(health) as url:
         said = call("track", "sync", tmp_path, "--tracking-uri", url)
@@ -312,8 +316,8 @@ def test_every_value_arrives_once(results: Path) -> None:
     assert [step for step, _ in found["P1-s1", "loss_data"]] == list(STEPS)[1:], "NaN stays out"
 
 
-def test_times_are_the_journals(results: Path) -> None:
-    noted = {e["step"]: e["ms"] for e in events(results, program()) if e["event"] == "chunk"}
+def test_times_are_those_of_the_course(results: Path) -> None:
+    noted = {chunk.step: chunk.ms for chunk in course(results, program())}
     run = next(run for run in in_folder(results) if run.tags.get("t1djax.patient") == "P2")
     assert {step: ms for step, _, ms in run.metrics["estimate_ksi"]} == noted
 
@@ -369,15 +373,60 @@ def test_many_patients_get_quantiles(results: Path) -> None:
     assert lines[0].startswith("patient,seed,ok,folder,rmse_fit_mg_dL,final_ksi")
 
 
-def test_sending_all_of_it_again_changes_nothing(results: Path) -> None:
+def forgotten(database: Path) -> None:
+    """As if nothing said how far the courses were sent."""
+    with contextlib.closing(sqlite3.connect(database)) as db, db:
+        db.execute("delete from tags where key like 't1djax.course.%'")
+
+
+def test_sending_all_of_it_again_changes_nothing(results: Path, tmp_path: Path) -> None:
     before = in_folder(results)
-    for cursor in (results / ".tracking").glob("*.cursor"):
-        cursor.unlink()
+    forgotten(results / "mlflow.db")
     said = done("track", "sync", results, "--json").json
     assert said["complete"]
-    assert [run["events"] for run in said["runs"]] == [len(events(results, program())), 4 + 8 + 2]
+    assert [run["events"] for run in said["runs"]] == [5, 4]
     assert in_folder(results) == before
     assert [run["events"] for run in done("track", "sync", results, "--json").json["runs"]] == [0, 0]
+
+
+def test_what_results_hold_is_sent_to_any_mlflow(results: Path, tmp_path: Path) -> None:
+    """At any time: to a new one, and to one that is taken back to an earlier state."""
+    uri, database = f"sqlite:///{tmp_path}/other.db", tmp_path / "other.db"
+    told = lambda: sorted((r.name, r.status, r.params, [(k, v) for k, v in r.metrics.items()]) for r in there())
+    there = lambda: stored(lambda query: rows(database, query))
+    assert sync(results, tracking_uri=uri).complete
+    whole = told()
+    assert whole == sorted((r.name, r.status, r.params, [*r.metrics.items()]) for r in in_folder(results))
+    with contextlib.closing(sqlite3.connect(database)) as db, db:  # an earlier state: fewer steps, one result less
+        db.execute("update tags set value = '300' where key like 't1djax.course.%' and key not like '%complete'")
+        db.execute("delete from tags where key like 't1djax.course.%.complete'")
+        db.execute("delete from metrics where step > 20")
+    assert sync(results, tracking_uri=uri).complete
+    assert told() == whole
+
+
+def test_a_database_left_half_made_is_set_aside(results: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(results, tmp_path / "copy"))
+    database = copy / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(database)) as db, db:
+        db.execute("create table _alembic_tmp_runs (x)")
+    half = database.read_bytes()
+    with noting() as said:
+        assert sync(copy).complete
+    assert len(said) == 1
+    assert (copy / "mlflow.db.half-made-1").read_bytes() == half, "nothing of it is lost"
+    assert courses(in_folder(copy), program()) == courses(in_folder(results), program())
+
+
+def test_a_half_made_database_is_known(results: Path, tmp_path: Path) -> None:
+    database = Path(shutil.copy(results / "mlflow.db", tmp_path))
+    assert _client.half_made(database) is None
+    assert _client.half_made(tmp_path / "nowhere.db") is None
+    with contextlib.closing(sqlite3.connect(database)) as db, db:
+        db.execute("delete from alembic_version")
+    assert _client.half_made(database) is not None
+    database.write_bytes(b"SQLite" + bytes(5000))
+    assert _client.half_made(database) is not None
 
 
 def test_deleted_runs_stay_deleted(results: Path, tmp_path: Path) -> None:
@@ -389,8 +438,7 @@ def test_deleted_runs_stay_deleted(results: Path, tmp_path: Path) -> None:
     gone = next(run.id for run in in_folder(copy) if run.tags.get("t1djax.patient") == "P2")
     client.delete_run(gone)
     before = in_folder(copy)
-    for cursor in (copy / ".tracking").glob("*.cursor"):
-        cursor.unlink()
+    forgotten(copy / "mlflow.db")
     report = sync(copy, tracking_uri=f"sqlite:///{copy}/mlflow.db")
     assert report.complete
     assert [run.deleted_runs for run in report.runs] == [1, 0]

@@ -73,8 +73,6 @@ def test_matrix_on_postgres_and_s3_seen_in_a_browser(
     files = {key.rpartition("/artifacts/")[2] for key in moto_s3.files() if child.id in key}
     assert files == {"metadata.json", "config.yaml", "predictions.npz", "figures/glucose.png"}
 
-    for cursor in (tmp_path / ".tracking").glob("*.cursor"):
-        cursor.unlink()
     keys = moto_s3.files()
     report = sync(tmp_path, tracking_uri=mlflow.uri)
     assert report.complete, report.runs
@@ -251,15 +249,15 @@ def test_training_killed_and_taken_up_again(tmp_path: Path, started: list[subpro
 
     info, random_ = program(), random.Random(7)
     seen: set[str] = set()
-    cursor = tmp_path / ".tracking" / f"{info.name}.embedded.cursor"
-    for attempt in range(5):
+    database = tmp_path / "mlflow.db"
+    for attempt in range(10):
         process = start()
-        if attempt > 2:  # two of them while metrics are on their way, the others while MLflow and its tables are made
-            wait_for(cursor.exists, "something sent")
+        if attempt > 5:  # while metrics are on their way; before, while MLflow and its tables are made
+            wait_for(lambda: database.exists() and courses(in_folder(tmp_path), info), "something sent")
         time.sleep(random_.uniform(0.0, 2.5))
         process.kill()
         process.wait()
-        if cursor.exists():
+        if database.exists():
             seen |= {run.id for run in in_folder(tmp_path)}
     assert sync(tmp_path).complete
     killed = in_folder(tmp_path)

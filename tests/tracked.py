@@ -56,6 +56,9 @@ def write_folder(results: Path, info: RunInfo, row: tuple[str, int]) -> Path:
     folder.mkdir(exist_ok=True)
     estimate = {"value": 199.0, "standard_error": 2.0, "error_percent": 0.5, "truth": 200.0, "initial": 150.0}
     metadata = {
+        "run": info.name,
+        "patient": row[0],
+        "seed": row[1],
         "ok": row != ("P2", 1),
         "metrics": {"rmse_fit_mg_dL": 4.5, "rmse_forecast_mg_dL": None},
         "estimates": {"ksi": estimate},
@@ -129,7 +132,7 @@ def stored(ask: Any) -> list[Stored]:
             f"select key, step, value, timestamp from metrics where run_uuid='{run}' order by key, step, timestamp"
         ):
             metrics.setdefault(key, []).append((step, value, ms))
-        tags = dict(ask(f"select key, value from tags where run_uuid='{run}'"))
+        tags = dict(ask(f"select key, value from tags where run_uuid='{run}' and key not like 't1djax.course.%'"))
         params = dict(ask(f"select key, value from params where run_uuid='{run}'"))
         (inputs,) = ask(f"select count(*) from inputs where destination_id='{run}'")[0]
         runs.append(Stored(run, name, status, stage, experiment, tags, params, metrics, inputs))

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import filelock
 
-from ..tracking import FOLDER
+from ..tracking import RUNS
 
 FORGETTING = ".forgetting"
 """A file in a results folder while somebody's data are removed from it; nothing trains there meanwhile."""
 FORGETTING_LOCK = ".forgetting.lock"
 """The lock of a removal, in each folder that it works on."""
-RUNS = ".runs"
 SWEEP_LOCK = "sweep.lock"
 
 
@@ -77,7 +76,7 @@ def removal_near(folder: Path, mine: set[Path]) -> Path | None:
 def training_above(folder: Path) -> Path | None:
     """In which folder that holds this one, by its real path, something trains or is sent to MLflow."""
     for above in folder.parents:
-        parts = [above, *(above / RUNS).glob("*"), above / FOLDER]
+        parts = [above, *(above / RUNS).glob("*")]
         if any(is_held(lock) for part in parts for lock in _in_folder(part, _names(part))):
             return above
     return None
@@ -90,12 +89,8 @@ def training_locks(folder: Path) -> Iterator[Path]:
 
 
 def _in_folder(folder: Path, names: list[str]) -> list[Path]:
-    def is_lock(name: str) -> bool:
-        if folder.parent.name == RUNS:
-            return name.startswith("lock")
-        return name.endswith(".lock") if folder.name == FOLDER else name == SWEEP_LOCK
-
-    return [folder / name for name in sorted(names) if is_lock(name)]
+    run = folder.parent.name == RUNS
+    return [folder / name for name in sorted(names) if (name.startswith("lock") if run else name == SWEEP_LOCK)]
 
 
 def _names(folder: Path) -> list[str]:

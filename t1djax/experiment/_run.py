@@ -21,7 +21,7 @@ from ..plotting import save_figures
 from ..prediction import fitted_patients
 from ..problem import Problem
 from ..records import ChunkMetrics, Ensemble, Fit, Result, RunData, RunInfo
-from ..tracking import Tracker, git_state
+from ..tracking import Tracker, git_state, write_info
 from ..training import Progress
 from ._journal import Journal, check_same, journals, new_journal
 from ._mend import mend
@@ -181,8 +181,11 @@ def carry_out(
     with journal.alone(f".{jax.process_index()}" if jax.process_count() > 1 else ""):
         check_open(root)  # holding the lock: whoever removes a person's data waits for it, or is seen here
         found = mend(journal, root, mine, len(prepared.seeds))
+        info = _info(journal, prepared, [i for b in mine for i in batches[b]])
         if execution.tracker is not None:
-            execution.tracker.begin(_info(journal, prepared, [i for b in mine for i in batches[b]]))
+            execution.tracker.begin(info)
+        elif jax.process_count() == 1:
+            write_info(journal.folder, info)  # what results show in MLflow may be sent later
         for number in mine:
             if number in found:
                 continue

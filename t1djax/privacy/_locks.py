@@ -1,6 +1,7 @@
 """Folders held for a removal: against other removals, and against trainings, in them, above them and inside them."""
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from ..experiment import (
     training_above,
     training_locks,
 )
-from ..tracking import FOLDER, only_one
 from ._log import Log, completed
 
 _WAIT = "wait for it, then give the command again"
@@ -97,15 +97,14 @@ def _hold(stack: contextlib.ExitStack, place: Path, roots: set[Path]) -> None:
     if (other := reader_near(place)) is not None:
         raise Busy(f"{place}: a training reads its data in {other}; {_STOP}")
     for path in list(training_locks(place)):
-        sends = path.parent.name == FOLDER
-        folder = path.parents[1] if sends else path.parents[2] if path.parents[1].name == RUNS else path.parent
+        sends = re.fullmatch(r"lock\.[0-9a-f]{8}", path.name) is not None
+        folder = path.parents[2] if path.parents[1].name == RUNS else path.parent
         try:
-            mine = stack.enter_context(only_one(path) if sends else filelock.FileLock(path, timeout=0))
-        except filelock.Timeout:
-            mine = False
-        if mine is False:
+            stack.enter_context(filelock.FileLock(path, timeout=0))
+        except filelock.Timeout as e:
             where = "here" if folder == place else f"in {folder}, inside this folder"
-            raise Busy(f"{place}: a training is {'sending to MLflow' if sends else 'at work'} {where}; {_STOP}")
+            how = "sending to MLflow" if sends else "at work"
+            raise Busy(f"{place}: a training is {how} {where}; {_STOP}") from e
 
 
 def _marks(root: Path) -> set[str] | None:

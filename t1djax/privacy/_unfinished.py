@@ -1,16 +1,15 @@
 """Runs and their unfinished training, sweeps, and what is to be sent to MLflow: rewritten without one of the people."""
 
-import json
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .._words import counted
 from ..experiment import SUMMARY, Journal, journals, record_of
 from ..io import ResultError, take_rows
-from ..tracking import FOLDER, pack, unpack
-from ._person import Person
+from ..records import RunInfo
+from ..tracking import COURSE, INFO, RUNS, course_of, read_course, read_info, write_info
 from ._places import Places
 from ._plan import METADATA, OWN, SHARED, Plan, TrainedOn, as_json, read_json
 
@@ -116,72 +115,32 @@ def look_at_sweep(plan: Plan, root: Path) -> None:
 
 
 def look_at_tracking(plan: Plan, root: Path) -> None:
-    """Plan what there is to do about the journals of tracking; what was sent to a server still counts as sent."""
-    for path in sorted((root / FOLDER).glob("*.jsonl")):
-        plan.structured.add(path)
-        if any(plan.person.same(row[0]) for row in _tracked(path)):
-            plan.do(SHARED, "rewrite", path, "a journal of tracking, without the person's rows",
-                    lambda p=path: _journal(plan, p))  # fmt: skip
+    """Plan what there is to do about the courses of runs, which MLflow is shown."""
+    for folder in (path.parent for path in (root / RUNS).glob(f"*/{INFO}")):
+        info = read_info(folder)
+        plan.structured |= {folder / INFO, folder / COURSE}
+        if info is not None and any(plan.person.same(name) for name, _ in info.rows):
+            plan.do(SHARED, "rewrite", folder / COURSE, "the course of a training, without the person's rows",
+                    lambda f=folder, i=info: _course(plan, f, i))  # fmt: skip
 
 
-def _tracked(path: Path) -> list[list[Any]]:
-    with path.open("rb") as file:
-        first = read_event(file.readline())
-    return first["info"]["rows"] if first.get("event") == "begin" else []
-
-
-def read_event(line: bytes) -> dict[str, Any]:
-    """A line of a journal of tracking; empty where it is torn."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return {}
-    return event if isinstance(event, dict) else {}
-
-
-def _journal(plan: Plan, path: Path) -> None:
-    new, ends, before, total = [], {0: 0}, 0, 0
-    keep: dict[int, int] = {}
-    with path.open("rb") as file:
-        for line in file:
-            before += len(line)
-            kept = _event(plan.person, read_event(line), keep)
-            if kept is not None:
-                new.append((json.dumps(kept, separators=(",", ":")) + "\n").encode())
-                total += len(new[-1])
-            ends[before] = total
-    for cursor in path.parent.glob(f"{path.stem}.*.cursor"):
-        content = json.loads(cursor.read_text("ascii"))
-        content["offset"] = ends[max((end for end in ends if end <= int(content["offset"])), default=0)]
-        plan.places.replace(cursor, (json.dumps(content) + "\n").encode())
-    if keep:
-        plan.places.replace(path, b"".join(new))
+def _course(plan: Plan, folder: Path, info: RunInfo) -> None:
+    """The course says itself whose its rows are, so that each of the two files is right by itself."""
+    same = plan.person.same
+    left = tuple(row for row in info.rows if not same(row[0]))
+    if not left:
+        for name in (COURSE, INFO):
+            plan.places.remove(folder / name)
         return
-    for each in [*path.parent.glob(f"{path.stem}.*.cursor"), path]:
-        plan.places.remove(each)
-
-
-def _event(person: Person, event: dict[str, Any], keep: dict[int, int]) -> dict[str, Any] | None:
-    """An event without the person; None where nothing is left of it. `keep` maps old rows to new ones."""
-    match event.get("event"):
-        case "begin":
-            info = event["info"]
-            rows = [i for i, row in enumerate(info["rows"]) if not person.same(row[0])]
-            keep.clear()
-            keep.update({old: new for new, old in enumerate(rows)})
-            if len(info["rows"]) > event["most_children"]:  # it stays one MLflow run for all
-                event["most_children"] = min(event["most_children"], max(len(rows) - 1, 0))
-            info["rows"] = [info["rows"][i] for i in rows]
-            info["truth"] = {name: x for name, x in info["truth"].items() if not person.same(name)}
-            for data in info["data"]:
-                data["patients"] = [name for name in data["patients"] if not person.same(name)]
-            return person.without(event | {"info": {**info, "data": info["data"]}}) if rows else None
-        case "chunk":
-            places = [place for place, row in enumerate(event["rows"]) if row in keep]
-            if not places:
-                return None
-            metrics = {key: pack(unpack(text)[places]) for key, text in event["metrics"].items()}
-            return event | {"rows": [keep[event["rows"][place]] for place in places], "metrics": metrics}
-        case "result":
-            return None if person.same(event["row"][0]) else event
-    return event or None
+    wide = len(info.rows) > info.most_children  # it stays one MLflow run for all
+    new = dataclasses.replace(
+        info,
+        rows=left,
+        config=plan.person.without(info.config),
+        truth={name: x for name, x in info.truth.items() if not same(name)},
+        data=tuple(dataclasses.replace(d, patients=tuple(n for n in d.patients if not same(n))) for d in info.data),
+        most_children=min(info.most_children, len(left) - 1) if wide else info.most_children,
+    )
+    if (folder / COURSE).is_file():
+        plan.places.replace(folder / COURSE, course_of(read_course(folder)[0], left))
+    write_info(folder, new)

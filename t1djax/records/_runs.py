@@ -59,6 +59,8 @@ class RunInfo:
     """True parameters by patient and symbol where they are known; used for errors in % and nothing else."""
     data: tuple[RunData, ...] = ()
     """What is fitted."""
+    most_children: int = 200
+    """A program with more fits is shown as one run with quantiles instead of one run per fit."""
 
 
 class ChunkMetrics(NamedTuple):

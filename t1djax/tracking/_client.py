@@ -1,22 +1,25 @@
 """Where MLflow is, and a client of it that leaves the user's process as it was."""
 
-import hashlib
+import contextlib
 import importlib.util
 import logging
 import os
 import re
 import shutil
+import sqlite3
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from ._journal import FOLDER, only_one
-from ._tracker import TrackingError
+import filelock
+
+from ._course import RUNS
+from ._tracker import TrackingError, TrackingWarning
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EMBEDDED = "embedded"
 THREAD = "t1djax-tracking"
 _SCHEMES = r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://|(databricks|uc)\b"
 _SERVER_ERROR = 500
@@ -35,8 +38,6 @@ class Place:
             raise ValueError(f"{stated}: there is no such server or database; write http://HOST:PORT or sqlite:///FILE")
         self.uri = stated or f"sqlite:///{self.results / 'mlflow.db'}"
         self.embedded = stated is None or stated == f"sqlite:///{self.results / 'mlflow.db'}"
-        # The folder may move with its database, so that its path is no part of the key.
-        self.key = EMBEDDED if self.embedded else hashlib.sha256(self.uri.encode()).hexdigest()[:8]
 
     @property
     def shown(self) -> str:
@@ -64,27 +65,45 @@ class Place:
 
         _hush()
         self.check()
-        if self.embedded:
-            with only_one(self.results / FOLDER / "mlflow.lock") as alone:
-                if not alone:
-                    raise TrackingError("another process makes the database")
-                self._make_database()
+        if self.uri.startswith("sqlite:///"):
+            self._prepare(Path(self.uri.removeprefix("sqlite:///")))
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
-    def _make_database(self) -> None:
-        """Make the tables under another name first: a kill in the middle would leave a database of no use."""
+    def _prepare(self, file: Path) -> None:
+        """Set a database aside that is of no use, and make the tables of a new one under another name first.
+
+        A kill or a full disk in the middle leaves a database that MLflow refuses from then on. What it showed of these
+        results is sent again.
+        """
         from mlflow import MlflowClient  # noqa: PLC0415 - seconds
 
-        final = self.results / "mlflow.db"
-        if final.exists():
-            return
-        folder = self.results / FOLDER / "new"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        partial = folder / final.name
-        MlflowClient(tracking_uri=f"sqlite:///{partial}", registry_uri=f"sqlite:///{partial}")
-        partial.rename(final)
-        shutil.rmtree(folder)
+        work = self.results / RUNS
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(work / "database.lock", timeout=0):
+                if why := half_made(file):
+                    aside = next(p for n in range(1, 1000) if not (p := Path(f"{file}.half-made-{n}")).exists())
+                    file.rename(aside)
+                    for end in ("-wal", "-shm", "-journal"):
+                        with contextlib.suppress(FileNotFoundError):
+                            Path(f"{file}{end}").rename(f"{aside}{end}")
+                    warnings.warn(
+                        f"{file}: was left half made ({why}); it is set aside as {aside.name} and made anew, and what "
+                        "the results hold is sent again",
+                        TrackingWarning,
+                        stacklevel=2,
+                    )
+                if file.exists():
+                    return
+                shutil.rmtree(work / "database", ignore_errors=True)
+                (work / "database").mkdir()
+                partial = work / "database" / file.name
+                MlflowClient(tracking_uri=f"sqlite:///{partial}", registry_uri=f"sqlite:///{partial}")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(partial, file)
+                shutil.rmtree(work / "database")
+        except filelock.Timeout as e:
+            raise TrackingError("another process makes the database") from e
 
     def check(self) -> None:
         """Ask a server for a sign of life: MLflow's own calls try for minutes.
@@ -104,6 +123,23 @@ class Place:
             raise TrackingError(f"{self.shown} does not answer ({type(e).__name__})") from e
         if answer.status_code >= _SERVER_ERROR:
             raise TrackingError(f"{self.shown} answers {answer.status_code}")
+
+
+def half_made(file: Path) -> str | None:
+    """Why a database of MLflow's is of no use: its making or a migration was interrupted; None where it is sound."""
+    if not file.exists() or file.stat().st_size == 0:
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=30)) as db:
+            tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+            version = db.execute("select * from alembic_version").fetchall() if "alembic_version" in tables else []
+    except sqlite3.OperationalError:  # locked, or out of reach: MLflow says it
+        return None
+    except sqlite3.DatabaseError as e:
+        return str(e)
+    if left := sorted(name for name in tables if name.startswith("_alembic_tmp_")):
+        return f"table {left[0]} is left of a migration"
+    return "it has no version" if tables and not version else None
 
 
 class _NotOurs(logging.Filter):

@@ -1,17 +1,17 @@
-"""The tracker that writes a journal and lets MLflow have it."""
+"""The tracker that keeps the course of a training and lets MLflow have it."""
 
+import dataclasses
 import re
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..records import ChunkMetrics, RunInfo
 from ._client import Place
-from ._journal import FOLDER, Journal, pack, pack_info, read_events
+from ._course import RUNS, Chunk, Course, read_course, read_info, write_info
 from ._sender import Sender
 from ._tracker import TrackingWarning
 
@@ -19,8 +19,9 @@ from ._tracker import TrackingWarning
 class MLflowTracker:
     """Tracks runs with MLflow, off the path of the training.
 
-    Every event is on disk, in `RESULTS/.tracking`, before it is sent. A server that dies, refuses or hangs costs the
-    training nothing: one warning says how to send the rest later (`sync`, or `t1djax track sync`).
+    What MLflow shows follows from the result folders and from the course of the training, which is on disk, in
+    `RESULTS/.runs`, before it is sent. A server that dies, refuses or hangs costs the training nothing: one warning
+    says how to send the rest later (`sync`, or `t1djax track sync`).
 
     Example:
         >>> import tempfile
@@ -61,24 +62,30 @@ class MLflowTracker:
         self._warned = False
 
     def begin(self, info: RunInfo) -> None:
-        """Open the journal of a program; one that was stopped goes on in the same MLflow runs.
+        """Open the course of a program; one that was stopped goes on in the same MLflow runs.
 
         Args:
             info: the program: its name, its fits, its configuration.
 
         Raises:
-            ValueError: where the name is none for a file, or a journal of this name is of other fits.
+            ValueError: where the name is none for a folder, or a run of this name is of other fits.
         """
         if not re.fullmatch(r"[^/\\\0.][^/\\\0]*", info.name):
-            raise ValueError(f"{info.name!r} is no name for a file; leave out slashes and leading dots")
-        path = self.results / FOLDER / f"{info.name}.jsonl"
-        program = _Program(path, info)
-        self._programs[info.name] = program
-        self._write(program, "begin", {"info": pack_info(info), "most_children": self.most_children})
-        self._sender.watch(path)
+            raise ValueError(f"{info.name!r} is no name for a folder; leave out slashes and leading dots")
+        folder = self.results / RUNS / info.name
+        before = read_info(folder)
+        if before is not None and before.rows != info.rows:
+            raise ValueError(f"{folder}: is of other patients or seeds; choose another name")
+        most = self.most_children if before is None else before.most_children
+        try:
+            self._programs[info.name] = _Program(folder, info)
+            write_info(folder, dataclasses.replace(info, most_children=most))
+        except OSError as e:
+            self._warn(f"{folder}: {e.strerror or e}; the course is not kept")
+        self._sender.watch(folder)
 
     def chunk(self, name: str, rows: Sequence[tuple[str, int]], chunk: ChunkMetrics) -> None:
-        """Note the metrics of a step, unless the journal has them from before a restart.
+        """Keep the metrics of a step, unless the course has them from before a restart.
 
         Args:
             name: the program, as `begin` named it.
@@ -88,74 +95,40 @@ class MLflowTracker:
         Raises:
             ValueError: where the program has not begun, or a fit is none of its own.
         """
-        program = self._program(name)
-        index = program.places(rows)
-        seen = program.seen.setdefault(chunk.step, np.zeros(len(program.rows), bool))
-        new = ~seen[index]
-        if not new.any():
-            return
-        columns = {f"loss_{name}": x for name, x in chunk.losses.items()}
-        columns |= {f"estimate_{symbol}": x for symbol, x in chunk.values.items()}
-        if chunk.gradient_norm is not None:
-            columns["gradient_norm"] = chunk.gradient_norm
-        metrics = {name: pack(np.asarray(x)[new]) for name, x in columns.items()}
-        if self._write(program, "chunk", {"step": chunk.step, "rows": index[new].tolist(), "metrics": metrics}):
-            seen[index] = True
+        if name not in self._programs:
+            raise ValueError(f"{name!r} has not begun; call begin first")
+        program = self._programs[name]
+        if self._sender.trouble is not None:
+            self._warn(self._sender.trouble)
+        try:
+            program.append(rows, chunk)
+        except OSError as e:
+            self._warn(f"{program.course.path}: {e.strerror or e}; some of what happens is not kept")
 
     def result(self, name: str, row: tuple[str, int], folder: str | Path) -> None:
-        """Note a finished folder; its files are read when they are sent.
+        """Nothing: results are found in the results folder when they are sent.
 
         Args:
-            name: the program, as `begin` named it.
-            row: the fit: the patient's name and the seed.
+            name: the program.
+            row: the fit.
             folder: its result folder.
-
-        Raises:
-            ValueError: where the program has not begun, or the fit is none of its own.
         """
-        program = self._program(name)
-        program.places([row])
-        folder = Path(folder).absolute()
-        inside = folder.is_relative_to(self.results)
-        shown = folder.relative_to(self.results).as_posix() if inside else str(folder)
-        if program.finished.get(row) != shown:
-            self._write(program, "result", {"row": list(row), "folder": shown})
-            program.finished[row] = shown
 
     def end(self, name: str) -> None:
-        """Note that a program is done.
+        """No more steps of a program.
 
         Args:
             name: the program, as `begin` named it; one that never began is passed over.
         """
-        program = self._programs.pop(name, None)
-        if program is not None:
-            self._write(program, "end", {})
-            program.journal.close()
+        if (program := self._programs.pop(name, None)) is not None:
+            program.course.close()
 
     def close(self) -> None:
         """Send what is left, for `wait_s` at most."""
-        for program in self._programs.values():
-            program.journal.close()
-        self._programs.clear()
-        complete = self._sender.stop(self._wait_s)
-        if not complete:
+        for name in list(self._programs):
+            self.end(name)
+        if not self._sender.stop(self._wait_s):
             self._warn(self._sender.trouble or "the server did not take everything in time")
-
-    def _program(self, name: str) -> "_Program":
-        if name not in self._programs:
-            raise ValueError(f"{name!r} has not begun; call begin first")
-        return self._programs[name]
-
-    def _write(self, program: "_Program", event: str, content: Mapping[str, Any]) -> bool:
-        if self._sender.trouble is not None:
-            self._warn(self._sender.trouble)
-        try:
-            program.journal.append({"event": event, "ms": time.time_ns() // 1_000_000, **content})
-        except OSError as e:
-            self._warn(f"{program.journal_path}: {e.strerror or e}; some of what happens is not noted")
-            return False
-        return True
 
     def _warn(self, why: str) -> None:
         if not self._warned:
@@ -169,35 +142,23 @@ class MLflowTracker:
 
 
 class _Program:
-    """A journal that is being written, and what it has."""
+    """A course that is being written, and what it has."""
 
-    def __init__(self, path: Path, info: RunInfo) -> None:
-        self.journal_path, self.rows = path, info.rows
-        self.seen: dict[int, np.ndarray] = {}
-        self.finished: dict[tuple[str, int], str] = {}
-        self._index = {row: i for i, row in enumerate(info.rows)}
-        self._last: tuple[tuple[tuple[str, int], ...], np.ndarray] | None = None
-        if path.exists():
-            for event in read_events(path)[0]:
-                self._learn(event)
-        self.journal = Journal(path)
+    def __init__(self, folder: Path, info: RunInfo) -> None:
+        self._fits = frozenset(info.rows)
+        self._seen = {(chunk.step, fit) for chunk in read_course(folder)[0] for fit in chunk.rows}
+        self.course = Course(folder, info.rows)
 
-    def places(self, rows: Sequence[tuple[str, int]]) -> np.ndarray:
-        """Where rows stand in the program."""
-        rows = tuple(rows)
-        if self._last is None or self._last[0] != rows:
-            try:
-                self._last = (rows, np.asarray([self._index[row] for row in rows], dtype=int))
-            except KeyError as e:
-                raise ValueError(f"{e.args[0]!r} is no fit of {self.journal_path.stem}") from e
-        return self._last[1]
-
-    def _learn(self, event: Mapping[str, Any]) -> None:
-        match event["event"]:
-            case "begin":
-                if tuple((patient, seed) for patient, seed in event["info"]["rows"]) != self.rows:
-                    raise ValueError(f"{self.journal_path}: is of other patients or seeds; choose another name")
-            case "chunk":
-                self.seen.setdefault(event["step"], np.zeros(len(self.rows), bool))[event["rows"]] = True
-            case "result":
-                self.finished[event["row"][0], event["row"][1]] = event["folder"]
+    def append(self, rows: Sequence[tuple[str, int]], chunk: ChunkMetrics) -> None:
+        if strange := [row for row in rows if row not in self._fits]:
+            raise ValueError(f"{strange[0]!r} is no fit of {self.course.path.parent.name}")
+        new = [k for k, row in enumerate(rows) if (chunk.step, row) not in self._seen]
+        if new:
+            columns = {f"loss_{name}": x for name, x in chunk.losses.items()}
+            columns |= {f"estimate_{symbol}": x for symbol, x in chunk.values.items()}
+            if chunk.gradient_norm is not None:
+                columns["gradient_norm"] = chunk.gradient_norm
+            metrics = {name: np.asarray(x)[new] for name, x in columns.items()}
+            kept = [rows[k] for k in new]
+            self.course.append(Chunk(time.time_ns() // 1_000_000, chunk.step, kept, metrics))
+            self._seen.update((chunk.step, row) for row in kept)

@@ -1,4 +1,4 @@
-"""The thread that sends journals while a training runs."""
+"""The thread that sends runs while they train."""
 
 import re
 import threading
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._client import THREAD, Place
-from ._delivery import Delivery
+from ._projection import Projection
 from ._tracker import TrackingError
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ class Sender:
         """Why what was last tried could not be sent; None where all is well."""
         self._system_metrics = system_metrics
         self._monitors: dict[str, Any] = {}
-        self._deliveries: dict[Path, Delivery] = {}
+        self._runs: dict[Path, Projection] = {}
         self._claimed: set[Path] = set()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def watch(self, journal: Path) -> None:
-        """Send this journal from now on."""
-        self._deliveries.setdefault(journal, Delivery(self.place, journal))
+    def watch(self, folder: Path) -> None:
+        """Send this run from now on."""
+        self._runs.setdefault(folder, Projection(self.place, folder))
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=THREAD, daemon=True)
             self._thread.start()
@@ -58,7 +58,7 @@ class Sender:
             if self._thread.is_alive():
                 self.trouble = self.trouble or f"{self.place.shown} is slow"
                 return False
-        return all(delivery.left == 0 for delivery in self._deliveries.values())
+        return self.trouble is None and all(run.left == 0 for run in self._runs.values())
 
     def _work(self) -> None:
         client, failures, failing_since = None, 0, 0.0
@@ -88,39 +88,41 @@ class Sender:
             self._stopping.wait(min(max(pause, PERIOD_S * 2 ** min(failures, 8)), _LONGEST_PAUSE_S))
         for monitor in self._monitors.values():
             monitor.finish()
-        for delivery in self._deliveries.values():
-            delivery.release()
+        for run in self._runs.values():
+            run.release()
 
     def _round(self, client: "MlflowClient") -> None:
-        """Send what every journal has; one that cannot be sent does not hold up the others."""
+        """Send what there is of every run; one that cannot be sent does not hold up the others."""
         first: Exception | None = None
-        for journal, delivery in list(self._deliveries.items()):
+        for folder, run in list(self._runs.items()):
             try:
-                if journal not in self._claimed:
-                    if not delivery.claim():
+                if folder not in self._claimed:
+                    if not run.claim():
                         raise TrackingError("another process sends these runs")
-                    self._claimed.add(journal)
-                while delivery.advance(client):
-                    self._watch_system(delivery)
+                    self._claimed.add(folder)
+                while run.send(client, live=True):
+                    pass
+                self._watch_system(run)
             except Exception as e:
                 first = first or e
                 self.place.check()
         if first is not None:
             raise first
 
-    def _watch_system(self, delivery: Delivery) -> None:
+    def _watch_system(self, run: Projection) -> None:
         """Start and stop MLflow's own monitor of processor, memory and accelerator, on the parent run."""
-        run = delivery.recorder.parent
-        if not self._system_metrics or run is None:
+        if not self._system_metrics or run.parent is None:
             return
-        if delivery.recorder.ended:
-            if (monitor := self._monitors.pop(run, None)) is not None:
+        if run.complete:
+            if (monitor := self._monitors.pop(run.parent, None)) is not None:
                 monitor.finish()
-        elif run not in self._monitors:
+        elif run.parent not in self._monitors:
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # noqa: PLC0415 - seconds
 
-            self._monitors[run] = SystemMetricsMonitor(run, resume_logging=True, tracking_uri=self.place.uri)
-            self._monitors[run].start()
+            self._monitors[run.parent] = SystemMetricsMonitor(
+                run.parent, resume_logging=True, tracking_uri=self.place.uri
+            )
+            self._monitors[run.parent].start()
 
 
 def in_words(error: Exception) -> str:
