@@ -204,7 +204,8 @@ def check_same(journal: Journal, record: Mapping[str, Any], *, sweep: Path | Non
     wrong = differences(before, now)
     if "patients" in journal.record:
         people, asked = journal.record["patients"], record["patients"]
-        wrong += differences(people, asked, "data of")
+        pairs = {name: (people.get(name, "-"), asked.get(name, "-")) for name in {**people, **asked}}
+        wrong += [f"data: the record of {name} changed ({a} -> {b})" for name, (a, b) in pairs.items() if a != b]
         if not wrong and list(people) != list(asked):
             wrong.append(f"patients: {', '.join(people)} -> {', '.join(asked)}")
     elif journal.record["data"] != record["data"]:
