@@ -58,7 +58,7 @@ class Problem:
         return f"Problem({self.mode}: {free}{assumed}, {counted(len(self.names), 'patient')})"
 
     def physiology(
-        self, dtype: Any = None, start: Mapping[str, Float[np.ndarray, " patients"]] | None = None
+        self, dtype: Any = np.float64, start: Mapping[str, Float[np.ndarray, " patients"]] | None = None
     ) -> Physiology:
         """The patients' parameters at the start, stacked, as a fit takes them.
 
@@ -66,23 +66,24 @@ class Problem:
         prior of its own: the readings often do not show it, and its logarithm would drift to minus infinity.
 
         Args:
-            dtype: NumPy type of the numbers; JAX's default if not given.
+            dtype: NumPy type of the numbers, whatever JAX's setting is.
             start: other starts than the problem's own.
 
         Returns:
             The parameters with their priors and bounds; every leaf has a leading axis of patients.
         """
-        each = np.ones(len(self.names))
-        pairs = lambda a, b: jnp.asarray(np.stack([a * each, b * each], axis=-1), dtype)
-        prior = {s: pairs(np.log(self.start[s]), _ON_BOARD_SD_LOG) for s in INITIAL_STATES if s in self.start}
-        prior |= {s: pairs(np.log(p.median), p.sd_log) for s, p in self.priors.items()}
-        return Physiology.at(
-            {s: jnp.asarray(v, dtype) for s, v in self.known.items()},
-            {s: jnp.asarray(v, dtype) for s, v in (self.start if start is None else start).items()},
-            prior=prior,
-            bounds={s: pairs(np.log(low), np.log(high)) for s, (low, high) in self.bounds.items()},
-            noise_sd_mg_dL=None if self.noise_sd_mg_dL is None else jnp.asarray(self.noise_sd_mg_dL * each, dtype),
-        )
+        with jax.enable_x64(np.dtype(dtype) == np.float64):
+            each = np.ones(len(self.names))
+            pairs = lambda a, b: jnp.asarray(np.stack([a * each, b * each], axis=-1), dtype)
+            prior = {s: pairs(np.log(self.start[s]), _ON_BOARD_SD_LOG) for s in INITIAL_STATES if s in self.start}
+            prior |= {s: pairs(np.log(p.median), p.sd_log) for s, p in self.priors.items()}
+            return Physiology.at(
+                {s: jnp.asarray(v, dtype) for s, v in self.known.items()},
+                {s: jnp.asarray(v, dtype) for s, v in (self.start if start is None else start).items()},
+                prior=prior,
+                bounds={s: pairs(np.log(low), np.log(high)) for s, (low, high) in self.bounds.items()},
+                noise_sd_mg_dL=None if self.noise_sd_mg_dL is None else jnp.asarray(self.noise_sd_mg_dL * each, dtype),
+            )
 
     def take(self, which: Sequence[int]) -> "Problem":
         """The problem of some of the patients, by position; one may come twice.

@@ -11,8 +11,8 @@ import numpy as np
 
 import t1djax
 from t1djax.losses import Drive, Places, places
-from t1djax.programs import Spread, compile_once
-from t1djax.training._fit import _build_program
+from t1djax.programs import Spread
+from t1djax.training._fit import _build
 
 KEY = jax.random.key(0)
 _TIME = t1djax.TimeFeatureOptions(octaves=4)
@@ -61,9 +61,9 @@ def pose(mode: str = "inverse", free: tuple[str, ...] = ("ksi",)) -> t1djax.Prob
 def twins(problem: t1djax.Problem, options: t1djax.NetworkOptions = SMALL) -> tuple[t1djax.Twin, Drive, t1djax.Series]:
     """Untrained twins of `cohort()`, stacked, with their collocation and data."""
     args = _ingredients(problem, options)
-    program, _ = compile_once(_build_program, (options, options.cells(2880.0), Spread()), args, effort="least")
-    made, d = program(*args)
-    return made, d, args[1]
+    each = Spread().split(args).members()
+    built, _ = Spread().call(_build, *each, static=(options, options.cells(2880.0)), effort="least")
+    return *built.joined(), args[1]
 
 
 def shapes_of_twins(
@@ -71,7 +71,8 @@ def shapes_of_twins(
 ) -> tuple[t1djax.Twin, Drive, t1djax.Series]:
     """The shapes and types of what `twins` gives, without compiling it."""
     args = _ingredients(problem, options)
-    return *jax.eval_shape(_build_program(options, options.cells(2880.0), Spread()), *args), args[1]
+    build = jax.vmap(functools.partial(_build, options=options, cells=options.cells(2880.0)))
+    return *jax.eval_shape(build, *args), args[1]
 
 
 def _ingredients(

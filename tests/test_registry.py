@@ -290,7 +290,7 @@ def test_loading_compiles_nothing_and_answers_compile_forecasts_only(
     assert not _programs.PROGRAMS
     registry.answer(found, future(found))
     makers = list(_programs.PROGRAMS)
-    assert {key.make.__module__ for key in makers} == {"t1djax.prediction._predict"}
+    assert {key.one.__module__ for key in makers} == {"t1djax.prediction._predict"}
 
 
 class Server(NamedTuple):

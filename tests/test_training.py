@@ -1,7 +1,9 @@
 """Training: the steps and their oracles, programs and traces, failures, and what the networks reach."""
 
+import collections
 import dataclasses
 import functools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,7 +18,7 @@ from t1djax.losses import drive, equation_residuals, losses, places, pointwise_r
 from t1djax.programs import Spread, _programs, _sizes
 from t1djax.training import _first_order, train, trainable
 from t1djax.training._factored import factored_steps
-from t1djax.training._fit import _build_program
+from t1djax.training._fit import _build
 from t1djax.training._gauss_newton import initial_damping, prepare, prepared_losses
 
 from .networks import ARCHITECTURES, KEY, SMALL, first
@@ -279,8 +281,8 @@ def test_one_program_per_kind_of_stage_and_no_recompilation():
     stage = t1djax.Stage(steps=4, residual_weight=(10.0, 100.0))
     level = dataclasses.replace(stage, residual_weight=(10.0, 10.0))  # by one factorisation
     fit(stages=[stage, level])
-    made_by = lambda k: k.make.__module__
-    of_training = lambda: {k for k in _programs.PROGRAMS if made_by(k).startswith("t1djax.training")}
+    made_by = lambda k: k.one.__module__
+    of_training = lambda: {k for k in _programs.PROGRAMS if made_by(k).startswith(("t1djax.training", "t1djax.losses"))}
     programs = of_training()
     assert programs
     fit(stages=[stage, dataclasses.replace(stage, steps=10), dataclasses.replace(stage, trains="physiology", steps=6)])
@@ -302,9 +304,8 @@ def test_each_step_is_traced_once_whatever_the_number_of_patients(monkeypatch):
     traces = []
     step = _train.gauss_newton_step
     monkeypatch.setattr(_train, "gauss_newton_step", lambda *args: (traces.append(1), step(*args))[1])
-    made_by = lambda k: k.make
-    others = {k: program for k, program in _programs.PROGRAMS.items() if made_by(k) is not _train._gauss_newton_program}
-    monkeypatch.setattr(_programs, "PROGRAMS", others)
+    others = [item for item in _programs.PROGRAMS.items() if item[0].one is not _train.gauss_newton_steps]
+    monkeypatch.setattr(_programs, "PROGRAMS", collections.OrderedDict(others))
     t1djax.fit(_cohort(), options=SMALL, stages=[t1djax.Stage(steps=8, residual_weight=(10.0, 100.0))])
     assert len(traces) == 1
 
@@ -336,7 +337,7 @@ def test_threads_share_patients_and_give_them_back_in_order(monkeypatch, rows):
                 jax.random.split(KEY, rows),
             )
             shares = [spread.split(part) for part in (x, keys, nothing)]
-            found, _ = spread.call(_shared_program, (), *shares, np.asarray(2.0, x.dtype))
+            found, _ = spread.call(_draw, *shares, shared=(np.asarray(2.0, x.dtype),))
             sums, none = found.joined()
             expected = [2.0 * float(jnp.sum(x[i]) * jax.random.uniform(keys[i])) for i in range(rows)]
             np.testing.assert_allclose(sums, expected, rtol=1e-6)
@@ -345,10 +346,8 @@ def test_threads_share_patients_and_give_them_back_in_order(monkeypatch, rows):
             assert found.member(0).joined().shape == (rows,)
 
 
-def _shared_program(spread: Spread):
-    return spread.over_patients(
-        lambda x, key, nothing, by: (by * jnp.sum(x) * jax.random.uniform(key), nothing), shared=1
-    )
+def _draw(x: Any, key: Any, nothing: Any, by: Any) -> Any:
+    return by * jnp.sum(x) * jax.random.uniform(key), nothing
 
 
 def test_what_a_thread_cannot_do_is_an_error_of_the_call(monkeypatch):
@@ -357,7 +356,7 @@ def test_what_a_thread_cannot_do_is_an_error_of_the_call(monkeypatch):
     good = spread.split(jnp.ones((4, 2)))
     bad = dataclasses.replace(good, each=(good.each[0], np.ones((3, 2), np.float32)))
     with pytest.raises(TypeError):
-        spread.call(lambda spread: spread.over_patients(jnp.sum), (), bad)
+        spread.call(jnp.sum, bad)
 
 
 @pytest.mark.slow
@@ -402,7 +401,7 @@ def test_a_cohort_beyond_memory_trains_in_parts_by_one_program(monkeypatch):
     monkeypatch.setattr(_problems, "rows_that_fit", lambda *_: 5)  # two patients by two seeds, then one and nobody
     _programs.PROGRAMS.clear()
     parts = ask(on_progress=told.append)
-    built = [key for key in _programs.PROGRAMS if key.make is _build_program]
+    built = [key for key in _programs.PROGRAMS if key.one is _build]
     assert len(built) == 1
     assert [(p.step, p.patients) for p in told] == [(n, 4 if n <= 6 else 2) for n in (2, 4, 5, 6, 8, 10, 11, 12)]
     assert {p.total_steps for p in told} == {12}

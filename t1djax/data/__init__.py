@@ -15,6 +15,7 @@ from ._population import draw_people as draw_people
 from ._population import virtual_population as virtual_population
 from ._records import Cohort as Cohort
 from ._records import Patient as Patient
+from ._records import PatientArrays as PatientArrays
 from ._records import Series as Series
 from ._records import Truth as Truth
 from ._records import series as series

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from .._by_name import ByName
 from .._html import html_table
@@ -261,6 +261,24 @@ def stacked_shape(patients: Sequence[Patient]) -> tuple[int, int, int]:
     breaks = max(len(patient._rates[0]) for patient in patients)
     earlier = max(0 if patient._earlier is None else len(patient._earlier[0]) for patient in patients)
     return _round_up(rows), _round_up(breaks), _round_up(earlier)
+
+
+class PatientArrays:
+    """The arrays of patients, made for the rows that are asked for; all parts have one shape.
+
+    Args:
+        patients: the cohort.
+    """
+
+    def __init__(self, patients: Sequence[Patient]) -> None:
+        self.patients, self.shape = patients, stacked_shape(patients)
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __getitem__(self, rows: slice | Int[np.ndarray, " rows"]) -> Series:
+        """The arrays of these patients, by position, stacked."""
+        return stack([self.patients[i] for i in np.arange(len(self))[rows]], least=self.shape)
 
 
 def stack(patients: Sequence[Patient], *, least: tuple[int, int, int] = (0, 0, 0)) -> Series:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import datetime as dt
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._types import Key
-from ..physics import AbstractPhysiology, Doses, Inputs, Magdelaine, Trajectory, count_steps, presets, state_columns
-from ..programs import map_patients
+from ..physics import AbstractPhysiology, Doses, Inputs, Magdelaine, count_steps, presets, state_columns
+from ..programs import over_cohort
 from ._records import Cohort, Patient, Truth
 from ._sensors import AbstractNoise, RandomGaps, Sensor
 
@@ -178,13 +178,13 @@ def _chunk(
         values = {symbol: column([s.parameters[symbol] for s in subjects]) for symbol in cls.parameters}
         basal = column([d.basal_U_h[0] for d in doses])
         steps = None if cls.facts.exact else count_steps(rows, rates[0], cls.step_min)
-        truth: Trajectory = map_patients(_lived(cls, steps), values, basal, rates, rows, block=_CHUNK)
+        each = (values, basal, rates, rows)
+        (true_glucose, truth), _ = over_cohort(_live, *each, static=(cls, steps), block=_CHUNK, effort="some")
         on_grid = [np.searchsorted(t, grid) for t, grid in zip(times, grids, strict=True)]
-        true_glucose = np.asarray(truth.glucose_mg_dL)
         seen = stack([g[rows] for g, rows in zip(true_glucose, on_grid, strict=False)], 16)
         number = jnp.asarray([indices[i] for i in repeat], dtype=jnp.uint32)
         readings = np.asarray(_read(sensor, jax.random.key(0) if key is None else key, number, seen))
-    states = {name: np.asarray(getattr(truth.state, leaf)) for name, leaf in state_columns(cls.States).items()}
+    states = {name: getattr(truth, leaf) for name, leaf in state_columns(cls.States).items()}
     pairs = []
     for i, s in enumerate(subjects):
         rows = len(times[i])
@@ -201,15 +201,18 @@ def _chunk(
     return pairs
 
 
-@functools.cache
-def _lived(cls: type[AbstractPhysiology], steps: int | None) -> Callable[..., Trajectory]:
-    """The life of one person; one function for all calls, since it names the program."""
-
-    def one(values: dict[str, jax.Array], basal: jax.Array, rates: list[jax.Array], ts: jax.Array) -> Trajectory:
-        p = cls.of(values)
-        return p.solution(Inputs(*rates), ts, p.start(values["G0"], basal / 60), steps=steps)
-
-    return one
+def _live(
+    values: dict[str, jax.Array],
+    basal: jax.Array,
+    rates: list[jax.Array],
+    ts: jax.Array,
+    cls: type[AbstractPhysiology],
+    steps: int | None,
+) -> tuple[jax.Array, Any]:
+    """Glucose and states of one person."""
+    p = cls.of(values)
+    path = p.solution(Inputs(*rates), ts, p.start(values["G0"], basal / 60), steps=steps)
+    return path.glucose_mg_dL, path.state
 
 
 @eqx.filter_jit

@@ -1,7 +1,7 @@
 """Partial pooling: the middle and the spread of a population, estimated along with its people."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float
 
 from .._types import Key
 from .._words import each
-from ..data import Cohort, Patient, Series, stack
+from ..data import Cohort, Patient, PatientArrays, Series
 from ..problem import Problem
-from ..programs import compile_once
+from ..programs import together
 from ..records import Cost, Hierarchy, PooledPatient
 from ..twin import Physiology
 from ._chains import HMC, NUTS, run_chains, trust
@@ -89,11 +89,11 @@ def fit_hierarchy(
     began = time.perf_counter()
     alone = fit_ode(patients, problem, key=key)
     start = {s: _near_the_median(np.array([p.estimates[s].value for p in alone]), problem, s) for s in problem.start}
-    with jax.enable_x64(True):
-        args = (key, problem.physiology(start=start), stack(patients))
-        index = tuple(sorted(problem.start).index(s) for s in pooled)
-        program, compile_s = compile_once(_hierarchy_program, (index, joint, chains, draws, warmup), args)
-        found = jax.tree.map(np.asarray, jax.block_until_ready(program(*args)))
+    index = tuple(sorted(problem.start).index(s) for s in pooled)
+    found, compile_s = together(
+        _pool, key, problem.physiology(start=start), PatientArrays(patients),
+        static=(index, joint, chains, draws, warmup),
+    )  # fmt: skip
     compile_s += alone.cost.compile_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
     return _record(problem, pooled, found, cost)
@@ -271,67 +271,71 @@ class _Found(NamedTuple):
     ok: Bool[Array, " patients"]
 
 
-def _hierarchy_program(
-    index: tuple[int, ...], joint: HMC | NUTS | None, chains: int, draws: int, warmup: int
-) -> Callable[..., _Found]:
-    def run(key: Key, bodies: Physiology, data: Series) -> _Found:
-        state, q, people, ok = _modes(bodies, data, index)
-        each = jax.vmap(lambda q: _reduce(q, index))(q)
-        p, n, k = len(index), q.h.shape[0], q.h.shape[1]
-        root = jnp.linalg.inv(jnp.linalg.cholesky(_curvature(each, people.log_sd))).T
-        spread = lambda u: people.log_sd + root @ u
-        keys = jax.random.split(key, 3)
+def _pool(
+    key: Key,
+    bodies: Physiology,
+    data: Series,
+    index: tuple[int, ...],
+    joint: HMC | NUTS | None,
+    chains: int,
+    draws: int,
+    warmup: int,
+) -> _Found:
+    state, q, people, ok = _modes(bodies, data, index)
+    each = jax.vmap(lambda q: _reduce(q, index))(q)
+    p, n, k = len(index), q.h.shape[0], q.h.shape[1]
+    root = jnp.linalg.inv(jnp.linalg.cholesky(_curvature(each, people.log_sd))).T
+    spread = lambda u: people.log_sd + root @ u
+    keys = jax.random.split(key, 3)
 
-        def mean_of(log_sd: Array, u: Array) -> tuple[Array, Array]:
-            """The population's mean from standard normal numbers, and the logarithm of what that stretches."""
-            W, b, _ = _mean_given_spread(each, log_sd)
-            L = jnp.linalg.cholesky(W)
-            return cho_solve((L, True), b) + solve_triangular(L.T, u, lower=False), -jnp.sum(jnp.log(jnp.diagonal(L)))
+    def mean_of(log_sd: Array, u: Array) -> tuple[Array, Array]:
+        """The population's mean from standard normal numbers, and the logarithm of what that stretches."""
+        W, b, _ = _mean_given_spread(each, log_sd)
+        L = jnp.linalg.cholesky(W)
+        return cho_solve((L, True), b) + solve_triangular(L.T, u, lower=False), -jnp.sum(jnp.log(jnp.diagonal(L)))
 
-        def patient_of(q: _Quadratic, mean: Array, log_sd: Array, u: Array) -> tuple[Array, Array]:
-            precision = jnp.exp(-2 * log_sd)
-            L = jnp.linalg.cholesky(q.A + jnp.diag(_embedded(precision, index, k)))
-            centre = cho_solve((L, True), q.h + _embedded(precision * mean, index, k))
-            return centre + solve_triangular(L.T, u, lower=False), -jnp.sum(jnp.log(jnp.diagonal(L)))
+    def patient_of(q: _Quadratic, mean: Array, log_sd: Array, u: Array) -> tuple[Array, Array]:
+        precision = jnp.exp(-2 * log_sd)
+        L = jnp.linalg.cholesky(q.A + jnp.diag(_embedded(precision, index, k)))
+        centre = cho_solve((L, True), q.h + _embedded(precision * mean, index, k))
+        return centre + solve_triangular(L.T, u, lower=False), -jnp.sum(jnp.log(jnp.diagonal(L)))
 
-        patients_of = jax.vmap(patient_of, in_axes=(0, None, None, 0))
+    patients_of = jax.vmap(patient_of, in_axes=(0, None, None, 0))
 
-        def split(u: Array) -> tuple[Array, Array, Array, Array]:
-            """Spread, mean, patients, and the logarithm of the volume, from one vector of about normal numbers."""
-            log_sd = spread(u[:p])
-            mean, stretch = mean_of(log_sd, u[p : 2 * p])
-            x, stretches = patients_of(q, mean, log_sd, u[2 * p :].reshape(n, k))
-            return log_sd, mean, x, stretch + jnp.sum(stretches)
+    def split(u: Array) -> tuple[Array, Array, Array, Array]:
+        """Spread, mean, patients, and the logarithm of the volume, from one vector of about normal numbers."""
+        log_sd = spread(u[:p])
+        mean, stretch = mean_of(log_sd, u[p : 2 * p])
+        x, stretches = patients_of(q, mean, log_sd, u[2 * p :].reshape(n, k))
+        return log_sd, mean, x, stretch + jnp.sum(stretches)
 
-        def log_likelihood(x: Array, body: Physiology, d: Series, noise: Array) -> Array:
-            target = Target(body, d, "white")
-            held = body.with_free(target.named(x)).prior_misfit(jnp.ones(()))
-            return -0.5 * (jnp.sum(target.misfit(x) ** 2) / noise**2 + jnp.sum(held**2))
+    def log_likelihood(x: Array, body: Physiology, d: Series, noise: Array) -> Array:
+        target = Target(body, d, "white")
+        held = body.with_free(target.named(x)).prior_misfit(jnp.ones(()))
+        return -0.5 * (jnp.sum(target.misfit(x) ** 2) / noise**2 + jnp.sum(held**2))
 
-        def log_density(u: Array) -> Array:
-            log_sd, mean, x, volume = split(u)
-            away = (x[:, jnp.asarray(index)] - mean) / jnp.exp(log_sd)
-            prior = -0.5 * jnp.sum(((log_sd - _SPREAD_PRIOR[0]) / _SPREAD_PRIOR[1]) ** 2)
-            likelihood = jnp.sum(jax.vmap(log_likelihood)(x, bodies, data, state.noise))
-            return likelihood - 0.5 * jnp.sum(away**2) - n * jnp.sum(log_sd) + prior + volume
+    def log_density(u: Array) -> Array:
+        log_sd, mean, x, volume = split(u)
+        away = (x[:, jnp.asarray(index)] - mean) / jnp.exp(log_sd)
+        prior = -0.5 * jnp.sum(((log_sd - _SPREAD_PRIOR[0]) / _SPREAD_PRIOR[1]) ** 2)
+        likelihood = jnp.sum(jax.vmap(log_likelihood)(x, bodies, data, state.noise))
+        return likelihood - 0.5 * jnp.sum(away**2) - n * jnp.sum(log_sd) + prior + volume
 
-        options = {"draws": draws, "warmup": warmup}
-        if joint is None:
-            marginal = lambda u: _log_density_of_spread(each, spread(u))
-            starts = jax.random.normal(keys[0], (chains, p), q.h.dtype)
-            u = run_chains(keys[1], marginal, starts, HMC(), **options).positions
-            rest = jax.random.normal(keys[2], (*u.shape[:2], p + n * k), u.dtype)
-            u = jnp.concatenate([u, rest], axis=-1)
-        else:
-            starts = jax.random.normal(keys[0], (chains, 2 * p + n * k), q.h.dtype)
-            u = run_chains(keys[1], log_density, starts, joint, **options).positions
-        log_sd, mean, x, _ = jax.lax.map(split, u.reshape(-1, u.shape[-1]), batch_size=100)
-        by_chain = jnp.moveaxis(log_sd.reshape(chains, draws, p), -1, 0)
-        alone = jnp.exp(-2 * people.log_sd)
-        own = jax.vmap(lambda r: jnp.diagonal(jnp.linalg.inv(r.A + jnp.diag(alone))))(each)
-        return _Found(mean, log_sd, jnp.moveaxis(x, 1, 0), trust(by_chain).r_hat, own * alone, state.noise, ok)
-
-    return run
+    options = {"draws": draws, "warmup": warmup}
+    if joint is None:
+        marginal = lambda u: _log_density_of_spread(each, spread(u))
+        starts = jax.random.normal(keys[0], (chains, p), q.h.dtype)
+        u = run_chains(keys[1], marginal, starts, HMC(), **options).positions
+        rest = jax.random.normal(keys[2], (*u.shape[:2], p + n * k), u.dtype)
+        u = jnp.concatenate([u, rest], axis=-1)
+    else:
+        starts = jax.random.normal(keys[0], (chains, 2 * p + n * k), q.h.dtype)
+        u = run_chains(keys[1], log_density, starts, joint, **options).positions
+    log_sd, mean, x, _ = jax.lax.map(split, u.reshape(-1, u.shape[-1]), batch_size=100)
+    by_chain = jnp.moveaxis(log_sd.reshape(chains, draws, p), -1, 0)
+    alone = jnp.exp(-2 * people.log_sd)
+    own = jax.vmap(lambda r: jnp.diagonal(jnp.linalg.inv(r.A + jnp.diag(alone))))(each)
+    return _Found(mean, log_sd, jnp.moveaxis(x, 1, 0), trust(by_chain).r_hat, own * alone, state.noise, ok)
 
 
 def _record(problem: Problem, pooled: tuple[str, ...], found: _Found, cost: Cost) -> Hierarchy:

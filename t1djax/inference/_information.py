@@ -1,6 +1,6 @@
 """What readings tell of parameters: the Fisher information by autodiff, and the linear algebra on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..data import Patient, Series, stack, stacked_shape
-from ..programs import compile_once
+from ..data import Patient, PatientArrays, Series
+from ..programs import over_cohort
 from ..twin import Physiology, Sensitivities
-from ._least_squares import FEW, _Given, _jacobian, blocks
+from ._least_squares import _Given, _jacobian
 
-_BLOCK = 128
 _SIGNIFICANT = 2.0  # standard errors of an autocorrelation
 _AT_ONCE = 1024  # patients, which bounds the memory at work
 _FEWEST = 8  # residuals that say something of their memory
@@ -120,23 +119,13 @@ def told(body: Physiology, patients: Sequence[Patient], memories: Sequence[Memor
         patients: give times, masks and doses; their readings do not count.
         memories: how long the noise remembers.
     """
-    with jax.enable_x64(True):
-        everyone = (body, jnp.asarray([m[1:] for m in memories], jnp.float64))
-        shape, parts = stacked_shape(patients), []
-        for here in blocks(len(patients), _BLOCK):
-            mine, remembers = jax.tree.map(lambda x, here=here: x[here], everyone)
-            args = (_Given(mine, stack([patients[i] for i in here], least=shape)), remembers)
-            program, _ = compile_once(_told_program, (), args, effort="least" if len(here) <= FEW else "some")
-            parts.append(jax.tree.map(np.asarray, program(*args)))
-    return jax.tree.map(lambda *x: np.concatenate(x)[: len(patients)], *parts)
+    remembers = np.array([m[1:] for m in memories], np.float64)
+    return over_cohort(_told, body, PatientArrays(patients), remembers)[0]
 
 
-def _told_program() -> Callable[..., Told]:
-    def one(given: _Given, remembers: Array) -> Told:
-        J = _jacobian(given.body.free, given)
-        return Told(J.T @ J, coloured(J, given.data, remembers), given.body.sensitivities())
-
-    return jax.vmap(one)
+def _told(body: Physiology, data: Series, remembers: Array) -> Told:
+    J = _jacobian(body.free, _Given(body, data))
+    return Told(J.T @ J, coloured(J, data, remembers), body.sensitivities())
 
 
 def coloured(J: Float[Array, "rows free"], data: Series, remembers: Float[Array, "2"]) -> Float[Array, "free free"]:

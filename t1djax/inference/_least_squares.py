@@ -1,7 +1,7 @@
 """The mechanistic fit: least squares on the exact solution of the equations, and what it can know."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,18 +10,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._types import Key
-from ..data import Patient, Series, stack, stacked_shape
+from ..data import Patient, PatientArrays, Series
 from ..identifiability import certainties
 from ..problem import Problem
-from ..programs import Spread, compile_once, one_thread_per_factorisation, spread_over
+from ..programs import over_cohort
 from ..records import Cost, Estimate, Fit, History, PatientFit
 from ..twin import Physiology, Sensitivities
 from ._levenberg import Optimum, least_squares
 
-_CHUNK = 128  # patients per vmapped block: bounds memory, and one slow patient holds up only its block
-FEW = 16
-"""Patients up to which a program is compiled in haste: it runs for a moment only."""
-_ALONE = Spread()
 _FIRST_NOISE = 1.0  # mg/dL
 _ROUNDS = 6  # solves, where priors weigh by a noise that the solve before estimates
 _SEVERAL_VALLEYS = {"Tu", "Tr", "S0", "I0", "E0", "D0"}  # time constants enter non-linearly
@@ -57,16 +53,6 @@ class _Solution(NamedTuple):
     ok: Bool[Array, ""]
 
 
-class _Solved(NamedTuple):
-    """What is kept of a block for the history."""
-
-    start: dict[str, Array]
-    values: dict[str, Array]
-    loss: Array
-    steps: Array
-    patients: int
-
-
 def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options: LeastSquares | None = None) -> Fit:
     """Fit the equations to the `fit` readings by non-linear least squares, all patients in one program.
 
@@ -100,50 +86,13 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
         raise ValueError(f"{options}: tolerance must be positive, max_steps and starts at least 1")
     count = options.starts or (4 if _SEVERAL_VALLEYS & set(problem.start) else 1)
     draws = [problem.start] + [problem.redraw(jax.random.fold_in(key, i)) for i in range(1, count)]
-    fits: list[PatientFit] = []
-    courses: list[_Solved] = []
-    compile_s, began = 0.0, time.perf_counter()
-    with one_thread_per_factorisation(), jax.enable_x64(True):
-        each = [problem.physiology(start=draw) for draw in draws]
-        z0 = {symbol: jnp.stack([body.free[symbol] for body in each], axis=1) for symbol in problem.start}
-        shape = stacked_shape(patients)
-        spread = spread_over(len(patients), len(patients))  # the blocks below bound memory
-        for here in blocks(len(patients), _CHUNK, spread):
-            body, starts = jax.tree.map(lambda x, here=here: x[here], (each[0], z0))
-            args = spread.place((_Given(body, stack([patients[i] for i in here], least=shape)), starts))
-            program, seconds = compile_once(
-                _block_program, (options, spread), args, effort="least" if len(here) <= FEW else "some"
-            )
-            compile_s += seconds
-            solution = jax.tree.map(np.asarray, program(*args))
-            new = _records(patients[here[0] :][: len(here)], problem, solution, options)
-            fits += new
-            courses.append(_Solved(solution.start, solution.found.values, solution.loss, solution.steps, len(new)))
+    began = time.perf_counter()
+    each = [problem.physiology(start=draw) for draw in draws]
+    starts = {s: np.stack([np.asarray(body.free[s]) for body in each], axis=1) for s in problem.start}
+    solution, compile_s = over_cohort(_fit_patient, each[0], PatientArrays(patients), starts, static=(options,))
+    records = tuple(_records(patients, problem, solution, options))
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
-    return Fit("ode", problem, tuple(fits), _history(problem, courses), cost)
-
-
-def blocks(count: int, most: int, spread: Spread = _ALONE) -> Iterator[np.ndarray]:
-    """Indices of blocks of one size that cover `count` items; the last one repeats its last item to be as long.
-
-    All blocks share a program, whatever the number of items, and working memory does not grow with it. Where devices
-    share a block, each takes `most` items of it.
-
-    Example:
-        >>> from t1djax.inference._least_squares import blocks
-        >>> [block.tolist() for block in blocks(5, 2)]
-        [[0, 1], [2, 3], [4, 4]]
-    """
-    size = spread.rows(min(count, most * spread.devices))
-    for first in range(0, count, size):
-        yield np.minimum(np.arange(first, first + size), count - 1)
-
-
-def _block_program(options: LeastSquares, spread: Spread) -> Callable[..., _Solution]:
-    def one(given: _Given, starts: dict[str, Array]) -> _Solution:
-        return _fit_patient(given, starts, options)
-
-    return spread.over_patients(one)
+    return Fit("ode", problem, records, _history(problem, solution), cost)
 
 
 class _Given(NamedTuple):
@@ -156,8 +105,8 @@ def _misfit(z: dict[str, Array], given: _Given) -> Float[Array, " rows"]:
     return jnp.where(data.fit, body.trajectory(data).glucose_mg_dL - data.glucose_mg_dL, 0.0)
 
 
-def _fit_patient(given: _Given, starts: dict[str, Array], options: LeastSquares) -> _Solution:
-    data, body = given.data, given.body
+def _fit_patient(body: Physiology, data: Series, starts: dict[str, Array], options: LeastSquares) -> _Solution:
+    given = _Given(body, data)
     readings = jnp.sum(data.fit)
     if starts:
         each = jax.vmap(lambda z0: _solve(z0, given, options))(starts)
@@ -316,10 +265,7 @@ def _of(by_symbol: Mapping[str, Any], i: int) -> dict[str, Any]:
     return {symbol: values[i] for symbol, values in by_symbol.items()}
 
 
-def _history(problem: Problem, courses: Sequence[_Solved]) -> History:
-    joined = lambda pick: np.concatenate([pick(course)[: course.patients] for course in courses])
-    values = {
-        k: np.stack([joined(lambda s, k=k: s.start[k]), joined(lambda s, k=k: s.values[k])]) for k in problem.start
-    }
-    loss, steps = joined(lambda s: s.loss), joined(lambda s: s.steps)
-    return History(np.array([0, int(np.max(steps))]), values, {"data": np.stack([loss * np.nan, loss])})
+def _history(problem: Problem, s: _Solution) -> History:
+    values = {k: np.stack([s.start[k], s.found.values[k]]) for k in problem.start}
+    loss = np.asarray(s.loss)
+    return History(np.array([0, int(np.max(s.steps))]), values, {"data": np.stack([loss * np.nan, loss])})

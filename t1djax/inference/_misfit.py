@@ -1,15 +1,13 @@
 """Whether what a fit leaves of its readings may be a sensor's noise."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import jax
 import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from ..data import Patient, noise_level, stack
-from ..programs import compile_once
+from ..data import Patient, PatientArrays, noise_level
+from ..programs import over_cohort
 from ..records import Misfit
 from ._information import Memory
 
@@ -49,10 +47,8 @@ def misfits(
     found = _compare(left, memories, unknowns, np.full(len(left), noise_sd_mg_dL or SENSOR_MG_DL), noise_sd_mg_dL)
     rough = [i for i, one in enumerate(found) if one.found] if noise_sd_mg_dL is None else []
     if rough:
-        with jax.enable_x64(True):
-            data = stack([patients[i] for i in rough])
-            program, _ = compile_once(_noise_program, (), (data,), effort="least")
-            levels = np.maximum(np.asarray(program(data)), SENSOR_MG_DL)
+        level, _ = over_cohort(noise_level, PatientArrays([patients[i] for i in rough]), effort="least")
+        levels = np.maximum(level, SENSOR_MG_DL)
         again = _compare([left[i] for i in rough], [memories[i] for i in rough], unknowns, levels, None)
         for i, one in zip(rough, again, strict=True):
             found[i] = one
@@ -62,10 +58,6 @@ def misfits(
 def slower_than_a_sensor(memory: Memory) -> bool:
     """Whether most of what the residuals are outlasts what a sensor's errors do."""
     return memory.share > _SLOW_SHARE and memory.forgets_per_min * _USUAL_MIN < 1
-
-
-def _noise_program() -> Callable[..., Any]:
-    return jax.vmap(noise_level)
 
 
 def _compare(

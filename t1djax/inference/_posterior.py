@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Key
-from ..data import Cohort, Patient, Series, stack
+from ..data import Cohort, Patient, PatientArrays, Series
 from ..problem import Problem, patient_keys
-from ..programs import compile_once
+from ..programs import over_cohort
 from ..records import Cost, Fit, NoiseModel, PatientPosterior, Posterior
 from ..twin import LEAST_NOISE_MG_DL, Physiology
 from ._chains import HMC, NUTS, run_chains, trust
@@ -95,12 +95,11 @@ def sample_posterior(
         first_compile_s = fit.cost.compile_s
     found = {s: np.array([p.estimates[s].value for p in fit]) for s in problem.start}
     start = {s: np.where(np.isfinite(v) & (v > 0), v, problem.start[s]) for s, v in found.items()}
-    with jax.enable_x64(True):
-        keys = patient_keys(key, problem.names)
-        args = (keys, problem.physiology(start=start), stack(patients))
-        static = (sampler, noise, chains, draws, warmup, len(patients))
-        program, compile_s = compile_once(_posterior_program, static, args)
-        sampled = jax.tree.map(np.asarray, jax.block_until_ready(program(*args)))
+    keys, bodies = patient_keys(key, problem.names), problem.physiology(start=start)
+    static = (sampler, noise, chains, draws, warmup)
+    sampled, compile_s = over_cohort(
+        _sample, keys, bodies, PatientArrays(patients), static=static, block=_BLOCK, effort="some"
+    )
     compile_s += first_compile_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
     return Posterior(problem, noise, _records(problem, sampled), cost)
@@ -253,37 +252,38 @@ class _Sampled(NamedTuple):
     steps: Array
 
 
-def _posterior_program(
-    sampler: HMC | NUTS, noise: NoiseModel, chains: int, draws: int, warmup: int, patients: int
-) -> Callable[..., _Sampled]:
-    def one(args: tuple[Key, Physiology, Series]) -> _Sampled:
-        key, body, data = args
-        target = Target(body, data, noise)
-        centre, root = target.mode()
-        start_key, key = jax.random.split(key)
-        starts = jax.random.normal(start_key, (chains, centre.size), centre.dtype)
-        log_density = lambda u: target.log_density(centre + root @ u)
-        found = run_chains(key, log_density, starts, sampler, draws=draws, warmup=warmup)
+def _sample(
+    key: Key,
+    body: Physiology,
+    data: Series,
+    sampler: HMC | NUTS,
+    noise: NoiseModel,
+    chains: int,
+    draws: int,
+    warmup: int,
+) -> _Sampled:
+    target = Target(body, data, noise)
+    centre, root = target.mode()
+    start_key, key = jax.random.split(key)
+    starts = jax.random.normal(start_key, (chains, centre.size), centre.dtype)
+    log_density = lambda u: target.log_density(centre + root @ u)
+    found = run_chains(key, log_density, starts, sampler, draws=draws, warmup=warmup)
 
-        def quantities(u: Array) -> dict[str, Array]:
-            x = centre + root @ u
-            at = body.with_free(target.named(x))
-            values = at.estimates() | at.derived()
-            if target.samples_noise:
-                values["noise_sd_mg_dL"] = target.noise_sd(x)
-            if noise == "ar1":
-                values["correlation_time_min"] = target.correlation_time(x)
-            return values
+    def quantities(u: Array) -> dict[str, Array]:
+        x = centre + root @ u
+        at = body.with_free(target.named(x))
+        values = at.estimates() | at.derived()
+        if target.samples_noise:
+            values["noise_sd_mg_dL"] = target.noise_sd(x)
+        if noise == "ar1":
+            values["correlation_time_min"] = target.correlation_time(x)
+        return values
 
-        by_symbol = jax.vmap(jax.vmap(quantities))(found.positions)
-        judged = trust(jnp.stack(list(by_symbol.values())))
-        named = lambda column: dict(zip(by_symbol, column, strict=True))
-        judged = (named(judged.r_hat), named(judged.ess_bulk), named(judged.ess_tail))
-        return _Sampled(by_symbol, *judged, found.divergent, found.acceptance, found.steps)
-
-    if patients <= _BLOCK:
-        return lambda *args: jax.vmap(one)(args)
-    return lambda *args: jax.lax.map(one, args, batch_size=_BLOCK)
+    by_symbol = jax.vmap(jax.vmap(quantities))(found.positions)
+    judged = trust(jnp.stack(list(by_symbol.values())))
+    named = lambda column: dict(zip(by_symbol, column, strict=True))
+    judged = (named(judged.r_hat), named(judged.ess_bulk), named(judged.ess_tail))
+    return _Sampled(by_symbol, *judged, found.divergent, found.acceptance, found.steps)
 
 
 def _records(problem: Problem, sampled: _Sampled) -> tuple[PatientPosterior, ...]:

@@ -1,16 +1,15 @@
 """Glucose under the draws of a posterior: what was, and what would come."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Key
-from ..data import Cohort, Patient, Series, stack
+from ..data import Cohort, Patient, PatientArrays, Series
 from ..problem import patient_key
-from ..programs import compile_once
+from ..programs import over_cohort
 from ..records import Posterior
 from ..twin import Physiology
 
@@ -46,23 +45,10 @@ def posterior_glucose(
         chosen = np.asarray(jax.random.randint(patient_key(key, patient.name), (draws,), 0, size))
         for s, values in picked.items():
             values.append(np.log(patient.draws[s].reshape(-1)[chosen]))
-    with jax.enable_x64(True):
-        known = {s: jnp.asarray(v) for s, v in problem.known.items()}
-        args = (known, {s: jnp.asarray(np.stack(v)) for s, v in picked.items()}, stack(patients))
-        program, _ = compile_once(_glucose_program, (len(patients),), args)
-        glucose = np.asarray(program(*args))
+    logs = {s: np.stack(v) for s, v in picked.items()}
+    glucose, _ = over_cohort(_glucose, dict(problem.known), logs, PatientArrays(patients), block=_BLOCK, effort="some")
     return {p.name: glucose[i, :, : len(p.time_min)] for i, p in enumerate(patients)}
 
 
-def _glucose_program(patients: int) -> Callable[..., Array]:
-    def one(args: tuple[dict[str, Array], dict[str, Array], Series]) -> Array:
-        known, free, data = args
-
-        def glucose(free: dict[str, Array]) -> Array:
-            return Physiology(known, free).trajectory(data).glucose_mg_dL
-
-        return jax.vmap(glucose)(free)
-
-    if patients <= _BLOCK:
-        return lambda *args: jax.vmap(one)(args)
-    return lambda *args: jax.lax.map(one, args, batch_size=_BLOCK)
+def _glucose(known: dict[str, Array], free: dict[str, Array], data: Series) -> Float[Array, "draws rows"]:
+    return jax.vmap(lambda free: Physiology(known, free).trajectory(data).glucose_mg_dL)(free)

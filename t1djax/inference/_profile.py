@@ -1,6 +1,6 @@
 """Profile likelihoods: intervals that need no straight line between parameters and glucose."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import special
 
-from ..data import Cohort, Patient, stack, stacked_shape
-from ..programs import compile_once, one_thread_per_factorisation
+from ..data import Cohort, Patient, PatientArrays, Series
+from ..programs import over_cohort
 from ..records import Fit, PatientProfile, Profile
+from ..twin import Physiology
 from ._information import WHITE, coloured, remembered, residuals
-from ._least_squares import FEW, _Given, _misfit, blocks
+from ._least_squares import _Given, _misfit
 from ._levenberg import Optimum, damped, least_squares
 
 _BLOCK = 64  # patients per program: two sides each
@@ -110,17 +111,11 @@ def profile(
     left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
     memories = remembered(left) if autocorrelated else [WHITE] * len(left)
     estimates = {s: np.array([f.estimates[s].value for f in fit]) for s in problem.start}
-    parts = []
-    with one_thread_per_factorisation(), jax.enable_x64(True):
-        everyone = (problem.physiology(start=estimates), jnp.asarray([m[1:] for m in memories], jnp.float64))
-        shape = stacked_shape(patients)
-        for here in blocks(len(patients), _BLOCK):
-            body, remembers = jax.tree.map(lambda x, here=here: x[here], everyone)
-            data = stack([patients[i] for i in here], least=shape)
-            args = (_Given(body, data), remembers, jnp.asarray(order.index(symbol)))
-            program, _ = compile_once(_program, (options,), args, effort="least" if len(here) <= FEW else "some")
-            parts.append(jax.tree.map(np.asarray, program(*args)))
-    traced = jax.tree.map(lambda *x: np.concatenate(x)[: len(patients)], *parts)
+    body, memory = problem.physiology(start=estimates), np.array([m[1:] for m in memories])
+    index = np.asarray(order.index(symbol))
+    traced, _ = over_cohort(
+        _trace, body, PatientArrays(patients), memory, shared=(index,), static=(options,), block=_BLOCK
+    )
     limits = problem.bounds.get(symbol, (0.0, np.inf))
     found = []
     for i, patient in enumerate(patients):
@@ -134,15 +129,8 @@ def profile(
     return Profile(symbol, level, tuple(found))
 
 
-def _program(options: ProfileOptions) -> Callable[..., _Traced]:
-    def one(given: _Given, remembers: Array, index: Array) -> _Traced:
-        return _trace(given, remembers, index, options)
-
-    return jax.vmap(one, in_axes=(0, 0, None))
-
-
-def _trace(given: _Given, remembers: Array, index: Array, options: ProfileOptions) -> _Traced:
-    body, order, rows_seen = given.body, sorted(given.body.free), given.data.fit.size
+def _trace(body: Physiology, data: Series, remembers: Array, index: Array, options: ProfileOptions) -> _Traced:
+    given, order, rows_seen = _Given(body, data), sorted(body.free), data.fit.size
     named = lambda z: dict(zip(order, z, strict=True))
     readings = jnp.sum(given.data.fit)
     z0 = jnp.stack([body.free[s] for s in order])

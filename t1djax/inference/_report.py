@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Unpack
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
@@ -188,9 +187,7 @@ def _report(patients: Sequence[Patient], asked: _Asked, what_if: bool) -> Identi
     plans = changed(patients) if what_if else []
     everyone = [*patients, *(p for plan in plans for p in plan.patients)]
     rounds = 1 + len(plans)
-    with jax.enable_x64(True):
-        body = problem.physiology(start=asked.values)
-        body = jax.tree.map(lambda x: jnp.concatenate([x] * rounds), body)
+    body = jax.tree.map(lambda x: np.concatenate([x] * rounds), problem.physiology(start=asked.values))
     all_told = told(body, everyone, list(asked.memories) * rounds)
     free, n = sorted(asked.values), len(patients)
     records = []

@@ -1,7 +1,7 @@
 """From a fit to fitted patients: the state at the end of each record, and how it moves with the parameters."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..data import Cohort, Patient, Series, data_hash, stack, stacked_shape
+from ..data import Cohort, Patient, PatientArrays, Series, data_hash
 from ..evaluation import SETS, glucose_errors
 from ..identifiability import covariance
 from ..physics import Doses, Magdelaine, State
-from ..programs import compile_once
+from ..programs import over_cohort
 from ..records import Fit, FittedPatient
 from ..twin import Physiology
 
@@ -21,8 +21,6 @@ EQUATIONS = tuple(field.name for field in dataclasses.fields(Magdelaine))
 """Symbols of the parameters that the equations contain."""
 STATES = tuple(field.name for field in dataclasses.fields(State))
 """Symbols of the states."""
-_BLOCK = 128  # patients per vmapped block: bounds memory
-_FEW = 16  # patients up to which the program is compiled in haste
 
 
 def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient]) -> tuple[FittedPatient, ...]:
@@ -60,16 +58,7 @@ def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient]) -> tuple[Fit
     # Between bounds a coordinate is no logarithm; without them it is.
     problem = dataclasses.replace(fit.problem, bounds={})
     values = {s: np.array([f.estimates[s].value for f in fit], np.float64) for s in problem.start}
-    parts: list[_End] = []
-    with jax.enable_x64(True):
-        bodies, shape = problem.physiology(start=values), stacked_shape(records)
-        for first in range(0, len(records), _BLOCK):
-            here = np.minimum(np.arange(first, first + min(_BLOCK, len(records))), len(records) - 1)
-            body = jax.tree.map(lambda x, here=here: x[here], bodies)
-            args = (body, stack([records[i] for i in here], least=shape))
-            program, _ = compile_once(_end_program, (), args, effort="least" if len(here) <= _FEW else "some")
-            parts.append(jax.tree.map(np.asarray, program(*args)))
-    end: _End = jax.tree.map(lambda *x: np.concatenate(x)[: len(records)], *parts)
+    end, _ = over_cohort(_end, problem.physiology(start=values), PatientArrays(records))
     return tuple(_record(fit, i, record, jax.tree.map(lambda x, i=i: x[i], end)) for i, record in enumerate(records))
 
 
@@ -116,29 +105,26 @@ class _End(NamedTuple):
     noise: Array
 
 
-def _end_program() -> Callable[..., _End]:
-    def one(body: Physiology, data: Series) -> _End:
-        def solve(z: dict[str, Array]) -> tuple[Array, Array]:
-            here = body.with_free(z)
-            p, solution = here.model(), here.trajectory(data)
-            last = [getattr(solution.state, symbol)[-1] for symbol in STATES]
-            return solution.glucose_mg_dL, jnp.stack([getattr(p, symbol) for symbol in EQUATIONS] + last)
+def _end(body: Physiology, data: Series) -> _End:
+    def solve(z: dict[str, Array]) -> tuple[Array, Array]:
+        here = body.with_free(z)
+        p, solution = here.model(), here.trajectory(data)
+        last = [getattr(solution.state, symbol)[-1] for symbol in STATES]
+        return solution.glucose_mg_dL, jnp.stack([getattr(p, symbol) for symbol in EQUATIONS] + last)
 
-        glucose, end = solve(body.free)
-        by_glucose, by_end = jax.jacfwd(solve)(body.free) if body.free else ({}, {})
-        J = jnp.where(data.fit[:, None], _columns(by_glucose, glucose), 0.0)
-        misfit = jnp.sum(jnp.where(data.fit, glucose - data.glucose_mg_dL, 0.0) ** 2)
-        return _End(
-            glucose_mg_dL=glucose,
-            values=body.values(),
-            state=end[len(EQUATIONS) :],
-            slopes=_columns(by_end, end),
-            information=J.T @ J,
-            prior=body.sensitivities().prior,
-            noise=body.noise(misfit, jnp.sum(data.fit)),
-        )
-
-    return jax.vmap(one)
+    glucose, end = solve(body.free)
+    by_glucose, by_end = jax.jacfwd(solve)(body.free) if body.free else ({}, {})
+    J = jnp.where(data.fit[:, None], _columns(by_glucose, glucose), 0.0)
+    misfit = jnp.sum(jnp.where(data.fit, glucose - data.glucose_mg_dL, 0.0) ** 2)
+    return _End(
+        glucose_mg_dL=glucose,
+        values=body.values(),
+        state=end[len(EQUATIONS) :],
+        slopes=_columns(by_end, end),
+        information=J.T @ J,
+        prior=body.sensitivities().prior,
+        noise=body.noise(misfit, jnp.sum(data.fit)),
+    )
 
 
 def _columns(by_symbol: dict[str, Array], of: Float[Array, " n"]) -> Float[Array, "n free"]:

@@ -1,7 +1,6 @@
 """Glucose after the end of a record, from a fitted patient and what will be given."""
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -12,7 +11,7 @@ from scipy.special import ndtri
 
 from ..io import PATIENT, Findings, future_inputs
 from ..physics import Doses, Inputs, Magdelaine, State, propagate
-from ..programs import compile_once
+from ..programs import over_cohort
 from ..records import FittedPatient
 from ._fitted import EQUATIONS, STATES
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 _LEAST = 16  # rows, and input breaks, of the smallest program
 _GROWS = 4  # from one size of program to the next, so that few are ever compiled
 _HASTE = 4096  # rows up to which a program is compiled in haste
-_COMPILING = threading.Lock()  # a server calls from several threads
 
 
 def predict(
@@ -159,28 +157,19 @@ def _solve(alike: list[_Asked], rows: int, breaks: int) -> tuple[np.ndarray, np.
         np.stack([_pad(one.time_min, rows) for one in everyone]),
         *(np.stack([_pad(one.inputs[i], breaks) for one in everyone]) for i in range(3)),
     )
-    with jax.enable_x64(True):
-        args = tuple(jnp.asarray(column) for column in columns)
-        with _COMPILING:
-            program, _ = compile_once(
-                _glucose_program, (), args, effort="least" if len(everyone) * rows <= _HASTE else "some"
-            )
-        glucose, sd = program(*args)
-        return np.asarray(glucose), np.asarray(sd)
+    effort = "least" if len(everyone) * rows <= _HASTE else "some"
+    return over_cohort(_glucose, *columns, effort=effort)[0]
 
 
-def _glucose_program() -> Callable[..., tuple[Array, Array]]:
-    def one(theta: Array, cov: Array, noise: Array, ts: Array, *inputs: Array) -> tuple[Array, Array]:
-        def glucose(moves: Float[Array, " n"]) -> tuple[Array, Array]:
-            p, y0 = Magdelaine(*moves[: len(EQUATIONS)]), State(*moves[len(EQUATIONS) :])
-            G = propagate(p, Inputs(*inputs), ts, y0=y0).glucose_mg_dL
-            return G, G
+def _glucose(theta: Array, cov: Array, noise: Array, ts: Array, *inputs: Array) -> tuple[Array, Array]:
+    def glucose(moves: Float[Array, " n"]) -> tuple[Array, Array]:
+        p, y0 = Magdelaine(*moves[: len(EQUATIONS)]), State(*moves[len(EQUATIONS) :])
+        G = propagate(p, Inputs(*inputs), ts, y0=y0).glucose_mg_dL
+        return G, G
 
-        J, G = jax.jacfwd(glucose, has_aux=True)(theta)
-        variance = jnp.maximum(jnp.sum((J @ cov) * J, axis=-1), 0.0)
-        return G, jnp.sqrt(variance + noise[0] ** 2)
-
-    return jax.vmap(one)
+    J, G = jax.jacfwd(glucose, has_aux=True)(theta)
+    variance = jnp.maximum(jnp.sum((J @ cov) * J, axis=-1), 0.0)
+    return G, jnp.sqrt(variance + noise[0] ** 2)
 
 
 def _size(n: int, least: int = _LEAST) -> int:

@@ -1,9 +1,10 @@
 """Compiled programs: each compiled once, run over patients on devices and threads."""
 
-from ._blas import one_thread_per_factorisation as one_thread_per_factorisation
+from ._over_cohort import at_work as at_work
 from ._over_cohort import map_patients as map_patients
+from ._over_cohort import over_cohort as over_cohort
+from ._over_cohort import together as together
 from ._programs import Effort as Effort
-from ._programs import compile_once as compile_once
 from ._sizes import training_block as training_block
 from ._spreading import Spread as Spread
 from ._spreading import on_device as on_device

@@ -1,13 +1,97 @@
 """A function of one patient over all of a cohort."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._programs import compile_once
+from ._blas import one_thread_per_factorisation
+from ._programs import Effort, compile_once
+from ._sizes import blocks
+from ._spreading import Mapped, Spread, spread_over
+from ._threads import on_host
+
+_FEW = 16  # patients up to which a program is compiled in haste: it runs for a moment only
+
+
+@contextmanager
+def at_work(precision: Literal["float32", "float64"] = "float64") -> Iterator[None]:
+    """JAX in this precision, and one thread for each factorisation."""
+    with one_thread_per_factorisation(), jax.enable_x64(precision == "float64"):
+        yield
+
+
+def over_cohort(
+    one: Callable[..., Any],
+    *each: Any,
+    shared: tuple[Any, ...] = (),
+    static: tuple[Hashable, ...] = (),
+    block: int = 128,
+    effort: Effort | None = None,
+) -> tuple[Any, float]:
+    """What a function of one patient gives for all of a cohort: in float64, compiled once, on all devices.
+
+    Args:
+        one: called with each patient's part of `each`, then `shared`, then `static`; a module-level function.
+        each: trees with a leading axis of patients: arrays, or anything that gives arrays for the rows that it is
+            indexed with, as `PatientArrays` does.
+        shared: arrays that are the same for everybody.
+        static: hashable options.
+        block: most patients at a time on a device: bounds memory, and one slow patient holds up its block alone.
+        effort: of the compiler; haste for few patients if not given.
+
+    Returns:
+        The tree that `one` gives as arrays of the host, with a leading axis of patients; and the seconds spent
+        compiling.
+    """
+    with at_work():
+        each = jax.tree.map(on_host, each)
+        count, whole, compile_s = len(jax.tree.leaves(each)[0]), None, 0.0
+        spread = spread_over(count, count)
+        for here in blocks(count, block, spread.devices):
+            some = spread.split(jax.tree.map(lambda x, here=here: x[here], each))
+            haste = "least" if some.rows <= _FEW else "some"
+            found, seconds = spread.call(one, *some.members(), shared=shared, static=static, effort=effort or haste)
+            part = jax.tree.map(np.asarray, found.each[0])
+            compile_s += seconds
+            if whole is None and some.rows >= count:
+                return jax.tree.map(lambda x: x[:count], part), compile_s
+            if whole is None:
+                whole = jax.tree.map(lambda x: np.empty((count, *x.shape[1:]), x.dtype), part)
+            rows = np.arange(count)[here]
+            for into, x in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
+                into[rows] = x
+    return whole, compile_s
+
+
+def together(
+    f: Callable[..., Any], *args: Any, static: tuple[Hashable, ...] = (), effort: Effort = "some"
+) -> tuple[Any, float]:
+    """What a function of everybody together gives: in float64, compiled once.
+
+    Args:
+        f: called with `args`, then `static`; a module-level function.
+        args: trees of arrays, or of what gives them, as for `over_cohort`.
+        static: hashable options.
+        effort: of the compiler.
+
+    Returns:
+        The tree that `f` gives as arrays of the host, and the seconds spent compiling.
+    """
+    with at_work():
+        args = jax.tree.map(lambda x: x if hasattr(x, "dtype") else x[:], args)
+        program, compile_s = compile_once(f, _Whole(static), args, effort=effort)
+        return jax.tree.map(np.asarray, program(*args)), compile_s
+
+
+class _Whole(NamedTuple):
+    static: tuple[Hashable, ...]
+
+    def __call__(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: f(*args, *self.static)
 
 
 def map_patients(one: Callable[..., Any], *args: Any, block: int = 1024) -> Any:
@@ -41,20 +125,11 @@ def map_patients(one: Callable[..., Any], *args: Any, block: int = 1024) -> Any:
         raise ValueError(
             f"map_patients: arguments have {sorted(sizes)} patients; give arrays with the same, at least one"
         )
-    count = sizes.pop()
-    size, made = -(-count // -(-count // block)), []
-    for first in range(0, count, size):
-        if first + size <= count:
-            some = jax.tree.map(lambda x, first=first: x[first : first + size], args)
-        else:
-            rows = np.minimum(np.arange(first, first + size), count - 1)
-            some = jax.tree.map(lambda x, rows=rows: x[rows], args)
-        program, _ = compile_once(_vmapped, (one,), some)
+    count, made = sizes.pop(), []
+    for here in blocks(count, block):
+        some = jax.tree.map(lambda x, here=here: x[here], args)
+        program, _ = compile_once(one, Mapped(Spread()), some)
         made.append(program(*some))
     if len(made) == 1:
         return made[0]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *made)
-
-
-def _vmapped(one: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.vmap(one)

@@ -25,8 +25,8 @@ _OPTIONS: dict[Effort, dict[str, Any]] = {
 class Key(NamedTuple):
     """What tells programs apart."""
 
-    make: Callable[..., Callable[..., Any]]
-    static: tuple[Hashable, ...]
+    one: Callable[..., Any]
+    how: Hashable
     structure: Hashable
     leaves: tuple[Hashable, ...]
     effort: Effort
@@ -45,21 +45,21 @@ _LOCK = threading.Lock()
 
 
 def compile_once(
-    make: Callable[..., Callable[..., Any]],
-    static: tuple[Hashable, ...],
+    one: Callable[..., Any],
+    how: Callable[[Callable[..., Any]], Callable[..., Any]],
     args: tuple[Any, ...],
     *,
     effort: Effort = "some",
 ) -> tuple[Callable[..., Any], float]:
-    """The compiled program of `make(*static)` for arguments like these, and the seconds it took just now.
+    """The compiled program of `how(one)` for arguments like these, and the seconds it took just now.
 
     `jax.jit` compiles at the first call and hides the cost in it; here the cost can be reported beside the run's.
     A second cohort of the same shapes costs nothing, as long as JAX's settings (precision, products of matrices,
     default device, ...) are the same. Threads that ask for one program wait for it to be compiled once.
 
     Args:
-        make: builds the function to compile from the static options; a module-level function.
-        static: hashable options.
+        one: what to compute. Its identity is the program's: a function defined anew is compiled anew.
+        how: makes of it the function to compile; hashable, with all options in it.
         args: the arguments of the first call.
         effort: of the compiler. On the CPU, `least` is for a program that runs once, on little: it compiles in a fifth
             of the time, unoptimised; `most` is for one that runs for thousands of steps.
@@ -70,7 +70,7 @@ def compile_once(
     began = time.perf_counter()
     leaves, structure = jax.tree.flatten(args)
     settings = tuple(jax.config.values.values())  # of this thread, as its context managers have them
-    key = Key(make, static, structure, tuple(map(_kind, leaves)), effort, settings)
+    key = Key(one, how, structure, tuple(map(_kind, leaves)), effort, settings)
     with _LOCK:
         program = PROGRAMS.setdefault(key, _Program())
         PROGRAMS.move_to_end(key)
@@ -79,7 +79,7 @@ def compile_once(
     with program.compiling:
         if program.run is None:
             options = _options(effort, jax.default_backend())
-            program.run = jax.jit(make(*static)).lower(*args).compile(compiler_options=options)
+            program.run = jax.jit(how(one)).lower(*args).compile(compiler_options=options)
     return program.run, time.perf_counter() - began
 
 

@@ -53,41 +53,39 @@ class Spread(NamedTuple):
         """How many share the patients."""
         return 1 if self.mesh is None else self.mesh.size
 
-    def rows(self, patients: int) -> int:
-        """The least number of rows, not under `patients`, that the devices share evenly."""
-        return -(-patients // self.devices) * self.devices
-
-    def place(self, args: Any) -> Any:
-        """Arrays of patients, each device given its share."""
-        return args if self.mesh is None else jax.device_put(args, NamedSharding(self.mesh, _PATIENTS))
-
     def split(self, tree: T) -> Shares[T]:
         """Arrays of patients as the devices and threads take them."""
-        if self.threads == 1:
-            return Shares((self.place(tree),), jax.tree.leaves(tree)[0].shape[0])
-        return share_out(tree, self.threads)
+        if self.mesh is None:
+            return share_out(tree, self.threads)
+        rows = len(jax.tree.leaves(tree)[0])
+        alike = jax.tree.map(lambda x: x[_sizes.stretch(0, -(-rows // self.devices) * self.devices, rows)], tree)
+        return Shares((jax.device_put(alike, NamedSharding(self.mesh, _PATIENTS)),), rows)
 
     def call(
-        self, make: Callable[..., Any], static: tuple[Hashable, ...], *args: Any, effort: Effort = "some"
+        self,
+        one: Callable[..., Any],
+        *each: Shares[Any],
+        shared: tuple[Any, ...] = (),
+        static: tuple[Hashable, ...] = (),
+        effort: Effort = "some",
     ) -> tuple[Shares[Any], float]:
-        """Compile `make(*static, spread)` once, and call it on every share.
+        """Compile a function of one patient once for all of them, and call it on every share.
 
         Args:
-            make: see `compile_once`; the last static option is this spread.
-            static: the options before it.
-            args: what `split` gave; anything else is the same for everybody.
+            one: called with each patient's part of `each`, then `shared`, then `static`; a module-level function.
+            each: arrays of patients, as `split` gave them.
+            shared: arrays that are the same for everybody.
+            static: hashable options.
             effort: of the compiler.
 
         Returns:
             What each thread's call gave, and the seconds spent compiling.
         """
-        split = [arg for arg in args if isinstance(arg, Shares)]
-        rows = [
-            tuple(arg.each[i] if isinstance(arg, Shares) else arg for arg in args) for i in range(len(split[0].each))
-        ]
-        program, seconds = compile_once(make, (*static, self._replace(threads=1)), rows[0], effort=effort)
+        rows = [(*args, *shared) for args in zip(*(arg.each for arg in each), strict=True)]
+        how = Mapped(self._replace(threads=1), len(shared), static)
+        program, seconds = compile_once(one, how, rows[0], effort=effort)
         found = [program(*rows[0])] if len(rows) == 1 else on_threads(program, rows)
-        return Shares(tuple(found), split[0].rows), seconds
+        return Shares(tuple(found), each[0].rows), seconds
 
     def over_patients(self, f: Callable[..., Any], *, shared: int = 0) -> Callable[..., Any]:
         """`f` of one patient made one of all: each device maps over its own patients, and none waits for another.
@@ -113,6 +111,17 @@ class Spread(NamedTuple):
             return jax.shard_map(mapped, mesh=self.mesh, in_specs=specs, out_specs=_PATIENTS, check_vma=False)(*args)
 
         return spread
+
+
+class Mapped(NamedTuple):
+    """How a function of one patient is made a program of many."""
+
+    spread: Spread
+    shared: int = 0
+    static: tuple[Hashable, ...] = ()
+
+    def __call__(self, one: Callable[..., Any]) -> Callable[..., Any]:
+        return self.spread.over_patients(lambda *args: one(*args, *self.static), shared=self.shared)
 
 
 def spread_over(patients: int, block: int, devices: Sequence[Any] | None = None) -> Spread:

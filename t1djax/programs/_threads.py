@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Shares(Generic[T]):
-    """Arrays of patients in stretches of one length, each the work of a thread."""
+    """Arrays of patients in stretches of one length, each the work of a thread, or of all devices together."""
 
     each: tuple[T, ...]
     """The last one repeats its last patient to be as long as the others."""
@@ -28,12 +28,18 @@ class Shares(Generic[T]):
     def joined(self) -> T:
         """The arrays of all patients."""
         if len(self.each) == 1:
-            return self.each[0]
+            whole = self.each[0]
+            alike = len(jax.tree.leaves(whole)[0]) == self.rows
+            return whole if alike else jax.tree.map(lambda x: x[: self.rows], whole)
         return jax.tree.map(lambda *parts: np.concatenate(parts)[: self.rows], *self.each)
 
     def pick(self, f: Callable[[T], Any]) -> "Shares[Any]":
         """A part of each share, or what a function of it gives."""
         return Shares(tuple(f(share) for share in self.each), self.rows)
+
+    def members(self) -> "list[Shares[Any]]":
+        """Of shares that are tuples, all members."""
+        return [self.member(i) for i in range(len(self.each[0]))]  # pyright: ignore[reportArgumentType]
 
     def member(self, i: int) -> "Shares[Any]":
         """Of shares that are tuples, a member of each."""
@@ -43,14 +49,12 @@ class Shares(Generic[T]):
 
 def share_out(tree: T, threads: int) -> Shares[T]:
     """Arrays of patients in a share for each thread."""
-    rows = jax.tree.leaves(tree)[0].shape[0]
-    share, host = -(-rows // threads), jax.tree.map(_on_host, tree)
-    each: list[T] = []
-    for first in range(0, rows, share):
-        inside = first + share <= rows
-        at = slice(first, first + share) if inside else np.minimum(np.arange(first, first + share), rows - 1)
-        each.append(jax.device_put(jax.tree.map(lambda x, at=at: x[at], host)))
-    return Shares(tuple(each), rows)
+    rows = len(jax.tree.leaves(tree)[0])
+    if threads == 1:
+        return Shares((tree,), rows)
+    host = jax.tree.map(on_host, tree)
+    each = (jax.tree.map(lambda x: x[here], host) for here in _sizes.blocks(rows, -(-rows // threads)))  # noqa: B023
+    return Shares(tuple(map(jax.device_put, each)), rows)
 
 
 def on_threads(program: Callable[..., Any], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -79,6 +83,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.cache_clear)  # a child has the pool, but none of its threads
 
 
-def _on_host(x: Any) -> Any:
+def on_host(x: Any) -> Any:
     """Where a stretch of an array costs nothing; random keys have no such form."""
-    return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
+    array = isinstance(x, jax.Array) and not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return np.asarray(x) if array else x

@@ -1,7 +1,7 @@
 """A neural correction of forecasts, learnt from some people and meant for others."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from .._types import Key
 from ..data import TRAINING_SHARE, Cohort, Patient, readings_ahead, training_end
 from ..networks import Dense
-from ..programs import compile_once
+from ..programs import over_cohort, together
 from ..records import FutureInputs, RollingForecasts
 from ._known import known_at_origins
 
@@ -177,10 +177,8 @@ class Discrepancy:
         shift = np.zeros_like(forecasts.mean_mg_dL)
         if n:
             x = _standard(known_at_origins(forecasts, patient), self.centre, self.scale)
-            with jax.enable_x64(True):
-                args = (self.network, jnp.asarray(np.pad(x, ((0, -n % _ROWS), (0, 0)))))
-                program, _ = compile_once(_apply, (), args, effort="least")
-                shift = np.asarray(program(*args))[:n]
+            rows = np.pad(x, ((0, -n % _ROWS), (0, 0)))
+            shift = together(CorrectionNetwork.__call__, self.network, rows, effort="least")[0][:n]
         mean = forecasts.mean_mg_dL + forecasts.sd_mg_dL * shift
         return dataclasses.replace(forecasts, method=f"{forecasts.method}+network", mean_mg_dL=mean)
 
@@ -255,13 +253,13 @@ def fit_discrepancy(
     with jax.enable_x64(True):
         network = CorrectionNetwork(len(centre), len(first.horizon_min), options, key=key)
         data = _stack([(_standard(x, centre, scale), miss) for x, miss in each])
-        args = (network, data, jnp.asarray(learns, jnp.float64))
-        program, _ = compile_once(_program, (options,), args)
-        networks, losses = program(*args)
-        # The last course learns from everybody; the others say where to stop.
-        held_out = np.asarray(losses)[:, :-1] @ (~learns[:-1]).sum(axis=1) / len(names)
-        best = int(np.argmin(held_out))
-        network = jax.tree.map(lambda x: x[best, -1], networks)
+    (networks, losses), _ = over_cohort(
+        _course, learns.astype(np.float64), shared=(network, data), static=(options,), effort="some"
+    )
+    # The last course learns from everybody; the others say where to stop.
+    held_out = losses[:-1].T @ (~learns[:-1]).sum(axis=1) / len(names)
+    best = int(np.argmin(held_out))
+    network = jax.tree.map(lambda x: x[-1, best], networks)
     return Discrepancy(
         people=tuple(names),
         horizon_min=first.horizon_min,
@@ -320,36 +318,30 @@ def _stack(each: Sequence[tuple[np.ndarray, np.ndarray]]) -> _Data:
     return _Data(*map(jnp.asarray, (np.stack([pad(x) for x, _ in each]), miss, there)))
 
 
-def _program(options: DiscrepancyOptions) -> Callable[..., Any]:
+def _course(
+    learns: Float[Array, " people"], network: Any, data: _Data, options: DiscrepancyOptions
+) -> tuple[Any, Float[Array, " looks"]]:
+    """Networks at each look, and the misses of the people that were not learnt from."""
     optimiser = optax.adamw(options.learning_rate, weight_decay=options.weight_decay)
+    weight = learns / jnp.sum(learns)
+    others = (1 - learns) / jnp.maximum(jnp.sum(1 - learns), 1)
 
-    def per_person(network: CorrectionNetwork, data: _Data) -> Float[Array, " people"]:
+    def per_person(network: Any) -> Float[Array, " people"]:
         square = data.there * (data.miss - jax.vmap(network)(data.x)) ** 2
         return jnp.sum(square, axis=(1, 2)) / jnp.maximum(jnp.sum(data.there, axis=(1, 2)), 1)
 
-    def course(network: Any, data: _Data, learns: Float[Array, " people"]) -> Any:
-        """Networks at each look, and the misses of the people that were not learnt from."""
-        weight = learns / jnp.sum(learns)
-        others = (1 - learns) / jnp.maximum(jnp.sum(1 - learns), 1)
+    def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
+        network, state = carry
+        gradient = jax.grad(lambda net: weight @ per_person(net))(network)
+        updates, state = optimiser.update(gradient, state, network)
+        return (optax.apply_updates(network, updates), state), None
 
-        def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
-            network, state = carry
-            gradient = jax.grad(lambda net: weight @ per_person(net, data))(network)
-            updates, state = optimiser.update(gradient, state, network)
-            return (optax.apply_updates(network, updates), state), None
+    def look(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], tuple[Any, Array]]:
+        seen = carry[0], others @ per_person(carry[0])
+        return jax.lax.scan(step, carry, None, length=options.every)[0], seen
 
-        def look(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], tuple[Any, Array]]:
-            seen = carry[0], others @ per_person(carry[0], data)
-            return jax.lax.scan(step, carry, None, length=options.every)[0], seen
-
-        looks = options.steps // options.every + 1
-        return jax.lax.scan(look, (network, optimiser.init(network)), None, length=looks)[1]
-
-    return jax.vmap(course, in_axes=(None, None, 0), out_axes=1)
-
-
-def _apply() -> Callable[..., Array]:
-    return lambda network, x: network(x)
+    looks = options.steps // options.every + 1
+    return jax.lax.scan(look, (network, optimiser.init(network)), None, length=looks)[1]
 
 
 def _check(forecasts: RollingForecasts, patient: Patient) -> None:

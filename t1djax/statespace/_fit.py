@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
 from ..data import TRAINING_SHARE, Cohort, Patient, readings_ahead, training_end
-from ..programs import compile_once
+from ..programs import over_cohort
 from ..records import UNITS, Cost, Estimate, legend_line
 from ._ahead import ahead, level_at
 from ._filter import Filtered, kalman_filter
@@ -169,12 +169,11 @@ def fit_state_space(
         count = int(np.sum(patient.valid & (patient.time_min <= end)))
         if count < _LEAST:
             raise ValueError(f"{patient.name}: {count} readings until {end:g} min to learn from; give {_LEAST}")
+    began = time.perf_counter()
     with jax.enable_x64(True):
         data = _stack(patients, ends, options)
-        program, compile_s = compile_once(_program, (options,), (data,))
-        began = time.perf_counter()
-        solution = jax.tree.map(np.asarray, jax.block_until_ready(program(data)))
-        run_s = time.perf_counter() - began
+    solution, compile_s = over_cohort(_solve, data, static=(options,), effort="some")
+    run_s = time.perf_counter() - began - compile_s
     found = tuple(
         _record(patient, end, jax.tree.map(lambda x, i=i: x[i], (solution, data.person)), options)
         for i, (patient, end) in enumerate(zip(patients, ends, strict=True))
@@ -225,13 +224,6 @@ def _stack(patients: Sequence[Patient], ends: Sequence[float], options: StateSpa
         there=jnp.asarray(there),
         step_min=jnp.asarray(np.array(apart)),
     )
-
-
-def _program(options: StateSpaceOptions) -> Callable[[_Data], _Solution]:
-    def one(data: _Data) -> _Solution:
-        return _solve(data, options)
-
-    return jax.vmap(one)
 
 
 def _likelihood(z: Array, data: _Data, options: StateSpaceOptions) -> Array:

@@ -1,14 +1,13 @@
 """Forecasts of a record from many origins, by the filter."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from ..data import HORIZONS_MIN, Patient, readings_ahead, rolling_origins
-from ..programs import compile_once
+from ..programs import together
 from ..records import FutureInputs, RollingForecasts
 from ._ahead import Ahead, Changes, ahead, changes_after, level_at
 from ._fit import PatientStateSpace, StateSpaceFit, run_filter
@@ -96,24 +95,26 @@ def forecast_moments(
         return empty, empty
     with jax.enable_x64(True):
         steps = jax.tree.map(lambda x: x[0], stack_steps([steps_of(patient)]))
-        h = {symbol: jnp.asarray(e.value, jnp.float64) for symbol, e in found.constants.items()}
-        person = jax.tree.map(jnp.asarray, found.person)
-        # Similar numbers of origins share one program.
-        at = np.pad(np.searchsorted(np.asarray(steps.time_min), origins), (0, -len(origins) % 64))
         changes = changes_after(patient, origins, horizons, future=future, announced_min=announced_min)
-        args = (h, person, steps, jnp.asarray(at), jnp.asarray(horizons), changes)
-        program, _ = compile_once(_program, (options, future), args)
-        expected: Ahead = program(*args)
-        mean, var = (np.asarray(x)[: len(origins)] for x in expected)
-        return mean + float(person.level_mg_dL), var
+    h = {symbol: np.asarray(e.value) for symbol, e in found.constants.items()}
+    person = jax.tree.map(np.asarray, found.person)
+    # Similar numbers of origins share one program.
+    at = np.pad(np.searchsorted(np.asarray(steps.time_min), origins), (0, -len(origins) % 64))
+    expected, _ = together(_forecasts, h, person, steps, at, horizons, changes, static=(options, future))
+    mean, var = (x[: len(origins)] for x in expected)
+    return mean + float(person.level_mg_dL), var
 
 
-def _program(options: StateSpaceOptions, future: FutureInputs) -> Callable[..., Ahead]:
-    def forecasts(
-        h: dict[str, Array], person: Person, steps: Steps, at: Array, horizons: Array, changes: Changes | None
-    ) -> Ahead:
-        known = run_filter(h, person, steps, options)
-        filtered, on_board, level = jax.tree.map(lambda x: x[at], (*known, level_at(steps, future)))
-        return ahead(h, person, options, filtered, on_board, level, horizons, changes)
-
-    return forecasts
+def _forecasts(
+    h: dict[str, Array],
+    person: Person,
+    steps: Steps,
+    at: Array,
+    horizons: Array,
+    changes: Changes | None,
+    options: StateSpaceOptions,
+    future: FutureInputs,
+) -> Ahead:
+    known = run_filter(h, person, steps, options)
+    filtered, on_board, level = jax.tree.map(lambda x: x[at], (*known, level_at(steps, future)))
+    return ahead(h, person, options, filtered, on_board, level, horizons, changes)

@@ -47,7 +47,7 @@ def initial_moments(twin: Twin, stage: Stage) -> Moments:
 
 
 def first_order_steps(
-    twin: Twin, state: Moments, weights: Array, steps: Array, data: Series, d: Drive, stage: Stage
+    twin: Twin, state: Moments, data: Series, d: Drive, weights: Array, steps: Array, stage: Stage
 ) -> tuple[Twin, Moments]:
     """So many steps of an optax optimiser, each with its weight of the equations.
 

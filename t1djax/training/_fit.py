@@ -19,7 +19,7 @@ from ..losses import Drive, Places, drive, places, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
 from ..physics import PARAMETERS, exact_lags, with_derived
 from ..problem import Problem, patient_keys
-from ..programs import Spread, on_device, one_thread_per_factorisation, spread_over, training_block
+from ..programs import at_work, on_device, spread_over, training_block
 from ..records import Cost, Estimate, Fit, History, PatientFit, WarmStart, window_marks
 from ..twin import Physiology, Scales, Sensitivities, Twin
 from ._factored import Reduced
@@ -118,26 +118,20 @@ def fit_members(
             stacklevel=2,
         )
     began, cells = time.perf_counter(), options.cells(span)
-    with one_thread_per_factorisation(), jax.enable_x64(options.precision == "float64"):
+    with at_work(options.precision):
         everyone = [patient for _ in problems for patient in patients]
         spread = spread_over(len(everyone), training_block(), devices).on_threads(len(everyone))
         own = jnp.concatenate([patient_keys(key, p.names) for key, p in zip(keys, problems, strict=True)])
-        bodies = [p.physiology(options.dtype) for p in problems]
-        body = jax.tree.map(lambda *x: jnp.concatenate(x), *bodies)
-        # Rows that make the devices' shares alike repeat the last one; nobody looks at them.
-        padding = spread.rows(len(everyone)) - len(everyone)
-        pad = lambda x: x if not padding else jnp.concatenate([x, jnp.repeat(x[-1:], padding, axis=0)])
-        data = stack(everyone + everyone[-1:] * padding, least=stacked_shape(whole))
+        body = jax.tree.map(lambda *x: jnp.concatenate(x), *(p.physiology(options.dtype) for p in problems))
+        data = stack(everyone, least=stacked_shape(whole))
         where = places(data, cells, whole=() if whole is patients else whole)
-        args = spread.split(pad(own)), spread.split(data), spread.split(jax.tree.map(pad, body)), spread.split(where)
-        effort = effort_once(len(everyone))
-        built, build_s = spread.call(_build_program, (options, cells), *args, effort=effort)
-        twins, shared = built.member(0), args[1]
+        _, data, *_ = args = spread.split((own, data, body, where)).members()
+        built, build_s = spread.call(_build, *args, static=(options, cells), effort=effort_once(len(everyone)))
+        twins, drives = built.members()
         if warm is not None:
-            names = [patient.name for patient in everyone + everyone[-1:] * padding]
-            twins = spread.split(_warmed(twins.joined(), warm.take(names), options))
-        trained = train(twins, shared, built.member(1), stages, spread=spread, keeper=keeper, on_progress=on_progress)
-        told, report_s = spread.call(_report_program, (), trained.shares, shared, effort="most")
+            twins = spread.split(_warmed(twins.joined(), warm.take([p.name for p in everyone]), options))
+        trained = train(twins, data, drives, stages, spread=spread, keeper=keeper, on_progress=on_progress)
+        told, report_s = spread.call(_report, trained.shares, data, effort="most")
         report = jax.tree.map(np.asarray, told.joined())
     compile_s = build_s + trained.compile_s + report_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
@@ -161,15 +155,14 @@ def _checked(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def _build_program(options: NetworkOptions, cells: int, spread: Spread) -> Callable[..., tuple[Twin, Drive]]:
-    def one(key: Key, data: Series, body: Physiology, where: Places) -> tuple[Twin, Drive]:
-        d = drive(data, cells, where)
-        window = Window(data.inputs, data.end_min - data.start_min)
-        network = options.network(window, d.edges_min, key=key)
-        twin = Twin(network, body, _scales(body, data, d), window)
-        return jax.tree.map(lambda x: x.astype(options.dtype) if eqx.is_inexact_array(x) else x, (twin, d))
-
-    return spread.over_patients(one)
+def _build(
+    key: Key, data: Series, body: Physiology, where: Places, options: NetworkOptions, cells: int
+) -> tuple[Twin, Drive]:
+    d = drive(data, cells, where)
+    window = Window(data.inputs, data.end_min - data.start_min)
+    network = options.network(window, d.edges_min, key=key)
+    twin = Twin(network, body, _scales(body, data, d), window)
+    return jax.tree.map(lambda x: x.astype(options.dtype) if eqx.is_inexact_array(x) else x, (twin, d))
 
 
 def _warmed(twins: Twin, warm: WarmStart, options: NetworkOptions) -> Twin:
@@ -224,21 +217,18 @@ class _Report(NamedTuple):
     found: Sensitivities
 
 
-def _report_program(spread: Spread) -> Callable[..., _Report]:
-    def one(twin: Twin, data: Series) -> _Report:
-        states = twin.states(data.time_min)
-        body = twin.physiology
-        exact = body.trajectory(data).glucose_mg_dL
-        misfit = jnp.sum(jnp.where(data.fit, states[:, 0] - data.glucose_mg_dL, 0.0) ** 2)
-        return _Report(
-            states=states,
-            residuals=pointwise_residuals(twin, data.time_min),
-            noise=body.noise(misfit, jnp.sum(data.fit)),
-            gap=jnp.sqrt(jnp.mean((states[:, 0] - exact) ** 2)),
-            found=body.sensitivities(),
-        )
-
-    return spread.over_patients(one)
+def _report(twin: Twin, data: Series) -> _Report:
+    states = twin.states(data.time_min)
+    body = twin.physiology
+    exact = body.trajectory(data).glucose_mg_dL
+    misfit = jnp.sum(jnp.where(data.fit, states[:, 0] - data.glucose_mg_dL, 0.0) ** 2)
+    return _Report(
+        states=states,
+        residuals=pointwise_residuals(twin, data.time_min),
+        noise=body.noise(misfit, jnp.sum(data.fit)),
+        gap=jnp.sqrt(jnp.mean((states[:, 0] - exact) ** 2)),
+        found=body.sensitivities(),
+    )
 
 
 def _records(

@@ -1,5 +1,6 @@
 """How much memory a training takes, from the shapes of its arrays."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +12,8 @@ from ..data import Patient, stack, stacked_shape
 from ..losses import places
 from ..networks import NetworkOptions
 from ..problem import Problem
-from ..programs import Spread, training_block
-from ._fit import _build_program
+from ..programs import training_block
+from ._fit import _build
 from ._gauss_newton import prepare
 from ._stages import Stage
 from ._train import initial_solver
@@ -79,11 +80,11 @@ def training_memory(
         data = stack(patients[:1], least=stacked_shape(patients))
         body = problem.take([0]).physiology(options.dtype)
         keys = jax.random.split(jax.random.key(0), 1)
-        build = _build_program(options, options.cells(span), Spread())
-        where = places(data, options.cells(span), whole=patients)
-        twins, drive = jax.eval_shape(build, keys, data, body, where)
+        cells = options.cells(span)
+        build = jax.vmap(functools.partial(_build, options=options, cells=cells))
+        twins, drive = jax.eval_shape(build, keys, data, body, places(data, cells, whole=patients))
         prepared = jax.eval_shape(jax.vmap(prepare), twins, data, drive)
-        solvers = [jax.eval_shape(jax.vmap(initial_solver(stage)), twins) for stage in stages]
+        solvers = [jax.eval_shape(jax.vmap(functools.partial(initial_solver, stage=stage)), twins) for stage in stages]
         unknowns = int(np.prod(twins.surrogate.readout.shape)) + len(body.free)
         number = jnp.zeros((), options.dtype).dtype.itemsize
     size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))

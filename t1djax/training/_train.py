@@ -1,6 +1,7 @@
 """The training loop: Python over stages and chunks, compiled scans inside, the whole cohort at once."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,8 +16,8 @@ from ..losses import Drive, Terms, losses
 from ..programs import Effort, Shares, Spread, on_device, spread_over, training_block
 from ..records import History, TrainState
 from ..twin import Twin
-from ._factored import MOST_STEPS, Course, Reduced, factored_steps, reduced
-from ._first_order import Moments, first_order_steps, initial_moments
+from ._factored import MOST_STEPS, Reduced, factored_steps, reduced
+from ._first_order import first_order_steps, initial_moments
 from ._gauss_newton import Damping, Prepared, gauss_newton_step, initial_damping, prepare, prepared_losses
 from ._keeper import Keeper
 from ._stages import GAUSS_NEWTON, Progress, Stage, stays_linear
@@ -118,13 +119,14 @@ class _Run:
 
     def like(self, number: int) -> TrainState:
         twins = self.twins.joined()
-        solver = jax.eval_shape(jax.vmap(initial_solver(self.stages[number - 1])), twins)
+        solver = jax.eval_shape(jax.vmap(functools.partial(initial_solver, stage=self.stages[number - 1])), twins)
         return TrainState(twins=twins, solver=solver, **self.at._replace(stage=number)._asdict())
 
     def call(
-        self, make: Callable[..., Any], static: tuple[Any, ...], *args: Any, effort: Effort = "some"
+        self, one: Callable[..., Any], *each: Shares[Any], factorises: bool = False, **options: Any
     ) -> Shares[Any]:
-        found, seconds = self.spread.call(make, static, *args, effort=effort)
+        spread = self.spread.for_factorisations() if factorises else self.spread
+        found, seconds = spread.call(one, *each, **options)
         self.compile_s += seconds
         return found
 
@@ -135,7 +137,7 @@ class _Run:
                 continue
             kind = _kind(stage)
             if number > self.at.stage:  # else the solver goes on with what it had
-                self.solver = self.call(_initial_program, (kind,), self.twins, effort=effort_once(self.patients))
+                self.solver = self.call(initial_solver, self.twins, static=(kind,), effort=effort_once(self.patients))
                 self.at = self.at._replace(stage=number, chunk=0)
             if not _fixed_basis(stage):
                 self.prepared = None  # of a basis that moves now
@@ -163,11 +165,11 @@ class _Run:
         """A chunk of steps of one weight, each of them noted, and the start before the first one."""
         at, steps = self.at, len(weights)
         moves = np.asarray(self.stages[at.stage - 1].trains != "network")
+        each = (self.twins, self.solver, self.prepare(), self.drive)
         shared = (weights[0], np.asarray(steps), moves)
-        found = self.call(_factored_program, (), self.twins, self.solver, self.prepare(), self.drive, *shared)
-        self.twins, self.solver = found.member(0), found.member(1)
+        self.twins, self.solver, courses = self.call(factored_steps, *each, shared=shared, factorises=True).members()
         self.at = at._replace(chunk=at.chunk + 1)
-        course = jax.tree.map(np.asarray, found.member(2).joined())
+        course = jax.tree.map(np.asarray, courses.joined())
         for i in range(1 if at.steps.size else 0, steps + 1):
             row = jax.tree.map(lambda x, i=i: x[:, i], course)
             self.at = self.at._replace(step=at.step + i)
@@ -178,19 +180,19 @@ class _Run:
         at, count = self.at, np.asarray(len(weights))
         filled = np.pad(weights, (0, stage.chunk - len(weights)))
         if stage.optimizer != GAUSS_NEWTON:
-            args = (self.twins, self.solver, self.data, self.drive, filled, count)
-            found = self.call(_first_order_program, (kind,), *args, effort="most")
+            each, shared = (self.twins, self.solver, self.data, self.drive), (filled, count)
+            found = self.call(first_order_steps, *each, shared=shared, static=(kind,), effort="most")
         else:
             moves = (np.asarray(stage.trains != "physiology"), np.asarray(stage.trains != "network"))
-            args = (self.twins, self.solver, self.prepare(), self.drive, filled, count, moves)
-            found = self.call(_gauss_newton_program, (), *args)
-        self.twins, self.solver = found.member(0), found.member(1)
+            each, shared = (self.twins, self.solver, self.prepare(), self.drive), (filled, count, moves)
+            found = self.call(gauss_newton_steps, *each, shared=shared, factorises=True)
+        self.twins, self.solver = found.members()
         self.at = at._replace(chunk=at.chunk + 1, step=at.step + len(weights))
         self.look_around()
 
     def prepare(self) -> Shares[Prepared]:
         if self.prepared is None:
-            self.prepared = self.call(_prepare_program, (), self.twins, self.data, self.drive)
+            self.prepared = self.call(prepare, self.twins, self.data, self.drive)
         return self.prepared
 
     def reduced(self) -> Reduced:
@@ -203,8 +205,8 @@ class _Run:
                 self.twins, self.data, self.drive = (x.pick(_wide) for x in (self.twins, self.data, self.drive))
                 self.prepared = None
             weight = np.float64(self.stages[-1].residual_weight[1] if self.stages else 1.0)
-            args = (self.twins, self.prepare(), self.drive, weight)
-            return self.call(_reduced_program, (), *args, effort=effort_once(self.patients)).joined()
+            each, effort = (self.twins, self.prepare(), self.drive), effort_once(self.patients)
+            return self.call(reduced, *each, shared=(weight,), factorises=True, effort=effort).joined()
 
     def as_weights(self, weights: Any) -> np.ndarray:
         return np.asarray(weights, dtype=self.dtype)
@@ -215,9 +217,9 @@ class _Run:
         stage = self.stages[max(at.stage, 1) - 1] if self.stages else None
         terms: Shares[Terms]
         if stage is not None and stage.optimizer == GAUSS_NEWTON:  # the network need not be evaluated again
-            terms = self.call(_prepared_losses_program, (), self.twins, self.prepare(), self.drive)
+            terms = self.call(prepared_losses, self.twins, self.prepare(), self.drive)
         else:
-            terms = self.call(_losses_program, (), self.twins, self.data, self.drive)
+            terms = self.call(losses, self.twins, self.data, self.drive)
         norm = self.solver.pick(lambda solver: solver.gradient_norm).joined() if at.step else None
         self.note(terms.joined(), self.twins.pick(lambda twin: twin.physiology.estimates()).joined(), norm)
 
@@ -272,57 +274,23 @@ def _fixed_basis(stage: Stage) -> bool:
     return stage.optimizer == GAUSS_NEWTON or stage.trains == "physiology"
 
 
-def initial_solver(stage: Stage) -> Callable[[Twin], Any]:
-    """Makes what a stage's solver starts with."""
-    if stage.optimizer == GAUSS_NEWTON:
-        return initial_damping
-    return lambda twin: initial_moments(twin, stage)
+def initial_solver(twin: Twin, stage: Stage) -> Any:
+    """What a stage's solver starts with."""
+    return initial_damping(twin) if stage.optimizer == GAUSS_NEWTON else initial_moments(twin, stage)
 
 
-def _prepare_program(spread: Spread) -> Callable[..., Prepared]:
-    return spread.over_patients(prepare)
+def gauss_newton_steps(
+    twin: Twin,
+    state: Damping,
+    prepared: Prepared,
+    d: Drive,
+    weights: Array,
+    steps: Array,
+    moves: tuple[Array, Array],
+) -> tuple[Twin, Damping]:
+    """So many steps of Gauss-Newton, each with its weight of the equations."""
 
+    def step(i: Array, carry: tuple[Twin, Damping]) -> tuple[Twin, Damping]:
+        return gauss_newton_step(*carry, weights[i], prepared, d, moves)
 
-def _initial_program(stage: Stage, spread: Spread) -> Callable[..., Any]:
-    return spread.over_patients(initial_solver(stage))
-
-
-def _losses_program(spread: Spread) -> Callable[..., Terms]:
-    return spread.over_patients(losses)
-
-
-def _prepared_losses_program(spread: Spread) -> Callable[..., Terms]:
-    return spread.over_patients(prepared_losses)
-
-
-def _gauss_newton_program(spread: Spread) -> Callable[..., tuple[Twin, Damping]]:
-    def one(
-        twin: Twin,
-        state: Damping,
-        prepared: Prepared,
-        d: Drive,
-        weights: Array,
-        steps: Array,
-        moves: tuple[Array, Array],
-    ) -> tuple[Twin, Damping]:
-        def step(i: Array, carry: tuple[Twin, Damping]) -> tuple[Twin, Damping]:
-            return gauss_newton_step(*carry, weights[i], prepared, d, moves)
-
-        return jax.lax.fori_loop(0, steps, step, (twin, state))
-
-    return spread.for_factorisations().over_patients(one, shared=3)
-
-
-def _reduced_program(spread: Spread) -> Callable[..., Reduced]:
-    return spread.for_factorisations().over_patients(reduced, shared=1)
-
-
-def _factored_program(spread: Spread) -> Callable[..., tuple[Twin, Damping, Course]]:
-    return spread.for_factorisations().over_patients(factored_steps, shared=3)
-
-
-def _first_order_program(stage: Stage, spread: Spread) -> Callable[..., Any]:
-    def one(twin: Twin, state: Moments, data: Series, d: Drive, weights: Array, steps: Array) -> tuple[Twin, Moments]:
-        return first_order_steps(twin, state, weights, steps, data, d, stage)
-
-    return spread.over_patients(one, shared=2)
+    return jax.lax.fori_loop(0, steps, step, (twin, state))
