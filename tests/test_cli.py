@@ -528,7 +528,7 @@ def test_what_is_known_by_flag_stands_in_place_of_the_tables(tmp_path, noisy):
         (["--known", "Q=1"], "--known: unknown parameter Q"),
         (["--known", "M=70,M=71"], "M stands twice"),
         (["--known", "M=nan"], "--known M: must be a finite number"),
-        (["--known", "ksi=200"], "--known and --free both name ksi"),
+        (["--known", "ksi=200"], "--known: ksi is to be estimated too"),
         (["--known", "M=70,kb=1.2"], "M = 70 kg and kb = 1.2 contradict"),
         (["--known", "Tu=1.5"], "Tu_min of Pat2, Tu_min of Pat3 = 1.5 min (people have 67 to 144)"),
         (["--known", "G0=7"], "G0_mg_dL of Pat2, G0_mg_dL of Pat3 = 7 mg/dL (people have 70 to 250)"),

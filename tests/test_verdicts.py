@@ -192,7 +192,7 @@ def test_what_contradicts_its_prior_is_doubted(people):
     ("flags", "words"),
     [
         (["--free", ""], "--free names no parameter"),
-        (["--free", "ksi,kl", "--known", "ksi=200"], "--known and --free both name ksi"),
+        (["--free", "ksi,kl", "--known", "ksi=200"], "--known: ksi is to be estimated too"),
     ],
 )
 def test_flags_that_contradict_themselves_are_refused(tmp_path, capsys, monkeypatch, flags, words):

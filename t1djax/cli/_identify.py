@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from .._arguments import ArgumentError
 from .._settle import some
 from .._words import counted
 from ..config import ConfigError, both_ways, built
@@ -87,7 +88,7 @@ def identify(
         priors = {s: population_belief(s) for s in free if s != "G0"} | priors
     question: Question = built(Question, asked | {"free": free, "priors": priors})
     if said := both_ways(known_values(known), question.free):
-        raise ConfigError(said)
+        raise ArgumentError("known", said)
     if out is not None:
         check_folder(out, _TABLE, "identifications", overwrite=overwrite)
     if step_h is not None and length_h is None:

@@ -271,7 +271,7 @@ def both_ways(known: Iterable[str], free: Iterable[str]) -> str:
     if not (both := [symbol for symbol in free if symbol in stated]):
         return ""
     return (
-        f"{argument('known')} and {argument('free')} both name {', '.join(both)}: a parameter is known or estimated; "
+        f"{', '.join(both)} is to be estimated too: a parameter is known or estimated; "
         f"give what you believe of an estimated one with {argument('priors')}"
     )
 
