@@ -170,6 +170,7 @@ from .records import Identification as Identification
 from .records import Interval as Interval
 from .records import Misfit as Misfit
 from .records import NoiseModel as NoiseModel
+from .records import Outcome as Outcome
 from .records import PatientFit as PatientFit
 from .records import PatientIdentification as PatientIdentification
 from .records import PatientPosterior as PatientPosterior

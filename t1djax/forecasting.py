@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .data import Patient
-from .records import PatientFit
+from .records import PatientFit, record_of
 
 
 class WarmUp(NamedTuple):
@@ -42,7 +42,9 @@ class Forecast(NamedTuple):
     """How fast that grew there, mg/dL/min."""
 
 
-def forecast(fit: PatientFit, patient: Patient, *, origin_min: float, warm_up: WarmUp | None = None) -> Forecast:
+def forecast(
+    fit: PatientFit, patient: Patient | None = None, *, origin_min: float, warm_up: WarmUp | None = None
+) -> Forecast:
     """Forecast from `origin_min` on: the fitted rollout, corrected by the readings up to it.
 
     A rollout depends on the doses and the parameters alone. Glucose integrates, so an error of the past stays as a
@@ -58,7 +60,8 @@ def forecast(fit: PatientFit, patient: Patient, *, origin_min: float, warm_up: W
 
     Args:
         fit: the patient's fit, by any model.
-        patient: the record; readings after the origin are not looked at.
+        patient: another record of the patient on the same rows, the one that was fitted if not given; readings after
+            the origin are not looked at.
         origin_min: where the forecast begins, min on the record's clock.
         warm_up: how to correct; `WarmUp()` if not given.
 
@@ -72,12 +75,12 @@ def forecast(fit: PatientFit, patient: Patient, *, origin_min: float, warm_up: W
         >>> import t1djax
         >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3"])
         >>> fit = t1djax.fit(cohort, model="ode")
-        >>> ahead = t1djax.forecast(fit["Pat3"], cohort["Pat3"], origin_min=2400.0)
+        >>> ahead = t1djax.forecast(fit["Pat3"], origin_min=2400.0)
         >>> len(ahead.time_min)
         32
     """
     warm_up = WarmUp() if warm_up is None else warm_up
-    fit.check_record(patient)
+    patient = record_of(fit, patient)
     if not (min(warm_up.memory_min, warm_up.fade_min, warm_up.noise_sd_mg_dL) > 0 <= warm_up.drift_sd_mg_dL_min):
         raise ValueError(f"{warm_up}: memory_min, fade_min and noise_sd_mg_dL must be positive, the drift not negative")
     before = patient.valid & (patient.time_min <= origin_min)

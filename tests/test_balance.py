@@ -103,7 +103,7 @@ def test_what_an_assumption_sets_is_not_called_determined():
     verdicts = {s: d.verdict for s, d in {**report["ada"].parameters, **report["ada"].derived}.items()}
     assert verdicts == {"G0": "determined", "ksi": "set by an assumption", "p1": "set by an assumption"}
     assert "estimate kl along with it" in report["ada"].parameters["ksi"].reason
-    assert quick_verdict(fit, t1djax.Cohort((record,))) == report.verdict
+    assert quick_verdict(fit) == report.verdict
     stated = dataclasses.replace(record, known={**record.known, "kl": parameters["kl"]})
     own = t1djax.fit([stated], model="ode", free=["ksi"])
     assert own["ada"].estimates["ksi"].value == pytest.approx(fit["ada"].estimates["ksi"].value, rel=1e-6)
@@ -172,7 +172,7 @@ def test_no_error_is_stated_where_the_model_misses(misfit):
     # The curvature is still what identify starts from.
     found = t1djax.identify(fit, [patient], what_if=False)["Pat2"]
     assert found.parameters["ksi"].error_percent == pytest.approx(100 * ksi.white_error / ksi.value, rel=1e-6)
-    assert quick_verdict(fit, t1djax.Cohort((patient,))) == "G0 model misfit; ksi model misfit"
+    assert quick_verdict(fit) == "G0 model misfit; ksi model misfit"
     assert "model misfit: no error" in fit._repr_html_()
     assert np.isnan(t1djax.summary(fit, t1djax.Cohort((patient,))).loc[0, "ksi_se"])
     row = next(row for row in fit_blocks(fit, {"Pat2": patient})["Pat2"][0]["rows"] if row[0] == "ksi")

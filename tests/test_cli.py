@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 import t1djax
-from t1djax import cli, experiment
+from t1djax import Outcome, cli, experiment
 from t1djax.cli._exit import EXIT_CODES
 from t1djax.experiment import _problems
 
@@ -594,19 +594,20 @@ def test_a_failed_patient_exits_4_and_leaves_the_others(tmp_path, noisy, monkeyp
     def one_fails(*args: Any, **kwargs: Any) -> t1djax.Fit:
         fit = honest(*args, **kwargs)
         nothing = np.full_like(fit["Pat3"].glucose_mg_dL, np.nan)
-        failed = dataclasses.replace(fit["Pat3"], ok=False, message="it met a wall", glucose_mg_dL=nothing)
+        failed = dataclasses.replace(fit["Pat3"], outcome=Outcome.not_finite, glucose_mg_dL=nothing)
         return dataclasses.replace(fit, patients=(fit["Pat2"], failed))
 
     monkeypatch.setattr(_problems, "fit_ode", one_fails)
     train = ("train", "--model", "ode", "--data", noisy, "--results", tmp_path)
     said = call(*train)
     assert said.code == 4
-    assert "warning: Pat3: it met a wall" in said.err
+    assert f"warning: Pat3: {Outcome.not_finite.value}" in said.err
     said = call(*train, "--no-figures", "--json")
     assert said.code == 4
     assert [row["ok"] for row in said.json["patients"]] == [True, False]
     assert said.json["patients"][1]["rmse_fit_mg_dL"] is None
-    assert [r.metadata["message"] for r in results_of(said.json)] == ["", "it met a wall"]
+    assert [r.metadata["outcome"] for r in results_of(said.json)] == ["converged", "not_finite"]
+    assert [r.metadata["message"] for r in results_of(said.json)] == ["", Outcome.not_finite.value]
 
 
 def test_the_table_for_people(tmp_path, noisy):

@@ -17,15 +17,13 @@ def patient(time: list[float], glucose: list[float], name: str = "Ada") -> t1dja
     return t1djax.Patient(name, np.array(time), np.array(glucose), t1djax.Doses.of(basal=0.9))
 
 
-def fitted(p: t1djax.Patient, glucose: np.ndarray, name: str | None = None) -> PatientFit:
+def fitted(p: t1djax.Patient, glucose: np.ndarray) -> PatientFit:
     n = len(p.time_min)
     return PatientFit(
-        name=name or p.name,
-        ok=True,
-        message="",
+        patient=p,
+        outcome=t1djax.Outcome.converged,
         estimates={"ksi": Estimate(198.0, 250.0, 2.0), "G0": Estimate(120.0, 118.0, None)},
         derived={"p1": Estimate(12.0, 15.0, 0.1)},
-        time_min=p.time_min,
         glucose_mg_dL=glucose,
         insulin_U_dL=np.full(n, 1e-3),
         digestion_mg_dL_min=np.zeros(n),
@@ -95,6 +93,16 @@ def test_a_network_that_does_not_follow_the_equations_is_doubted():
     assert any("own solution" in doubt for doubt in t1djax.doubts(fit, cohort["Pat3"]))
 
 
+@pytest.mark.parametrize("of", [t1djax.metrics, t1djax.doubts])
+def test_a_record_of_another_patient_or_on_other_rows_is_refused(of):
+    p = patient([0.0, 5.0, 10.0], [100.0] * 3)
+    fit = fitted(p, p.glucose_mg_dL)
+    assert str(of(fit)) == str(of(fit, p))  # NaN, too
+    for other in (patient([0.0, 5.0, 10.0], [100.0] * 3, "Ben"), patient([0.0, 5.0, 11.0], [100.0] * 3)):
+        with pytest.raises(ValueError, match="Ada"):
+            of(fit, other)
+
+
 def test_without_truth_nothing_is_said_of_it():
     p = patient([0.0, 5.0, 10.0], [100.0, 100.0, 100.0])
     found = t1djax.metrics(fitted(p, p.glucose_mg_dL), p)
@@ -145,6 +153,8 @@ def test_summary_has_a_row_per_patient_and_what_was_estimated():
         t1djax.History(np.array([0]), {}, {}), t1djax.Cost(0.0, 0.0),
     )  # fmt: skip
     table = t1djax.summary(fit, cohort)
+    assert t1djax.summary(fit)["rmse_fit_mg_dL"].tolist() == table["rmse_fit_mg_dL"].tolist()
+    assert t1djax.summary(fit)["ksi_error_percent"].isna().tolist() == [True, True]  # a fit keeps no truth
     assert table["patient"].tolist() == ["Ada", "Bob"]
     assert table["ksi"].tolist() == [198.0, 198.0]
     assert table["ksi_se"].tolist() == [2.0, 2.0]

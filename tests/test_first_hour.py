@@ -130,12 +130,12 @@ def test_posterior_shows_intervals(cohort: t1djax.Cohort) -> None:
     rng = np.random.default_rng(0)
     draws = {"ksi": rng.normal(200, 10, (2, 500))}
     one = t1djax.PatientPosterior(
-        "<Ada>", False, "R-hat 1.2", draws, {"ksi": 1.2}, {"ksi": 40.0}, {"ksi": 30.0}, 0, 0.9
+        "<Ada>", t1djax.Outcome.chains_disagree, draws, {"ksi": 1.2}, {"ksi": 40.0}, {"ksi": 30.0}, 0, 0.9
     )
     shown = read(one)
     assert column(shown, "5 %") == [f"{np.quantile(draws['ksi'], 0.05):.4g}"]
-    assert repr(one) == "PatientPosterior(<Ada>: ksi, 2 chains of 500 draws; doubtful: R-hat 1.2)"
-    assert shown.text[-1] == "Doubtful: R-hat 1.2"
+    assert repr(one) == f"PatientPosterior(<Ada>: ksi, 2 chains of 500 draws; doubtful: {one.message})"
+    assert shown.text[-1] == f"Doubtful: {one.message}"
 
 
 def test_error_grid_and_forecasts() -> None:

@@ -234,7 +234,7 @@ def test_robust_intervals_hold_where_noise_remembers_and_white_ones_do_not(noisy
     assert white[0] == pytest.approx(e.white_error / e.value, rel=1e-6)
     stated = np.array([f.estimates["ksi"].standard_error / f.estimates["ksi"].value for f in fit])
     assert np.all((stated > 0.98 * robust) & (stated < 1.25 * robust))
-    assert quick_verdict(fit, cohort) == report.verdict
+    assert quick_verdict(fit) == report.verdict
     assert len(report.table()) == 3 * 60
 
 

@@ -119,6 +119,25 @@ def test_other_rows_than_the_fit_are_refused(fit: t1djax.Fit, cohort: t1djax.Coh
     )
     with pytest.raises(ValueError, match="Pat2"):
         t1djax.fitted_patients(fit, [short, cohort["Pat3"]])
+    with pytest.raises(ValueError, match="Pat2"):
+        t1djax.fitted_patients(fit, [cohort["Pat3"]])
+
+
+def test_a_fit_keeps_its_records(fit: t1djax.Fit, cohort: t1djax.Cohort, models: dict[str, FittedPatient]) -> None:
+    assert [one.patient for one in fit] == list(cohort)
+    for mine in t1djax.fitted_patients(fit):
+        theirs = models[mine.name]
+        assert (mine.state, mine.metrics, mine.data_hash) == (theirs.state, theirs.metrics, theirs.data_hash)
+
+
+@pytest.mark.parametrize(("ok", "outcome"), [(True, "converged"), (False, "not_converged")])
+def test_files_of_earlier_versions_say_whether_all_was_well(
+    ok: bool, outcome: str, models: dict[str, FittedPatient], tmp_path: Path
+) -> None:
+    file = t1djax.write_fitted(models["Pat2"], tmp_path)
+    content = damaged(json.loads(file.read_text()), "outcome", None) | {"ok": ok, "message": "in other words"}
+    file.write_text(json.dumps(content))
+    assert t1djax.read_fitted(file).outcome is t1djax.Outcome[outcome]
 
 
 def test_no_reading_is_in_the_file(cohort: t1djax.Cohort, models: dict[str, FittedPatient], tmp_path: Path) -> None:
@@ -246,8 +265,8 @@ def test_a_cohort_needs_to_know_whom(models: dict[str, FittedPatient]) -> None:
 
 
 def test_a_failed_fit_predicts_nothing(models: dict[str, FittedPatient]) -> None:
-    failed = dataclasses.replace(models["Pat2"], covariance=np.full((3, 3), np.nan), message="it diverged")
-    with pytest.raises(ValueError, match=r"Pat2.*it diverged"):
+    failed = dataclasses.replace(models["Pat2"], covariance=np.full((3, 3), np.nan), outcome=t1djax.Outcome.not_finite)
+    with pytest.raises(ValueError, match="Pat2"):
         t1djax.predict(failed, FUTURE)
 
 
@@ -284,6 +303,7 @@ def damaged(content: dict, key: str, value: object) -> dict:
         ("start", "yesterday", "is damaged"),
         ("free", [1, 2, 3], "is damaged"),
         ("ok", 1, "is damaged"),
+        ("outcome", "fine", "is damaged"),
     ],
 )
 def test_damaged_files_are_named(

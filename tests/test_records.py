@@ -154,7 +154,7 @@ def test_an_estimate_that_ran_to_zero_is_not_determined(cohort):
     zero = {"ksi": fit["Pat2"].estimates["ksi"]._replace(value=0.0)}
     changed = dataclasses.replace(fit["Pat2"], estimates=zero)
     fit = dataclasses.replace(fit, patients=(changed, *fit.patients[1:]))
-    assert "not determined in 1 of 3" in quick_verdict(fit, cohort)
+    assert "not determined in 1 of 3" in quick_verdict(fit)
 
 
 @pytest.mark.parametrize("room", [t1djax, t1djax.io, t1djax.plotting], ids=lambda room: room.__name__)

@@ -18,8 +18,8 @@ STARTED = dt.datetime(2026, 1, 31, 9, 5, 7, tzinfo=dt.UTC)
 KNOWN = {"ksi": 200.0, "kl": 1.9, "kb": 1.5, "Tu": 90.0, "ku_Vi": 0.06, "Tr": 60.0, "kr_Vb": 0.002, "G0": 120.0}
 ROWS = 41
 METADATA = {
-    "format", "format_version", "model", "mode", "patient", "named_parameters", "seed", "started", "ok", "message",
-    "config", "notes", "assumed", "known", "estimates", "derived", "doubts", "metrics", "wall_seconds",
+    "format", "format_version", "model", "mode", "patient", "named_parameters", "seed", "started", "ok", "outcome",
+    "message", "config", "notes", "assumed", "known", "estimates", "derived", "doubts", "metrics", "wall_seconds",
     "compile_seconds", "patients_in_the_program", "versions", "device", "run", "data",
 }  # fmt: skip
 
@@ -39,12 +39,10 @@ def fit_of(people: t1djax.Cohort, mode: Any = "inverse", free: tuple[str, ...] =
     problem = t1djax.pose(people.patients, mode=mode, free=free, key=jax.random.key(1))
     records = tuple(
         t1djax.PatientFit(
-            name=p.name,
-            ok=True,
-            message="",
+            patient=p,
+            outcome=t1djax.Outcome.converged,
             estimates={s: t1djax.Estimate(problem.known.get(s, problem.start[s])[i] + 0.25, 90.0, 0.125) for s in free},
             derived={"p1": t1djax.Estimate(12.0, 11.0, float("nan"))} if free else {},
-            time_min=p.time_min,
             glucose_mg_dL=p.time_min + i,
             insulin_U_dL=p.time_min * 1e-6,
             digestion_mg_dL_min=p.time_min * 1e-2,
@@ -69,9 +67,8 @@ def written(root: Path, fit: t1djax.Fit | None = None, *, seed: int = 3, **other
     return write_results(
         root,
         fit,
-        people,
         recovered={f.name: t1djax.recovery(f, people.truth.get(f.name)) for f in fit},
-        scores={f.name: t1djax.metrics(f, people[f.name], people.truth.get(f.name)) for f in fit},
+        scores={f.name: t1djax.metrics(f, truth=people.truth.get(f.name)) for f in fit},
         config={"model": "ode", "seed": seed, "nested": {"bad": float("inf")}},
         seed=seed,
         started=STARTED,
@@ -244,10 +241,11 @@ def test_evolution_of_each_parameter(tmp_path):
 def test_a_patient_who_failed_is_written_too(tmp_path):
     people = cohort()
     fit = fit_of(people)
-    bad = dataclasses.replace(fit["Bob"], ok=False, message="it met a wall", glucose_mg_dL=np.full(ROWS, np.nan))
+    bad = dataclasses.replace(fit["Bob"], outcome=t1djax.Outcome.far_off, glucose_mg_dL=np.full(ROWS, np.nan))
     _, folder = write(tmp_path, dataclasses.replace(fit, patients=(fit["Ada"], bad)))
     m = read_result(folder).metadata
-    assert (m["ok"], m["message"], m["metrics"]["rmse_fit_mg_dL"]) == (False, "it met a wall", None)
+    assert (m["ok"], m["outcome"], m["message"]) == (False, "far_off", t1djax.Outcome.far_off.value)
+    assert m["metrics"]["rmse_fit_mg_dL"] is None
 
 
 def test_find_results_takes_runs_and_folders_of_runs_once_each(tmp_path):

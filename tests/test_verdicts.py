@@ -75,18 +75,18 @@ def test_within_the_model_verdicts_stay_and_an_unannounced_meal_takes_them_back(
         )
         assert any("which the model does not describe" in w for w in p.warnings)
         assert p.as_dict()["misfit"]["found"]
-    assert quick_verdict(people[1], people[0]) == report.verdict
+    assert quick_verdict(people[1]) == report.verdict
     assert f"model misfit in {MEALS}" in report.verdict
 
 
 def test_the_verdict_of_an_ensemble_is_about_patients(people, report):
-    cohort, fit = people
+    _, fit = people
     alike = t1djax.Ensemble((0, 1), (fit, fit))
-    assert quick_verdict(alike, cohort) == report.verdict
+    assert quick_verdict(alike) == report.verdict
     first = fit.patients[0]
     beyond = {s: e._replace(at_bound=True) for s, e in first.estimates.items()}
     other = dataclasses.replace(fit, patients=(dataclasses.replace(first, estimates=beyond), *fit.patients[1:]))
-    said = quick_verdict(t1djax.Ensemble((0, 1, 2), (fit, fit, other)), cohort)
+    said = quick_verdict(t1djax.Ensemble((0, 1, 2), (fit, fit, other)))
     for symbol in first.estimates:
         of = said.split(f"{symbol} ")[1].split(";")[0]
         assert f"differing between seeds in 1 of {len(fit)}" in of

@@ -11,10 +11,10 @@ from .._settle import some
 from .._words import counted
 from ..config import ConfigError, both_ways, built
 from ..data import Cohort, from_first_reading, windows
-from ..evaluation import doubts
+from ..evaluation import doubts, metrics
 from ..experiment import fit
 from ..inference import identify as identify_
-from ..inference import preflight, profile, residuals
+from ..inference import preflight, profile
 from ..physics import PARAMETERS
 from ..question import Question, population_belief
 from ..records import Fit, Identification, Profile, interval_words
@@ -129,37 +129,34 @@ def identify(
             tell.now("compiling and fitting")
             fitted = fit(cohort, question, model="ode", seed=seed)
             tell.now("working out what the readings tell")
-            report = identify_(fitted, cohort, level=level)
+            report = identify_(fitted, level=level)
             likelihoods = []
             for number, symbol in enumerate(question.free if profiles else (), 1):
                 tell(Line("profile", number, len(question.free), f"of {symbol}", now=True))
-                likelihoods.append(profile(fitted, cohort, symbol, level=level))
+                likelihoods.append(profile(fitted, symbol=symbol, level=level))
         if out is not None:
             tell.now("writing tables and figures")
             _write(out, report, likelihoods)
     if as_json:
-        print_json(_as_json(report, fitted, cohort, likelihoods))
+        print_json(_as_json(report, fitted, likelihoods))
     else:
-        _print(report, fitted, cohort, likelihoods)
+        _print(report, fitted, likelihoods)
     if fitted is not None and not all(f.ok for f in fitted):
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
 
-def _rmse(fitted: Fit | None, cohort: Cohort) -> dict[str, float]:
+def _rmse(fitted: Fit | None) -> dict[str, float]:
     """Of the readings fitted, in mg/dL, by patient."""
-    if fitted is None:
-        return {}
-    left = {f.name: residuals(cohort[f.name], f.glucose_mg_dL)[1] for f in fitted}
-    return {name: float(np.sqrt(np.mean(e**2))) for name, e in left.items()}
+    return {} if fitted is None else {f.name: metrics(f)["rmse_fit_mg_dL"] for f in fitted}
 
 
-def _doubts(fitted: Fit | None, cohort: Cohort) -> dict[str, list[str]]:
+def _doubts(fitted: Fit | None) -> dict[str, list[str]]:
     """What makes a fit doubtful as a whole, by patient: the verdicts on parameters take the model for right."""
-    return {} if fitted is None else {f.name: doubts(f, cohort[f.name], priors=fitted.problem.priors) for f in fitted}
+    return {} if fitted is None else {f.name: doubts(f, priors=fitted.problem.priors) for f in fitted}
 
 
-def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoods: list[Profile]) -> dict[str, Any]:
-    rmse, doubted = _rmse(fitted, cohort), _doubts(fitted, cohort)
+def _as_json(report: Identification, fitted: Fit | None, likelihoods: list[Profile]) -> dict[str, Any]:
+    rmse, doubted = _rmse(fitted), _doubts(fitted)
     return {
         "verdict": report.verdict,
         "level": report.level,
@@ -172,10 +169,10 @@ def _as_json(report: Identification, fitted: Fit | None, cohort: Cohort, likelih
     }
 
 
-def _print(report: Identification, fitted: Fit | None, cohort: Cohort, likelihoods: list[Profile]) -> None:
+def _print(report: Identification, fitted: Fit | None, likelihoods: list[Profile]) -> None:
     for note in report.notes:
         say("note", note)
-    rmse, doubted = _rmse(fitted, cohort), _doubts(fitted, cohort)
+    rmse, doubted = _rmse(fitted), _doubts(fitted)
     for p in report:
         after = f", rmse of the readings fitted {rmse[p.name]:.3g} mg/dL" if p.name in rmse else ""
         typer.echo(f"{p.name}: rank {p.rank} of {len(p.parameters)}, noise {p.noise_sd_mg_dL:.3g} mg/dL{after}")

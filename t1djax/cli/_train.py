@@ -119,7 +119,7 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
     _tell_of_errors(metadata, seeds)
     if problem.mode == "inverse" and ensemble is not None:
         over = f" over {counted(len(ensemble), 'seed')}" if len(ensemble) > 1 else ""
-        typer.echo(f"verdict{over}: {quick_verdict(ensemble, cohort)}")
+        typer.echo(f"verdict{over}: {quick_verdict(ensemble)}")
     where = finished.folders[0].parent if finished.folders else ""
     cost = f"compiled in {finished.compile_s:.1f} s, ran {finished.run_s:.1f} s"
     typer.echo(f"{cost}; {counted(len(finished.folders), 'folder')} in {where}")

@@ -13,6 +13,7 @@ from ._errors import reading_errors as reading_errors
 from ._fits import SETS as SETS
 from ._fits import comparison as comparison
 from ._fits import doubts as doubts
+from ._fits import errors_by_set as errors_by_set
 from ._fits import glucose_errors as glucose_errors
 from ._fits import metrics as metrics
 from ._fits import persistence_rmse as persistence_rmse

@@ -10,7 +10,7 @@ from .._settle import doubtful_mass
 from ..data import Cohort, Patient, Truth
 from ..physics import PARAMETERS, with_derived
 from ..question import LogNormal
-from ..records import Ensemble, Fit, PatientFit
+from ..records import Ensemble, Fit, PatientFit, fitted_records, record_of
 from ._settings import named, settings_of
 
 if TYPE_CHECKING:
@@ -58,12 +58,21 @@ def glucose_errors(
     }
 
 
-def metrics(fit: PatientFit, patient: Patient, truth: Truth | None = None) -> dict[str, float]:
+def errors_by_set(glucose_mg_dL: Float[np.ndarray, " rows"], patient: Patient) -> dict[str, float]:
+    """`rmse_s_mg_dL`, `mae_s_mg_dL`, `mard_s_percent` of glucose on a record's rows, for each set s of readings."""
+    return {
+        key.replace("_", f"_{name}_", 1): value
+        for name in SETS
+        for key, value in glucose_errors(glucose_mg_dL, patient.glucose_mg_dL, getattr(patient.masks, name)).items()
+    }
+
+
+def metrics(fit: PatientFit, patient: Patient | None = None, truth: Truth | None = None) -> dict[str, float]:
     """Errors of one patient's fit.
 
     Args:
         fit: the patient's fit.
-        patient: the record that was fitted.
+        patient: another record of the patient on the same rows; the one that was fitted if not given.
         truth: what the simulation knows; only this function and `recovery` read it.
 
     Returns:
@@ -74,17 +83,13 @@ def metrics(fit: PatientFit, patient: Patient, truth: Truth | None = None) -> di
         `max_abs_residual_D_mg_dL_min2`.
 
     Raises:
-        ValueError: where the record is not the one that was fitted.
+        ValueError: where the given record is of another patient, or on other rows.
     """
-    fit.check_record(patient)
-    masks = patient.masks._asdict()
-    found: dict[str, float] = {}
-    for name in SETS:
-        for key, value in glucose_errors(fit.glucose_mg_dL, patient.glucose_mg_dL, masks[name]).items():
-            measure, unit = key.split("_", 1)
-            found[f"{measure}_{name}_{unit}"] = value
-        if truth is not None:
-            errors = glucose_errors(fit.glucose_mg_dL, truth.glucose_mg_dL, masks[name])
+    patient = record_of(fit, patient)
+    found = errors_by_set(fit.glucose_mg_dL, patient)
+    if truth is not None:
+        for name in SETS:
+            errors = glucose_errors(fit.glucose_mg_dL, truth.glucose_mg_dL, getattr(patient.masks, name))
             found[f"rmse_true_{name}_mg_dL"] = errors["rmse_mg_dL"]
     found["rms_gap_to_equations_mg_dL"] = fit.gap_mg_dL
     found["max_abs_residual_G_mg_dL_min"] = float(np.max(np.abs(fit.residual_G_mg_dL_min)))
@@ -113,7 +118,7 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
     return rows
 
 
-def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal] = {}) -> list[str]:
+def doubts(fit: PatientFit, patient: Patient | None = None, *, priors: Mapping[str, LogNormal] = {}) -> list[str]:
     """What should make a reader doubt a fit, in words; empty where nothing does.
 
     A misfit larger than the spread of the readings themselves, or than a sensor errs; a network far from the
@@ -124,15 +129,19 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
 
     Args:
         fit: of one patient.
-        patient: the record that was fitted.
+        patient: another record of the patient on the same rows; the one that was fitted if not given.
         priors: what was believed of the parameters, by symbol: those of `fit.problem`.
 
     Returns:
         Sentences for a reader, each with its numbers and units.
+
+    Raises:
+        ValueError: where the given record is of another patient, or on other rows.
     """
-    found = [fit.message] if fit.message else []
+    patient = record_of(fit, patient)
+    found = [] if fit.ok else [fit.message]
     seen = patient.glucose_mg_dL[patient.masks.fit]
-    misfit = metrics(fit, patient)["rmse_fit_mg_dL"]
+    misfit = glucose_errors(fit.glucose_mg_dL, patient.glucose_mg_dL, patient.masks.fit)["rmse_mg_dL"]
     if not misfit <= max(float(np.std(seen)), 1.0):
         assumed = [s for s in ("Tr", "Tu", "kr_Vb") if s not in fit.estimates and s not in patient.known]
         mend = f" with the {', '.join(assumed)} that are assumed; estimate these along" if assumed else ""
@@ -187,17 +196,20 @@ def doubts(fit: PatientFit, patient: Patient, *, priors: Mapping[str, LogNormal]
     return found
 
 
-def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
+def summary(fit: Fit, cohort: Cohort | None = None) -> "pd.DataFrame":
     """One row per patient: estimates, their errors where truth is known, and the errors of glucose.
 
     Args:
         fit: of the cohort.
-        cohort: the patients that were fitted, with their truth where it is known.
+        cohort: the patients with their truth, where it is known: a fit keeps records and no truth.
 
     Returns:
         A table with the columns `patient, ok`, for each estimated parameter `{symbol}, {symbol}_se` (in its unit) and
         `{symbol}_error_percent`, then those of `metrics`. `{symbol}_se` is the standard error of `Estimate`, blank
         where the model misses its readings.
+
+    Raises:
+        ValueError: where a patient of the fit is not in the cohort, or on other rows.
 
     Example:
         >>> import t1djax
@@ -208,15 +220,15 @@ def summary(fit: Fit, cohort: Cohort) -> "pd.DataFrame":
     """
     import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
-    rows = []
-    for patient_fit in fit:
-        truth = cohort.truth.get(patient_fit.name)
+    rows, truths = [], {} if cohort is None else cohort.truth
+    for patient_fit, patient in zip(fit, fitted_records(fit, cohort), strict=True):
+        truth = truths.get(patient_fit.name)
         row: dict[str, object] = {"patient": patient_fit.name, "ok": patient_fit.ok}
         for symbol, entry in recovery(patient_fit, truth).items():
             if symbol in fit.problem.start:
                 row[symbol], row[f"{symbol}_se"] = entry["value"], _number(entry["standard_error"])
                 row[f"{symbol}_error_percent"] = entry["error_percent"]
-        rows.append(row | metrics(patient_fit, cohort[patient_fit.name], truth))
+        rows.append(row | metrics(patient_fit, patient, truth))
     return pd.DataFrame(rows)
 
 

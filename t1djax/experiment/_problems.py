@@ -54,7 +54,7 @@ def fit_problems(
         if stages is not None:
             raise ValueError("model ode has no stages; leave them out, or name a network")
         each = [fit_ode(patients, p, key=key, options=options) for p, key in zip(problems, keys, strict=True)]
-        return tuple(trusted(fit, patients) for fit in each)
+        return tuple(trusted(fit) for fit in each)
     assert not isinstance(options, LeastSquares)
     options = ARCHITECTURES[model]() if options is None else options
     members = fit_members(
@@ -68,7 +68,7 @@ def fit_problems(
         keeper=keeper,
         on_progress=on_progress,
     )
-    return tuple(trusted(fit, patients) for fit in members)
+    return tuple(trusted(fit) for fit in members)
 
 
 def padded(which: Sequence[int], size: int) -> list[int]:

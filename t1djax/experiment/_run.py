@@ -325,18 +325,16 @@ def _fit_batch(
 def _write(
     journal: Journal, number: int, prepared: Prepared, execution: Execution, fits: Sequence[Fit], root: Path
 ) -> list[Result]:
-    cohort, tracker = prepared.cohort, execution.tracker
+    truth, tracker = prepared.cohort.truth, execution.tracker
     results: list[Result] = []
     for seed, fitted in zip(prepared.seeds, fits, strict=True):
-        patients = [cohort[f.name] for f in fitted]
-        models = dict(zip((f.name for f in fitted), fitted_patients(fitted, patients), strict=True))
+        models = {model.name: model for model in fitted_patients(fitted)}
         results += write_results(
             root,
             fitted,
-            cohort,
-            recovered={f.name: recovery(f, cohort.truth.get(f.name)) for f in fitted},
-            scores={f.name: metrics(f, cohort[f.name], cohort.truth.get(f.name)) for f in fitted},
-            doubts={f.name: doubts(f, cohort[f.name], priors=fitted.problem.priors) for f in fitted},
+            recovered={f.name: recovery(f, truth.get(f.name)) for f in fitted},
+            scores={f.name: metrics(f, truth=truth.get(f.name)) for f in fitted},
+            doubts={f.name: doubts(f, priors=fitted.problem.priors) for f in fitted},
             config=prepared.resolved(),
             seed=seed,
             started=journal.started,

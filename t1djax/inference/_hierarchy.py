@@ -15,7 +15,7 @@ from .._words import each
 from ..data import Cohort, Patient, PatientArrays, Series
 from ..problem import Problem
 from ..programs import together
-from ..records import Cost, Hierarchy, PooledPatient
+from ..records import Cost, Hierarchy, Outcome, PooledPatient
 from ..twin import Physiology
 from ._chains import HMC, NUTS, run_chains, trust
 from ._least_squares import fit_ode
@@ -342,12 +342,10 @@ def _record(problem: Problem, pooled: tuple[str, ...], found: _Found, cost: Cost
     order = sorted(problem.start)
     patients = []
     for i, name in enumerate(problem.names):
-        ok = bool(found.ok[i])
         patients.append(
             PooledPatient(
                 name=name,
-                ok=ok,
-                message="" if ok else "the fit did not converge; pool fewer parameters, or check the record",
+                outcome=Outcome.converged if found.ok[i] else Outcome.not_converged,
                 draws={s: np.exp(found.x[i, :, order.index(s)]) for s in problem.start},
                 borrowed={s: float(found.borrowed[i, j]) for j, s in enumerate(pooled)},
                 noise_sd_mg_dL=float(found.noise[i]),

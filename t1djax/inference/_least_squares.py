@@ -14,7 +14,7 @@ from ..data import Patient, PatientArrays, Series
 from ..identifiability import certainties
 from ..problem import Problem
 from ..programs import over_cohort
-from ..records import Cost, Estimate, Fit, History, PatientFit
+from ..records import Cost, Estimate, Fit, History, Outcome, PatientFit
 from ..twin import Physiology, Sensitivities
 from ._levenberg import Optimum, least_squares
 
@@ -217,14 +217,6 @@ def _jacobian(z: dict[str, Array], given: _Given) -> Float[Array, "rows free"]:
     return jnp.stack([columns[symbol] for symbol in sorted(z)], axis=-1) if z else jnp.zeros((given.data.fit.size, 0))
 
 
-def _why_not(options: LeastSquares, steps: int, finite: bool) -> str:
-    if not finite:
-        return "least squares met numbers that are not finite; check the patient's parameters and doses"
-    if steps >= options.max_steps:
-        return f"least squares did not converge in {steps} steps; estimate fewer parameters, or give it a longer window"
-    return f"least squares stopped after {steps} steps without converging; estimate fewer parameters"
-
-
 def _records(patients: Sequence[Patient], problem: Problem, s: _Solution, options: LeastSquares) -> list[PatientFit]:
     fits = []
     for i, patient in enumerate(patients):
@@ -244,12 +236,12 @@ def _records(patients: Sequence[Patient], problem: Problem, s: _Solution, option
         nothing = np.broadcast_to(0.0, rows)
         fits.append(
             PatientFit(
-                name=patient.name,
-                ok=bool(s.ok[i]),
-                message="" if s.ok[i] else _why_not(options, int(s.steps[i]), bool(np.isfinite(s.loss[i]))),
+                patient=patient,
+                outcome=Outcome.of(
+                    bool(s.ok[i]), finite=bool(np.isfinite(s.loss[i])), stalled=bool(s.steps[i] < options.max_steps)
+                ),
                 estimates={symbol: report[symbol] for symbol in problem.start},
                 derived={symbol: report[symbol] for symbol in ("p1", "c") if problem.mode == "inverse"},
-                time_min=patient.time_min,
                 glucose_mg_dL=np.asarray(s.glucose_mg_dL[i, :rows]),
                 insulin_U_dL=np.asarray(s.insulin_U_dL[i, :rows]),
                 digestion_mg_dL_min=np.asarray(s.digestion_mg_dL_min[i, :rows]),

@@ -14,7 +14,7 @@ from .._types import Key
 from ..data import Cohort, Patient, PatientArrays, Series
 from ..problem import Problem, patient_keys
 from ..programs import over_cohort
-from ..records import Cost, Fit, NoiseModel, PatientPosterior, Posterior
+from ..records import Cost, Fit, NoiseModel, Outcome, PatientPosterior, Posterior
 from ..twin import LEAST_NOISE_MG_DL, Physiology
 from ._chains import HMC, NUTS, run_chains, trust
 from ._least_squares import fit_ode
@@ -301,13 +301,11 @@ def _records(problem: Problem, sampled: _Sampled) -> tuple[PatientPosterior, ...
             for by in (draws, r_hat, bulk, tail):
                 del by[symbol]
         total = next(iter(draws.values())).size
-        # A fit that ran to a bound has not converged; its chains, which began apart and agree, are no worse for it.
-        message = _why_not(draws, r_hat, bulk, tail, int(sampled.divergent[i]) / total)
         records.append(
             PatientPosterior(
                 name=name,
-                ok=not message,
-                message=message,
+                # A fit that ran to a bound has not converged; its chains, which began apart and agree, are no worse.
+                outcome=_outcome(draws, r_hat, bulk, tail, int(sampled.divergent[i]) / total),
                 draws=draws,
                 r_hat=r_hat,
                 ess_bulk=bulk,
@@ -319,24 +317,17 @@ def _records(problem: Problem, sampled: _Sampled) -> tuple[PatientPosterior, ...
     return tuple(records)
 
 
-def _why_not(
+def _outcome(
     draws: dict[str, np.ndarray],
     r_hat: dict[str, float],
     bulk: dict[str, float],
     tail: dict[str, float],
     divergent: float,
-) -> str:
-    """What keeps draws from being trusted, in words; empty where nothing does."""
+) -> Outcome:
     if not all(np.all(np.isfinite(x)) for x in draws.values()):
-        return "the chains met numbers that are not finite; check the patient's parameters and doses"
-    apart = [f"{s} {x:.2f}" for s, x in r_hat.items() if not x <= _MOST_R_HAT]
-    least = {s: min(bulk[s], tail[s]) for s in draws}
-    few = [f"{s} {x:.0f}" for s, x in least.items() if not x >= _LEAST_ESS]
-    found = []
-    if apart:
-        found.append(f"the chains disagree (R-hat of {', '.join(apart)})")
-    if few:
-        found.append(f"too few effective draws ({', '.join(few)})")
-    if divergent > _MOST_DIVERGENT:
-        found.append(f"{100 * divergent:.0f} % of the draws diverge")
-    return "; ".join(found) + "; draw more, estimate fewer parameters, or give them priors" if found else ""
+        return Outcome.not_finite
+    if not all(x <= _MOST_R_HAT for x in r_hat.values()):
+        return Outcome.chains_disagree
+    if not all(min(bulk[s], tail[s]) >= _LEAST_ESS for s in draws):
+        return Outcome.few_draws
+    return Outcome.divergent if divergent > _MOST_DIVERGENT else Outcome.converged

@@ -11,7 +11,7 @@ from scipy import special
 
 from ..data import Cohort, Patient, PatientArrays, Series
 from ..programs import over_cohort
-from ..records import Fit, PatientProfile, Profile
+from ..records import Fit, PatientProfile, Profile, fitted_records
 from ..twin import Physiology
 from ._information import WHITE, coloured, remembered, residuals
 from ._least_squares import _Given, _misfit
@@ -55,8 +55,8 @@ class _Traced(NamedTuple):
 
 def profile(
     fit: Fit,
-    cohort: Cohort | Sequence[Patient],
-    symbol: str,
+    cohort: Cohort | Sequence[Patient] | None = None,
+    symbol: str | None = None,
     *,
     level: float = 0.9,
     autocorrelated: bool = True,
@@ -75,8 +75,8 @@ def profile(
 
     Args:
         fit: from any model, in inverse mode; its estimates are the starting point.
-        cohort: the patients that were fitted.
-        symbol: the free parameter.
+        cohort: other records of these patients on the same rows; those that were fitted if not given.
+        symbol: the free parameter; it needs no name where it is the only one.
         level: probability of the intervals.
         autocorrelated: whether to widen them for autocorrelated residuals.
         options: see `ProfileOptions`.
@@ -86,7 +86,8 @@ def profile(
         identifiable.
 
     Raises:
-        ValueError: where the parameter was not estimated, or the patients are not those of the fit.
+        ValueError: where the parameter was not estimated, a patient of the fit is not among those given, or on other
+            rows.
 
     Example:
         >>> import jax
@@ -94,17 +95,18 @@ def profile(
         >>> white = t1djax.WhiteNoise(10.0)
         >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"], noise=white, key=jax.random.key(0))
         >>> fit = t1djax.fit(cohort, model="ode", free=["ksi"])
-        >>> t1djax.profile(fit, cohort, "ksi")["Pat3"].identifiable
+        >>> t1djax.profile(fit)["Pat3"].identifiable
         True
 
     Source: Raue et al., Bioinformatics 25(15), 2009; the factor as in Chandler and Bate, Biometrika 94(1), 2007.
     """
     options = ProfileOptions() if options is None else options
-    patients, problem = Cohort.of(cohort).patients, fit.problem
-    if tuple(p.name for p in patients) != problem.names:
-        raise ValueError("profile: give the patients of the fit, in its order")
-    if symbol not in problem.start:
-        raise ValueError(f"profile: {symbol} was not estimated; there are {', '.join(problem.start) or 'none'}")
+    patients, problem = fitted_records(fit, cohort), fit.problem
+    only = list(problem.start) if symbol is None else [symbol]
+    if len(only) != 1 or only[0] not in problem.start:
+        what = "say which parameter" if symbol is None else f"{symbol} was not estimated"
+        raise ValueError(f"profile: {what}; there are {', '.join(problem.start) or 'none'}")
+    symbol = only[0]
     if not 0 < level < 1:
         raise ValueError(f"profile: level is {level:g}; it lies between 0 and 1")
     order = sorted(problem.start)

@@ -21,9 +21,11 @@ from ..records import (
     Fit,
     Identification,
     Misfit,
+    Outcome,
     PatientIdentification,
     Verdict,
     WhatIf,
+    fitted_records,
 )
 from ._feedback import insulin_follows_glucose
 from ._information import WHITE, Bounds, Memory, Told, invert, remembered, residuals, sandwich, told
@@ -37,7 +39,7 @@ _NO_TRACE_MG_DL = 1e-6  # change of glucose per unit of a logarithm that is roun
 
 
 def identify(
-    fit: Fit, cohort: Cohort | Sequence[Patient], *, level: float = 0.9, what_if: bool = True
+    fit: Fit, cohort: Cohort | Sequence[Patient] | None = None, *, level: float = 0.9, what_if: bool = True
 ) -> Identification:
     """Say what the readings tell of each estimate of a fit, and why.
 
@@ -51,7 +53,7 @@ def identify(
 
     Args:
         fit: from any model, in inverse mode.
-        cohort: the patients that were fitted.
+        cohort: other records of these patients on the same rows; those that were fitted if not given.
         level: probability of the intervals, between 0 and 1.
         what_if: whether to compute what other data would bring.
 
@@ -59,7 +61,7 @@ def identify(
         One record per patient: intervals, verdicts, and the combinations that the readings leave open.
 
     Raises:
-        ValueError: where the fit estimated nothing, or the patients are not those of the fit.
+        ValueError: where the fit estimated nothing, a patient of it is not among those given, or on other rows.
 
     Example:
         >>> import jax
@@ -67,21 +69,19 @@ def identify(
         >>> white = t1djax.WhiteNoise(10.0)
         >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3"], noise=white, key=jax.random.key(0))
         >>> fit = t1djax.fit(cohort, model="ode", free=["ksi", "G0"])
-        >>> t1djax.identify(fit, cohort, what_if=False).verdict
+        >>> t1djax.identify(fit, what_if=False).verdict
         'G0 determined; ksi determined'
 
     Source: Cramer-Rao; the sandwich of Huber (1967) and White (1982) for noise that is not as assumed.
     """
-    patients = Cohort.of(cohort).patients
-    if tuple(p.name for p in patients) != fit.problem.names:
-        raise ValueError("identify: give the patients of the fit, in its order")
+    patients = fitted_records(fit, cohort)
     if not fit.problem.start:
         raise ValueError("identify: nothing was estimated; fit in inverse mode")
     values = {s: np.array([f.estimates[s].value for f in fit]) for s in fit.problem.start}
     left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
     noise = [_noise(fit.problem, r) for _, r in left]
     memories = remembered(left)
-    said = [_of_fit(f.ok, f.message, left_, p) for f, left_, p in zip(fit, left, patients, strict=True)]
+    said = [_of_fit(f.outcome, left_, p) for f, left_, p in zip(fit, left, patients, strict=True)]
     asked = _Asked(fit.problem, values, noise, memories, said, level, misses(fit, patients, left, memories))
     return _report(patients, asked, what_if)
 
@@ -176,8 +176,8 @@ def _noise(problem: Problem, residual: np.ndarray) -> float:
     return float(np.sqrt(np.sum(residual**2) / max(len(residual) - len(problem.start), 1)))
 
 
-def _of_fit(ok: bool, message: str, left: tuple[np.ndarray, np.ndarray], patient: Patient) -> tuple[str, ...]:
-    said = () if ok else (f"the fit failed: {message}",)
+def _of_fit(outcome: Outcome, left: tuple[np.ndarray, np.ndarray], patient: Patient) -> tuple[str, ...]:
+    said = () if outcome.ok else (f"the fit failed: {outcome.value}",)
     feedback = insulin_follows_glucose(patient, *left)
     return (*said, feedback) if feedback else said
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._settle import GOES_BY_C
-from ..data import Cohort, Patient
+from ..data import Patient
 from ..records import Ensemble, Estimate, Fit, Misfit, tally
 from ._information import Memory, remembered, residuals
 from ._misfit import misfits
@@ -41,7 +41,7 @@ def widening(time_min: np.ndarray, remembers: Memory) -> float:
     return float(np.sqrt(1 + 2 * remembers.share * rho / (1 - rho)))
 
 
-def trusted(fit: Fit, patients: Sequence[Patient]) -> Fit:
+def trusted(fit: Fit) -> Fit:
     """The fit with standard errors as far as its residuals bear them out.
 
     Errors from the curvature of a fit take the noise for white and the model for right; they stay as `white_error`.
@@ -50,21 +50,24 @@ def trusted(fit: Fit, patients: Sequence[Patient]) -> Fit:
 
     Args:
         fit: of any model.
-        patients: those of the fit, in its order.
     """
     if not fit.problem.start:
         return fit
-    left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
-    memories = remembered(left)
+    left, memories, missed = _left(fit)
     found = []
-    for patient, (times, _), remembers, miss in zip(
-        fit, left, memories, misses(fit, patients, left, memories), strict=True
-    ):
+    for patient, (times, _), remembers, miss in zip(fit, left, memories, missed, strict=True):
         wider = None if miss.found else widening(times, remembers)
         on_c = {*GOES_BY_C, "p1", "c"} if patient.name in fit.problem.c_assumed else set()
         each = lambda by, wider=wider, on_c=on_c: {s: _trusted(e, wider, s in on_c) for s, e in by.items()}
         found.append(dataclasses.replace(patient, estimates=each(patient.estimates), derived=each(patient.derived)))
     return dataclasses.replace(fit, patients=tuple(found))
+
+
+def _left(fit: Fit) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[Memory], list[Misfit]]:
+    """Residuals of each patient, how they remember, and whether the model misses the readings."""
+    left = [residuals(one.patient, one.glucose_mg_dL) for one in fit]
+    memories = remembered(left)
+    return left, memories, misses(fit, [one.patient for one in fit], left, memories)
 
 
 def _trusted(e: Estimate, wider: float | None, c_assumed: bool) -> Estimate:
@@ -75,7 +78,7 @@ def _trusted(e: Estimate, wider: float | None, c_assumed: bool) -> Estimate:
     return e._replace(standard_error=error, white_error=white, c_assumed=c_assumed)
 
 
-def quick_verdict(fit: Fit | Ensemble, cohort: Cohort) -> str:
+def quick_verdict(fit: Fit | Ensemble) -> str:
     """The verdicts of a fit in one line, from its standard errors: nothing is computed anew.
 
     Autocorrelated residuals widen all errors alike here, as they widen that of a mean. Of an ensemble it counts
@@ -83,14 +86,13 @@ def quick_verdict(fit: Fit | Ensemble, cohort: Cohort) -> str:
 
     Args:
         fit: in inverse mode; or one fit per seed.
-        cohort: the patients that were fitted.
 
     Returns:
         The line, such as `ksi determined in 9 of 10, weakly determined in 1 of 10`.
     """
     members = (fit,) if isinstance(fit, Fit) else fit.members
     counts: dict[str, dict[str, int]] = {}
-    for of_patient in zip(*(_called(member, cohort) for member in members), strict=True):
+    for of_patient in zip(*map(_called, members), strict=True):
         for symbol in of_patient[0]:
             said = {by[symbol] for by in of_patient}
             verdict = said.pop() if len(said) == 1 else DIFFERING
@@ -99,15 +101,11 @@ def quick_verdict(fit: Fit | Ensemble, cohort: Cohort) -> str:
     return tally(counts, len(members[0]))
 
 
-def _called(fit: Fit, cohort: Cohort) -> list[dict[str, str]]:
+def _called(fit: Fit) -> list[dict[str, str]]:
     """What each patient's parameters are called, by symbol."""
-    patients = [cohort[patient.name] for patient in fit]
-    left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
-    memories = remembered(left)
+    left, memories, missed = _left(fit)
     found: list[dict[str, str]] = []
-    for patient, (times, _), remembers, miss in zip(
-        fit, left, memories, misses(fit, patients, left, memories), strict=True
-    ):
+    for patient, (times, _), remembers, miss in zip(fit, left, memories, missed, strict=True):
         wider = widening(times, remembers)
         found.append({})
         for symbol, e in sorted(patient.estimates.items()):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..physics import Doses
-from ..records import FittedPatient
+from ..records import FittedPatient, Outcome
 from ._results import ResultError, without_nan
 from ._tables import natural
 
@@ -138,7 +138,7 @@ def find_fitted(paths: Iterable[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-_TEXTS = ("name", "model", "mode", "message", "data_hash")
+_TEXTS = ("name", "model", "mode", "data_hash")
 _NUMBERS = ("end_min", "noise_sd_mg_dL")
 _GROUPS = ("parameters", "state", "metrics")
 _NEEDED = {"parameters": ("ksi", "kl", "kb", "Tu", "ku_Vi", "Tr", "kr_Vb"), "state": ("G", "S", "I", "E", "D")}
@@ -147,9 +147,10 @@ _NEEDED = {"parameters": ("ksi", "kl", "kb", "Tu", "ku_Vi", "Tr", "kr_Vb"), "sta
 def fitted_to_json(model: FittedPatient) -> dict[str, Any]:
     """A fitted patient as plain dictionaries, lists and numbers; what is not finite becomes null."""
     content: dict[str, Any] = {"format": FITTED_FORMAT, "format_version": FITTED_VERSION}
-    content |= {key: getattr(model, key) for key in (*_TEXTS, "ok", *_NUMBERS)}
+    content |= {key: getattr(model, key) for key in (*_TEXTS, "ok", "message", *_NUMBERS)}
     content |= {key: dict(getattr(model, key)) for key in _GROUPS}
     content |= {
+        "outcome": model.outcome.name,
         "free": list(model.free),
         "covariance": model.covariance.tolist(),
         "slopes": {symbol: row.tolist() for symbol, row in model.slopes.items()},
@@ -195,8 +196,8 @@ def _fitted(content: Mapping[str, Any]) -> FittedPatient:
         name=_text(content["name"]),
         model=_text(content["model"]),
         mode=_text(content["mode"]),
-        ok=content["ok"],
-        message=_text(content["message"]),
+        # Files of earlier versions say only whether all was well, and why not in words.
+        outcome=Outcome[content.get("outcome", "converged" if content["ok"] else "not_converged")],
         parameters=groups["parameters"],
         free=free,
         covariance=_array(content["covariance"], (k, k)),

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import yaml
 
-from ..data import Cohort, Patient, data_hash
+from ..data import data_hash
 from ..records import Fit, PatientFit, Result
 from ._checkpoints import save_twins
 from ._checks import DataError, Flaw
@@ -109,7 +109,6 @@ def check_run_names(model: str, mode: str, patients: Iterable[str], named: Itera
 def write_results(
     root: str | Path,
     fit: Fit,
-    cohort: Cohort,
     *,
     recovered: Mapping[str, Mapping[str, Mapping[str, float | None]]],
     scores: Mapping[str, Mapping[str, float]],
@@ -129,7 +128,6 @@ def write_results(
     Args:
         root: the results folder; made if it is not there.
         fit: the fit of the cohort.
-        cohort: what was fitted.
         recovered: by patient, what `recovery` says of its estimates.
         scores: by patient, what `metrics` says of its glucose.
         config: the resolved configuration, kept in the metadata.
@@ -150,7 +148,7 @@ def write_results(
     root.mkdir(parents=True, exist_ok=True)
     written = []
     for i, patient_fit in enumerate(fit):
-        patient = cohort[patient_fit.name]
+        patient = patient_fit.patient
         name = run_name(fit.model, fit.problem.mode, patient.name, fit.problem.named, started, seed)
         partial, final = _claim(root, name, run)
         if partial is None:
@@ -169,6 +167,7 @@ def write_results(
                 "seed": seed,
                 "started": started.isoformat(timespec="seconds"),
                 "ok": patient_fit.ok,
+                "outcome": patient_fit.outcome.name,
                 "message": patient_fit.message,
                 "config": config,
                 "notes": list(fit.problem.notes),
@@ -185,7 +184,7 @@ def write_results(
                 **made_by(),
             }
         )
-        predictions = _predictions(patient_fit, patient)
+        predictions = _predictions(patient_fit)
         np.savez_compressed(partial / "predictions.npz", allow_pickle=False, **predictions)
         evolution = {}
         for symbol, values in fit.history.values.items():
@@ -282,8 +281,8 @@ def _read_text(path: Path, key: str) -> object:
         return None
 
 
-def _predictions(fit: PatientFit, patient: Patient) -> dict[str, np.ndarray]:
-    masks = patient.masks
+def _predictions(fit: PatientFit) -> dict[str, np.ndarray]:
+    patient, masks = fit.patient, fit.patient.masks
     return {
         "time_min": patient.time_min,
         "glucose_mg_dL": fit.glucose_mg_dL,

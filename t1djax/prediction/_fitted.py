@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..data import Cohort, Patient, PatientArrays, Series, data_hash
-from ..evaluation import SETS, glucose_errors
+from ..evaluation import errors_by_set
 from ..identifiability import covariance
 from ..physics import Doses, Magdelaine, State
 from ..programs import over_cohort
-from ..records import Fit, FittedPatient
+from ..records import Fit, FittedPatient, fitted_records
 from ..twin import Physiology
 
 EQUATIONS = tuple(field.name for field in dataclasses.fields(Magdelaine))
@@ -23,7 +23,7 @@ STATES = tuple(field.name for field in dataclasses.fields(State))
 """Symbols of the states."""
 
 
-def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient]) -> tuple[FittedPatient, ...]:
+def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient] | None = None) -> tuple[FittedPatient, ...]:
     """What predicts each patient of a fit: the exact equations under the estimates, whatever model found these.
 
     The state at the end of the record is the solution from its start under the record's doses, and moves with the
@@ -33,14 +33,13 @@ def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient]) -> tuple[Fit
 
     Args:
         fit: of any model.
-        patients: the records that were fitted.
+        patients: other records of these patients on the same rows; those that were fitted if not given.
 
     Returns:
         One per patient, in the order of the fit.
 
     Raises:
-        KeyError: naming a patient of the fit that is not among those given.
-        ValueError: where a record has other rows than the fit.
+        ValueError: where a patient of the fit is not among those given, or on other rows.
 
     Example:
         >>> import t1djax
@@ -51,10 +50,7 @@ def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient]) -> tuple[Fit
 
     Source: Cramer-Rao for the covariance; the derivatives of the exact solution are by forward-mode autodiff.
     """
-    cohort = Cohort.of(patients)
-    records = [cohort[f.name] for f in fit]
-    for f, record in zip(fit, records, strict=True):
-        f.check_record(record)
+    records = fitted_records(fit, patients)
     # Between bounds a coordinate is no logarithm; without them it is.
     problem = dataclasses.replace(fit.problem, bounds={})
     values = {s: np.array([f.estimates[s].value for f in fit], np.float64) for s in problem.start}
@@ -67,14 +63,14 @@ def fitted_patient(fit: Fit, patient: Patient) -> FittedPatient:
 
     Args:
         fit: a fit of this patient, perhaps among others.
-        patient: the record that was fitted.
+        patient: the patient, or another record of the same on the same rows.
 
     Returns:
         The patient, at the end of the record; `predict` goes on from there.
 
     Raises:
         KeyError: where the patient is not in the fit.
-        ValueError: where the record has other rows than the fit.
+        ValueError: where the record is on other rows than the fit.
 
     Example:
         >>> import t1djax
@@ -83,13 +79,7 @@ def fitted_patient(fit: Fit, patient: Patient) -> FittedPatient:
         >>> t1djax.fitted_patient(fit, cohort["Pat3"]).free
         ('ksi',)
     """
-    mine = fit[patient.name]
-    i = fit.patients.index(mine)
-    own = lambda by: {symbol: value[i : i + 1] for symbol, value in by.items()}
-    problem = dataclasses.replace(
-        fit.problem, names=(patient.name,), known=own(fit.problem.known), start=own(fit.problem.start)
-    )
-    return fitted_patients(dataclasses.replace(fit, problem=problem, patients=(mine,)), [patient])[0]
+    return fitted_patients(fit.take([fit.patients.index(fit[patient.name])]), [patient])[0]
 
 
 class _End(NamedTuple):
@@ -132,17 +122,11 @@ def _columns(by_symbol: dict[str, Array], of: Float[Array, " n"]) -> Float[Array
 
 
 def _record(fit: Fit, i: int, patient: Patient, end: _End) -> FittedPatient:
-    masks = patient.masks._asdict()
-    glucose, metrics = np.asarray(end.glucose_mg_dL)[: len(patient.time_min)], {}
-    for name in SETS:
-        errors = glucose_errors(glucose, patient.glucose_mg_dL, masks[name])
-        metrics |= {key.replace("_", f"_{name}_", 1): value for key, value in errors.items()}
     return FittedPatient(
         name=patient.name,
         model=fit.model,
         mode=fit.problem.mode,
-        ok=fit.patients[i].ok,
-        message=fit.patients[i].message,
+        outcome=fit.patients[i].outcome,
         parameters={symbol: float(value) for symbol, value in end.values.items()},
         free=tuple(sorted(fit.problem.start)),
         covariance=covariance(np.asarray(end.information), float(end.noise), np.asarray(end.prior)),
@@ -152,7 +136,7 @@ def _record(fit: Fit, i: int, patient: Patient, end: _End) -> FittedPatient:
         start=patient.start,
         under_way=_under_way(patient.doses, float(patient.time_min[-1])),
         noise_sd_mg_dL=float(end.noise),
-        metrics=metrics,
+        metrics=errors_by_set(np.asarray(end.glucose_mg_dL)[: len(patient.time_min)], patient),
         data_hash=data_hash(patient),
     )
 

@@ -12,6 +12,8 @@ from ._fits import Fit as Fit
 from ._fits import History as History
 from ._fits import PatientFit as PatientFit
 from ._fits import Result as Result
+from ._fits import fitted_records as fitted_records
+from ._fits import record_of as record_of
 from ._fitted import FittedPatient as FittedPatient
 from ._forecasts import FutureInputs as FutureInputs
 from ._forecasts import RollingForecasts as RollingForecasts
@@ -29,6 +31,8 @@ from ._identification import WhatIf as WhatIf
 from ._identification import interval_words as interval_words
 from ._identification import person_of as person_of
 from ._identification import tally as tally
+from ._outcomes import Outcome as Outcome
+from ._outcomes import WithOutcome as WithOutcome
 from ._posterior import Interval as Interval
 from ._posterior import NoiseModel as NoiseModel
 from ._posterior import PatientPosterior as PatientPosterior

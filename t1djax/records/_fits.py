@@ -12,10 +12,11 @@ from jaxtyping import Float
 from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
-from ..data import Patient
+from ..data import Cohort, Patient
 from ..networks import NetworkOptions
 from ..problem import Problem
 from ..twin import Twin
+from ._outcomes import Outcome, WithOutcome
 from ._symbols import UNITS, legend_line
 
 if TYPE_CHECKING:
@@ -88,21 +89,17 @@ class Estimate(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PatientFit:
+class PatientFit(WithOutcome):
     """The fit of one patient, on the rows of the data."""
 
-    name: str
-    """The patient."""
-    ok: bool
-    """Whether the fit converged to finite numbers; a failure of one patient leaves the others alone."""
-    message: str
-    """Why not, in words; empty where all is well."""
+    patient: Patient
+    """The record that was fitted."""
+    outcome: Outcome
+    """How the fit ended."""
     estimates: Mapping[str, Estimate]
     """What was estimated, by symbol."""
     derived: Mapping[str, Estimate]
     """`p1 = ksi ku_Vi` (mg/dL/U) and `c = kl - kb` (mg/dL/min), which glucose determines; empty in forward mode."""
-    time_min: Float[np.ndarray, " rows"]
-    """Times of the rows, min."""
     glucose_mg_dL: Float[np.ndarray, " rows"]
     """Fitted and forecast glucose, mg/dL."""
     insulin_U_dL: Float[np.ndarray, " rows"]
@@ -119,20 +116,15 @@ class PatientFit:
     """Root mean square distance of the fitted glucose from the equations' exact solution under the estimates, mg/dL;
     a network that cannot follow the equations has a large one, and its estimates are then off."""
 
-    def check_record(self, patient: Patient) -> None:
-        """Refuse a record that is not the one that was fitted: of another patient, or with other rows.
+    @property
+    def name(self) -> str:
+        """The patient."""
+        return self.patient.name
 
-        Args:
-            patient: the record.
-
-        Raises:
-            ValueError: naming both patients.
-        """
-        if self.name != patient.name or not np.array_equal(self.time_min, patient.time_min):
-            raise ValueError(
-                f"the fit is of {self.name} on other rows than the record of {patient.name}; give the record that was "
-                "fitted"
-            )
+    @property
+    def time_min(self) -> Float[np.ndarray, " rows"]:
+        """Times of the rows, min."""
+        return self.patient.time_min
 
     def frame(self) -> "pd.DataFrame":
         """The states on the rows of the data: `time_min, glucose_mg_dL, insulin_U_dL, digestion_mg_dL_min`."""
@@ -152,6 +144,50 @@ class PatientFit:
         rows = [row[1:] for row in _estimate_rows(self)]
         failed = [] if self.ok else [f"The fit failed: {self.message}"]
         return html_table(f"Fit of {self.name}", _ESTIMATE[1:], rows, notes=[*_legend([self]), *failed])
+
+
+def record_of(fit: PatientFit, given: Patient | None = None) -> Patient:
+    """The record that a fit is of, or the one given in its place.
+
+    Args:
+        fit: of one patient.
+        given: a record of the same patient on the same rows.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: where the given record is of another patient, or on other rows.
+    """
+    if given is None:
+        return fit.patient
+    if given.name != fit.name or not np.array_equal(given.time_min, fit.time_min):
+        raise ValueError(
+            f"the fit of {fit.name} is on other rows than the record of {given.name}; a fit is kept with its record: "
+            "leave the other out"
+        )
+    return given
+
+
+def fitted_records(fit: "Fit", given: Cohort | Iterable[Patient] | None = None) -> tuple[Patient, ...]:
+    """The records that a fit is of, in its order, or those given in their place; see `record_of`.
+
+    Args:
+        fit: of a cohort.
+        given: records of the same patients, perhaps among others.
+
+    Returns:
+        One record per patient of the fit.
+
+    Raises:
+        ValueError: where a patient of the fit is not among those given, or on other rows, or two have one name.
+    """
+    if given is None:
+        return tuple(one.patient for one in fit)
+    cohort = Cohort.of(given)
+    if absent := [name for name in fit.names if name not in cohort.names]:
+        raise ValueError(f"the fit is of {', '.join(absent)} too: give the records that were fitted, or none")
+    return tuple(record_of(one, cohort[one.name]) for one in fit)
 
 
 def _legend(patients: Iterable["PatientFit"]) -> list[str]:

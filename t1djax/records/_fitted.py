@@ -9,11 +9,12 @@ from jaxtyping import Float
 
 from .._html import html_table
 from ..physics import Doses
+from ._outcomes import Outcome, WithOutcome
 from ._symbols import UNITS, legend_line
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class FittedPatient:
+class FittedPatient(WithOutcome):
     """All that a forecast of one patient takes: parameters and state at the end of the record, and how sure they are.
 
     There is no reading in it. Make one with `fitted_patients`, use it with `predict`.
@@ -32,10 +33,8 @@ class FittedPatient:
     """`pinn`, `modified_mlp`, `birnn`, `flax`, or `ode`."""
     mode: str
     """`forward` or `inverse`."""
-    ok: bool
-    """Whether the fit converged to finite numbers."""
-    message: str
-    """Why not, in words; empty where all is well."""
+    outcome: Outcome
+    """How the fit ended."""
     parameters: Mapping[str, float]
     """Every parameter by symbol, known and estimated, in the units of `PARAMETERS`."""
     free: tuple[str, ...]

@@ -12,6 +12,7 @@ from .._html import html_table
 from .._words import counted
 from ..problem import Problem
 from ._fits import Cost
+from ._outcomes import Outcome, WithOutcome
 from ._posterior import Interval, central_interval
 from ._symbols import UNITS, legend_line
 
@@ -20,15 +21,13 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PooledPatient:
+class PooledPatient(WithOutcome):
     """One patient of a population, drawn from the posterior that the whole cohort gives."""
 
     name: str
     """The patient."""
-    ok: bool
-    """Whether the patient's fit converged; one that did not tells the population nothing."""
-    message: str
-    """Why not, in words; empty where all is well."""
+    outcome: Outcome
+    """How the patient's fit ended; one that did not converge tells the population nothing."""
     draws: Mapping[str, Float[np.ndarray, " draws"]]
     """By symbol, in the units of `PARAMETERS`: what was estimated."""
     borrowed: Mapping[str, float]

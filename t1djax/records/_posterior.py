@@ -12,6 +12,7 @@ from .._html import html_table
 from .._words import counted
 from ..problem import Problem
 from ._fits import Cost
+from ._outcomes import Outcome, WithOutcome
 from ._symbols import UNITS, legend_line
 
 if TYPE_CHECKING:
@@ -46,15 +47,13 @@ def central_interval(draws: Mapping[str, np.ndarray], symbol: str, level: float)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PatientPosterior:
+class PatientPosterior(WithOutcome):
     """Draws from the posterior of one patient."""
 
     name: str
     """The patient."""
-    ok: bool
-    """Whether the chains agree, mix and do not diverge; a failure of one patient leaves the others alone."""
-    message: str
-    """Why not, in words; empty where all is well."""
+    outcome: Outcome
+    """Whether the chains agree, mix and do not diverge."""
     draws: Mapping[str, Float[np.ndarray, "chains draws"]]
     """By symbol, in the units of `PARAMETERS`: what was estimated, `p1` (mg/dL/U) and `c` (mg/dL/min), the standard
     deviation of the noise `noise_sd_mg_dL` where it was not given, and its `correlation_time_min` where it has one."""

@@ -151,7 +151,7 @@ def fit_blocks(fits: Fit | Iterable[Result], people: Mapping[str, Patient]) -> d
                 found[fit.name] = []
                 continue
             estimates = {s: e._asdict() for s, e in {**fit.estimates, **fit.derived}.items()}
-            errors, remarks = metrics(fit, people[fit.name]), doubts(fit, people[fit.name], priors=fits.problem.priors)
+            errors, remarks = metrics(fit), doubts(fit, priors=fits.problem.priors)
             found.setdefault(fit.name, []).append(
                 _fit_block(fits.model, fits.problem.mode, fit.ok, estimates, errors, remarks)
             )

@@ -15,7 +15,7 @@ from .._html import html_table
 from .._words import counted
 from ..data import TRAINING_SHARE, Cohort, Patient, readings_ahead, training_end
 from ..programs import over_cohort
-from ..records import UNITS, Cost, Estimate, legend_line
+from ..records import UNITS, Cost, Estimate, Outcome, WithOutcome, legend_line
 from ._ahead import ahead, level_at
 from ._filter import Filtered, kalman_filter
 from ._hyper import CONSTANTS, HYPERPARAMETERS, StateSpaceOptions, free_symbols
@@ -28,15 +28,13 @@ EFFECTS = ("c", "p1", "q", "r")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PatientStateSpace:
+class PatientStateSpace(WithOutcome):
     """The stochastic model of one person."""
 
     name: str
     """The patient."""
-    ok: bool
-    """Whether the optimiser converged to finite numbers."""
-    message: str
-    """Why not, in words; empty where all is well."""
+    outcome: Outcome
+    """How the optimiser ended."""
     train_until_min: float
     """Nothing after this time was seen, min on the record's clock."""
     constants: Mapping[str, Estimate]
@@ -302,14 +300,9 @@ def _record(
             sd = float(np.sqrt(s.cov[j, j]))
             held = sd**2 > 0.75 * float(person.effect_sd[i]) ** 2
             effects[symbol] = Estimate(float(s.mean[j]), float(person.effect_mean[i]), sd, prior_dominated=bool(held))
-    ok = finite and bool(s.converged)
-    why = "" if ok else "the optimiser met numbers that are not finite; check the record"
-    if finite and not ok:
-        why = f"the optimiser did not converge in {int(s.steps)} steps; raise max_steps"
     return PatientStateSpace(
         name=patient.name,
-        ok=ok,
-        message=why,
+        outcome=Outcome.of(bool(s.converged), finite=finite),
         train_until_min=end,
         constants=fitted,
         effects=effects,

@@ -20,7 +20,7 @@ from ..networks import NetworkOptions, PINNOptions, Window
 from ..physics import PARAMETERS, exact_lags, with_derived
 from ..problem import Problem, patient_keys
 from ..programs import at_work, on_device, spread_over, training_block
-from ..records import Cost, Estimate, Fit, History, PatientFit, WarmStart, window_marks
+from ..records import Cost, Estimate, Fit, History, Outcome, PatientFit, WarmStart, window_marks
 from ..twin import Physiology, Scales, Sensitivities, Twin
 from ._factored import Reduced
 from ._keeper import Keeper
@@ -253,16 +253,12 @@ def _records(
             for s, value in sensitivities.values.items()
         }
         states = np.asarray(report.states[i, :rows])
-        message = _why_not(states, step)
-        ok = not message
         records.append(
             PatientFit(
-                name=patient.name,
-                ok=ok,
-                message=message,
+                patient=patient,
+                outcome=_outcome(states, step),
                 estimates={s: found[s] for s in problem.start},
                 derived={s: found[s] for s in ("p1", "c") if problem.mode == "inverse"},
-                time_min=patient.time_min,
                 glucose_mg_dL=states[:, 0],
                 insulin_U_dL=states[:, 1],
                 digestion_mg_dL_min=states[:, 2],
@@ -275,13 +271,9 @@ def _records(
     return tuple(records)
 
 
-def _why_not(states: np.ndarray, step: dict[str, float]) -> str:
-    """What keeps a fit from being good, in words; empty where nothing does."""
+def _outcome(states: np.ndarray, step: dict[str, float]) -> Outcome:
     if not np.all(np.isfinite(states)) or not np.all(np.isfinite(list(step.values()))):
-        return (
-            "training ran into numbers that are not finite; check the patient's parameters and doses, and the learning "
-            "rate of your stages"
-        )
+        return Outcome.not_finite
     # What is on board at the start may wander where nothing depends on it; it does not count.
-    far = [f"{s} by {100 * x:+.0f} %" for s, x in step.items() if s in PARAMETERS and abs(x) > _FAR_OFF]
-    return f"not converged: a further step would move {', '.join(far)}; train longer, or estimate fewer" if far else ""
+    far = any(abs(x) > _FAR_OFF for s, x in step.items() if s in PARAMETERS)
+    return Outcome.far_off if far else Outcome.converged
