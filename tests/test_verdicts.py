@@ -191,7 +191,7 @@ def test_what_contradicts_its_prior_is_doubted(people):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--free", ""], "--free names no parameter"),
+        (["--free", ""], "--free: "),
         (["--free", "ksi,kl", "--known", "ksi=200"], "--known: ksi is to be estimated too"),
     ],
 )
