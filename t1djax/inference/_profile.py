@@ -76,7 +76,7 @@ def profile(
     Args:
         fit: from any model, in inverse mode; its estimates are the starting point.
         cohort: other records of these patients on the same rows; those that were fitted if not given.
-        symbol: the free parameter; it needs no name where it is the only one.
+        symbol: the free parameter; it need not be said where one alone was asked for.
         level: probability of the intervals.
         autocorrelated: whether to widen them for autocorrelated residuals.
         options: see `ProfileOptions`.
@@ -102,7 +102,7 @@ def profile(
     """
     options = ProfileOptions() if options is None else options
     patients, problem = fitted_records(fit, cohort), fit.problem
-    only = list(problem.start) if symbol is None else [symbol]
+    only = list(problem.named) if symbol is None else [symbol]
     if len(only) != 1 or only[0] not in problem.start:
         what = "say which parameter" if symbol is None else f"{symbol} was not estimated"
         raise ValueError(f"profile: {what}; there are {', '.join(problem.start) or 'none'}")
