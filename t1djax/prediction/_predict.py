@@ -158,7 +158,7 @@ def _solve(alike: list[_Asked], rows: int, breaks: int) -> tuple[np.ndarray, np.
         *(np.stack([_pad(one.inputs[i], breaks) for one in everyone]) for i in range(3)),
     )
     effort = "least" if len(everyone) * rows <= _HASTE else "some"
-    return over_cohort(_glucose, *columns, effort=effort)[0]
+    return over_cohort(_glucose, *columns, effort=effort, factorises=False)[0]
 
 
 def _glucose(theta: Array, cov: Array, noise: Array, ts: Array, *inputs: Array) -> tuple[Array, Array]:
