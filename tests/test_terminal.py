@@ -187,32 +187,7 @@ def test_warnings_of_windows_are_grouped_and_identify_does_not_name_itself(tmp_p
     assert "the robust ones (robust_percent)" in about[0]
 
 
-def test_a_report_with_forecasts_says_what_it_does(tmp_path: Path) -> None:
-    said = call("report", "reference", "--patients", "2", "--interval-min", "15", "--forecast",
-                "--out", tmp_path / "r.html")  # fmt: skip
-    assert said.code == 0
-    lines = said.err.splitlines()
-    told = ["reading reference", "learning from 1 patient", "forecasting patient: 1 of 1, Pat2", "writing the page"]
-    assert [line for line in lines if line in told] == told
-    quiet = call(
-        "report", "reference", "--patients", "2", "--interval-min", "60", "--json", "--out", tmp_path / "q.html"
-    )
-    assert quiet.err == ""
-
-
-def test_identify_says_what_it_is_at(tmp_path: Path) -> None:
-    asked = ("identify", "reference", "--patients", "2", "--interval-min", "60", "--free", "ksi,kl")
-    said = call(*asked, "--profile", "--out", tmp_path / "id")
-    assert said.code == 0, said.err
-    assert [line for line in said.err.splitlines() if not line.startswith(("note", "warning"))] == [
-        "reading reference",
-        "ode inverse: 1 patient, estimating ksi, kl",
-        "compiling and fitting",
-        "working out what the readings tell",
-        "profile: 1 of 2, of ksi",
-        "profile: 2 of 2, of kl",
-        "writing tables and figures",
-    ]
-    said = call(*asked, "--preflight", "--json")
+def test_json_comes_alone() -> None:
+    said = call("identify", "reference", "--patients", "2", "--interval-min", "60", "--preflight", "--json")
     assert (said.code, said.err) == (0, "")
     json.loads(said.out)
