@@ -55,10 +55,6 @@ def written(notation: Notation) -> Iterator[None]:
 class ArgumentError(ValueError):
     """An argument is wrong.
 
-    Args:
-        argument: its name, or its name and the place inside it: `("priors", "ksi")`.
-        problem: what is wrong with it, and the remedy.
-
     Example:
         >>> from t1djax import ArgumentError
         >>> print(ArgumentError(("bounds", "ksi"), "600 to 50; the lower bound comes first"))
@@ -66,6 +62,12 @@ class ArgumentError(ValueError):
     """
 
     def __init__(self, argument: str | Path, problem: str) -> None:
+        """An error about an argument.
+
+        Args:
+            argument: its name, or its name and the place inside it: `("priors", "ksi")`.
+            problem: what is wrong with it, and the remedy.
+        """
         super().__init__(argument, problem)
         self.argument: Path = (argument,) if isinstance(argument, str) else argument
         self.problem = problem

@@ -56,7 +56,7 @@ def population_belief(symbol: str) -> LogNormal:
         The prior, its median in the unit of the parameter.
 
     Raises:
-        ValueError: where the symbol is not known.
+        ArgumentError: where the symbol is not known.
 
     Example:
         >>> from t1djax import population_belief

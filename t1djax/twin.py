@@ -134,6 +134,9 @@ class Physiology(eqx.Module):
 
         Args:
             inputs: those of the window, with what was given earlier; left out, nothing was.
+
+        Returns:
+            The state.
         """
         v = self.values()
         equilibrium = (v["kl"] - v["kb"]) / v["ksi"]

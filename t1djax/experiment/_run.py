@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 class Execution:
     """How a run is carried out. Nothing here changes what is found, but the size of batches its last bits.
 
+    Raises:
+        ArgumentError: where a number is below 1.
+
     Example:
         >>> from t1djax import Execution
         >>> Execution(checkpoint_every=10).resume

@@ -50,7 +50,7 @@ def read_hupa(
     Raises:
         DataError: listing everything wrong, by row and column; also where the carbohydrate cannot be in the unit
             stated.
-        ValueError: where an argument is not one of those above.
+        ValueError: where an argument is not one of those above; an `ArgumentError` names it.
 
     Example:
         >>> import pathlib, tempfile
