@@ -393,7 +393,7 @@ def test_records_show_themselves_in_a_line() -> None:
     said = f"Doses(basal 1 U/h, 8 boluses of {doses.bolus_U.sum():g} U, 6 meals of {doses.carbs_g.sum():g} g)"
     assert repr(doses) == said
     assert "boluses of" not in repr(t1djax.Doses.of(boluses=[(0, 2.0)]))
-    assert "ksi 197 mg/U/min, " in repr(cohort.truth["Pat2"])
+    assert "ksi 197" in repr(cohort.truth["Pat2"])
     problem = t1djax.pose(cohort.patients, mode="inverse", free=["ksi"], key=jax.random.key(0))
     assert repr(problem) == "Problem(inverse: ksi free, 2 patients)"
     assert len(repr(cohort.truth["Pat2"])) < 200
