@@ -265,7 +265,7 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
     assert "column Notiz: 'x' is no time; write 2024-05-01 07:30 or 01.05.2024 07:30" in words
     unix = put(tmp_path, "ben.csv", "ts,bg\n" + "".join(f"{1736751600 + 300 * i},{99 + i}\n" for i in range(24)))
     (none,) = inspect_file(unix, columns={"time": "ts", "glucose": "bg"}, day_first=True).problems
-    assert "column ts: its times count from 1970 and have no day or month; leave day_first" in none
+    assert "column ts: its times are counted and have no day or month; leave day_first" in none
     with pytest.raises(ValueError, match="columns are for a table of another make; leave them or format hupa out"):
         read_recording(file, columns=GERMAN, format="hupa")
 
@@ -325,7 +325,7 @@ def test_only_what_is_there_is_claimed(tmp_path: Path) -> None:
     ):
         (said,) = inspect_file(put(tmp_path, "ada.csv", text)).problems
         assert says in said
-        assert "if it is an export (table, nightscout, " in said
+        assert "if it is an export of a known format" in said
         assert "read it with" not in said
 
 

@@ -168,7 +168,7 @@ def test_content_tells_the_format_and_nothing_else(put: Callable[..., Path]) -> 
     assert [f.name for f in recognised(ohio(), "x.csv")] == ["ohio"]
     assert recognised("a,b,c\n1,2,3\n", "HUPA0022P.csv") == ()
     with pytest.raises(
-        DataError, match=r"its format is not recognised; its columns are a, b, c; .*an export \(table, nightscout"
+        DataError, match=r"its format is not recognised; its columns are a, b, c; .*an export of a known format"
     ):
         read_recording(put("a,b,c\n1,2,3\n"))
     with pytest.raises(DataError, match="a table about people, not a recording"):
@@ -394,7 +394,6 @@ def test_a_file_cut_anywhere_gives_no_silent_wrong_number(put: Callable[..., Pat
     ("damage", "message"),
     [
         (lambda raw: raw[:400] + b"\xe9" + raw[400:], "is not UTF-8"),
-        (lambda raw: raw.decode().encode("utf-16"), "it is UTF-16 text"),
         (lambda raw: raw.replace(b",", b";"), "its cells are separated by ';', not by ','"),
         (lambda raw: raw.replace(b",", b"\t"), "its cells are separated by '\\t'"),
         (lambda raw: raw.replace(b".0,", b",0,"), "cells, the header 7"),

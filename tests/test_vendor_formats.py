@@ -134,7 +134,8 @@ def test_any_delimiter(tmp_path: Path, delimiter: str) -> None:
 
 def test_clarity_mangled(tmp_path: Path) -> None:
     text = clarity([egv("2024-05-13T08:00:00", 100), egv("2024-05-13T08:05:00", 101)])
-    assert "it is UTF-16 text; save it as UTF-8" in refused(tmp_path / "a.csv", text.encode("utf-16"))
+    (tmp_path / "a.csv").write_bytes(text.encode("utf-16"))
+    assert len(parsed(tmp_path / "a.csv").readings) == 2
     assert "it has 8 cells, the header 14" in refused(tmp_path / "b.csv", text[: text.rindex(",,,,,1,X")])
     assert "is not UTF-8" in refused(tmp_path / "c.csv", text.encode().replace(b"iOS", b"i\xd6S"))
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from t1djax.io import DataError
-from t1djax.io._checks import Findings, read_text
+from t1djax.io._checks import Findings
 from t1djax.io._raw import Raw
+from t1djax.io._text import read_text
 from t1djax.io.formats import recognised
 
 DAY = dt.datetime(2024, 5, 13)

@@ -43,7 +43,7 @@ Basal = Annotated[
 Carbs = Annotated[
     list[str] | None,
     typer.Option(
-        help=f"Carbohydrate is in g, exchange (10 g), g/min, or none to skip it; {_EACH} "
+        help=f"Carbohydrate is in g, exchange (10 g; else exchange-12g or -15g), g/min, or none to skip it; {_EACH} "
         "Among several formats a bare unit is for files that leave theirs open."
     ),
 ]
@@ -56,8 +56,8 @@ Columns = Annotated[
     list[str] | None,
     typer.Option(
         help="Of a table of your own make, which column is which: time=Zeit,glucose=Glukose,carbs_g=KH; "
-        f"there are {', '.join(OWN_COLUMNS)}. time=Date+Time joins two; FILE=time=... is for one of several files, "
-        "repeatable."
+        f"there are {', '.join(OWN_COLUMNS)}. time=Date+Time joins two, auto takes the guess of inspect; FILE=time=... "
+        "is for one of several files, repeatable."
     ),
 ]
 Subject = Annotated[
@@ -65,6 +65,13 @@ Subject = Annotated[
     typer.Option(
         help="Name of the patient; whom to read where a file has several; FILE=name for one of several files."
     ),
+]
+Device = Annotated[
+    list[str] | None,
+    typer.Option(help=f"Whose readings to take where those of several sensors stand side by side; {_EACH}"),
+]
+Together = Annotated[
+    bool, typer.Option("--together", help="All files are tables of one person: glucose, insulin, food.")
 ]
 Start = Annotated[list[str] | None, typer.Option(help=f"First time to keep, local, such as 2025-01-31T08:00; {_EACH}")]
 Hours = Annotated[list[str] | None, typer.Option(help=f"Length to keep from there, h; {_EACH}")]

@@ -30,7 +30,7 @@ def read_files(files: Sequence[Path], **how: Any) -> list[Recording]:
     return _apart(read)
 
 
-def asked(files: Sequence[Path], **how: Any) -> list[Asked]:
+def asked(files: Sequence[Path], *, together: bool = False, **how: Any) -> list[Asked]:
     """Files one by one, but JSON files together, since Nightscout's belong to one person; with the options of each.
 
     An option is for every file, or for one, as in `ada.csv=mmol/L`. A unit of carbohydrate for every file is, among
@@ -39,12 +39,13 @@ def asked(files: Sequence[Path], **how: Any) -> list[Asked]:
 
     Args:
         files: files and folders.
+        together: whether all files are of one person.
         how: options of `read_recording`: values, or texts as people write them.
 
     Raises:
         ConfigError: where a value or a name is not known.
     """
-    groups = _groups(files)
+    groups = [list(files)] if together else _groups(files)
     given = settings(groups, how)
     plain = {name: one.every for name, one in given.items() if name != "columns"}
     mixed = len({_format(group, plain) for group in groups}) > 1
@@ -83,12 +84,17 @@ def own_tables(folder: Path) -> list[Path]:
     return people if ours else []
 
 
-def _recordings(group: Group, *, subject: str | None = None, **how: Any) -> list[Recording]:
-    """The recordings of one file: several where its format holds several people and none is chosen."""
-    names: tuple[str, ...] = ()
-    if isinstance(group, Path) and group.is_file() and subject is None:
-        names = people_in(group, columns=how.get("columns"))
-    return [read_recording(group, subject=name, **how) for name in (names if len(names) > 1 else (subject,))]
+def people(group: Group, how: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Whom to read of one file: everybody where its format holds several people and none is chosen."""
+    subject = how.get("subject")
+    if not isinstance(group, Path) or not group.is_file() or subject is not None:
+        return (subject,)
+    names = people_in(group, columns=how.get("columns"))
+    return names if len(names) > 1 else (None,)
+
+
+def _recordings(group: Group, **how: Any) -> list[Recording]:
+    return [read_recording(group, **{**how, "subject": name}) for name in people(group, how)]
 
 
 def _apart(read: Sequence[tuple[Group, Recording]]) -> list[Recording]:

@@ -28,22 +28,24 @@ from ._data import (
     Columns,
     Dates,
     DayFirst,
+    Device,
     FormatName,
     Glucose,
     Hours,
     Start,
     Subject,
+    Together,
     Zone,
 )
 from ._exit import EXIT_DATA
-from ._files import asked, read_files
+from ._files import asked, people, read_files
 from ._tables import print_json
 
 Files = Annotated[
     list[Path],
     typer.Argument(
-        help="Files of any known format; for Nightscout its JSON files together, or their folder; also a folder of "
-        "t1djax's own tables."
+        help="Files of any known format; of a person with several, their folder, an archive, or all of them with "
+        "--together; also a folder of t1djax's own tables."
     ),
 ]
 
@@ -63,6 +65,8 @@ def inspect(
     dates: Dates = None,
     columns: Columns = None,
     subject: Subject = None,
+    device: Device = None,
+    together: Together = False,
     start: Start = None,
     hours: Hours = None,
     as_json: Json = False,
@@ -71,9 +75,13 @@ def inspect(
     how: dict[str, Any] = {
         "format": format, "glucose_unit": glucose_unit, "basal_unit": basal_unit, "carbs_unit": carbs_unit,
         "time_zone": time_zone, "day_first": day_first, "dates": dates, "columns": columns, "subject": subject,
-        "start": start, "hours": hours,
+        "device": device, "together": together, "start": start, "hours": hours,
     }  # fmt: skip
-    reports = [inspect_file(one.group, **one.how) for one in asked(files, **how)]
+    reports = [
+        inspect_file(one.group, **{**one.how, "subject": name})
+        for one in asked(files, **how)
+        for name in people(one.group, one.how)
+    ]
     if as_json:
         print_json([x.as_dict() for x in reports] if len(reports) > 1 else reports[0].as_dict())
     else:
@@ -99,6 +107,8 @@ def convert(
     dates: Dates = None,
     columns: Columns = None,
     subject: Subject = None,
+    device: Device = None,
+    together: Together = False,
     start: Start = None,
     hours: Hours = None,
     keep_interpolated: Annotated[
@@ -111,19 +121,19 @@ def convert(
     how: dict[str, Any] = {
         "format": format, "glucose_unit": glucose_unit, "basal_unit": basal_unit, "carbs_unit": carbs_unit,
         "time_zone": time_zone, "day_first": day_first, "dates": dates, "columns": columns, "subject": subject,
-        "start": start, "hours": hours, "keep_interpolated": keep_interpolated,
+        "device": device, "together": together, "start": start, "hours": hours, "keep_interpolated": keep_interpolated,
     }  # fmt: skip
     with warnings_in_words():
-        people = read_files(files, **how)
-        write_cohort(Cohort(tuple(x.patient for x in people)), out, overwrite=overwrite)
-    reports = [x.report.as_dict() for x in people]
+        read = read_files(files, **how)
+        write_cohort(Cohort(tuple(x.patient for x in read)), out, overwrite=overwrite)
+    reports = [x.report.as_dict() for x in read]
     made = {"made": dt.datetime.now().astimezone().isoformat(timespec="seconds"), "reports": reports}
     text = json.dumps(without_nan(made), indent=2, allow_nan=False)
     (out / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
     if as_json:
-        print_json({"folder": str(out), "patients": [x.patient.name for x in people], "reports": reports})
+        print_json({"folder": str(out), "patients": [x.patient.name for x in read], "reports": reports})
         return
-    for x in people:
+    for x in read:
         typer.echo(out / f"{x.patient.name}.csv")
         stderr.print(f"  {_in_short(x.report)}", markup=False, highlight=False, soft_wrap=True)
 
@@ -192,6 +202,27 @@ def _rows(x: ReadReport) -> list[tuple[str, str]]:
         insulin = f"basal {x.basal_U_day:.1f} + bolus {x.bolus_U_day:.1f} U/day; {x.boluses_day:.1f} boluses/day"
     elif x.insulin_U_day is not None:
         insulin = f"{x.insulin_U_day:.1f} U/day, basal and bolus not told apart"
+    if x.long_acting_U_day is not None and insulin is not None:
+        insulin += f"; long-acting {x.long_acting_U_day:.1f} U/day injected"
+    left = [
+        f"{count} {word}"
+        for count, word in (
+            (x.duplicates, "of the same time and value"),
+            (x.conflicting_duplicates, "that contradict another of their time"),
+            (x.copies, "that repeat one nearby"),
+            (x.other_sensors, "of another sensor"),
+        )
+        if count
+    ]
+    sources = (
+        (x.days_readings, "readings"),
+        (x.days_boluses, "boluses"),
+        (x.days_meals, "meals"),
+        (x.days_long_acting, "long-acting insulin"),
+    )
+    days = ", ".join(f"{count} with {word}" for count, word in sources if count)
+    if x.days_covered is not None:
+        days = f"{days}; amounts per day are of {x.days_covered:.3g}"
     carbs = None if x.carbs_g_day is None else f"{x.carbs_g_day:.0f} g/day in {x.meals_day:.1f} meals/day"
     rows = [
         ("subject", x.subject),
@@ -201,8 +232,8 @@ def _rows(x: ReadReport) -> list[tuple[str, str]]:
         ("readings", None if x.readings is None else f"{x.readings}, each {number(x.interval_min, ' min', 4)}"),
         ("coverage", share(x.coverage)),
         ("gaps", gaps),
-        ("duplicates", None if not x.duplicates else str(x.duplicates)),
-        ("contradictions", None if not x.conflicting_duplicates else str(x.conflicting_duplicates)),
+        ("left out", ", ".join(left) or None),
+        ("days", days or None),
         ("glucose unit", unit(x.glucose_unit, x.glucose_unit_by)),
         (
             "glucose",

@@ -69,6 +69,7 @@ _KINDS: Mapping[str, _Kind[Any]] = {
     "dates": _Kind(_order, "day-first"),
     "columns": _Kind(columns_from_text, "time=Zeit,glucose=Glukose"),
     "subject": _Kind(str, "Ada"),
+    "device": _Kind(str, "1 of 2"),
     "start": _Kind(str, "2024-05-01"),
     "hours": _Kind(_length, "48"),
 }

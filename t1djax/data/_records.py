@@ -52,8 +52,8 @@ class Patient:
         for symbol, value in self.known.items():
             if not has_symbol(symbol):
                 raise ValueError(f"patient {self.name}: unknown parameter {symbol!r}; no physiology has it")
-            if not np.isfinite(value):
-                raise ValueError(f"patient {self.name}: {symbol} is not a finite number")
+            if isinstance(value, str) or not np.isfinite(value):
+                raise ValueError(f"patient {self.name}: {symbol} is {value!r}, which is not a finite number")
 
     @property
     def valid(self) -> Bool[np.ndarray, " rows"]:

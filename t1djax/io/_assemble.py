@@ -178,7 +178,7 @@ def _main_stretch(
     where = ", ".join(f"{placed.at(float(time[i])) or time[i]}" for i in lost[:3].tolist())
     noted.warnings.append(
         f"left out, since weeks away from all others, as of a clock that was wrong: {counted(len(lost), 'reading')} "
-        f"({where}); pass start or hours to read them"
+        f"({where}); pass {argument('start')} or {argument('hours')} to read them"
     )
     return keep
 

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from ..physics import PARAMETERS, disagree
-from ._checks import BLANKS, Findings, Table, check_columns, numbers, read_table, safe_name
+from ._checks import BLANKS, Findings, Table, check_columns, numbers, safe_name
 from ._quantities import MMOL
+from ._text import read_table
 from ._zones import TIME_ZONE, is_zone
 
 PATIENTS_FILE, TRUTH_FILE = "patients.csv", "truth.csv"

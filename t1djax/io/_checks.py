@@ -9,7 +9,6 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,6 @@ from jaxtyping import Bool, Float
 
 from .._arguments import argument
 
-MAX_BYTES = 256 * 2**20
-"""Largest file that is read. A year of 1-min rows with every column takes about 80 MB."""
 HUPA = ("time", "glucose", "basal_rate", "bolus_volume_delivered", "carb_input")
 """Columns by which the HUPA-UCM layout is known."""
 HUPA_SEEN = "this is the HUPA-UCM layout, not a canonical table"
@@ -167,52 +164,6 @@ class Findings:
 def quote(cell: str) -> str:
     """A cell as an error shows it: escaped, and cut where it is long."""
     return ascii(cell if len(cell) <= 40 else cell[:37] + "...")
-
-
-def read_text(path: Path, found: Findings) -> str | None:
-    """The text of a file, UTF-8 with or without a byte-order mark; None where there is none to be had."""
-    file = str(path)
-    try:
-        if not path.exists():
-            found.add(file, "there is no such file", "check the path")
-            return None
-        if not path.is_file():
-            found.add(file, "this is not a file", "give a CSV file")
-            return None
-        if path.stat().st_size > MAX_BYTES:
-            found.add(file, f"it is larger than {MAX_BYTES // 2**20} MB", "split it by patient or by month")
-            return None
-        raw = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        found.add(file, f"it cannot be opened ({error})", "check the path and its permissions")
-        return None
-    line = lambda at: raw.count(b"\n", 0, at) + 1
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        found.add(file, "it is UTF-16 text", "save it as UTF-8", row=1)
-    elif raw.startswith(b"PK\x03\x04"):
-        found.add(file, "it is a spreadsheet or an archive", "export it as CSV (UTF-8)", row=1)
-    elif b"\0" in raw:
-        at = raw.index(b"\0")
-        found.add(file, f"byte {at} is NUL, so it is not a text file", "export it as CSV (UTF-8)", row=line(at))
-    else:
-        try:
-            text = raw.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            # The codec counts from behind a byte-order mark.
-            at = error.start + (len(raw) - len(error.object))
-            what = f"byte {at} (0x{raw[at]:02x}) is not UTF-8"
-            found.add(file, what, "save it as UTF-8", row=line(at))
-            return None
-        if text.strip():
-            return text
-        found.add(file, "it is empty", "write a header line and rows", row=1)
-    return None
-
-
-def read_table(path: Path, found: Findings, *, delimiter: str = ",") -> Table | None:
-    """Header and rows of a delimited file; None where it is no such file. Rows of blank cells are skipped."""
-    text = read_text(path, found)
-    return None if text is None else split_table(str(path), text, found, delimiter=delimiter)
 
 
 def split_table(file: str, text: str, found: Findings, *, delimiter: str = ",") -> Table | None:

@@ -18,6 +18,9 @@ Unit = GlucoseUnit | BasalUnit | CarbsUnit | None
 
 WHO = "patient"
 """The column that says whose a row is."""
+DEVICE, EVENT, VALUE, OFFSET = "device", "event", "value", "utc_offset_h"
+"""Columns that say which sensor a reading is of, what happened, how much, and how far local time is from UTC, h."""
+BASAL_DURATION = "basal_duration_min"
 
 
 class Own(NamedTuple):
@@ -46,7 +49,12 @@ OWN_COLUMNS: Mapping[str, Own] = {
     "long_acting": Own("long_acting"),
     LONG_ACTING: Own("long_acting"),
     LONG_ACTING_DURATION: Own("long_acting_duration"),
+    BASAL_DURATION: Own("basal_duration"),
     WHO: Own("patient"),
+    DEVICE: Own("device"),
+    EVENT: Own("event"),
+    VALUE: Own("value"),
+    OFFSET: Own("offset"),
 }
 """The names that a column can be given. One without a unit is in that which a flag or the person's name states."""
 AS_IT_IS = (
@@ -61,7 +69,14 @@ _U, _END = r"(?<![a-z])(u|e|ie|ui|iu|units?) *(/|_|per) *", r"(?![a-z])"
 _UNITS: Mapping[str, tuple[tuple[str, Unit], ...]] = {
     "glucose": (("mmol", "mmol/L"), (r"mg *(/|_|per|%)? *dl", "mg/dL")),
     "basal": ((f"{_U}5 *min", "U/5min"), (f"{_U}(h|hr|hour|std){_END}", "U/h"), (f"{_U}min", "U/min")),
-    "carbs": (("g *(/|_|per) *min", "g/min"), (f"(?<![a-z])(g|grams?|gramm){_END}", "g")),
+    "carbs": (
+        ("g *(/|_|per) *min", "g/min"),
+        (r"factor *12(?!\d)|(?<![a-z])be(?![a-z])|broteinheit", "exchange-12g"),
+        (r"factor *15(?!\d)", "exchange-15g"),
+        (r"factor *10(?!\d)|(?<![a-z])ke(?![a-z])|kohlenhydrateinheit", "exchange-10g"),
+        ("exchange|portion|servings?|raciones", "exchange"),
+        (rf"(?<![a-z])(g|gr|grams?|gramm|gramos|grammes|grammi){_END}", "g"),
+    ),
 }
 """How people write a unit into a column's name."""
 
@@ -86,10 +101,14 @@ def check_mapping(columns: Mapping[str, str]) -> None:
 def columns_from_text(text: str) -> dict[str, str]:
     """A mapping from a text such as `time=Zeit,glucose=Glukose`; a pair with a comma in it is quoted as in CSV.
 
+    `auto` gives an empty one, which stands for a guess.
+
     Raises:
         ValueError: where it is no such text.
     """
     found: dict[str, str] = {}
+    if text.strip() == "auto":
+        return found
     for pair in next(csv.reader([text], skipinitialspace=True), []):
         own, equals, name = (part.strip() for part in pair.partition("="))
         if not equals:

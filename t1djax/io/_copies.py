@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .._arguments import argument
 from .._words import counted
 
 COPY_MIN = 0.75
@@ -66,7 +67,7 @@ def once(
         if chosen is None:
             return Once(keep, copies, warnings=tuple(warnings))
         there = ", ".join(dict.fromkeys(name for name in devices if name)) or "one only"
-        return Once(keep, copies, problem=(f"there is no sensor {chosen!r}", f"leave device out; the file has {there}"))
+        return Once(keep, copies, problem=(f"there is no sensor {chosen!r}", f"leave {argument('device')} out; the file has {there}"))
     second = np.full(len(time_min), False)
     second[keep] = track
     return _of_two(time_min, glucose, names, keep, second, chosen, copies, warnings)
@@ -94,13 +95,13 @@ def _of_two(
         warnings.append(
             f"readings of {len(both)} sensors or programs stand side by side ("
             f"{', '.join(f'{name}: {count[name]}' for name in ranks)}): those of {ranks[0]} are read, and "
-            f"{int(beside.sum())} of others beside them are left out; choose with device={ranks[1]!r}"
+            f"{int(beside.sum())} of others beside them are left out; choose with {argument('device', ranks[1])}"
         )
         return Once(keep & ~beside, copies, int(beside.sum()), tuple(warnings))
     halves = [f"{name} has {int(those.sum())}, median {np.median(glucose[those]):.0f} mg/dL"
               for name, those in by_turn.items()]  # fmt: skip
     what = f"readings of two sensors stand in turn: {'; '.join(halves)}"
-    mend = 'choose with device="1 of 2" or device="2 of 2"'
+    mend = f"choose with {argument('device', '1 of 2', '2 of 2')}"
     return Once(keep, copies, problem=(what, mend), warnings=tuple(warnings))
 
 

@@ -33,6 +33,7 @@ def frame_to_patient(
 
     Raises:
         DataError: listing everything wrong; rows are labels of the frame's index.
+        TypeError: where it is no frame.
 
     Example:
         >>> import pandas as pd
@@ -42,6 +43,7 @@ def frame_to_patient(
         >>> frame_to_patient(frame, "Ada")
         Patient(Ada: 2 readings over 0.1 h)
     """
+    _check_frame(frame)
     found = Findings()
     patient = table_to_patient(frame_table(frame, name, found), name, known or {}, found, strict)
     found.finish()
@@ -64,6 +66,7 @@ def frame_to_cohort(
 
     Raises:
         DataError: listing everything wrong with anybody; rows are labels of the frame's index.
+        TypeError: where it is no frame.
 
     Example:
         >>> import pandas as pd
@@ -73,6 +76,7 @@ def frame_to_cohort(
         >>> frame_to_cohort(frame)
         Cohort(2 patients: Ada, Ben)
     """
+    _check_frame(frame)
     found = Findings()
     known = known or {}
     if WHO not in frame.columns:
@@ -126,6 +130,11 @@ def cohort_to_frame(cohort: Cohort) -> "pd.DataFrame":
     for patient, frame in zip(cohort, frames, strict=True):
         frame.insert(0, WHO, patient.name)
     return pd.concat(frames, ignore_index=True)
+
+
+def _check_frame(frame: object) -> None:
+    if not hasattr(frame, "columns"):
+        raise TypeError(f"frame is a {type(frame).__name__}; give a pandas frame, as in pandas.DataFrame(...)")
 
 
 def frame_table(frame: "pd.DataFrame", name: str, found: Findings) -> Table:

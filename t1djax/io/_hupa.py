@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float
 from .._arguments import ArgumentError
 from ..data import Patient
 from ..physics import Doses
-from ._checks import HUPA, Findings, Table, check_columns, check_order, clock, numbers, read_table
+from ._checks import HUPA, Findings, Table, check_columns, check_order, clock, numbers
 from ._columns import BASAL, BOLUS, CARBS, GLUCOSE
 from ._interpolated import ROW_MIN, sensor_rows
 from ._quantities import TOO_MUCH, amounts_column, first_rate, glucose_column
+from ._text import read_table
 from ._units import G_PER_EXCHANGE, carbs_doubt
 
 CarbsUnit = Literal["g", "exchange", "exchange-10g", "exchange-12g", "exchange-15g", "none"]

@@ -1,5 +1,6 @@
 """Any file that people have, to a patient and a report of what was read."""
 
+import collections
 import dataclasses
 import datetime as dt
 import warnings
@@ -10,11 +11,12 @@ from typing import Any
 from .._arguments import argument
 from ..data import Patient
 from ._assemble import assemble
-from ._checks import SHOWN, DataWarning, Findings, read_text
+from ._checks import SHOWN, DataWarning, Findings
 from ._columns import as_mapping
 from ._noted import Noted, ReadOptions
 from ._raw import BasalUnit, CarbsUnit, GlucoseUnit, Raw
 from ._report import ReadReport, report
+from ._text import members, read_text, text_of
 from ._unknown import unknown_format
 from .formats import FORMATS, Format, recognised
 from .formats._mapped import people
@@ -61,9 +63,8 @@ def read_recording(
     before the first reading are kept, at negative minutes.
 
     Args:
-        path: the file; for Nightscout also its folder, or a list of entries, treatments and profiles.
-        format: name of the format, where the content does not tell: `table`, `nightscout`, `dexcom_clarity`,
-            `libreview`, `carelink`, `tidepool`, `ohio`, `hupa`, `replaybg`, `simglucose` or `glupredkit`.
+        path: the file; of a person with several, their list, their folder, or an archive of them.
+        format: name of the format, where the content does not tell; see `t1djax formats` or the documentation.
         glucose_unit: `"mg/dL"` or `"mmol/L"`; left out, what the file states, or its values where they are plain.
         basal_unit: `"U/h"`, `"U/min"` or `"U/5min"` (the dose in each 5-min row); left out, the format's. Stated, a
             sum that looks odd is a warning instead of an error.
@@ -81,9 +82,11 @@ def read_recording(
         columns: of a table that no format knows, which column is which: `{"time": "Zeit", "glucose": "Glukose"}`
             or `"time=Zeit,glucose=Glukose"`.
             Keys are `time` or `time_min`; `glucose`, `glucose_mg_dL` or `glucose_mmol_L`; `basal` or `basal_U_h`;
-            `bolus`; `carbs` or `carbs_g`; `bolus_duration_min`; `meal_duration_min`; `patient`. A time and glucose
+            `bolus`; `long_acting`; `carbs` or `carbs_g`; `bolus_duration_min`; `meal_duration_min`; `patient`; `event`
+            and `value` of a table with a row for each. A time and glucose
             are needed, columns that have such a name are taken by it, and `"Date+Time"` joins two. Cells may be
-            separated by commas, semicolons or tabs, and numbers may have a decimal comma.
+            separated by commas, semicolons or tabs, and numbers may have a decimal comma. `"auto"` takes the guess that
+            `inspect_file` reports.
 
     Returns:
         The patient and the report. Minute zero is the first row kept.
@@ -176,10 +179,12 @@ def people_in(path: str | Path, *, columns: Mapping[str, str] | str | None = Non
         columns: of a table of another make, which column is which; a mapping, or its text.
     """
     text = read_text(Path(path), Findings())
+    if text is None:
+        return ()
     if columns is not None:
-        return () if text is None else people(text, as_mapping(columns) or {})
-    kinds = () if text is None else recognised(text, Path(path).name)
-    return kinds[0].people(text) if text is not None and len(kinds) == 1 and kinds[0].people else ()
+        return people(text, as_mapping(columns) or None)
+    kinds = recognised(text, Path(path).name)
+    return kinds[0].people(text) if len(kinds) == 1 and kinds[0].people else ()
 
 
 def recognised_formats(path: str | Path) -> tuple[str, ...]:
@@ -209,22 +214,26 @@ def _read(
         raise ValueError(f"format {asked!r} is not known; there are {', '.join(FORMATS)}")
     if options.columns is not None and asked not in (None, "table"):
         raise ValueError(f"columns are for a table of another make; leave them or format {asked} out")
-    files = _files(path, found)
-    texts = {file: text for file in files if (text := read_text(file, found)) is not None}
-    if not files or len(texts) < len(files):
+    texts = _texts(path, found)
+    files = list(texts)
+    if found.problems or not files:
         return None, asked, False
     asked = asked if options.columns is None else "table"
+    if options.columns is not None and not options.columns and texts:
+        unknown = unknown_format(next(iter(texts.values())))
+        noted.facts |= {"columns": dict(unknown.columns), "columns_unplaced": unknown.unplaced}
     if isinstance(path, str | Path) and len(files) > 1 and asked is None:
         texts = _known(texts, noted) or texts
         files = list(texts)
-    kinds = {file: _kind(file, text, asked, found) for file, text in texts.items()}
+    kinds = {file: _kind(file, text, asked, found, noted) for file, text in texts.items()}
     names = {kind.name for kind in kinds.values() if kind is not None}
     if None in kinds.values():
         return None, asked, False
     kind = kinds[files[0]]
     assert kind is not None
-    if len(names) > 1 or (len(files) > 1 and "others" not in kind.options):
-        mend = "read one person's file at a time; several belong together only in Nightscout"
+    alone = "others" not in kind.options or (kind.name == "table" and options.columns is None)
+    if len(names) > 1 or (len(files) > 1 and alone):
+        mend = "read one person's file at a time, or say which columns are which in tables of one person"
         found.add(_name(path), f"these are {len(files)} files of {', '.join(sorted(names))}", mend)
         return None, kind.name, False
     raw = _parse(kind, texts, options, found)
@@ -253,35 +262,52 @@ def _no_clock(raw: Raw, options: ReadOptions, found: Findings) -> bool:
     return bool(wanted)
 
 
-def _files(path: Paths, found: Findings) -> list[Path]:
-    """The files that a path stands for."""
+def _texts(path: Paths, found: Findings) -> dict[Path, str]:
+    """The files that a path stands for, and their texts: those of a folder or an archive, too."""
     if not isinstance(path, str | Path):
         if not path:
             raise ValueError("name at least one file")
-        return [Path(one) for one in path]
-    path = Path(path)
-    if not path.is_dir():
-        return [path]
-    there = sorted(file for file in path.iterdir() if not file.name.startswith("."))
-    inside = [file for file in there if file.suffix.lower() == ".json" and file.name != REPORT_FILE]
-    if not inside:
-        files = [file.name for file in there if file.is_file()]
-        what = f"the folder holds {', '.join(files[:SHOWN])}{', ...' if len(files) > SHOWN else ''} and no JSON files"
-        mend = "a folder is for the JSON files of Nightscout, or for t1djax's own tables; else name the files in it"
-        found.add(str(path), f"{what} of Nightscout" if files else "the folder is empty", mend)
-    return inside
+        files = [Path(one) for one in path]
+    elif not Path(path).is_dir():
+        if (inside := members(Path(path)) if Path(path).is_file() else None) is not None:
+            each = {file: text_of(str(file), raw, found) for file, raw in inside.items()}
+            return {file: text for file, text in each.items() if text is not None}
+        files = [Path(path)]
+    else:
+        files = _inside(Path(path), found)
+    each = {file: read_text(file, found) for file in files}
+    return {file: text for file, text in each.items() if text is not None}
+
+
+def _inside(folder: Path, found: Findings) -> list[Path]:
+    """The files of a folder that belong together: JSON files, else tables, those of folders in it as well."""
+    there = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    own = [file for file in there if file.suffix.lower() == ".json" and file.name != REPORT_FILE]
+    tables = [file for file in there if file.suffix.lower() in (".csv", ".txt", ".tsv")]
+    if not own and not tables:
+        files = [file.name for file in there]
+        what = f"the folder holds {', '.join(files[:SHOWN])}{', ...' if len(files) > SHOWN else ''} and no tables"
+        mend = "a folder is for the files of one person, or for t1djax's own tables; else name the files in it"
+        found.add(str(folder), what if files else "the folder is empty", mend)
+    files = own or tables
+    twice = [name for name, count in collections.Counter(file.name for file in files).items() if count > 1]
+    if twice:
+        what = f"{twice[0]} is in more than one folder below it: are these several people?"
+        found.add(str(folder), what, "read the folder of one person at a time")
+    return files
 
 
 def _known(texts: Mapping[Path, str], noted: Noted) -> dict[Path, str]:
     """Of a folder, the files of a format whose files belong together; the others are passed over with a note."""
-    belongs = lambda file, text: any("others" in kind.options for kind in recognised(text, file.name))
+    joins = lambda kind: "others" in kind.options and kind.name != "table"
+    belongs = lambda file, text: any(map(joins, recognised(text, file.name)))
     several = {file: text for file, text in texts.items() if belongs(file, text)}
     if several and (rest := [file.name for file in texts if file not in several]):
         noted.notes.append(f"files of the folder with no readings or treatments are not read: {', '.join(rest)}")
     return several
 
 
-def _kind(file: Path, text: str, asked: str | None, found: Findings) -> Format | None:
+def _kind(file: Path, text: str, asked: str | None, found: Findings, noted: Noted) -> Format | None:
     """The format of a file."""
     if asked is not None:
         return FORMATS[asked]
@@ -299,7 +325,9 @@ def _kind(file: Path, text: str, asked: str | None, found: Findings) -> Format |
             f"state a body mass with {argument('known', {'M': 72})} (kg); read_hupa takes the table as info",
         )
     else:
-        found.add(str(file), *unknown_format(text, FORMATS))
+        unknown = unknown_format(text)
+        found.add(str(file), unknown.what, unknown.mend)
+        noted.facts |= {"columns": dict(unknown.columns), "columns_unplaced": unknown.unplaced}
     return None
 
 

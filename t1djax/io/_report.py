@@ -1,6 +1,7 @@
 """What was read of a file, in numbers."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,10 @@ class ReadReport:
     """Median carbohydrate per unit of bolus where both were given together, g/U."""
     body_mass_kg: float | None = None
     """Body mass that is known, kg."""
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Of a table of no known format, the guess: columns by the library's names."""
+    columns_unplaced: tuple[str, ...] = ()
+    """Columns that the guess could not place."""
     problems: tuple[str, ...] = ()
     """Why the file cannot be read as it stands; empty where it can."""
     warnings: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from ._noted import Noted
 from ._raw import CarbsUnit
 from ._units import G_PER_EXCHANGE
 
-_BOLUS, _INSULIN, _MUCH_INSULIN, _LITTLE_INSULIN = 150.0, 250.0, 150.0, 3.0  # U/day
+_BOLUS, _INSULIN, _MUCH_INSULIN, _LITTLE_INSULIN = 125.0, 250.0, 150.0, 3.0  # U/day
 _CARBS, _MUCH_CARBS, _USUAL_CARBS = 700.0, 500.0, (30.0, 500.0)  # g/day
 _PER_U, _USUAL_PER_U = (1.5, 60.0), (2.5, 30.0)  # g/U
 _FEWEST_PAIRS = 3

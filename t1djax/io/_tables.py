@@ -25,7 +25,6 @@ from ._checks import (
     hupa_mend,
     numbers,
     quote,
-    read_table,
     safe_name,
 )
 from ._columns import BASAL, BOLUS, CARBS, CLOCK, GLUCOSE, GLUCOSE_MMOL, LONG_ACTING, TIME
@@ -40,6 +39,7 @@ from ._quantities import (
     first_rate,
     glucose_column,
 )
+from ._text import read_table
 from ._zones import read_zones
 
 TRUE_GLUCOSE = "true_glucose_mg_dL"

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ._checks import BLANKS, Findings, read_table
+from ._checks import BLANKS, Findings
 from ._noted import zone
+from ._text import read_table
 
 TIME_ZONE = "time_zone"
 """Column of `patients.csv`: IANA name of the zone in which a patient's times are told."""

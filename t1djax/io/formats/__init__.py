@@ -2,9 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import NamedTuple
 
+from .._columns import WHO
 from .._raw import Raw
 from . import (
     _canonical,
@@ -13,12 +15,15 @@ from . import (
     _glupredkit,
     _hupa,
     _libreview,
+    _mapped,
     _nightscout,
+    _nightscout_csv,
     _ohio,
     _replaybg,
     _simglucose,
     _tidepool,
 )
+from ._known import KNOWN, Known, formats_of
 
 HEAD = 8192
 """Characters of a file that a format is recognised by."""
@@ -50,6 +55,13 @@ def _format(name: str, description: str, module: ModuleType, *, day_first: bool 
     return Format(name, description, module.recognise, module.parse, options, people, day_first)
 
 
+def _table(known: Known) -> Format:
+    parse = partial(_mapped.parse, known=known)
+    people = (lambda text: _mapped.people(text, None, known)) if any(WHO in s.roles for s in known.sheets) else None
+    options = frozenset({"subject", "day_first", "glucose_unit"} | ({"others"} if len(known.sheets) > 1 else set()))
+    return Format(known.name, known.description, lambda head, _: known.name in formats_of(head), parse, options, people)
+
+
 FORMATS: Mapping[str, Format] = {
     entry.name: entry
     for entry in (
@@ -63,7 +75,9 @@ FORMATS: Mapping[str, Format] = {
         _format("hupa", "HUPA-UCM dataset, 5-min rows", _hupa),
         _format("replaybg", "ReplayBG, 5-min rows", _replaybg),
         _format("simglucose", "simglucose, results of a simulation", _simglucose),
-        _format("glupredkit", "GluPredKit, 5-min rows", _glupredkit),
+        _format("glupredkit", "GluPredKit or MetaboNet, 5-min rows", _glupredkit),
+        _format("nightscout_csv", "Nightscout, entries.csv", _nightscout_csv),
+        *map(_table, KNOWN),
     )
 }
 """Formats by name."""

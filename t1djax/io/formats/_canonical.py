@@ -8,18 +8,18 @@ from pathlib import Path
 
 from .._asserted import PATIENTS_FILE, read_parameters
 from .._checks import BLANKS, Findings, split_table
-from .._columns import BASAL, CLOCK, GLUCOSE, GLUCOSE_MMOL, LONG_ACTING, TIME, WHO
+from .._columns import BASAL, CLOCK, GLUCOSE, GLUCOSE_MMOL, LONG_ACTING, TIME, WHO, placed
 from .._raw import GlucoseUnit, Raw, RawBasal, RawDose, RawReading
 from .._tables import table_to_patient
 from .._zones import read_zones
-from . import _exports, _mapped, _rows
+from . import _exports, _layout, _mapped, _rows
 
 _HEAD = 8192
 
 
 def recognise(head: str, name: str) -> bool:
     """Whether the header has glucose and basal insulin by their canonical names."""
-    names = set(_rows.header_names(head))
+    names = set(_layout.names_of(head))
     return bool(names & {BASAL, LONG_ACTING}) and bool(names & {GLUCOSE, GLUCOSE_MMOL})
 
 
@@ -29,6 +29,7 @@ def parse(
     found: Findings,
     *,
     columns: Mapping[str, str] | None = None,
+    others: Sequence[tuple[Path, str]] = (),
     glucose_unit: GlucoseUnit | None = None,
     subject: str | None = None,
     day_first: bool | None = None,
@@ -39,22 +40,23 @@ def parse(
         path: the file.
         text: its content.
         found: what is wrong.
-        columns: the person's column by the library's name, for a table of another make.
+        columns: the person's column by the library's name, for a table of another make; empty, as guessed.
+        others: other tables of the same person, and their content.
         glucose_unit: of its glucose, where that is not what the column's name says.
         subject: whom to read, where `columns` says which column tells whose a row is.
         day_first: whether dates are written with the day before the month.
     """
     if columns is not None:
-        return _mapped.parse(path, text, found, columns=columns, glucose_unit=glucose_unit, subject=subject,
-                             day_first=day_first)  # fmt: skip
+        return _mapped.parse(path, text, found, columns=columns or None, others=others, glucose_unit=glucose_unit,
+                             subject=subject, day_first=day_first)  # fmt: skip
     asserted = path.parent / PATIENTS_FILE
     every = read_parameters(asserted, found) if asserted.exists() else {}
-    names = _rows.header_names(text[:_HEAD])
+    names = _layout.names_of(text[:_HEAD])
     whose = {WHO: WHO} if WHO in names else {}
     ours = not whose and GLUCOSE in names and glucose_unit != "mmol/L" and day_first is None and _plain(text, names)
     if ours:
         return _own(path, text, every.get(path.stem, {}), read_zones(asserted).get(path.stem), found)
-    raw = _mapped.parse(path, text, found, columns=whose, glucose_unit=glucose_unit,
+    raw = _mapped.parse(path, text, found, columns=whose or placed({}, names), glucose_unit=glucose_unit,
                         subject=subject if whose else None, day_first=day_first,
                         rows_count=not whose)  # fmt: skip
     if raw is None:
@@ -64,7 +66,7 @@ def parse(
 
 def people(text: str) -> tuple[str, ...]:
     """Whom a table holds that has a column `patient`."""
-    return _mapped.people(text, {WHO: WHO}) if WHO in _rows.header_names(text[:_HEAD]) else ()
+    return _mapped.people(text, {WHO: WHO}) if WHO in _layout.names_of(text[:_HEAD]) else ()
 
 
 def _plain(text: str, names: Sequence[str]) -> bool:

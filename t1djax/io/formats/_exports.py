@@ -10,6 +10,7 @@ import numpy as np
 
 from ..._arguments import argument
 from .._checks import BLANKS, SHOWN, Findings, Flaw, Table
+from . import _times
 
 
 def state_order() -> str:
@@ -116,7 +117,7 @@ def decimal_points(table: Table, columns: Sequence[str]) -> None:
 
 def stamp(cell: str) -> Stamp | None:
     """The numbers of a time; None where it is no such thing."""
-    match = _STAMP.fullmatch(cell.strip(BLANKS))
+    match = _STAMP.fullmatch(cell.strip(BLANKS)) or _STAMP.fullmatch(_times.plain(cell))
     if match is None:
         return None
     first, _, second, third, hour, minute, second_s, half = match.groups()
@@ -146,7 +147,7 @@ def stamps(
     cells = table.columns[column]
     parts = [stamp(cell) for cell in cells]
     wrong = np.array([part is None for part in parts], dtype=bool)
-    halves = np.array([cell.strip(BLANKS)[-2:].lower() in ("am", "pm", "m.") for cell in cells], dtype=bool)
+    halves = np.array([cell.strip(BLANKS)[-2:].lower() in ("am", "pm", "m.", " m") for cell in cells], dtype=bool)
     if halves.any() and not halves.all():
         wrong |= ~halves
     found.flag(table, column, wrong, "{} is no time as the other rows write it", "export the file again")

@@ -1,6 +1,8 @@
-"""Tables of any make: a person says which column is which, or the columns have the library's own names."""
+"""Tables of any make, one or several of a person: which column is which is known, named by a person, or guessed."""
 
 import datetime as dt
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -9,22 +11,38 @@ import numpy as np
 from jaxtyping import Float
 
 from ..._arguments import argument
-from .._checks import BLANKS, SHOWN, Findings, Table, blank, numbers, quote_name, split_rows
+from ...physics import DOSE_DURATION_MIN, LONG_ACTING_MIN
+from .._checks import BLANKS, SHOWN, Findings, Table, blank, numbers, quote, quote_name
 from .._columns import JOIN, OWN_COLUMNS, TIME, meant, parts, placed, unit_of
-from .._raw import GlucoseUnit, Raw, RawDose, RawReading
+from .._insulin import acts_min, kind_of_insulin
+from .._raw import BasalUnit, CarbsUnit, GlucoseUnit, Raw, RawBasal, RawDose, RawReading
 from .._tables import LONGEST, TRUTH
-from . import _exports, _rows
+from . import _exports, _layout, _rows, _times
 from ._clarity import LIMITS
+from ._guess import guessed, person_column
+from ._known import Known, columns_of, known_as
 
 EPOCH = dt.datetime(2000, 1, 1)
 _MINUTE = dt.timedelta(minutes=1)
-_NOTHING = frozenset(("", "nan", "na", "n/a", "null", "none", "-", "--", "---"))
+_NOTHING = frozenset(("", "nan", "na", "n/a", "nat", "null", "none", "-", "--", "---"))
 """What programs write into a cell without a value."""
 Side = Literal["", "low", "high"]
 _WORDS: Mapping[str, Side] = {"low": "low", "lo": "low", "high": "high", "hi": "high"}
 _SWEET_MMOL = 35.0
 """A median below is of mmol/L."""
-_AMOUNTS = ("glucose", "basal", "bolus", "carbs", "bolus_duration", "meal_duration")
+_AMOUNTS = (
+    "glucose", "basal", "bolus", "carbs", "long_acting", "value", "offset", "bolus_duration", "meal_duration",
+    "long_acting_duration", "basal_duration",
+)  # fmt: skip
+_DAMAGED_SHARE = 0.02
+"""Rows with amounts that nobody takes are left out up to this share."""
+_EVENTS: Sequence[tuple[str, str]] = (
+    (r"calib|finger|smbg|bgm|meter|strip|manual|blood", "fingerstick"),
+    (r"cgm|cbg|egv|sgv|sensor|gluc|gluk|glic|glyc|(?<![a-z])bg(?![a-z])", "glucose"),
+    (r"temp.*basal|basal.*rate|^basal$", "basal"),
+    (r"carb|meal|food|mahlzeit|essen|(?<![a-z])(cho|kh)(?![a-z])", "carbs"),
+)
+"""What the words of a column of events mean, in this order; else insulin by its name."""
 
 
 class Mapped(NamedTuple):
@@ -32,13 +50,28 @@ class Mapped(NamedTuple):
 
     table: Table
     columns: Mapping[str, str]
-    """The person's column, by kind."""
+    """The table's column, by kind."""
     units: Mapping[str, Any]
     """Stated by a column's name, by kind; None where it is not."""
     minutes: bool
     """Whether the times are minutes."""
     unread: tuple[str, ...]
     """Columns that nobody named."""
+    events: Mapping[str, str]
+    """What the words of its events mean, where its format says so."""
+
+
+class Part(NamedTuple):
+    """What one table holds."""
+
+    readings: list[RawReading]
+    basal: list[RawBasal]
+    boluses: list[RawDose]
+    meals: list[RawDose]
+    long_acting: list[RawDose]
+    when: _rows.Times
+    turn: bool
+    """Whether day and month are to be turned round, because it was asked for where the year leads."""
 
 
 def parse(
@@ -46,135 +79,254 @@ def parse(
     text: str,
     found: Findings,
     *,
-    columns: Mapping[str, str],
+    columns: Mapping[str, str] | None = None,
+    known: Known | None = None,
+    others: Sequence[tuple[Path, str]] = (),
     glucose_unit: GlucoseUnit | None = None,
     subject: str | None = None,
     day_first: bool | None = None,
     rows_count: bool = False,
 ) -> Raw | None:
-    """Rows of a table in any order: a reading, a rate, a dose or a meal where there is a number.
+    """Rows of tables in any order: a reading, a rate, a dose or a meal where there is a number.
 
     Args:
         path: the file.
         text: its content.
         found: what is wrong.
-        columns: the person's column by the library's name.
+        columns: the person's column by the library's name; left out, as the format or a guess says.
+        known: the format of the tables.
+        others: other files of the same person, and their content.
         glucose_unit: of its glucose, where that is not what a column's name says.
         subject: whom to read, where a column says whose a row is.
         day_first: whether dates are written with the day before the month, where the file does not tell.
         rows_count: whether the record begins and ends with its rows rather than its readings.
     """
-    mapped = mapped_table(str(path), text, columns, found)
-    if mapped is None:
+    notes: list[str] = []
+    warnings: list[str] = []
+    tables = tables_of([(path, text), *others], columns, known, notes, found)
+    if not tables:
         return None
+    whose = [_one(mapped, subject, found) for mapped in tables]
+    if None in whose:
+        return None
+    mine = [mapped for mapped in whose if mapped is not None and len(mapped.table)]
+    each = [_part(mapped, known, glucose_unit, day_first, warnings, found) for mapped in mine]
+    read = [part for part in each if part is not None]
+    if not read:
+        return None
+    joined = lambda field: tuple(x for part in read for x in getattr(part, field))
+    who = {c.strip(BLANKS) for m in mine if "patient" in m.columns for c in m.table.columns[m.columns["patient"]]}
+    alone = who.pop() if len(who) == 1 else ""
+    stem = path.stem if not others else path.resolve().parent.name
+    lead, trail = (0.0, 0.0)
+    if rows_count:
+        lead, trail = _ends([t for part in read for t in part.when], [x.time for x in joined("readings")])
+    unread = [quote_name(name) for mapped in tables for name in mapped.unread]
+    if unread and known is None:
+        notes.append(
+            f"columns that are not read: {', '.join(unread[: 2 * SHOWN])}{', ...' * (len(unread) > 2 * SHOWN)}"
+        )
+    unit = lambda kind: next((m.units[kind] for m in mine if m.units.get(kind) is not None), None)
+    minutes = any(mapped.minutes for mapped in mine)
+    basal_unit: BasalUnit | None = unit("basal") or ("U/h" if any(m.events for m in mine) else None)
+    carbs_unit: CarbsUnit | None = unit("carbs")
+    return Raw(
+        format="table" if known is None else known.name,
+        file=str(path) if not others else str(path.parent),
+        subject=subject or alone or stem,
+        readings=joined("readings"),
+        basal=joined("basal"),
+        boluses=joined("boluses"),
+        meals=joined("meals"),
+        long_acting=joined("long_acting"),
+        glucose_unit=unit("glucose"),
+        basal_unit=basal_unit,
+        carbs_unit=carbs_unit,
+        clock=not minutes and not any(t is not None and t.year == EPOCH.year for part in read for t in part.when[:1]),
+        turn_dates=any(part.turn for part in read),
+        lead_min=lead,
+        trail_min=trail,
+        notes=tuple(notes),
+        warnings=tuple(warnings),
+    )
+
+
+def people(text: str, columns: Mapping[str, str] | None, known: Known | None = None) -> tuple[str, ...]:
+    """Whom a table holds, in order, where a column says so."""
+    tables = tables_of([(Path(), text)], columns, known, [], Findings())
+    cells = [c.strip(BLANKS) for m in tables if "patient" in m.columns for c in m.table.columns[m.columns["patient"]]]
+    return tuple(dict.fromkeys(cell for cell in cells if cell))
+
+
+def tables_of(
+    files: Sequence[tuple[Path, str]],
+    columns: Mapping[str, str] | None,
+    known: Known | None,
+    notes: list[str],
+    found: Findings,
+) -> list[Mapped]:
+    """The tables of the files whose columns can be told; none where glucose or a time lacks, which is reported."""
+    before = len(found.problems)
+    every = [(str(path), block) for path, text in files for block in _layout.blocks(str(path), text, found)]
+    if not every:
+        if len(found.problems) == before:
+            what = "there is no line with names of columns above the numbers"
+            found.add(str(files[0][0]), what, "write one, such as time,glucose")
+        return []
+    if columns is not None:
+        _check_there(every, columns, found)
+    out, passed = [], 0
+    for file, block in every:
+        mapping, events = _mapping(block, columns, known)
+        if mapping is None:
+            passed += 1
+            continue
+        out.append(_mapped(file, block, mapping, events, found))
+    if passed:
+        notes.append(f"{passed} tables with no readings or doses are not read")
+    file, block = every[0]
+    there = ", ".join(quote_name(name) for _, one in every for name in one.names if name)
+    kinds = {kind for mapped in out for kind in mapped.columns} | {OWN_COLUMNS[own].kind for own in columns or {}}
+    for kind in ("time", "glucose"):
+        if kind not in kinds and not (kind == "glucose" and "value" in kinds):
+            mend = f"name it, as in {argument('columns', f'{kind}=NAME')}; its columns are {there}"
+            found.add(file, f"no column is named as {kind}", mend, row=block.line)
+    for mapped in out:
+        if "time" not in mapped.columns and "time" in kinds and len(found.problems) == before:
+            found.add(mapped.table.file, "no column is named as time", f"its columns are {', '.join(mapped.unread)}")
+        if not len(mapped.table):
+            found.add(mapped.table.file, "there is a header and no row", "write the rows below it", row=block.line)
+    return out if len(found.problems) == before else []
+
+
+def _check_there(every: Sequence[tuple[str, _layout.Block]], columns: Mapping[str, str], found: Findings) -> None:
+    """Report columns that are named and in none of the tables, or twice in one."""
+    names = [name for _, block in every for name in block.names]
+    there = ", ".join(quote_name(name) for name in dict.fromkeys(names) if name)
+    file, block = every[0]
+    for own, name in columns.items():
+        for part in parts(name, names):
+            if part not in names:
+                what = f"there is no column {quote_name(part)} to take as {own}{meant(part, names)}"
+                found.add(file, what, f"its columns are {there}", row=block.line)
+            for other, one in every:
+                if one.names.count(part) > 1:
+                    found.add(other, "there is more than one such column", "keep one", column=quote_name(part),
+                              row=one.line)  # fmt: skip
+
+
+def _mapping(
+    block: _layout.Block, columns: Mapping[str, str] | None, known: Known | None
+) -> tuple[dict[str, str] | None, Mapping[str, str]]:
+    """Its columns by the library's name, and what its events mean; None where the table is none of the format."""
+    names = block.names
+    if columns is not None:
+        here = {own: name for own, name in columns.items() if all(part in names for part in parts(name, names))}
+        return placed(here, names), {}
+    if known is not None:
+        sheet = next((sheet for other, sheet in known_as(names) if other is known), None)
+        return (None, {}) if sheet is None else (columns_of(sheet, names), sheet.events)
+    cells = {name: [row[i] for row in block.rows if i < len(row)] for i, name in enumerate(names)}
+    return guessed(names, cells), {}
+
+
+def _mapped(
+    file: str, block: _layout.Block, mapping: Mapping[str, str], events: Mapping[str, str], found: Findings
+) -> Mapped:
+    names = block.names
+    table = _exports.section(file, names, block.rows, block.lines, found)
+    one: dict[str, str] = {}
+    taken: set[str] = set()
+    for own, whole in mapping.items():
+        wanted = parts(whole, names)
+        one[OWN_COLUMNS[own].kind] = name = JOIN.join(wanted)
+        taken |= set(wanted)
+        if len(wanted) > 1 and OWN_COLUMNS[own].kind == "time":
+            cells = zip(*(table.columns[part] for part in wanted), strict=True)
+            table.columns[name] = [" ".join(cell.strip(BLANKS) for cell in row) for row in cells]
+    kinds = {OWN_COLUMNS[own].kind: own for own in mapping}
+    units = {kind: unit_of(own, one[kind]) for kind, own in kinds.items()}
+    unread = tuple(name for name in dict.fromkeys(names) if name and name not in {*taken, *TRUTH})
+    return Mapped(table, one, units, kinds.get("time") == TIME, unread, events)
+
+
+def _one(mapped: Mapped, subject: str | None, found: Findings) -> Mapped | None:
+    """The rows of one person."""
+    table, column = mapped.table, mapped.columns.get("patient")
+    if column is None:
+        cells = {name: table.columns[name] for name in mapped.unread}
+        if (other := person_column(list(cells), cells)) is None:
+            return mapped
+        what = f"{len(set(cells[other]))} people seem to be in it"
+        way = argument("columns", f"patient={other},...")
+        mend = f"name the column, as in {way}, or remove it where it is none of persons"
+        found.add(table.file, what, mend, column=quote_name(other))
+        return None
+    who = [cell.strip(BLANKS) for cell in table.columns[column]]
+    there = list(dict.fromkeys(who))
+    if subject is None and len(there) < 2:
+        return mapped
+    if subject not in there:
+        what = f"{len(there)} people are in it" if subject is None else f"{subject!a} is not in it"
+        mend = f"choose with {argument('subject', 'NAME')}, one of {', '.join(there[:30])}"
+        found.add(table.file, what, mend, column=column)
+        return None
+    keep = [i for i, name in enumerate(who) if name == subject]
+    part = Table(table.file, (), [], [table.lines[i] for i in keep])
+    part.names = table.names
+    part.columns = {name: [cells[i] for i in keep] for name, cells in table.columns.items()}
+    return mapped._replace(table=part)
+
+
+def _part(
+    mapped: Mapped,
+    known: Known | None,
+    glucose_unit: GlucoseUnit | None,
+    day_first: bool | None,
+    warnings: list[str],
+    found: Findings,
+) -> Part | None:
+    """What one table holds."""
     table, there = mapped.table, mapped.columns
-    if "patient" in there:
-        table = _one(table, there["patient"], subject, found)
-        if table is None:
-            return None
     if mapped.minutes:
         when, turn = _from_minutes(table, there["time"], found), False
     else:
         when, turn = _from_clock(table, there["time"], day_first, found)
     if all(t is None for t in when):
         return None
-    beyond = _beyond(table, there["glucose"])
+    beyond = _beyond(table, there.get("glucose") or there.get("value"))
     amounts = _amounts(table, there, found)
-    known = set(table.columns[there["patient"]]) if "patient" in there else set()
-    readings = _readings(table, when, amounts["glucose"], beyond, glucose_unit or mapped.units["glucose"])
-    lead, trail = _ends(when, [x.time for x in readings]) if rows_count else (0.0, 0.0)
-    alone = known.pop().strip(BLANKS) if len(known) == 1 else ""
-    unread = ", ".join(map(quote_name, mapped.unread[: 2 * SHOWN]))
-    return Raw(
-        format="table",
-        file=str(path),
-        subject=subject or alone or path.stem,
-        readings=readings,
-        basal=_rows.rates(table, when, amounts["basal"]) if "basal" in amounts else (),
-        boluses=_doses(table, when, amounts, "bolus"),
-        meals=_doses(table, when, amounts, "carbs"),
-        glucose_unit=mapped.units["glucose"],
-        basal_unit=mapped.units.get("basal"),
-        carbs_unit=mapped.units.get("carbs"),
-        clock=not mapped.minutes,
-        turn_dates=turn,
-        lead_min=lead,
-        trail_min=trail,
-        notes=(f"columns that are not read: {unread}{', ...' if len(mapped.unread) > 2 * SHOWN else ''}",)
-        * bool(unread),
+    if known is not None:
+        _clean(table, amounts, known, warnings, found)
+    if "offset" in amounts:
+        when = [_aware(t, hours) for t, hours in zip(when, amounts["offset"].tolist(), strict=True)]
+    kinds = _kinds(table, there.get("event"), mapped.events)
+    devices = _devices(table, there.get("device"))
+    nothing = np.full(len(table), np.nan)
+    of = lambda kind: amounts.get(kind, nothing)
+    if "value" in amounts:
+        split = lambda kind: np.where(kinds == kind, amounts["value"], of(kind))
+        amounts |= {kind: split(kind) for kind in ("glucose", "basal", "bolus", "carbs", "long_acting")}
+        fingers = np.where(kinds == "fingerstick", amounts["value"], np.nan)
+    else:
+        fingers = np.where(kinds == "fingerstick", of("glucose"), np.nan)
+        amounts["glucose"] = np.where(kinds == "fingerstick", np.nan, of("glucose"))
+    _say_unknown(table, there.get("event"), kinds, "value" in amounts, warnings)
+    lasts = lambda kind, usual: np.where(np.nan_to_num(of(kind)) > 0, np.nan_to_num(of(kind)), usual)
+    names = table.columns[there["event"]] if "event" in there else [""] * len(table)
+    slow = np.array([acts_min(name) for name in names]) if "long_acting" in amounts else nothing
+    basal = zip(when, of("basal").tolist(), table.lines, of("basal_duration").tolist(), strict=True)
+    readings = _readings(table, when, of("glucose"), beyond, devices, glucose_unit or mapped.units.get("glucose"))
+    sticks = zip(when, fingers.tolist(), table.lines, strict=True)
+    return Part(
+        [*readings, *(RawReading(t, x, line, "", "fingerstick") for t, x, line in sticks if t and np.isfinite(x))],
+        [RawBasal(t, x, line, None if np.isnan(long) else long) for t, x, line, long in basal if t and np.isfinite(x)],
+        _doses(table, when, of("bolus"), lasts("bolus_duration", DOSE_DURATION_MIN)),
+        _doses(table, when, of("carbs"), lasts("meal_duration", DOSE_DURATION_MIN)),
+        _doses(table, when, of("long_acting"), np.maximum(lasts("long_acting_duration", LONG_ACTING_MIN), slow)),
+        when,
+        turn,
     )
-
-
-def people(text: str, columns: Mapping[str, str]) -> tuple[str, ...]:
-    """Whom a table holds, in order, where a column says so."""
-    mapped = mapped_table("", text, columns, Findings())
-    if mapped is None or "patient" not in mapped.columns:
-        return ()
-    cells = (cell.strip(BLANKS) for cell in mapped.table.columns[mapped.columns["patient"]])
-    return tuple(dict.fromkeys(cell for cell in cells if cell))
-
-
-def mapped_table(file: str, text: str, columns: Mapping[str, str], found: Findings) -> Mapped | None:
-    """The table of a text, and which of its columns is which; None where one is missing."""
-    text = _exports.without_title(text)
-    delimiter = _exports.delimiter_of(text.lstrip("\r\n").split("\n", 1)[0])
-    split = split_rows(file, text, found, delimiter=delimiter)
-    if split is None:
-        return None
-    rows, lines = split
-    names = [name.strip(BLANKS) for name in rows[0]]
-    there, before = ", ".join(quote_name(name) for name in names if name), len(found.problems)
-    mapping = placed(columns, names)
-    found_at = {own: parts(name, names) for own, name in mapping.items()}
-    for own, wanted in found_at.items():
-        for name in wanted:
-            if name not in names:
-                what = f"there is no column {quote_name(name)} to take as {own}{meant(name, names)}"
-                found.add(file, what, f"its columns are {there}", row=lines[0])
-            elif names.count(name) > 1:
-                found.add(file, "there is more than one such column", "keep one", column=quote_name(name), row=lines[0])
-    kinds = {OWN_COLUMNS[own].kind: own for own in mapping}
-    for kind, own in (("time", "time"), ("glucose", "glucose")):
-        if kind not in kinds:
-            mend = f"name it, as in {argument('columns', f'{own}=NAME')}; its columns are {there}"
-            found.add(file, f"no column is named as {own}", mend, row=lines[0])
-    if len(rows) == 1:
-        found.add(file, "there is a header and no row", "write the rows below it", row=lines[0])
-    if len(found.problems) > before:
-        return None
-    table = _exports.section(file, names, rows[1:], lines[1:], found)
-    one: dict[str, str] = {}
-    for own, wanted in found_at.items():
-        one[OWN_COLUMNS[own].kind] = name = wanted[0] if len(wanted) == 1 else JOIN.join(wanted)
-        if len(wanted) > 1:
-            cells = zip(*(table.columns[part] for part in wanted), strict=True)
-            table.columns[name] = [" ".join(cell.strip(BLANKS) for cell in row) for row in cells]
-    units = {kind: unit_of(own, one[kind]) for kind, own in kinds.items()}
-    taken = {part for wanted in found_at.values() for part in wanted}
-    unread = tuple(name for name in dict.fromkeys(names) if name and name not in {*taken, *TRUTH})
-    return Mapped(table, one, units, kinds["time"] == TIME, unread)
-
-
-def _one(table: Table, column: str, subject: str | None, found: Findings) -> Table | None:
-    """The rows of one person."""
-    who = [cell.strip(BLANKS) for cell in table.columns[column]]
-    there = list(dict.fromkeys(who))
-    if subject is None and len(there) < 2:
-        return table
-    if subject not in there:
-        what = f"{len(there)} people are in it" if subject is None else f"{subject!a} is not in it"
-        found.add(
-            table.file,
-            what,
-            f"choose with {argument('subject', 'NAME')}, one of {', '.join(there[:30])}",
-            column=column,
-        )
-        return None
-    keep = [i for i, name in enumerate(who) if name == subject]
-    part = Table(table.file, (), [], [table.lines[i] for i in keep])
-    part.names = table.names
-    part.columns = {name: [cells[i] for i in keep] for name, cells in table.columns.items()}
-    return part
 
 
 def _from_minutes(table: Table, column: str, found: Findings) -> _rows.Times:
@@ -184,28 +336,79 @@ def _from_minutes(table: Table, column: str, found: Findings) -> _rows.Times:
     return [EPOCH + dt.timedelta(minutes=m) if abs(m) <= LONGEST else None for m in minutes.tolist()]
 
 
+_OF_DAY = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?", re.ASCII)
+_COUNTS = re.compile(r"\d{5,19}(\.\d*)?|\d\.\d+[eE]\+?\d{1,2}", re.ASCII)
+
+
 def _from_clock(
     table: Table, column: str, day_first: bool | None, found: Findings
 ) -> tuple[list[dt.datetime | None], bool]:
     """Times, and whether day and month are to be turned round because it was asked for where the year leads."""
     cells = [cell.strip(BLANKS) for cell in table.columns[column]]
     stated = [cell for cell in cells if cell]
-    if stated and all(_exports.unix(cell) is not None for cell in stated):
+    counts = bool(stated) and all(map(_COUNTS.fullmatch, stated))
+    if counts and (counted := _counted(table, column, cells, stated, found)) is not None:
         if day_first is not None:
-            mend = f"leave {argument('day_first')} out"
-            found.add(table.file, "its times count from 1970 and have no day or month", mend, column=quote_name(column))
-        return list(_rows.times(table, column, _exports.unix, "1714545000 in other rows", found)), False
+            what = "its times are counted and have no day or month"
+            found.add(table.file, what, f"leave {argument('day_first')} out", column=quote_name(column))
+        return counted, False
+    if stated and all(map(_OF_DAY.fullmatch, stated)):
+        return _of_day(cells), False
+    # R writes midnight without its time of day.
+    dates = [_times.is_date(cell) for cell in cells]
+    if any(dates) and sum(dates) < 0.2 * len(cells):
+        cells = [f"{cell} 00:00:00" if date else cell for cell, date in zip(cells, dates, strict=True)]
+        table.columns[column] = cells
     if any(_rows.iso(cell) is not None for cell in stated):
         return list(_rows.times(table, column, _rows.iso, "2024-05-01 07:30:00 in other rows", found)), bool(day_first)
     written = [part for cell in stated if (part := _exports.stamp(cell)) is not None]
     if not written:
-        shown = f"{stated[0]!a:.40} is no time" if stated else "there is no time"
+        shown = f"{quote(stated[0])} is no time" if stated else "there is no time"
         two = argument("columns", "time=Date+Time")
         mend = f"write 2024-05-01 07:30 or 01.05.2024 07:30; two columns are joined as in {two}"
         found.add(table.file, shown, f"{mend}; minutes are time_min", column=quote_name(column))
         return [None] * len(cells), False
     times = _exports.stamps(table, column, found, day_first=day_first)
     return times, bool(day_first) and all(part.year_first for part in written)
+
+
+def _counted(
+    table: Table, column: str, cells: Sequence[str], stated: Sequence[str], found: Findings
+) -> list[dt.datetime | None] | None:
+    """Times that count seconds from 1970, or days as spreadsheets do; None where they do neither."""
+    if all(_exports.unix(cell) is not None for cell in stated):
+        return list(_rows.times(table, column, _exports.unix, "1714545000 in other rows", found))
+    days = _times.serials([float(cell) for cell in stated])
+    if days is None:
+        return None
+    found.flag(table, column, blank(table, column), "the row has no time", "state it")
+    left = iter(days)
+    return [next(left) if cell else None for cell in cells]
+
+
+def _of_day(cells: Sequence[str]) -> list[dt.datetime | None]:
+    """Times of day without dates: a new day begins where they go back."""
+    out: list[dt.datetime | None] = []
+    day, last = EPOCH, EPOCH
+    for cell in cells:
+        found = _OF_DAY.fullmatch(cell)
+        if found is None:
+            out.append(None)
+            continue
+        of_day = dt.timedelta(hours=int(found[1]), minutes=int(found[2]), seconds=int(found[3] or 0))
+        if day + of_day < last:
+            day += dt.timedelta(days=1)
+        last = day + of_day
+        out.append(last)
+    return out
+
+
+def _aware(time: dt.datetime | None, hours: float) -> dt.datetime | None:
+    """A time in UTC as local time with its offset, h."""
+    if time is None or not abs(hours) < 24:
+        return time
+    utc = time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time
+    return utc.astimezone(dt.timezone(dt.timedelta(hours=hours)))
 
 
 def _ends(when: _rows.Times, seen: Sequence[dt.datetime]) -> tuple[float, float]:
@@ -216,22 +419,95 @@ def _ends(when: _rows.Times, seen: Sequence[dt.datetime]) -> tuple[float, float]
     return (min(seen) - min(stated)) / _MINUTE, (max(stated) - max(seen)) / _MINUTE
 
 
-def _empty(table: Table, column: str) -> np.ndarray:
-    return np.array([cell.strip(BLANKS).lower() in _NOTHING for cell in table.columns[column]], dtype=bool)
-
-
 def _amounts(table: Table, columns: Mapping[str, str], found: Findings) -> dict[str, Float[np.ndarray, " rows"]]:
-    """Numbers by kind; NaN where there is none."""
-    there = {kind: columns[kind] for kind in _AMOUNTS if kind in columns}
-    for name in there.values():
-        empty = _empty(table, name)
-        table.columns[name] = ["" if no else cell for cell, no in zip(table.columns[name], empty, strict=True)]
-    _exports.decimal_points(table, list(there.values()))
-    return {kind: _rows.column(table, name, found) for kind, name in there.items()}
+    """Numbers by kind, those of several columns summed; NaN where there is none."""
+    there = {kind: parts(columns[kind], table.names) for kind in _AMOUNTS if kind in columns}
+    every = [name for names in there.values() for name in names]
+    for name in every:
+        cells = table.columns[name]
+        table.columns[name] = ["" if cell.strip(BLANKS).lower() in _NOTHING else _minutes(cell) for cell in cells]
+    _exports.decimal_points(table, every)
+    out = {}
+    for kind, names in there.items():
+        read = numbers if kind == "offset" else _rows.column
+        each = np.array([read(table, name, found) for name in names])
+        out[kind] = np.where(np.isfinite(each).any(axis=0), np.nansum(each, axis=0), np.nan)
+    return out
 
 
-def _beyond(table: Table, column: str) -> list[Side]:
+_LENGTH = re.compile(r"(?:(\d+) days?,? +)?(\d{1,2}):(\d\d):(\d\d)(?:\.\d+)?", re.ASCII)
+
+
+def _minutes(cell: str) -> str:
+    """A length written as 0 days 00:30:00 in minutes; all else as it is."""
+    if (found := _LENGTH.fullmatch(cell.strip(BLANKS))) is None:
+        return cell
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return f"{1440 * days + 60 * hours + minutes + seconds / 60:g}"
+
+
+def _clean(
+    table: Table, amounts: dict[str, Float[np.ndarray, " rows"]], known: Known, warnings: list[str], found: Findings
+) -> None:
+    """Without rows that are damaged as the format's are known to be, where there are few."""
+    for kind, most in known.clean.items():
+        if kind not in amounts:
+            continue
+        bad = amounts[kind] > most
+        share = bad.sum() / max(1, np.isfinite(amounts[kind]).sum())
+        if not bad.any():
+            continue
+        first = ", ".join(str(table.lines[i]) for i in np.flatnonzero(bad)[:SHOWN].tolist())
+        what = f"{int(bad.sum())} rows have {kind} above {most:g} (the first are {first}), which nobody has"
+        if share > _DAMAGED_SHARE:
+            found.add(table.file, f"{what}, and are {100 * share:.0f} % of all", "leave them out of the file, or put "
+                      "them right: is a decimal point lost?", column=kind)  # fmt: skip
+        else:
+            warnings.append(f"{what} and left out")
+        amounts[kind] = np.where(bad, np.nan, amounts[kind])
+
+
+def _kinds(table: Table, column: str | None, events: Mapping[str, str]) -> np.ndarray:
+    """What the word of each row means; empty where nobody knows."""
+    if column is None:
+        return np.full(len(table), "", dtype=object)
+    cells = [cell.strip(BLANKS) for cell in table.columns[column]]
+    known = {cell: events.get(cell) or _event(cell) for cell in set(cells)}
+    return np.array([known[cell] for cell in cells], dtype=object)
+
+
+def _event(word: str) -> str:
+    if (kind := next((kind for pattern, kind in _EVENTS if re.search(pattern, word, re.IGNORECASE)), None)) is not None:
+        return kind
+    insulin = kind_of_insulin(word)
+    if insulin == "long":
+        return "long_acting"
+    return "bolus" if insulin is not None or re.search("insulin", word, re.IGNORECASE) else ""
+
+
+def _say_unknown(table: Table, column: str | None, kinds: np.ndarray, values: bool, warnings: list[str]) -> None:
+    """A remark on events whose words nobody knows."""
+    if column is None or not values:
+        return
+    words = [cell.strip(BLANKS) for cell in table.columns[column]]
+    unknown = Counter(word for word, kind in zip(words, kinds.tolist(), strict=True) if not kind)
+    if unknown:
+        each = ", ".join(f"{quote(word)} ({count})" for word, count in unknown.most_common(SHOWN))
+        warnings.append(f"rows of events that are neither readings nor doses by their word are left out: {each}")
+
+
+def _devices(table: Table, column: str | None) -> Sequence[str]:
+    """Which sensor each row is of, by number: a serial number stays in the file."""
+    if column is None:
+        return [""] * len(table)
+    number = {name: f"sensor {i}" for i, name in enumerate(dict.fromkeys(table.columns[column]), 1)}
+    return [number[name] for name in table.columns[column]]
+
+
+def _beyond(table: Table, column: str | None) -> list[Side]:
     """Which readings are words for a level beyond what the sensor reports; their cells are emptied."""
+    if column is None or column not in table.columns:
+        return [""] * len(table)
     sides: list[Side] = [_WORDS.get(cell.strip(BLANKS).lower(), "") for cell in table.columns[column]]
     cells = zip(table.columns[column], sides, strict=True)
     table.columns[column] = ["" if side else cell for cell, side in cells]
@@ -243,27 +519,23 @@ def _readings(
     when: _rows.Times,
     values: Float[np.ndarray, " rows"],
     beyond: Sequence[Side],
+    devices: Sequence[str],
     unit: GlucoseUnit | None,
-) -> tuple[RawReading, ...]:
+) -> list[RawReading]:
     """The readings; a word stands for the limit of the sensor, or for the farthest number where that lies beyond."""
     seen = values[np.isfinite(values)]
     unit = unit or ("mmol/L" if seen.size and np.median(seen) < _SWEET_MMOL else "mg/dL")
     low, high = (float(limit(np.append(seen, at))) for limit, at in zip((np.min, np.max), LIMITS[unit], strict=True))
-    rows = zip(when, values.tolist(), beyond, table.lines, strict=True)
-    return tuple(
-        RawReading(t, low if side == "low" else high if side == "high" else value, line, side)
-        for t, value, side, line in rows
+    rows = zip(when, values.tolist(), beyond, table.lines, devices, strict=True)
+    return [
+        RawReading(t, low if side == "low" else high if side == "high" else value, line, side, "cgm", device)
+        for t, value, side, line, device in rows
         if t is not None and (side or np.isfinite(value))
-    )
+    ]
 
 
 def _doses(
-    table: Table, when: Sequence[dt.datetime | None], amounts: Mapping[str, Float[np.ndarray, " rows"]], kind: str
-) -> tuple[RawDose, ...]:
-    if kind not in amounts:
-        return ()
-    minutes = amounts.get("bolus_duration" if kind == "bolus" else "meal_duration", np.full(len(table), np.nan))
-    rows = zip(when, amounts[kind].tolist(), table.lines, np.nan_to_num(minutes, nan=1.0).tolist(), strict=True)
-    return tuple(
-        RawDose(t, value, line, length or 1.0) for t, value, line, length in rows if t is not None and value > 0
-    )
+    table: Table, when: _rows.Times, amounts: Float[np.ndarray, " rows"], minutes: Float[np.ndarray, " rows"]
+) -> list[RawDose]:
+    rows = zip(when, amounts.tolist(), table.lines, minutes.tolist(), strict=True)
+    return [RawDose(t, value, line, length) for t, value, line, length in rows if t is not None and value > 0]

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from .._checks import BLANKS, Findings, Table, blank, numbers
 from .._raw import RawBasal, RawDose, RawReading
+from . import _times
 
 ROW_MIN = 5.0
 """Spacing of the rows of the tables that state amounts per row, min."""
@@ -25,9 +26,11 @@ def header_names(head: str) -> tuple[str, ...]:
 
 
 def iso(cell: str) -> dt.datetime | None:
-    """A time as ISO 8601 writes it."""
+    """A time as ISO 8601 writes it, or as programs do that can be read in no other way."""
     try:
-        return dt.datetime.fromisoformat(cell) if _ISO.fullmatch(cell) else None
+        if _ISO.fullmatch(cell):
+            return dt.datetime.fromisoformat(cell)
+        return dt.datetime.fromisoformat(text) if _ISO.fullmatch(text := _times.plain(cell)) else None
     except ValueError:
         return None
 
