@@ -67,7 +67,8 @@ def once(
         if chosen is None:
             return Once(keep, copies, warnings=tuple(warnings))
         there = ", ".join(dict.fromkeys(name for name in devices if name)) or "one only"
-        return Once(keep, copies, problem=(f"there is no sensor {chosen!r}", f"leave {argument('device')} out; the file has {there}"))
+        mend = f"leave {argument('device')} out; the file has {there}"
+        return Once(keep, copies, problem=(f"there is no sensor {chosen!r}", mend))
     second = np.full(len(time_min), False)
     second[keep] = track
     return _of_two(time_min, glucose, names, keep, second, chosen, copies, warnings)
