@@ -1,5 +1,7 @@
 """The application: options that commands share, warnings and errors in words."""
 
+import contextlib
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from typer.core import TyperGroup
 from .. import __version__
 from .._arguments import written
 from ..io import DataWarning
-from ._exit import EXIT_CODES, EXIT_INTERRUPTED, exit_code
+from ._exit import EXIT_CODES, EXIT_INTERRUPTED, EXIT_STOPPED, exit_code
 from ._flags import as_flags
 
 _CODES = "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
@@ -50,6 +52,8 @@ Interval = Annotated[
 @written(as_flags)
 def main() -> None:
     """Entry point: known errors end in one line and an exit code, never in a traceback."""
+    with contextlib.suppress(ValueError):  # not of the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_STOPPED))  # until a training keeps its state on it
     try:
         code = app()  # leaves by SystemExit; wrong flags, --help and interrupts are its own business
     except SystemExit as e:

@@ -164,6 +164,13 @@ class Experiment(Strict):
         asked = plain.pop("question", {})
         return plain | {name: asked[field] for name, field in BESIDE.items() if field in asked}
 
+    @pydantic.field_validator("data", "results", "warm_start")
+    @classmethod
+    def _path(cls, value: str | None) -> str | None:
+        if value is not None and "\0" in value:
+            raise ValueError(f"{value!r} holds a NUL, which no path can; take it out")
+        return value
+
     @pydantic.field_validator("network")
     @classmethod
     def _buildable(cls, value: dict[str, Any], info: Any) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+from ..io import differences as differences
 from ._cohort import load_cohort as load_cohort
 from ._cohort import patient_names as patient_names
 from ._cohort import sensor_noise as sensor_noise
@@ -9,7 +10,6 @@ from ._difference import result_difference as result_difference
 from ._fit import fit as fit
 from ._fit import fit_ensemble as fit_ensemble
 from ._journal import Journal as Journal
-from ._journal import differences as differences
 from ._journal import journals as journals
 from ._journal import record_of as record_of
 from ._journal import write_json as write_json

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import Experiment, with_defaults
-from ..io import find_results, read_result
+from ..io import differences, find_results, read_result
 from ..records import Result
-from ._journal import differences
 
 _WHAT = ("model", "mode", "patient", "named_parameters", "seed")
 _NAMES = ("run", "started", "wall_seconds", "compile_seconds", "patients_in_the_program")

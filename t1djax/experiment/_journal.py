@@ -16,7 +16,7 @@ import filelock
 
 from .._arguments import argument
 from ..config import ConfigError, Experiment, with_defaults
-from ..io import ResultError, without_nan
+from ..io import ResultError, differences, without_nan
 from ._overlap import RUNS, Busy
 
 FORMAT = "t1djax.run"
@@ -53,7 +53,25 @@ class Journal:
             names = json.loads(self.states(number).with_suffix(".json").read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
-        return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+        return names if isinstance(names, list) and all(map(is_plain, names)) else None
+
+    def identity(self, number: int) -> dict[str, Any] | None:
+        """Whose the states of a batch are; None where an older version wrote the record, which does not say it."""
+        if "patients" not in self.record:
+            return None
+        config, people = self.record["config"], list(self.record["patients"].items())
+        seeds = list(range(config["seed"], config["seed"] + config["members"]))
+        theirs = dict(people[i] for i in self.record["batches"][number])
+        return {"config": config, "seeds": seeds, "patients": list(theirs), "data": theirs}
+
+    def check_there(self) -> None:
+        """See that nobody removed the run's folder while it is at work.
+
+        Raises:
+            OSError: where that is so.
+        """
+        if not (self.folder / _RECORD).exists():
+            raise OSError(f"{self.folder}: was removed while the run is at work; nothing more is written, run it again")
 
     def finish(self, number: int, folders: Sequence[Path]) -> None:
         """Note that a batch is done; its training states are no longer needed."""
@@ -147,7 +165,39 @@ def read_journal(folder: Path) -> Journal:
         raise ResultError(
             f"{path}: has format version {record.get('format_version')}, this t1djax reads {FORMAT_VERSION}; update it"
         )
+    check_record(path, record, {"config": dict, "data": str, "batches": list, "made_by": dict, "sweep": str})
+    people = len(record["patients"]) if isinstance(record.get("patients"), dict) else None
+    if not _is_partition(record["batches"], people) or ("patients" in record and people is None):
+        raise ResultError(f"{path}: batches and patients do not fit each other; remove {folder} and run again")
     return Journal(folder, record)
+
+
+def check_record(path: Path, record: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    """See that a record has what its readers need, and a time at which it `started`.
+
+    Raises:
+        ResultError: naming what is not there or of another kind.
+    """
+    wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
+    try:
+        dt.datetime.fromisoformat(record["started"])
+    except (KeyError, TypeError, ValueError):
+        wrong.append("started")
+    if wrong:
+        raise ResultError(f"{path}: lacks {', '.join(wrong)}, or has what is none; remove it and run again")
+
+
+def is_plain(name: object) -> bool:
+    """Whether this is the name of one file or folder, which leads nowhere else."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
+def _is_partition(batches: list[Any], people: int | None) -> bool:
+    """Whether batches hold patients by position, each once."""
+    if not all(isinstance(which, list) and all(type(i) is int for i in which) for which in batches):
+        return False
+    found = sorted(i for which in batches for i in which)
+    return found == list(range(len(found) if people is None else people))
 
 
 def journals(root: Path, *, on_damage: Callable[[ResultError], object] = lambda _: None) -> list[Journal]:
@@ -164,25 +214,6 @@ def journals(root: Path, *, on_damage: Callable[[ResultError], object] = lambda 
         except ResultError as e:
             on_damage(e)
     return sorted(found, key=lambda journal: (journal.record["started"], journal.name))
-
-
-def differences(a: Any, b: Any, at: str = "") -> list[str]:
-    """How two configurations differ, a line for each value: `sensor.noise: none -> white`.
-
-    Example:
-        >>> from t1djax.experiment import differences
-        >>> differences({"seed": 0, "sensor": {"noise": "none"}}, {"seed": 0, "sensor": {"noise": "white"}})
-        ['sensor.noise: none -> white']
-    """
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        keys = [*a, *(key for key in b if key not in a)]
-        inner = (differences(a.get(k), b.get(k), f"{at}.{k}" if at else str(k)) for k in keys)
-        return [line for lines in inner for line in lines]
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
-        inner = (differences(x, y, f"{at}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=True)))
-        return [line for lines in inner for line in lines]
-    shown = lambda x: "-" if x is None else f"{x}"
-    return [] if a == b else [f"{at}: {shown(a)} -> {shown(b)}"]
 
 
 def check_same(journal: Journal, record: Mapping[str, Any], *, sweep: Path | None = None) -> list[str]:

@@ -195,6 +195,7 @@ def carry_out(
             if execution.stop is not None and execution.stop():
                 raise Stopped(f"{journal.name} was stopped before batch {number + 1} of {len(batches)}; {goes_on()}")
             fits[number] = _fit_batch(journal, number, prepared, execution, on_progress)
+            journal.check_there()
             try:
                 results = _write(journal, number, prepared, execution, fits[number], root)
                 journal.finish(number, [result.folder for result in results])
@@ -297,6 +298,7 @@ def _fit_batch(
     tracker = execution.tracker
 
     def tell(progress: Progress) -> None:
+        journal.check_there()
         if tracker is not None:
             mine = progress.take(real)
             metrics = ChunkMetrics(mine.step, mine.losses, mine.values, mine.gradient_norm)
@@ -306,6 +308,7 @@ def _fit_batch(
 
     with TrainingStates(
         journal.states(number),
+        whose=journal.identity(number),
         every=execution.checkpoint_every,
         most=execution.checkpoints_kept,
         stop=execution.stop,

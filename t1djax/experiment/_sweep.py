@@ -13,11 +13,11 @@ import jax
 from ..config import ConfigError, SweepConfig, with_defaults
 from ..data import Cohort
 from ..evaluation import comparison, results_table
-from ..io import ResultError
+from ..io import ResultError, differences
 from ..plotting import save_comparison
 from ..training import Memory, Progress
 from ._cohort import load_cohort, source_of
-from ._journal import Journal, check_same, differences, make_journal, read_journal, write_json
+from ._journal import Journal, check_record, check_same, is_plain, make_journal, read_journal, write_json
 from ._memory import memory_of
 from ._mend import mend
 from ._overlap import SWEEP_LOCK, Busy, check_open
@@ -325,6 +325,9 @@ def _read(root: Path) -> dict[str, Any]:
         raise ResultError(f"{path}: cannot be read ({e}); take other results") from e
     if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("format_version") != FORMAT_VERSION:
         raise ResultError(f"{path}: does not describe a sweep that this t1djax reads; take other results, or update it")
+    check_record(path, record, {"config": dict})
+    if not is_plain(record.get("name")):
+        raise ResultError(f"{path}: lacks its name, or has what is none; take other results")
     return record
 
 

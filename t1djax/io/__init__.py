@@ -12,6 +12,7 @@ from ._columns import OWN_COLUMNS as OWN_COLUMNS
 from ._columns import check_mapping as check_mapping
 from ._columns import columns_from_text as columns_from_text
 from ._columns import meant as meant
+from ._differences import differences as differences
 from ._fitted import MODEL_FILE as MODEL_FILE
 from ._fitted import find_fitted as find_fitted
 from ._fitted import fitted_from_json as fitted_from_json

@@ -1,5 +1,6 @@
 """The state of a training run on disk, so that another process can go on with it bit for bit."""
 
+import json
 import logging
 import shutil
 import time
@@ -16,7 +17,8 @@ from .._arguments import argument
 from ..records import TrainState
 from ._checkpoints import AROUND, apart, not_of_orbax, said_here, swap
 from ._checks import DataWarning
-from ._results import ResultError
+from ._differences import differences
+from ._results import ResultError, without_nan
 
 FORMAT_VERSION = 1
 """Of what is kept of a training run."""
@@ -50,16 +52,25 @@ class TrainingStates:
         every: chunks of steps between two states.
         most: how many states are kept.
         stop: asked after each chunk; where it says true, the state is kept and `Stopped` raised.
+        whose: what a state belongs to, as JSON can hold it: configuration, seeds, patients, fingerprints of their data.
+            It is kept with each state, and a state of anything else is refused.
 
     Source: Orbax's CheckpointManager.
     """
 
     def __init__(
-        self, folder: str | Path, *, every: int = 5, most: int = 3, stop: Callable[[], bool] | None = None
+        self,
+        folder: str | Path,
+        *,
+        every: int = 5,
+        most: int = 3,
+        stop: Callable[[], bool] | None = None,
+        whose: Mapping[str, Any] | None = None,
     ) -> None:
         if every < 1 or most < 1:
             raise ValueError("every and most must be at least 1")
         self.folder, self.every, self.most, self.stop = Path(folder).absolute(), every, most, stop
+        self.whose = None if whose is None else json.loads(json.dumps(without_nan(whose)))
         self.chunks, self.kept, self.bytes = 0, None, 0
         self._opened: Any = None
         self._trouble = False
@@ -74,7 +85,7 @@ class TrainingStates:
         """The newest state that can be read whole; None where there is none. See `Keeper`.
 
         Raises:
-            ResultError: where it is of a newer format.
+            ResultError: where it is of a newer format, or another run's, with the difference.
         """
         steps = sorted(self._steps(), reverse=True)
         for step in steps:
@@ -87,6 +98,13 @@ class TrainingStates:
                     )
                 if _checksum(arrays) != meta["checksum"]:
                     raise ValueError("the checksum does not match")
+                before = meta.get("whose")  # states of older versions do not say it
+                if self.whose is not None and before is not None and (wrong := differences(before, self.whose)):
+                    lines = "\n".join(f"  {line}" for line in wrong)
+                    raise ResultError(
+                        f"{self.folder / str(step)}: this training state is another run's\n{lines}\n"
+                        f"give what it was trained with, or remove {self.folder} to begin anew"
+                    )
                 state = _as_state(arrays, meta, like(meta["stage"]))
             except ResultError:
                 raise
@@ -141,6 +159,7 @@ class TrainingStates:
             "step": state.step,
             "checksum": _checksum(arrays),
             "arrays": {name: [list(x.shape), str(x.dtype)] for name, x in arrays.items()},
+            "whose": self.whose,
         }
         self.bytes = sum(x.nbytes for x in arrays.values())
         try:
@@ -193,7 +212,7 @@ class TrainingStates:
         warnings.warn(message, DataWarning, stacklevel=4)
 
 
-def take_rows(folder: str | Path, rows: Sequence[int]) -> None:
+def take_rows(folder: str | Path, rows: Sequence[int], whose: Mapping[str, Any] | None = None) -> None:
     """Rewrite all states of a training run with these of its rows, in this order; what cannot be read is dropped.
 
     The new states are whole before they take the place of the old. The same rows again change nothing.
@@ -201,6 +220,7 @@ def take_rows(folder: str | Path, rows: Sequence[int]) -> None:
     Args:
         folder: of a `TrainingStates` that nobody has open.
         rows: by position; one may come twice, as padding does.
+        whose: what the states belong to then.
 
     Raises:
         ResultError: where no state could be read.
@@ -223,7 +243,7 @@ def take_rows(folder: str | Path, rows: Sequence[int]) -> None:
             why = _first_line(e)
             continue
         shapes = {name: [list(x.shape), str(x.dtype)] for name, x in taken.items()}
-        told = {"checksum": _checksum(taken), "arrays": shapes, "taken": taken_rows}
+        told = {"checksum": _checksum(taken), "arrays": shapes, "taken": taken_rows, "whose": whose}
         apart(_write, partial, step, taken, meta | told, len(steps))
         kept += 1
     if not kept:

@@ -2,8 +2,9 @@
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .._words import counted
 from ..experiment import SUMMARY, Journal, journals, record_of
@@ -46,6 +47,9 @@ def _run(plan: Plan, root: Path, journal: Journal, names: Sequence[str]) -> None
         if (partial / ".run").is_file() and (partial / ".run").read_text("utf-8") == journal.name:
             plan.do(OWN, "remove", partial, "a result that was not finished", lambda p=partial: _tree(plan.places, p))
             plan.goes |= {path for path in partial.rglob("*") if path.is_file()}
+    smaller = [[i - (i > gone) for i in which] for which in left]
+    record = plan.person.without({**record_of(journal, without=names[gone]), "batches": smaller})
+    after = dataclasses.replace(journal, record=record)
     for number, which in enumerate(batches):
         states, done = journal.states(number), journal.states(number).with_suffix(".json")
         for half in [*journal.folder.glob(f"{states.name}.partial-*"), *journal.folder.glob(f".{states.name}.partial")]:
@@ -60,13 +64,9 @@ def _run(plan: Plan, root: Path, journal: Journal, names: Sequence[str]) -> None
             plan.do(SHARED, "rewrite", done, why, lambda p=done: p.write_bytes(as_json([])))
         if states.is_dir():
             rows = _rows(which, left[number], len(batches[0]), len(left[0]), seeds)
-            _states(plan, states, rows, gone in which)
-    smaller = [[i - (i > gone) for i in which] for which in left]
-    plan.rewrite(
-        journal.folder / "run.json",
-        lambda: as_json(plan.person.without({**record_of(journal, without=names[gone]), "batches": smaller})),
-        "the record of a run, without the person",
-    )
+            _states(plan, states, rows, after.identity(number))
+    path = journal.folder / "run.json"
+    plan.rewrite(path, lambda: as_json(record), "the record of a run, without the person")
 
 
 def _rows(old: Sequence[int], new: Sequence[int], size: int, new_size: int, seeds: int) -> list[int]:
@@ -77,7 +77,7 @@ def _rows(old: Sequence[int], new: Sequence[int], size: int, new_size: int, seed
     return [seed * max(size, len(old)) + old.index(i) for seed in range(seeds) for i in padded]
 
 
-def _states(plan: Plan, folder: Path, rows: Sequence[int], theirs: bool) -> None:
+def _states(plan: Plan, folder: Path, rows: Sequence[int], whose: Mapping[str, Any] | None) -> None:
     plan.structured |= {path for path in folder.rglob("*") if path.is_file()}
     if not rows:
         plan.do(OWN, "remove", folder, "a state of the person alone", lambda: _tree(plan.places, folder))
@@ -85,12 +85,11 @@ def _states(plan: Plan, folder: Path, rows: Sequence[int], theirs: bool) -> None
 
     def take() -> None:
         try:
-            take_rows(folder, rows)
+            take_rows(folder, rows, whose)
         except ResultError:
             _tree(plan.places, folder)  # what cannot be read could not go on either
 
-    why = "states of a training of several patients, without the person's rows"
-    plan.do(SHARED, "rewrite", folder, why if theirs else "states, padded to the batch that is smaller now", take)
+    plan.do(SHARED, "rewrite", folder, "states of a training of several patients, without the person's rows", take)
 
 
 def _tree(places: Places, folder: Path) -> None:
