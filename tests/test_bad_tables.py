@@ -202,15 +202,15 @@ def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
 
 
 def test_what_is_odd_warns(tmp_path: Path) -> None:
-    put(tmp_path, f"{HEADER},glucose_mmol,bolus_duration\n0,120,1,,,6.7,\n5,30,1,,,6,\n10,-20,,,,,\n")
+    put(tmp_path, f"{HEADER},glucose_mmol,bolus_duration\n0,120,1,,,6.7,\n5,30,1,,,6,\n10,20,,,,,\n")
     with pytest.warns(DataWarning) as caught:
         patient = read_cohort(tmp_path)["Ada"]
-    assert patient.glucose_mg_dL.tolist() == [120, 30, -20]
+    assert patient.glucose_mg_dL.tolist() == [120, 30, 20]
     file = tmp_path / "Ada.csv"
     assert sorted(str(w.message) for w in caught) == sorted([
         f"{file}, column glucose_mmol: unknown, not read; is glucose_mg_dL meant?",
         f"{file}, column bolus_duration: unknown, not read; is bolus_duration_min meant?",
-        f"{file}, row 3, column glucose_mg_dL: first of 2 readings below 40 mg/dL (the lowest is -20); they are kept",
+        f"{file}, row 3, column glucose_mg_dL: first of 2 readings below 40 mg/dL (the lowest is 20); they are kept",
     ])  # fmt: skip
     put(tmp_path, f"{HEADER}\n" + MANY.format(*[0.1] * 12))
     with pytest.warns(DataWarning, match=r"2.4 U a day only; is it U per 5 min\?"):

@@ -7,7 +7,7 @@ import pandas as pd
 import typer
 
 from ..config import ConfigError
-from ..io import find_results, read_result
+from ..io import as_cells, find_results, read_result
 from ..physics import PARAMETERS
 from ..plotting import save_figures
 from ._app import Json, app
@@ -32,7 +32,7 @@ def evaluate(
     table = pd.DataFrame(rows)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(output, index=False)
+        as_cells(table).to_csv(output, index=False)
     if as_json:
         print_json(rows)
         return

@@ -1,5 +1,6 @@
 """Configurations from YAML files, with overrides on top."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,18 @@ import yaml
 from .._arguments import as_code, place
 from ._base import ConfigError, MissingPathError, Strict, flat, merge, say
 
+_MOST_VALUES = 100_000
+
 
 class Loader(yaml.SafeLoader):
-    """Safe YAML in which no key stands twice and `3e-3` is a number."""
+    """Safe YAML in which no key stands twice, `3e-3` is a number, and aliases do not multiply without end."""
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _size(node, {}) > _MOST_VALUES:
+            problem = f"its aliases (*name) make more than {_MOST_VALUES:,} values of it; write them out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -23,6 +33,17 @@ class Loader(yaml.SafeLoader):
                     raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _size(node: yaml.Node, known: dict[int, float]) -> float:
+    """How many values a node comes to, with every alias written out; one that holds itself, without end."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        inner = [part for one in node.value for part in (one if isinstance(one, tuple) else (one,))]
+        known[id(node)] = 1 + sum(_size(one, known) for one in inner)
+    return known[id(node)]
 
 
 Loader.add_implicit_resolver(

@@ -47,6 +47,10 @@ class Patient:
             raise ValueError(f"patient {self.name}: time_min and glucose_mg_dL differ in length")
         if len(self.time_min) < 2 or not np.all(np.diff(self.time_min) > 0):
             raise ValueError(f"patient {self.name}: time_min must have two rows or more and increase")
+        if not np.all(np.isfinite(self.time_min)):
+            raise ValueError(f"patient {self.name}: time_min has what is no finite number; leave those rows out")
+        if np.any(self.glucose_mg_dL < 0) or np.any(np.isinf(self.glucose_mg_dL)):
+            raise ValueError(f"patient {self.name}: glucose_mg_dL is negative or infinite; NaN stands for no reading")
         if not np.any(self.valid):
             raise ValueError(f"patient {self.name}: glucose_mg_dL has no reading at all")
         for symbol, value in self.known.items():

@@ -13,7 +13,7 @@ import jax
 from ..config import ConfigError, SweepConfig, with_defaults
 from ..data import Cohort
 from ..evaluation import comparison, results_table
-from ..io import ResultError, differences
+from ..io import ResultError, as_cells, differences
 from ..plotting import save_comparison
 from ..training import Memory, Progress
 from ._cohort import load_cohort, source_of
@@ -340,7 +340,7 @@ def _summarise(
     *,
     figures: bool,
 ) -> None:
-    table.to_csv(root / "summary.csv", index=False)
+    as_cells(table).to_csv(root / "summary.csv", index=False)
     drawn = save_comparison(table, root / "figures") if figures else []
     write_json(
         root / SUMMARY,

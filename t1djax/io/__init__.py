@@ -7,6 +7,9 @@ from ._checks import DataError as DataError
 from ._checks import DataWarning as DataWarning
 from ._checks import Findings as Findings
 from ._checks import Flaw as Flaw
+from ._checks import as_cell as as_cell
+from ._checks import as_cells as as_cells
+from ._checks import from_cell as from_cell
 from ._checks import safe_name as safe_name
 from ._columns import OWN_COLUMNS as OWN_COLUMNS
 from ._columns import check_mapping as check_mapping

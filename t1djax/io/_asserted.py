@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from ..physics import PARAMETERS, disagree
-from ._checks import BLANKS, Findings, Table, check_columns, numbers, safe_name
+from ._checks import BLANKS, Findings, Table, check_columns, from_cell, numbers, safe_name
 from ._quantities import MMOL
 from ._text import read_table
 from ._zones import TIME_ZONE, is_zone
@@ -26,7 +26,7 @@ def parameter_table(table: Table, found: Findings) -> dict[str, dict[str, float]
     columns = {p.column: symbol for symbol, p in PARAMETERS.items()}
     if not check_columns(table, ("patient",), (*columns, TIME_ZONE), found):
         return {}
-    names = [name.strip(BLANKS) for name in table.columns["patient"]]
+    names = [from_cell(name.strip(BLANKS)) for name in table.columns["patient"]]
     reasons = [safe_name(name) for name in names]
     for why in dict.fromkeys(why for why in reasons if why):
         found.flag(table, "patient", _where([w == why for w in reasons]), f"the name {{}} {why}", "rename the patient")

@@ -355,6 +355,25 @@ def check_order(table: Table, column: str, time_min: Float[np.ndarray, " rows"],
         found.add(table.file, "there are fewer than two rows", "a record has a start and an end", column=column)
 
 
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_FORMULA = "=+-@"
+
+
+def as_cell(name: str) -> str:
+    """A name as a table holds it: one that a spreadsheet would run as a formula has an apostrophe before it."""
+    return f"'{name}" if name[:1] and name[0] in _FORMULA else name
+
+
+def as_cells(table: Any) -> Any:
+    """A frame with its names as a table holds them; see `as_cell`."""
+    return table.assign(patient=table["patient"].map(as_cell)) if "patient" in table else table
+
+
+def from_cell(cell: str) -> str:
+    """The name that `as_cell` wrote."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] and cell[1] in _FORMULA else cell
+
+
 def safe_name(name: str) -> str | None:
     """Why a patient's name cannot be a file's name, or None where it can."""
     if not name or name != name.strip():
@@ -363,6 +382,8 @@ def safe_name(name: str) -> str | None:
         return 'begins with a dot or has one of / \\ < > : " | ? * or a character that does not print'
     if name.casefold() in ("patients", "truth"):
         return "is reserved"
+    if name.endswith(".") or _DEVICES.fullmatch(name):
+        return "ends in a dot or is a device's, which Windows has no file of"
     try:
         return "is too long" if len(os.fsencode(name)) > 200 else None
     except UnicodeEncodeError:

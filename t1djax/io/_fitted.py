@@ -4,7 +4,6 @@ import dataclasses
 import datetime as dt
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,9 @@ def write_fitted(model: FittedPatient, folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(fitted_to_json(model), indent=2, allow_nan=False) + "\n"
-    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".partial", delete=False, encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, folder / MODEL_FILE)
+    partial = folder / f".{MODEL_FILE}.{os.getpid()}.partial"
+    partial.write_text(text, encoding="utf-8")  # readable by whom the umask says
+    partial.replace(folder / MODEL_FILE)
     return folder / MODEL_FILE
 
 

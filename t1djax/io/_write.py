@@ -15,7 +15,7 @@ from .._words import counted
 from ..data import Cohort
 from ..physics import PARAMETERS
 from ._asserted import PATIENTS_FILE, TRUTH_FILE, parameter_table
-from ._checks import DataWarning, Findings, Table, safe_name
+from ._checks import DataWarning, Findings, Table, as_cell, from_cell, safe_name
 from ._frames import patient_columns
 from ._tables import table_to_patient
 from ._zones import TIME_ZONE
@@ -103,12 +103,15 @@ def _parameters(
 ) -> list[list[str]]:
     """Header and rows; time zones have a column where anybody has one."""
     header = ["patient", *(p.column for p in PARAMETERS.values())]
-    rows = [[name, *(_text(values.get(symbol, math.nan)) for symbol in PARAMETERS)] for name, values in stated.items()]
+    rows = [
+        [as_cell(name), *(_text(values.get(symbol, math.nan)) for symbol in PARAMETERS)]
+        for name, values in stated.items()
+    ]
     if zones:
         header.append(TIME_ZONE)
-        rows = [[*row, zones.get(row[0], "")] for row in rows]
+        rows = [[*row, zones.get(from_cell(row[0]), "")] for row in rows]
     # An unsafe name is reported above, as the patient's.
-    safe = [row for row in rows if safe_name(row[0]) is None]
+    safe = [row for row in rows if safe_name(from_cell(row[0])) is None]
     parameter_table(Table(file, header, safe, range(2, len(safe) + 2)), found)
     return [header, *rows]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ._checks import BLANKS, Findings
+from ._checks import BLANKS, Findings, from_cell
 from ._noted import zone
 from ._text import read_table
 
@@ -16,7 +16,7 @@ def read_zones(file: Path) -> dict[str, str]:
     if table is None or not {"patient", TIME_ZONE} <= set(table.names):
         return {}
     cells = zip(*([cell.strip(BLANKS) for cell in table.columns[key]] for key in ("patient", TIME_ZONE)), strict=True)
-    return {name: key for name, key in cells if key and is_zone(key)}
+    return {from_cell(name): key for name, key in cells if key and is_zone(key)}
 
 
 def is_zone(key: str) -> bool:

@@ -22,8 +22,9 @@ import numpy as np
 import yaml
 
 from .._words import counted
+from ..config import read_yaml as read_config
 from ..experiment import RUNS
-from ..io import CONFIG, MODEL_FILE, REPORT_FILE, CheckpointError, drop_twins
+from ..io import CONFIG, MODEL_FILE, REPORT_FILE, CheckpointError, drop_twins, from_cell
 from ..physics import PARAMETERS
 from ._person import Person
 from ._places import SCRATCH, Here, Places
@@ -260,10 +261,10 @@ def _as_yaml(content: Any) -> bytes:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a file of YAML; None where it is none."""
+    """The content of a configuration; None where it is none."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return read_config(path, "a mapping")
+    except (ValueError, FileNotFoundError):
         return None
 
 
@@ -280,7 +281,7 @@ def without_rows(data: bytes, column: str, person: Person) -> bytes:
     """A table without the rows that have the person in a column; the others' as they are."""
     rows = list(_rows(data))
     at = rows[0][1].index(column)
-    return "".join(raw for raw, row in rows if not (len(row) > at and person.same(row[at].strip()))).encode()
+    return "".join(raw for raw, row in rows if not (len(row) > at and person.same(from_cell(row[at].strip())))).encode()
 
 
 def _listed(path: Path) -> list[str] | None:
@@ -291,7 +292,7 @@ def _listed(path: Path) -> list[str] | None:
         return None
     if not rows or rows[0][:1] != ["patient"] or not _COLUMNS.issuperset(rows[0][1:]):
         return None
-    return [row[0].strip() for row in rows[1:] if row]
+    return [from_cell(row[0].strip()) for row in rows[1:] if row]
 
 
 def _is_table(path: Path) -> bool:

@@ -11,9 +11,16 @@ from . import _exports, _rows
 from ._exports import YEARS
 
 Record = Mapping[str, Any]
+_MOST_DIGITS = 300
 LONGEST_MIN = 10 * 365 * 24 * 60.0
 MS_PER_MIN = 6e4
 _MEND = "is the file cut short? export it again"
+
+
+def _loads(text: str) -> Any:
+    """JSON; an integer of more digits than any number has is infinite, and so no reading."""
+    whole = lambda digits: int(digits) if len(digits) < _MOST_DIGITS else float(digits)
+    return json.loads(text, object_hook=_plain if '"$' in text else None, parse_int=whole)
 
 
 class Source(NamedTuple):
@@ -68,7 +75,7 @@ class Source(NamedTuple):
 def read_records(file: str, text: str, found: Findings) -> list[Source] | None:
     """The records of a text: those of an array, one object, or one object on each line."""
     try:
-        data = json.loads(text, object_hook=_plain if '"$' in text else None)
+        data = _loads(text)
     except json.JSONDecodeError as error:
         lines = _lines(file, text)
         if lines is not None:
@@ -102,7 +109,7 @@ def _lines(file: str, text: str) -> list[Source] | None:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip(BLANKS):
             try:
-                data = json.loads(line, object_hook=_plain if '"$' in line else None)
+                data = _loads(line)
             except (json.JSONDecodeError, RecursionError):
                 return None
             if not isinstance(data, dict):

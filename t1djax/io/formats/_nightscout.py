@@ -262,7 +262,7 @@ def _injected(row: Source, insulin: float, found: Findings) -> Sorted:
     if isinstance(parts, str):
         try:
             parts = json.loads(parts)
-        except json.JSONDecodeError:
+        except ValueError:
             row.add("insulinInjections", "it is not JSON", "export the treatments again", found)
             parts = None
     named: list[tuple[str, float]] = []

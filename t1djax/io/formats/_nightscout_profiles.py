@@ -94,7 +94,7 @@ def read_switches(rows: Sequence[Source], notes: list[str], found: Findings) -> 
             data = row.data["profileJson"]
             try:
                 data = json.loads(data) if isinstance(data, str) else data
-            except json.JSONDecodeError:
+            except ValueError:
                 row.add("profileJson", "it is not JSON", "export the treatments again", found)
                 continue
             schedule = _schedule(row, name, data, notes, found)

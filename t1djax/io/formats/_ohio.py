@@ -1,5 +1,6 @@
 """OhioT1DM: one XML file per person; times are day-month, rates U/h, carbohydrate g."""
 
+import contextlib
 import datetime as dt
 import re
 from pathlib import Path
@@ -59,8 +60,13 @@ class _Event:
 
 
 def recognise(head: str, name: str) -> bool:
-    """Whether it is XML of one patient with glucose levels."""
-    return re.match(r"\ufeff?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<patient\b", head, re.DOTALL) is not None
+    """Whether it is XML of one patient with glucose levels: what its first element is, a parser says."""
+    first: list[str] = []
+    parser = expat.ParserCreate("utf-8")
+    parser.StartElementHandler = lambda tag, _: first.append(tag)
+    with contextlib.suppress(expat.ExpatError):
+        parser.Parse(head.lstrip("\ufeff \t\r\n").encode("utf-8", "replace"), False)
+    return first[:1] == ["patient"]
 
 
 def parse(path: Path, text: str, found: Findings) -> Raw | None:

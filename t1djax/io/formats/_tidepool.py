@@ -103,7 +103,7 @@ def _cell(cell: str) -> Any:
     if cell[0] in "[{":
         try:
             return json.loads(cell)
-        except json.JSONDecodeError:
+        except ValueError:
             return cell
     return cell
 
