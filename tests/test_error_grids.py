@@ -149,6 +149,12 @@ def test_a_grid_counts_its_pairs():
     assert np.isnan(empty.percent["A"])
 
 
+def test_an_infinite_prediction_is_in_the_worst_zone():
+    pairs = np.array([100.0, 100.0, np.nan]), np.array([np.inf, 100.0, 100.0])
+    for grid in ("clarke", "parkes1", "parkes2"):
+        assert t1djax.error_grid(*pairs, grid=grid).percent["E"] == 50.0
+
+
 def test_surveillance_levels_come_from_the_callers_table():
     made_up = np.zeros((601, 601))
     made_up[100, :8] = [0.0, 0.5, 0.51, 1.0, 1.2, 3.4, 3.6, 4.0]

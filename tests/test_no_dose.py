@@ -10,7 +10,6 @@ import pytest
 
 from t1djax import (
     Cohort,
-    DataWarning,
     Doses,
     Patient,
     frame_to_patient,

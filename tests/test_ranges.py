@@ -16,9 +16,24 @@ def record(readings: list, step: float = 5.0, name: str = "Ada") -> t1djax.Patie
 
 
 def test_a_reading_lies_in_one_range():
-    edges = np.array([53.9, 54, 69.9, 70, 180, 180.1, 250, 250.1])
+    edges = np.array([53.9, 54, 69.9, 70, 180, 180.3, 250, 250.6])
     where = {name: np.flatnonzero(inside(edges)).tolist() for name, inside in GLUCOSE_RANGES.items()}
     assert where == {"<54": [0], "54-69": [1, 2], "70-180": [3, 4], "181-250": [5, 6], ">250": [7]}
+
+
+@pytest.mark.parametrize("factor", [18.0, 18.016, 18.01559, 18.0182])
+def test_tenths_of_a_mmol_lie_in_the_ranges_of_the_consensus(factor):
+    tenths = np.round(np.arange(2.0, 25.0, 0.1), 1)
+    # As printed: below 3.0, to 3.8, to 10.0, to 13.9, and above.
+    printed = np.searchsorted([3.0, 3.9, 10.05, 13.95], tenths, side="right")
+    whole = np.arange(40, 400)
+    printed_mg = np.searchsorted([54, 70, 180.5, 250.5], whole, side="right")
+    for unit in ("mg/dL", "mmol/L"):
+        for mg_dL, there in ((tenths * factor, printed), (whole.astype(float), printed_mg)):
+            found = t1djax.glycaemia(record(mg_dL.tolist()), unit=unit)  # pyright: ignore[reportArgumentType]
+            shares = (found.very_low_percent, found.low_percent, found.in_range_percent, found.high_percent,
+                      found.very_high_percent)  # fmt: skip
+            assert shares == pytest.approx(100 * np.bincount(there, minlength=5) / len(there))
 
 
 def test_shares_and_gri_by_hand():

@@ -111,7 +111,8 @@ def test_reference_cohort_survives(tmp_path: Path) -> None:
     row = int(np.argmax(low[0].glucose_mg_dL < 40)) + 2
     assert f"{low[0].name}.csv, row {row}, column glucose_mg_dL" in text
     assert f"first of {(low[0].glucose_mg_dL < 40).sum()} readings" in text
-    with pytest.raises(DataError, match=rf"{low[0].name}.csv, \d+ rows \({row}, .*column glucose_mg_dL: .* is below 40"):
+    first = rf"{low[0].name}.csv, \d+ rows \({row}, .*column glucose_mg_dL: .* is below 40"
+    with pytest.raises(DataError, match=first):
         read_cohort(tmp_path / "out", strict=True)
 
 

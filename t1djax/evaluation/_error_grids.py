@@ -111,6 +111,8 @@ def error_grid(
 ) -> ErrorGrid:
     """Pairs on an error grid, with their zones; pairs with a NaN are left out.
 
+    An infinite prediction is in the worst zone.
+
     Args:
         reference_mg_dL: what a reference read, mg/dL; for forecasts the reading that followed.
         predicted_mg_dL: what is judged, mg/dL.
@@ -129,10 +131,10 @@ def error_grid(
     """
     if grid not in get_args(GridName):
         raise ValueError(f"error_grid: grid is {grid!r}; one of {', '.join(get_args(GridName))}")
-    both = np.isfinite(reference_mg_dL) & np.isfinite(predicted_mg_dL)
+    both = np.isfinite(reference_mg_dL) & ~np.isnan(predicted_mg_dL)
     x, y = reference_mg_dL[both], predicted_mg_dL[both]
     zones = clarke_zones(x, y) if grid == "clarke" else parkes_zones(x, y, diabetes_type=1 if grid == "parkes1" else 2)
-    return ErrorGrid(grid, x, y, zones)
+    return ErrorGrid(grid, x, y, np.where(np.isinf(y), ZONES[-1], zones))
 
 
 def surveillance_levels(

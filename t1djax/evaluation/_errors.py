@@ -11,14 +11,19 @@ from ._fits import glucose_errors
 if TYPE_CHECKING:
     import pandas as pd
 
+_IN_RANGE, _HIGH = 180.2, 250.5
+"""Ranges of whole mg/dL and of tenths of a mmol/L: 10.0 and 13.9 mmol/L are up to here, by whichever factor."""
 GLUCOSE_RANGES: Mapping[str, Callable[[Float[np.ndarray, " n"]], Bool[np.ndarray, " n"]]] = {
     "<54": lambda g: g < 54,
     "54-69": lambda g: (g >= 54) & (g < 70),
-    "70-180": lambda g: (g >= 70) & (g <= 180),
-    "181-250": lambda g: (g > 180) & (g <= 250),
-    ">250": lambda g: g > 250,
+    "70-180": lambda g: (g >= 70) & (g <= _IN_RANGE),
+    "181-250": lambda g: (g > _IN_RANGE) & (g <= _HIGH),
+    ">250": lambda g: g > _HIGH,
 }
-"""The five ranges of the consensus (Battelino et al. 2019), mg/dL, by name; a reading lies in exactly one."""
+"""The five ranges of the consensus (Battelino et al. 2019), mg/dL, by name; a reading lies in exactly one.
+
+A reading of 10.0 or 13.9 mmol/L lies below the edge, as in the consensus, though it is 180.16 or 250.42 mg/dL.
+"""
 
 
 def reading_errors(predicted: Float[np.ndarray, " n"], observed: Float[np.ndarray, " n"]) -> dict[str, float]:

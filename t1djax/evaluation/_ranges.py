@@ -42,11 +42,11 @@ class Glycaemia(NamedTuple):
     low_percent: float
     """Readings of 54 to 69 mg/dL (3.0 to 3.8 mmol/L), %."""
     in_range_percent: float
-    """Readings of 70 to 180 mg/dL (3.9 to 10.0 mmol/L), %."""
+    """Readings of 70 to 180 mg/dL, or 3.9 to 10.0 mmol/L, %."""
     high_percent: float
-    """Readings of 181 to 250 mg/dL (10.1 to 13.9 mmol/L), %."""
+    """Readings of 181 to 250 mg/dL, or 10.1 to 13.9 mmol/L, %."""
     very_high_percent: float
-    """Readings above 250 mg/dL (13.9 mmol/L), %."""
+    """Readings above 250 mg/dL, or 13.9 mmol/L, %."""
     gri: float
     """Glycaemia risk index, a number from 0 to 100."""
     gri_zone: str
