@@ -109,7 +109,7 @@ def place(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Plac
 
 def _in_utc(t: dt.datetime) -> dt.datetime:
     # Order and differences of times of one zone ignore its changes; in UTC there are none.
-    return t if t.tzinfo is None else t.astimezone(dt.UTC)
+    return t if t.tzinfo is None or t.tzinfo is dt.UTC else t.astimezone(dt.UTC)
 
 
 def _stated_zone(raw: Raw, options: ReadOptions, noted: Noted) -> zoneinfo.ZoneInfo | None:
@@ -287,7 +287,8 @@ def _offsets(times: Iterable[dt.datetime]) -> str:
 
 def _say_changes(times: Iterable[dt.datetime], stated: zoneinfo.ZoneInfo | None, noted: Noted) -> None:
     """Clock changes within the span: first local time after each."""
-    ordered = sorted(times, key=_in_utc)
-    local = [t if stated is None else t.astimezone(stated) for t in ordered]
-    changes = [b.isoformat() for a, b in itertools.pairwise(local) if a.utcoffset() != b.utcoffset()]
+    local = sorted(map(_in_utc, times)) if stated is not None else sorted(times, key=_in_utc)
+    local = local if stated is None else [t.astimezone(stated) for t in local]
+    offsets = [t.utcoffset() for t in local]
+    changes = [t.isoformat() for t, a, b in zip(local[1:], offsets, offsets[1:], strict=False) if a != b]
     noted.facts["clock_changes"] = tuple(changes)

@@ -259,9 +259,10 @@ def _drawn_over_gaps(
     resolution = float(steps[steps > 1e-6].min(initial=np.inf))
     edges = np.flatnonzero(np.diff(np.concatenate([[0], inside.astype(np.int8), [0]])))
     drawn = np.full(len(glucose), False)
+    counted = bool(whole.mean() > 0.9)
     for first, last in zip(edges[::2], edges[1::2], strict=True):  # [first, last) has no kink
         step = abs(float(glucose[first] - glucose[first - 1]))
-        fractions = whole.mean() > 0.9 and not whole[first:last].all()
+        fractions = counted and not whole[first:last].all()
         rows = last - first + 1
         long = rows * row_min >= _LONG_MIN and rows >= _LONG_ROWS and step > 1.5 * resolution
         drawn[first:last] = fractions or long

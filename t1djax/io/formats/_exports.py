@@ -74,9 +74,9 @@ def without_title(text: str) -> str:
 
 def since_1970(number: float) -> dt.datetime | None:
     """A time of this century as seconds, milliseconds, microseconds or nanoseconds since 1970, in UTC."""
-    per_second = next((10.0**n for n in (0, 3, 6, 9) if _FIRST_S <= number / 10.0**n < _LAST_S), None)
-    # From the Gregorian calendar's own epoch: exact to the microsecond, and beyond what an operating system knows.
-    return None if per_second is None else _EPOCH + dt.timedelta(seconds=number / per_second)
+    per_second = 1e3 if 1e11 < number < 1e13 else 1.0 if number < 1e11 else 1e6 if number < 1e16 else 1e9
+    seconds = number / per_second
+    return _EPOCH + dt.timedelta(seconds=seconds) if _FIRST_S <= seconds < _LAST_S else None
 
 
 def unix(cell: str) -> dt.datetime | None:

@@ -24,6 +24,7 @@ TEMP, SUSPEND, RESUME = "Temp Basal", "Suspend Pump", "Resume Pump"
 LISTS = ("entries", "treatments", "profiles", "profile")
 OTHERS = ("devicestatus", "activity", "food", "status", "settings")
 """Collections of which nothing is read."""
+_COLLECTIONS = frozenset((*LISTS, *OTHERS))
 IDENTITY = ("_id", "identifier")
 FIRST_MS = 1e11
 """A smaller date counts seconds."""
@@ -118,7 +119,7 @@ def _unpacked(rows: Sequence[Source], found: Findings) -> list[Source]:
     """Records of objects that hold a list of each kind."""
     out: list[Source] = []
     for row in rows:
-        lists = [key for key in (*LISTS, *OTHERS) if isinstance(row.data.get(key), list)]
+        lists = [key for key in row.data.keys() & _COLLECTIONS if isinstance(row.data[key], list)]
         for key in lists:
             for number, data in enumerate(row.data[key], 1):
                 if isinstance(data, dict):
