@@ -20,6 +20,7 @@ from . import misfit as misfit_
 from . import optimisers as optimisers_
 from . import options as options_
 from . import parameters as parameters_
+from . import reading as reading_
 from . import scale as scale_
 from . import simulation as simulation_
 from . import startup as startup_
@@ -289,6 +290,16 @@ def startup(
 ) -> None:
     """Import, and seconds to the first training step with no, a cold and a warm compilation cache."""
     _done(startup_.run(Scope.of(quick, 1), out, repeat=repeat))
+
+
+@app.command()
+def reading(
+    repeat: Annotated[int, typer.Option(help="Fresh processes per number.", min=1)] = 3,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Seconds and peak memory of a year of Nightscout's JSON."""
+    _done(reading_.run(Scope.of(quick, 1), out, repeat=repeat))
 
 
 @app.command()

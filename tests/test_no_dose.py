@@ -263,6 +263,11 @@ def test_holes_in_basal_are_summed(tmp_path: Path) -> None:
 # Nothing is assumed in silence
 
 
+def test_a_temporary_rate_of_days_is_remarked_on(tmp_path: Path) -> None:
+    assert about(person(tmp_path, treatment(5, "Temp Basal", absolute=0.5, duration=100 * 60)), "72 h", "100 h")
+    assert not about(person(tmp_path, treatment(5, "Temp Basal", absolute=0.5, duration=24 * 60)), "72 h")
+
+
 def test_exchanges_have_a_size(tmp_path: Path) -> None:
     wizard = lambda day, hour, grams: tide(
         "wizard", 1440 * day + 60 * hour, carbInput=grams / 15, carbUnits="exchanges"
