@@ -1,4 +1,4 @@
-"""Ways to integrate a body on a cohort, each by its error, its compile time and its speed: what `solution` was chosen by.
+"""Ways to integrate a body on a cohort, by error, compile time and speed: what `solution` was chosen by.
 
 `python -m benchmarks.integrators` prints a table for 1,000 people of Kanderian's and of Hovorka's model over 48 h, read
 every 5 min: the values, and the forward sensitivities by five parameters as least squares takes them.

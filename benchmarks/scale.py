@@ -49,7 +49,7 @@ def measure(n: int, model: str) -> dict[str, Any]:
     grown = peak_MiB() - before
     found = np.array([f.estimates["ksi"].value for f in fit])
     true = np.array([cohort.truth[f.name].parameters["ksi"] for f in fit])
-    held = sum(x.nbytes for f in fit for x in (f.glucose_mg_dL, f.insulin_U_dL, f.digestion_mg_dL_min)) / _MIB
+    held = sum(x.nbytes for f in fit for x in (f.glucose_mg_dL, *f.states.values())) / _MIB
     return {
         "patients": n,
         "compile, s": fit.cost.compile_s,

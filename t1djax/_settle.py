@@ -7,8 +7,7 @@ import numpy as np
 
 from ._arguments import argument
 from .data import Patient
-from .physics import KB_BODY_MASS, PARAMETERS, TYPICAL_C, unbalanced
-from .question import plausible
+from .physics import KB_BODY_MASS, TYPICAL_C, AbstractPhysiology, Magdelaine, unbalanced
 
 HEAVY_KG = 130.0  # 130 lb are 59 kg: whoever states pounds of an adult is mostly above
 KG_PER_POUND = 0.45359237
@@ -16,11 +15,15 @@ GOES_BY_C = ("ksi", "ku_Vi", "kr_Vb")
 """What makes up for an error of `c`, which glucose integrates."""
 
 
-def check_plausible(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
-    """Refuse values that are `plausible` in another unit alone."""
+def check_plausible(patients: Sequence[Patient], free: tuple[str, ...], body: type[AbstractPhysiology]) -> None:
+    """Refuse values that are plausible in another unit alone, and parameters of another physiology."""
     found: dict[str, list[str]] = {}
-    for symbol, row in PARAMETERS.items():
-        low, high = plausible(row)
+    foreign = {symbol: p.name for p in patients for symbol in p.known if symbol not in body.parameters}
+    if foreign:
+        named = ", ".join(f"{symbol} of {name}" for symbol, name in list(foreign.items())[:5])
+        raise ValueError(f"{named}: no parameter of {body.__name__}, which has {', '.join(body.parameters)}")
+    for symbol, row in body.parameters.items():
+        low, high = row.plausible
         odd = {p.name: p.known[symbol] for p in patients if symbol in p.known and not low <= p.known[symbol] <= high}
         for name, value in odd.items() if symbol not in free else ():
             why = f"people have {row.low:g} to {row.high:g}" if value > 0 else "it is above 0"
@@ -53,6 +56,7 @@ def doubtful_mass(patient: Patient, free: Collection[str]) -> tuple[str, ...]:
 class Settlement:
     """Values as they are settled, parameter by parameter."""
 
+    body: type[AbstractPhysiology]
     known: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     assumed: dict[str, float] = dataclasses.field(default_factory=dict)
     missing: dict[str, list[str]] = dataclasses.field(default_factory=dict)
@@ -60,13 +64,15 @@ class Settlement:
     c_assumed: tuple[str, ...] = ()
 
     def assume(self, symbol: str, lacking: Sequence[str]) -> float:
-        row = PARAMETERS[symbol]
+        row = self.body.parameters[symbol]
         self.assumed[symbol] = row.typical
         self.notes.append(f"{symbol} = {row.typical:.4g} {row.unit} is assumed for {some(lacking)}")
         return row.typical
 
 
-def settle(patients: Sequence[Patient], free: tuple[str, ...], assume_population: bool) -> Settlement:
+def settle(
+    patients: Sequence[Patient], free: tuple[str, ...], assume_population: bool, body: type[AbstractPhysiology]
+) -> Settlement:
     """What is known of the parameters that are not free.
 
     Of `kl` and `kb = 128 / M` glucose tells the difference `c` alone. Where neither is free and one of them is to be
@@ -76,20 +82,22 @@ def settle(patients: Sequence[Patient], free: tuple[str, ...], assume_population
         patients: the cohort.
         free: symbols to estimate.
         assume_population: take what nobody stated from the population.
+        body: whose parameters these are.
 
     Raises:
         ValueError: naming the patients, where a value is missing, or `kl` is not above `kb`.
     """
-    settled = Settlement()
+    settled = Settlement(body)
     names = [patient.name for patient in patients]
-    fixed = not {"kl", "kb", "M"} & set(free)  # c is
-    for symbol in PARAMETERS:
+    balanced = body is Magdelaine
+    fixed = balanced and not {"kl", "kb", "M"} & set(free)  # c is
+    for symbol in body.parameters:
         stated = np.array([patient.known.get(symbol, np.nan) for patient in patients])
         lacking = [name for name, value in zip(names, stated, strict=True) if np.isnan(value)]
         if symbol in free:
             if len(lacking) < len(patients):
                 settled.notes.append(f"{symbol} is to be estimated: the values stated for it are ignored")
-        elif symbol in ("M", "kb"):
+        elif balanced and symbol in ("M", "kb"):
             continue  # one parameter in two guises: settled below
         elif not lacking or (symbol == "kl" and fixed and assume_population):
             settled.known[symbol] = stated  # what kl lacks is settled below
@@ -99,7 +107,7 @@ def settle(patients: Sequence[Patient], free: tuple[str, ...], assume_population
             settled.known[symbol] = np.where(np.isnan(stated), settled.assume(symbol, lacking), stated)
         else:
             settled.missing[symbol] = lacking
-    if not {"kb", "M"} & set(free):
+    if balanced and not {"kb", "M"} & set(free):
         kb = np.array([p.known.get("kb", KB_BODY_MASS / p.known.get("M", np.nan)) for p in patients])
         kl = settled.known.get("kl", kb + np.nan)
         if fixed and assume_population:

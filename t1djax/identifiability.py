@@ -1,10 +1,6 @@
-"""What glucose alone cannot tell, known from the structure of the equations before any fit.
+"""What glucose alone cannot tell, known from the structure of the equations before any fit, and standard errors."""
 
-With `p1 = ksi ku_Vi`, `c = kl - kb` and `J = ksi I` the model reads `G' = c - J + D` and
-`J'' + 2 J'/Tu + J/Tu^2 = p1 u/Tu^2`: nothing else of `ksi, ku_Vi, kl, kb` appears in it.
-"""
-
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +8,7 @@ from jaxtyping import Float
 
 from ._words import each
 from .data import Patient
+from .physics import AbstractPhysiology, Magdelaine
 from .twin import Sensitivities
 
 _DOMINATED = 2.0  # the prior rules where the readings alone would leave so many times the standard error
@@ -22,25 +19,12 @@ class UnidentifiableError(ValueError):
     """The data cannot tell the requested parameters apart; the message names what can be estimated instead."""
 
 
-_TOGETHER: tuple[tuple[set[str], str], ...] = (
-    (
-        {"ksi", "ku_Vi"},
-        "only their product p1 = ksi ku_Vi shows in glucose; estimate one of them with the other known (p1 is "
-        "reported either way)",
-    ),
-    (
-        {"kl", "kb"},
-        "only their difference c = kl - kb shows in glucose; estimate kl with kb known (c is reported either way)",
-    ),
-    (
-        {"kl", "M"},
-        "M enters through kb = 128 / M alone, and only c = kl - kb shows in glucose; estimate kl with M known",
-    ),
-)
-_ONE_PARAMETER = "kb and M: they are one parameter, kb = 128 / M; estimate one of them"
-
-
-def check_identifiable(patients: Sequence[Patient], free: str | Sequence[str], priors: Collection[str] = ()) -> None:
+def check_identifiable(
+    patients: Sequence[Patient],
+    free: str | Sequence[str],
+    priors: Collection[str] = (),
+    physiology: type[AbstractPhysiology] = Magdelaine,
+) -> None:
     """Refuse a set of free parameters that glucose cannot tell apart, whatever its noise.
 
     A prior adds what glucose does not tell: of two parameters that show together, one must carry a prior; a
@@ -50,28 +34,22 @@ def check_identifiable(patients: Sequence[Patient], free: str | Sequence[str], p
         patients: the cohort; what each was given between the first and the last fit reading counts.
         free: symbols to estimate.
         priors: symbols among them that carry a prior.
+        physiology: whose `facts` say what shows in glucose.
 
     Raises:
         UnidentifiableError: naming the parameters, the reason, and what can be estimated instead.
-
-    Source: Magdelaine et al. 2015, equations (1) to (3); the two symmetries follow by substitution.
     """
     free = each(free)
     chosen, held = set(free), set(priors)
+    facts = physiology.facts
     reasons = [
-        f"{' and '.join(sorted(pair))}: {why}, or give one of them a prior"
-        for pair, why in _TOGETHER
-        if pair <= chosen and not pair & held
+        f"{' and '.join(sorted(group))}: {why}, or give one of them a prior"
+        for group, why in facts.together
+        if group <= chosen and not group & held
     ]
-    if {"kb", "M"} <= chosen:
-        reasons.append(_ONE_PARAMETER)
-    needs: tuple[tuple[set[str], Callable[[Patient], bool], str], ...] = (
-        ({"Tr", "kr_Vb"}, _has_meal, "no meal before the last fit reading"),
-        (
-            {"ksi", "ku_Vi"},
-            _has_insulin,
-            "no insulin is given before the last fit reading, and ksi I then decays from c whatever ksi is",
-        ),
+    needs = (
+        (facts.need_meal, _has_meal, "no meal before the last fit reading"),
+        (facts.need_insulin, _has_insulin, "no insulin is given before the last fit reading"),
     )
     for symbols, present, why in needs:
         asked = [symbol for symbol in free if symbol in symbols - held]

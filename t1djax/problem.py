@@ -14,9 +14,9 @@ from ._arguments import ArgumentError
 from ._settle import check_plausible, settle, some
 from ._types import Key
 from ._words import counted
-from .data import Cohort, Patient
+from .data import Cohort, Patient, steps_needed
 from .identifiability import check_identifiable
-from .physics import INITIAL_STATES, KB_BODY_MASS, PARAMETERS
+from .physics import INITIAL_STATES, KB_BODY_MASS, AbstractPhysiology, Magdelaine, Parameter
 from .question import Asked, LogNormal, Mode, Question, question_of
 from .twin import Physiology
 
@@ -51,6 +51,12 @@ class Problem:
     """Standard deviation of the readings' noise, mg/dL; estimated from the misfit where it is None."""
     c_assumed: tuple[str, ...] = ()
     """Patients of whom `c = kl - kb` is assumed and ksi, ku_Vi or kr_Vb estimated, which then go by it."""
+    body: type[AbstractPhysiology] = Magdelaine
+    """The physiology."""
+    insulin_U_min: Float[np.ndarray, " patients"] | None = None
+    """Insulin that is no bolus, in force at the start of each record, U/min; None where nothing starts by it."""
+    steps: int | None = None
+    """Steps that the longest record needs (`count_steps`); None where the solution is exact."""
 
     def __repr__(self) -> str:
         free = f"{'+'.join(self.start)} free" if self.start else "nothing free"
@@ -75,7 +81,8 @@ class Problem:
         with jax.enable_x64(np.dtype(dtype) == np.float64):
             each = np.ones(len(self.names))
             pairs = lambda a, b: jnp.asarray(np.stack([a * each, b * each], axis=-1), dtype)
-            prior = {s: pairs(np.log(self.start[s]), _ON_BOARD_SD_LOG) for s in INITIAL_STATES if s in self.start}
+            on_board = [s for s in self.body.initial_states() if s in self.start]
+            prior = {s: pairs(np.log(self.start[s]), _ON_BOARD_SD_LOG) for s in on_board}
             prior |= {s: pairs(np.log(p.median), p.sd_log) for s, p in self.priors.items()}
             return Physiology.at(
                 {s: jnp.asarray(v, dtype) for s, v in self.known.items()},
@@ -83,7 +90,22 @@ class Problem:
                 prior=prior,
                 bounds={s: pairs(np.log(low), np.log(high)) for s, (low, high) in self.bounds.items()},
                 noise_sd_mg_dL=None if self.noise_sd_mg_dL is None else jnp.asarray(self.noise_sd_mg_dL * each, dtype),
+                insulin_U_min=None if self.insulin_U_min is None else jnp.asarray(self.insulin_U_min, dtype),
+                body=self.body,
+                steps=self.steps,
             )
+
+    def closed(self, what: str) -> None:
+        """Refuse what is written for the equations of `Magdelaine` alone, where the body is another.
+
+        Args:
+            what: which names itself, in the plural.
+
+        Raises:
+            ArgumentError: naming the physiology and what does take it.
+        """
+        if self.body is not Magdelaine:
+            raise ArgumentError("physiology", f"{what} know Magdelaine alone; {self.body.__name__} goes with model ode")
 
     def take(self, which: Sequence[int]) -> "Problem":
         """The problem of some of the patients, by position; one may come twice.
@@ -98,8 +120,10 @@ class Problem:
         part = lambda by_symbol: {symbol: values[at] for symbol, values in by_symbol.items()}
         names = tuple(self.names[i] for i in which)
         c_assumed = tuple(name for name in names if name in self.c_assumed)
+        insulin = None if self.insulin_U_min is None else self.insulin_U_min[at]
+        known, start = part(self.known), part(self.start)
         return dataclasses.replace(
-            self, names=names, known=part(self.known), start=part(self.start), c_assumed=c_assumed
+            self, names=names, known=known, start=start, c_assumed=c_assumed, insulin_U_min=insulin
         )
 
     def at_bound(self, symbol: str, value: float) -> bool:
@@ -125,7 +149,7 @@ class Problem:
         Returns:
             Starts by symbol, one number per patient, in the units of `PARAMETERS`.
         """
-        draw = lambda symbol: _draw(self.names, symbol, key, self.bounds.get(symbol))
+        draw = lambda symbol: _draw(self.names, symbol, key, self.bounds.get(symbol), self.body.parameters)
         return {s: v if s not in self.named or s == "G0" else draw(s) for s, v in self.start.items()}
 
 
@@ -175,14 +199,21 @@ def pose(
     patients = Cohort.of(patients).patients
     if not patients:
         raise ValueError("no patient is selected")
+    body = question.body
+    if question.estimate_initial_state and not body.initial_states():
+        raise ArgumentError(
+            "estimate_initial_state", f"{body.__name__} starts under the insulin in force; leave it out"
+        )
     _check_readings(patients, free)
-    check_plausible(patients, free)
+    check_plausible(patients, free, body)
     if refuse:
-        check_identifiable(patients, free, priors)
-    settled = settle(patients, free, question.assume_population)
+        check_identifiable(patients, free, priors, body)
+    settled = settle(patients, free, question.assume_population, body)
     known, notes = settled.known, settled.notes
     names = tuple(patient.name for patient in patients)
-    starts = {symbol: _draw(names, symbol, key, bounds.get(symbol)) for symbol in free if symbol != "G0"}
+    starts = {
+        symbol: _draw(names, symbol, key, bounds.get(symbol), body.parameters) for symbol in free if symbol != "G0"
+    }
     if "G0" in free or "G0" not in known:
         if "G0" not in free:
             notes.append("G0 is not stated for every patient: it is estimated along, starting at the first fit reading")
@@ -213,7 +244,17 @@ def pose(
         priors=priors,
         bounds=bounds,
         noise_sd_mg_dL=question.noise_sd_mg_dL,
+        body=body,
+        insulin_U_min=None if body.facts.exact else np.array([_in_force(patient) for patient in patients]),
+        steps=steps_needed(patients, body),
     )
+
+
+def _in_force(patient: Patient) -> float:
+    """Insulin that is no bolus at the start of a record, U/min."""
+    times, rates = patient.doses.background
+    at = np.searchsorted(times, patient.time_min[0], side="right") - 1
+    return float(rates[max(int(at), 0)]) / 60
 
 
 def _check_used(question: Question, starts: Mapping[str, np.ndarray]) -> None:
@@ -252,14 +293,16 @@ def _kb(known: Mapping[str, np.ndarray], starts: Mapping[str, np.ndarray]) -> np
     return both["kb"] if "kb" in both else KB_BODY_MASS / both["M"]
 
 
-def _draw(names: Sequence[str], symbol: str, key: Key, bounds: tuple[float, float] | None) -> np.ndarray:
+def _draw(
+    names: Sequence[str], symbol: str, key: Key, bounds: tuple[float, float] | None, table: Mapping[str, Parameter]
+) -> np.ndarray:
     """Starts within the parameter's range and its bounds; within the bounds alone where these do not meet."""
-    row = PARAMETERS[symbol]
+    row = table[symbol]
     low, high = row.start_low, row.start_high
     if bounds is not None:
         within = max(low, bounds[0]), min(high, bounds[1])
         low, high = within if within[0] < within[1] else bounds
-    index = list(PARAMETERS).index(symbol)
+    index = list(table).index(symbol)
     each = jnp.asarray([zlib.crc32(name.encode()) for name in names], jnp.uint32)
     return low + (high - low) * np.asarray(_uniform(key, each, index), dtype=np.float64)
 

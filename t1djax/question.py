@@ -5,17 +5,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypedDict, get_args
 
-import numpy as np
-
 from ._arguments import ArgumentError
-from .physics import INITIAL_STATES, PARAMETERS, Parameter
+from .physics import PHYSIOLOGIES, AbstractPhysiology, Parameter, physiology_named
 
 Mode = Literal["forward", "inverse"]
 """*forward*: every parameter is known and the states are fitted. *inverse*: the named ones are estimated too."""
-
-_FAR = 20.0  # times the typical value, either way
-_METERS_MG_DL = (20.0, 600.0)  # what meters show
-_WIDER = 2.0  # people differ more than the ten of the reference cohort
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +38,14 @@ class LogNormal:
                 raise ArgumentError(name, f"of a prior must be positive, not {getattr(self, name):g}")
 
 
-def population_belief(symbol: str) -> LogNormal:
+def population_belief(symbol: str, physiology: str | type[AbstractPhysiology] = "magdelaine") -> LogNormal:
     """What to believe of a person of whom nothing is known: the population's range, twice as wide.
 
-    The ranges stand for ten patients of whom eight perturb the two published ones, so they are too narrow for people.
+    The ranges stand for few people, so they are too narrow for all.
 
     Args:
-        symbol: of `PARAMETERS`.
+        symbol: of a parameter.
+        physiology: whose parameter it is, by name or class.
 
     Returns:
         The prior, its median in the unit of the parameter.
@@ -63,12 +58,10 @@ def population_belief(symbol: str) -> LogNormal:
         >>> round(population_belief("ksi").median)
         221
     """
-    if symbol not in PARAMETERS:
-        raise ArgumentError("symbol", f"unknown parameter {symbol!r}; there are {', '.join(PARAMETERS)}")
-    row = PARAMETERS[symbol]
-    # The range of Tr reaches down to a minute, at which no meal is absorbed: that of its starts does not.
-    low, high = (row.start_low, row.start_high) if symbol == "Tr" else (row.low, row.high)
-    return LogNormal(float(np.sqrt(low * high)), _WIDER * float(np.log(high / low)) / 4)
+    table = physiology_named(physiology).parameters
+    if symbol not in table:
+        raise ArgumentError("symbol", f"unknown parameter {symbol!r}; there are {', '.join(table)}")
+    return LogNormal(*table[symbol].prior)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,8 +85,8 @@ class Question:
     mode: Mode = "inverse"
     """forward (parameters known) or inverse (estimate some)."""
     free: Sequence[str] = ()
-    """What to estimate in inverse mode; left out, ksi. Symbols of `PARAMETERS`; a value that a patient states for
-    one of them is ignored."""
+    """What to estimate in inverse mode; left out, insulin sensitivity. Symbols of the physiology; a value that a
+    patient states for one of them is ignored."""
     priors: Mapping[str, LogNormal] = dataclasses.field(default_factory=dict)
     """Beliefs of parameters that are estimated: median, and standard deviation of the logarithm."""
     bounds: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
@@ -107,10 +100,23 @@ class Question:
     estimate_initial_state: bool = False
     """Estimate insulin and food on board at the start too. They are `INITIAL_STATES`."""
 
+    physiology: str | type[AbstractPhysiology] = "magdelaine"
+    """The equations of the body: magdelaine, kanderian or hovorka; from Python, a class of your own as well."""
+
+    @property
+    def body(self) -> type[AbstractPhysiology]:
+        """The class of the physiology."""
+        return physiology_named(self.physiology)
+
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)
         free = symbols(self.free) if isinstance(self.free, str) else tuple(self.free)
-        put("free", free if free or self.mode == "forward" else ("ksi",))
+        try:
+            body = self.body
+        except ValueError as e:
+            raise ArgumentError("physiology", str(e)) from None
+        put("physiology", next((name for name, cls in PHYSIOLOGIES.items() if cls is body), body))
+        put("free", free if free or self.mode == "forward" else (body.facts.sensitivity,))
         put("priors", dict(self.priors))
         put("bounds", {symbol: tuple(map(float, limits)) for symbol, limits in self.bounds.items()})
         self._check_free()
@@ -119,8 +125,9 @@ class Question:
     def _check_free(self) -> None:
         if self.mode not in get_args(Mode):
             raise ArgumentError("mode", f"must be forward or inverse, not {self.mode!r}")
-        if unknown := [symbol for symbol in self.free if symbol not in PARAMETERS]:
-            one_of = ", ".join(PARAMETERS)
+        table = self.body.parameters
+        if unknown := [symbol for symbol in self.free if symbol not in table]:
+            one_of = ", ".join(table)
             raise ArgumentError("free", f"unknown parameter {', '.join(unknown)}; one can estimate {one_of}")
         if twice := [symbol for symbol in dict.fromkeys(self.free) if self.free.count(symbol) > 1]:
             raise ArgumentError("free", f"{', '.join(twice)} stands twice; name each parameter once")
@@ -134,7 +141,8 @@ class Question:
             raise ArgumentError(
                 "noise_sd_mg_dL", f"is {self.noise_sd_mg_dL:g}; it must be positive, or left out to be estimated"
             )
-        there = {**PARAMETERS, **INITIAL_STATES}
+        table = self.body.parameters
+        there = {**table, **self.body.initial_states()}
         for name in ("priors", "bounds"):
             if unknown := [symbol for symbol in getattr(self, name) if symbol not in there]:
                 raise ArgumentError(name, f"unknown parameter {', '.join(unknown)}; there are {', '.join(there)}")
@@ -142,8 +150,8 @@ class Question:
             if not 0 < low < high < math.inf:
                 raise ArgumentError(("bounds", symbol), f"{low:g} to {high:g}; state 0 < low < high")
             row = there[symbol]
-            least, most = plausible(row)
-            if symbol in PARAMETERS and (low > most or high < least):
+            least, most = row.plausible
+            if symbol in table and (low > most or high < least):
                 raise ArgumentError(("bounds", symbol), f"are {low:g} to {high:g} {_far(row)}")
         for symbol, prior in self.priors.items():
             low, high = self.bounds.get(symbol, (0.0, math.inf))
@@ -152,8 +160,8 @@ class Question:
                     ("priors", symbol), f"the median {prior.median:g} is outside the bounds {low:g} to {high:g}"
                 )
             row = there[symbol]
-            least, most = plausible(row)
-            if symbol in PARAMETERS and not least <= prior.median <= most:
+            least, most = row.plausible
+            if symbol in table and not least <= prior.median <= most:
                 raise ArgumentError(("priors", symbol), f"the median is {prior.median:g} {_far(row)}")
 
 
@@ -167,6 +175,7 @@ class Asked(TypedDict, total=False):
     noise_sd_mg_dL: float | None
     assume_population: bool
     estimate_initial_state: bool
+    physiology: str | type[AbstractPhysiology]
 
 
 def symbols(text: str) -> tuple[str, ...]:
@@ -192,13 +201,6 @@ def question_of(question: Question | None, asked: Mapping[str, Any]) -> Question
         TypeError: where there is no such field.
     """
     return Question(**asked) if question is None else dataclasses.replace(question, **asked)
-
-
-def plausible(row: Parameter) -> tuple[float, float]:
-    """The range outside of which a number is one in another unit; what people have lies inside."""
-    if row.symbol == "G0":
-        return _METERS_MG_DL
-    return min(row.low, row.typical / _FAR), max(row.high, row.typical * _FAR)
 
 
 def _far(row: Parameter) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Num
 
 from .data import Series
 from .networks import AbstractSurrogate, Window
-from .physics import Inputs, Magdelaine, State, Trajectory, exact_lags, propagate, with_derived
+from .physics import AbstractPhysiology, Inputs, Magdelaine, Trajectory
 
 LEAST_NOISE_MG_DL = 0.1
 """Where noise is estimated and a prior is to be weighed by it, the least it is taken to be, mg/dL."""
@@ -60,6 +60,12 @@ class Physiology(eqx.Module):
     """Logarithms of the lower and the upper bound of some of the free ones."""
     noise_sd_mg_dL: Float[Array, "*batch"] | None = None
     """Standard deviation of the readings' noise, mg/dL, where it is given."""
+    insulin_U_min: Float[Array, "*batch"] | None = None
+    """Insulin that is no bolus, in force at the start, U/min, for a body that starts by it."""
+    body: type[AbstractPhysiology] = eqx.field(static=True, default=Magdelaine)
+    """Whose parameters these are."""
+    steps: int | None = eqx.field(static=True, default=None)
+    """Room for steps of a body without a closed form; see `count_steps`."""
 
     @classmethod
     def at(
@@ -70,6 +76,9 @@ class Physiology(eqx.Module):
         prior: Mapping[str, Float[Array, "*batch 2"]] | None = None,
         bounds: Mapping[str, Float[Array, "*batch 2"]] | None = None,
         noise_sd_mg_dL: Float[Array, "*batch"] | None = None,
+        insulin_U_min: Float[Array, "*batch"] | None = None,
+        body: type[AbstractPhysiology] = Magdelaine,
+        steps: int | None = None,
     ) -> "Physiology":
         """The physiology whose free parameters have these values; one at or beyond a bound is moved inside.
 
@@ -79,13 +88,16 @@ class Physiology(eqx.Module):
             prior: see the field.
             bounds: see the field.
             noise_sd_mg_dL: see the field, mg/dL.
+            insulin_U_min: see the field, U/min.
+            body: see the field.
+            steps: see the field.
 
         Returns:
             The physiology, its free parameters as coordinates.
         """
         bounds = dict(bounds or {})
         free = {symbol: _coordinate(jnp.log(value), bounds.get(symbol)) for symbol, value in values.items()}
-        return cls(dict(known), free, dict(prior or {}), bounds, noise_sd_mg_dL)
+        return cls(dict(known), free, dict(prior or {}), bounds, noise_sd_mg_dL, insulin_U_min, body, steps)
 
     def with_free(self, free: dict[str, Float[Array, "*batch"]]) -> "Physiology":
         """The same with other coordinates of the free parameters.
@@ -115,22 +127,18 @@ class Physiology(eqx.Module):
         return {symbol: jnp.exp(x) for symbol, x in self.log_values().items()}
 
     def values(self) -> dict[str, Float[Array, "*batch"]]:
-        """Every parameter by symbol; `kb` follows from `M` where it is not stated itself."""
-        values = with_derived(dict(self.known) | self.estimates())
-        return {symbol: value for symbol, value in values.items() if symbol not in ("p1", "c")}
+        """Every parameter by symbol, and those that follow from them (`AbstractPhysiology.complete`)."""
+        return self.body.complete(dict(self.known) | self.estimates())
 
-    def model(self) -> Magdelaine:
-        """The parameters of the differential equations."""
-        v = self.values()
-        return Magdelaine(
-            ksi=v["ksi"], kl=v["kl"], kb=v["kb"], Tu=v["Tu"], ku_Vi=v["ku_Vi"], Tr=v["Tr"], kr_Vb=v["kr_Vb"]
-        )
+    def model(self) -> Any:
+        """The body: the parameters of the differential equations."""
+        return self.body.of(self.values())
 
-    def initial_state(self, inputs: Inputs | None = None) -> State:
+    def initial_state(self, inputs: Inputs | None = None) -> Any:
         """The state at the start of the window.
 
-        Insulin starts at the equilibrium `(kl - kb) / ksi` of the current parameters and nothing is left to digest,
-        but for what is on board of doses on record before the window, unless `S0`, `I0`, `E0`, `D0` are stated or free.
+        It is that of `AbstractPhysiology.start`, and what is on board of doses on record before the window, but for
+        states that are stated or free.
 
         Args:
             inputs: those of the window, with what was given earlier; left out, nothing was.
@@ -139,14 +147,14 @@ class Physiology(eqx.Module):
             The state.
         """
         v = self.values()
-        equilibrium = (v["kl"] - v["kb"]) / v["ksi"]
-        zero = jnp.zeros_like(equilibrium)
-        S, I, E, D = equilibrium, equilibrium, zero, zero
+        insulin = jnp.zeros_like(v["G0"]) if self.insulin_U_min is None else self.insulin_U_min
+        body = self.model()
+        y = body.start(v["G0"], insulin)
         if inputs is not None and inputs.earlier is not None:
-            empty = State(G=zero, S=zero, I=zero, E=zero, D=zero)
-            insulin, digestion = exact_lags(self.model(), inputs.earlier, inputs.start_min[None], empty)
-            S, I, E, D = S + insulin[0][0], I + insulin[1][0], digestion[0][0], digestion[1][0]
-        return State(G=v["G0"], S=v.get("S0", S), I=v.get("I0", I), E=v.get("E0", E), D=v.get("D0", D))
+            more = body.on_board(inputs.earlier, inputs.start_min)
+            y = dataclasses.replace(y, **{leaf: getattr(y, leaf) + x for leaf, x in more.items()})
+        stated = {symbol[:-1]: v[symbol] for symbol in self.body.initial_states() if symbol in v}
+        return dataclasses.replace(y, **stated)
 
     def trajectory(self, data: Series) -> Trajectory:
         """The exact solution from the initial state, on the rows of a record.
@@ -157,7 +165,8 @@ class Physiology(eqx.Module):
         Returns:
             The states at the rows.
         """
-        return propagate(self.model(), data.inputs, data.time_min, y0=self.initial_state(data.inputs))
+        start = self.initial_state(data.inputs)
+        return self.model().solution(data.inputs, data.time_min, start, steps=self.steps)
 
     def prior_misfit(self, noise_sd_mg_dL: Float[Array, ""]) -> Float[Array, " held"]:
         """How far the free parameters are from their priors, in mg/dL so as to stand beside the misfit of readings.
@@ -204,9 +213,8 @@ class Physiology(eqx.Module):
         return Sensitivities(values, slopes, rows.T @ rows)
 
     def derived(self) -> dict[str, Float[Array, "*batch"]]:
-        """What glucose alone determines: `p1 = ksi ku_Vi` (mg/dL/U) and `c = kl - kb` (mg/dL/min)."""
-        v = with_derived(self.values())
-        return {"p1": v["p1"], "c": v["c"]}
+        """What follows from the parameters and is reported beside them, by symbol (`Facts.derived`)."""
+        return self.body.derive(self.values())
 
 
 def _log_value(z: Array, bounds: Array | None) -> Array:

@@ -39,8 +39,10 @@ class Bergman(AbstractPhysiology):
     States: ClassVar[type[eqx.Module]] = BergmanState
     facts: ClassVar[Facts] = Facts(
         source="Bergman et al. 1979",
+        sensitivity="SI",
         insulin_states=("s1", "s2", "I", "X"),
         meal_states=("q1", "q2"),
+        learnt=("G",),
         together=(
             Together(frozenset({"SG", "Gb"}), "at no insulin they show only where glucose varies; estimate one"),
         ),

@@ -103,12 +103,12 @@ def test_forward(model):
     for found in fit:
         truth = cohort.truth[found.name]
         for mine, true in (
-            (found.insulin_U_dL, truth.states["insulin_U_dL"]),
-            (found.digestion_mg_dL_min, truth.states["digestion_mg_dL_min"]),
+            (found.states["insulin_U_dL"], truth.states["insulin_U_dL"]),
+            (found.states["digestion_mg_dL_min"], truth.states["digestion_mg_dL_min"]),
         ):
             assert np.max(np.abs(mine - true)) < 0.02 * np.ptp(true)
         assert np.sqrt(np.mean((found.glucose_mg_dL - truth.glucose_mg_dL) ** 2)) < 0.5
-        assert np.max(np.abs(found.residual_G_mg_dL_min)) < 0.5
+        assert np.max(np.abs(found.residuals["residual_G_mg_dL_min"])) < 0.5
 
 
 @pytest.mark.slow

@@ -217,8 +217,8 @@ def _bit_for_bit(a: t1djax.Fit, b: t1djax.Fit) -> None:
     assert same(a.twins, b.twins)  # weights, estimates, scales
     for x, y in zip(a, b, strict=True):
         assert x.estimates == y.estimates
-        for field in ("glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min", "residual_G_mg_dL_min"):
-            assert getattr(x, field).tobytes() == getattr(y, field).tobytes()
+        ours, theirs = ({"G": p.glucose_mg_dL, **p.states, **p.residuals} for p in (x, y))
+        assert {name: v.tobytes() for name, v in ours.items()} == {name: v.tobytes() for name, v in theirs.items()}
 
 
 @pytest.mark.parametrize("name", ["pinn", pytest.param("modified_mlp", marks=pytest.mark.slow)])

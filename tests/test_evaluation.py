@@ -25,11 +25,12 @@ def fitted(p: t1djax.Patient, glucose: np.ndarray) -> PatientFit:
         estimates={"ksi": Estimate(198.0, 250.0, 2.0), "G0": Estimate(120.0, 118.0, None)},
         derived={"p1": Estimate(12.0, 15.0, 0.1)},
         glucose_mg_dL=glucose,
-        insulin_U_dL=np.full(n, 1e-3),
-        digestion_mg_dL_min=np.zeros(n),
-        residual_G_mg_dL_min=np.linspace(-0.3, 0.2, n),
-        residual_I_U_dL_min=np.full(n, -4e-5),
-        residual_D_mg_dL_min2=np.linspace(0, 7e-4, n),
+        states={"insulin_U_dL": np.full(n, 1e-3), "digestion_mg_dL_min": np.zeros(n)},
+        residuals={
+            "residual_G_mg_dL_min": np.linspace(-0.3, 0.2, n),
+            "residual_I_U_dL_min": np.full(n, -4e-5),
+            "residual_D_mg_dL_min2": np.linspace(0, 7e-4, n),
+        },
     )
 
 

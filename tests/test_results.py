@@ -44,11 +44,12 @@ def fit_of(people: t1djax.Cohort, mode: Any = "inverse", free: tuple[str, ...] =
             estimates={s: t1djax.Estimate(problem.known.get(s, problem.start[s])[i] + 0.25, 90.0, 0.125) for s in free},
             derived={"p1": t1djax.Estimate(12.0, 11.0, float("nan"))} if free else {},
             glucose_mg_dL=p.time_min + i,
-            insulin_U_dL=p.time_min * 1e-6,
-            digestion_mg_dL_min=p.time_min * 1e-2,
-            residual_G_mg_dL_min=p.time_min * 1e-5,
-            residual_I_U_dL_min=p.time_min * 1e-8,
-            residual_D_mg_dL_min2=p.time_min * 1e-7,
+            states={"insulin_U_dL": p.time_min * 1e-6, "digestion_mg_dL_min": p.time_min * 1e-2},
+            residuals={
+                "residual_G_mg_dL_min": p.time_min * 1e-5,
+                "residual_I_U_dL_min": p.time_min * 1e-8,
+                "residual_D_mg_dL_min2": p.time_min * 1e-7,
+            },
         )
         for i, p in enumerate(people)
     )

@@ -21,6 +21,7 @@ from ._records import Truth as Truth
 from ._records import series as series
 from ._records import stack as stack
 from ._records import stacked_shape as stacked_shape
+from ._records import steps_needed as steps_needed
 from ._sensors import AbstractNoise as AbstractNoise
 from ._sensors import AR1Noise as AR1Noise
 from ._sensors import BretonKovatchevNoise as BretonKovatchevNoise

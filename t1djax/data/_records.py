@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
-from ..physics import PHYSIOLOGIES, Doses, Inputs, disagree, has_symbol
+from ..physics import PHYSIOLOGIES, AbstractPhysiology, Doses, Inputs, count_steps, disagree, has_symbol
 from ._splits import Masks, split
 
 
@@ -283,6 +283,18 @@ class PatientArrays:
     def __getitem__(self, rows: slice | Int[np.ndarray, " rows"]) -> Series:
         """The arrays of these patients, by position, stacked."""
         return stack([self.patients[i] for i in np.arange(len(self))[rows]], least=self.shape)
+
+
+def steps_needed(patients: Sequence[Patient], body: type[AbstractPhysiology]) -> int | None:
+    """Room for steps that a body needs on the longest of these records; None where its solution is exact.
+
+    Args:
+        patients: the cohort.
+        body: the physiology.
+    """
+    if body.facts.exact:
+        return None
+    return max(count_steps(p.time_min, p._rates[0], body.step_min) for p in patients)
 
 
 def stack(patients: Sequence[Patient], *, least: tuple[int, int, int] = (0, 0, 0)) -> Series:

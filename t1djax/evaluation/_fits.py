@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float
 
 from .._settle import doubtful_mass
 from ..data import Cohort, Patient, Truth
-from ..physics import PARAMETERS, with_derived
 from ..question import LogNormal
 from ..records import Ensemble, Fit, PatientFit, fitted_records, record_of
 from ._settings import named, settings_of
@@ -79,8 +78,7 @@ def metrics(fit: PatientFit, patient: Patient | None = None, truth: Truth | None
         For each set s of fit, held_out, forecast: `rmse_s_mg_dL`, `mae_s_mg_dL`, `mard_s_percent` against the
         readings, and with a truth `rmse_true_s_mg_dL` against glucose without sensor noise; then
         `rms_gap_to_equations_mg_dL`, the distance from the exact solution under the estimates, and the largest absolute
-        residuals `max_abs_residual_G_mg_dL_min`, `max_abs_residual_I_U_dL_min`,
-        `max_abs_residual_D_mg_dL_min2`.
+        residuals by column, such as `max_abs_residual_G_mg_dL_min`.
 
     Raises:
         ValueError: where the given record is of another patient, or on other rows.
@@ -92,9 +90,7 @@ def metrics(fit: PatientFit, patient: Patient | None = None, truth: Truth | None
             errors = glucose_errors(fit.glucose_mg_dL, truth.glucose_mg_dL, getattr(patient.masks, name))
             found[f"rmse_true_{name}_mg_dL"] = errors["rmse_mg_dL"]
     found["rms_gap_to_equations_mg_dL"] = fit.gap_mg_dL
-    found["max_abs_residual_G_mg_dL_min"] = float(np.max(np.abs(fit.residual_G_mg_dL_min)))
-    found["max_abs_residual_I_U_dL_min"] = float(np.max(np.abs(fit.residual_I_U_dL_min)))
-    found["max_abs_residual_D_mg_dL_min2"] = float(np.max(np.abs(fit.residual_D_mg_dL_min2)))
+    found |= {f"max_abs_{column}": float(np.max(np.abs(x))) for column, x in fit.residuals.items()}
     return found
 
 
@@ -106,10 +102,10 @@ def recovery(fit: PatientFit, truth: Truth | None) -> dict[str, dict[str, float 
         truth: what the patient's data were made with; None for real people.
 
     Returns:
-        By symbol (the estimated parameters, then `p1` and `c`): the fields of `Estimate`, `truth`, and
+        By symbol (the estimated parameters, then what follows from them): the fields of `Estimate`, `truth`, and
         `error_percent`, the absolute relative error in %; None where unknown.
     """
-    known = with_derived(truth.parameters) if truth is not None else {}
+    known = {} if truth is None else {**truth.parameters, **fit.body.derive(truth.parameters)}
     rows: dict[str, dict[str, float | None]] = {}
     for symbol, estimate in {**fit.estimates, **fit.derived}.items():
         true = known.get(symbol)
@@ -173,7 +169,7 @@ def doubts(fit: PatientFit, patient: Patient | None = None, *, priors: Mapping[s
     for symbol, e in fit.estimates.items():
         value, prior_dominated, at_bound = e.value, e.prior_dominated, e.at_bound
         standard_error = e.white_error if e.standard_error is None else e.standard_error
-        row = PARAMETERS.get(symbol)
+        row = fit.body.parameters.get(symbol)
         if row is None:
             continue
         belief = priors.get(symbol)
@@ -185,7 +181,7 @@ def doubts(fit: PatientFit, patient: Patient | None = None, *, priors: Mapping[s
             )
         if not row.low / 2 <= value <= row.high * 2:
             usual = f"{row.low:g} to {row.high:g}"
-            found.append(f"{symbol} = {value:.4g} {row.unit} is far outside the reference cohort's {usual}")
+            found.append(f"{symbol} = {value:.4g} {row.unit} is far outside the {usual} of people")
         if at_bound:
             found.append(f"{symbol} = {value:.4g} {row.unit} stands at its bound: the readings would have it beyond")
         if prior_dominated:

@@ -1,5 +1,6 @@
 """What readings tell of parameters: the Fisher information by autodiff, and the linear algebra on it."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..data import Patient, PatientArrays, Series
+from ..data import Patient, PatientArrays, Series, steps_needed
 from ..programs import over_cohort
 from ..twin import Physiology, Sensitivities
 from ._least_squares import _Given, _jacobian
@@ -119,6 +120,7 @@ def told(body: Physiology, patients: Sequence[Patient], memories: Sequence[Memor
         patients: give times, masks and doses; their readings do not count.
         memories: how long the noise remembers.
     """
+    body = dataclasses.replace(body, steps=steps_needed(patients, body.body))
     remembers = np.array([m[1:] for m in memories], np.float64)
     return over_cohort(_told, body, PatientArrays(patients), remembers)[0]
 

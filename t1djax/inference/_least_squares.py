@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 from .._types import Key
 from ..data import Patient, PatientArrays, Series
 from ..identifiability import certainties
+from ..physics import residual_columns, state_columns
 from ..problem import Problem
 from ..programs import over_cohort
 from ..records import Cost, Estimate, Fit, History, Outcome, PatientFit
@@ -20,7 +21,6 @@ from ._levenberg import Optimum, least_squares
 
 _FIRST_NOISE = 1.0  # mg/dL
 _ROUNDS = 6  # solves, where priors weigh by a noise that the solve before estimates
-_SEVERAL_VALLEYS = {"Tu", "Tr", "S0", "I0", "E0", "D0"}  # time constants enter non-linearly
 
 
 class LeastSquares(NamedTuple):
@@ -46,8 +46,7 @@ class _Solution(NamedTuple):
     information: Array
     noise: Array
     glucose_mg_dL: Array
-    insulin_U_dL: Array
-    digestion_mg_dL_min: Array
+    states: dict[str, Array]
     loss: Array
     steps: Array
     ok: Bool[Array, ""]
@@ -84,7 +83,7 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
     options = LeastSquares() if options is None else options
     if not options.tolerance > 0 or options.max_steps < 1 or (options.starts is not None and options.starts < 1):
         raise ValueError(f"{options}: tolerance must be positive, max_steps and starts at least 1")
-    count = options.starts or (4 if _SEVERAL_VALLEYS & set(problem.start) else 1)
+    count = options.starts or (4 if _several_valleys(problem) else 1)
     draws = [problem.start] + [problem.redraw(jax.random.fold_in(key, i)) for i in range(1, count)]
     began = time.perf_counter()
     each = [problem.physiology(start=draw) for draw in draws]
@@ -93,6 +92,12 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
     records = tuple(_records(patients, problem, solution, options))
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
     return Fit("ode", problem, records, _history(problem, solution), cost)
+
+
+def _several_valleys(problem: Problem) -> bool:
+    """Whether something free enters the equations as a time constant does, or is on board at the start."""
+    table = problem.body.parameters
+    return any(symbol not in table or table[symbol].unit in ("min", "1/min") for symbol in problem.start)
 
 
 class _Given(NamedTuple):
@@ -123,8 +128,7 @@ def _fit_patient(body: Physiology, data: Series, starts: dict[str, Array], optio
         information=found.information,
         noise=body.noise(loss, readings),
         glucose_mg_dL=trajectory.glucose_mg_dL,
-        insulin_U_dL=trajectory.insulin_U_dL,
-        digestion_mg_dL_min=trajectory.digestion_mg_dL_min,
+        states={name: getattr(trajectory.state, leaf) for name, leaf in state_columns(body.body.States).items()},
         loss=loss / jnp.maximum(readings, 1),
         steps=found.steps,
         ok=found.converged & trajectory.ok & jnp.isfinite(loss),
@@ -218,7 +222,8 @@ def _jacobian(z: dict[str, Array], given: _Given) -> Float[Array, "rows free"]:
 
 
 def _records(patients: Sequence[Patient], problem: Problem, s: _Solution, options: LeastSquares) -> list[PatientFit]:
-    fits = []
+    fits, body = [], problem.body
+    derived = body.facts.derived if problem.mode == "inverse" else ()
     for i, patient in enumerate(patients):
         rows = len(patient.time_min)
         found = Sensitivities(_of(s.found.values, i), _of(s.found.slopes, i), s.found.prior[i])
@@ -232,7 +237,7 @@ def _records(patients: Sequence[Patient], problem: Problem, s: _Solution, option
             )
             for symbol, value in found.values.items()
         }
-        # The exact solution misses nothing.
+        # The solution misses nothing.
         nothing = np.broadcast_to(0.0, rows)
         fits.append(
             PatientFit(
@@ -241,13 +246,11 @@ def _records(patients: Sequence[Patient], problem: Problem, s: _Solution, option
                     bool(s.ok[i]), finite=bool(np.isfinite(s.loss[i])), stalled=bool(s.steps[i] < options.max_steps)
                 ),
                 estimates={symbol: report[symbol] for symbol in problem.start},
-                derived={symbol: report[symbol] for symbol in ("p1", "c") if problem.mode == "inverse"},
+                derived={row.symbol: report[row.symbol] for row in derived},
                 glucose_mg_dL=np.asarray(s.glucose_mg_dL[i, :rows]),
-                insulin_U_dL=np.asarray(s.insulin_U_dL[i, :rows]),
-                digestion_mg_dL_min=np.asarray(s.digestion_mg_dL_min[i, :rows]),
-                residual_G_mg_dL_min=nothing,
-                residual_I_U_dL_min=nothing,
-                residual_D_mg_dL_min2=nothing,
+                states={column: np.asarray(x[i, :rows]) for column, x in s.states.items()},
+                residuals=dict.fromkeys(residual_columns(body.States, body.facts.learnt), nothing),
+                body=body,
             )
         )
     return fits

@@ -288,7 +288,8 @@ def _sample(
 
 def _records(problem: Problem, sampled: _Sampled) -> tuple[PatientPosterior, ...]:
     records = []
-    order = [*problem.start, "p1", "c", *(s for s in sampled.draws if s.endswith(("_mg_dL", "_min")))]
+    derived = [row.symbol for row in problem.body.facts.derived]
+    order = [*problem.start, *derived, *(s for s in sampled.draws if s.endswith(("_mg_dL", "_min")))]
     order = [s for s in dict.fromkeys(order) if s in sampled.draws]
     for i, name in enumerate(problem.names):
         mine = lambda by, i=i: {s: by[s][i] for s in order}

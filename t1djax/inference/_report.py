@@ -11,11 +11,10 @@ from scipy import special
 from .._settle import doubtful_mass
 from .._types import Key
 from ..data import Cohort, Patient
-from ..physics import INITIAL_STATES, PARAMETERS, TYPICAL_C
+from ..physics import TYPICAL_C
 from ..problem import Problem, pose
 from ..question import Asked, Question, question_of
 from ..records import (
-    DERIVED,
     Determination,
     Direction,
     Fit,
@@ -26,6 +25,7 @@ from ..records import (
     Verdict,
     WhatIf,
     fitted_records,
+    symbols_of,
 )
 from ._feedback import insulin_follows_glucose
 from ._information import WHITE, Bounds, Memory, Told, invert, remembered, residuals, sandwich, told
@@ -103,7 +103,7 @@ def preflight(
     Args:
         cohort: the patients.
         question: what would be asked of it; white noise of 10 mg/dL where it states none.
-        values: where to look, by symbol, in the units of `PARAMETERS`; left out, what a patient states, or the
+        values: where to look, by symbol, in the physiology's units; left out, what a patient states, or the
             middle of the population's range.
         level: probability of the intervals.
         what_if: whether to compute what other data would bring.
@@ -127,12 +127,12 @@ def preflight(
     noise = SENSOR_MG_DL if question.noise_sd_mg_dL is None else question.noise_sd_mg_dL
     key = jax.random.key(0) if key is None else key
     problem = pose(patients, question, key=key, noise_sd_mg_dL=noise, refuse=False)
-    unknown = [s for s in values if s not in PARAMETERS and s not in INITIAL_STATES]
-    if unknown:
-        raise ValueError(f"unknown parameter {', '.join(unknown)}; there are {', '.join(PARAMETERS)}")
+    table = problem.body.parameters
+    if unknown := [s for s in values if s not in {**table, **problem.body.initial_states()}]:
+        raise ValueError(f"unknown parameter {', '.join(unknown)}; there are {', '.join(table)}")
     here = {}
     for symbol, start in problem.start.items():
-        middle = PARAMETERS[symbol].typical if symbol in problem.named else np.nan
+        middle = table[symbol].typical if symbol in problem.named else np.nan
         if symbol == "kl" and "kb" in problem.known:
             middle = problem.known["kb"] + TYPICAL_C
         middles = np.broadcast_to(middle, len(patients))
@@ -213,7 +213,7 @@ def _of_patient(
     white, prior = np.asarray(one.told.white), np.asarray(one.told.found.prior)
     remembered = np.asarray(one.told.coloured)
     blind = np.diagonal(white) <= _NO_TRACE_MG_DL**2 * one.readings
-    exact = symmetries(one.free, _complete(one.values), white, blind)
+    exact = symmetries(one.free, one.problem.body.complete(one.values), white, blind)
     alone = _scaled(invert(white, one.readings, len(exact)), s2)
     alone_robust = sandwich(alone, remembered / s2, 0 * prior) if s2 else alone
     total = white + s2 * prior
@@ -232,7 +232,7 @@ def _of_patient(
         verdict, reason = doubted(verdict, reason, e, one.misfit)
         verdict, reason = rests(verdict, reason, symbol, name in one.problem.c_assumed)
         parameters[symbol] = _determination(symbol, one.values[symbol], e, quantile, verdict, reason, one.problem)
-    for symbol, (unit, _) in DERIVED.items():
+    for symbol, unit in ((row.symbol, row.unit) for row in one.problem.body.facts.derived):
         value, slope = float(one.told.found.values[symbol]), np.asarray(one.told.found.slopes[symbol])
         if np.any(slope):
             e = bounds_.of(slope / (value or 1.0))
@@ -257,10 +257,6 @@ def _of_patient(
         warnings=_warnings(said, one, parameters),
         misfit=one.misfit,
     )
-
-
-def _complete(values: Mapping[str, float]) -> dict[str, float]:
-    return {"kb": 128.0 / values["M"], **values} if "M" in values else dict(values)
 
 
 def _scaled(bounds: Bounds, s2: float) -> Bounds:
@@ -299,7 +295,7 @@ def _determination(
 
     return Determination(
         symbol=symbol,
-        unit={**PARAMETERS, **INITIAL_STATES}[symbol].unit if unit is None else unit,
+        unit=symbols_of(problem.body)[symbol].unit if unit is None else unit,
         value=value,
         bound_percent=100 * e.alone,
         error_percent=100 * e.white,

@@ -72,8 +72,8 @@ def _candidates(seen: Sequence[str], v: Mapping[str, float]) -> list[tuple[dict[
     if "ksi" in seen and along:
         stays = ", ".join(f"ksi*{s}" for s in along)
         found.append(({"ksi": -1.0} | dict.fromkeys(along, 1.0), stays, {"ksi": 1.0, along[0]: 1.0}))
-    c = abs(v["kl"] - v["kb"]) or 1.0
     if "kl" in seen:
+        c = abs(v["kl"] - v["kb"]) or 1.0
         move, slope = {"kl": 1 / v["kl"]}, {"kl": v["kl"] / c}
         if "kb" in seen:
             found.append((move | {"kb": 1 / v["kb"]}, "kl - kb", slope | {"kb": -v["kb"] / c}))

@@ -37,15 +37,10 @@ _NEEDED = ("model", "mode", "patient", "seed", "ok", "estimates", "derived", "me
 _PREDICTIONS = (
     "time_min",
     "glucose_mg_dL",
-    "insulin_U_dL",
-    "digestion_mg_dL_min",
     "observed_mg_dL",
     "mask_fit",
     "mask_held_out",
     "mask_forecast",
-    "residual_G_mg_dL_min",
-    "residual_I_U_dL_min",
-    "residual_D_mg_dL_min2",
 )
 _PACKAGES = ("t1djax", "jax", "jaxlib", "equinox", "diffrax", "optax", "optimistix", "numpy")
 
@@ -286,15 +281,12 @@ def _predictions(fit: PatientFit) -> dict[str, np.ndarray]:
     return {
         "time_min": patient.time_min,
         "glucose_mg_dL": fit.glucose_mg_dL,
-        "insulin_U_dL": fit.insulin_U_dL,
-        "digestion_mg_dL_min": fit.digestion_mg_dL_min,
+        **fit.states,
         "observed_mg_dL": patient.glucose_mg_dL,
         "mask_fit": masks.fit,
         "mask_held_out": masks.held_out,
         "mask_forecast": masks.forecast,
-        "residual_G_mg_dL_min": fit.residual_G_mg_dL_min,
-        "residual_I_U_dL_min": fit.residual_I_U_dL_min,
-        "residual_D_mg_dL_min2": fit.residual_D_mg_dL_min2,
+        **fit.residuals,
     }
 
 

@@ -39,6 +39,7 @@ from ._physiology import Facts as Facts
 from ._physiology import NoRestError as NoRestError
 from ._physiology import Together as Together
 from ._physiology import Trajectory as Trajectory
+from ._physiology import residual_columns as residual_columns
 from ._physiology import scalar as scalar
 from ._physiology import state as state
 from ._physiology import state_columns as state_columns

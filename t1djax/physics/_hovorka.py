@@ -77,12 +77,31 @@ _POPULATION = prior_table(
     Prior("tau_G", "min", "time constant of a meal", 41.3, 10.5, 15.0, 110.0, True, _OPEN),
     _uniform("AG", "1", "share of the carbohydrate that arrives", 0.7, 1.2),
 )
+
+
+def _row(symbol: str, unit: str, meaning: str, mean: float, sd: float) -> Parameter:
+    """Two standard deviations about the mean, starts within one; independent draws reach far down."""
+    low, high = max(mean - 2 * sd, mean / 10), mean + 2 * sd
+    starts = max(mean - sd, mean / 3), mean + sd
+    return Parameter(symbol, unit, meaning, symbol, low, high, *starts, _OPEN, None, (mean / 1e3, 20 * mean))
+
+
+_PLAIN = ("EGP0", "F01", "k12", "ka1", "ka2", "ka3", "SI1", "SI2", "SI3", "ke", "VI", "tau_G")
+_TABLE = parameter_table(
+    Parameter("M", "kg", "body mass", "M_kg", 60.0, 110.0, 65.0, 95.0, _OPEN),
+    *(_row(p.symbol, p.unit, p.meaning, p.mean, p.sd) for p in (_POPULATION[symbol] for symbol in _PLAIN)),
+    _row("VG", "L/kg", "volume of glucose", 0.16, 0.04),
+    _row("tau_I", "min", "time constant of insulin under the skin", 57.0, 15.0),
+    _row("AG", "1", "share of the carbohydrate that arrives", 0.95, 0.15),
+)
 _OVER_VI = "sensitivities show in glucose only over VI; estimate them with VI known"
 _OVER_VG = "EGP0, F01 and AG show in glucose only over VG; estimate VG with one of the others known"
 _FACTS = Facts(
     source=_SOURCE,
+    sensitivity="SI1",
     insulin_states=("S1", "S2", "I", "x1", "x2", "x3"),
     meal_states=("D1", "D2"),
+    learnt=("Q1", "Q2"),
     together=(
         Together(frozenset({"SI1", "SI2", "SI3", "VI"}), _OVER_VI),
         Together(frozenset({"EGP0", "F01", "AG", "VG"}), _OVER_VG),
@@ -115,24 +134,7 @@ class Hovorka(AbstractPhysiology):
     Source: Hovorka et al., Physiol. Meas. 25:905-920, 2004, doi 10.1088/0967-3334/25/4/010.
     """
 
-    parameters: ClassVar[Mapping[str, Parameter]] = parameter_table(
-        Parameter("M", "kg", "body mass", "M_kg", 60.0, 110.0, 65.0, 95.0, _PEOPLE),
-        Parameter("EGP0", "mmol/kg/min", "glucose output at no insulin", "EGP0", 0.0083, 0.0239, 0.012, 0.02, _PEOPLE),
-        Parameter("F01", "mmol/kg/min", "glucose use without insulin", "F01", 0.0053, 0.0141, 0.0075, 0.012, _PEOPLE),
-        Parameter("k12", "1/min", "rate of return from the second pool", "k12", 0.0085, 0.121, 0.037, 0.093, _PEOPLE),
-        Parameter("ka1", "1/min", "rate of insulin's effect on transport", "ka1", 5e-4, 0.0167, 0.002, 0.011, _PEOPLE),
-        Parameter("ka2", "1/min", "rate of insulin's effect on disposal", "ka2", 0.005, 0.17, 0.02, 0.12, _PEOPLE),
-        Parameter("ka3", "1/min", "rate of insulin's effect on the liver", "ka3", 0.003, 0.077, 0.01, 0.054, _PEOPLE),
-        Parameter("SI1", "1/min per mU/L", "sensitivity of transport", "SI1", 5e-4, 0.0115, 0.002, 0.0083, _PEOPLE),
-        Parameter("SI2", "1/min per mU/L", "sensitivity of disposal", "SI2", 1e-4, 0.0024, 3e-4, 0.0016, _PEOPLE),
-        Parameter("SI3", "L/mU", "sensitivity of the liver", "SI3", 0.005, 0.113, 0.021, 0.083, _PEOPLE),
-        Parameter("ke", "1/min", "clearance of plasma insulin", "ke", 0.07, 0.21, 0.105, 0.175, _PEOPLE),
-        Parameter("VI", "L/kg", "volume of insulin", "VI", 0.096, 0.144, 0.108, 0.132, _PEOPLE),
-        Parameter("VG", "L/kg", "volume of glucose", "VG", 0.1, 0.25, 0.12, 0.2, _PEOPLE),
-        Parameter("AG", "1", "share of the carbohydrate that arrives", "AG", 0.7, 1.2, 0.7, 1.0, _PEOPLE),
-        Parameter("tau_G", "min", "time constant of a meal", "tau_G", 24.0, 66.0, 30.0, 55.0, _PEOPLE),
-        Parameter("tau_I", "min", "time constant of insulin under the skin", "tau_I", 37.0, 111.0, 45.0, 75.0, _PEOPLE),
-    )  # fmt: skip
+    parameters: ClassVar[Mapping[str, Parameter]] = _TABLE
     States: ClassVar[type[eqx.Module]] = HovorkaState
     facts: ClassVar[Facts] = _FACTS
     population: ClassVar[Mapping[str, Prior]] = _POPULATION

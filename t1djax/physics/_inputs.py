@@ -12,7 +12,7 @@ from .._words import counted
 
 MG_PER_G = 1000.0
 MIN_PER_H = 60.0
-_ON_BOARD_MIN = 1440.0  # of a meal with Tr 183 min 0.3 % are left after a day
+ON_BOARD_MIN = 1440.0  # of a meal with Tr 183 min 0.3 % are left after a day
 DOSE_DURATION_MIN = 1.0
 """A bolus or meal without a stated duration is delivered at a constant rate over this time, min."""
 LONG_ACTING_MIN = 1440.0
@@ -233,7 +233,7 @@ class Doses:
             long_acting_U=nothing,
             long_acting_duration_min=nothing,
         )
-        columns = events.rates(start_min - _ON_BOARD_MIN, start_min)
+        columns = events.rates(start_min - ON_BOARD_MIN, start_min)
         return columns if np.any(columns[1] > 0) or np.any(columns[2] > 0) else None
 
 

@@ -54,8 +54,10 @@ _POPULATION = prior_table(
 )  # fmt: skip
 _FACTS = Facts(
     source=_SOURCE,
+    sensitivity="SI",
     insulin_states=("Isc", "Ip", "Ieff"),
     meal_states=("R1", "RA"),
+    learnt=("G",),
     together=(
         Together(
             frozenset({"SI", "CI"}),
@@ -67,7 +69,15 @@ _FACTS = Facts(
     ),
     need_meal=frozenset({"VG", "tauM"}),
     need_insulin=frozenset({"SI", "CI", "tau1", "tau2", "p2"}),
-    derived=(Derived("SI_CI", "1/min per uU/min", "effect of insulin by its delivery", lambda v: v["SI"] / v["CI"]),),
+    derived=(
+        Derived(
+            "SI_CI",
+            "1/min per uU/min",
+            "effect of insulin by its delivery (SI/CI)",
+            frozenset({"SI", "CI"}),
+            lambda v: v["SI"] / v["CI"],
+        ),
+    ),
     stays_positive=True,
 )
 
@@ -102,7 +112,7 @@ class Kanderian(AbstractPhysiology):
         Parameter("tau2", "min", "time constant of plasma insulin", "tau2", 10.0, 70.0, 20.0, 70.0, _TEN),
         Parameter("p2", "1/min", "rate of insulin's effect", "p2", 0.0081, 0.0233, 0.008, 0.02, _TEN),
         Parameter("GEZI", "1/min", "glucose's effect on itself at no insulin", "GEZI", 1e-3, 6.4e-3, 1e-3, 5e-3,
-                  _TEN + ", without two ends of its search (1e-8 and 1.6e-5)"),
+                  _TEN + ", without two ends of its search (1e-8 and 1.6e-5)", possible=(1e-9, 0.1)),
         Parameter("EGP", "mg/dL/min", "glucose output at no insulin", "EGP", 0.6, 1.33, 0.6, 1.3, _TEN),
         Parameter("VG", "dL", "volume of glucose", "VG", 104.0, 337.0, 110.0, 300.0, _TEN),
         Parameter("tauM", "min", "time constant of a meal", "tauM", 10.0, 231.0, 25.0, 90.0, _TEN, (20.0, 120.0)),

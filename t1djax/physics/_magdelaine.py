@@ -14,7 +14,7 @@ from .._html import html_table
 from .._types import Scalar
 from ._inputs import Inputs
 from ._lags import Lags, cascade
-from ._parameters import KB_BODY_MASS, PARAMETERS, Parameter, unbalanced, with_derived
+from ._parameters import INITIAL_STATES, KB_BODY_MASS, PARAMETERS, Parameter, unbalanced
 from ._physiology import AbstractPhysiology, Derived, Facts, Together, Trajectory, scalar, state
 from ._prior import Prior, prior_table
 from ._solve import finite
@@ -70,8 +70,10 @@ _POPULATION = prior_table(
 )  # fmt: skip
 _FACTS = Facts(
     source=_SOURCE,
+    sensitivity="ksi",
     insulin_states=("S", "I"),
     meal_states=("E", "D"),
+    learnt=("G", "I", "D"),
     together=(
         Together(
             frozenset({"ksi", "ku_Vi"}),
@@ -91,8 +93,20 @@ _FACTS = Facts(
     need_meal=frozenset({"Tr", "kr_Vb"}),
     need_insulin=frozenset({"ksi", "ku_Vi"}),
     derived=(
-        Derived("p1", "mg/dL/U", "what one unit takes from glucose in the end", lambda v: v["ksi"] * v["ku_Vi"]),
-        Derived("c", "mg/dL/min", "glucose output at no insulin and no meal", lambda v: v["kl"] - v["kb"]),
+        Derived(
+            "p1",
+            "mg/dL/U",
+            "fall of glucose that a unit of insulin makes (ksi ku_Vi)",
+            frozenset({"ksi", "ku_Vi"}),
+            lambda v: v["ksi"] * v["ku_Vi"],
+        ),
+        Derived(
+            "c",
+            "mg/dL/min",
+            "rise of glucose at zero insulin (kl - kb)",
+            frozenset({"kl", "kb"}),
+            lambda v: v["kl"] - v["kb"],
+        ),
     ),
     linear=True,
     exact=True,
@@ -166,9 +180,21 @@ class Magdelaine(AbstractPhysiology):
             values: by symbol, in the units of the table.
 
         Returns:
-            The same, and what follows: see `with_derived`.
+            The same, and `kb`.
         """
-        return with_derived(values)
+        values = dict(values)
+        if "kb" not in values and "M" in values:
+            values["kb"] = KB_BODY_MASS / values["M"]
+        return values
+
+    @classmethod
+    def initial_states(cls) -> Mapping[str, Parameter]:
+        """What can be estimated of what is on board at the start of a window.
+
+        Returns:
+            `INITIAL_STATES`.
+        """
+        return INITIAL_STATES
 
     @classmethod
     def drawn(cls, traits: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,6 +264,21 @@ class Magdelaine(AbstractPhysiology):
             The state, and the rate in U/h.
         """
         return steady_state(self, glucose_mg_dL), self.equilibrium_basal_U_h
+
+    def on_board(self, earlier: Inputs, at_min: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
+        """What doses before a record leave of insulin and food, exactly.
+
+        Args:
+            earlier: boluses and meals of the day before, without the basal rate.
+            at_min: start of the record, min.
+
+        Returns:
+            What is to be added to `S`, `I`, `E` and `D`.
+        """
+        zero = jnp.zeros_like(self.ksi)
+        empty = State(G=zero, S=zero, I=zero, E=zero, D=zero)
+        (S, I, _), (E, D, _) = exact_lags(self, earlier, at_min[None], empty)
+        return {"S": S[0], "I": I[0], "E": E[0], "D": D[0]}
 
     def no_rest(self, glucose_mg_dL: float, basal_U_h: float) -> str:
         """Why nothing holds a glucose: the liver gives less than the brain takes.

@@ -9,6 +9,8 @@ from typing import Any
 KB_BODY_MASS = 128.0
 """Glucose use of the brain, mg/dL/min times kg: `kb = 128 / M` (Magdelaine et al. 2015, section II)."""
 
+_FAR = 20.0  # times the typical value, either way
+
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
@@ -40,11 +42,19 @@ class Parameter:
     """Where the numbers come from."""
     prior_range: tuple[float, float] | None = None
     """Range that a prior stands for, where it is not the population's."""
+    possible: tuple[float, float] | None = None
+    """Range outside of which a number is one in another unit; left out, from a twentieth of the typical value to
+    twenty times of it, and what people have."""
 
     @property
     def typical(self) -> float:
         """Middle of the population's range: the value that `assume_population` takes, but see `TYPICAL_C`."""
         return (self.low + self.high) / 2
+
+    @property
+    def plausible(self) -> tuple[float, float]:
+        """Range outside of which a number is one in another unit; what people have lies inside."""
+        return self.possible or (min(self.low, self.typical / _FAR), max(self.high, self.typical * _FAR))
 
     @property
     def prior(self) -> tuple[float, float]:
@@ -60,7 +70,10 @@ def _table(*rows: Parameter) -> Mapping[str, Parameter]:
     return MappingProxyType({row.symbol: row for row in rows})
 
 
-_G0 = Parameter("G0", "mg/dL", "glucose at the start of the window", "G0_mg_dL", 70.0, 250.0, 70.0, 250.0)
+_METERS_MG_DL = (20.0, 600.0)  # what meters show
+_G0 = Parameter(
+    "G0", "mg/dL", "glucose at the start of the window", "G0_mg_dL", 70.0, 250.0, 70.0, 250.0, possible=_METERS_MG_DL
+)
 
 
 def parameter_table(*rows: Parameter) -> Mapping[str, Parameter]:

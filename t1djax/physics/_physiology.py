@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
-from ._inputs import MIN_PER_H, Inputs
+from ._inputs import MIN_PER_H, ON_BOARD_MIN, Inputs
 from ._parameters import Parameter
 from ._prior import Limits, Prior
 from ._steps import count_steps, runge_kutta
@@ -94,6 +94,23 @@ def state_units(State: type) -> dict[str, str]:
     return {f.name: f.metadata.get("unit", "") for f in dataclasses.fields(State)}
 
 
+def residual_columns(States: type, learnt: Iterable[str]) -> dict[str, str]:
+    """Names of what learnt states miss of their equations, by columns.
+
+    Args:
+        States: the class of a physiology's states.
+        learnt: some of them.
+
+    Example:
+        >>> from t1djax.physics import Magdelaine, residual_columns
+        >>> list(residual_columns(Magdelaine.States, Magdelaine.facts.learnt))
+        ['residual_G_mg_dL_min', 'residual_I_U_dL_min', 'residual_D_mg_dL_min2']
+    """
+    units = state_units(States)
+    slug = {leaf: re.sub(r"\W+", "_", f"{units[leaf]}/min").replace("min_min", "min2") for leaf in learnt}
+    return {f"residual_{leaf}_{unit}": leaf for leaf, unit in slug.items()}
+
+
 class Together(NamedTuple):
     """Parameters that glucose cannot tell apart."""
 
@@ -112,8 +129,10 @@ class Derived(NamedTuple):
     """Its unit."""
     meaning: str
     """What it is, in words."""
+    needs: frozenset[str]
+    """Parameters that it follows from."""
     of: Callable[[Mapping[str, Any]], Any]
-    """Its value from those of the parameters, by symbol."""
+    """Its value from theirs, by symbol."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +141,14 @@ class Facts:
 
     source: str
     """The paper."""
+    sensitivity: str
+    """The parameter that is estimated where nobody says which: insulin sensitivity."""
     insulin_states: tuple[str, ...] = ()
     """States that insulin alone drives, linearly and with constant coefficients; never learnt."""
     meal_states: tuple[str, ...] = ()
     """States that carbohydrate alone drives, likewise."""
+    learnt: tuple[str, ...] = ()
+    """States that a network learns; those that follow the doses may stay exact."""
     together: tuple[Together, ...] = ()
     """What glucose cannot tell apart."""
     need_meal: frozenset[str] = frozenset()
@@ -256,6 +279,22 @@ class AbstractPhysiology(eqx.Module):
         """
         return self.steady(glucose_mg_dL)[0]
 
+    def on_board(self, earlier: Inputs, at_min: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
+        """What doses before a record leave in the states that follow insulin and food alone.
+
+        Args:
+            earlier: boluses and meals of the day before, without the basal rate.
+            at_min: start of the record, min.
+
+        Returns:
+            What is to be added to these states, by name.
+        """
+        doses = (*self.facts.insulin_states, *self.facts.meal_states)
+        empty = dataclasses.replace(self.scales(), **dict.fromkeys(doses, jnp.zeros_like(at_min)))
+        room = earlier.break_min.shape[0] + 1 + int(ON_BOARD_MIN / self.step_min)
+        states, _ = runge_kutta(self.rates, earlier, at_min[None], empty, steps=room, longest_min=self.step_min)
+        return {name: getattr(states, name)[0] for name in doses}
+
     def no_rest(self, glucose_mg_dL: float, basal_U_h: float) -> str:
         """Why no basal rate holds a glucose, in words.
 
@@ -361,6 +400,19 @@ class AbstractPhysiology(eqx.Module):
         return dict(traits)
 
     @classmethod
+    def derive(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What follows from parameters, by symbol (`Facts.derived`): of those that are there.
+
+        Args:
+            values: by symbol, in the units of the table.
+
+        Returns:
+            A new dictionary of these alone.
+        """
+        full = cls.complete(values)
+        return {row.symbol: row.of(full) for row in cls.facts.derived if row.needs <= set(full)}
+
+    @classmethod
     def flaw(cls, name: str, values: Mapping[str, Any]) -> str:
         """What is wrong with a person of these parameters, in words; empty where nothing is.
 
@@ -373,6 +425,15 @@ class AbstractPhysiology(eqx.Module):
         """
         odd = [f"{s} = {values[s]:g} {row.unit}" for s, row in cls.parameters.items() if not values.get(s, 1.0) > 0]
         return f"{', '.join(odd)} of {name}: state numbers above 0" * bool(odd)
+
+    @classmethod
+    def initial_states(cls) -> Mapping[str, Parameter]:
+        """What can be estimated of what is on board at the start of a window, by symbol: a state's name and `0`.
+
+        Returns:
+            One row for each state; none, where a record starts under the insulin in force.
+        """
+        return MappingProxyType({})
 
     def values(self) -> dict[str, Array]:
         """The fields by symbol."""

@@ -66,7 +66,7 @@ def runge_kutta(
         longest_min: longest step, min.
 
     Returns:
-        States at `ts`, and whether all is finite and there was room.
+        States at `ts`, not a number where there was no room for steps that far; and whether all is finite.
 
     Source: Hairer, Norsett, Wanner, *Solving Ordinary Differential Equations I*, 1993, section II.1.
     """
@@ -95,5 +95,8 @@ def runge_kutta(
 
     _, after = jax.lax.scan(step, y0, (h, u, r))
     taken = jnp.concatenate([jnp.zeros_like(done[:1]), done])[jnp.searchsorted(edges, ts)].astype(int)
-    states = jax.tree.map(lambda first, later: jnp.concatenate([first[None], later])[taken], y0, after)
-    return states, finite(states) & (done[-1] <= steps)
+    reached = taken <= steps  # no room for the rest: no number rather than a wrong one
+    states = jax.tree.map(
+        lambda first, later: jnp.where(reached, jnp.concatenate([first[None], later])[taken], jnp.nan), y0, after
+    )
+    return states, finite(states)

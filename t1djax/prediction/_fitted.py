@@ -51,6 +51,7 @@ def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient] | None = None
     Source: Cramer-Rao for the covariance; the derivatives of the exact solution are by forward-mode autodiff.
     """
     records = fitted_records(fit, patients)
+    fit.problem.closed("predictions")
     # Between bounds a coordinate is no logarithm; without them it is.
     problem = dataclasses.replace(fit.problem, bounds={})
     values = {s: np.array([f.estimates[s].value for f in fit], np.float64) for s in problem.start}

@@ -40,12 +40,12 @@ from ._posterior import Posterior as Posterior
 from ._runs import ChunkMetrics as ChunkMetrics
 from ._runs import RunData as RunData
 from ._runs import RunInfo as RunInfo
-from ._symbols import DERIVED as DERIVED
 from ._symbols import SYMBOLS as SYMBOLS
 from ._symbols import UNITS as UNITS
 from ._symbols import Symbol as Symbol
 from ._symbols import legend as legend
 from ._symbols import legend_line as legend_line
+from ._symbols import symbols_of as symbols_of
 from ._train_state import TrainState as TrainState
 from ._warm_start import WarmStart as WarmStart
 from ._warm_start import window_marks as window_marks

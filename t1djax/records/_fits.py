@@ -14,10 +14,11 @@ from .._html import html_table
 from .._words import counted
 from ..data import Cohort, Patient
 from ..networks import NetworkOptions
+from ..physics import AbstractPhysiology, Magdelaine
 from ..problem import Problem
 from ..twin import Twin
 from ._outcomes import Outcome, WithOutcome
-from ._symbols import UNITS, legend_line
+from ._symbols import UNITS, legend_line, symbols_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,22 +100,19 @@ class PatientFit(WithOutcome):
     estimates: Mapping[str, Estimate]
     """What was estimated, by symbol."""
     derived: Mapping[str, Estimate]
-    """`p1 = ksi ku_Vi` (mg/dL/U) and `c = kl - kb` (mg/dL/min), which glucose determines; empty in forward mode."""
+    """What follows from the parameters, such as `p1 = ksi ku_Vi` (mg/dL/U) and `c = kl - kb` (mg/dL/min) of
+    `Magdelaine`; empty in forward mode."""
     glucose_mg_dL: Float[np.ndarray, " rows"]
     """Fitted and forecast glucose, mg/dL."""
-    insulin_U_dL: Float[np.ndarray, " rows"]
-    """Plasma insulin, U/dL."""
-    digestion_mg_dL_min: Float[np.ndarray, " rows"]
-    """Appearance of glucose from meals, mg/dL/min."""
-    residual_G_mg_dL_min: Float[np.ndarray, " rows"]
-    """What the states miss of the glucose equation, mg/dL/min."""
-    residual_I_U_dL_min: Float[np.ndarray, " rows"]
-    """What they miss of `I' = (S - I)/Tu`, U/dL/min."""
-    residual_D_mg_dL_min2: Float[np.ndarray, " rows"]
-    """What they miss of `D' = (E - D)/Tr`, mg/dL/min^2."""
+    states: Mapping[str, Float[np.ndarray, " rows"]]
+    """The other states by column: `insulin_U_dL` and `digestion_mg_dL_min` of `Magdelaine`."""
+    residuals: Mapping[str, Float[np.ndarray, " rows"]]
+    """What the states miss of their equations, by column: `residual_G_mg_dL_min` and so on."""
     gap_mg_dL: float = 0.0
     """Root mean square distance of the fitted glucose from the equations' exact solution under the estimates, mg/dL;
     a network that cannot follow the equations has a large one, and its estimates are then off."""
+    body: type[AbstractPhysiology] = Magdelaine
+    """The physiology."""
 
     @property
     def name(self) -> str:
@@ -127,16 +125,14 @@ class PatientFit(WithOutcome):
         return self.patient.time_min
 
     def frame(self) -> "pd.DataFrame":
-        """The states on the rows of the data: `time_min, glucose_mg_dL, insulin_U_dL, digestion_mg_dL_min`."""
+        """The states on the rows of the data: `time_min`, `glucose_mg_dL`, and the columns of `states`."""
         import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
-        columns = ("time_min", "glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min")
-        return pd.DataFrame({name: np.asarray(getattr(self, name)) for name in columns})
+        return pd.DataFrame({"time_min": self.time_min, "glucose_mg_dL": self.glucose_mg_dL, **self.states})
 
     def __repr__(self) -> str:
-        told = ", ".join(
-            f"{symbol} {estimate.value:.4g} {UNITS[symbol]}" for symbol, estimate in self.estimates.items()
-        )
+        rows = symbols_of(self.body)
+        told = ", ".join(f"{symbol} {x.value:.4g} {rows[symbol].unit}" for symbol, x in self.estimates.items())
         trouble = "" if self.ok else f"; failed: {self.message}"
         return f"PatientFit({self.name}: {told or 'states'}{trouble})"
 
@@ -192,7 +188,8 @@ def fitted_records(fit: "Fit", given: Cohort | Iterable[Patient] | None = None) 
 
 def _legend(patients: Iterable["PatientFit"]) -> list[str]:
     """What the symbols mean, for below a table."""
-    return [legend_line(symbol for p in patients for symbol in (*p.estimates, *p.derived))]
+    every = list(patients)
+    return [legend_line((s for p in every for s in (*p.estimates, *p.derived)), symbols_of(every[0].body))]
 
 
 _ESTIMATE = ("patient", "symbol", "unit", "value", "standard error", "start", "remark")
@@ -200,11 +197,11 @@ _ESTIMATE = ("patient", "symbol", "unit", "value", "standard error", "start", "r
 
 def _estimate_rows(patient: PatientFit) -> list[tuple[object, ...]]:
     """What a notebook shows of a fit, in the order of `_ESTIMATE`."""
-    rows = []
+    rows, named = [], symbols_of(patient.body)
     for symbol, e in {**patient.estimates, **patient.derived}.items():
         remarks = [*["fit failed"] * (not patient.ok), *e.remarks]
         start = e.initial if symbol in patient.estimates else None
-        rows.append((patient.name, symbol, UNITS[symbol], e.value, e.standard_error, start, ", ".join(remarks)))
+        rows.append((patient.name, symbol, named[symbol].unit, e.value, e.standard_error, start, ", ".join(remarks)))
     return rows
 
 
@@ -312,7 +309,7 @@ class Fit(ByName[PatientFit]):
 
         columns = ["patient", "symbol", "unit", *Estimate._fields, "ok"]
         rows = [
-            (patient.name, symbol, UNITS[symbol], *estimate, patient.ok)
+            (patient.name, symbol, symbols_of(patient.body)[symbol].unit, *estimate, patient.ok)
             for patient in self
             for symbol, estimate in {**patient.estimates, **patient.derived}.items()
         ]

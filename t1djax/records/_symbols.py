@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ..physics import INITIAL_STATES, PARAMETERS
+from ..physics import AbstractPhysiology, Magdelaine
 
 
 class Symbol(NamedTuple):
@@ -22,15 +22,19 @@ class Symbol(NamedTuple):
     """What it is, in words."""
 
 
-DERIVED: Mapping[str, Symbol] = MappingProxyType({
-    "p1": Symbol("mg/dL/U", "fall of glucose that a unit of insulin makes (ksi ku_Vi)"),
-    "c": Symbol("mg/dL/min", "rise of glucose at zero insulin (kl - kb)"),
-})  # fmt: skip
-"""What glucose determines of the parameters together; `t1djax.with_derived` computes it."""
+def symbols_of(body: type[AbstractPhysiology]) -> dict[str, Symbol]:
+    """Unit and meaning of everything that is estimated of a physiology, by symbol.
+
+    Args:
+        body: the physiology.
+    """
+    rows = {**body.parameters, **body.initial_states()}
+    derived = {row.symbol: Symbol(row.unit, row.meaning) for row in body.facts.derived}
+    return {**{s: Symbol(row.unit, row.meaning) for s, row in rows.items()}, **derived}
+
 
 SYMBOLS: Mapping[str, Symbol] = MappingProxyType({
-    **{symbol: Symbol(row.unit, row.meaning) for symbol, row in {**PARAMETERS, **INITIAL_STATES}.items()},
-    **DERIVED,
+    **symbols_of(Magdelaine),
     "q": Symbol("mg/dL/g", "rise of glucose that a gram of carbohydrate makes"),
     "r": Symbol("mg/dL/U", "rise of glucose per unit of a bolus without carbohydrate on record"),
     "noise_sd_mg_dL": Symbol("mg/dL", "standard deviation of the readings' noise"),

@@ -17,7 +17,7 @@ from ..data import Patient, Series, noise_level, stack, stacked_shape
 from ..identifiability import certainties, gauss_newton_change
 from ..losses import Drive, Places, drive, places, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
-from ..physics import PARAMETERS, exact_lags, with_derived
+from ..physics import PARAMETERS, exact_lags, residual_columns, state_columns
 from ..problem import Problem, patient_keys
 from ..programs import at_work, on_device, spread_over, training_block
 from ..records import Cost, Estimate, Fit, History, Outcome, PatientFit, WarmStart, window_marks
@@ -103,6 +103,7 @@ def fit_members(
     """
     options = PINNOptions() if options is None else options
     problem = problems[0]
+    problem.closed("networks")
     stages = (
         default_stages(problem.mode, problem.start, options, warm=warm is not None, priors=bool(problem.priors))
         if stages is None
@@ -234,7 +235,8 @@ def _report(twin: Twin, data: Series) -> _Report:
 def _records(
     patients: Sequence[Patient], problem: Problem, reduced: Reduced, report: _Report
 ) -> tuple[PatientFit, ...]:
-    at_start = with_derived({**problem.known, **problem.start})
+    at_start = {**problem.known, **problem.start}
+    at_start |= problem.body.derive(at_start)
     records = []
     for i, patient in enumerate(patients):
         rows = len(patient.time_min)
@@ -252,19 +254,17 @@ def _records(
             )
             for s, value in sensitivities.values.items()
         }
-        states = np.asarray(report.states[i, :rows])
+        states, body = np.asarray(report.states[i, :rows]), problem.body
+        missed = residual_columns(body.States, body.facts.learnt)
         records.append(
             PatientFit(
                 patient=patient,
                 outcome=_outcome(states, step),
                 estimates={s: found[s] for s in problem.start},
-                derived={s: found[s] for s in ("p1", "c") if problem.mode == "inverse"},
+                derived={s: found[s] for s in body.derive(at_start) if problem.mode == "inverse"},
                 glucose_mg_dL=states[:, 0],
-                insulin_U_dL=states[:, 1],
-                digestion_mg_dL_min=states[:, 2],
-                residual_G_mg_dL_min=np.asarray(report.residuals[0][i, :rows]),
-                residual_I_U_dL_min=np.asarray(report.residuals[1][i, :rows]),
-                residual_D_mg_dL_min2=np.asarray(report.residuals[2][i, :rows]),
+                states=dict(zip(state_columns(body.States), states[:, 1:].T, strict=True)),
+                residuals={name: np.asarray(x[i, :rows]) for name, x in zip(missed, report.residuals, strict=True)},
                 gap_mg_dL=float(report.gap[i]),
             )
         )

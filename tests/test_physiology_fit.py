@@ -1,0 +1,179 @@
+"""Least squares, reports and refusals on bodies other than the package's first."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+import t1djax
+from t1djax.data import virtual_population
+from t1djax.physics import Kanderian, kanderian
+
+from .bodies import Bergman, bergman
+
+FREE = ("SI", "VG", "tauM", "EGP")
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(scope="module")
+def ten() -> t1djax.Cohort:
+    return virtual_population(10, key=KEY, bodies=kanderian())
+
+
+@pytest.fixture(scope="module")
+def fit(ten: t1djax.Cohort) -> t1djax.Fit:
+    return t1djax.fit(ten, model="ode", physiology="kanderian", free=[*FREE, "G0"])
+
+
+def noisy(cohort: t1djax.Cohort, seed: int = 0) -> t1djax.Cohort:
+    rng = np.random.default_rng(seed)
+    without = lambda p: {s: x for s, x in p.known.items() if s != "G0"}
+    errors = lambda p: 10 * rng.standard_normal(len(p.time_min))
+    read = lambda p: dataclasses.replace(p, glucose_mg_dL=p.glucose_mg_dL + errors(p), known=without(p))
+    return t1djax.Cohort(tuple(map(read, cohort.patients)), cohort.truth)
+
+
+def test_ten_people_are_found_again(ten: t1djax.Cohort, fit: t1djax.Fit) -> None:
+    for found in fit:
+        truth = ten.truth[found.name]
+        assert found.ok, found.message
+        assert set(found.states) == set(truth.states)
+        for symbol in (*FREE, "G0"):
+            assert found.estimates[symbol].value == pytest.approx(truth.parameters[symbol], rel=1e-6)
+        true = truth.parameters["SI"] / truth.parameters["CI"]
+        assert found.derived["SI_CI"].value == pytest.approx(true, rel=1e-6)
+        np.testing.assert_allclose(found.glucose_mg_dL, truth.glucose_mg_dL, atol=1e-4)
+
+
+def test_least_squares_is_that_of_scipy(ten: t1djax.Cohort) -> None:
+    """The same readings by SciPy's solver, on glucose of adaptive steps."""
+    people = noisy(ten).select(["3"])
+    patient = people["3"]
+    found = t1djax.fit(people, model="ode", physiology=Kanderian, free=["SI", "VG"])["3"]
+    with jax.enable_x64(True):
+        data = t1djax.series(patient)
+        known = {s: jnp.asarray(v) for s, v in patient.known.items()}
+        basal = float(patient.doses.basal_U_h[0]) / 60
+
+        @jax.jit
+        def glucose(z: jax.Array) -> jax.Array:
+            p = Kanderian.of(known | {"SI": jnp.exp(z[0]), "VG": jnp.exp(z[1])})
+            y0 = p.start(jnp.exp(z[2]), jnp.asarray(basal))
+            return t1djax.simulate(p, data.inputs, data.time_min, y0=y0).glucose_mg_dL
+
+        fits = np.asarray(data.fit)
+        misfit = lambda z: (np.asarray(glucose(jnp.asarray(z))) - patient.glucose_mg_dL)[fits]
+        start = np.log([patient.known["SI"], patient.known["VG"], 120.0])
+        theirs = np.exp(scipy.optimize.least_squares(misfit, start, x_scale=0.1, diff_step=1e-4).x)
+    ours = [found.estimates[symbol].value for symbol in ("SI", "VG", "G0")]
+    np.testing.assert_allclose(ours, theirs, rtol=2e-4)
+
+
+def test_errors_are_those_of_the_curvature(ten: t1djax.Cohort) -> None:
+    """Standard errors against the inverse of `J'J`, with `J` by differences of solutions."""
+    people = noisy(ten).select(["1"])
+    question = t1djax.Question(physiology="kanderian", free=FREE, noise_sd_mg_dL=10.0)
+    found, patient = t1djax.fit(people, question, model="ode")["1"], people["1"]
+    symbols = (*FREE, "G0")
+    with jax.enable_x64(True):
+        data, known = t1djax.series(patient), {s: jnp.asarray(v) for s, v in patient.known.items()}
+        basal = jnp.asarray(float(patient.doses.basal_U_h[0]) / 60)
+        steps = t1djax.physics.count_steps(data.time_min, data.inputs.break_min, 5.0)
+
+        @jax.jit
+        def glucose(z: jax.Array) -> jax.Array:
+            values = known | dict(zip(symbols, jnp.exp(z), strict=True))
+            p = Kanderian.of(values)
+            y0 = p.start(values["G0"], basal)
+            return p.solution(data.inputs, data.time_min, y0, steps=steps).glucose_mg_dL
+
+        at = np.log([found.estimates[s].value for s in symbols])
+        ways = [(glucose(jnp.asarray(at + h)), glucose(jnp.asarray(at - h))) for h in 1e-4 * np.eye(len(symbols))]
+    J = np.stack([(np.asarray(up) - np.asarray(down)) / 2e-4 for up, down in ways], axis=1)[np.asarray(data.fit)]
+    bound = 10 * np.sqrt(np.diag(np.linalg.inv(J.T @ J)))
+    ours = [(found.estimates[s].white_error or 0.0) / found.estimates[s].value for s in symbols]
+    np.testing.assert_allclose(ours, bound, rtol=1e-3)
+
+
+def test_report_says_what_readings_tell(ten: t1djax.Cohort) -> None:
+    people = noisy(ten).select(["1", "6"])
+    found = t1djax.fit(people, model="ode", physiology="kanderian", free=FREE)
+    report = t1djax.identify(found, people)
+    assert {s: d.verdict for s, d in report["6"].parameters.items()} == dict.fromkeys((*FREE, "G0"), "determined")
+    assert report["6"].derived["SI_CI"].verdict == "determined"
+    assert report["6"].what_if
+    assert all(np.isfinite(after) for gain in report["6"].what_if for _, after in gain.percent.values())
+
+
+def test_preflight_sees_what_cannot_be_told_apart(ten: t1djax.Cohort) -> None:
+    some = noisy(ten).select(["1"])
+    apart = t1djax.preflight(some, physiology="kanderian", free=["SI", "VG"], what_if=False)["1"]
+    alike = t1djax.preflight(some, physiology="kanderian", free=["SI", "CI"], what_if=False)["1"]
+    assert (apart.rank, alike.rank) == (3, 2)
+    assert set(alike.directions[0].undetermined) == {"SI", "CI"}
+
+
+@pytest.mark.parametrize("free", [("SI", "CI"), ("tau1", "tau2"), ("tau1", "p2"), ("SI", "tau2", "p2")])
+def test_sets_that_show_together_are_refused_by_name(ten: t1djax.Cohort, free: tuple[str, ...]) -> None:
+    with pytest.raises(t1djax.UnidentifiableError) as caught:
+        t1djax.fit(ten, model="ode", physiology="kanderian", free=free)
+    assert sum(symbol in str(caught.value) for symbol in free) >= 2
+
+
+def test_a_prior_lets_them_stand_together(ten: t1djax.Cohort) -> None:
+    prior = {"CI": t1djax.LogNormal(ten["3"].known["CI"], 0.1)}
+    found = t1djax.fit(ten.select(["3"]), model="ode", physiology="kanderian", free=["SI", "CI"], priors=prior)["3"]
+    assert found.ok
+    assert found.estimates["CI"].prior_dominated
+
+
+def test_record_without_a_meal_says_nothing_of_meals(ten: t1djax.Cohort) -> None:
+    empty = dict.fromkeys(("meal_time_min", "carbs_g", "meal_duration_min"), np.zeros(0))
+    fasting = dataclasses.replace(ten["1"], doses=dataclasses.replace(ten["1"].doses, **empty))
+    with pytest.raises(t1djax.UnidentifiableError, match="no meal"):
+        t1djax.fit([fasting], model="ode", physiology="kanderian", free=["VG"])
+
+
+@pytest.mark.parametrize(
+    ("known", "part"),
+    [({"SI": -1e-4}, "SI of 1"), ({"ksi": 200.0}, "ksi of 1"), ({"VG": 25300.0}, "VG of 1")],
+)
+def test_parameters_that_nobody_has_are_refused(ten: t1djax.Cohort, known: dict[str, float], part: str) -> None:
+    odd = dataclasses.replace(ten["1"], known={**ten["1"].known, **known})
+    with pytest.raises(ValueError, match=part):
+        t1djax.fit([odd], model="ode", physiology="kanderian", free=["EGP"])
+
+
+def test_unknown_physiology_names_the_nearest() -> None:
+    with pytest.raises(t1djax.ArgumentError, match="kanderian") as caught:
+        t1djax.Question(physiology="kandarian")
+    assert caught.value.argument == ("physiology",)
+
+
+def test_what_knows_one_body_alone_refuses_the_others(ten: t1djax.Cohort, fit: t1djax.Fit) -> None:
+    with pytest.raises(t1djax.ArgumentError) as caught:
+        t1djax.fit(ten, physiology="kanderian", free=["SI"])
+    assert caught.value.argument == ("physiology",)
+    with pytest.raises(t1djax.ArgumentError):
+        t1djax.fitted_patients(fit, ten)
+
+
+def test_one_bad_person_returns_its_flag(ten: t1djax.Cohort) -> None:
+    bad = dataclasses.replace(ten["2"], doses=t1djax.Doses.of(boluses=[(60, 1e305)], meals=[(60, 50)]))
+    found = t1djax.fit([ten["1"], bad], model="ode", physiology="kanderian", free=["SI"])
+    assert [p.ok for p in found] == [True, False]
+    assert found["1"].estimates["SI"].value == pytest.approx(ten["1"].known["SI"], rel=1e-6)
+
+
+def test_a_body_of_ones_own_is_fitted() -> None:
+    bodies = {"Ada": bergman(), "Ben": Bergman(**(bergman().values() | {"SI": 5e-4, "VG": 120.0}))}
+    people = virtual_population(2, key=KEY, bodies=bodies)
+    found = t1djax.fit(people, model="ode", physiology=Bergman, free=["SI", "VG"])
+    for name, body in bodies.items():
+        assert found[name].estimates["SI"].value == pytest.approx(float(body.SI), rel=1e-6)
+        assert found[name].estimates["VG"].value == pytest.approx(float(body.VG), rel=1e-6)
+    report = t1djax.identify(found, people, what_if=False)
+    assert report["Ada"].parameters["SI"].unit == "1/min per mU/L"
