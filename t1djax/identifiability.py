@@ -43,9 +43,9 @@ def check_identifiable(
     chosen, held = set(free), set(priors)
     facts = physiology.facts
     reasons = [
-        f"{' and '.join(sorted(group))}: {why}, or give one of them a prior"
-        for group, why in facts.together
-        if group <= chosen and not group & held
+        f"{' and '.join(sorted(group))}: {why}" + ", or give one of them a prior" * (not one)
+        for group, why, one in facts.together
+        if group <= chosen and (one or not group & held)
     ]
     needs = (
         (facts.need_meal, _has_meal, "no meal before the last fit reading"),

@@ -144,7 +144,7 @@ class Physiology(eqx.Module):
             inputs: those of the window, with what was given earlier; left out, nothing was.
 
         Returns:
-            The state.
+            The state, of the body's `States`.
         """
         v = self.values()
         insulin = jnp.zeros_like(v["G0"]) if self.insulin_U_min is None else self.insulin_U_min

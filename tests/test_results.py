@@ -215,10 +215,7 @@ def test_arrays_are_stored_exactly_on_the_rows_of_the_data(tmp_path):
         wanted = {
             "time_min": p.time_min, "observed_mg_dL": p.glucose_mg_dL,
             "mask_fit": masks.fit, "mask_held_out": masks.held_out, "mask_forecast": masks.forecast,
-            **{k: getattr(f, k) for k in (
-                "glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min",
-                "residual_G_mg_dL_min", "residual_I_U_dL_min", "residual_D_mg_dL_min2",
-            )},
+    "glucose_mg_dL": f.glucose_mg_dL, **f.states, **f.residuals,
         }  # fmt: skip
         assert set(r.predictions) == set(wanted)
         for name, array in wanted.items():

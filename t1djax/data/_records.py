@@ -83,10 +83,15 @@ class Patient:
 
     def _repr_html_(self) -> str:
         facts = {name: cell for name, cell in zip(_FACTS, _facts(self), strict=True) if name != "patient"}
-        tables = (body.parameters for body in PHYSIOLOGIES.values() if set(self.known) <= set(body.parameters))
-        table = next(tables, {})
-        asserted = {f"{s}, {table[s].unit}" if s in table else s: float(x) for s, x in self.known.items()}
+        units = _units(self.known)
+        asserted = {f"{s}, {units[s]}" if s in units else s: float(x) for s, x in self.known.items()}
         return html_table(f"Patient {self.name}", ["fact", "value"], [*facts.items(), *asserted.items()])
+
+
+def _units(symbols: Iterable[str]) -> dict[str, str]:
+    """Units by symbol, where one of the package's physiologies has all of them."""
+    tables = (body.parameters for body in PHYSIOLOGIES.values() if set(symbols) <= set(body.parameters))
+    return {symbol: row.unit for symbol, row in next(tables, {}).items()}
 
 
 _FACTS = ("patient", "readings", "span, h", "glucose, mg/dL", "boluses, U", "meals, g", "known")
@@ -122,7 +127,9 @@ class Truth:
     """Other states of the physiology at the rows, by column; see `state_columns`."""
 
     def __repr__(self) -> str:
-        return f"Truth({', '.join(f'{s} {value:.4g}' for s, value in self.parameters.items())})"
+        units = _units(self.parameters)
+        values = (f"{s} {value:.4g} {units.get(s, '')}".rstrip() for s, value in self.parameters.items())
+        return f"Truth({', '.join(values)})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -88,7 +88,7 @@ _FACTS = Facts(
             frozenset({"kl", "M"}),
             "M enters through kb = 128 / M alone, and only c = kl - kb shows in glucose; estimate kl with M known",
         ),
-        Together(frozenset({"kb", "M"}), "they are one parameter, kb = 128 / M; estimate one of them"),
+        Together(frozenset({"kb", "M"}), "they are one parameter, kb = 128 / M; estimate one of them", one=True),
     ),
     need_meal=frozenset({"Tr", "kr_Vb"}),
     need_insulin=frozenset({"ksi", "ku_Vi"}),

@@ -118,6 +118,8 @@ class Together(NamedTuple):
     """Which ones, all of them free at once."""
     why: str
     """What shows in glucose in their place, and what to estimate."""
+    one: bool = False
+    """Whether they are one quantity in several guises, so that no prior helps."""
 
 
 class Derived(NamedTuple):
