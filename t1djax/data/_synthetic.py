@@ -12,7 +12,7 @@ import numpy as np
 
 from .._types import Key
 from ..physics import AbstractPhysiology, Doses, Inputs, Magdelaine, count_steps, presets, state_columns
-from ..programs import over_cohort
+from ..programs import check_not_forked, over_cohort
 from ._records import Cohort, Patient, Truth
 from ._sensors import AbstractNoise, RandomGaps, Sensor
 
@@ -96,6 +96,7 @@ def reference_cohort(
     Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, doi 10.1109/TBME.2015.2393105, for Pat2 and
     Pat3; `presets` says what the others are.
     """
+    check_not_forked()
     everyone = presets()
     chosen = tuple(everyone) if names is None else tuple(names)
     absent = [name for name in chosen if name not in everyone]
@@ -142,6 +143,7 @@ def simulate_cohort(
         >>> float(cohort.truth["fed"].glucose_mg_dL[-1]) > 250
         True
     """
+    check_not_forked()
     if sensor.random and key is None:
         raise ValueError("the sensor draws noise, dropout or gaps: give key=jax.random.key(seed)")
     if indices is None:

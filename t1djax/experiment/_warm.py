@@ -13,6 +13,7 @@ from ..io import DataWarning, read_warm_start
 from ..networks import NetworkOptions
 from ..physics import INITIAL_STATES
 from ..problem import Problem, pose
+from ..programs import check_not_forked
 from ..question import Question
 from ..records import WarmStart
 
@@ -39,6 +40,7 @@ def posed(
     patients: Sequence[Patient], question: Question, seeds: Iterable[int], warm: WarmStart | None
 ) -> tuple[Problem, ...]:
     """The question as each seed poses it, from an earlier fit where there is one."""
+    check_not_forked()
     from_warm = _starts(warm, patients)
     keys = (jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds)
     return tuple(_noted(pose(patients, question, key=key, start=from_warm), warm) for key in keys)

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import os
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -66,7 +67,11 @@ def compile_once(
 
     Returns:
         The executable, and the seconds spent (near zero where it was at hand).
+
+    Raises:
+        ForkError: where this process is a fork of one in which something was computed.
     """
+    check_not_forked()
     began = time.perf_counter()
     leaves, structure = jax.tree.flatten(args)
     settings = tuple(jax.config.values.values())  # of this thread, as its context managers have them
@@ -81,6 +86,27 @@ def compile_once(
             options = _options(effort, jax.default_backend())
             program.run = jax.jit(how(one)).lower(*args).compile(compiler_options=options)
     return program.run, time.perf_counter() - began
+
+
+class ForkError(RuntimeError):
+    """This process was forked from one that had computed."""
+
+
+def check_not_forked() -> None:
+    """Refuse to wait for threads that a fork left behind.
+
+    Raises:
+        ForkError: where the process is a fork of one in which something was computed.
+    """
+    if _first_process() != os.getpid():
+        raise ForkError(
+            "this process was forked from one that had computed with t1djax: JAX's threads are not in it, and it would "
+            'wait for ever; make processes by multiprocessing.get_context("spawn"), or fork before anything is computed'
+        )
+
+
+_first_process = functools.cache(os.getpid)
+"""The process in which something was computed first, which its forks have too."""
 
 
 def _kind(leaf: Any) -> tuple[Hashable, ...]:
