@@ -50,8 +50,11 @@ def _weights(name: str) -> set[str]:
     return {".surrogate" + jax.tree_util.keystr(path) for path, leaf in paths if not fixed(leaf)}
 
 
-@every_architecture
-@every_mode
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [pytest.param(x, "inverse", marks=() if x in FAST else pytest.mark.slow) for x in ARCHITECTURES]
+    + [pytest.param(x, "forward", marks=() if x == "pinn" else pytest.mark.slow) for x in ARCHITECTURES],
+)
 def test_shapes_start_and_arithmetic(name, mode):
     with jax.enable_x64(True):
         made, d, data = _untrained(name, mode)
