@@ -82,6 +82,7 @@ from .io import DataError as DataError
 from .io import DataWarning as DataWarning
 from .io import Flaw as Flaw
 from .io import NewerFormatError as NewerFormatError
+from .io import ReadOptions as ReadOptions
 from .io import ReadReport as ReadReport
 from .io import Recording as Recording
 from .io import ResultError as ResultError
@@ -206,9 +207,7 @@ from .twin import Twin as Twin
 if _typing.TYPE_CHECKING:
     from .config import ConfigError as ConfigError
     from .config import Experiment as Experiment
-    from .config import HupaConfig as HupaConfig
     from .config import MissingPathError as MissingPathError
-    from .config import ReadingConfig as ReadingConfig
     from .config import SensorConfig as SensorConfig
     from .config import SweepConfig as SweepConfig
     from .config import load_experiment as load_experiment
@@ -276,9 +275,7 @@ _LATER = {
     "config": (
         "ConfigError",
         "Experiment",
-        "HupaConfig",
         "MissingPathError",
-        "ReadingConfig",
         "SensorConfig",
         "SweepConfig",
         "load_experiment",

@@ -480,7 +480,7 @@ def test_a_wrong_config_is_refused_before_any_work(tmp_path, monkeypatch, text):
         (["--patients", "Pat99"], "no patient Pat99"),
         (["--data", "somewhere"], "for the reference cohort"),
         (["--layout", "hupa", "--carbs-unit", "g"], "layout hupa"),
-        (["--start", "2020-01-01"], "layout hupa"),
+        (["--start", "2020-01-01"], "--layout auto or hupa"),
     ],
 )
 def test_a_question_that_cannot_be_posed_exits_2(tmp_path, no_fit, flags, says):

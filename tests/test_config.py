@@ -8,9 +8,11 @@ from typing import Any, get_args, get_type_hints
 import jax.numpy as jnp
 import pydantic
 import pytest
+import yaml
 
 import t1djax
-from t1djax.config import ConfigError, Experiment, load_experiment
+from t1djax import ReadOptions
+from t1djax.config import ConfigError, Experiment, load_experiment, with_defaults
 from t1djax.question import Asked, Question
 from t1djax.training import Optimizer, Stage, default_stages
 
@@ -111,7 +113,11 @@ def test_a_whole_file(yaml_file):
         ("sensor: {dropout: 1}", "sensor.dropout: "),
         ("sensor: {censor: 'no'}", "sensor.censor: "),
         ("layout: csv", "layout: "),
-        ("hupa: {hours: -1}", "hupa.hours: "),
+        ("reading: {hours: -1}", "reading.hours: "),
+        ("reading: {start: soon}", "reading.start: "),
+        ("reading: {time_zone: Europe/Nowhere}", "reading.time_zone: "),
+        ("reading: {columns: {tme: Zeit}}", "reading.columns: "),
+        ("hupa: {hours: -1}", "reading.hours: "),
         ("network: {width: 0}", "network: width"),
         ("network: {widht: 8}", "network.widht: there is no such field"),
         ("network: {time: {octave: 8}}", "network.time.octave: there is no such field"),
@@ -137,7 +143,7 @@ def test_each_wrong_field_is_named(yaml_file, text, names):
     path = yaml_file(text)
     assert f"\n  {names}" in wrong(path)
     # Flags that say nothing hide nothing.
-    silent = {"seed": None, "sensor": {"noise": None, "interval_min": None}, "hupa": {"hours": None}}
+    silent = {"seed": None, "sensor": {"noise": None, "interval_min": None}, "reading": {"hours": None}}
     assert f"\n  {names}" in wrong(path, silent)
 
 
@@ -201,15 +207,26 @@ def test_overrides_win_and_nested_ones_merge(yaml_file):
     [
         ({"mode": "forward", "inverse_params": "ksi"}, "inverse_params: forward mode"),
         ({"layout": "hupa", "data": "x.csv"}, "(carbs_unit)"),
-        ({"hupa": {"hours": 48.0}}, "layout hupa"),
-        ({"layout": "hupa", "hupa": {"carbs_unit": "g"}}, "reads a file"),
-        ({"layout": "hupa", "data": "x.csv", "patients": "A", "hupa": {"carbs_unit": "g"}}, "leave patients out"),
+        ({"reading": {"hours": 48.0}}, "layout="),
+        ({"layout": "hupa", "data": "x.csv", "reading": {"carbs_unit": "g", "device": "a"}}, "device: "),
+        ({"layout": "hupa", "reading": {"carbs_unit": "g"}}, "reads a file"),
+        ({"layout": "hupa", "data": "x.csv", "patients": "A", "reading": {"carbs_unit": "g"}}, "leave patients out"),
     ],
 )
 def test_fields_that_contradict(values, says):
     message = wrong(None, values)
     assert says in message
     assert "{" not in message  # the mend, not a dump of the whole input
+
+
+def test_options_of_reading_may_stand_where_they_stood(yaml_file):
+    was = "data: x.csv\nlayout: hupa\nhupa: {carbs_unit: g, hours: 48.0, info: people.csv}\nreading: {columns: {}}"
+    today = Experiment(data="x.csv", layout="hupa", reading=ReadOptions(carbs_unit="g", hours=48.0), info="people.csv")
+    assert load_experiment(yaml_file(was)) == today
+    assert load_experiment(yaml_file(was), {"reading": {"hours": 6.0}}).reading.hours == 6.0
+    stored = yaml.safe_load(was) | {"hupa": {"carbs_unit": "g", "hours": 48.0, "start": None, "info": "people.csv"}}
+    assert with_defaults(stored, Experiment) == today.model_dump(mode="json")
+    assert Experiment.model_validate(today.model_dump()) == today
 
 
 def test_free_parameters_follow_the_mode():

@@ -258,11 +258,11 @@ def test_convert_makes_a_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_experiment_reads_any_format(tmp_path: Path) -> None:
-    config = t1djax.Experiment(data=str(small(tmp_path)), layout="auto", hupa=t1djax.HupaConfig(hours=6))
+    config = t1djax.Experiment(data=str(small(tmp_path)), layout="auto", reading=t1djax.ReadOptions(hours=6))
     (patient,) = load_cohort(config)
     assert (patient.name, len(patient.time_min)) == ("adult", 73)
     with pytest.raises(ValueError, match="info goes with layout hupa"):
-        t1djax.Experiment(data="a.csv", layout="auto", hupa=t1djax.HupaConfig(info="b.csv"))
+        t1djax.Experiment(data="a.csv", layout="auto", info="b.csv")
 
 
 def test_report_is_flat_and_complete(tmp_path: Path) -> None:

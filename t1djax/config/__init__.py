@@ -7,8 +7,6 @@ from ._base import with_defaults as with_defaults
 from ._experiment import BESIDE as BESIDE
 from ._experiment import REFERENCE as REFERENCE
 from ._experiment import Experiment as Experiment
-from ._experiment import HupaConfig as HupaConfig
-from ._experiment import ReadingConfig as ReadingConfig
 from ._experiment import SensorConfig as SensorConfig
 from ._experiment import both_ways as both_ways
 from ._experiment import load_experiment as load_experiment

@@ -140,6 +140,16 @@ def merge(base: Mapping[Any, Any], over: Mapping[str, Any]) -> dict[Any, Any]:
     return merged
 
 
+def moved(values: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Fields where they stand today: those of `hupa` in `reading` and beside it."""
+    if not isinstance(hupa := values.get("hupa"), Mapping):
+        return values
+    rest = {name: value for name, value in values.items() if name != "hupa"}
+    reading = {**hupa, **(rest.get("reading") or {})}
+    info = {"info": reading.pop("info")} if "info" in reading else {}
+    return {**rest, **info, "reading": {**reading, "columns": reading.get("columns") or None}}
+
+
 def with_defaults(stored: Mapping[str, Any], kind: type[pydantic.BaseModel]) -> dict[str, Any]:
     """A configuration that an earlier version wrote, with what was added since at its defaults.
 
@@ -153,6 +163,6 @@ def with_defaults(stored: Mapping[str, Any], kind: type[pydantic.BaseModel]) -> 
 
     def over(fresh: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
         both = lambda k, v: isinstance(v, Mapping) and isinstance(fresh.get(k), Mapping)
-        return {**fresh, **{k: over(fresh[k], v) if both(k, v) else v for k, v in old.items()}}
+        return {**fresh, **{k: over(fresh[k], v) if both(k, v) else v for k, v in moved(old).items()}}
 
     return over(kind.model_construct().model_dump(mode="json"), stored)

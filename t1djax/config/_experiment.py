@@ -8,12 +8,12 @@ from typing import Any, Literal
 import pydantic
 
 from .._arguments import ArgumentError, argument
-from ..io import BasalUnit, GlucoseUnit, check_mapping
+from ..io import ReadOptions
 from ..networks import ARCHITECTURES, NetworkOptions
 from ..physics import PARAMETERS
 from ..question import Question, symbols
 from ..training import Stage, default_stages
-from ._base import ConfigError, Nested, Strict, built
+from ._base import ConfigError, Nested, Strict, built, moved
 from ._yaml import read_yaml, validated
 
 REFERENCE = "reference"
@@ -40,42 +40,8 @@ class SensorConfig(Strict):
     """Report readings within 40 to 400 mg/dL, as devices do."""
 
 
-class HupaConfig(Strict):
-    """How to read a file of the HUPA-UCM dataset."""
-
-    carbs_unit: Literal["g", "exchange", "none"] | None = None
-    """Layout hupa or auto: carbohydrate is in g, exchange (10 g), or none. It differs from person to person."""
-    start: str | None = None
-    """Layout hupa or auto: first time to keep, ISO 8601 local."""
-    hours: float | None = pydantic.Field(default=None, gt=0)
-    """Layout hupa or auto: length of the window, h."""
-    info: str | None = None
-    """Layout hupa: patients_info.csv, for the body mass."""
-
-
-class ReadingConfig(Strict):
-    """How to read a file that is known by its content, or whose columns are named; see `t1djax.read_recording`."""
-
-    glucose_unit: GlucoseUnit | None = None
-    """Layout auto: glucose is in mg/dL or mmol/L; left out, what the file states or its values tell."""
-    basal_unit: BasalUnit | None = None
-    """Layout auto: basal is in U/h, U/min or U/5min; left out, what the file states."""
-    time_zone: str | None = None
-    """Layout auto: IANA zone of local times."""
-    day_first: bool | None = None
-    """Layout auto: order of dates, where the file does not tell."""
-    columns: dict[str, str] = pydantic.Field(default_factory=dict)
-    """Layout auto: which column of a table of another make is which."""
-
-    @pydantic.field_validator("columns")
-    @classmethod
-    def _own_names(cls, value: dict[str, str]) -> dict[str, str]:
-        try:
-            check_mapping(value)
-        except ValueError as e:
-            raise ValueError(str(e).removeprefix("columns: ")) from None
-        return value
-
+_OF_LAYOUT: Mapping[str, tuple[str, ...]] = {"table": (), "hupa": ("carbs_unit", "start", "hours", "keep_interpolated")}
+"""Fields of `ReadOptions` that a layout has; `auto` has all."""
 
 BESIDE: Mapping[str, str] = {
     {"free": "inverse_params"}.get(field.name, field.name): field.name for field in dataclasses.fields(Question)
@@ -111,10 +77,10 @@ class Experiment(Strict):
     """The sensor, for the reference cohort."""
     layout: Literal["table", "hupa", "auto"] = "table"
     """Layout of the data: table, hupa (HUPA-UCM), or auto: by content."""
-    hupa: HupaConfig = HupaConfig()
+    reading: ReadOptions = ReadOptions()
     """How to read the latter two."""
-    reading: ReadingConfig = ReadingConfig()
-    """How else to read a file of layout `auto`."""
+    info: str | None = None
+    """Layout hupa: patients_info.csv, for the body mass."""
     strict: bool = False
     """Refuse readings below 40 mg/dL."""
     known: dict[str, float] = pydantic.Field(default_factory=dict)
@@ -135,7 +101,10 @@ class Experiment(Strict):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _gather(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or not values.keys() & BESIDE.keys():
+        if not isinstance(values, Mapping):
+            return values
+        values = moved(values)
+        if not values.keys() & BESIDE.keys():
             return values
         rest = {name: value for name, value in values.items() if name not in BESIDE}
         asked = rest.get("question", {})
@@ -158,13 +127,18 @@ class Experiment(Strict):
             place = lambda loc: (called.get(loc[0], loc[0]), *loc[1:]) if loc else ()
             raise Nested(({**x, "loc": place(x["loc"])} for x in e.errors), beside=True) from None
 
+    @pydantic.field_validator("reading", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return built(ReadOptions, value) if isinstance(value, Mapping) else value
+
     @pydantic.model_serializer(mode="wrap")
     def _beside(self, dump: Callable[[Any], Any]) -> dict[str, Any]:
         plain = dump(self)
         asked = plain.pop("question", {})
         return plain | {name: asked[field] for name, field in BESIDE.items() if field in asked}
 
-    @pydantic.field_validator("data", "results", "warm_start")
+    @pydantic.field_validator("data", "results", "info", "warm_start")
     @classmethod
     def _path(cls, value: str | None) -> str | None:
         if value is not None and "\0" in value:
@@ -219,18 +193,18 @@ class Experiment(Strict):
             wrong = "is for files, not for the reference"
         if wrong:  # a sweep says what its experiments share once, by the name of the field
             raise Nested([_wrong(("known",), wrong)])
-        if self.layout == "hupa" and self.hupa.carbs_unit is None:
+        if self.layout == "hupa" and self.reading.carbs_unit in (None, "g/min"):
             raise ValueError(
                 f"layout hupa needs the unit of its carbohydrate ({argument('carbs_unit')}): g, exchange, or none"
             )
-        if self.layout == "table" and self.hupa != HupaConfig():
-            raise ValueError("carbs_unit, start, hours and info go with layout hupa")
-        if self.layout != "auto" and self.reading != ReadingConfig():
-            said = ", ".join(map(argument, self.reading.model_dump(exclude_defaults=True)))
-            raise ValueError(f"{said} go with a file of another make: add {argument('layout', 'auto')}")
+        stated = {name for name, value in vars(self.reading).items() if value != getattr(ReadOptions(), name)}
+        fits = [layout for layout in ("auto", "hupa") if stated <= {*_OF_LAYOUT.get(layout, stated)}]
+        if not stated <= {*_OF_LAYOUT.get(self.layout, stated)}:
+            said = ", ".join(argument(name) for name in vars(self.reading) if name in stated)
+            raise ValueError(f"{said}: for a file of another make; add {argument('layout', *fits)}")
         if self.layout != "table" and self.strict:
             raise ValueError(f"strict goes with t1djax's own tables: leave it, or layout={self.layout}, out")
-        if self.layout == "auto" and self.hupa.info is not None:
+        if self.layout != "hupa" and self.info is not None:
             raise ValueError("info goes with layout hupa")
         if self.layout != "table" and self.data == REFERENCE:
             raise ValueError(f"layout {self.layout} reads a file: name it as data")

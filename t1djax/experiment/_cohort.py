@@ -37,23 +37,19 @@ def _read(config: Experiment) -> Cohort:
         )
     if sensor != type(sensor)():
         raise ConfigError("noise, interval, dropout and censor are for the reference cohort; a file is read as it is")
-    if config.layout == "hupa" and (h := config.hupa).carbs_unit is not None:
-        person = read_hupa(config.data, carbs_unit=h.carbs_unit, start=h.start, hours=h.hours, info=h.info)
+    r = config.reading
+    if config.layout == "hupa" and (unit := r.carbs_unit) is not None and unit != "g/min":
+        person = read_hupa(
+            config.data,
+            carbs_unit=unit,
+            start=r.start,
+            hours=r.hours,
+            info=config.info,
+            keep_interpolated=r.keep_interpolated,
+        )
         return Cohort((person,))
     if config.layout == "auto":
-        h, r = config.hupa, config.reading
-        read = read_recording(
-            config.data,
-            carbs_unit=h.carbs_unit,
-            start=h.start,
-            hours=h.hours,
-            glucose_unit=r.glucose_unit,
-            basal_unit=r.basal_unit,
-            time_zone=r.time_zone,
-            day_first=r.day_first,
-            columns=r.columns or None,
-        )
-        return Cohort((read.patient,))
+        return Cohort((read_recording(config.data, **vars(r)).patient,))
     names = patient_names(config.patients, reference=False)
     try:
         return read_cohort(config.data, patients=names, strict=config.strict, truth=True)
@@ -68,7 +64,7 @@ def _read(config: Experiment) -> Cohort:
 
 def source_of(config: Experiment) -> str:
     """What `load_cohort` goes by: experiments with one source have the same patients."""
-    fields = {"data", "patients", "layout", "hupa", "reading", "strict", "sensor", "known"} | (
+    fields = {"data", "patients", "layout", "reading", "info", "strict", "sensor", "known"} | (
         {"seed"} if config.data == REFERENCE else set()
     )
     return config.model_dump_json(include=fields)

@@ -12,7 +12,6 @@ from ._checks import as_cells as as_cells
 from ._checks import from_cell as from_cell
 from ._checks import safe_name as safe_name
 from ._columns import OWN_COLUMNS as OWN_COLUMNS
-from ._columns import check_mapping as check_mapping
 from ._columns import columns_from_text as columns_from_text
 from ._columns import meant as meant
 from ._differences import differences as differences
@@ -33,6 +32,7 @@ from ._future import future_inputs as future_inputs
 from ._hupa import read_hupa as read_hupa
 from ._lacking import lacking as lacking
 from ._limits import stand_ins as stand_ins
+from ._noted import ReadOptions as ReadOptions
 from ._raw import BasalUnit as BasalUnit
 from ._raw import CarbsUnit as CarbsUnit
 from ._raw import GlucoseUnit as GlucoseUnit

@@ -21,7 +21,7 @@ from ._interpolated import own_readings, share_on_lines
 from ._lacking import lacking
 from ._limits import Limited
 from ._mixed import stuck
-from ._noted import Noted, ReadOptions
+from ._noted import Noted, ReadOptions, moment
 from ._quantities import BRIEFEST, TOO_MUCH
 from ._raw import Raw, RawBasal, RawDose
 from ._schedule import mean_rate, schedule
@@ -88,7 +88,7 @@ def assemble(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> P
     name = options.subject or raw.subject
     if (why := safe_name(name)) is not None:
         found.add(raw.file, f"the patient's name {name!a} {why}", f"pass {argument('subject', 'NAME')}")
-    known = {**raw.known, **options.known}
+    known = dict(raw.known)
     if raw.body_mass_kg is not None:
         known.setdefault("M", raw.body_mass_kg)
     zero = float(time[0])
@@ -198,7 +198,7 @@ def _window(
     begin = float(time[0])
     if options.start is not None:
         try:
-            begin = max(begin, placed.minute(options.start))
+            begin = max(begin, placed.minute(moment(options.start)))
         except ValueError as error:
             found.add(raw.file, str(error), "give it as the file has its times")
     end = np.inf if options.hours is None else begin + 60 * options.hours

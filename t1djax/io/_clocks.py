@@ -70,7 +70,7 @@ def place(raw: Raw, options: ReadOptions, found: Findings, noted: Noted) -> Plac
     """The events of a file on one clock; None where there is no common one."""
     events: dict[str, Sequence[Any]] = {kind: getattr(raw, kind) for kind in KINDS}
     times = {kind: [event.time for event in events[kind]] for kind in KINDS}
-    if options.swap_day_month:
+    if raw.turn_dates:
         if late := [t for those in times.values() for t in those if t.day > 12]:
             what = f"{late[0].date()} has no other reading, so the order of all dates cannot be turned round"
             found.add(raw.file, what, f"leave {argument('day_first')} out", column="time")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from .._arguments import ArgumentError
 from ._raw import BasalUnit, CarbsUnit, GlucoseUnit
 
 TIME, CLOCK, GLUCOSE, BASAL, BOLUS, CARBS = "time_min", "time", "glucose_mg_dL", "basal_U_h", "bolus_U", "carbs_g"
@@ -85,17 +86,19 @@ def check_mapping(columns: Mapping[str, str]) -> None:
     """Hold a mapping against the library's names.
 
     Raises:
-        ValueError: where a name is not the library's, or two stand for one thing.
+        ArgumentError: where a name is not the library's, or two stand for one thing.
     """
     by_kind: dict[str, str] = {}
     for own, name in columns.items():
         if own not in OWN_COLUMNS:
             there = ", ".join(OWN_COLUMNS)
-            raise ValueError(f"columns: {own!r} is none of t1djax's names{meant(own, OWN_COLUMNS)}; there are {there}")
+            raise ArgumentError(
+                "columns", f"{own!r} is none of t1djax's names{meant(own, OWN_COLUMNS)}; there are {there}"
+            )
         if not name.strip():
-            raise ValueError(f"columns: {own} has no column; write {own}=NAME")
+            raise ArgumentError("columns", f"{own} has no column; write {own}=NAME")
         if (other := by_kind.setdefault(OWN_COLUMNS[own].kind, own)) != own:
-            raise ValueError(f"columns: {other} and {own} are one thing; name one column for it")
+            raise ArgumentError("columns", f"{other} and {own} are one thing; name one column for it")
 
 
 def columns_from_text(text: str) -> dict[str, str]:

@@ -87,7 +87,7 @@ class Raw:
     clock: bool = True
     """Whether the times are a clock's. Where they are not, they count from an arbitrary day."""
     turn_dates: bool = False
-    """Whether day and month are to be turned round: it was asked for, and the file has the year first."""
+    """Whether day and month are to be turned round, as was asked for."""
     notes: tuple[str, ...] = ()
     """What a reader of the report should know: records skipped and why, columns not understood."""
     warnings: tuple[str, ...] = ()

@@ -107,10 +107,21 @@ def read_recording(
         >>> recording.report.format, recording.patient.doses.carbs_g.tolist()
         ('simglucose', [45.0])
     """
-    options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, device, _moment(start), hours,
-                          keep_interpolated, day_first, known=known, columns=as_mapping(columns))  # fmt: skip
+    options = ReadOptions(
+        glucose_unit=glucose_unit,
+        basal_unit=basal_unit,
+        carbs_unit=carbs_unit,
+        time_zone=time_zone,
+        day_first=day_first,
+        subject=subject,
+        device=device,
+        start=start,
+        hours=hours,
+        keep_interpolated=keep_interpolated,
+        columns=as_mapping(columns),
+    )
     found, noted = Findings(), Noted()
-    patient, kind, merged = _read(path, format, options, found, noted)
+    patient, kind, merged = _read(path, format, options, known, found, noted)
     odd, found.odd = found.odd, []
     found.finish()
     assert patient is not None
@@ -163,10 +174,20 @@ def inspect_file(
         >>> t1djax.inspect_file("nowhere.csv").problems
         ('nowhere.csv: there is no such file; check the path',)
     """
-    options = ReadOptions(glucose_unit, basal_unit, carbs_unit, time_zone, subject, device, _moment(start), hours,
-                          day_first=day_first, columns=as_mapping(columns))  # fmt: skip
+    options = ReadOptions(
+        glucose_unit=glucose_unit,
+        basal_unit=basal_unit,
+        carbs_unit=carbs_unit,
+        time_zone=time_zone,
+        day_first=day_first,
+        subject=subject,
+        device=device,
+        start=start,
+        hours=hours,
+        columns=as_mapping(columns),
+    )
     found, noted = Findings(), Noted()
-    patient, kind, merged = _read(path, format, options, found, noted)
+    patient, kind, merged = _read(path, format, options, {}, found, noted)
     noted.warnings[:0] = found.odd
     return report(_name(path), kind, patient, noted, tuple(map(str, found.problems)), merged=merged)
 
@@ -193,21 +214,12 @@ def recognised_formats(path: str | Path) -> tuple[str, ...]:
     return () if text is None else tuple(kind.name for kind in recognised(text, Path(path).name))
 
 
-def _moment(start: str | dt.datetime | None) -> dt.datetime | None:
-    if not isinstance(start, str):
-        return start
-    try:
-        return dt.datetime.fromisoformat(start)
-    except ValueError:
-        raise ValueError(f"start {start!r} is not ISO 8601, such as 2020-01-18T00:00") from None
-
-
 def _name(path: Paths) -> str:
     return str(path) if isinstance(path, str | Path) else ", ".join(map(str, path))
 
 
 def _read(
-    path: Paths, asked: str | None, options: ReadOptions, found: Findings, noted: Noted
+    path: Paths, asked: str | None, options: ReadOptions, known: Mapping[str, float], found: Findings, noted: Noted
 ) -> tuple[Patient | None, str | None, bool]:
     """The patient, the name of the format, and whether basal and bolus come as one."""
     if asked is not None and asked not in FORMATS:
@@ -249,8 +261,8 @@ def _read(
     if not raw.clock and _no_clock(raw, options, found):
         return None, kind.name, raw.merged_insulin
     swap = options.day_first is not None and "day_first" not in kind.options and options.day_first != kind.day_first
-    swap = swap or raw.turn_dates
-    patient = assemble(raw, dataclasses.replace(options, swap_day_month=swap), found, noted)
+    raw = dataclasses.replace(raw, turn_dates=swap or raw.turn_dates, known={**raw.known, **known})
+    patient = assemble(raw, options, found, noted)
     return patient, kind.name, raw.merged_insulin
 
 
