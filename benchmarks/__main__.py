@@ -15,6 +15,7 @@ from . import coverage as coverage_
 from . import devices as devices_
 from . import discrepancy as discrepancy_
 from . import identification as identification_
+from . import longuse as longuse_
 from . import matrix as matrix_
 from . import misfit as misfit_
 from . import optimisers as optimisers_
@@ -300,6 +301,12 @@ def reading(
 ) -> None:
     """Seconds and peak memory of a year of Nightscout's JSON."""
     _done(reading_.run(Scope.of(quick, 1), out, repeat=repeat))
+
+
+@app.command()
+def longuse(quick: Quick = False, out: Out = _OUT) -> None:
+    """Many fits in one process, a year's record, short beside long, 100,000 people, 3,000,000 rows in a file."""
+    _done(longuse_.run(out, quick=quick))
 
 
 @app.command()
