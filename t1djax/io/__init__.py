@@ -32,7 +32,7 @@ from ._future import future_inputs as future_inputs
 from ._hupa import read_hupa as read_hupa
 from ._lacking import lacking as lacking
 from ._limits import stand_ins as stand_ins
-from ._noted import ReadOptions as ReadOptions
+from ._options import ReadOptions as ReadOptions
 from ._raw import BasalUnit as BasalUnit
 from ._raw import CarbsUnit as CarbsUnit
 from ._raw import GlucoseUnit as GlucoseUnit

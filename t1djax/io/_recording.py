@@ -13,8 +13,9 @@ from ..data import Patient
 from ._assemble import assemble
 from ._checks import SHOWN, DataWarning, Findings
 from ._columns import as_mapping
-from ._noted import Noted, ReadOptions
+from ._options import ReadOptions
 from ._raw import BasalUnit, CarbsUnit, GlucoseUnit, Raw
+from ._remarks import Remarks
 from ._report import ReadReport, report
 from ._text import members, read_text, text_of
 from ._unknown import unknown_format
@@ -120,12 +121,12 @@ def read_recording(
         keep_interpolated=keep_interpolated,
         columns=as_mapping(columns),
     )
-    found, noted = Findings(), Noted()
-    patient, kind, merged = _read(path, format, options, known, found, noted)
+    found, remarks = Findings(), Remarks()
+    patient, kind, merged = _read(path, format, options, known, found, remarks)
     odd, found.odd = found.odd, []
     found.finish()
     assert patient is not None
-    said = report(_name(path), kind, patient, noted, (), merged=merged)
+    said = report(_name(path), kind, patient, remarks, (), merged=merged)
     said = dataclasses.replace(said, warnings=(*odd, *said.warnings))
     for text in said.warnings:
         warnings.warn(text if text in odd else f"{said.file}: {text}", DataWarning, stacklevel=2)
@@ -186,10 +187,10 @@ def inspect_file(
         hours=hours,
         columns=as_mapping(columns),
     )
-    found, noted = Findings(), Noted()
-    patient, kind, merged = _read(path, format, options, {}, found, noted)
-    noted.warnings[:0] = found.odd
-    return report(_name(path), kind, patient, noted, tuple(map(str, found.problems)), merged=merged)
+    found, remarks = Findings(), Remarks()
+    patient, kind, merged = _read(path, format, options, {}, found, remarks)
+    remarks.warnings[:0] = found.odd
+    return report(_name(path), kind, patient, remarks, tuple(map(str, found.problems)), merged=merged)
 
 
 def people_in(path: str | Path, *, columns: Mapping[str, str] | str | None = None) -> tuple[str, ...]:
@@ -219,7 +220,7 @@ def _name(path: Paths) -> str:
 
 
 def _read(
-    path: Paths, asked: str | None, options: ReadOptions, known: Mapping[str, float], found: Findings, noted: Noted
+    path: Paths, asked: str | None, options: ReadOptions, known: Mapping[str, float], found: Findings, remarks: Remarks
 ) -> tuple[Patient | None, str | None, bool]:
     """The patient, the name of the format, and whether basal and bolus come as one."""
     if asked is not None and asked not in FORMATS:
@@ -233,11 +234,11 @@ def _read(
     asked = asked if options.columns is None else "table"
     if options.columns is not None and not options.columns and texts:
         unknown = unknown_format(next(iter(texts.values())))
-        noted.facts |= {"columns": dict(unknown.columns), "columns_unplaced": unknown.unplaced}
+        remarks.facts |= {"columns": dict(unknown.columns), "columns_unplaced": unknown.unplaced}
     if isinstance(path, str | Path) and len(files) > 1 and asked is None:
-        texts = _known(texts, noted) or texts
+        texts = _known(texts, remarks) or texts
         files = list(texts)
-    kinds = {file: _kind(file, text, asked, found, noted) for file, text in texts.items()}
+    kinds = {file: _kind(file, text, asked, found, remarks) for file, text in texts.items()}
     names = {kind.name for kind in kinds.values() if kind is not None}
     if None in kinds.values():
         return None, asked, False
@@ -251,7 +252,7 @@ def _read(
     raw = _parse(kind, texts, options, found)
     for file, text in texts.items():
         if not text.endswith(("\n", "\r", "}", "]", ">")):
-            noted.warnings.append(
+            remarks.warnings.append(
                 f"{file.name}: the last line has no end; if the file was cut off, its last value is wrong"
             )
     if raw is None:
@@ -262,7 +263,9 @@ def _read(
         return None, kind.name, raw.merged_insulin
     swap = options.day_first is not None and "day_first" not in kind.options and options.day_first != kind.day_first
     raw = dataclasses.replace(raw, turn_dates=swap or raw.turn_dates, known={**raw.known, **known})
-    patient = assemble(raw, options, found, noted)
+    patient, more = assemble(raw, options)
+    remarks += more
+    found.problems += more.problems
     return patient, kind.name, raw.merged_insulin
 
 
@@ -309,17 +312,17 @@ def _inside(folder: Path, found: Findings) -> list[Path]:
     return files
 
 
-def _known(texts: Mapping[Path, str], noted: Noted) -> dict[Path, str]:
+def _known(texts: Mapping[Path, str], remarks: Remarks) -> dict[Path, str]:
     """Of a folder, the files of a format whose files belong together; the others are passed over with a note."""
     joins = lambda kind: "others" in kind.options and kind.name != "table"
     belongs = lambda file, text: any(map(joins, recognised(text, file.name)))
     several = {file: text for file, text in texts.items() if belongs(file, text)}
     if several and (rest := [file.name for file in texts if file not in several]):
-        noted.notes.append(f"files of the folder with no readings or treatments are not read: {', '.join(rest)}")
+        remarks.notes.append(f"files of the folder with no readings or treatments are not read: {', '.join(rest)}")
     return several
 
 
-def _kind(file: Path, text: str, asked: str | None, found: Findings, noted: Noted) -> Format | None:
+def _kind(file: Path, text: str, asked: str | None, found: Findings, remarks: Remarks) -> Format | None:
     """The format of a file."""
     if asked is not None:
         return FORMATS[asked]
@@ -339,7 +342,7 @@ def _kind(file: Path, text: str, asked: str | None, found: Findings, noted: Note
     else:
         unknown = unknown_format(text)
         found.add(str(file), unknown.what, unknown.mend)
-        noted.facts |= {"columns": dict(unknown.columns), "columns_unplaced": unknown.unplaced}
+        remarks.facts |= {"columns": dict(unknown.columns), "columns_unplaced": unknown.unplaced}
     return None
 
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from .._html import html_table
 from ..data import Patient
-from ._assemble import per_bolus
 from ._clocks import at
 from ._coverage import coverage, days_of_sources, mean_over, on_pens, since
-from ._noted import Noted
+from ._doses import per_bolus
+from ._remarks import Remarks
 
 _GAP = 1.5
 """A step longer than this many intervals is a gap."""
@@ -156,7 +156,7 @@ class ReadReport:
 
 
 def report(
-    file: str, kind: str | None, patient: Patient | None, noted: Noted, problems: tuple[str, ...], *, merged: bool
+    file: str, kind: str | None, patient: Patient | None, remarks: Remarks, problems: tuple[str, ...], *, merged: bool
 ) -> ReadReport:
     """The report of a patient, or of a file that gave none.
 
@@ -164,20 +164,20 @@ def report(
         file: the file.
         kind: name of the format.
         patient: what was read.
-        noted: what was noticed.
+        remarks: what was noticed.
         problems: what is wrong.
         merged: whether basal and bolus come as one rate.
     """
     names = {field.name for field in dataclasses.fields(ReadReport)}
-    facts = {name: value for name, value in noted.facts.items() if name in names}
+    facts = {name: value for name, value in remarks.facts.items() if name in names}
     if patient is not None:
         facts = _of_patient(patient, merged=merged, carbs_known=facts.get("carbs_unit_by") is not None) | facts
     return ReadReport(
         file=file,
         format=kind,
         problems=problems,
-        warnings=tuple(dict.fromkeys(noted.warnings)),
-        notes=tuple(dict.fromkeys(noted.notes)),
+        warnings=tuple(dict.fromkeys(remarks.warnings)),
+        notes=tuple(dict.fromkeys(remarks.notes)),
         **facts,
     )
 

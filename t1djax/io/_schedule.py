@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from ._noted import Noted
 from ._raw import RawBasal
 
 
 def schedule(
-    entries: Sequence[RawBasal], minutes: Float[np.ndarray, " entries"], noted: Noted
-) -> tuple[Float[np.ndarray, " basals"], Float[np.ndarray, " basals"]]:
+    entries: Sequence[RawBasal], minutes: Float[np.ndarray, " entries"]
+) -> tuple[Float[np.ndarray, " basals"], Float[np.ndarray, " basals"], list[str]]:
     """When the rate changes, and to what, in the unit of the entries.
 
     A scheduled rate holds until the next. A temporary rate covers it for its duration, or until the next temporary
@@ -20,18 +19,20 @@ def schedule(
     Args:
         entries: rates as parsed, in any order.
         minutes: when each begins, min.
-        noted: what is odd.
 
     Returns:
-        Times, min, increasing, and rates.
+        Times, min, increasing, rates, and what is odd.
     """
     order = np.argsort(minutes, kind="stable")
     rows = [(float(minutes[i]), entries[i]) for i in order]
     base = [(t, e.rate) for t, e in rows if e.kind == "scheduled"]
+    odd: list[str] = []
     if not base:
-        noted.warnings.append("no scheduled basal rate is stated; between temporary rates it is taken as zero")
+        odd.append("no scheduled basal rate is stated; between temporary rates it is taken as zero")
         base = [(rows[0][0], 0.0)]
-    base_time, base_rate = _once(base, noted)
+    base_time, base_rate, clash = _once(base)
+    if clash:
+        odd.append(f"{clash} basal rates contradict another at the same time; the last in the file is kept")
     covers = [
         _cover([(t, e) for t, e in rows if e.kind == kind], np.unique(minutes)) for kind in ("temporary", "suspend")
     ]
@@ -44,19 +45,17 @@ def schedule(
             on = (last >= 0) & (time < end[last])
             rate = np.where(on, value[last], rate)
     change = np.concatenate([[True], np.diff(rate) != 0])
-    return time[change], rate[change]
+    return time[change], rate[change], odd
 
 
-def _once(base: list[tuple[float, float]], noted: Noted) -> tuple[np.ndarray, np.ndarray]:
-    """Scheduled rates, one at each time: the last stated."""
+def _once(base: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Scheduled rates, one at each time: the last stated; and how many contradict another."""
     rates: dict[float, float] = {}
     clash = 0
     for t, rate in base:
         clash += t in rates and rates[t] != rate
         rates[t] = rate
-    if clash:
-        noted.warnings.append(f"{clash} basal rates contradict another at the same time; the last in the file is kept")
-    return np.array(list(rates)), np.array(list(rates.values()))
+    return np.array(list(rates)), np.array(list(rates.values())), clash
 
 
 def _cover(rows: list[tuple[float, RawBasal]], every: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,9 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from .._arguments import argument
-from ._checks import Findings
-from ._noted import Noted
 from ._raw import CarbsUnit
+from ._remarks import Remarks
 from ._units import G_PER_EXCHANGE
 
 _BOLUS, _INSULIN, _MUCH_INSULIN, _LITTLE_INSULIN = 125.0, 250.0, 150.0, 3.0  # U/day
@@ -31,9 +30,7 @@ def check_insulin(
     merged: bool,
     asked: bool,
     file: str,
-    found: Findings,
-    noted: Noted,
-) -> None:
+) -> Remarks:
     """Report insulin that nobody takes.
 
     Args:
@@ -43,24 +40,26 @@ def check_insulin(
         merged: whether basal holds the boluses.
         asked: whether the caller insists on the unit of basal; then only boluses are refused.
         file: the file.
-        found: what is wrong.
-        noted: what is odd.
     """
+    remarks = Remarks()
     bolus = bolus_U / max(days, _SHORTEST)
     total = basal_U_day + bolus
     mend = "are they in U? put the file right"
     if bolus > _BOLUS and not merged:
         text = f"boluses sum to {bolus:.4g} U/day (basal is {basal_U_day:.3g}), which nobody takes"
-        found.add(file, text, mend, column="bolus")
+        remarks.problem(file, text, mend, column="bolus")
     elif total > _INSULIN and not asked:
         text = f"insulin sums to {total:.4g} U/day, which nobody takes"
-        found.add(file, text, f"check the units of basal ({argument('basal_unit')}) and boluses", column="insulin")
+        remarks.problem(
+            file, text, f"check the units of basal ({argument('basal_unit')}) and boluses", column="insulin"
+        )
     elif total > _MUCH_INSULIN:
-        noted.warnings.append(f"insulin sums to {total:.4g} U/day, which hardly anybody takes: check the units")
+        remarks.warnings.append(f"insulin sums to {total:.4g} U/day, which hardly anybody takes: check the units")
     if 0 < total < _LITTLE_INSULIN and days >= 1:
-        noted.warnings.append(
+        remarks.warnings.append(
             f"insulin sums to {total:.2g} U/day, less than an adult with type 1 diabetes lives on: check the units"
         )
+    return remarks
 
 
 def check_carbs(
@@ -69,10 +68,9 @@ def check_carbs(
     per_unit: Float[np.ndarray, " pairs"],
     days: float,
     *,
+    refused: bool,
     file: str,
-    found: Findings,
-    noted: Noted,
-) -> None:
+) -> Remarks:
     """Report carbohydrate that nobody eats, and boluses that fit none.
 
     Args:
@@ -80,10 +78,10 @@ def check_carbs(
         unit: the one it is read in.
         per_unit: carbohydrate per U of bolus, g/U, where both were given; empty where boluses are not known.
         days: length of the span.
+        refused: whether the unit is refused already.
         file: the file.
-        found: what is wrong.
-        noted: what is odd.
     """
+    remarks = Remarks()
     day = {u: total / max(days, _SHORTEST) for u, total in grams.items()}
     text = f"carbohydrate sums to {day[unit]:.4g} g/day as {unit}"
     rates = day["g/min"] != day["g"]
@@ -93,19 +91,20 @@ def check_carbs(
     if day[unit] > _CARBS:
         mend = "put the file right"
         mend = f"pass {argument('carbs_unit', *others)}, or {mend}" if others else mend
-        found.add(file, f"{text}; nobody eats that much", mend, column="carbs")
+        remarks.problem(file, f"{text}; nobody eats that much", mend, column="carbs")
     elif day[unit] > _MUCH_CARBS:
-        noted.warnings.append(f"{text}: check the unit")
+        remarks.warnings.append(f"{text}: check the unit")
     if len(per_unit) < _FEWEST_PAIRS:
-        return
+        return remarks
     ratio = float(np.median(per_unit))
     text = f"the median is {ratio:.3g} g of carbohydrate per U of bolus ({len(per_unit)} meals with one)"
     if not _PER_U[0] <= ratio <= _PER_U[1]:
-        if not any(flaw.column == "carbs" for flaw in found.problems):
+        if not refused and not remarks.problems:
             mend = f"check the units of boluses and of carbohydrate ({argument('carbs_unit')}), and put the file right"
-            found.add(file, f"{text}, where people have 3 to 30", mend, column="carbs")
+            remarks.problem(file, f"{text}, where people have 3 to 30", mend, column="carbs")
     elif not _USUAL_PER_U[0] <= ratio <= _USUAL_PER_U[1]:
-        noted.warnings.append(f"{text}, where people have 3 to 30: check the units of boluses and of carbohydrate")
+        remarks.warnings.append(f"{text}, where people have 3 to 30: check the units of boluses and of carbohydrate")
+    return remarks
 
 
 def contradicted_carbs(

@@ -28,7 +28,7 @@ from ._checks import (
     safe_name,
 )
 from ._columns import BASAL, BOLUS, CARBS, CLOCK, GLUCOSE, GLUCOSE_MMOL, LONG_ACTING, TIME
-from ._noted import zone
+from ._options import zone
 from ._quantities import (
     DURATIONS,
     TOO_MUCH,

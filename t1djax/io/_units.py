@@ -7,11 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from .._arguments import argument
-from ._checks import Findings
 from ._mixed import beyond_sensors, mixed_units
-from ._noted import Noted
 from ._quantities import MMOL
 from ._raw import BasalUnit, GlucoseUnit
+from ._remarks import Remarks
 
 G_PER_EXCHANGE: Mapping[str, float] = {
     "exchange": 10.0, "exchange-10g": 10.0, "exchange-12g": 12.0, "exchange-15g": 15.0,
@@ -34,10 +33,9 @@ def glucose_factor(
     stated: GlucoseUnit | None,
     asked: GlucoseUnit | None,
     file: str,
-    found: Findings,
-    noted: Noted,
-) -> float:
-    """mg/dL in one unit of the file's glucose. A unit that the values contradict is reported."""
+) -> tuple[float, Remarks]:
+    """mg/dL in one unit of the file's glucose. A unit that the values contradict is a problem."""
+    remarks = Remarks()
     middle, most = float(np.median(values)), float(values.max())
     looks: GlucoseUnit | None = None
     if 2 <= middle <= 30 and most < 35:
@@ -46,20 +44,20 @@ def glucose_factor(
         looks = "mg/dL"
     unit = asked or stated or looks
     by = "asked for" if asked else "stated" if stated else "by its values"
-    noted.facts |= {"glucose_unit": unit, "glucose_unit_by": by if unit else None}
-    say = lambda what, mend: found.add(file, what, mend, column="glucose")
+    remarks.facts |= {"glucose_unit": unit, "glucose_unit_by": by if unit else None}
+    say = lambda what, mend: remarks.problem(file, what, mend, column="glucose")
     if (two := mixed_units(values, where)) is not None:
         say(*two)
-        return MMOL if unit == "mmol/L" and looks != "mg/dL" else 1.0
+        return (MMOL if unit == "mmol/L" and looks != "mg/dL" else 1.0), remarks
     if unit is None:
         what = f"its unit is not stated, and a median of {middle:.3g} is neither usual mg/dL nor mmol/L"
         say(what, f"pass {argument('glucose_unit', 'mg/dL', 'mmol/L')}")
-        return 1.0
+        return 1.0, remarks
     factor = MMOL if unit == "mmol/L" else 1.0
     if looks is not None and looks != unit:
         what = f"it is {by if asked else 'labelled'} {unit}, but a median of {middle:.3g} looks like {looks}"
         say(what, f"pass {argument('glucose_unit', looks)}")
-        return factor
+        return factor, remarks
     if unit == "mmol/L" and most > 40:
         say(f"readings of up to {most:.4g} stand among mmol/L", "are two units mixed? put the file right")
     elif middle * factor < _FAINT:
@@ -68,9 +66,9 @@ def glucose_factor(
     elif middle * factor > _TOO_SWEET:
         say(f"its median is {middle * factor:.4g} mg/dL", "was it multiplied twice? put the file right")
     elif middle * factor > _SWEET:
-        noted.warnings.append(f"the median of glucose is {middle * factor:.4g} mg/dL: is it scaled?")
-    noted.warnings += beyond_sensors(values * factor)
-    return factor
+        remarks.warnings.append(f"the median of glucose is {middle * factor:.4g} mg/dL: is it scaled?")
+    remarks.warnings += beyond_sensors(values * factor)
+    return factor, remarks
 
 
 def check_basal(
@@ -82,9 +80,7 @@ def check_basal(
     rows: bool,
     merged: bool,
     file: str,
-    found: Findings,
-    noted: Noted,
-) -> None:
+) -> Remarks:
     """Hold a day's basal against what people use.
 
     Args:
@@ -95,13 +91,12 @@ def check_basal(
         rows: whether the file states a rate in every row, where a dose per row is easily taken for a rate.
         merged: whether the rate holds boluses too.
         file: the file.
-        found: what is wrong.
-        noted: what is odd.
     """
+    remarks = Remarks()
     day = per_row * PER_DAY[unit]
     odd = _odd_basal(day, bolus_U_day, rows=rows, merged=merged)
     if odd is None:
-        return
+        return remarks
     what = "insulin" if merged else "basal"
     others = [u for u in PER_DAY if u != unit and _USUAL_U[0] <= per_row * PER_DAY[u] <= _USUAL_U[1]]
     text = f"{what} sums to {day:.3g} U/day as {_WORD[unit]}"
@@ -109,10 +104,11 @@ def check_basal(
     if odd == "low" and day >= _FEW_U:
         text += f" (boluses come to {bolus_U_day:.3g} U/day)"
     if asked or not others or _MANY_U < day <= _TOO_MANY_U[merged]:
-        noted.warnings.append(f"{text}: check the unit")
-        return
+        remarks.warnings.append(f"{text}: check the unit")
+        return remarks
     mend = f"pass {argument('basal_unit', *others)}, or {unit} if that is right"
-    found.add(file, text, mend, column="basal")
+    remarks.problem(file, text, mend, column="basal")
+    return remarks
 
 
 def _odd_basal(day: float, bolus_U_day: float, *, rows: bool, merged: bool) -> str | None:
@@ -133,9 +129,7 @@ def contradicted_basal(
     rows: bool,
     merged: bool,
     file: str,
-    found: Findings,
-    noted: Noted,
-) -> None:
+) -> Remarks:
     """Hold a unit that is asked for against the one that the file states or its format documents.
 
     It is refused where the stated one gives what people use; else it is taken, with a warning.
@@ -148,17 +142,17 @@ def contradicted_basal(
         rows: as in `check_basal`.
         merged: as in `check_basal`.
         file: the file.
-        found: what is wrong.
-        noted: what is odd.
     """
+    remarks = Remarks()
     if asked is None or stated is None or asked == stated or per_row == 0:
-        return
+        return remarks
     day, other = per_row * PER_DAY[stated], per_row * PER_DAY[asked]
     text = f"this format has basal in {_WORD[stated]}, {day:.3g} U/day; as {_WORD[asked]}, asked for, it is {other:.3g}"
     if _odd_basal(day, bolus_U_day, rows=rows, merged=merged) is None and day <= _PLAIN_U[merged]:
-        found.add(file, text, f"leave {argument('basal_unit')} out", column="basal")
+        remarks.problem(file, text, f"leave {argument('basal_unit')} out", column="basal")
     elif _odd_basal(other, bolus_U_day, rows=rows, merged=merged) is None:  # else `check_basal` says so
-        noted.warnings.append(f"{text}: check the unit")
+        remarks.warnings.append(f"{text}: check the unit")
+    return remarks
 
 
 def carbs_doubt(

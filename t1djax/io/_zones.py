@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ._checks import BLANKS, Findings, from_cell
-from ._noted import zone
+from ._options import zone
 from ._text import read_table
 
 TIME_ZONE = "time_zone"

@@ -1,10 +1,10 @@
-"""What a reader is asked for, and what it notices on the way to a patient."""
+"""What a reader is asked for."""
 
 import dataclasses
 import datetime as dt
 import zoneinfo
 from collections.abc import Mapping
-from typing import Any, ClassVar, get_args
+from typing import ClassVar, get_args
 
 from .._arguments import ArgumentError
 from ._columns import check_mapping
@@ -88,15 +88,3 @@ def zone(name: str) -> zoneinfo.ZoneInfo:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise ArgumentError("time_zone", f"{name!r} is not known; give an IANA name such as Europe/Madrid") from None
-
-
-@dataclasses.dataclass
-class Noted:
-    """Facts of the report that the patient itself does not show, gathered on the way."""
-
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Fields of `ReadReport` by name."""
-    warnings: list[str] = dataclasses.field(default_factory=list)
-    """What may be wrong."""
-    notes: list[str] = dataclasses.field(default_factory=list)
-    """What is worth knowing."""

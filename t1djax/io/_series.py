@@ -1,0 +1,200 @@
+"""The sensor's readings: in mg/dL and in time, each once, of one sensor, and which of them are its own."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from .._arguments import argument
+from .._words import counted
+from . import _limits as limits
+from ._clocks import Placed
+from ._columns import GLUCOSE
+from ._copies import once
+from ._interpolated import own_readings, share_on_lines
+from ._limits import Limited
+from ._mixed import stuck
+from ._options import ReadOptions, moment
+from ._quantities import TOO_MUCH
+from ._raw import Raw
+from ._remarks import Remarks
+from ._units import glucose_factor
+
+_ON_LINES = 0.5  # of whole mg/dL that walk, a quarter lie so by chance
+_STRAY_MIN, _FEW_STRAYS, _STRAY_SHARE = 20160.0, 12, 0.01
+"""A few readings, and few beside the rest, that stand this far away from all others are strays."""
+_FAST = 10.0
+"""Change of glucose that no body makes from reading to reading, mg/dL/min."""
+
+
+class Series(NamedTuple):
+    """Readings in time."""
+
+    time_min: Float[np.ndarray, " rows"]
+    glucose_mg_dL: Float[np.ndarray, " rows"]
+    own: Bool[np.ndarray, " rows"]
+    """Which are the sensor's own."""
+    side: np.ndarray
+    """`low` or `high` where the file says that glucose lay beyond what the sensor reports, else empty: texts."""
+
+    def take(self, which: Bool[np.ndarray, " rows"]) -> "Series":
+        return Series(*(x[which] for x in self))
+
+
+def series(raw: Raw, placed: Placed, options: ReadOptions) -> tuple[Series | None, Remarks]:
+    """The sensor's readings in time, each once; None where there is none.
+
+    Args:
+        raw: the parsed file.
+        placed: its events on one clock.
+        options: how to read it.
+    """
+    remarks = Remarks()
+    kinds = np.array([reading.kind for reading in raw.readings])
+    others = {kind: int(np.sum(kinds == kind)) for kind in ("scan", "fingerstick", "calibration")}
+    if any(others.values()):
+        words = ", ".join(f"{count} of kind {kind}" for kind, count in others.items() if count)
+        remarks.notes.append(f"readings beside the sensor's series are not used: {words}")
+    cgm = kinds == "cgm"
+    if not cgm.any():
+        remarks.problem(raw.file, "there is no reading of a sensor", "a fit needs a sensor's series")
+        return None, remarks
+    time = placed.minutes["readings"][cgm]
+    value = np.array([reading.value for reading in raw.readings], dtype=np.float64)[cgm]
+    where = np.array([reading.where for reading in raw.readings])[cgm]
+    side = np.array([reading.censored for reading in raw.readings])[cgm]
+    device = np.array([reading.device for reading in raw.readings])[cgm]
+    bad = ~np.isfinite(value) | (value < 0)
+    remarks.of_rows(raw.file, "glucose", bad, where, "it is no glucose", "remove the row")
+    if bad.all():
+        return None, remarks
+    stated, asked = raw.glucose_unit, options.glucose_unit
+    factor, more = glucose_factor(value[~bad], where[~bad].tolist(), stated, asked, raw.file)
+    remarks += more
+    glucose = value * factor
+    bad |= glucose > TOO_MUCH[GLUCOSE]
+    much = glucose > TOO_MUCH[GLUCOSE]
+    remarks.of_rows(raw.file, "glucose", much, where, "it is no glucose in mg/dL", "check the unit")
+    order = np.argsort(time, kind="stable")
+    order = order[~bad[order]]
+    if not len(order):
+        return None, remarks
+    rows = Series(time[order], glucose[order], np.full(len(order), True), side[order])
+    rows, more = _each_once(rows, device[order], placed, options, raw.file)
+    remarks += more
+    judged = own_readings(rows.time_min, rows.glucose_mg_dL)
+    remarks.facts |= {"interpolation": judged.how or None, "glucose_step_mg_dL": judged.step_mg_dL or None}
+    if judged.doubt:
+        mend = "read the parts by themselves (start, hours), or get the sensor's own export"
+        remarks.warnings.append(f"{judged.doubt}; {mend}")
+    elif judged.unjudged:
+        remarks.notes.append(judged.unjudged)
+    return rows._replace(own=judged.own), remarks
+
+
+def _each_once(
+    rows: Series, device: np.ndarray, placed: Placed, options: ReadOptions, file: str
+) -> tuple[Series, Remarks]:
+    """Each reading once, of one sensor, without strays."""
+    remarks = Remarks()
+    first = np.concatenate([[True], np.diff(rows.time_min) > 0])
+    before = np.flatnonzero(first)[np.cumsum(first) - 1]
+    differ = ~first & (rows.glucose_mg_dL != rows.glucose_mg_dL[before])
+    same, clash = int(np.sum(~first & ~differ)), int(np.sum(differ))
+    remarks.facts |= {"duplicates": same, "conflicting_duplicates": clash}
+    if clash:
+        remarks.warnings.append(f"{clash} readings contradict another at the same time; the first in the file is kept")
+    rows, device = rows.take(first), device[first]
+    near, stray = _main_stretch(rows.time_min, options, placed)
+    remarks.warnings += stray
+    rows, device = rows.take(near), device[near]
+    single = once(rows.time_min, rows.glucose_mg_dL, device.tolist(), options.device)
+    remarks.facts |= {"copies": single.copies, "other_sensors": single.others}
+    remarks.warnings += single.warnings
+    if single.problem is not None:
+        remarks.problem(file, *single.problem, column="glucose")
+    return rows.take(single.keep), remarks
+
+
+def _main_stretch(
+    time: Float[np.ndarray, " rows"], options: ReadOptions, placed: Placed
+) -> tuple[Bool[np.ndarray, " rows"], list[str]]:
+    """Without stray readings: a few that stand weeks away from all others, as of a clock that was wrong."""
+    everything = np.full(len(time), True)
+    if options.start is not None or options.hours is not None:
+        return everything, []
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(time) > _STRAY_MIN) + 1, [len(time)]])
+    sizes = np.diff(edges)
+    stray = (sizes <= _FEW_STRAYS) & (sizes < _STRAY_SHARE * sizes.max())
+    if not stray.any():
+        return everything, []
+    keep = np.repeat(~stray, sizes)
+    lost = np.flatnonzero(~keep)
+    where = ", ".join(f"{placed.at(float(time[i])) or time[i]}" for i in lost[:3].tolist())
+    return keep, [
+        f"left out, since weeks away from all others, as of a clock that was wrong: {counted(len(lost), 'reading')} "
+        f"({where}); pass {argument('start')} or {argument('hours')} to read them"
+    ]
+
+
+def window(whole: Series, placed: Placed, options: ReadOptions, file: str) -> tuple[Series | None, Remarks]:
+    """The readings between `start` and `start + hours`; None where there are fewer than two."""
+    remarks = Remarks()
+    time = whole.time_min
+    begin = float(time[0])
+    if options.start is not None:
+        try:
+            begin = max(begin, placed.minute(moment(options.start)))
+        except ValueError as error:
+            remarks.problem(file, str(error), "give it as the file has its times")
+    end = np.inf if options.hours is None else begin + 60 * options.hours
+    inside = whole.take((time >= begin) & (time <= end))
+    if len(inside.time_min) > 1 and inside.own.any():
+        return inside, remarks
+    first, last = placed.at(float(time[0])), placed.at(float(time[-1]))
+    span = f"the file runs from {first or time[0]} to {last or time[-1]}"
+    remarks.problem(file, "there are fewer than two readings in the window", span, column="glucose")
+    return None, remarks
+
+
+def judge(readings: Series, interpolation: str | None, *, keep: bool, clock: bool) -> Remarks:
+    """Facts and doubts about the readings of the window.
+
+    Args:
+        readings: those of the window.
+        interpolation: how drawn readings are known, where the file has some.
+        keep: whether drawn readings are kept.
+        clock: whether the times are a clock's; without one it is a simulation, which may rest in a steady state.
+    """
+    remarks = Remarks()
+    time, glucose, own, side = readings
+    remarks.facts |= limits.facts_of(Limited(time[own], glucose[own], side[own]))
+    if beyond := limits.warning(remarks.facts):
+        remarks.warnings.append(beyond)
+    remarks.facts |= {
+        "interpolated": int(np.sum(~own)),
+        "interpolated_share": float(np.mean(~own)),
+        "interpolation": None if own.all() else interpolation,
+    }
+    if not own.all():
+        remarks.notes.append(
+            f"{np.sum(~own)} of {len(own)} readings are interpolated ({interpolation}): they are "
+            + ("kept, as asked for" if keep else "neither fitted nor scored")
+        )
+    on_lines = share_on_lines(time[own], glucose[own])
+    if on_lines > _ON_LINES and not keep:
+        remarks.warnings.append(
+            f"{100 * on_lines:.0f} % of the readings lie on straight lines between their neighbours, and the record is "
+            "too short to tell which are the sensor's own: what is fitted, forecast and scored may be lines that "
+            "someone drew; read a longer part of the record"
+        )
+    step = np.diff(time[own])
+    if clock and (still := stuck(time[own], glucose[own])) is not None:
+        remarks.warnings.append(still)
+    fast = 0.0 if len(step) < 3 else np.mean(np.abs(np.diff(glucose[own])) > _FAST * np.maximum(step, 1.0))
+    if fast > 0.02:
+        remarks.warnings.append(
+            f"{100 * fast:.0f} % of steps change faster than {_FAST:g} mg/dL/min: noise, two sensors, or rows out of "
+            "order"
+        )
+    return remarks
