@@ -12,7 +12,6 @@ import pytest
 
 from t1djax import DataError, DataWarning, inspect_file, read_hupa, read_patient, read_recording, write_cohort
 from t1djax.data import Cohort
-from t1djax.io._noted import Noted
 from t1djax.io._raw import RawBasal
 from t1djax.io._schedule import mean_rate, schedule
 from t1djax.io.formats import FORMATS, recognised
@@ -262,7 +261,7 @@ def test_schedule_against_a_minute_by_minute_simulation() -> None:
                      float(rng.integers(5, 90)) if kind != "scheduled" and rng.random() < 0.7 else None, kind)
             for i, (m, kind) in enumerate(zip(minutes.tolist(), kinds, strict=True))
         ]  # fmt: skip
-        time, rate = schedule(entries, minutes, Noted())
+        time, rate, _ = schedule(entries, minutes)
         base, temporary, stop = 0.0, (0.0, -1.0), -1.0
         for m in range(500):
             for i, (entry, at) in enumerate(zip(entries, minutes.tolist(), strict=True)):
