@@ -86,7 +86,7 @@ def test_offsets_from_utc(put: Callable[..., Path]) -> None:
     mixed = put(frame([*aware[:70], *(t.replace(tzinfo=None) for t in aware[70:])], walk(144)))
     with pytest.raises(DataError, match=r"148 times have no offset from UTC, the other 140 have one; pass time_zone"):
         read_recording(mixed)
-    with pytest.raises(ValueError, match="time_zone 'Madrid' is not known"):
+    with pytest.raises(ValueError, match="time_zone: 'Madrid' is not known"):
         read_recording(mixed, time_zone="Madrid")
 
 

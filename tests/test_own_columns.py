@@ -402,7 +402,7 @@ def test_a_configuration_holds_the_same(tmp_path: Path) -> None:
     assert patient.glucose_mg_dL == pytest.approx(READINGS * MMOL)
     for wrong, says in (
         ({"reading": {"columns": {"tme": "Zeit"}}}, r"reading.columns: 'tme' is none of .* \(did you mean time\?\)"),
-        ({"layout": "table"}, "glucose_unit, day_first, columns go with .* add layout=.auto."),
+        ({"layout": "table"}, "glucose_unit, day_first, columns: for a file of another make; add layout=.auto."),
         ({"strict": True}, "strict goes with t1djax's own tables"),
     ):
         with pytest.raises(ConfigError, match=says):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
+from .._arguments import ArgumentError
 from ..config import ConfigError
 from ..io import OWN_COLUMNS, BasalUnit, CarbsUnit, GlucoseUnit, columns_from_text, meant
 from ..io.formats import FORMATS
@@ -111,7 +112,7 @@ def _setting(flag: str, texts: Sequence[str], kind: _Kind[T], groups: Sequence[G
         try:
             read = kind.read(value)
         except ValueError as e:
-            words = str(e).removeprefix("columns: ")
+            words = e.problem if isinstance(e, ArgumentError) else str(e)
             shown = f"{flag} {text}: {words}"
             raise ConfigError(f"{shown}, or FILE={kind.example} for one file" if kind.read is not columns_from_text
                               else shown) from None  # fmt: skip
