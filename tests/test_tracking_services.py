@@ -16,6 +16,7 @@ import pytest
 from t1djax import MLflowTracker, RunInfo, TrackingWarning, sync, tracked_runs, tracking_status
 
 from .services import S3, MLflowServer, Postgres, wait_for
+from .test_survival_services import fill, little_disk  # noqa: F401 - a fixture
 from .tracked import STEPS, Stored, courses, expected, finish, in_folder, play, program, steps, stored
 
 pytestmark = [
@@ -269,3 +270,24 @@ def test_training_killed_and_taken_up_again(tmp_path: Path, started: list[subpro
     assert len(runs) == 5
     exact(runs, info, range(1, 301))
     assert sorted(run.status for run in runs) == ["FAILED", *["FINISHED"] * 4]
+
+
+def test_full_disks_leave_a_database_that_can_be_completed(
+    little_disk: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Full while the database is made, and while it is filled, again and again in one process; then there is room."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    info, results = program(), little_disk / "results"
+    results.mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrackingWarning)
+        tracker = MLflowTracker(results, tracking_uri="http://127.0.0.1:9", wait_s=5)
+        play(tracker, results, info)
+        tracker.close()
+        for leave in (10_000, 40_000, 200_000, 500_000, 900_000):
+            filler = fill(little_disk, leave=leave)
+            assert not sync(results).complete
+            filler.unlink()
+        assert sync(results).complete
+    exact(in_folder(results), info)

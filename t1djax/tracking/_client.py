@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,13 +96,14 @@ class Place:
                     )
                 if file.exists():
                     return
-                shutil.rmtree(work / "database", ignore_errors=True)
-                (work / "database").mkdir()
-                partial = work / "database" / file.name
+                for old in work.glob("database-*"):
+                    shutil.rmtree(old, ignore_errors=True)
+                # A folder of its own each time: MLflow keeps a connection to a database that failed.
+                partial = Path(tempfile.mkdtemp(prefix="database-", dir=work)) / file.name
                 MlflowClient(tracking_uri=f"sqlite:///{partial}", registry_uri=f"sqlite:///{partial}")
                 file.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(partial, file)
-                shutil.rmtree(work / "database")
+                shutil.rmtree(partial.parent)
         except filelock.Timeout as e:
             raise TrackingError("another process makes the database") from e
 
