@@ -1,6 +1,7 @@
 """Least squares, reports and refusals on bodies other than the package's first."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from t1djax.data import virtual_population
 from t1djax.physics import Kanderian, kanderian
 
 from .bodies import Bergman, bergman
+from .test_cli import done
 
 FREE = ("SI", "VG", "tauM", "EGP")
 KEY = jax.random.key(5)
@@ -153,12 +155,10 @@ def test_unknown_physiology_names_the_nearest() -> None:
     assert caught.value.argument == ("physiology",)
 
 
-def test_what_knows_one_body_alone_refuses_the_others(ten: t1djax.Cohort, fit: t1djax.Fit) -> None:
+def test_what_knows_one_body_alone_refuses_the_others(ten: t1djax.Cohort) -> None:
     with pytest.raises(t1djax.ArgumentError) as caught:
         t1djax.fit(ten, physiology="kanderian", free=["SI"])
     assert caught.value.argument == ("physiology",)
-    with pytest.raises(t1djax.ArgumentError):
-        t1djax.fitted_patients(fit, ten)
 
 
 def test_one_bad_person_returns_its_flag(ten: t1djax.Cohort) -> None:
@@ -177,3 +177,40 @@ def test_a_body_of_ones_own_is_fitted() -> None:
         assert found[name].estimates["VG"].value == pytest.approx(float(body.VG), rel=1e-6)
     report = t1djax.identify(found, people, what_if=False)
     assert report["Ada"].parameters["SI"].unit == "1/min per mU/L"
+
+
+def test_tables_carry_another_body(ten: t1djax.Cohort, tmp_path: Path) -> None:
+    some = ten.select(["1", "2"])
+    t1djax.write_cohort(some, tmp_path / "out")
+    back = t1djax.read_cohort(tmp_path / "out", truth=True)
+    for p in some:
+        assert dict(back[p.name].known) == dict(p.known)
+        assert set(back.truth[p.name].states) == set(some.truth[p.name].states)
+    with pytest.raises(ValueError, match="no parameter of Magdelaine"):
+        t1djax.fit(back, model="ode", free=["ksi"])
+
+
+def test_command_line_fits_another_body(ten: t1djax.Cohort, tmp_path: Path) -> None:
+    t1djax.write_cohort(noisy(ten).select(["1", "2"]), tmp_path / "in")
+    flags = ["--data", str(tmp_path / "in"), "--results", str(tmp_path / "out"), "--no-tracking", "--no-figures"]
+    done("train", "--model", "ode", "--physiology", "kanderian", "--free", "SI,VG", *flags)
+    folders = t1djax.find_results([tmp_path / "out"])
+    found = [t1djax.read_result(folder) for folder in folders]
+    assert {r.metadata["patient"] for r in found} == {"1", "2"}
+    assert all({"SI", "VG", "G0"} == set(r.metadata["estimates"]) for r in found)
+    assert all("Ieff_per_min" in r.predictions for r in found)
+
+
+def test_prediction_goes_on_from_the_end_and_from_a_file(ten: t1djax.Cohort, tmp_path: Path) -> None:
+    """One day is fitted, noise-free; the next is told of by its doses alone, and comes out as it was lived."""
+    whole = ten["3"]
+    first = whole.time_min <= 1440
+    day = dataclasses.replace(whole, time_min=whole.time_min[first], glucose_mg_dL=whole.glucose_mg_dL[first])
+    found = t1djax.fit([day], model="ode", physiology="kanderian", free=["SI", "VG"])
+    model = t1djax.fitted_patient(found, day)
+    t1djax.write_fitted(model, tmp_path / "3.json")
+    future = t1djax.patient_to_frame(whole).drop(columns="glucose_mg_dL").query("time_min > 1440")
+    future = future.fillna({"basal_U_h": float(whole.doses.basal_U_h[0]), "bolus_U": 0.0, "carbs_g": 0.0})
+    told = [t1djax.predict(each, future).glucose_mg_dL for each in (model, t1djax.read_fitted(tmp_path / "3.json"))]
+    np.testing.assert_array_equal(*told)
+    np.testing.assert_allclose(told[0], ten.truth["3"].glucose_mg_dL[~first], atol=0.5)

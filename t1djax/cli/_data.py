@@ -18,7 +18,7 @@ from ..io import (
     read_cohort,
 )
 from ..io.formats import FORMATS
-from ..physics import PARAMETERS
+from ..physics import PARAMETERS, has_symbol
 from ._files import own_tables, read_files
 
 Data = Annotated[
@@ -157,7 +157,7 @@ def known_values(texts: Sequence[str] | None) -> dict[str, float]:
             raise ConfigError(
                 f"--known {text}: write a symbol and a number, as in --known M=72, and repeat the flag for another"
             ) from None
-        if symbol not in PARAMETERS:
+        if not has_symbol(symbol):
             raise ConfigError(f"--known {text}: unknown parameter {symbol!r}; one of {', '.join(PARAMETERS)}")
         if symbol in found:
             raise ConfigError(f"--known {text}: {symbol} stands twice")

@@ -10,7 +10,7 @@ import pydantic
 from .._arguments import ArgumentError, argument
 from ..io import ReadOptions
 from ..networks import ARCHITECTURES, NetworkOptions
-from ..physics import PARAMETERS
+from ..physics import PARAMETERS, has_symbol
 from ..question import Question, symbols
 from ..training import Stage, default_stages
 from ._base import ConfigError, Nested, Strict, built, moved
@@ -175,7 +175,7 @@ class Experiment(Strict):
     @pydantic.field_validator("known")
     @classmethod
     def _asserted(cls, value: dict[str, float]) -> dict[str, float]:
-        if unknown := [symbol for symbol in value if symbol not in PARAMETERS]:
+        if unknown := [symbol for symbol in value if not has_symbol(symbol)]:
             raise ValueError(f"unknown parameter {', '.join(unknown)}; one of {', '.join(PARAMETERS)}")
         return value
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
-from ..physics import PHYSIOLOGIES, AbstractPhysiology, Doses, Inputs, count_steps, disagree, has_symbol
+from ..physics import AbstractPhysiology, Doses, Inputs, count_steps, disagree, has_symbol, table_with
 from ._splits import Masks, split
 
 
@@ -90,8 +90,7 @@ class Patient:
 
 def _units(symbols: Iterable[str]) -> dict[str, str]:
     """Units by symbol, where one of the package's physiologies has all of them."""
-    tables = (body.parameters for body in PHYSIOLOGIES.values() if set(symbols) <= set(body.parameters))
-    return {symbol: row.unit for symbol, row in next(tables, {}).items()}
+    return {symbol: row.unit for symbol, row in (table_with(symbols) or {}).items()}
 
 
 _FACTS = ("patient", "readings", "span, h", "glucose, mg/dL", "boluses, U", "meals, g", "known")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from ..physics import PARAMETERS, disagree
+from ..physics import PHYSIOLOGIES, disagree
 from ._checks import BLANKS, Findings, Table, check_columns, from_cell, numbers, safe_name
 from ._quantities import MMOL
 from ._text import read_table
@@ -23,7 +23,7 @@ def read_parameters(path: Path, found: Findings) -> dict[str, dict[str, float]]:
 
 def parameter_table(table: Table, found: Findings) -> dict[str, dict[str, float]]:
     """Parameters by patient from the cells of such a file."""
-    columns = {p.column: symbol for symbol, p in PARAMETERS.items()}
+    columns = {p.column: symbol for body in PHYSIOLOGIES.values() for symbol, p in body.parameters.items()}
     if not check_columns(table, ("patient",), (*columns, TIME_ZONE), found):
         return {}
     names = [from_cell(name.strip(BLANKS)) for name in table.columns["patient"]]
@@ -34,9 +34,10 @@ def parameter_table(table: Table, found: Findings) -> dict[str, dict[str, float]
     twice = [name in seen or seen.add(name) is not None for name in names]
     found.flag(table, "patient", _where(twice), "{} stands above already", "keep one row for each patient")
     values = {columns[name]: numbers(table, name, found) for name in table.columns if name in columns}
-    for symbol, column in values.items():
-        bad = column <= 0
-        found.flag(table, PARAMETERS[symbol].column, bad, "{} is not positive", "leave it empty where it is unknown")
+    for name in columns:
+        if name in table.names:
+            bad = values[columns[name]] <= 0
+            found.flag(table, name, bad, "{} is not positive", "leave it empty where it is unknown")
     if TIME_ZONE in table.names:
         cells = [cell.strip(BLANKS) for cell in table.columns[TIME_ZONE]]
         unknown = _where([bool(cell) and not is_zone(cell) for cell in cells])

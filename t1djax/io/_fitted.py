@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..physics import Doses
+from ..physics import PHYSIOLOGIES, Doses, physiology_named, state_units
 from ..records import FittedPatient, Outcome
 from ._results import ResultError, without_nan
 from ._tables import natural
@@ -139,12 +139,14 @@ def find_fitted(paths: Iterable[str | Path]) -> list[Path]:
 _TEXTS = ("name", "model", "mode", "data_hash")
 _NUMBERS = ("end_min", "noise_sd_mg_dL")
 _GROUPS = ("parameters", "state", "metrics")
-_NEEDED = {"parameters": ("ksi", "kl", "kb", "Tu", "ku_Vi", "Tr", "kr_Vb"), "state": ("G", "S", "I", "E", "D")}
 
 
 def fitted_to_json(model: FittedPatient) -> dict[str, Any]:
     """A fitted patient as plain dictionaries, lists and numbers; what is not finite becomes null."""
-    content: dict[str, Any] = {"format": FITTED_FORMAT, "format_version": FITTED_VERSION}
+    named = next((name for name, body in PHYSIOLOGIES.items() if body is model.body), None)
+    if named is None:
+        raise ValueError(f"{model.name}: {model.body.__name__} is not of the package, and files hold no code; keep it")
+    content: dict[str, Any] = {"format": FITTED_FORMAT, "format_version": FITTED_VERSION, "physiology": named}
     content |= {key: getattr(model, key) for key in (*_TEXTS, "ok", "message", *_NUMBERS)}
     content |= {key: dict(getattr(model, key)) for key in _GROUPS}
     content |= {
@@ -183,11 +185,14 @@ def fitted_from_json(content: Any, file: str) -> FittedPatient:
 def _fitted(content: Mapping[str, Any]) -> FittedPatient:
     free = tuple(map(_text, content["free"]))
     groups = {key: {symbol: _number(x) for symbol, x in content[key].items()} for key in _GROUPS}
-    for key, needed in _NEEDED.items():
+    # Files of earlier versions are of the one physiology that there was.
+    body = physiology_named(content.get("physiology", "magdelaine"))
+    every = {"parameters": [f.name for f in dataclasses.fields(body)], "state": list(state_units(body.States))}
+    for key, needed in every.items():
         if absent := [symbol for symbol in needed if symbol not in groups[key]]:
             raise ValueError(f"{key} lacks {', '.join(absent)}")
     k = len(free)
-    slopes = {symbol: _array(content["slopes"][symbol], (k,)) for key in _NEEDED for symbol in _NEEDED[key]}
+    slopes = {symbol: _array(content["slopes"][symbol], (k,)) for needed in every.values() for symbol in needed}
     if not isinstance(content["ok"], bool):
         raise ValueError("ok is neither true nor false")
     return FittedPatient(
@@ -207,6 +212,7 @@ def _fitted(content: Mapping[str, Any]) -> FittedPatient:
         noise_sd_mg_dL=_number(content["noise_sd_mg_dL"]),
         metrics=groups["metrics"],
         data_hash=_text(content["data_hash"]),
+        body=body,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from .._arguments import argument
 from .._words import counted
 from ..data import Cohort
-from ..physics import PARAMETERS
+from ..physics import PARAMETERS, table_with
 from ._asserted import PATIENTS_FILE, TRUTH_FILE, parameter_table
 from ._checks import DataWarning, Findings, Table, as_cell, from_cell, safe_name
 from ._frames import patient_columns
@@ -102,10 +102,17 @@ def _parameters(
     stated: Mapping[str, Mapping[str, float]], file: str, found: Findings, zones: Mapping[str, str] = {}
 ) -> list[list[str]]:
     """Header and rows; time zones have a column where anybody has one."""
-    header = ["patient", *(p.column for p in PARAMETERS.values())]
+    wanted = {symbol for values in stated.values() for symbol in values}
+    known = table_with(wanted)
+    if known is None:
+        known = {symbol: PARAMETERS[symbol] for symbol in PARAMETERS if symbol in wanted}
+        other = ", ".join(sorted(wanted - set(known)))
+        found.add(
+            file, f"{other}: not of one physiology of the package", "write people of each physiology by themselves"
+        )
+    header = ["patient", *(p.column for p in known.values())]
     rows = [
-        [as_cell(name), *(_text(values.get(symbol, math.nan)) for symbol in PARAMETERS)]
-        for name, values in stated.items()
+        [as_cell(name), *(_text(values.get(symbol, math.nan)) for symbol in known)] for name, values in stated.items()
     ]
     if zones:
         header.append(TIME_ZONE)

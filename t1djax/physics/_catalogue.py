@@ -1,12 +1,13 @@
 """The physiologies of the package by name."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from ._hovorka import Hovorka
 from ._kanderian import Kanderian
 from ._magdelaine import Magdelaine
+from ._parameters import Parameter
 from ._physiology import AbstractPhysiology
 
 PHYSIOLOGIES: Mapping[str, type[AbstractPhysiology]] = MappingProxyType(
@@ -30,6 +31,21 @@ def has_symbol(symbol: str) -> bool:
     for cls in classes:
         classes += cls.__subclasses__()
     return any(symbol in cls.parameters for cls in classes[1:] if hasattr(cls, "parameters"))
+
+
+def table_with(symbols: Iterable[str]) -> Mapping[str, Parameter] | None:
+    """The table of the first physiology of the package that has all of these symbols; None where none has.
+
+    Args:
+        symbols: of parameters.
+
+    Example:
+        >>> from t1djax.physics import table_with
+        >>> table_with(["SI", "tau1"])["tau1"].unit
+        'min'
+    """
+    wanted = set(symbols)
+    return next((cls.parameters for cls in PHYSIOLOGIES.values() if wanted <= set(cls.parameters)), None)
 
 
 def physiology_named(name: str | type[AbstractPhysiology]) -> type[AbstractPhysiology]:

@@ -12,15 +12,10 @@ from jaxtyping import Array, Float
 from ..data import Cohort, Patient, PatientArrays, Series, data_hash
 from ..evaluation import errors_by_set
 from ..identifiability import covariance
-from ..physics import Doses, Magdelaine, State
+from ..physics import Doses, state_units
 from ..programs import over_cohort
 from ..records import Fit, FittedPatient, fitted_records
 from ..twin import Physiology
-
-EQUATIONS = tuple(field.name for field in dataclasses.fields(Magdelaine))
-"""Symbols of the parameters that the equations contain."""
-STATES = tuple(field.name for field in dataclasses.fields(State))
-"""Symbols of the states."""
 
 
 def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient] | None = None) -> tuple[FittedPatient, ...]:
@@ -51,7 +46,6 @@ def fitted_patients(fit: Fit, patients: Cohort | Sequence[Patient] | None = None
     Source: Cramer-Rao for the covariance; the derivatives of the exact solution are by forward-mode autodiff.
     """
     records = fitted_records(fit, patients)
-    fit.problem.closed("predictions")
     # Between bounds a coordinate is no logarithm; without them it is.
     problem = dataclasses.replace(fit.problem, bounds={})
     values = {s: np.array([f.estimates[s].value for f in fit], np.float64) for s in problem.start}
@@ -100,8 +94,8 @@ def _end(body: Physiology, data: Series) -> _End:
     def solve(z: dict[str, Array]) -> tuple[Array, Array]:
         here = body.with_free(z)
         p, solution = here.model(), here.trajectory(data)
-        last = [getattr(solution.state, symbol)[-1] for symbol in STATES]
-        return solution.glucose_mg_dL, jnp.stack([getattr(p, symbol) for symbol in EQUATIONS] + last)
+        last = [getattr(solution.state, name)[-1] for name in state_units(body.body.States)]
+        return solution.glucose_mg_dL, jnp.stack([*p.values().values(), *last])
 
     glucose, end = solve(body.free)
     by_glucose, by_end = jax.jacfwd(solve)(body.free) if body.free else ({}, {})
@@ -110,7 +104,7 @@ def _end(body: Physiology, data: Series) -> _End:
     return _End(
         glucose_mg_dL=glucose,
         values=body.values(),
-        state=end[len(EQUATIONS) :],
+        state=end[-len(state_units(body.body.States)) :],
         slopes=_columns(by_end, end),
         information=J.T @ J,
         prior=body.sensitivities().prior,
@@ -123,6 +117,8 @@ def _columns(by_symbol: dict[str, Array], of: Float[Array, " n"]) -> Float[Array
 
 
 def _record(fit: Fit, i: int, patient: Patient, end: _End) -> FittedPatient:
+    body = fit.problem.body
+    symbols = [field.name for field in dataclasses.fields(body)]
     return FittedPatient(
         name=patient.name,
         model=fit.model,
@@ -131,14 +127,15 @@ def _record(fit: Fit, i: int, patient: Patient, end: _End) -> FittedPatient:
         parameters={symbol: float(value) for symbol, value in end.values.items()},
         free=tuple(sorted(fit.problem.start)),
         covariance=covariance(np.asarray(end.information), float(end.noise), np.asarray(end.prior)),
-        state=dict(zip(STATES, end.state.tolist(), strict=True)),
-        slopes=dict(zip((*EQUATIONS, *STATES), np.asarray(end.slopes), strict=True)),
+        state=dict(zip(state_units(body.States), end.state.tolist(), strict=True)),
+        slopes=dict(zip((*symbols, *state_units(body.States)), np.asarray(end.slopes), strict=True)),
         end_min=float(patient.time_min[-1]),
         start=patient.start,
         under_way=_under_way(patient.doses, float(patient.time_min[-1])),
         noise_sd_mg_dL=float(end.noise),
         metrics=errors_by_set(np.asarray(end.glucose_mg_dL)[: len(patient.time_min)], patient),
         data_hash=data_hash(patient),
+        body=body,
     )
 
 

@@ -10,10 +10,9 @@ from jaxtyping import Array, Float
 from scipy.special import ndtri
 
 from ..io import PATIENT, Findings, future_inputs
-from ..physics import Doses, Inputs, Magdelaine, State, propagate
+from ..physics import AbstractPhysiology, Doses, Inputs, count_steps, state_units
 from ..programs import over_cohort
 from ..records import FittedPatient
-from ._fitted import EQUATIONS, STATES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,10 +77,10 @@ def predict(
             asked.append(_ask(one, rows, *inputs))
     found.finish()
     glucose, sd = np.full((2, len(table)), np.nan)
-    shapes: dict[tuple[int, int], list[_Asked]] = {}
+    shapes: dict[tuple[int, int, type[AbstractPhysiology]], list[_Asked]] = {}
     for one in asked:
-        shapes.setdefault((_size(len(one.rows)), _size(len(one.inputs[0]))), []).append(one)
-    for (rows, breaks), alike in shapes.items():
+        shapes.setdefault((_size(len(one.rows)), _size(len(one.inputs[0])), one.body), []).append(one)
+    for (rows, breaks, _), alike in shapes.items():
         mean, spread = _solve(alike, rows, breaks)
         for i, one in enumerate(alike):
             glucose[one.rows], sd[one.rows] = mean[i, : len(one.rows)], spread[i, : len(one.rows)]
@@ -135,16 +134,18 @@ class _Asked(NamedTuple):
     covariance: np.ndarray
     """Of `theta`: parameters and state move together."""
     noise: np.ndarray
+    body: type[AbstractPhysiology]
 
 
 def _ask(model: FittedPatient, rows: np.ndarray, time_min: np.ndarray, doses: Doses) -> _Asked:
-    theta = np.array([model.parameters[s] for s in EQUATIONS] + [model.state[s] for s in STATES])
-    slopes = np.stack([model.slopes[s] for s in (*EQUATIONS, *STATES)])
+    here = {**model.parameters, **model.state}
+    theta = np.array([here[s] for s in model.moving])
+    slopes = np.stack([model.slopes[s] for s in model.moving])
     covariance = slopes @ model.covariance @ slopes.T
     if not all(np.all(np.isfinite(x)) for x in (theta, covariance, model.noise_sd_mg_dL)):
         raise ValueError(f"the fit of {model.name} failed, it predicts nothing: {model.message or 'not finite'}")
     inputs = doses.rates(model.end_min, float(time_min[-1]))
-    return _Asked(rows, time_min, inputs, theta, covariance, np.array([model.noise_sd_mg_dL]))
+    return _Asked(rows, time_min, inputs, theta, covariance, np.array([model.noise_sd_mg_dL]), model.body)
 
 
 def _solve(alike: list[_Asked], rows: int, breaks: int) -> tuple[np.ndarray, np.ndarray]:
@@ -157,14 +158,27 @@ def _solve(alike: list[_Asked], rows: int, breaks: int) -> tuple[np.ndarray, np.
         np.stack([_pad(one.time_min, rows) for one in everyone]),
         *(np.stack([_pad(one.inputs[i], breaks) for one in everyone]) for i in range(3)),
     )
-    effort = "least" if len(everyone) * rows <= _HASTE else "some"
-    return over_cohort(_glucose, *columns, effort=effort, factorises=False)[0]
+    effort, body = "least" if len(everyone) * rows <= _HASTE else "some", alike[0].body
+    steps = None if body.facts.exact else count_steps(columns[3], columns[4], body.step_min)
+    return over_cohort(_glucose, *columns, static=(body, steps), effort=effort, factorises=False)[0]
 
 
-def _glucose(theta: Array, cov: Array, noise: Array, ts: Array, *inputs: Array) -> tuple[Array, Array]:
+def _glucose(
+    theta: Array,
+    cov: Array,
+    noise: Array,
+    ts: Array,
+    breaks: Array,
+    insulin: Array,
+    carbs: Array,
+    body: type[AbstractPhysiology],
+    steps: int | None,
+) -> tuple[Array, Array]:
+    inputs, states = Inputs(breaks, insulin, carbs), len(state_units(body.States))
+
     def glucose(moves: Float[Array, " n"]) -> tuple[Array, Array]:
-        p, y0 = Magdelaine(*moves[: len(EQUATIONS)]), State(*moves[len(EQUATIONS) :])
-        G = propagate(p, Inputs(*inputs), ts, y0=y0).glucose_mg_dL
+        p, y0 = body(*moves[:-states]), body.States(*moves[-states:])
+        G = p.solution(inputs, ts, y0, steps=steps).glucose_mg_dL
         return G, G
 
     J, G = jax.jacfwd(glucose, has_aux=True)(theta)

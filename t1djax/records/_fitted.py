@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from .._html import html_table
-from ..physics import Doses
+from ..physics import AbstractPhysiology, Doses, Magdelaine, state_units
 from ._outcomes import Outcome, WithOutcome
-from ._symbols import UNITS, legend_line
+from ._symbols import legend_line, symbols_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class FittedPatient(WithOutcome):
     covariance: Float[np.ndarray, "free free"]
     """Covariance of the natural logarithms of the free ones, without unit; it assumes white noise."""
     state: Mapping[str, float]
-    """State at the end of the record under the parameters: `G` (mg/dL), `S`, `I` (U/dL), `E`, `D` (mg/dL/min)."""
+    """State at the end of the record under the parameters, by name, in the units of the physiology's `States`."""
     slopes: Mapping[str, Float[np.ndarray, " free"]]
     """Derivatives by the free logarithms: of the parameters of the equations and of the state, by symbol; each has
     the unit of its quantity."""
@@ -59,17 +59,33 @@ class FittedPatient(WithOutcome):
     fit, held_out and forecast; NaN where there is none."""
     data_hash: str
     """Of the record; see `data_hash`."""
+    body: type[AbstractPhysiology] = Magdelaine
+    """The physiology."""
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """What the equations go on from: their parameters, then their states."""
+        return (*(f.name for f in dataclasses.fields(self.body)), *state_units(self.body.States))
 
     def __repr__(self) -> str:
         what = f" of {'+'.join(self.free)}" if self.free else ""
         return f"FittedPatient({self.name}: {self.model} {self.mode}{what}, from minute {self.end_min:g})"
 
     def _repr_html_(self) -> str:
+        named = symbols_of(self.body)
         percent = dict(zip(self.free, 100 * np.sqrt(np.diag(self.covariance)), strict=True))
         rows = [
-            (symbol, UNITS[symbol], float(value), float(percent[symbol]) if symbol in percent else "known")
+            (
+                symbol,
+                named[symbol].unit if symbol in named else "",
+                float(value),
+                float(percent[symbol]) if symbol in percent else "known",
+            )
             for symbol, value in self.parameters.items()
         ]
         return html_table(
-            repr(self), ["symbol", "unit", "value", "standard error, %"], rows, notes=[legend_line(self.parameters)]
+            repr(self),
+            ["symbol", "unit", "value", "standard error, %"],
+            rows,
+            notes=[legend_line(self.parameters, named)],
         )
