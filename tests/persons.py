@@ -1,4 +1,4 @@
-"""A workspace of four people made by the real commands, and a search that knows nothing of the package's own."""
+"""A workspace of four people made by the real commands."""
 
 import dataclasses
 import json
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import pytest
 
 import t1djax
@@ -48,29 +47,6 @@ def sweep(root: Path, *flags: object) -> Path:
 def snapshot(*roots: Path) -> dict[str, bytes]:
     """Every file by its path."""
     return {str(p): p.read_bytes() for root in roots for p in sorted(root.rglob("*")) if p.is_file()}
-
-
-def needles(name: str, glucose: np.ndarray) -> list[bytes]:
-    """A name in several writings, and each six neighbouring readings as numbers and as lines of a table."""
-    found = [name.encode(), name.encode("utf-16-le"), name.encode("utf-16-be"), json.dumps(name)[1:-1].encode()]
-    for i in range(len(glucose) - 6):
-        part = glucose[i : i + 6]
-        found += [part.astype("<f8").tobytes(), part.astype("<f4").tobytes()]
-        found += [", ".join(map(repr, part.tolist())).encode(), ",".join(map(repr, part.tolist())).encode()]
-    # One reading with all its digits is as good as a finger print in a text.
-    return found + [repr(x).encode() for x in glucose.tolist() if len(repr(x)) > 14]
-
-
-def traces(files: dict[str, bytes], wanted: list[bytes]) -> list[tuple[str, bytes]]:
-    """Which of the files hold which of the bytes, unpacked or not; the name of one that begins alike does not count."""
-    found = []
-    for path, data in files.items():
-        for content in unpacked(path.encode() + b"\n" + data if not path.startswith("/") else data):
-            left = content.replace(ALIKE.encode(), b"")
-            for encoding in ("utf-16-le", "utf-16-be"):
-                left = left.replace(ALIKE.encode(encoding), b"")
-            found += [(path, each) for each in wanted if each in left]
-    return found
 
 
 def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
