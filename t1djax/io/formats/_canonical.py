@@ -12,7 +12,7 @@ from .._columns import BASAL, CLOCK, GLUCOSE, GLUCOSE_MMOL, LONG_ACTING, TIME, W
 from .._raw import GlucoseUnit, Raw, RawBasal, RawDose, RawReading
 from .._tables import table_to_patient
 from .._zones import read_zones
-from . import _exports, _layout, _mapped, _rows
+from . import _clock, _exports, _layout, _mapped, _rows
 
 _HEAD = 8192
 
@@ -87,7 +87,7 @@ def _own(path: Path, text: str, known: Mapping[str, float], zone: str | None, fo
     patient = None if table is None else table_to_patient(table, path.stem, known, found, strict=False)
     if patient is None or table is None:
         return None
-    start = patient.start or _mapped.EPOCH
+    start = patient.start or _clock.EPOCH
     # In one offset throughout: a clock that springs forward cannot be added to.
     start = start if start.tzinfo is None else start.astimezone(dt.timezone(start.utcoffset() or dt.timedelta()))
     when = lambda minute: start + dt.timedelta(minutes=minute)

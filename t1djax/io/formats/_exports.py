@@ -20,8 +20,6 @@ def state_order() -> str:
 NEAR = dt.timedelta(hours=2)
 """Readings this near on both sides of midnight show which number is the day."""
 DAY = dt.timedelta(days=1)
-TITLE_LINES = 30
-"""A header stands no deeper in a file."""
 YEARS = range(1900, 2200)
 """Of times that are one; outside there is damage, and clocks that no calendar carries."""
 
@@ -33,7 +31,6 @@ _POINT = re.compile(r"[+-]?\d+\.\d+", re.ASCII)
 _UNIX = re.compile(r"\d{9,19}(\.\d*)?|\d\.\d+[eE]\+?\d{1,2}", re.ASCII)
 _EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 _FIRST_S, _LAST_S = 9e8, 4.2e9  # from 1998 on, before which there were no sensors, to 2103
-_SEP = re.compile(r"sep=.?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 
 
@@ -62,14 +59,6 @@ class Stamp(NamedTuple):
 def delimiter_of(line: str) -> str:
     """What separates the cells of a line: of what could, that which stands in it most."""
     return max(",;\t|", key=line.count)
-
-
-def without_title(text: str) -> str:
-    """The text with the lines above its header empty: those without a delimiter, and Excel's `sep=;`."""
-    lines = text.lstrip("\ufeff").split("\n", TITLE_LINES)
-    top = next((i for i, line in enumerate(lines[:TITLE_LINES]) if not _SEP.fullmatch(line.strip()) and
-                line.count(delimiter_of(line))), None)  # fmt: skip
-    return text if top is None else "\n".join([*("" for _ in lines[:top]), *lines[top:]])
 
 
 def since_1970(number: float) -> dt.datetime | None:

@@ -12,17 +12,16 @@ from jaxtyping import Float
 
 from ..._arguments import argument
 from ...physics import DOSE_DURATION_MIN, LONG_ACTING_MIN
-from .._checks import BLANKS, SHOWN, Findings, Table, blank, numbers, quote, quote_name
+from .._checks import BLANKS, SHOWN, Findings, Table, numbers, quote, quote_name
 from .._columns import JOIN, OWN_COLUMNS, TIME, meant, parts, placed, unit_of
 from .._insulin import acts_min, kind_of_insulin
 from .._raw import BasalUnit, CarbsUnit, GlucoseUnit, Raw, RawBasal, RawDose, RawReading
-from .._tables import LONGEST, TRUTH
-from . import _exports, _layout, _rows, _times
+from .._tables import TRUTH
+from . import _clock, _exports, _layout, _rows
 from ._clarity import LIMITS
 from ._guess import guessed, person_column
 from ._known import Known, columns_of, known_as
 
-EPOCH = dt.datetime(2000, 1, 1)
 _MINUTE = dt.timedelta(minutes=1)
 _NOTHING = frozenset(("", "nan", "na", "n/a", "nat", "null", "none", "-", "--", "---"))
 """What programs write into a cell without a value."""
@@ -142,7 +141,8 @@ def parse(
         glucose_unit=unit("glucose"),
         basal_unit=basal_unit,
         carbs_unit=carbs_unit,
-        clock=not minutes and not any(t is not None and t.year == EPOCH.year for part in read for t in part.when[:1]),
+        clock=not minutes
+        and not any(t is not None and t.year == _clock.EPOCH.year for part in read for t in part.when[:1]),
         turn_dates=any(part.turn for part in read),
         lead_min=lead,
         trail_min=trail,
@@ -289,9 +289,9 @@ def _part(
     """What one table holds."""
     table, there = mapped.table, mapped.columns
     if mapped.minutes:
-        when, turn = _from_minutes(table, there["time"], found), False
+        when, turn = _clock.from_minutes(table, there["time"], found), False
     else:
-        when, turn = _from_clock(table, there["time"], day_first, found)
+        when, turn = _clock.from_clock(table, there["time"], day_first, found)
     if all(t is None for t in when):
         return None
     beyond = _beyond(table, there.get("glucose") or there.get("value"))
@@ -299,7 +299,7 @@ def _part(
     if known is not None:
         _clean(table, amounts, known, warnings, found)
     if "offset" in amounts:
-        when = [_aware(t, hours) for t, hours in zip(when, amounts["offset"].tolist(), strict=True)]
+        when = [_clock.at_offset(t, hours) for t, hours in zip(when, amounts["offset"].tolist(), strict=True)]
     kinds = _kinds(table, there.get("event"), mapped.events)
     devices = _devices(table, there.get("device"))
     nothing = np.full(len(table), np.nan)
@@ -327,88 +327,6 @@ def _part(
         when,
         turn,
     )
-
-
-def _from_minutes(table: Table, column: str, found: Findings) -> _rows.Times:
-    minutes = numbers(table, column, found)
-    found.flag(table, column, blank(table, column), "the row has no time", "state it")
-    found.flag(table, column, np.abs(minutes) > LONGEST, "{} is beyond any record", "give minutes")
-    return [EPOCH + dt.timedelta(minutes=m) if abs(m) <= LONGEST else None for m in minutes.tolist()]
-
-
-_OF_DAY = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?", re.ASCII)
-_COUNTS = re.compile(r"\d{5,19}(\.\d*)?|\d\.\d+[eE]\+?\d{1,2}", re.ASCII)
-
-
-def _from_clock(
-    table: Table, column: str, day_first: bool | None, found: Findings
-) -> tuple[list[dt.datetime | None], bool]:
-    """Times, and whether day and month are to be turned round because it was asked for where the year leads."""
-    cells = [cell.strip(BLANKS) for cell in table.columns[column]]
-    stated = [cell for cell in cells if cell]
-    counts = bool(stated) and all(map(_COUNTS.fullmatch, stated))
-    if counts and (counted := _counted(table, column, cells, stated, found)) is not None:
-        if day_first is not None:
-            what = "its times are counted and have no day or month"
-            found.add(table.file, what, f"leave {argument('day_first')} out", column=quote_name(column))
-        return counted, False
-    if stated and all(map(_OF_DAY.fullmatch, stated)):
-        return _of_day(cells), False
-    # R writes midnight without its time of day.
-    dates = [_times.is_date(cell) for cell in cells]
-    if any(dates) and sum(dates) < 0.2 * len(cells):
-        cells = [f"{cell} 00:00:00" if date else cell for cell, date in zip(cells, dates, strict=True)]
-        table.columns[column] = cells
-    if any(_rows.iso(cell) is not None for cell in stated):
-        return list(_rows.times(table, column, _rows.iso, "2024-05-01 07:30:00 in other rows", found)), bool(day_first)
-    written = [part for cell in stated if (part := _exports.stamp(cell)) is not None]
-    if not written:
-        shown = f"{quote(stated[0])} is no time" if stated else "there is no time"
-        two = argument("columns", "time=Date+Time")
-        mend = f"write 2024-05-01 07:30 or 01.05.2024 07:30; two columns are joined as in {two}"
-        found.add(table.file, shown, f"{mend}; minutes are time_min", column=quote_name(column))
-        return [None] * len(cells), False
-    times = _exports.stamps(table, column, found, day_first=day_first)
-    return times, bool(day_first) and all(part.year_first for part in written)
-
-
-def _counted(
-    table: Table, column: str, cells: Sequence[str], stated: Sequence[str], found: Findings
-) -> list[dt.datetime | None] | None:
-    """Times that count seconds from 1970, or days as spreadsheets do; None where they do neither."""
-    if all(_exports.unix(cell) is not None for cell in stated):
-        return list(_rows.times(table, column, _exports.unix, "1714545000 in other rows", found))
-    days = _times.serials([float(cell) for cell in stated])
-    if days is None:
-        return None
-    found.flag(table, column, blank(table, column), "the row has no time", "state it")
-    left = iter(days)
-    return [next(left) if cell else None for cell in cells]
-
-
-def _of_day(cells: Sequence[str]) -> list[dt.datetime | None]:
-    """Times of day without dates: a new day begins where they go back."""
-    out: list[dt.datetime | None] = []
-    day, last = EPOCH, EPOCH
-    for cell in cells:
-        found = _OF_DAY.fullmatch(cell)
-        if found is None:
-            out.append(None)
-            continue
-        of_day = dt.timedelta(hours=int(found[1]), minutes=int(found[2]), seconds=int(found[3] or 0))
-        if day + of_day < last:
-            day += dt.timedelta(days=1)
-        last = day + of_day
-        out.append(last)
-    return out
-
-
-def _aware(time: dt.datetime | None, hours: float) -> dt.datetime | None:
-    """A time in UTC as local time with its offset, h."""
-    if time is None or not abs(hours) < 24:
-        return time
-    utc = time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time
-    return utc.astimezone(dt.timezone(dt.timedelta(hours=hours)))
 
 
 def _ends(when: _rows.Times, seen: Sequence[dt.datetime]) -> tuple[float, float]:
