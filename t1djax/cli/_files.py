@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import ConfigError
-from ..io import DataWarning, Recording, inspect_file, people_in, read_recording, recognised_formats
+from ..io import DataError, DataWarning, Flaw, Recording, inspect_file, people_in, read_recording, recognised_formats
 from ._per_file import Group, settings
 
 
@@ -25,8 +25,19 @@ def read_files(files: Sequence[Path], **how: Any) -> list[Recording]:
     Args:
         files: files and folders.
         how: options of `read_recording` as people write them, see `asked`.
+
+    Raises:
+        DataError: listing everything wrong with any of them.
     """
-    read = [(one.group, x) for one in asked(files, **how) for x in _recordings(one.group, **one.how)]
+    read: list[tuple[Group, Recording]] = []
+    problems: list[Flaw] = []
+    for one in asked(files, **how):
+        try:
+            read += [(one.group, x) for x in _recordings(one.group, **one.how)]
+        except DataError as e:
+            problems += e.problems
+    if problems:
+        raise DataError(problems)
     return _apart(read)
 
 
