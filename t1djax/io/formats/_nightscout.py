@@ -163,7 +163,7 @@ def _readings(
         value = row.number_of(key, found)
         if value is None:
             continue
-        seconds += stated and str(date).replace(".", "", 1).isdecimal() and float(date) < FIRST_MS
+        seconds += str(date).replace(".", "", 1).isdecimal() and float(str(date)) < FIRST_MS
         uploads += not stated
         device = str(row.data.get("device") or "")
         if key == "mbg":
