@@ -7,7 +7,7 @@ import numpy as np
 
 from ._arguments import argument
 from .data import Patient
-from .physics import KB_BODY_MASS, TYPICAL_C, AbstractPhysiology, Magdelaine, unbalanced
+from .physics import KB_BODY_MASS, PHYSIOLOGIES, TYPICAL_C, AbstractPhysiology, Magdelaine, unbalanced
 
 HEAVY_KG = 130.0  # 130 lb are 59 kg: whoever states pounds of an adult is mostly above
 KG_PER_POUND = 0.45359237
@@ -21,7 +21,9 @@ def check_plausible(patients: Sequence[Patient], free: tuple[str, ...], body: ty
     foreign = {symbol: p.name for p in patients for symbol in p.known if symbol not in body.parameters}
     if foreign:
         named = ", ".join(f"{symbol} of {name}" for symbol, name in list(foreign.items())[:5])
-        raise ValueError(f"{named}: no parameter of {body.__name__}, which has {', '.join(body.parameters)}")
+        theirs = [name for name, other in PHYSIOLOGIES.items() if set(foreign) <= {*other.parameters}]
+        mend = f"; {argument('physiology', *theirs)} has them" if theirs else ""
+        raise ValueError(f"{named}: no parameter of {body.__name__}, which has {', '.join(body.parameters)}{mend}")
     for symbol, row in body.parameters.items():
         low, high = row.plausible
         odd = {p.name: p.known[symbol] for p in patients if symbol in p.known and not low <= p.known[symbol] <= high}

@@ -51,8 +51,8 @@ def test_figures_have_their_axes_with_units(tmp_path):
     figures = plot_result(result(tmp_path))
     assert {name: _labels(figure) for name, figure in figures.items()} == {
         "glucose": ["glucose, mg/dL"],
-        "states": ["insulin I, mU/dL", "digestion D, mg/dL/min"],
-        "residuals": ["glucose, mg/dL/min", "insulin, U/dL/min", "digestion, mg/dL/min²"],
+        "states": ["I, U/dL", "D, mg/dL/min"],
+        "residuals": ["G, mg/dL/min", "I, U/dL/min", "D, mg/dL/min²"],
         "parameters": ["ksi, mg/U/min", "G0, mg/dL"],
     }
     for name, figure in figures.items():
@@ -90,7 +90,7 @@ def test_the_glucose_figure_shows_each_set_and_the_model(tmp_path):
 
 def test_the_states_are_drawn_in_the_units_of_their_labels(tmp_path):
     insulin, digestion = plot_result(result(tmp_path))["states"].axes
-    np.testing.assert_allclose(np.asarray(insulin.lines[0].get_ydata()), 2.0)  # 2e-3 U/dL
+    np.testing.assert_allclose(np.asarray(insulin.lines[0].get_ydata()), 2e-3)
     np.testing.assert_allclose(
         np.asarray(digestion.lines[0].get_ydata()), result(tmp_path).predictions["digestion_mg_dL_min"]
     )

@@ -15,9 +15,9 @@ from ..evaluation import doubts, metrics
 from ..experiment import fit
 from ..inference import identify as identify_
 from ..inference import preflight, profile
-from ..physics import PARAMETERS
+from ..physics import PHYSIOLOGIES, AbstractPhysiology
 from ..question import Question, population_belief
-from ..records import Fit, Identification, Profile, interval_words
+from ..records import Fit, Identification, Profile, interval_words, symbols_of
 from ._app import Interval, app, say, stderr, warnings_in_words
 from ._app import Json as Json_
 from ._data import (
@@ -83,9 +83,10 @@ def identify(
     as_json: Json_ = False,
 ) -> None:
     """Estimate parameters by the mechanistic fit and say what the readings tell of each, and why."""
-    free, priors = Question(free=asked.get("free", ())).free, asked.get("priors", {})
+    whose, priors = asked.get("physiology", "magdelaine"), asked.get("priors", {})
+    free = Question(free=asked.get("free", ()), physiology=whose).free
     if priors.pop(POPULATION, None) is not None:
-        priors = {s: population_belief(s) for s in free if s != "G0"} | priors
+        priors = {s: population_belief(s, whose) for s in free if s != "G0"} | priors
     question: Question = built(Question, asked | {"free": free, "priors": priors})
     if said := both_ways(known_values(known), question.free):
         raise ArgumentError("known", said)
@@ -138,9 +139,9 @@ def identify(
             tell.now("writing tables and figures")
             _write(out, report, likelihoods)
     if as_json:
-        print_json(_as_json(report, fitted, likelihoods))
+        print_json(_as_json(report, fitted, likelihoods, question.body))
     else:
-        _print(report, fitted, likelihoods)
+        _print(report, fitted, likelihoods, question.body)
     if fitted is not None and not all(f.ok for f in fitted):
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
@@ -155,13 +156,15 @@ def _doubts(fitted: Fit | None) -> dict[str, list[str]]:
     return {} if fitted is None else {f.name: doubts(f, priors=fitted.problem.priors) for f in fitted}
 
 
-def _as_json(report: Identification, fitted: Fit | None, likelihoods: list[Profile]) -> dict[str, Any]:
+def _as_json(
+    report: Identification, fitted: Fit | None, likelihoods: list[Profile], body: type[AbstractPhysiology]
+) -> dict[str, Any]:
     rmse, doubted = _rmse(fitted), _doubts(fitted)
     return {
         "verdict": report.verdict,
         "level": report.level,
         "notes": list(report.notes),
-        "symbols": symbols_json(_symbols(report)),
+        "symbols": symbols_json(_symbols(report), symbols_of(body)),
         "patients": [
             p.as_dict() | {"rmse_fit_mg_dL": rmse.get(p.name), "doubts": doubted.get(p.name, [])} for p in report
         ],
@@ -169,7 +172,9 @@ def _as_json(report: Identification, fitted: Fit | None, likelihoods: list[Profi
     }
 
 
-def _print(report: Identification, fitted: Fit | None, likelihoods: list[Profile]) -> None:
+def _print(
+    report: Identification, fitted: Fit | None, likelihoods: list[Profile], body: type[AbstractPhysiology]
+) -> None:
     for note in report.notes:
         say("note", note)
     rmse, doubted = _rmse(fitted), _doubts(fitted)
@@ -197,7 +202,7 @@ def _print(report: Identification, fitted: Fit | None, likelihoods: list[Profile
     if len(report) > 1:
         typer.echo(report.verdict)
     typer.echo("where")
-    print_legend(_symbols(report))
+    print_legend(_symbols(report), body)
 
 
 def _symbols(report: Identification) -> list[str]:
@@ -222,7 +227,7 @@ def _write(out: Path, report: Identification, likelihoods: list[Profile]) -> Non
 
     out.mkdir(parents=True, exist_ok=True)
     remove_figures(out / _TABLE, (".png", "_profiles.png"))
-    for symbol in PARAMETERS:
+    for symbol in {symbol for body in PHYSIOLOGIES.values() for symbol in body.parameters}:
         (out / f"profile_{symbol}.csv").unlink(missing_ok=True)
     report.table().to_csv(out / _TABLE, index=False)  # first: by it the folder is known, should the rest not come
     text = json.dumps(without_nan([p.as_dict() for p in report]), indent=2, allow_nan=False)

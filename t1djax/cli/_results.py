@@ -8,7 +8,6 @@ import typer
 
 from ..config import ConfigError
 from ..io import as_cells, find_results, read_result
-from ..physics import PARAMETERS
 from ..plotting import save_figures
 from ._app import Json, app
 from ._tables import print_json, print_legend, print_table
@@ -21,9 +20,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Collect the metrics of finished runs into one table."""
-    rows = []
+    rows, read = [], []
     for folder in find_results(results):
-        m = read_result(folder).metadata
+        read.append(read_result(folder))
+        m = read[-1].metadata
         row = {k: m[k] for k in ("model", "mode", "patient", "seed", "ok")}
         for symbol, entry in {**m["estimates"], **m["derived"]}.items():
             row |= {symbol: entry["value"], f"{symbol}_se": entry["standard_error"]}
@@ -36,12 +36,12 @@ def evaluate(
     if as_json:
         print_json(rows)
         return
-    symbols = [s for s in PARAMETERS if s in table]
+    symbols = list(dict.fromkeys(symbol for result in read for symbol in result.metadata["estimates"]))
     shown = ["model", "mode", "patient", "seed"]
     shown += [c for s in symbols for c in (s, f"{s}_error_percent")]
     shown += [f"rmse_{s}_mg_dL" for s in ("fit", "held_out", "forecast")]
     print_table(table.loc[:, shown].dropna(axis=1, how="all"))
-    print_legend(symbols)
+    print_legend(symbols, read[-1].body)
     if output is not None:
         typer.echo(f"all {table.shape[1]} columns in {output}")
 

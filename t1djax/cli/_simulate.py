@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import typer
 
+from .._arguments import ArgumentError
 from .._words import counted
 from ..config import ConfigError, Experiment, load_experiment
 from ..data import virtual_population
 from ..experiment import load_cohort, sensor_noise
 from ..io import write_cohort
+from ..physics import Magdelaine
 from ._app import Json, app, warnings_in_words
 from ._fields import Values, flags_of, with_flags
 from ._sensor import checked
@@ -22,7 +24,7 @@ from ._tables import print_json
     short_help="Simulate a cohort and write it as tables.",
     epilog="Example: t1djax simulate --virtual 100 --seed 0 --noise white --noise-sd 10 --out cohort",
 )
-@with_flags(asked=flags_of(Experiment, only=("patients", "seed", "sensor")))
+@with_flags(asked=flags_of(Experiment, only=("patients", "seed", "sensor", "physiology")))
 def simulate(
     *,
     asked: Values,
@@ -40,12 +42,15 @@ def simulate(
     if virtual is None and days is not None:
         raise ConfigError("--days goes with --virtual; the patients of the reference cohort live their 48 h")
     experiment = checked(load_experiment(None, asked), asked)
+    if virtual is None and experiment.question.body is not Magdelaine:
+        raise ArgumentError("physiology", "the patients of the reference cohort are Magdelaine's; add --virtual")
     sensor = experiment.sensor
     if virtual is None:
         cohort = load_cohort(experiment)
     else:
         cohort = virtual_population(
             virtual,
+            physiology=experiment.question.body,
             days=days or 2,
             interval_min=sensor.interval_min or 5.0,
             noise=sensor_noise(sensor.noise, sensor.noise_sd_mg_dL),

@@ -139,5 +139,5 @@ def _print_comparison(done: Sweep) -> None:
             kept[f"{measure}_{end}"] = f"{words}\n{what}, {unit}"
     there = [column for column in kept if column in table]
     print_table(table.loc[:, there].dropna(axis=1, how="all").rename(columns=kept))
-    print_legend(named)
+    print_legend(named, done.runs[0].problems[0].body)
     typer.echo(f"{counted(len(done.table), 'result')}; every number in {done.summary}")

@@ -18,8 +18,8 @@ from rich.text import Text
 
 from .._settle import some
 from ..io import without_nan
-from ..physics import PARAMETERS
-from ..records import SYMBOLS, Symbol, legend, legend_line
+from ..physics import PARAMETERS, AbstractPhysiology, Magdelaine
+from ..records import SYMBOLS, Symbol, legend, legend_line, symbols_of
 
 T = TypeVar("T")
 
@@ -167,13 +167,14 @@ def _merged(texts: Sequence[str]) -> str:
     return _NUMBER.sub(span, texts[0])
 
 
-def print_legend(symbols: Iterable[str]) -> None:
+def print_legend(symbols: Iterable[str], body: type[AbstractPhysiology] = Magdelaine) -> None:
     """What the symbols of a table mean, a line each.
 
     Args:
         symbols: those that were shown.
+        body: whose parameters they are.
     """
-    meanings = legend(symbols)
+    meanings = legend(symbols, symbols_of(body))
     width = max(map(len, meanings), default=0)
     for symbol, meaning in meanings.items():
         typer.echo(f"  {symbol:{width}}  {meaning}")

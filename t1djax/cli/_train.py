@@ -15,7 +15,7 @@ from ..evaluation import persistence_rmse, spread
 from ..experiment import Execution, Run, run
 from ..inference import quick_verdict
 from ..problem import Problem
-from ..records import Estimate
+from ..records import Estimate, symbols_of
 from ..training import Progress
 from ._app import Json, app, say, stderr, warnings_in_words
 from ._execution import Line, Tracked, stop_on_term, telling, tracker_of
@@ -87,7 +87,7 @@ def _as_json(finished: Run, model: str) -> dict[str, Any]:
         "model": model,
         "mode": problem.mode,
         "notes": list(problem.notes),
-        "symbols": symbols_json(problem.start),
+        "symbols": symbols_json(problem.start, symbols_of(problem.body)),
         "assumed": dict(problem.assumed),
         "compile_seconds": finished.compile_s,
         "run_seconds": finished.run_s,
@@ -111,7 +111,7 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
         columns = [c for s in problem.start for c in (s, f"{s}_sd", f"{s}_start_sd")]
         typer.echo(f"\nspread over {counted(len(ensemble), 'seed')} (starts and initial weights; same readings)")
         print_table(over.loc[:, ["patient", *columns, "glucose_sd_mg_dL"]])
-    print_legend(problem.start)
+    print_legend(problem.start, problem.body)
     metadata = finished.metadata
     seeds = {m["seed"] for m in metadata}
     for fits, doubt in alike((_fit_of(m), doubt) for m in metadata for doubt in m["doubts"]):

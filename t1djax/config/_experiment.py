@@ -10,7 +10,6 @@ import pydantic
 from .._arguments import ArgumentError, argument
 from ..io import ReadOptions
 from ..networks import ARCHITECTURES, NetworkOptions
-from ..physics import PARAMETERS, has_symbol
 from ..question import Question, symbols
 from ..training import Stage, default_stages
 from ._base import ConfigError, Nested, Strict, built, moved
@@ -84,7 +83,7 @@ class Experiment(Strict):
     strict: bool = False
     """Refuse readings below 40 mg/dL."""
     known: dict[str, float] = pydantic.Field(default_factory=dict)
-    """What is known of everybody, by symbol, in the units of `PARAMETERS`. {M: 72} is a body mass of 72 kg. It stands
+    """What is known of everybody, by symbol, in the units of its parameters. {M: 72} is a body mass of 72 kg. It stands
     in place of what the data state, and is for data of one's own: the reference cohort states all of it."""
     warm_start: str | None = pydantic.Field(default=None, min_length=1)
     """Start from earlier results of the same patients and model: a result, or a folder with one per patient. The fit
@@ -174,9 +173,10 @@ class Experiment(Strict):
 
     @pydantic.field_validator("known")
     @classmethod
-    def _asserted(cls, value: dict[str, float]) -> dict[str, float]:
-        if unknown := [symbol for symbol in value if not has_symbol(symbol)]:
-            raise ValueError(f"unknown parameter {', '.join(unknown)}; one of {', '.join(PARAMETERS)}")
+    def _asserted(cls, value: dict[str, float], info: Any) -> dict[str, float]:
+        there = info.data["question"].body.parameters if "question" in info.data else value
+        if unknown := [symbol for symbol in value if symbol not in there]:
+            raise ValueError(f"unknown parameter {', '.join(unknown)}; one of {', '.join(there)}")
         return value
 
     @pydantic.model_validator(mode="after")
@@ -188,6 +188,9 @@ class Experiment(Strict):
                 "a warm start gives every member the same start: leave "
                 f"{argument('members')} out, or {argument('warm_start')}"
             )
+        if not isinstance(self.question.physiology, str):
+            what = "a class of one's own cannot stand in a file: give it to t1djax.fit"
+            raise Nested([_wrong(("physiology",), what)])
         wrong = both_ways(self.known, self.question.free)
         if self.known and self.data == REFERENCE:
             wrong = "is for files, not for the reference"

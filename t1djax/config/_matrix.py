@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-from ..physics import PARAMETERS
+from ..physics import PHYSIOLOGIES
 from ..question import Mode
 from ._base import nearest
 from ._experiment import BESIDE, Experiment, Model
 
 OF_A_MODEL = ("network", *(name for name in BESIDE if name not in ("mode", "inverse_params")), "warm_start")
 """Fields of `Experiment` that an override may set; all the others are alike for the models that are compared."""
-_PATTERN = {"model": get_args(Model), "mode": get_args(Mode), "inverse_params": tuple(PARAMETERS)}
+_SYMBOLS = tuple(dict.fromkeys(symbol for body in PHYSIOLOGIES.values() for symbol in body.parameters))
+_PATTERN = {"model": get_args(Model), "mode": get_args(Mode), "inverse_params": _SYMBOLS}
 _AXES = {"model": "models", "mode": "modes", "inverse_params": "inverse_params", "members": "seeds"}
 
 Cell = Mapping[str, Any]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import pydantic
 
+from ..physics import PHYSIOLOGIES
 from ..question import Mode
 from ._base import ConfigError, Nested, Strict, flat, merge, nearest, say
 from ._experiment import SWEEPS_OWN, Experiment, Model
@@ -67,6 +68,8 @@ class SweepConfig(Strict):
             return values
         own = {name: value for name, value in values.items() if name in cls.model_fields}
         rest = {name: value for name, value in values.items() if name not in cls.model_fields}
+        if (body := PHYSIOLOGIES.get(str(rest.get("physiology")).lower())) is not None:
+            own.setdefault("inverse_params", body.facts.sensitivity)
         for name in ("models", "modes", "inverse_params"):
             if isinstance(own.get(name), str):
                 own[name] = [part.strip() for part in own[name].split(",") if part.strip()]

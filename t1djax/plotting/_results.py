@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..records import UNITS, Result
+from ..physics import residual_columns, state_columns, state_units
+from ..records import Result, symbols_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,11 +41,12 @@ def plot_result(result: Result) -> "dict[str, Figure]":
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     with rc_context(_STYLE):
-        figures = {"glucose": Figure(figsize=(7.2, 3.8)), "states": Figure(figsize=(7.2, 3.8))}
-        figures["residuals"] = Figure(figsize=(7.2, 4.6))
+        figures = {"glucose": Figure(figsize=(7.2, 3.8))}
         _glucose(figures["glucose"].subplots(), result)
-        _states(figures["states"].subplots(2, 1, sharex=True), result)
-        _residuals(figures["residuals"].subplots(3, 1, sharex=True), result)
+        states, missed = state_columns(result.body.States), _missed(result)
+        for name, panels, draw in (("states", len(states), _states), ("residuals", len(missed), _residuals)):
+            figures[name] = Figure(figsize=(7.2, 0.8 + 1.5 * panels))
+            draw(figures[name].subplots(panels, 1, sharex=True, squeeze=False)[:, 0].tolist(), result)
         if result.evolution:
             n = len(result.evolution)
             figures["parameters"] = Figure(figsize=(7.2, 1.2 + 1.7 * n))
@@ -122,29 +124,33 @@ def _number(result: Result, key: str) -> str:
 
 
 def _states(axes: "Sequence[Axes]", result: Result) -> None:
-    p, hours = result.predictions, _hours(result)
-    axes[0].plot(hours, 1000 * p["insulin_U_dL"], color=_FIT, lw=1.4)
-    axes[0].set(ylabel="insulin I, mU/dL")
-    axes[0].set_title(f"{_title(result)}: unmeasured states")
-    axes[1].plot(hours, p["digestion_mg_dL_min"], color=_HELD_OUT, lw=1.4)
-    axes[1].set(ylabel="digestion D,\nmg/dL/min", xlabel="time, h", xlim=(hours[0], hours[-1]))
-    _forecast_region(axes, result)
+    units = state_units(result.body.States)
+    for ax, (column, name) in zip(axes, state_columns(result.body.States).items(), strict=True):
+        ax.plot(_hours(result), result.predictions[column], color=_HELD_OUT, lw=1.4)
+        ax.set(ylabel=f"{name}, {units[name]}")
+    _below(axes, result, "unmeasured states")
 
 
 def _residuals(axes: "Sequence[Axes]", result: Result) -> None:
-    p, hours = result.predictions, _hours(result)
-    for ax, key, label in zip(
-        axes,
-        ("residual_G_mg_dL_min", "residual_I_U_dL_min", "residual_D_mg_dL_min2"),
-        ("glucose,\nmg/dL/min", "insulin,\nU/dL/min", "digestion,\nmg/dL/min²"),
-        strict=True,
-    ):
+    units = state_units(result.body.States)
+    for ax, (column, name) in zip(axes, _missed(result).items(), strict=True):
         ax.axhline(0, color=_INK, lw=0.6)
-        ax.plot(hours, p[key], color=_FIT, lw=0.9)
-        ax.set(ylabel=label)
+        ax.plot(_hours(result), result.predictions[column], color=_FIT, lw=0.9)
+        ax.set(ylabel=f"{name},\n{units[name]}/min".replace("/min/min", "/min²"))
+    _below(axes, result, "what the states miss of the equations")
+
+
+def _missed(result: Result) -> dict[str, str]:
+    there = residual_columns(result.body.States, state_units(result.body.States))
+    return {column: name for column, name in there.items() if column in result.predictions}
+
+
+def _below(axes: "Sequence[Axes]", result: Result, what: str) -> None:
+    """What panels below each other share."""
+    for ax in axes:
         ax.ticklabel_format(axis="y", scilimits=(-2, 3))
-    axes[0].set_title(f"{_title(result)}: what the states miss of the equations")
-    axes[-1].set(xlabel="time, h", xlim=(hours[0], hours[-1]))
+    axes[0].set_title(f"{_title(result)}: {what}")
+    axes[-1].set(xlabel="time, h", xlim=_hours(result)[[0, -1]])
     _forecast_region(axes, result)
 
 
@@ -153,7 +159,7 @@ def _parameters(axes: "Sequence[Axes]", result: Result) -> None:
         ax.plot(course["step"], course["value"], color=_FIT, lw=1.4, marker=".", ms=3, label="estimate")
         if "truth" in course:
             ax.axhline(float(course["truth"]), color=_TRUTH, lw=1, ls="--", label="truth")
-        ax.set(ylabel=f"{symbol}, {UNITS[symbol]}")
+        ax.set(ylabel=f"{symbol}, {symbols_of(result.body)[symbol].unit}")
     axes[0].set_title(f"{_title(result)}: parameters on their way")
     axes[0].legend(loc="best")
     axes[-1].set(xlabel="step")

@@ -14,11 +14,11 @@ from .._html import html_table
 from .._words import counted
 from ..data import Cohort, Patient
 from ..networks import NetworkOptions
-from ..physics import AbstractPhysiology, Magdelaine
+from ..physics import AbstractPhysiology, Magdelaine, physiology_named
 from ..problem import Problem
 from ..twin import Twin
 from ._outcomes import Outcome, WithOutcome
-from ._symbols import UNITS, legend_line, symbols_of
+from ._symbols import legend_line, symbols_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -371,13 +371,18 @@ class Result:
     def __repr__(self) -> str:
         return f"Result({self.folder.name})"
 
+    @property
+    def body(self) -> type[AbstractPhysiology]:
+        """The physiology that was fitted."""
+        return physiology_named(self.metadata.get("config", {}).get("physiology", "magdelaine"))
+
     def _repr_html_(self) -> str:
-        m = self.metadata
+        m, units = self.metadata, symbols_of(self.body)
         rows = [
-            (symbol, UNITS.get(symbol, ""), e["value"], e["standard_error"], ", ".join(Estimate.read(e).remarks))
+            (symbol, units.get(symbol, ("",))[0], e["value"], e["standard_error"], ", ".join(Estimate.read(e).remarks))
             for symbol, e in {**m["estimates"], **m["derived"]}.items()
         ]
         rows += [(name, "", value, None, "") for name, value in m["metrics"].items() if name.startswith("rmse")]
         title = f"{m['patient']}: {m['model']} {m['mode']}, seed {m['seed']}"
-        notes = [legend_line({**m["estimates"], **m["derived"]}), str(self.folder)]
+        notes = [legend_line({**m["estimates"], **m["derived"]}, units), str(self.folder)]
         return html_table(title, ["symbol", "unit", "value", "standard error", "remark"], rows, notes=notes)

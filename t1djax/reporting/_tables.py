@@ -7,7 +7,8 @@ import numpy as np
 
 from ..data import Patient
 from ..evaluation import Glycaemia, doubts, metrics
-from ..records import UNITS, Estimate, Fit, Result, interval_words, legend
+from ..physics import AbstractPhysiology
+from ..records import UNITS, Estimate, Fit, Result, interval_words, legend, symbols_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,7 +154,7 @@ def fit_blocks(fits: Fit | Iterable[Result], people: Mapping[str, Patient]) -> d
             estimates = {s: e._asdict() for s, e in {**fit.estimates, **fit.derived}.items()}
             errors, remarks = metrics(fit), doubts(fit, priors=fits.problem.priors)
             found.setdefault(fit.name, []).append(
-                _fit_block(fits.model, fits.problem.mode, fit.ok, estimates, errors, remarks)
+                _fit_block(fits.model, fits.problem.mode, fit.ok, estimates, errors, remarks, fit.body)
             )
         return found
     for result in fits:
@@ -161,7 +162,7 @@ def fit_blocks(fits: Fit | Iterable[Result], people: Mapping[str, Patient]) -> d
         say: list[str] = list(m.get("doubts") or ()) or ([m["message"]] if m.get("message") else [])
         estimates = {**m["estimates"], **m["derived"]}
         found.setdefault(m["patient"], []).append(
-            _fit_block(m["model"], m["mode"], bool(m["ok"]), estimates, m["metrics"], say)
+            _fit_block(m["model"], m["mode"], bool(m["ok"]), estimates, m["metrics"], say, result.body)
         )
     return found
 
@@ -173,17 +174,18 @@ def _fit_block(
     estimates: Mapping[str, Mapping[str, Any]],
     errors: Mapping[str, Any],
     say: list[str],
+    body: type[AbstractPhysiology],
 ) -> dict[str, Any]:
-    rows = []
+    rows, symbols = [], symbols_of(body)
     for symbol, entry in estimates.items():
         error = entry.get("standard_error")
         flags = list(Estimate.read(entry).remarks)
         if error == 0 and not entry.get("c_assumed"):
             flags.append("known")
-        rows.append((symbol, UNITS.get(symbol, ""), text(entry.get("value")), text(error), ", ".join(flags)))
+        rows.append((symbol, symbols[symbol].unit, text(entry.get("value")), text(error), ", ".join(flags)))
     names = (("fit", "readings fitted"), ("held_out", "held out"), ("forecast", "after the forecast start"))
     rmse = [(label, text(errors.get(f"rmse_{s}_mg_dL"))) for s, label in names]
-    shown = legend(estimates)
+    shown = legend(estimates, symbols)
     return {"model": model, "mode": mode, "ok": ok, "rows": rows, "rmse": rmse, "doubts": say, "legend": shown}
 
 
