@@ -65,7 +65,7 @@ def read_recording(
 
     Args:
         path: the file; of a person with several, their list, their folder, or an archive of them.
-        format: name of the format, where the content does not tell; see `t1djax formats` or the documentation.
+        format: name of the format, where the content does not tell, such as `table`, `nightscout` or `glooko`.
         glucose_unit: `"mg/dL"` or `"mmol/L"`; left out, what the file states, or its values where they are plain.
         basal_unit: `"U/h"`, `"U/min"` or `"U/5min"` (the dose in each 5-min row); left out, the format's. Stated, a
             sum that looks odd is a warning instead of an error.
