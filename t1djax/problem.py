@@ -16,7 +16,7 @@ from ._types import Key
 from ._words import counted
 from .data import Cohort, Patient, steps_needed
 from .identifiability import check_identifiable
-from .physics import INITIAL_STATES, KB_BODY_MASS, AbstractPhysiology, Magdelaine, Parameter
+from .physics import INITIAL_STATES, KB_BODY_MASS, PHYSIOLOGIES, AbstractPhysiology, Magdelaine, Parameter, check_class
 from .question import Asked, LogNormal, Mode, Question, question_of
 from .twin import Physiology
 
@@ -193,6 +193,7 @@ def pose(
             is not above `kb`, or a patient has fewer readings than unknowns; an `ArgumentError` where the question
             makes no sense.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
+        PhysiologyError: where a physiology of your own does not keep its terms.
     """
     question = question_of(question, asked)
     free, priors, bounds = tuple(question.free), question.priors, question.bounds
@@ -200,6 +201,8 @@ def pose(
     if not patients:
         raise ValueError("no patient is selected")
     body = question.body
+    if body not in PHYSIOLOGIES.values():
+        check_class(body)
     if question.estimate_initial_state and not body.initial_states():
         raise ArgumentError(
             "estimate_initial_state", f"{body.__name__} starts under the insulin in force; leave it out"

@@ -11,9 +11,9 @@ import scipy.optimize
 
 import t1djax
 from t1djax.data import virtual_population
-from t1djax.physics import Kanderian, kanderian
+from t1djax.physics import Kanderian, PhysiologyError, kanderian
 
-from .bodies import Bergman, bergman
+from .bodies import Bergman, BergmanState, bergman
 from .test_cli import done
 
 FREE = ("SI", "VG", "tauM", "EGP")
@@ -155,10 +155,17 @@ def test_unknown_physiology_names_the_nearest() -> None:
     assert caught.value.argument == ("physiology",)
 
 
-def test_what_knows_one_body_alone_refuses_the_others(ten: t1djax.Cohort) -> None:
-    with pytest.raises(t1djax.ArgumentError) as caught:
-        t1djax.fit(ten, physiology="kanderian", free=["SI"])
-    assert caught.value.argument == ("physiology",)
+def test_what_knows_one_body_alone_refuses_the_others(ten: t1djax.Cohort, fit: t1djax.Fit) -> None:
+    calls = (
+        lambda: t1djax.fit(ten, physiology="kanderian", free=["SI"]),
+        lambda: t1djax.profile(fit, ten, "SI"),
+        lambda: t1djax.sample_posterior(ten, fit.problem, key=KEY),
+        lambda: t1djax.fit_hierarchy(ten, fit.problem, key=KEY),
+    )
+    for call in calls:
+        with pytest.raises(t1djax.ArgumentError) as caught:
+            call()
+        assert caught.value.argument == ("physiology",)
 
 
 def test_one_bad_person_returns_its_flag(ten: t1djax.Cohort) -> None:
@@ -166,6 +173,18 @@ def test_one_bad_person_returns_its_flag(ten: t1djax.Cohort) -> None:
     found = t1djax.fit([ten["1"], bad], model="ode", physiology="kanderian", free=["SI"])
     assert [p.ok for p in found] == [True, False]
     assert found["1"].estimates["SI"].value == pytest.approx(ten["1"].known["SI"], rel=1e-6)
+
+
+class Restless(Bergman):
+    def steady(self, glucose_mg_dL: jax.Array) -> tuple[BergmanState, jax.Array]:
+        y, basal = super().steady(glucose_mg_dL)
+        return y, 1.5 * basal
+
+
+def test_a_body_that_does_not_rest_is_told_so_before_any_work(ten: t1djax.Cohort) -> None:
+    unknown = dataclasses.replace(ten["1"], known={})
+    with pytest.raises(PhysiologyError, match="does not rest"):
+        t1djax.fit([unknown], model="ode", physiology=Restless, free=["SI"], assume_population=True)
 
 
 def test_a_body_of_ones_own_is_fitted() -> None:

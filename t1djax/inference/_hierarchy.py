@@ -83,6 +83,7 @@ def fit_hierarchy(
 
     Source: Gelman et al., Bayesian Data Analysis, 3rd ed., 2013, chapters 5 and 13 (Laplace, marginal mode).
     """
+    problem.closed("hierarchies")
     patients = Cohort.of(patients).patients
     pooled = each(pooled) or tuple(s for s in problem.named if s != "G0")
     _check(patients, problem, pooled)

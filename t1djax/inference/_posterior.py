@@ -85,6 +85,7 @@ def sample_posterior(
 
     Source: Neal, "MCMC using Hamiltonian dynamics", Handbook of Markov Chain Monte Carlo, 2011.
     """
+    problem.closed("posterior samples")
     patients = Cohort.of(patients).patients
     sampler = HMC() if sampler is None else sampler
     _check(patients, problem, chains, draws, warmup, noise, sampler)

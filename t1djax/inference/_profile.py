@@ -100,6 +100,7 @@ def profile(
 
     Source: Raue et al., Bioinformatics 25(15), 2009; the factor as in Chandler and Bate, Biometrika 94(1), 2007.
     """
+    fit.problem.closed("profiles")
     options = ProfileOptions() if options is None else options
     patients, problem = fitted_records(fit, cohort), fit.problem
     only = list(problem.named) if symbol is None else [symbol]

@@ -3,6 +3,7 @@ from ._catalogue import has_symbol as has_symbol
 from ._catalogue import physiology_named as physiology_named
 from ._catalogue import table_with as table_with
 from ._check import PhysiologyError as PhysiologyError
+from ._check import check_class as check_class
 from ._check import check_physiology as check_physiology
 from ._hovorka import Hovorka as Hovorka
 from ._hovorka import HovorkaState as HovorkaState

@@ -1,6 +1,8 @@
 """What is wrong with a physiology, found before any long work."""
 
 import dataclasses
+import functools
+import math
 from typing import Any
 
 import equinox as eqx
@@ -40,6 +42,22 @@ def check_physiology(body: AbstractPhysiology, *, glucose_mg_dL: float = 120.0) 
         rested = body.rest(glucose_mg_dL)
         _check_equations(body, *rested, glucose_mg_dL)
         _check_facts(body, *rested)
+
+
+@functools.cache
+def check_class(cls: type[AbstractPhysiology]) -> None:
+    """`check_physiology` of a person in the middle of the starts of `parameters`, once for each class.
+
+    Args:
+        cls: the physiology.
+
+    Raises:
+        PhysiologyError: naming the class and what is wrong with it.
+    """
+    middle = {s: math.sqrt(row.start_low * row.start_high) for s, row in cls.parameters.items() if s != "G0"}
+    if missing := [f.name for f in dataclasses.fields(cls) if f.name not in cls.complete(middle)]:
+        raise _fail(cls, f"the field {missing[0]} has no row in `parameters`; add one with its unit")
+    check_physiology(cls.of(middle))
 
 
 def _fail(body: AbstractPhysiology | type, what: str) -> PhysiologyError:
