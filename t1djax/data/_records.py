@@ -49,8 +49,8 @@ class Patient:
             raise ValueError(f"patient {self.name}: time_min must have two rows or more and increase")
         if not np.all(np.isfinite(self.time_min)):
             raise ValueError(f"patient {self.name}: time_min has what is no finite number; leave those rows out")
-        if np.any(self.glucose_mg_dL < 0) or np.any(np.isinf(self.glucose_mg_dL)):
-            raise ValueError(f"patient {self.name}: glucose_mg_dL is negative or infinite; NaN stands for no reading")
+        if np.any(np.isinf(self.glucose_mg_dL)):
+            raise ValueError(f"patient {self.name}: glucose_mg_dL is infinite; NaN stands for no reading")
         if not np.any(self.valid):
             raise ValueError(f"patient {self.name}: glucose_mg_dL has no reading at all")
         for symbol, value in self.known.items():
