@@ -233,6 +233,17 @@ class Plan:
             self.rewritten(path, content, {**content, "reports": left}, as_json)
 
 
+def unlisted(data: bytes, person: Person, name: str) -> bytes:
+    """A file of a result as t1djax writes it, without the person in its list of patients; another's as it is."""
+    written = as_json if name.endswith(".json") else _as_yaml
+    try:
+        content = yaml.safe_load(data.decode("utf-8")) if written is _as_yaml else json.loads(data)
+    except (ValueError, yaml.YAMLError, RecursionError):
+        return data
+    new = person.without(content)
+    return written(new) if new != content and written(content) == data else data
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file; None where it is none."""
     try:

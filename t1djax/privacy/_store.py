@@ -20,7 +20,7 @@ from ..io import read_fitted_cohort, write_fitted_cohort
 from ..records import FittedPatient
 from ..registry import PATIENTS_FILE, PREFIX, cohort_facts
 from ._person import Person
-from ._plan import SHARED, Plan, TrainedOn, without_rows
+from ._plan import SHARED, Plan, TrainedOn, unlisted, without_rows
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -149,9 +149,9 @@ class Store:
             why = f"{counted(len(gone.keys() & runs), 'MLflow run')} of the person, with all that hangs on them"
             plan.do(SHARED, "remove", self.shown, why,
                     lambda: self._delete([r for r in runs if r in gone], [m for m in models if m in gone]))  # fmt: skip
-        self._mentions(plan)
+        self._mentions(plan, set(runs))
 
-    def _mentions(self, plan: Plan) -> None:
+    def _mentions(self, plan: Plan, theirs: set[str]) -> None:
         """The list of patients in the params of others' runs, and the tables of results in those of sweeps."""
         sa, t = self.sa, self.tables
         for run, key, value in self._select("params", "run_uuid", "key", "value"):
@@ -161,15 +161,25 @@ class Store:
                 update = sa.update(t["params"]).where(c.run_uuid == run, c.key == key).values(value=new)
                 plan.do(SHARED, "rewrite", f"{self.shown}: params", "a list of patients",
                         lambda u=update: self._execute([u]))  # fmt: skip
-        whole = {run for run, key in self._select("tags", "run_uuid", "key") if key == "t1djax.run"}
-        whole -= {run for run, key in self._select("tags", "run_uuid", "key") if key == "t1djax.patient"}
-        for files in (_Files(plan, self.located(uri)) for run, uri in self._select("runs", "run_uuid", "artifact_uri")
-                      if run in whole):  # fmt: skip
-            for name in (name for name in files.names() if re.fullmatch(r"summary(/[^/]+)?\.csv", name)):
-                old = files.read(name)
-                new = without_rows(old, "patient", plan.person)
+        keys = self._select("tags", "run_uuid", "key")
+        ours = {run for run, key in keys if key == "t1djax.run"} - theirs
+        of_one = {run for run, key in keys if key == "t1djax.patient"}
+        for run, uri in self._select("runs", "run_uuid", "artifact_uri"):
+            files = _Files(plan, self.located(uri))
+            if run not in ours or (run in of_one and not files.remote):  # on a disk they are found as results
+                continue
+            for name in files.names():
+                new = old = (
+                    files.read(name)
+                    if re.fullmatch(r"summary(/[^/]+)?\.csv|metadata\.json|config\.yaml", name)
+                    else b""
+                )
+                if name.endswith(".csv"):
+                    new = without_rows(old, "patient", plan.person)
+                elif old and files.remote:
+                    new = unlisted(old, plan.person, name)
                 if new != old:
-                    plan.do(SHARED, "rewrite", f"{files.place}/{name}", "a table of results, without the person's",
+                    plan.do(SHARED, "rewrite", f"{files.place}/{name}", "others', without the person in it",
                             lambda f=files, n=name, d=new: f.write(n, d))  # fmt: skip
 
     def _execute(self, statements: Iterable[Any]) -> None:
@@ -272,6 +282,10 @@ class _Files:
             parts = urlsplit(place)
             s3: Any = boto3.resource("s3", endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL"))
             self._bucket, self._prefix = s3.Bucket(parts.netloc), parts.path.strip("/") + "/"
+
+    @property
+    def remote(self) -> bool:
+        return self._bucket is not None
 
     @property
     def reachable(self) -> bool:
