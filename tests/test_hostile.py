@@ -92,7 +92,7 @@ def test_aliases_of_a_configuration_do_not_multiply(tmp_path: Path) -> None:
         ([0.0, 5.0], [100.0, -1.0]), ([0.0, 5.0], [100.0, np.inf]),
     ],
 )  # fmt: skip
-def test_a_patient_has_finite_times_and_no_negative_glucose(times: list[float], glucose: list[float]) -> None:
+def test_a_patient_has_finite_times_and_no_infinite_glucose(times: list[float], glucose: list[float]) -> None:
     with pytest.raises(ValueError, match=r"patient Ada: (time_min|glucose_mg_dL)"):
         t1djax.Patient("Ada", np.array(times), np.array(glucose), t1djax.Doses.of(basal=0.9))
 
