@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .data import Patient, Series, stacked_shape
-from .physics import Inputs, State, exact_lags, residual
-from .twin import Physiology, Twin
+from .physics import Cells, cut
+from .twin import Twin
 
 
 class Terms(eqx.Module):
@@ -19,29 +19,24 @@ class Terms(eqx.Module):
 
     data: Float[Array, "..."]
     """Glucose less the readings, mg/dL."""
-    G: Float[Array, "..."]
-    """Residual of the glucose equation, mg/dL/min."""
-    I: Float[Array, "..."]
-    """Residual of `Tu I' + I = S`, times ksi, mg/dL/min."""
-    D: Float[Array, "..."]
-    """Residual of `Tr D' + D = E`, mg/dL/min."""
+    equations: Float[Array, "states ..."]
+    """Of each learnt state, times its effect, mg/dL/min."""
 
 
 class Drive(eqx.Module):
     """What the doses give each collocation cell, whatever the parameters."""
 
-    edges_min: Float[Array, " edges"]
-    """Edges of the cells, min, evenly from the start of the window to its end."""
-    insulin_U_min: Float[Array, " cells"]
-    """Mean insulin rate of a cell, U/min."""
-    carbs_mg_min: Float[Array, " cells"]
-    """Mean carbohydrate rate of a cell, mg/min."""
-    inputs: Inputs
-    """The rates themselves."""
+    cells: Cells
+    """Cells of the window, from its start to its end, and their doses."""
     between_min: Float[Array, " between"]
     """Times of the fit readings that lie on no edge, min; the rest repeat the last."""
     place: Int[Array, " rows"]
     """Where a row's reading is among edges and `between_min`; anywhere for rows that are not fitted."""
+
+    @property
+    def edges_min(self) -> Float[Array, " edges"]:
+        """Edges of the cells, min."""
+        return self.cells.edges_min
 
     @property
     def points_min(self) -> Float[Array, " points"]:
@@ -109,67 +104,46 @@ def largest(patients: Sequence[Patient], cells: Callable[[float], int]) -> list[
     sizes = (
         lambda patient: shapes[id(patient)][0],
         lambda patient: shapes[id(patient)][1],
-        lambda patient: shapes[id(patient)][2],
         lambda patient: _off_edges(patient, number),
     )
     return [patients[0], longest, *(max(patients, key=size) for size in sizes)]
 
 
-def drive(data: Series, cells: int, where: Places | None = None) -> Drive:
+def drive(data: Series, cells: int, where: Places | None = None, parts: int = 1) -> Drive:
     """Cut the window into `cells` equal cells and give each the doses that fall into it, whole.
 
     Args:
         data: one patient.
         cells: how many.
         where: the readings among the edges, see `places`; if not given, all count as lying between them.
+        parts: into how many parts each is cut, see `AbstractPhysiology.parts`.
     """
-    edges = data.start_min + (data.end_min - data.start_min) * jnp.linspace(0.0, 1.0, cells + 1)
-    width = jnp.diff(edges)
-    insulin, carbs = data.inputs.delivered(edges)
     if where is None:
         where = Places(data.time_min, cells + 1 + jnp.arange(data.time_min.shape[0], dtype=jnp.int32))
-    rates = (jnp.diff(insulin) / width, 1000.0 * jnp.diff(carbs) / width)
-    return Drive(edges, *rates, data.inputs, where.between_min, where.place)
+    return Drive(cut(data.inputs, data.end_min, cells, parts), where.between_min, where.place)
 
 
-def equation_residuals(states: Float[Array, "edges 3"], body: Physiology, d: Drive) -> Terms:
-    """How far the states are from the equations' exact step over each cell, in mg/dL/min.
-
-    The lag equations are stepped exactly, whatever the cell's length. With `e = I - Iex` the distance from the exact
-    solution under the current parameters, and `r` a disturbance held over the cell, `Tu e' + e = r` gives
-
-    ```
-    r = (e1 - a e0) / (1 - a),   a = exp(-h/Tu)
-    ```
-
-    and likewise for `D`. The balance of glucose is taken over the whole cell, `(G1 - G0)/h + ksi mean I - c - mean D`,
-    with means that are exact where the lags hold, `mean I = mean S - Tu (I1 - I0)/h`, so that no error adds up over
-    the window. Nothing is lost between collocation points, and the kink of a bolus inside a cell costs nothing.
+def equation_residuals(states: Float[Array, "edges states"], twin: Twin, d: Drive) -> Float[Array, "states cells"]:
+    """How far the states are from the equations' step over each cell, see `AbstractPhysiology.cell_residuals`.
 
     Args:
-        states: `(G, I, D)` at the edges.
-        body: current parameters.
+        states: learnt states at the edges.
+        twin: gives the current parameters, and what each state counts.
         d: see `drive`.
+
+    Returns:
+        One row per learnt state, mg/dL/min.
     """
-    p = body.model()
-    insulin, digestion = exact_lags(p, d.inputs, d.edges_min, body.initial_state(d.inputs))
-    width = jnp.diff(d.edges_min)
-    slope = lambda x: jnp.diff(x) / width
-    G, I, D = states.T
-    zero = jnp.zeros_like(width)
-    change = State(G=slope(G), S=zero, I=slope(I), E=zero, D=slope(D))
-    S = p.ku_Vi * d.insulin_U_min - p.Tu * slope(insulin[0])
-    E = p.kr_Vb * d.carbs_mg_min - p.Tr * slope(digestion[0])
-    level = State(G=zero, S=S, I=S - p.Tu * change.I, E=E, D=E - p.Tr * change.D)
-    balance = residual(p, level, change, zero, zero)
+    return cell_residuals(states[:-1], states[1:], twin, d)
 
-    def disturbance(x: Array, exact: Array, T: Array) -> Array:
-        e = x - exact
-        return (e[1:] - jnp.exp(-width / T) * e[:-1]) / -jnp.expm1(-width / T)
 
-    # Times the current ksi, in mg/dL/min like the balance.
-    miss_I, miss_D = disturbance(I, insulin[1], p.Tu), disturbance(D, digestion[1], p.Tr)
-    return Terms(data=jnp.zeros(()), G=balance.G, I=p.ksi * miss_I, D=miss_D)
+def cell_residuals(
+    x0: Float[Array, "cells states"], x1: Float[Array, "cells states"], twin: Twin, d: Drive
+) -> Float[Array, "states cells"]:
+    """`equation_residuals` of states at the starts of cells and at their ends."""
+    body = twin.physiology.model()
+    effects = body.effects(twin.scales.glucose_mg_dL, twin.scales.states)
+    return effects[:, None] * body.cell_residuals(x0, x1, d.cells, twin.physiology.initial_state(d.cells.inputs))
 
 
 def reading_residuals(
@@ -182,25 +156,22 @@ def reading_residuals(
 def losses(twin: Twin, data: Series, d: Drive) -> Terms:
     """Mean squares: of the misfit to the `fit` readings, (mg/dL)^2, and of each equation, (mg/dL/min)^2."""
     states, at_rows = d.parts(twin.states(d.points_min))
-    terms = equation_residuals(states, twin.physiology, d)
-    miss = reading_residuals(at_rows[:, 0], data.glucose_mg_dL, data.fit)
-    squares = jax.tree.map(lambda x: jnp.mean(x**2), terms)
-    return eqx.tree_at(lambda t: t.data, squares, jnp.sum(miss**2) / jnp.maximum(jnp.sum(data.fit), 1))
+    miss = reading_residuals(twin.glucose(at_rows), data.glucose_mg_dL, data.fit)
+    squares = jnp.mean(equation_residuals(states, twin, d) ** 2, axis=1)
+    return Terms(jnp.sum(miss**2) / jnp.maximum(jnp.sum(data.fit), 1), squares)
 
 
-def pointwise_residuals(twin: Twin, ts: Float[Array, " times"]) -> tuple[Array, Array, Array]:
-    """What the states miss of the equations at single times, by forward-mode derivatives in time.
+def pointwise_residuals(twin: Twin, data: Series) -> Float[Array, "rows states"]:
+    """What the states miss of the equations at the rows of a record, by forward-mode derivatives in time.
+
+    Args:
+        twin: the twin.
+        data: the record.
 
     Returns:
-        Residuals of `G'` (mg/dL/min), `I' = (S - I)/Tu` (U/dL/min) and `D' = (E - D)/Tr` (mg/dL/min^2).
+        `x' - rates` of each learnt state, in its unit per minute.
     """
-    states, slopes = jax.jvp(twin.states, (ts,), (jnp.ones_like(ts),))
-    body = twin.physiology
-    p = body.model()
-    inputs = twin.window.inputs
-    insulin, digestion = exact_lags(p, inputs, ts, body.initial_state(inputs))
-    zero = jnp.zeros_like(ts)
-    y = State(G=states[:, 0], S=insulin[0], I=states[:, 1], E=digestion[0], D=states[:, 2])
-    dy = State(G=slopes[:, 0], S=zero, I=slopes[:, 1], E=zero, D=slopes[:, 2])
-    miss = residual(p, y, dy, zero, zero)
-    return miss.G, miss.I, miss.D
+    states, slopes = jax.jvp(twin.states, (data.time_min,), (jnp.ones_like(data.time_min),))
+    body = twin.physiology.model()
+    y = body.with_learnt(twin.physiology.trajectory(data).state, states)
+    return slopes - body.learnt_states(jax.vmap(body.rates)(y, *data.inputs.at(data.time_min)))

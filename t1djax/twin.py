@@ -235,27 +235,21 @@ def _coordinate(log_value: Array, bounds: Array | None) -> Array:
 
 
 class Scales(eqx.Module):
-    """Sizes of the three states, from the fit readings and the doses; they make the network's numbers about one."""
+    """Sizes in a record; they make the network's numbers about one."""
 
-    G: Float[Array, ""]
+    glucose_mg_dL: Float[Array, ""]
     """Standard deviation of the fit readings, mg/dL."""
-    I: Float[Array, ""]
-    """Of insulin, U/dL: that of the doses' exact lags under the starting parameters."""
-    D: Float[Array, ""]
-    """Of digestion, mg/dL/min, likewise."""
+    states: Float[Array, " states"]
+    """Of the learnt states, each in its unit, see `AbstractPhysiology.sizes`."""
     noise: Float[Array, ""]
     """Noise of the readings, mg/dL, at least one: what a residual of the equations is weighed against."""
-
-    def vector(self) -> Float[Array, " 3"]:
-        """The three sizes."""
-        return jnp.stack([self.G, self.I, self.D])
 
 
 class Twin(eqx.Module):
     """A patient's double: a network for the states beside a physiology for the equations.
 
-    The states start at the physiology's initial state and add what the network says, in the sizes of `scales`.
-    Mg/dL, U/dL and mg/dL/min are the only units anyone sees. Stack and `vmap` for a cohort.
+    The network stands for the states that the doses alone do not drive (`Facts.learnt`). They start at the
+    physiology's initial state and add what the network says, in the sizes of `scales`. Stack and `vmap` for a cohort.
     """
 
     surrogate: AbstractSurrogate
@@ -267,25 +261,34 @@ class Twin(eqx.Module):
     window: Window
     """Where the network lives."""
 
-    def states(self, ts: Float[Array, " times"]) -> Float[Array, "times 3"]:
-        """Glucose, insulin and digestion at `ts` (min).
+    def states(self, ts: Float[Array, " times"]) -> Float[Array, "times states"]:
+        """The learnt states at `ts` (min).
 
         Args:
             ts: times within the window, min.
 
         Returns:
-            One row per time: `G` (mg/dL), `I` (U/dL) and `D` (mg/dL/min).
+            One row per time, each state in its unit: of `Magdelaine` `G` (mg/dL), `I` (U/dL) and `D` (mg/dL/min).
         """
         return self.from_basis(self.surrogate.basis(self.window, ts))
 
-    def from_basis(self, basis: Float[Array, "times basis"]) -> Float[Array, "times 3"]:
-        """The states where the network's basis is at hand already.
+    def from_basis(self, basis: Float[Array, "times basis"]) -> Float[Array, "times states"]:
+        """The learnt states where the network's basis is at hand already.
 
         Args:
             basis: what `surrogate.basis` gives at some times.
 
         Returns:
-            `G` (mg/dL), `I` (U/dL) and `D` (mg/dL/min), one row per time.
+            One row per time, each state in its unit.
         """
-        start = self.physiology.initial_state(self.window.inputs)
-        return jnp.stack([start.G, start.I, start.D]) + basis @ (self.surrogate.readout * self.scales.vector())
+        start = self.physiology.model().learnt_states(self.physiology.initial_state(self.window.inputs))
+        return start + basis @ (self.surrogate.readout * self.scales.states)
+
+    def glucose(self, states: Float[Array, "times states"]) -> Float[Array, " times"]:
+        """Glucose that a sensor is handed, mg/dL.
+
+        Args:
+            states: learnt states, one row per time.
+        """
+        body, start = self.physiology.model(), self.physiology.initial_state(self.window.inputs)
+        return jax.vmap(lambda x: body.glucose(body.with_learnt(start, x)))(states)

@@ -99,7 +99,7 @@ def _leaves_with_gradient(name: str, mode: str) -> set[str]:
 
         def loss(moving, d, data):
             terms = losses(eqx.combine(moving, still), data, d)
-            return terms.data + 100 * (terms.G + terms.I + terms.D)
+            return terms.data + 100 * jnp.sum(terms.equations)
 
         gradient = jax.jit(jax.grad(loss))(moving, d, data)
     leaves = jax.tree_util.tree_leaves_with_path(gradient)

@@ -53,15 +53,20 @@ def test_the_exact_solution_has_no_residual_at_any_step_length(cell_min):
             return d, jnp.stack([exact.glucose_mg_dL, exact.insulin_U_dL, exact.digestion_mg_dL_min], axis=1)
 
         d, states = solution(body, data)
-        residuals = jax.jit(equation_residuals)
-        terms = residuals(states, body, d)
-        assert np.max(np.abs([terms.G, terms.I, terms.D])) < 1e-10
+
+        @jax.jit
+        def residuals(states, body, d):
+            p, y0 = body.model(), body.initial_state(d.cells.inputs)
+            effects = p.effects(jnp.ones(()), jnp.ones(3))
+            return effects[:, None] * p.cell_residuals(states[:-1], states[1:], d.cells, y0)
+
+        assert np.max(np.abs(residuals(states, body, d))) < 1e-10
         wrong = dataclasses.replace(body, known=body.known | {"ksi": jnp.asarray(300.0)})
-        assert np.max(np.abs(residuals(states, wrong, d).G)) > 0.05
+        assert np.max(np.abs(residuals(states, wrong, d)[0])) > 0.05
         # A disturbance r of Tu I' + I = S moves I by r (1 - exp(-t/Tu)): the residual must give ksi r back.
         moved = np.array(states)
         moved[:, 1] += r * -np.expm1(-np.asarray(d.edges_min) / preset.parameters["Tu"])
-        found = residuals(jnp.asarray(moved), body, d).I
+        found = residuals(jnp.asarray(moved), body, d)[1]
         np.testing.assert_allclose(found, preset.parameters["ksi"] * r, rtol=1e-8)
 
 
@@ -76,13 +81,14 @@ def test_pointwise_residuals_equal_finite_differences():
             body = twin.physiology
             at = jnp.split(twin.states(jnp.concatenate([ts - h, ts, ts + h])), 3)
             lags = t1djax.propagate(body.model(), twin.window.inputs, ts, y0=body.initial_state()).state
-            return at, body.model(), lags, pointwise_residuals(twin, ts)
+            data = t1djax.Series(ts, ts, ts > 0, ts > 0, ts > 0, ts > 0, twin.window.inputs)
+            return at, body.model(), lags, pointwise_residuals(twin, data)
 
         (before, G_I_D, after), p, lags, miss = jax.tree.map(np.asarray, look(jax.tree.map(lambda x: x[1], twins)))
         slope = (after - before) / (2 * h)
-    np.testing.assert_allclose(miss[0], slope[:, 0] + p.ksi * G_I_D[:, 1] - p.kl + p.kb - G_I_D[:, 2], atol=1e-6)
-    np.testing.assert_allclose(miss[1], slope[:, 1] - (lags.S - G_I_D[:, 1]) / p.Tu, atol=1e-9)
-    np.testing.assert_allclose(miss[2], slope[:, 2] - (lags.E - G_I_D[:, 2]) / p.Tr, atol=1e-6)
+    np.testing.assert_allclose(miss[:, 0], slope[:, 0] + p.ksi * G_I_D[:, 1] - p.kl + p.kb - G_I_D[:, 2], atol=1e-6)
+    np.testing.assert_allclose(miss[:, 1], slope[:, 1] - (lags.S - G_I_D[:, 1]) / p.Tu, atol=1e-9)
+    np.testing.assert_allclose(miss[:, 2], slope[:, 2] - (lags.E - G_I_D[:, 2]) / p.Tr, atol=1e-6)
 
 
 def _with_a_prior(free, name, noise):
@@ -107,9 +113,9 @@ def _dense(twin, d, data, weight):
     def residuals(v):
         w, z = v[: -len(order)].reshape(twin.surrogate.readout.shape), dict(zip(order, v[-len(order) :], strict=True))
         t = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w, z))
-        terms = equation_residuals(t.states(d.edges_min), t.physiology, d)
-        equations = weight * twin.scales.noise * jnp.sqrt(n / m) * jnp.concatenate([terms.G, terms.I, terms.D])
-        misfit = (t.states(data.time_min)[:, 0] - data.glucose_mg_dL)[data.fit]
+        size = weight * twin.scales.noise * jnp.sqrt(n / m)
+        equations = size * equation_residuals(t.states(d.edges_min), t, d).ravel()
+        misfit = (t.glucose(t.states(data.time_min)) - data.glucose_mg_dL)[data.fit]
         spread = jax.lax.stop_gradient(jnp.sqrt(jnp.sum(misfit**2) / (n - len(order))))  # of the misfit before the step
         rows = jnp.concatenate([equations, misfit, t.physiology.prior_misfit(spread)])
         return rows, rows
@@ -230,9 +236,10 @@ def test_each_factored_step_is_noted_with_its_losses():
         two, three = (train(twins, data, d, [dataclasses.replace(stage, steps=n)]) for n in (2, 3))
         said = [jax.jit(jax.vmap(losses))(x, data, d) for x in (twins, two.twins, three.twins)]
     np.testing.assert_array_equal(three.history.step, [0, 1, 2, 3])
-    for name in ("data", "G", "I", "D"):
+    for i, name in enumerate(("data", "G", "I", "D")):
         found = three.history.losses[name]
-        np.testing.assert_allclose(found[[0, 2, 3]], [getattr(x, name) for x in said], rtol=1e-3, atol=1e-9)
+        terms = [jnp.column_stack([x.data, x.equations])[:, i] for x in said]
+        np.testing.assert_allclose(found[[0, 2, 3]], terms, rtol=1e-3, atol=1e-9)
         np.testing.assert_allclose(found[:3], two.history.losses[name], rtol=1e-3, atol=1e-9)
     for symbol in ("ksi", "G0"):
         np.testing.assert_allclose(three.history.values[symbol][2], two.twins.physiology.estimates()[symbol], rtol=1e-9)
@@ -271,7 +278,7 @@ def test_prepared_losses_are_those_of_the_network():
         twins = train(twins, data, d, [t1djax.Stage(steps=2, residual_weight=(10.0, 10.0))]).twins
         twin, data, d = first((twins, data, d))
         slow, quick = jax.jit(lambda: (losses(twin, data, d), prepared_losses(twin, prepare(twin, data, d), d)))()
-    for name in ("data", "G", "I", "D"):
+    for name in ("data", "equations"):
         np.testing.assert_allclose(getattr(quick, name), getattr(slow, name), rtol=1e-3)  # of small numbers
 
 

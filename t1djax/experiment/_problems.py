@@ -140,7 +140,9 @@ def _size(
         return n
     options = ARCHITECTURES[model]() if options is None else options
     if stages is None:
-        stages = default_stages(posed.mode, posed.start, options, warm=warm is not None, priors=bool(posed.priors))
+        stages = default_stages(
+            posed.mode, posed.start, options, warm=warm is not None, priors=bool(posed.priors), body=posed.body
+        )
     rows = rows_that_fit(patients, posed, options, stages)
     rows = min(rows, _PART) if jax.default_backend() == "cpu" else rows
     most = max(1, rows // len(problems))

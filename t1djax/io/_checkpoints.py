@@ -24,12 +24,12 @@ import numpy as np
 
 from .._types import Key
 from ..networks import ARCHITECTURES, NetworkOptions, Window
-from ..physics import Inputs
+from ..physics import AbstractPhysiology, Inputs, physiology_named
 from ..records import Fit
 from ..twin import Physiology, Scales, Twin
 
 FORMAT = "t1djax.twins"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _T = TypeVar("_T")
 _RECIPE = "recipe.json"
 _ARRAYS = "arrays"
@@ -84,6 +84,9 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
         "cells": fit.cells or fit.options.cells(float(np.max(np.asarray(fit.twins.window.span_min)))),
         "physiology": {name: sorted(getattr(body, name)) for name in ("known", "free", "prior", "bounds")},
         "noise_given": body.noise_sd_mg_dL is not None,
+        "body": body.body.__name__,
+        "insulin_given": body.insulin_U_min is not None,
+        "steps": body.steps,
     }
     (partial / _RECIPE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
     arrays = _flat(fit.twins)
@@ -101,12 +104,18 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
     return folder
 
 
-def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> SavedTwins:
+def load_twins(
+    folder: str | Path,
+    *,
+    options: NetworkOptions | None = None,
+    physiology: type[AbstractPhysiology] | None = None,
+) -> SavedTwins:
     """Read trained networks.
 
     Args:
         folder: what `save_twins` wrote.
         options: for a network of your own (flax), which JSON cannot hold: the options it was trained with.
+        physiology: for a body of your own, its class.
 
     Returns:
         The networks. Their arithmetic is that of the options: use float64 ones under `jax.enable_x64(True)`.
@@ -146,12 +155,12 @@ def load_twins(folder: str | Path, *, options: NetworkOptions | None = None) -> 
     elif options.model != recipe["model"]:
         raise CheckpointError(f"{folder}: holds networks of {recipe['model']}, the options are of {options.model}")
     try:
-        arrays = apart(_read_arrays, folder / _ARRAYS)
+        arrays = _as_now(apart(_read_arrays, folder / _ARRAYS), recipe["format_version"])
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as e:
         raise CheckpointError(f"{folder / _ARRAYS}: cannot be read ({e}); take another checkpoint") from e
     try:
         with jax.enable_x64(options.precision == "float64"):
-            skeleton = _skeleton(recipe, options, arrays)
+            skeleton = _skeleton(recipe, options, arrays, physiology)
     except damaged as e:
         raise CheckpointError(f"{folder / _RECIPE}: does not fit the arrays ({e!r}); take another checkpoint") from e
     paths = jax.tree_util.tree_leaves_with_path(skeleton)
@@ -290,6 +299,14 @@ def _flat(twins: Twin) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
+def _as_now(arrays: dict[str, np.ndarray], version: int) -> dict[str, np.ndarray]:
+    """Version 1 had a size for each state of `Magdelaine`, by name."""
+    if version > 1:
+        return arrays
+    G, I, D = (arrays.pop(f".scales.{name}") for name in "GID")
+    return arrays | {".scales.glucose_mg_dL": G, ".scales.states": np.stack([G, I, D], axis=-1)}
+
+
 def _as_json(options: NetworkOptions) -> dict[str, Any] | None:
     """Fields of the options; None for a network of the user's own, which JSON cannot hold."""
     if type(options) is not ARCHITECTURES.get(options.model):
@@ -306,7 +323,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: is not valid JSON ({e}); take another checkpoint") from e
     if not isinstance(recipe, dict) or recipe.get("format") != FORMAT:
         raise CheckpointError(f"{path}: does not describe networks of t1djax (format is not {FORMAT!r})")
-    if recipe.get("format_version") != FORMAT_VERSION:
+    if recipe.get("format_version") not in (1, FORMAT_VERSION):
         raise CheckpointError(
             f"{path}: has format version {recipe.get('format_version')}, this t1djax reads {FORMAT_VERSION}; update it"
         )
@@ -340,11 +357,17 @@ def _build(kind: type[Any], values: dict[str, Any], path: Path) -> Any:
     return kind(**made)
 
 
-def _skeleton(recipe: dict[str, Any], options: NetworkOptions, arrays: dict[str, np.ndarray]) -> Twin:
+def _skeleton(
+    recipe: dict[str, Any],
+    options: NetworkOptions,
+    arrays: dict[str, np.ndarray],
+    physiology: type[AbstractPhysiology] | None,
+) -> Twin:
     """Twins of shapes without numbers."""
     breaks = arrays[".window.inputs.break_min"].shape[1:]
     earlier = arrays.get(".window.inputs.earlier.break_min")
     symbols, dtype = recipe["physiology"], options.dtype
+    body_class = physiology or physiology_named(recipe.get("body", "Magdelaine"))
 
     def one(key: Key) -> Twin:
         column, scalar, pair = jnp.zeros(breaks, dtype), jnp.zeros((), dtype), jnp.zeros(2, dtype)
@@ -358,8 +381,13 @@ def _skeleton(recipe: dict[str, Any], options: NetworkOptions, arrays: dict[str,
             prior=dict.fromkeys(symbols["prior"], pair),
             bounds=dict.fromkeys(symbols["bounds"], pair),
             noise_sd_mg_dL=scalar if recipe["noise_given"] else None,
+            insulin_U_min=scalar if recipe.get("insulin_given") else None,
+            body=body_class,
+            steps=recipe.get("steps"),
         )
-        twin = Twin(network, body, Scales(scalar, scalar, scalar, scalar), window)
+        states = len(body_class.facts.learnt)
+        network = eqx.tree_at(lambda n: n.readout, network, jnp.zeros((network.readout.shape[0], states), dtype))
+        twin = Twin(network, body, Scales(scalar, jnp.zeros(states, dtype), scalar), window)
         # A flax module draws its parameters in a precision of its own.
         return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, twin)
 

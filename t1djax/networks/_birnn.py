@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Key
-from ..physics import Inputs, Magdelaine, State, exact_lags
+from ..physics import Inputs, Lags, cascade
 from ._features import largest
 from ._surrogates import AbstractFeatures, AbstractSurrogate, NetworkOptions, Window
 
@@ -125,7 +125,7 @@ class BIRNN(AbstractSurrogate):
     """Of the same."""
     recurrent_weights: Float[Array, "units gates"] | None
     """From the hidden state to the same; none in the minimal cell."""
-    readout: Float[Array, "basis 3"]
+    readout: Float[Array, "basis states"]
     """From the basis to the states."""
     scales: Scales
     """Of inputs and basis; they do not train."""
@@ -261,13 +261,13 @@ def _lag_columns(inputs: Inputs, ts: Array, lags_min: tuple[float, ...]) -> list
     """Doses given until `ts` (U and mg), and their first and second lags, exact; insulin and meals in turn."""
     insulin, carbs = inputs.delivered(ts)
     given = jnp.stack([insulin, 1000.0 * carbs], axis=1)
-    none = jnp.zeros((), ts.dtype)
-    empty, one = State(none, none, none, none, none), jnp.ones((), ts.dtype)
+    none, index = jnp.zeros((), ts.dtype), inputs.index(ts)
 
     def through(T: Array) -> tuple[Array, Array]:
-        unit = Magdelaine(ksi=one, kl=one, kb=one, Tu=T, ku_Vi=one, Tr=T, kr_Vb=one)
-        (u1, u2, _), (r1, r2, _) = exact_lags(unit, inputs, ts, empty)
-        return jnp.stack([u1, r1], axis=1), jnp.stack([u2, r2], axis=1)
+        both = jnp.stack([inputs.insulin_U_min, inputs.carbs_mg_min])
+        lags = lambda rate: cascade(Lags(T, rate, none, none), inputs.break_min, ts, index)
+        first, second, _ = jax.vmap(lags)(both)
+        return first.T, second.T
 
     if not lags_min:
         return [given, given[:, :0], given[:, :0]]

@@ -23,7 +23,7 @@ class FlaxOptions(NetworkOptions):
     """A flax module as the network.
 
     The module maps features of time and doses, `(times, features)`, to `(times, outputs)`, with any number of outputs;
-    a readout maps these, and with `skip` the features too, to the three states. It may hold parameters and nothing
+    a readout maps these, and with `skip` the features too, to the learnt states. It may hold parameters and nothing
     else: no batch statistics, no dropout.
 
     Example:
@@ -80,7 +80,7 @@ class FlaxSurrogate(AbstractSurrogate):
     """What it sees; does not train."""
     parameters: PyTree[Array]
     """The module's, as nested dictionaries."""
-    readout: Float[Array, "basis 3"]
+    readout: Float[Array, "basis states"]
     """From the module's outputs, the features and one to the states."""
     apply: Callable[[PyTree, Array], Array] = eqx.field(static=True)
     """Parameters and features to outputs."""

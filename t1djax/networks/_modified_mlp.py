@@ -80,7 +80,7 @@ class ModifiedMLP(AbstractSurrogate):
     """To `U` and `V`."""
     layers: tuple[Dense, ...]
     """To the first hidden layer, and the gates."""
-    readout: Float[Array, "basis 3"]
+    readout: Float[Array, "basis states"]
     """From hidden units, features and one to the states."""
 
     def __init__(self, options: ModifiedMLPOptions, window: Window, ts: Float[Array, " times"], *, key: Key):

@@ -77,7 +77,7 @@ class PINN(AbstractSurrogate):
     """What it sees; does not train."""
     layers: tuple[Dense, ...]
     """Hidden layers."""
-    readout: Float[Array, "basis 3"]
+    readout: Float[Array, "basis states"]
     """From hidden units, features and one to the states."""
 
     def __init__(self, options: PINNOptions, window: Window, ts: Float[Array, " times"], *, key: Key):

@@ -38,8 +38,8 @@ class AbstractSurrogate(eqx.Module):
     The split lets a second-order step treat the readout exactly and cheaply; training may move the rest as well.
     """
 
-    readout: eqx.AbstractVar[Float[Array, "basis 3"]]
-    """Weights from the basis to the three states, without unit."""
+    readout: eqx.AbstractVar[Float[Array, "basis states"]]
+    """Weights from the basis to the learnt states, without unit."""
 
     @abc.abstractmethod
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:

@@ -2,6 +2,8 @@ from ._catalogue import PHYSIOLOGIES as PHYSIOLOGIES
 from ._catalogue import has_symbol as has_symbol
 from ._catalogue import physiology_named as physiology_named
 from ._catalogue import table_with as table_with
+from ._cells import Cells as Cells
+from ._cells import cut as cut
 from ._check import PhysiologyError as PhysiologyError
 from ._check import check_class as check_class
 from ._check import check_physiology as check_physiology
@@ -15,6 +17,8 @@ from ._inputs import Inputs as Inputs
 from ._kanderian import Kanderian as Kanderian
 from ._kanderian import KanderianState as KanderianState
 from ._kanderian import kanderian as kanderian
+from ._lags import Lags as Lags
+from ._lags import cascade as cascade
 from ._lags import lag_response as lag_response
 from ._magdelaine import Magdelaine as Magdelaine
 from ._magdelaine import SecondOrderState as SecondOrderState

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -14,6 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
+from ._cells import Cells, driven_states, over_cell
 from ._inputs import MIN_PER_H, ON_BOARD_MIN, Inputs
 from ._parameters import Parameter
 from ._prior import Limits, Prior
@@ -160,7 +162,10 @@ class Facts:
     derived: tuple[Derived, ...] = ()
     """What follows from the parameters."""
     linear: bool = False
-    """Whether the rates are linear in the states with coefficients that never change."""
+    """Whether the rates are linear in the states with coefficients that never change, and glucose is the first learnt
+    state."""
+    coefficients: frozenset[str] = frozenset()
+    """Of linear rates, parameters that stand in coefficients otherwise than in `effects`: time constants."""
     exact: bool = False
     """Whether `solution` has no step error."""
     stays_positive: bool = False
@@ -223,6 +228,8 @@ class AbstractPhysiology(eqx.Module):
     """What a drawn person must show to be kept."""
     step_min: ClassVar[float] = 5.0
     """Longest step of `solution`, min."""
+    part_min: ClassVar[float] = 1.0
+    """Longest step of `cell_residuals`, min."""
 
     @abc.abstractmethod
     def rates(self, y: Any, insulin_U_min: Any, carbs_mg_min: Any) -> Any:
@@ -358,6 +365,74 @@ class AbstractPhysiology(eqx.Module):
             steps = count_steps(ts, inputs.break_min, self.step_min)
         states, ok = runge_kutta(self.rates, inputs, ts, y0, steps=steps, longest_min=self.step_min)
         return Trajectory(ts, states, self.glucose(states), ok)
+
+    @classmethod
+    def parts(cls, cell_min: float) -> int:
+        """Into how many parts `cell_residuals` wants a cell cut.
+
+        Args:
+            cell_min: length of the cell, min.
+        """
+        return max(1, math.ceil(cell_min / cls.part_min - 1e-6))
+
+    def learnt_states(self, y: Any) -> Float[Array, "*shape states"]:
+        """The states that a network stands for, along the last axis."""
+        return jnp.stack([getattr(y, name) for name in self.facts.learnt], axis=-1)
+
+    def with_learnt(self, y: Any, x: Float[Array, "*shape states"]) -> Any:
+        """A state with other values of those that a network stands for.
+
+        Args:
+            y: the state.
+            x: values, in the order of `Facts.learnt`.
+        """
+        pick = lambda y: [getattr(y, name) for name in self.facts.learnt]
+        return eqx.tree_at(pick, y, [x[..., i] for i in range(x.shape[-1])])
+
+    def sizes(self, cells: Cells, y0: Any) -> Float[Array, " states"]:
+        """Sizes of the learnt states over a window, each in its unit; that of the readings replaces the first.
+
+        Args:
+            cells: the doses.
+            y0: the state at the start of the window.
+        """
+        return self.learnt_states(self.scales())
+
+    def effects(self, glucose_mg_dL: Float[Array, ""], sizes: Float[Array, " states"]) -> Float[Array, " states"]:
+        """What one unit of each learnt state counts in residuals, mg/dL per unit: that their sizes are alike.
+
+        Args:
+            glucose_mg_dL: size of glucose, mg/dL.
+            sizes: sizes of the learnt states, each in its unit.
+        """
+        return glucose_mg_dL / sizes
+
+    def cell_residuals(
+        self, x0: Float[Array, "cells states"], x1: Float[Array, "cells states"], cells: Cells, y0: Any
+    ) -> Float[Array, "states cells"]:
+        """How far the learnt states at the ends of cells are from where the equations lead from their starts.
+
+        ```
+        r = (x1 - flow(x0)) / h
+        ```
+
+        The flow takes Runge-Kutta steps through the doses of the cell, beside states that the doses alone drive, which
+        are exact. Nothing is lost between the edges of cells, and the kink of a bolus inside one costs nothing.
+
+        Args:
+            x0: learnt states at the starts.
+            x1: learnt states at the ends.
+            cells: the doses.
+            y0: the state at the start of the window.
+
+        Returns:
+            One row per learnt state, in its unit per minute.
+        """
+        driven = (*self.facts.insulin_states, *self.facts.meal_states)
+        y = self.with_learnt(driven_states(self.rates, driven, cells, y0), x0)
+        flow = lambda y, u, r: over_cell(self.rates, y, u, r, cells.part_min)
+        ends = self.learnt_states(jax.vmap(flow)(y, cells.insulin_U_min, cells.carbs_mg_min))
+        return ((x1 - ends) / (cells.part_min * cells.insulin_U_min.shape[1])).T
 
     @classmethod
     def complete(cls, values: Mapping[str, Any]) -> dict[str, Any]:

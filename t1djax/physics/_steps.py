@@ -84,13 +84,7 @@ def runge_kutta(
     u, r = inputs.at(begin + h / 2)
 
     def step(y: Any, now: tuple[Array, Array, Array]) -> tuple[Any, Any]:
-        h, u, r = now
-        add = lambda k, share: jax.tree.map(lambda a, b: a + share * h * b, y, k)
-        k1 = rates(y, u, r)
-        k2 = rates(add(k1, 0.5), u, r)
-        k3 = rates(add(k2, 0.5), u, r)
-        k4 = rates(add(k3, 1.0), u, r)
-        y = jax.tree.map(lambda y, a, b, c, d: y + h / 6 * (a + 2 * (b + c) + d), y, k1, k2, k3, k4)
+        y = runge_kutta_step(rates, y, *now)
         return y, y
 
     _, after = jax.lax.scan(step, y0, (h, u, r))
@@ -100,3 +94,21 @@ def runge_kutta(
         lambda first, later: jnp.where(reached, jnp.concatenate([first[None], later])[taken], jnp.nan), y0, after
     )
     return states, finite(states)
+
+
+def runge_kutta_step(rates: Callable[[Any, Array, Array], Any], y: Any, h: Array, u: Array, r: Array) -> Any:
+    """One classical Runge-Kutta step of order 4 under constant doses.
+
+    Args:
+        rates: of state, insulin (U/min) and carbohydrate (mg/min).
+        y: the state.
+        h: length of the step, min.
+        u: insulin, U/min.
+        r: carbohydrate, mg/min.
+    """
+    add = lambda k, share: jax.tree.map(lambda a, b: a + share * h * b, y, k)
+    k1 = rates(y, u, r)
+    k2 = rates(add(k1, 0.5), u, r)
+    k3 = rates(add(k2, 0.5), u, r)
+    k4 = rates(add(k3, 1.0), u, r)
+    return jax.tree.map(lambda y, a, b, c, d: y + h / 6 * (a + 2 * (b + c) + d), y, k1, k2, k3, k4)

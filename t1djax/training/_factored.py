@@ -12,15 +12,15 @@ from ..twin import Twin
 from ._gauss_newton import (
     LARGEST_LOG_STEP,
     Damping,
-    Misses,
+    Evaluated,
+    LinearMisses,
     Prepared,
     Slopes,
     judge,
     least_damping,
+    misses_of,
     prepared_losses,
-    readout_block,
     sizes,
-    slopes,
 )
 
 MOST_STEPS = 8
@@ -49,9 +49,9 @@ def factored_steps(
 ) -> tuple[Twin, Damping, Course]:
     """Up to `MOST_STEPS` steps on the objective of `gauss_newton_step`, for free parameters that `stays_linear` allows.
 
-    The block of the readout in the normal equations is then the same at every step, but for the unit of insulin, which
-    goes with ksi. It is factorised once. Each step eliminates the readout (variable projection: Golub and Pereyra,
-    SIAM J. Numer. Anal. 10, 1973) and damps the free coordinates alone.
+    The block of the readout in the normal equations is then the same at every step, but for the units of states, which
+    go with their effects. It is factorised once. Each step eliminates the readout (variable projection: Golub and
+    Pereyra, SIAM J. Numer. Anal. 10, 1973) and damps the free coordinates alone.
 
     Args:
         twin: the twin; the network moves.
@@ -62,18 +62,21 @@ def factored_steps(
         steps: how many.
         moves: whether the physiology moves.
     """
-    misses = Misses(twin, weight, prepared, d, jnp.asarray(True))
-    A, ksi = readout_block(misses, misses.start()), _ksi(twin)
-    lower = _factor(A)
+    misses = LinearMisses(prepared=prepared, twin=twin, weight=weight, drive=d, network_moves=jnp.asarray(True))
+    lower, effects = _factor(misses.readout_block(misses.start())), _effects(twin)
 
     def step(i: Array, carry: tuple[Twin, Damping, Course]) -> tuple[Twin, Damping, Course]:
         before, state, course = carry
-        twin, state, squares = _step(before, state, weight, prepared, d, lower, _ksi(before) / ksi, moves)
+        twin, state, squares = _step(before, state, weight, prepared, d, lower, _effects(before) / effects, moves)
         course = _noted(course, i, before, squares)
         return twin, state, course._replace(gradient_norm=course.gradient_norm.at[i + 1].set(state.gradient_norm))
 
-    nothing = jnp.zeros(MOST_STEPS + 1, A.dtype)
-    course = Course(dict.fromkeys(twin.physiology.free, nothing), Terms(nothing, nothing, nothing, nothing), nothing)
+    nothing = jnp.zeros(MOST_STEPS + 1, lower.dtype)
+    course = Course(
+        dict.fromkeys(twin.physiology.free, nothing),
+        Terms(nothing, jnp.zeros((MOST_STEPS + 1, effects.size), nothing.dtype)),
+        nothing,
+    )
     twin, state, course = jax.lax.fori_loop(0, steps, step, (twin, state, course))
     return twin, state, _noted(course, steps, twin, prepared_losses(twin, prepared, d))
 
@@ -104,7 +107,7 @@ class Reduced(NamedTuple):
     """Of half the sum of squares, priors included, (mg/dL)^2."""
 
 
-def reduced(twin: Twin, prepared: Prepared, d: Drive, weight: Float[Array, ""]) -> Reduced:
+def reduced(twin: Twin, prepared: Prepared | Evaluated, d: Drive, weight: Float[Array, ""]) -> Reduced:
     """What readings and equations say of the free coordinates where the twin is.
 
     Args:
@@ -113,9 +116,10 @@ def reduced(twin: Twin, prepared: Prepared, d: Drive, weight: Float[Array, ""]) 
         d: see `drive`.
         weight: of the equations, see `Stage.residual_weight`.
     """
-    misses = Misses(twin, weight, prepared, d, jnp.asarray(True))
-    found = slopes(misses, twin.surrogate.readout.T, misses.start())
-    lower = _factor(readout_block(misses, misses.start()))
+    misses = misses_of(twin, weight, prepared, d, jnp.asarray(True))
+    w, z = twin.surrogate.readout.T, misses.start()
+    A, found = misses.normal_equations(w, z)
+    lower = _factor(A)
     side, rest = _eliminated(found, lower, jnp.ones((), lower.dtype))
     return Reduced(found.corner - side.T @ side - found.held, found.free - side.T @ rest)
 
@@ -127,8 +131,8 @@ def _eliminated(found: Slopes, lower: Array, unit: Array) -> tuple[Array, Array]
     return half[:, :-1], half[:, -1]
 
 
-def _ksi(twin: Twin) -> Array:
-    return twin.physiology.values()["ksi"]
+def _effects(twin: Twin) -> Float[Array, " states"]:
+    return twin.physiology.model().effects(twin.scales.glucose_mg_dL, twin.scales.states)
 
 
 def _step(
@@ -138,15 +142,14 @@ def _step(
     prepared: Prepared,
     d: Drive,
     lower: Float[Array, "readout readout"],
-    ratio: Float[Array, ""],
+    ratio: Float[Array, " states"],
     moves: Array,
 ) -> tuple[Twin, Damping, Terms]:
-    """One step, by the factor of the readout's block and the ratio of ksi to that for which it was made; the losses
-    before it."""
-    misses = Misses(twin, weight, prepared, d, jnp.asarray(True))
+    """One step, by the factor of the readout's block and the ratios of effects to those for which it was made; and the
+    losses before it."""
+    misses = LinearMisses(prepared=prepared, twin=twin, weight=weight, drive=d, network_moves=jnp.asarray(True))
     w, z = twin.surrogate.readout.T, misses.start()
-    found = slopes(misses, w, z)
-    unit = jnp.repeat(jnp.stack([jnp.ones_like(ratio), ratio, jnp.ones_like(ratio)]), w.shape[1])
+    found, unit = misses.slopes(w, z), jnp.repeat(ratio, w.shape[1])
     side, rest = _eliminated(found, lower, unit[:, None])
     schur = found.corner - side.T @ side
     diagonal = jnp.maximum(jnp.diag(schur), least_damping(w.dtype) * jnp.diag(found.corner))

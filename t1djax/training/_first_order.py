@@ -43,7 +43,7 @@ class Moments(NamedTuple):
 def initial_moments(twin: Twin, stage: Stage) -> Moments:
     """The solver's state before the first step."""
     moving = eqx.filter(twin, trainable(twin, stage.trains))
-    return Moments(stage.transformation().init(moving), jnp.zeros((), twin.scales.G.dtype))
+    return Moments(stage.transformation().init(moving), jnp.zeros((), twin.scales.noise.dtype))
 
 
 def first_order_steps(
@@ -51,7 +51,7 @@ def first_order_steps(
 ) -> tuple[Twin, Moments]:
     """So many steps of an optax optimiser, each with its weight of the equations.
 
-    The loss is in units of the noise: `mean (misfit/noise)^2 + weight^2 (mean rG^2 + mean rI^2 + mean rD^2)`.
+    The loss is in units of the noise: `mean (misfit/noise)^2 + weight^2 sum over states of mean r^2`.
     """
     optimiser = stage.transformation()
     moving, still = eqx.partition(twin, trainable(twin, stage.trains))
@@ -61,12 +61,12 @@ def first_order_steps(
     def objective(moving: Any, weight: Array) -> Array:
         miss = parts(moving)
         body = eqx.combine(moving, still).physiology
-        scaled = Terms(miss.data, weight * miss.G, weight * miss.I, weight * miss.D)
+        equations = weight * miss.equations
         if stage.causal:
-            scaled = _wait(scaled, stage.causal)
-        squares = jax.tree.map(lambda factor, r: factor * jnp.sum(r**2), pull, scaled)
+            equations = _wait(equations, stage.causal)
+        squares = pull.data * jnp.sum(miss.data**2) + jnp.sum(pull.equations * jnp.sum(equations**2, axis=1))
         held = jnp.sum(body.prior_misfit(jnp.ones_like(weight)) ** 2) / jnp.maximum(jnp.sum(data.fit), 1)
-        return squares.data + squares.G + squares.I + squares.D + held
+        return squares + held
 
     def step(i: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
         moving, state, _ = carry
@@ -82,23 +82,21 @@ def first_order_steps(
 def _parts(twin: Twin, data: Series, d: Drive) -> Terms:
     """Residuals by term, scaled so that their sum of squares is the term: the misfit in units of the noise."""
     states, at_rows = d.parts(twin.states(d.points_min))
-    terms = equation_residuals(states, twin.physiology, d)
-    scaled = jax.tree.map(lambda r: r / jnp.sqrt(r.size), terms)
-    miss = reading_residuals(at_rows[:, 0], data.glucose_mg_dL, data.fit)
+    equations = equation_residuals(states, twin, d)
+    miss = reading_residuals(twin.glucose(at_rows), data.glucose_mg_dL, data.fit)
     size = twin.scales.noise * jnp.sqrt(jnp.maximum(jnp.sum(data.fit), 1))
-    return eqx.tree_at(lambda t: t.data, scaled, miss / size)
+    return Terms(miss / size, equations / jnp.sqrt(equations.shape[1]))
 
 
-def _wait(terms: Terms, strength: float) -> Terms:
+def _wait(equations: Float[Array, "states cells"], strength: float) -> Float[Array, "states cells"]:
     """Each cell's residuals, the less counted the worse the cells before it are met.
 
     Source: Wang, Sankaran, Perdikaris, "Respecting causality for training physics-informed neural networks", Comput.
     Methods Appl. Mech. Eng. 421, 2024.
     """
-    cell = terms.G**2 + terms.I**2 + terms.D**2
+    cell = jnp.sum(equations**2, axis=0)
     earlier = jnp.cumsum(cell) - cell
-    half = jax.lax.stop_gradient(jnp.exp(-strength * earlier / 2))
-    return Terms(terms.data, half * terms.G, half * terms.I, half * terms.D)
+    return jax.lax.stop_gradient(jnp.exp(-strength * earlier / 2)) * equations
 
 
 def _balance(kind: str, parts: Callable[[Any], Terms], moving: Any) -> Terms:
@@ -108,21 +106,22 @@ def _balance(kind: str, parts: Callable[[Any], Terms], moving: Any) -> Terms:
     why PINNs fail to train: a neural tangent kernel perspective", J. Comput. Phys. 449, 2022 (traces, here by random
     signs).
     """
-    one = jnp.ones((), jax.tree.leaves(moving)[0].dtype)
+    miss = jax.eval_shape(parts, moving)
+    states, dtype = miss.equations.shape[0], miss.data.dtype
     if kind == "none":
-        return Terms(one, one, one, one)
+        return Terms(jnp.ones((), dtype), jnp.ones(states, dtype))
     miss, back = jax.vjp(parts, moving)
-    names = ("data", "G", "I", "D")
-    nothing = jax.tree.map(jnp.zeros_like, miss)
-
-    def size(name: str, direction: Array) -> Array:
-        cotangent = eqx.tree_at(lambda t: getattr(t, name), nothing, direction)
-        return optax.tree.norm(back(cotangent)[0])
-
+    pull = lambda direction: optax.tree.norm(back(direction)[0])
+    rows = jnp.arange(states)[:, None]
+    # The terms: readings, then each equation.
+    masks = [Terms(jnp.ones(()), jnp.zeros_like(rows)), *(Terms(jnp.zeros(()), rows == i) for i in range(states))]
     if kind == "gradient_norm":
-        pulls = [size(name, 2 * getattr(miss, name)) for name in names]
+        pulls = [pull(jax.tree.map(lambda r, on: (2 * r * on).astype(r.dtype), miss, mask)) for mask in masks]
     else:
-        signs = lambda r: jax.random.rademacher(jax.random.key(0), (_PROBES, r.size), r.dtype)
-        pulls = [jnp.mean(jnp.stack([size(name, s) for s in signs(getattr(miss, name))]) ** 2) for name in names]
+        sign = lambda key, r: jax.random.rademacher(key, r.shape, r.dtype)
+        signs = [jax.tree.map(lambda r, k=k: sign(k, r), miss) for k in jax.random.split(jax.random.key(0), _PROBES)]
+        both = lambda a, on: (a * on).astype(a.dtype)
+        pulls = [jnp.mean(jnp.stack([pull(jax.tree.map(both, s, mask)) for s in signs]) ** 2) for mask in masks]
     total = sum(pulls)
-    return jax.lax.stop_gradient(Terms(*(total / jnp.maximum(pull, 1e-12 * total) for pull in pulls)))
+    factors = [jax.lax.stop_gradient(total / jnp.maximum(pulled, 1e-12 * total)) for pulled in pulls]
+    return Terms(factors[0], jnp.stack(factors[1:]))

@@ -17,7 +17,7 @@ from ..data import Patient, Series, noise_level, stack, stacked_shape
 from ..identifiability import certainties, gauss_newton_change
 from ..losses import Drive, Places, drive, places, pointwise_residuals
 from ..networks import NetworkOptions, PINNOptions, Window
-from ..physics import PARAMETERS, exact_lags, residual_columns, state_columns
+from ..physics import residual_columns, state_columns
 from ..problem import Problem, patient_keys
 from ..programs import at_work, on_device, spread_over, training_block
 from ..records import Cost, Estimate, Fit, History, Outcome, PatientFit, WarmStart, window_marks
@@ -103,9 +103,15 @@ def fit_members(
     """
     options = PINNOptions() if options is None else options
     problem = problems[0]
-    problem.closed("networks")
     stages = (
-        default_stages(problem.mode, problem.start, options, warm=warm is not None, priors=bool(problem.priors))
+        default_stages(
+            problem.mode,
+            problem.start,
+            options,
+            warm=warm is not None,
+            priors=bool(problem.priors),
+            body=problem.body,
+        )
         if stages is None
         else _checked(stages)
     )
@@ -159,9 +165,11 @@ def _checked(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 def _build(
     key: Key, data: Series, body: Physiology, where: Places, options: NetworkOptions, cells: int
 ) -> tuple[Twin, Drive]:
-    d = drive(data, cells, where)
+    d = drive(data, cells, where, body.body.parts(options.cell_min))
     window = Window(data.inputs, data.end_min - data.start_min)
     network = options.network(window, d.edges_min, key=key)
+    states = len(body.body.facts.learnt)
+    network = eqx.tree_at(lambda n: n.readout, network, jnp.zeros((network.readout.shape[0], states)))
     twin = Twin(network, body, _scales(body, data, d), window)
     return jax.tree.map(lambda x: x.astype(options.dtype) if eqx.is_inexact_array(x) else x, (twin, d))
 
@@ -189,8 +197,7 @@ def _warmed(twins: Twin, warm: WarmStart, options: NetworkOptions) -> Twin:
         for x, old, moves in zip(fresh, warm.leaves, weights, strict=True)
     ]
     network = jax.tree.unflatten(structure, taken)
-    size = lambda scales: jnp.stack([scales.G, scales.I, scales.D], axis=-1)
-    readout = network.readout * (size(warm.scales) / size(twins.scales))[:, None, :]
+    readout = network.readout * (warm.scales.states / twins.scales.states)[:, None, :]
     readout = jnp.where(same.reshape(-1, 1, 1), readout, 0.0)
     return dataclasses.replace(twins, surrogate=eqx.tree_at(lambda n: n.readout, network, readout))
 
@@ -200,34 +207,37 @@ def _scales(body: Physiology, data: Series, d: Drive) -> Scales:
     seen = jnp.maximum(jnp.sum(data.fit), 1)
     mean = jnp.sum(jnp.where(data.fit, data.glucose_mg_dL, 0.0)) / seen
     spread = jnp.sqrt(jnp.sum(jnp.where(data.fit, data.glucose_mg_dL - mean, 0.0) ** 2) / seen)
-    insulin, digestion = exact_lags(body.model(), d.inputs, d.edges_min, body.initial_state(d.inputs))
-    # No change at all leaves a size of nothing: a hundredth of what one sees in people keeps numbers finite.
+    spread = jnp.maximum(spread, 1.0)
+    model, start = body.model(), body.initial_state(data.inputs)
+    x0 = model.learnt_states(start)
+    slope = jax.grad(lambda x: model.glucose(model.with_learnt(start, x)))(x0)[0]
     return Scales(
-        G=jnp.maximum(spread, 1.0),
-        I=jnp.maximum(jnp.std(insulin[1]), 1e-5),
-        D=jnp.maximum(jnp.std(digestion[1]), 1e-2),
+        glucose_mg_dL=spread,
+        states=model.sizes(d.cells, start).at[0].set(spread / slope),
         noise=jnp.maximum(noise_level(data) if body.noise_sd_mg_dL is None else body.noise_sd_mg_dL, 1.0),
     )
 
 
 class _Report(NamedTuple):
-    states: Array
-    residuals: tuple[Array, Array, Array]
+    glucose_mg_dL: Array
+    states: dict[str, Array]
+    residuals: Array
     noise: Array
     gap: Array
     found: Sensitivities
 
 
 def _report(twin: Twin, data: Series) -> _Report:
-    states = twin.states(data.time_min)
-    body = twin.physiology
-    exact = body.trajectory(data).glucose_mg_dL
-    misfit = jnp.sum(jnp.where(data.fit, states[:, 0] - data.glucose_mg_dL, 0.0) ** 2)
+    body, learnt = twin.physiology, twin.states(data.time_min)
+    exact, glucose = body.trajectory(data), twin.glucose(learnt)
+    y = body.model().with_learnt(exact.state, learnt)
+    misfit = jnp.sum(jnp.where(data.fit, glucose - data.glucose_mg_dL, 0.0) ** 2)
     return _Report(
-        states=states,
-        residuals=pointwise_residuals(twin, data.time_min),
+        glucose_mg_dL=glucose,
+        states={column: getattr(y, leaf) for column, leaf in state_columns(body.body.States).items()},
+        residuals=pointwise_residuals(twin, data),
         noise=body.noise(misfit, jnp.sum(data.fit)),
-        gap=jnp.sqrt(jnp.mean((states[:, 0] - exact) ** 2)),
+        gap=jnp.sqrt(jnp.mean((glucose - exact.glucose_mg_dL) ** 2)),
         found=body.sensitivities(),
     )
 
@@ -254,26 +264,27 @@ def _records(
             )
             for s, value in sensitivities.values.items()
         }
-        states, body = np.asarray(report.states[i, :rows]), problem.body
+        glucose, body = np.asarray(report.glucose_mg_dL[i, :rows]), problem.body
         missed = residual_columns(body.States, body.facts.learnt)
+        # What is on board at the start may wander where nothing depends on it; it does not count.
         records.append(
             PatientFit(
                 patient=patient,
-                outcome=_outcome(states, step),
+                outcome=_outcome(glucose, {s: x for s, x in step.items() if s in body.parameters}),
                 estimates={s: found[s] for s in problem.start},
                 derived={s: found[s] for s in body.derive(at_start) if problem.mode == "inverse"},
-                glucose_mg_dL=states[:, 0],
-                states=dict(zip(state_columns(body.States), states[:, 1:].T, strict=True)),
-                residuals={name: np.asarray(x[i, :rows]) for name, x in zip(missed, report.residuals, strict=True)},
+                glucose_mg_dL=glucose,
+                states={column: np.asarray(x[i, :rows]) for column, x in report.states.items()},
+                residuals={name: np.asarray(report.residuals[i, :rows, j]) for j, name in enumerate(missed)},
+                body=body,
                 gap_mg_dL=float(report.gap[i]),
             )
         )
     return tuple(records)
 
 
-def _outcome(states: np.ndarray, step: dict[str, float]) -> Outcome:
-    if not np.all(np.isfinite(states)) or not np.all(np.isfinite(list(step.values()))):
+def _outcome(glucose: np.ndarray, step: dict[str, float]) -> Outcome:
+    """What came of a fit whose parameters a further step would move by these shares."""
+    if not np.all(np.isfinite([*glucose, *step.values()])):
         return Outcome.not_finite
-    # What is on board at the start may wander where nothing depends on it; it does not count.
-    far = any(abs(x) > _FAR_OFF for s, x in step.items() if s in PARAMETERS)
-    return Outcome.far_off if far else Outcome.converged
+    return Outcome.far_off if any(abs(x) > _FAR_OFF for x in step.values()) else Outcome.converged

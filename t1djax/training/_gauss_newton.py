@@ -1,5 +1,6 @@
 """Damped Gauss-Newton on the readout and the free parameters of one twin."""
 
+import abc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..data import Series
-from ..losses import Drive, Terms, equation_residuals
+from ..losses import Drive, Terms, cell_residuals, equation_residuals, reading_residuals
 from ..twin import Physiology, Twin
 
 LARGEST_LOG_STEP = 0.5
@@ -28,6 +29,28 @@ class Prepared(NamedTuple):
     reference: Float[Array, ""]
     """Mean of the fit readings, mg/dL: taken off for the sake of rounding."""
 
+    @property
+    def count(self) -> Array:
+        """How many readings are fitted: the column of ones with itself."""
+        return self.readings[-2, -2]
+
+
+class Evaluated(NamedTuple):
+    """The same where nothing can be condensed, since coefficients change from cell to cell."""
+
+    basis: Float[Array, "edges basis"]
+    rows: Float[Array, "rows basis"]
+    """The basis at the rows."""
+    glucose_mg_dL: Float[Array, " rows"]
+    """The readings."""
+    fit: Bool[Array, " rows"]
+    """Those that are fitted."""
+
+    @property
+    def count(self) -> Array:
+        """How many readings are fitted."""
+        return jnp.sum(self.fit)
+
 
 class Damping(NamedTuple):
     """State of the solver."""
@@ -37,10 +60,12 @@ class Damping(NamedTuple):
     """Of half the sum of squares before the last step, by what moves: (mg/dL)^2."""
 
 
-def prepare(twin: Twin, data: Series, d: Drive) -> Prepared:
-    """Evaluate the basis once and condense cells and readings to products of its columns."""
+def prepare(twin: Twin, data: Series, d: Drive) -> Prepared | Evaluated:
+    """Evaluate the basis once and, for linear equations, condense cells and readings to products of its columns."""
     basis, rows = d.parts(twin.surrogate.basis(twin.window, d.points_min))
-    rows = rows * twin.scales.G
+    if not twin.physiology.model().facts.linear:
+        return Evaluated(basis, rows, data.glucose_mg_dL, data.fit)
+    rows = rows * twin.scales.states[0]
     reference = jnp.sum(jnp.where(data.fit, data.glucose_mg_dL, 0.0)) / jnp.maximum(jnp.sum(data.fit), 1)
     table = jnp.concatenate([rows, jnp.ones_like(rows[:, :1]), (data.glucose_mg_dL - reference)[:, None]], axis=1)
     table = jnp.where(data.fit[:, None], table, 0.0)
@@ -50,20 +75,17 @@ def prepare(twin: Twin, data: Series, d: Drive) -> Prepared:
     return Prepared(basis, cells, table.T @ table, reference)
 
 
-def prepared_losses(twin: Twin, prepared: Prepared, d: Drive) -> Terms:
+def prepared_losses(twin: Twin, prepared: Prepared | Evaluated, d: Drive) -> Terms:
     """`losses`, from what is prepared: the network is not evaluated."""
-    misses = Misses(twin, jnp.ones_like(prepared.reference), prepared, d, jnp.asarray(True))
-    c = misses.misfit(twin.surrogate.readout.T, misses.start())
-    squares = jax.tree.map(
-        lambda x: jnp.mean(x**2), equation_residuals(twin.from_basis(prepared.basis), twin.physiology, d)
-    )
-    data = jnp.maximum(c @ prepared.readings @ c, 0.0) / jnp.maximum(misses.count, 1)
-    return eqx.tree_at(lambda t: t.data, squares, data)
+    misses = misses_of(twin, jnp.ones_like(twin.scales.noise), prepared, d, jnp.asarray(True))
+    data = misses.data_squares(twin.surrogate.readout.T, misses.start())
+    squares = jnp.mean(equation_residuals(twin.from_basis(prepared.basis), twin, d) ** 2, axis=1)
+    return Terms(data / jnp.maximum(prepared.count, 1), squares)
 
 
 def initial_damping(twin: Twin) -> Damping:
     """The solver's state before the first step."""
-    dtype = twin.scales.G.dtype
+    dtype = twin.scales.noise.dtype
     return Damping(jnp.asarray(1e-3, dtype), jnp.zeros((), dtype))
 
 
@@ -71,7 +93,7 @@ def gauss_newton_step(
     twin: Twin,
     state: Damping,
     weight: Array,
-    prepared: Prepared,
+    prepared: Prepared | Evaluated,
     d: Drive,
     moves: tuple[Bool[Array, ""], Bool[Array, ""]],
 ) -> tuple[Twin, Damping]:
@@ -88,7 +110,7 @@ def gauss_newton_step(
         d: see `drive`.
         moves: whether the network moves and whether the physiology does.
     """
-    misses = Misses(twin, weight, prepared, d, moves[0])
+    misses = misses_of(twin, weight, prepared, d, moves[0])
     w, z = twin.surrogate.readout.T, misses.start()  # state, basis
     size = w.size
     A, g, found = _normal_equations(misses, w, z)
@@ -125,18 +147,18 @@ def judge(before: Array, after: Array, damping: Array) -> tuple[Bool[Array, ""],
     return better, jnp.clip(factor * damping, least_damping(damping.dtype), _LARGEST_DAMPING)
 
 
-class Misses(eqx.Module):
+class AbstractMisses(eqx.Module):
     """What a twin misses, as a function of the readout `w` (state, basis) and the free coordinates `z`."""
 
     twin: Twin
     weight: Array
-    prepared: Prepared
+    prepared: eqx.AbstractVar[Any]
     drive: Drive
     network_moves: Array
 
     def start(self) -> Array:
         free = self.twin.physiology.free
-        return jnp.stack([free[s] for s in sorted(free)]) if free else jnp.zeros(0, self.twin.scales.G.dtype)
+        return jnp.stack([free[s] for s in sorted(free)]) if free else jnp.zeros(0, self.twin.scales.noise.dtype)
 
     def named(self, z: Array) -> dict[str, Array]:
         return dict(zip(sorted(self.twin.physiology.free), z, strict=True))
@@ -144,56 +166,59 @@ class Misses(eqx.Module):
     def body(self, z: Array) -> Physiology:
         return self.twin.physiology.with_free(self.named(z))
 
-    def readout(self, w: Array, z: Array) -> Array:
-        """The readout such that `ksi I` is what `w` says of it under the parameters before the step.
-
-        Only that product acts on glucose. With it as a coordinate, changing ksi and ku_Vi against each other leaves
-        every residual alone; with `I` itself, steps along that valley leave it sideways and are refused.
-        """
-        ratio = self.twin.physiology.values()["ksi"] / self.body(z).values()["ksi"]
-        return (
-            w
-            * jnp.stack([jnp.ones_like(ratio), jnp.where(self.network_moves, ratio, 1.0), jnp.ones_like(ratio)])[
-                :, None
-            ]
+    def at(self, w: Array, z: Array) -> Twin:
+        """The twin with this readout, in the units of `readout`."""
+        return eqx.tree_at(
+            lambda t: (t.surrogate.readout, t.physiology), self.twin, (self.readout(w, z).T, self.body(z))
         )
 
-    def coefficients(self, z: Array) -> tuple[Float[Array, "equation state"], Float[Array, "equation state"]]:
-        """See `_coefficients`."""
-        scale = self.twin.scales.vector()
-        return _coefficients(lambda states: self.equations(states, z), self.prepared.basis.shape[0], scale)
+    def readout(self, w: Array, z: Array) -> Array:
+        """The readout such that states times their effects are what `w` says of them under the parameters before.
 
-    @property
-    def count(self) -> Array:
-        """How many readings are fitted: the column of ones with itself."""
-        return self.prepared.readings[-2, -2]
+        Of `Magdelaine` only `ksi I` acts on glucose. With it as a coordinate, changing ksi and ku_Vi against each other
+        leaves every residual alone; with `I` itself, steps along that valley leave it sideways and are refused.
+        """
+        scales = self.twin.scales
+        of = lambda body: body.model().effects(scales.glucose_mg_dL, scales.states)
+        ratio = of(self.twin.physiology) / of(self.body(z))
+        return w * jnp.where(self.network_moves, ratio, 1.0)[:, None]
 
     @property
     def balance(self) -> Array:
         """What a residual of 1 mg/dL/min counts beside a misfit of 1 mg/dL."""
-        return self.weight * self.twin.scales.noise * jnp.sqrt(self.count / self.prepared.basis.shape[0])
+        return self.weight * self.twin.scales.noise * jnp.sqrt(self.prepared.count / self.prepared.basis.shape[0])
 
-    def equations(self, states: Array, z: Array) -> Float[Array, "3 cells"]:
-        terms: Terms = equation_residuals(states, self.body(z), self.drive)
-        return self.balance * jnp.stack([terms.G, terms.I, terms.D])
+    def equations(self, states: Array, z: Array) -> Float[Array, "states cells"]:
+        twin = eqx.tree_at(lambda t: t.physiology, self.twin, self.body(z))
+        return self.balance * equation_residuals(states, twin, self.drive)
 
     def rows(self, w: Array, z: Array) -> tuple[Array, Array]:
         """Equations, and distances from priors."""
-        start, readout = self.body(z).initial_state(self.drive.inputs), self.readout(w, z)
-        shift = self.prepared.basis @ (readout.T * self.twin.scales.vector())
-        states = jnp.stack([start.G, start.I, start.D]) + shift
-        now = self.misfit(self.twin.surrogate.readout.T, self.start())
-        noise = self.twin.physiology.noise(jnp.maximum(now @ self.prepared.readings @ now, 0.0), self.count)
-        return self.equations(states, z), self.body(z).prior_misfit(noise)
-
-    def misfit(self, w: Array, z: Array) -> Array:
-        """Coefficients of the columns of the readings: basis, one, reading."""
-        G0 = self.body(z).initial_state().G - self.prepared.reference
-        return jnp.concatenate([w[0], G0[None], -jnp.ones(1, w.dtype)])
+        now = self.data_squares(self.twin.surrogate.readout.T, self.start())
+        noise = self.twin.physiology.noise(now, self.prepared.count)
+        return self.equations(self.at(w, z).from_basis(self.prepared.basis), z), self.body(z).prior_misfit(noise)
 
     def sum_of_squares(self, w: Array, z: Array) -> Array:
-        c, parts = self.misfit(w, z), self.rows(w, z)
-        return jnp.sum(parts[0] ** 2) + jnp.sum(parts[1] ** 2) + c @ self.prepared.readings @ c
+        parts = self.rows(w, z)
+        return jnp.sum(parts[0] ** 2) + jnp.sum(parts[1] ** 2) + self.data_squares(w, z)
+
+    @abc.abstractmethod
+    def data_squares(self, w: Array, z: Array) -> Array:
+        """Sum of squares of the misfit to the fit readings, (mg/dL)^2."""
+
+    @abc.abstractmethod
+    def normal_equations(self, w: Array, z: Array) -> tuple[Float[Array, "readout readout"], "Slopes"]:
+        """`J'J` over the readout, and the rest of the normal equations."""
+
+
+def misses_of(
+    twin: Twin, weight: Array, prepared: Prepared | Evaluated, d: Drive, network_moves: Array
+) -> AbstractMisses:
+    """What a twin misses: condensed where its equations are linear, else cell by cell."""
+    rest: dict[str, Any] = {"twin": twin, "weight": weight, "drive": d, "network_moves": network_moves}
+    if isinstance(prepared, Prepared):
+        return LinearMisses(prepared=prepared, **rest)
+    return CellMisses(prepared=prepared, **rest)
 
 
 class Slopes(NamedTuple):
@@ -211,74 +236,147 @@ class Slopes(NamedTuple):
     """The sum of squares that is minimised."""
 
 
-def _normal_equations(misses: Misses, w: Array, z: Array) -> tuple[Array, Array, Slopes]:
+def _normal_equations(misses: AbstractMisses, w: Array, z: Array) -> tuple[Array, Array, Slopes]:
     """`J'J` and `J'r` over readout and free coordinates, and what they are made of."""
-    found, A = slopes(misses, w, z), readout_block(misses, z)
+    A, found = misses.normal_equations(w, z)
     A = jnp.concatenate(
         [jnp.concatenate([A, found.side], axis=1), jnp.concatenate([found.side.T, found.corner], axis=1)]
     )
     return A, jnp.concatenate([found.readout, found.free]), found
 
 
-def readout_block(misses: Misses, z: Array) -> Float[Array, "readout readout"]:
-    """`J'J` over the readout.
-
-    Equations are linear in the states at the two edges of their cell, with coefficients that are the same in every
-    cell: `r = P x0 + Q (x1 - x0) + ...`. So it is a few products of the basis, made once, times 3 by 3 matrices, and a
-    step costs little more than one factorisation.
-    """
-    prepared, size = misses.prepared, misses.twin.surrogate.readout.size
-    P, Q = misses.coefficients(z)
-    both = (P.T @ P, P.T @ Q, Q.T @ P, Q.T @ Q)
-    # Written out: as one contraction a batch of patients takes ten times as long on a CPU.
-    pairs = [m[:, None, :, None] * cells[None, :, None, :] for m, cells in zip(both, prepared.cells, strict=True)]
-    A = (pairs[0] + pairs[1]) + (pairs[2] + pairs[3])
-    return A.at[0, :, 0].add(prepared.readings[:-2, :-2]).reshape(size, size)
+def _by_free(f: Callable[..., Any], w: Array, z: Array) -> Any:
+    """Slopes of a function of readout and free coordinates by the latter, along a last axis."""
+    if z.size:
+        return jax.jacfwd(f, argnums=1)(w, z)
+    return jax.tree.map(lambda x: jnp.zeros((*x.shape, 0), w.dtype), jax.eval_shape(f, w, z))
 
 
-def slopes(misses: Misses, w: Array, z: Array) -> Slopes:
-    """All but the block of the readout."""
-    prepared, k = misses.prepared, z.size
-    P, Q = misses.coefficients(z)
-    (r, held), c = misses.rows(w, z), misses.misfit(w, z)
-    if k:
-        r_z, held_z = jax.jacfwd(misses.rows, argnums=1)(w, z)
-        c_z = jax.jacfwd(misses.misfit, argnums=1)(w, z)
-    else:
-        r_z, held_z, c_z = (jnp.zeros((*x.shape, 0), w.dtype) for x in (r, held, c))
-    # The transposed Jacobian of the readout, times the residuals and their slopes by the free coordinates, all at once.
-    columns = jnp.concatenate([r[..., None], r_z], axis=-1)
-    at_start = jnp.einsum("es,eck->ksc", P, columns)
-    over_cell = jnp.einsum("es,eck->ksc", Q, columns)
-    none = jnp.zeros_like(over_cell[..., :1])
-    at_edges = jnp.concatenate([at_start - over_cell, none], axis=-1) + jnp.concatenate([none, over_cell], axis=-1)
-    found = (at_edges.reshape(-1, at_edges.shape[-1]) @ prepared.basis).reshape(1 + k, *w.shape)
-    of_readings = prepared.readings @ jnp.concatenate([c[:, None], c_z], axis=1)
-    of_data = c @ of_readings[:, 0]
-    found = found.at[:, 0].add(of_readings[:-2].T).reshape(1 + k, w.size)
-    of_priors = held_z.T @ held_z
-    equations = jnp.mean((r / misses.balance) ** 2, axis=1)
-    return Slopes(
-        readout=found[0],
-        free=jnp.einsum("eck,ec->k", r_z, r) + held_z.T @ held + c_z.T @ of_readings[:, 0],
-        side=found[1:].T,
-        corner=jnp.einsum("eck,ecl->kl", r_z, r_z) + of_priors + c_z.T @ of_readings[:, 1:],
-        held=of_priors,
-        squares=Terms(jnp.maximum(of_data, 0.0) / jnp.maximum(misses.count, 1), *equations),
-        total=jnp.sum(r**2) + jnp.sum(held**2) + of_data,
-    )
+class LinearMisses(AbstractMisses):
+    """For equations that are linear in the states, with coefficients that are the same in every cell: `r = P x0 + Q (x1
+    - x0) + ...`. Cells and readings are then a few products of the basis, made once, and a step costs little more than
+    one factorisation. Glucose is the first learnt state."""
+
+    prepared: Prepared
+
+    def coefficients(self, z: Array) -> tuple[Float[Array, "equation state"], Float[Array, "equation state"]]:
+        """`P` and `Q` for states in units of one.
+
+        A state that is one everywhere shows `P` in every cell; one that counts the edges from zero shows `Q` in the
+        first.
+        """
+        scale, edges = self.twin.scales.states, self.prepared.basis.shape[0]
+        nothing = jnp.zeros((edges, scale.size), scale.dtype)
+        _, push = jax.linearize(lambda states: self.equations(states, z), nothing)
+        counting = jnp.arange(edges, dtype=scale.dtype)[:, None]
+        one_hot = jnp.eye(scale.size, dtype=scale.dtype) * scale
+        seen = lambda shape: jax.vmap(lambda e: push(shape * e)[:, 0])(one_hot).T
+        return seen(jnp.ones_like(counting)), seen(counting)
+
+    def misfit(self, w: Array, z: Array) -> Array:
+        """Coefficients of the columns of the readings: basis, one, reading."""
+        body = self.body(z)
+        G0 = body.model().learnt_states(body.initial_state(self.drive.cells.inputs))[0] - self.prepared.reference
+        return jnp.concatenate([w[0], G0[None], -jnp.ones(1, w.dtype)])
+
+    def data_squares(self, w: Array, z: Array) -> Array:
+        c = self.misfit(w, z)
+        return jnp.maximum(c @ self.prepared.readings @ c, 0.0)
+
+    def normal_equations(self, w: Array, z: Array) -> tuple[Float[Array, "readout readout"], Slopes]:
+        return self.readout_block(z), self.slopes(w, z)
+
+    def readout_block(self, z: Array) -> Float[Array, "readout readout"]:
+        """`J'J` over the readout."""
+        prepared, size = self.prepared, self.twin.surrogate.readout.size
+        P, Q = self.coefficients(z)
+        both = (P.T @ P, P.T @ Q, Q.T @ P, Q.T @ Q)
+        # Written out: as one contraction a batch of patients takes ten times as long on a CPU.
+        pairs = [m[:, None, :, None] * cells[None, :, None, :] for m, cells in zip(both, prepared.cells, strict=True)]
+        A = (pairs[0] + pairs[1]) + (pairs[2] + pairs[3])
+        return A.at[0, :, 0].add(prepared.readings[:-2, :-2]).reshape(size, size)
+
+    def slopes(self, w: Array, z: Array) -> Slopes:
+        """The normal equations but for the block of the readout."""
+        prepared, k = self.prepared, z.size
+        P, Q = self.coefficients(z)
+        (r, held), c = self.rows(w, z), self.misfit(w, z)
+        (r_z, held_z), c_z = _by_free(self.rows, w, z), _by_free(self.misfit, w, z)
+        # The transposed Jacobian of the readout, times the residuals and their slopes by the free coordinates, at once.
+        columns = jnp.concatenate([r[..., None], r_z], axis=-1)
+        at_start = jnp.einsum("es,eck->ksc", P, columns)
+        over_cell = jnp.einsum("es,eck->ksc", Q, columns)
+        none = jnp.zeros_like(over_cell[..., :1])
+        at_edges = jnp.concatenate([at_start - over_cell, none], axis=-1) + jnp.concatenate([none, over_cell], axis=-1)
+        found = (at_edges.reshape(-1, at_edges.shape[-1]) @ prepared.basis).reshape(1 + k, *w.shape)
+        of_readings = prepared.readings @ jnp.concatenate([c[:, None], c_z], axis=1)
+        of_data = c @ of_readings[:, 0]
+        found = found.at[:, 0].add(of_readings[:-2].T).reshape(1 + k, w.size)
+        of_priors = held_z.T @ held_z
+        return Slopes(
+            readout=found[0],
+            free=jnp.einsum("eck,ec->k", r_z, r) + held_z.T @ held + c_z.T @ of_readings[:, 0],
+            side=found[1:].T,
+            corner=jnp.einsum("eck,ecl->kl", r_z, r_z) + of_priors + c_z.T @ of_readings[:, 1:],
+            held=of_priors,
+            squares=Terms(
+                jnp.maximum(of_data, 0.0) / jnp.maximum(prepared.count, 1),
+                jnp.mean((r / self.balance) ** 2, axis=1),
+            ),
+            total=jnp.sum(r**2) + jnp.sum(held**2) + of_data,
+        )
 
 
-def _coefficients(
-    equations: Callable[[Array], Array], edges: int, scale: Float[Array, " 3"]
-) -> tuple[Float[Array, "equation state"], Float[Array, "equation state"]]:
-    """`P` and `Q` of `r = P x0 + Q (x1 - x0) + ...` for states in units of one.
+class CellMisses(AbstractMisses):
+    """For any equations: linearised at the current states, each cell on its own."""
 
-    A state that is one everywhere shows `P` in every cell; one that counts the edges from zero shows `Q` in the first.
-    """
-    nothing = jnp.zeros((edges, 3), scale.dtype)
-    _, push = jax.linearize(equations, nothing)
-    counting = jnp.arange(edges, dtype=scale.dtype)[:, None]
-    one_hot = jnp.eye(3, dtype=scale.dtype) * scale
-    seen = lambda shape: jax.vmap(lambda e: push(shape * e)[:, 0])(one_hot).T
-    return seen(jnp.ones_like(counting)), seen(counting)
+    prepared: Evaluated
+
+    def misfit(self, w: Array, z: Array) -> Float[Array, " rows"]:
+        """Glucose less the readings, mg/dL; zero where none is fitted."""
+        twin = self.at(w, z)
+        glucose = twin.glucose(twin.from_basis(self.prepared.rows))
+        return reading_residuals(glucose, self.prepared.glucose_mg_dL, self.prepared.fit)
+
+    def data_squares(self, w: Array, z: Array) -> Array:
+        return jnp.sum(self.misfit(w, z) ** 2)
+
+    def by_readout(self, w: Array, z: Array) -> Float[Array, "residuals readout"]:
+        """Jacobian of equations, then of the misfit, by the readout."""
+        prepared, twin = self.prepared, self.at(w, z)
+        states, scale = twin.from_basis(prepared.basis), twin.scales.states
+        n, size = scale.size, w.size
+        one_hot = jnp.eye(n, dtype=scale.dtype)
+        # A cell's residual depends on the states at its two edges alone: one push moves the starts of all cells.
+        at_edges = lambda x0, x1: self.balance * cell_residuals(x0, x1, twin, self.drive)
+        ends = (states[:-1], states[1:])
+        _, push = jax.linearize(at_edges, *ends)
+        still, by = jnp.zeros_like(ends[0]), lambda e: jnp.broadcast_to(e, ends[0].shape)
+        P = jax.vmap(lambda e: push(by(e), still))(one_hot)  # state, equation, cell
+        Q = jax.vmap(lambda e: push(still, by(e)))(one_hot)
+        rows = P[..., None] * prepared.basis[:-1] + Q[..., None] * prepared.basis[1:]  # state, equation, cell, basis
+        rows = jnp.moveaxis(rows * scale[:, None, None, None], 0, 2).reshape(-1, size)
+        seen = twin.from_basis(prepared.rows)
+        G = jax.vmap(lambda e: jax.jvp(twin.glucose, (seen,), (jnp.broadcast_to(e, seen.shape),))[1])(one_hot)
+        G = jnp.where(prepared.fit, G * scale[:, None], 0.0)
+        return jnp.concatenate([rows, jnp.moveaxis(G[..., None] * prepared.rows, 0, 1).reshape(-1, size)])
+
+    def normal_equations(self, w: Array, z: Array) -> tuple[Float[Array, "readout readout"], Slopes]:
+        def both(w: Array, z: Array) -> tuple[Array, Array]:
+            equations, held = self.rows(w, z)
+            return jnp.concatenate([equations.ravel(), self.misfit(w, z)]), held
+
+        (r, held), (r_z, held_z), J = both(w, z), _by_free(both, w, z), self.by_readout(w, z)
+        of_priors, readings = held_z.T @ held_z, self.prepared.fit.size
+        equations = r[:-readings].reshape(w.shape[0], -1) / self.balance
+        return J.T @ J, Slopes(
+            readout=r @ J,
+            free=r @ r_z + held @ held_z,
+            side=J.T @ r_z,
+            corner=r_z.T @ r_z + of_priors,
+            held=of_priors,
+            squares=Terms(
+                jnp.sum(r[-readings:] ** 2) / jnp.maximum(self.prepared.count, 1), jnp.mean(equations**2, axis=1)
+            ),
+            total=jnp.sum(r**2) + jnp.sum(held**2),
+        )

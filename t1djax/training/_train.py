@@ -18,7 +18,7 @@ from ..records import History, TrainState
 from ..twin import Twin
 from ._factored import MOST_STEPS, Reduced, factored_steps, reduced
 from ._first_order import first_order_steps, initial_moments
-from ._gauss_newton import Damping, Prepared, gauss_newton_step, initial_damping, prepare, prepared_losses
+from ._gauss_newton import Damping, Evaluated, Prepared, gauss_newton_step, initial_damping, prepare, prepared_losses
 from ._keeper import Keeper
 from ._stages import GAUSS_NEWTON, Progress, Stage, stays_linear
 
@@ -105,8 +105,9 @@ class _Run:
         self.spread, self.keeper, self.on_progress = spread, keeper, on_progress
         self.patients, self.total = data.rows, sum(stage.steps for stage in stages)
         self.compile_s, self.began = 0.0, time.perf_counter()
-        self.prepared: Shares[Prepared] | None = None
-        self.free, self.dtype = twins.each[0].physiology.free, twins.each[0].scales.G.dtype
+        self.prepared: Shares[Prepared | Evaluated] | None = None
+        self.body = twins.each[0].physiology.body
+        self.free, self.dtype = twins.each[0].physiology.free, twins.each[0].scales.noise.dtype
         self.twins, self.solver = twins, Shares[Any]((None,) * len(twins.each), twins.rows)
         self.at = _At(0, 0, 0, np.zeros(0, int), {}, {})
         kept = None if keeper is None else keeper.restore(self.like)
@@ -159,7 +160,7 @@ class _Run:
         """Whether one factorisation serves several steps of a stage."""
         first, last = stage.residual_weight
         solves = stage.optimizer == GAUSS_NEWTON and stage.trains != "physiology"
-        return solves and first == last and stays_linear(self.free, self.dtype.name)
+        return solves and first == last and stays_linear(self.body, self.free, self.dtype.name)
 
     def factored(self, weights: np.ndarray) -> None:
         """A chunk of steps of one weight, each of them noted, and the start before the first one."""
@@ -190,7 +191,7 @@ class _Run:
         self.at = at._replace(chunk=at.chunk + 1, step=at.step + len(weights))
         self.look_around()
 
-    def prepare(self) -> Shares[Prepared]:
+    def prepare(self) -> Shares[Prepared | Evaluated]:
         if self.prepared is None:
             self.prepared = self.call(prepare, self.twins, self.data, self.drive)
         return self.prepared
@@ -226,7 +227,8 @@ class _Run:
     def note(self, terms: Terms, estimates: dict[str, Any], gradient_norm: Any) -> None:
         """Add to the course, and tell of it."""
         at = self.at
-        losses = {name: np.asarray(getattr(terms, name)) for name in ("data", "G", "I", "D")}
+        equations = np.asarray(terms.equations)
+        losses = {"data": np.asarray(terms.data)} | {s: equations[:, i] for i, s in enumerate(self.body.facts.learnt)}
         values = {symbol: np.asarray(x) for symbol, x in estimates.items()}
         self.at = at._replace(
             steps=np.append(at.steps, at.step),
@@ -282,7 +284,7 @@ def initial_solver(twin: Twin, stage: Stage) -> Any:
 def gauss_newton_steps(
     twin: Twin,
     state: Damping,
-    prepared: Prepared,
+    prepared: Prepared | Evaluated,
     d: Drive,
     weights: Array,
     steps: Array,

@@ -1,0 +1,111 @@
+"""A window cut into cells: what the doses give each of them, and the states that the doses alone drive."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._inputs import MG_PER_G, Inputs
+from ._steps import runge_kutta_step
+
+_TERMS = 12  # of the exponential's series: exact to rounding for steps short beside every time constant
+
+
+class Cells(eqx.Module):
+    """Stretches of a window of one length, each with the doses that fall into it, whole."""
+
+    edges_min: Float[Array, " edges"]
+    """Edges of the cells, min, evenly from the start of the window to its end."""
+    insulin_U_min: Float[Array, "cells parts"]
+    """Mean insulin rate of each part of a cell, U/min."""
+    carbs_mg_min: Float[Array, "cells parts"]
+    """Mean carbohydrate rate of each part, mg/min."""
+    inputs: Inputs
+    """The rates themselves."""
+
+    @property
+    def part_min(self) -> Float[Array, ""]:
+        """Length of a part, min."""
+        return (self.edges_min[1] - self.edges_min[0]) / self.insulin_U_min.shape[1]
+
+
+def cut(inputs: Inputs, end_min: Float[Array, ""], cells: int, parts: int) -> Cells:
+    """Cut the window of some inputs into equal cells.
+
+    Args:
+        inputs: the doses; they begin with the window.
+        end_min: end of the window, min.
+        cells: how many.
+        parts: into how many parts of one length each cell is cut. A part has the doses' mean rate: no dose is lost,
+            and where none is shorter than a part each keeps its mean time.
+
+    Returns:
+        The cells.
+    """
+    span = end_min - inputs.start_min
+    insulin, carbs = inputs.delivered(inputs.start_min + span * jnp.linspace(0.0, 1.0, cells * parts + 1))
+    rate = lambda total: (jnp.diff(total) / (span / (cells * parts))).reshape(cells, parts)
+    edges = inputs.start_min + span * jnp.linspace(0.0, 1.0, cells + 1)
+    return Cells(edges, rate(insulin), MG_PER_G * rate(carbs), inputs)
+
+
+def driven_states(rates: Callable[[Any, Any, Any], Any], names: Sequence[str], cells: Cells, y0: Any) -> Any:
+    """States that the doses alone drive, linearly and with constant coefficients, exactly at the start of each cell.
+
+    ```
+    d' = A d + B (u, r, 1),   d(t + h) = exp(A h) d + integral of exp(A s) ds B (u, r, 1)
+    ```
+
+    Args:
+        rates: of state, insulin (U/min) and carbohydrate (mg/min).
+        names: which states.
+        cells: the doses.
+        y0: the state at the start of the window.
+
+    Returns:
+        States like `y0` with a leading axis of cells; those not named stay as they were.
+    """
+    pick = lambda y: [getattr(y, name) for name in names]
+    if not names:
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, cells.insulin_U_min.shape[:1]), y0)
+
+    def slope(d: Array, given: Array) -> Array:
+        return jnp.stack(pick(rates(eqx.tree_at(pick, y0, list(d)), given[0], given[1])))
+
+    d0 = jnp.stack(pick(y0))
+    n, nothing, none = len(names), jnp.zeros_like(d0), jnp.zeros(2, d0.dtype)
+    A, B = jax.jacfwd(slope, (0, 1))(nothing, none)
+    system = jnp.concatenate([A, B, slope(nothing, none)[:, None]], axis=1) * cells.part_min
+    system = jnp.concatenate([system, jnp.zeros((3, n + 3), system.dtype)])
+    step = term = jnp.eye(n + 3, dtype=system.dtype)
+    for i in range(1, _TERMS + 1):
+        term = term @ system / i
+        step = step + term
+    decay, push = step[:n, :n], step[:n, n:]
+    given = jnp.stack([cells.insulin_U_min, cells.carbs_mg_min, jnp.ones_like(cells.carbs_mg_min)], axis=-1)
+    moved = given @ push.T
+    over, gain = decay, moved[:, 0]
+    for part in range(1, moved.shape[1]):
+        over, gain = over @ decay, gain @ decay.T + moved[:, part]
+    _, at = jax.lax.scan(lambda d, gain: (over @ d + gain, d), d0, gain)
+    like = jax.tree.map(lambda x: jnp.broadcast_to(x, at.shape[:1]), y0)
+    return eqx.tree_at(pick, like, [at[:, i] for i in range(n)])
+
+
+def over_cell(
+    rates: Callable[[Any, Any, Any], Any], y: Any, insulin_U_min: Array, carbs_mg_min: Array, part_min: Array
+) -> Any:
+    """The state at the end of a cell from that at its start: a step of order 4 for each part.
+
+    Args:
+        rates: of state, insulin (U/min) and carbohydrate (mg/min).
+        y: the state at the start.
+        insulin_U_min: insulin rate of each part, U/min.
+        carbs_mg_min: carbohydrate rate of each part, mg/min.
+        part_min: length of a part, min.
+    """
+    step = lambda y, given: (runge_kutta_step(rates, y, part_min, *given), None)
+    return jax.lax.scan(step, y, (insulin_U_min, carbs_mg_min))[0]
