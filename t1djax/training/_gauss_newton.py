@@ -30,7 +30,7 @@ class Prepared(NamedTuple):
     """Mean of the fit readings, mg/dL: taken off for the sake of rounding."""
 
     @property
-    def count(self) -> Array:
+    def fitted(self) -> Array:
         """How many readings are fitted: the column of ones with itself."""
         return self.readings[-2, -2]
 
@@ -47,7 +47,7 @@ class Evaluated(NamedTuple):
     """Those that are fitted."""
 
     @property
-    def count(self) -> Array:
+    def fitted(self) -> Array:
         """How many readings are fitted."""
         return jnp.sum(self.fit)
 
@@ -80,7 +80,7 @@ def prepared_losses(twin: Twin, prepared: Prepared | Evaluated, d: Drive) -> Ter
     misses = misses_of(twin, jnp.ones_like(twin.scales.noise), prepared, d, jnp.asarray(True))
     data = misses.data_squares(twin.surrogate.readout.T, misses.start())
     squares = jnp.mean(equation_residuals(twin.from_basis(prepared.basis), twin, d) ** 2, axis=1)
-    return Terms(data / jnp.maximum(prepared.count, 1), squares)
+    return Terms(data / jnp.maximum(prepared.fitted, 1), squares)
 
 
 def initial_damping(twin: Twin) -> Damping:
@@ -186,7 +186,7 @@ class AbstractMisses(eqx.Module):
     @property
     def balance(self) -> Array:
         """What a residual of 1 mg/dL/min counts beside a misfit of 1 mg/dL."""
-        return self.weight * self.twin.scales.noise * jnp.sqrt(self.prepared.count / self.prepared.basis.shape[0])
+        return self.weight * self.twin.scales.noise * jnp.sqrt(self.prepared.fitted / self.prepared.basis.shape[0])
 
     def equations(self, states: Array, z: Array) -> Float[Array, "states cells"]:
         twin = eqx.tree_at(lambda t: t.physiology, self.twin, self.body(z))
@@ -195,7 +195,7 @@ class AbstractMisses(eqx.Module):
     def rows(self, w: Array, z: Array) -> tuple[Array, Array]:
         """Equations, and distances from priors."""
         now = self.data_squares(self.twin.surrogate.readout.T, self.start())
-        noise = self.twin.physiology.noise(now, self.prepared.count)
+        noise = self.twin.physiology.noise(now, self.prepared.fitted)
         return self.equations(self.at(w, z).from_basis(self.prepared.basis), z), self.body(z).prior_misfit(noise)
 
     def sum_of_squares(self, w: Array, z: Array) -> Array:
@@ -320,7 +320,7 @@ class LinearMisses(AbstractMisses):
             corner=jnp.einsum("eck,ecl->kl", r_z, r_z) + of_priors + c_z.T @ of_readings[:, 1:],
             held=of_priors,
             squares=Terms(
-                jnp.maximum(of_data, 0.0) / jnp.maximum(prepared.count, 1),
+                jnp.maximum(of_data, 0.0) / jnp.maximum(prepared.fitted, 1),
                 jnp.mean((r / self.balance) ** 2, axis=1),
             ),
             total=jnp.sum(r**2) + jnp.sum(held**2) + of_data,
@@ -376,7 +376,7 @@ class CellMisses(AbstractMisses):
             corner=r_z.T @ r_z + of_priors,
             held=of_priors,
             squares=Terms(
-                jnp.sum(r[-readings:] ** 2) / jnp.maximum(self.prepared.count, 1), jnp.mean(equations**2, axis=1)
+                jnp.sum(r[-readings:] ** 2) / jnp.maximum(self.prepared.fitted, 1), jnp.mean(equations**2, axis=1)
             ),
             total=jnp.sum(r**2) + jnp.sum(held**2),
         )
