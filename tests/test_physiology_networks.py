@@ -41,7 +41,7 @@ def test_a_network_finds_people_again(people: t1djax.Cohort, fit: t1djax.Fit) ->
         truth = people.truth[found.name]
         assert found.ok
         assert found.gap_mg_dL < 0.3
-        np.testing.assert_allclose(found.glucose_mg_dL, truth.glucose_mg_dL, atol=0.5)
+        np.testing.assert_allclose(found.glucose_mg_dL, truth.glucose_mg_dL, atol=2.0)
         assert list(found.residuals) == ["residual_G_mg_dL_min"]
         for symbol in FREE:
             assert found.estimates[symbol].value == pytest.approx(truth.parameters[symbol], rel=2e-2)
