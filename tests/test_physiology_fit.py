@@ -157,7 +157,6 @@ def test_unknown_physiology_names_the_nearest() -> None:
 
 def test_what_knows_one_body_alone_refuses_the_others(ten: t1djax.Cohort, fit: t1djax.Fit) -> None:
     calls = (
-        lambda: t1djax.fit(ten, physiology="kanderian", free=["SI"]),
         lambda: t1djax.profile(fit, ten, "SI"),
         lambda: t1djax.sample_posterior(ten, fit.problem, key=KEY),
         lambda: t1djax.fit_hierarchy(ten, fit.problem, key=KEY),
