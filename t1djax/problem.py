@@ -105,7 +105,7 @@ class Problem:
             ArgumentError: naming the physiology and what does take it.
         """
         if self.body is not Magdelaine:
-            raise ArgumentError("physiology", f"{what} know Magdelaine alone; {self.body.__name__} goes with model ode")
+            raise ArgumentError("physiology", f"{what} know Magdelaine alone; {self.body.__name__} has none yet")
 
     def take(self, which: Sequence[int]) -> "Problem":
         """The problem of some of the patients, by position; one may come twice.

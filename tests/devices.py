@@ -41,7 +41,8 @@ def main(results: Path) -> None:
     found = {}
     programs: dict[Any, Any] = _programs.PROGRAMS
     for key, program in programs.items():
-        text = program.run.as_text()
+        compiled: Any = program.run
+        text = compiled.as_text()
         name = str(key)[:120]
         found[name] = [sorted(set(COLLECTIVE.findall(text))), f"num_partitions={jax.device_count()}" in text]
     print(json.dumps({"devices": jax.device_count(), "programs": found, "results": len(done.table)}))

@@ -413,7 +413,7 @@ def test_forward_mode_equals_the_exact_solution(tmp_path):
         assert not result.evolution
         exact = cohort.truth[result.metadata["patient"]]
         np.testing.assert_allclose(result.predictions["glucose_mg_dL"], exact.glucose_mg_dL, atol=1e-8)
-        np.testing.assert_allclose(result.predictions["insulin_U_dL"], exact.insulin_U_dL, atol=1e-12)
+        np.testing.assert_allclose(result.predictions["insulin_U_dL"], exact.states["insulin_U_dL"], atol=1e-12)
 
 
 def test_a_seed_sets_start_and_noise(tmp_path, runs):

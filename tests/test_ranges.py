@@ -30,7 +30,7 @@ def test_tenths_of_a_mmol_lie_in_the_ranges_of_the_consensus(factor):
     printed_mg = np.searchsorted([54, 70, 180.5, 250.5], whole, side="right")
     for unit in ("mg/dL", "mmol/L"):
         for mg_dL, there in ((tenths * factor, printed), (whole.astype(float), printed_mg)):
-            found = t1djax.glycaemia(record(mg_dL.tolist()), unit=unit)  # pyright: ignore[reportArgumentType]
+            found = t1djax.glycaemia(record(mg_dL.tolist()), unit=unit)
             shares = (found.very_low_percent, found.low_percent, found.in_range_percent, found.high_percent,
                       found.very_high_percent)  # fmt: skip
             assert shares == pytest.approx(100 * np.bincount(there, minlength=5) / len(there))

@@ -76,15 +76,15 @@ def begun_at_lunch() -> t1djax.Cohort:
 
 def test_doses_before_the_first_row_act(begun_at_lunch):
     """Against the equations run from long before: what is on board at the first row is that of the doses."""
-    asked = {"free": ["ksi", "kr_Vb"]}
-    found = t1djax.fit(begun_at_lunch, model="ode", **asked)
+    free = ["ksi", "kr_Vb"]
+    found = t1djax.fit(begun_at_lunch, model="ode", free=free)
     truth = t1djax.presets()["Pat3"].parameters
     for person in found:
         np.testing.assert_allclose(
-            [person.estimates[s].value for s in asked["free"]], [truth["ksi"], truth["kr_Vb"]], rtol=1e-5
+            [person.estimates[s].value for s in free], [truth["ksi"], truth["kr_Vb"]], rtol=1e-5
         )
         np.testing.assert_allclose(person.glucose_mg_dL, begun_at_lunch[person.name].glucose_mg_dL, atol=1e-3)
-    alone = t1djax.fit([begun_at_lunch["Ben"]], model="ode", **asked)["Ben"]
+    alone = t1djax.fit([begun_at_lunch["Ben"]], model="ode", free=free)["Ben"]
     assert alone.estimates["ksi"].value == pytest.approx(found["Ben"].estimates["ksi"].value, rel=1e-9)
 
 
@@ -131,6 +131,7 @@ def test_a_fit_is_scored_on_its_own_record(cohort, fit):
 
 def test_what_people_have_is_plausible(cohort):
     """Every value inside the range that a refusal would name is accepted."""
+    patient = cohort["Pat3"]
     for symbol, row in t1djax.PARAMETERS.items():
         for value in (row.low, row.high):
             t1djax.Question(priors={symbol: t1djax.LogNormal(value, 0.1)}, free=[symbol])

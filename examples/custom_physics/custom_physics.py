@@ -120,9 +120,7 @@ def main() -> None:
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for i, (ax, patient) in enumerate(zip(panels, shown, strict=True)):
         hours = patient.time_min / 60
-        ax.axvspan(
-            hours[patient.masks.forecast][0], 48, color="#D55E00", alpha=0.1, lw=0
-        )
+        ax.axvspan(hours[patient.masks.forecast][0], 48, color="#D55E00", alpha=0.1, lw=0)
         ax.plot(hours, patient.glucose_mg_dL, ".", ms=2.5, color="0.6", label="readings")
         ax.plot(hours, np.asarray(fitted[i])[: len(hours)], lw=1.3, color="#0072B2", label="Bergman, fitted")
         ax.plot(hours, own[patient.name].glucose_mg_dL, lw=1.3, color="#E69F00", label="Magdelaine, fitted")

@@ -35,7 +35,7 @@ class SweepConfig(Strict):
     Example:
         >>> from t1djax.config import SweepConfig
         >>> sweep = SweepConfig(models=("pinn", "ode"), modes=("forward", "inverse"), seeds=3)
-        >>> [(e.model, e.mode) for e in sweep.experiments()]
+        >>> [(e.model, e.question.mode) for e in sweep.experiments()]
         [('pinn', 'forward'), ('pinn', 'inverse'), ('ode', 'forward'), ('ode', 'inverse')]
     """
 
