@@ -74,8 +74,7 @@ def glucose_column(table: Table, column: str, found: Findings, *, strict: bool =
     if (two := mixed_units(seen, [table.lines[i] for i in stated])) is not None:
         found.add(table.file, *two, column=column)
         return glucose
-    found.flag(table, column, glucose < 0, "{} is negative", "leave it empty where there is no reading")
-    low = (glucose < LOW) & (glucose >= 0)
+    low = glucose < LOW
     if strict:
         found.flag(table, column, low, "{} is below 40 mg/dL", "leave it empty, or read without strict")
     elif low.any():
