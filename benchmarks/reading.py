@@ -13,12 +13,13 @@ from .runners import Scope
 
 READINGS, A_DAY = 100_000, 58
 _READ = """
-import resource, sys, time, warnings
+import sys, time, warnings
 warnings.simplefilter("ignore")
+from benchmarks.scale import peak_MiB
 from t1djax import read_recording
 wall, cpu = time.perf_counter(), time.process_time()
 report = read_recording(sys.argv[1]).report
-print(time.perf_counter() - wall, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(time.perf_counter() - wall, time.process_time() - cpu, peak_MiB())
 print(report.readings, report.insulin_U_day)
 """
 
@@ -35,7 +36,7 @@ def run(scope: Scope, out: Path, *, repeat: int = 3) -> Report:
     wall = [w for w, _, _ in runs]
     report.add({
         "what": f"Nightscout, {count} readings and {treatments} treatments", "seconds": median(wall),
-        "CPU, s": median(c for _, c, _ in runs), "peak, MB": max(m for _, _, m in runs), REPETITIONS: wall,
+        "CPU, s": median(c for _, c, _ in runs), "peak, MiB": max(m for _, _, m in runs), REPETITIONS: wall,
     })  # fmt: skip
     return report
 

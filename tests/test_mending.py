@@ -125,7 +125,7 @@ def test_other_data_on_a_finished_sweep_is_refused_in_its_own_words(tmp_path: Pa
     with pytest.raises(ConfigError, match=r"^results: ") as refused:
         swept(**own)
     said = str(refused.value)
-    assert "data: the records changed" in said
+    assert "data: the record of Pat2 changed" in said
     assert "take other results" in said
     assert "resume" not in said
 
