@@ -80,9 +80,7 @@ def test_doses_before_the_first_row_act(begun_at_lunch):
     found = t1djax.fit(begun_at_lunch, model="ode", free=free)
     truth = t1djax.presets()["Pat3"].parameters
     for person in found:
-        np.testing.assert_allclose(
-            [person.estimates[s].value for s in free], [truth["ksi"], truth["kr_Vb"]], rtol=1e-5
-        )
+        np.testing.assert_allclose([person.estimates[s].value for s in free], [truth["ksi"], truth["kr_Vb"]], rtol=1e-5)
         np.testing.assert_allclose(person.glucose_mg_dL, begun_at_lunch[person.name].glucose_mg_dL, atol=1e-3)
     alone = t1djax.fit([begun_at_lunch["Ben"]], model="ode", free=free)["Ben"]
     assert alone.estimates["ksi"].value == pytest.approx(found["Ben"].estimates["ksi"].value, rel=1e-9)

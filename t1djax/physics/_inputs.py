@@ -287,11 +287,11 @@ class Inputs(eqx.Module):
         Returns:
             The rates.
         """
-        rounded = jnp.asarray(break_min)
-        true, seen = np.diff(break_min), np.diff(np.asarray(rounded, np.float64))
+        rounded = np.asarray(break_min, jnp.result_type(float))  # on the host, also while a program is traced
+        true, seen = np.diff(break_min), np.diff(rounded.astype(np.float64))
         share = np.ones(break_min.shape)
         np.divide(true, seen, out=share[..., :-1], where=seen > 0)
-        return cls(rounded, jnp.asarray(share * insulin_U_min), jnp.asarray(share * carbs_mg_min))
+        return cls(*map(jnp.asarray, (rounded, share * insulin_U_min, share * carbs_mg_min)))
 
     @property
     def start_min(self) -> Float[Array, "*batch"]:
