@@ -289,6 +289,9 @@ class Twin(eqx.Module):
 
         Args:
             states: learnt states, one row per time.
+
+        Returns:
+            Glucose at these times, mg/dL.
         """
         body, start = self.physiology.model(), self.physiology.initial_state(self.window.inputs)
         return jax.vmap(lambda x: body.glucose(body.with_learnt(start, x)))(states)

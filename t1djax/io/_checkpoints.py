@@ -155,7 +155,7 @@ def load_twins(
     elif options.model != recipe["model"]:
         raise CheckpointError(f"{folder}: holds networks of {recipe['model']}, the options are of {options.model}")
     try:
-        arrays = _as_now(apart(_read_arrays, folder / _ARRAYS), recipe["format_version"])
+        arrays = sizes_as_now(apart(_read_arrays, folder / _ARRAYS))
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as e:
         raise CheckpointError(f"{folder / _ARRAYS}: cannot be read ({e}); take another checkpoint") from e
     try:
@@ -299,12 +299,19 @@ def _flat(twins: Twin) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
-def _as_now(arrays: dict[str, np.ndarray], version: int) -> dict[str, np.ndarray]:
-    """Version 1 had a size for each state of `Magdelaine`, by name."""
-    if version > 1:
+def sizes_as_now(arrays: dict[str, np.ndarray], twins: str = "") -> dict[str, np.ndarray]:
+    """Arrays of twins by name; what earlier versions wrote had a size for each state of `Magdelaine`.
+
+    Args:
+        arrays: by name.
+        twins: how the names of the twins' begin.
+    """
+    old = [f"{twins}.scales.{name}" for name in "GID"]
+    if old[0] not in arrays:
         return arrays
-    G, I, D = (arrays.pop(f".scales.{name}") for name in "GID")
-    return arrays | {".scales.glucose_mg_dL": G, ".scales.states": np.stack([G, I, D], axis=-1)}
+    rest = {name: x for name, x in arrays.items() if name not in old}
+    sizes = np.stack([arrays[name] for name in old], axis=-1)
+    return rest | {f"{twins}.scales.glucose_mg_dL": arrays[old[0]], f"{twins}.scales.states": sizes}
 
 
 def _as_json(options: NetworkOptions) -> dict[str, Any] | None:

@@ -31,7 +31,9 @@ class Series(NamedTuple):
     """Readings in time."""
 
     time_min: Float[np.ndarray, " rows"]
+    """Times, min, increasing."""
     glucose_mg_dL: Float[np.ndarray, " rows"]
+    """Readings, mg/dL."""
     own: Bool[np.ndarray, " rows"]
     """Which are the sensor's own."""
     side: np.ndarray

@@ -15,7 +15,7 @@ import numpy as np
 
 from .._arguments import argument
 from ..records import TrainState
-from ._checkpoints import AROUND, apart, not_of_orbax, said_here, swap
+from ._checkpoints import AROUND, apart, not_of_orbax, said_here, sizes_as_now, swap
 from ._checks import DataWarning
 from ._differences import differences
 from ._results import ResultError, without_nan
@@ -308,6 +308,7 @@ def _as_state(arrays: dict[str, np.ndarray], meta: Mapping[str, Any], like: Trai
     fitted = {
         name: _padded(x, rows, axis=int(name.startswith(_COURSES))) for name, x in arrays.items() if name != "steps"
     }
+    fitted = sizes_as_now(fitted, "['twins']")
     for path, leaf in jax.tree_util.tree_leaves_with_path(skeleton):
         name = jax.tree_util.keystr(path)
         found = fitted[name] if leaf.size else np.zeros(leaf.shape, leaf.dtype)

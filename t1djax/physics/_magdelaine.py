@@ -337,6 +337,9 @@ class Magdelaine(AbstractPhysiology):
         Args:
             cells: the doses.
             y0: the state at the start of the window.
+
+        Returns:
+            One for glucose, then U/dL and mg/dL/min.
         """
         insulin, digestion = exact_lags(self, cells.inputs, cells.edges_min, y0)
         # No change at all leaves a size of nothing: a hundredth of what one sees in people keeps numbers finite.
@@ -349,6 +352,9 @@ class Magdelaine(AbstractPhysiology):
         Args:
             glucose_mg_dL: not used.
             sizes: not used.
+
+        Returns:
+            `(1, ksi, 1)`.
         """
         one = jnp.ones_like(self.ksi)
         return jnp.stack([one, self.ksi, one])
