@@ -112,15 +112,18 @@ def _balance(kind: str, parts: Callable[[Any], Terms], moving: Any) -> Terms:
         return Terms(jnp.ones((), dtype), jnp.ones(states, dtype))
     miss, back = jax.vjp(parts, moving)
     pull = lambda direction: optax.tree.norm(back(direction)[0])
-    rows = jnp.arange(states)[:, None]
     # The terms: readings, then each equation.
-    masks = [Terms(jnp.ones(()), jnp.zeros_like(rows)), *(Terms(jnp.zeros(()), rows == i) for i in range(states))]
+    one, none = jnp.ones((), dtype), jnp.zeros((), dtype)
+    masks = [
+        Terms(one, jnp.zeros((states, 1), dtype)),
+        *(Terms(none, row[:, None]) for row in jnp.eye(states, dtype=dtype)),
+    ]
     if kind == "gradient_norm":
-        pulls = [pull(jax.tree.map(lambda r, on: (2 * r * on).astype(r.dtype), miss, mask)) for mask in masks]
+        pulls = [pull(jax.tree.map(lambda r, on: 2 * r * on, miss, mask)) for mask in masks]
     else:
         sign = lambda key, r: jax.random.rademacher(key, r.shape, r.dtype)
         signs = [jax.tree.map(lambda r, k=k: sign(k, r), miss) for k in jax.random.split(jax.random.key(0), _PROBES)]
-        both = lambda a, on: (a * on).astype(a.dtype)
+        both = lambda a, on: a * on
         pulls = [jnp.mean(jnp.stack([pull(jax.tree.map(both, s, mask)) for s in signs]) ** 2) for mask in masks]
     total = sum(pulls)
     factors = [jax.lax.stop_gradient(total / jnp.maximum(pulled, 1e-12 * total)) for pulled in pulls]
