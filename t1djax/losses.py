@@ -34,7 +34,7 @@ class Drive(eqx.Module):
     """Where a row's reading is among edges and `between_min`; anywhere for rows that are not fitted."""
 
     @property
-    def edges_min(self) -> Float[Array, " edges"]:
+    def edges_min(self) -> Float[Array, "*batch edges"]:
         """Edges of the cells, min."""
         return self.cells.edges_min
 

@@ -120,7 +120,9 @@ def told(body: Physiology, patients: Sequence[Patient], memories: Sequence[Memor
         patients: give times, masks and doses; their readings do not count.
         memories: how long the noise remembers.
     """
-    body = dataclasses.replace(body, steps=steps_needed(patients, body.body))
+    if (steps := steps_needed(patients, body.body)) != body.steps:
+        with jax.enable_x64(True):
+            body = dataclasses.replace(jax.tree.map(jnp.asarray, body), steps=steps)
     remembers = np.array([m[1:] for m in memories], np.float64)
     return over_cohort(_told, body, PatientArrays(patients), remembers)[0]
 

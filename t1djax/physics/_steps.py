@@ -31,8 +31,9 @@ def count_steps(ts: ArrayLike, break_min: ArrayLike, longest_min: float) -> int:
         ValueError: where the times are traced, so that nothing can be counted.
 
     Example:
+        >>> import numpy as np
         >>> from t1djax.physics import count_steps
-        >>> count_steps([0.0, 600.0], [0.0, 60.0, 61.0], 5.0)
+        >>> count_steps(np.array([0.0, 600.0]), np.array([0.0, 60.0, 61.0]), 5.0)
         128
     """
     if isinstance(ts, Tracer) or isinstance(break_min, Tracer):
