@@ -1,6 +1,5 @@
 """The package as a whole: its metadata, its data files, and what importing it does."""
 
-import ast
 import importlib.resources
 import importlib.util
 import json
@@ -101,27 +100,23 @@ def test_import_loads_nothing_heavy(after_import: dict, heavy: str) -> None:
     assert heavy not in after_import["modules"]
 
 
-@pytest.mark.parametrize("room", ["config", "experiment", "inference", "statespace", "training"])
-def test_import_loads_no_training(after_import: dict, room: str) -> None:
-    """They come when they are asked for, so that a server of fitted patients has none of it."""
-    assert not [name for name in after_import["at_first"] if name.startswith(f"t1djax.{room}")]
-    assert "optax" not in after_import["at_first"]
-    assert f"t1djax.{room}" in after_import["modules"]
-
-
-def test_names_that_come_later_are_those_that_readers_of_the_code_see() -> None:
-    """Type checkers read the imports, the interpreter reads the table."""
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    stated: dict[str, tuple[str, ...]] = {}
-    for node in block.body:
-        assert isinstance(node, ast.ImportFrom)
-        assert all(alias.name == alias.asname for alias in node.names)
-        stated[str(node.module)] = (*stated.get(str(node.module), ()), *(alias.name for alias in node.names))
-    assert stated == t1djax._LATER
-    assert set(t1djax._ROOMS) <= set(dir(t1djax))
+def test_rooms_come_when_they_are_asked_for(after_import: dict) -> None:
+    assert [name for name in after_import["at_first"] if name.startswith("t1djax")] == ["t1djax"]
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = t1djax.no_such_name  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["trian"]])
+def test_command_line_answers_without_jax_and_pandas(words: list[str]) -> None:
+    program = """
+import contextlib, sys
+from t1djax.cli import main
+with contextlib.suppress(SystemExit):
+    main()
+print({"jax", "numpy", "pandas"} & sys.modules.keys())
+"""
+    run = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    assert run.stdout.endswith("set()\n")
 
 
 # Checks at run time

@@ -4,8 +4,9 @@ import contextlib
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Annotated, Any, Literal
 
 import typer
@@ -14,23 +15,63 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from .._arguments import written
-from ..io import DataWarning
 from ._exit import EXIT_CODES, EXIT_INTERRUPTED, EXIT_STOPPED, exit_code
 from ._flags import as_flags
 
 _CODES = "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
-_ORDER = ("simulate", "inspect", "convert", "train", "sweep", "identify", "forecast", "report", "evaluate", "plot",
-          "diff", "track", "registry", "forget")  # fmt: skip
+_COMMANDS = {
+    "simulate": ("_simulate", "Simulate a cohort and write it as tables."),
+    "inspect": ("_inspect", "Say what files hold, and what is wrong with them."),
+    "convert": ("_inspect", "Write files of any known format as a cohort's tables."),
+    "train": ("_train", "Fit every patient of a cohort at once."),
+    "sweep": ("_sweep", "Run models by modes by parameters, or go on with it."),
+    "identify": ("_identify", "Estimate parameters; say what the readings tell of them."),
+    "forecast": ("_forecast", "Forecast each record from every reading, and score it."),
+    "report": ("_report", "Write a page on a cohort for a browser."),
+    "evaluate": ("_results", "Collect the metrics of finished runs into one table."),
+    "plot": ("_results", "Draw the figures of finished runs."),
+    "diff": ("_diff", "Show what differs between two results."),
+    "track": ("_track", "Runs in MLflow."),
+    "registry": ("_registry", "Fitted patients in MLflow's model registry."),
+    "forget": ("_forget", "Remove one person from what t1djax wrote; list the rest."),
+}
+"""In the order of their use: the module that defines a command, and what a list of them says."""
+
+commands = typer.Typer(rich_markup_mode=None)
+"""Modules add their commands to it when they are imported."""
 
 
-class _InOrderOfUse(TyperGroup):
-    def list_commands(self, ctx: Any) -> list[str]:
-        there = super().list_commands(ctx)
-        return sorted(there, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+class _Commands(Mapping[str, Any]):
+    """The commands by name, imported one at a time: a list of them or a wrong name needs neither JAX nor pandas."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _ = _COMMANDS[name]
+        import_module(f".{module}", __package__)
+        return typer.main.get_group(commands).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self.commands = _Commands()  # pyright: ignore[reportAttributeAccessIssue] - nothing is added
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_) for name, (_, help_) in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        names = [typer.core.CompletionItem(n, help=h) for n, (_, h) in _COMMANDS.items() if n.startswith(incomplete)]
+        return names + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
 
 app = typer.Typer(
-    cls=_InOrderOfUse,
+    cls=_Group,
     help="Type 1 diabetes in JAX: simulate, fit and forecast whole cohorts at once. Research software, not a medical "
     "device.\n\nA first hour: `inspect` your files, `convert` them to a cohort, `train` on it, `identify` what its "
     "readings tell, `report`. Each command's --help ends with an example.",
@@ -116,6 +157,8 @@ def _root(
 
 @contextmanager
 def warnings_in_words() -> Iterator[None]:
+    from ..io import DataWarning  # noqa: PLC0415 - with pandas, which `--help` does without
+
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         say("warning", message)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import typer
 
 from ..experiment import Matched, Pair, ResultDifference, diff_results
-from ._app import Json, app
+from ._app import Json, commands
 from ._tables import print_json, print_table
 
 _GROUPS = {
@@ -19,9 +19,7 @@ _GROUPS = {
 }
 
 
-@app.command(
-    short_help="Show what differs between two results.", epilog="Example: t1djax diff results/first results/second"
-)
+@commands.command(epilog="Example: t1djax diff results/first results/second")
 def diff(
     first: Annotated[Path, typer.Argument(help="A result folder, or a folder that holds some.")],
     second: Annotated[Path, typer.Argument(help="What it is compared with.")],

@@ -4,10 +4,6 @@ import signal
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ..io import CheckpointError, DataError, ResultError, Stopped
-from ..registry import NotRegisteredError, UnreachableError
-from ..tracking import TrackingError
-
 EXIT_MACHINE = 1
 EXIT_COMMAND = 2
 EXIT_DATA = 3
@@ -42,6 +38,11 @@ def exit_code(error: Exception) -> int | None:
         >>> exit_code(ValueError("free: ksi stands twice")), exit_code(KeyError("no patient 'Ada'"))
         (2, 3)
     """
+    # With JAX and pandas, which `--help` does without.
+    from ..io import CheckpointError, DataError, ResultError, Stopped  # noqa: PLC0415
+    from ..registry import NotRegisteredError, UnreachableError  # noqa: PLC0415
+    from ..tracking import TrackingError  # noqa: PLC0415
+
     match error:
         case Stopped():
             return EXIT_STOPPED

@@ -15,7 +15,7 @@ from ..evaluation import BASELINES, baseline_forecasts, score_forecasts
 from ..plotting import plot_forecasts
 from ..records import RollingForecasts
 from ..statespace import CONSTANTS, StateSpaceFit, StateSpaceOptions, fit_state_space, state_space_forecasts
-from ._app import Interval, Json, app, say, warnings_in_words
+from ._app import Interval, Json, commands, say, warnings_in_words
 from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Names, Zone, read_people
 from ._enough import check_horizons, check_length
 from ._execution import Line, telling
@@ -28,8 +28,7 @@ _TABLE = "forecasts.csv"
 _SHOWN = ["patient", "method", "horizon_min", "n", "rmse_mg_dL", "bias_mg_dL", "coverage_90_percent", "crps_mg_dL"]
 
 
-@app.command(
-    short_help="Forecast each record from every reading, and score it.",
+@commands.command(
     epilog="Example: t1djax forecast cohort --horizons 30,60 --out forecasts",
 )
 def forecast(

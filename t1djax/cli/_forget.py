@@ -11,14 +11,14 @@ import typer
 from ..config import ConfigError
 from ..privacy import Forgotten, Person
 from ..privacy import forget as forget_
-from ._app import Json, app
+from ._app import Json, commands
 from ._exit import EXIT_REMAINS
 from ._tables import print_json
 
 _EXAMPLE = "Example: t1djax forget PATIENT --data cohort --results results --dry-run"
 
 
-@app.command(short_help="Remove one person from what t1djax wrote; list the rest.", epilog=_EXAMPLE)
+@commands.command(epilog=_EXAMPLE)
 def forget(
     patient: Annotated[str, typer.Argument(help="The name, as in the data; `-` reads it from standard input.")],
     data: Annotated[list[Path] | None, typer.Option(help="Folder of data; repeatable.")] = None,

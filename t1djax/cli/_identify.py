@@ -18,7 +18,7 @@ from ..inference import preflight, profile
 from ..physics import PHYSIOLOGIES, AbstractPhysiology
 from ..question import Question, population_belief
 from ..records import Fit, Identification, Profile, interval_words, symbols_of
-from ._app import Interval, app, say, stderr, warnings_in_words
+from ._app import Interval, commands, say, stderr, warnings_in_words
 from ._app import Json as Json_
 from ._data import (
     Basal,
@@ -47,8 +47,7 @@ _TABLE = "identification.csv"
 _FEW = 20  # figures are drawn for so many patients at the most
 
 
-@app.command(
-    short_help="Estimate parameters; say what the readings tell of them.",
+@commands.command(
     epilog="Example: t1djax identify cohort --free ksi,kl --prior population --out identified\n\n" + PARAMETERS_HELP,
 )
 @with_flags(asked=flags_of(Question, without=("mode",)))

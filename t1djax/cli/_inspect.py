@@ -21,7 +21,7 @@ from ..io import (
     write_cohort,
 )
 from ..io.formats import FORMATS
-from ._app import Json, app, stderr, warnings_in_words
+from ._app import Json, commands, stderr, warnings_in_words
 from ._data import (
     Basal,
     Carbs,
@@ -50,8 +50,7 @@ Files = Annotated[
 ]
 
 
-@app.command(
-    short_help="Say what files hold, and what is wrong with them.",
+@commands.command(
     epilog="Example: t1djax inspect own.csv --columns time=Zeit,glucose=Glukose,carbs_g=KH",
 )
 def inspect(
@@ -91,8 +90,7 @@ def inspect(
         raise typer.Exit(EXIT_DATA)
 
 
-@app.command(
-    short_help="Write files of any known format as a cohort's tables.",
+@commands.command(
     epilog="Example: t1djax convert ada.csv ben.csv --glucose-unit ada.csv=mmol/L --out cohort",
 )
 def convert(

@@ -13,12 +13,12 @@ from ..registry import METRIC, Version, default_uri, versions
 from ..registry import load as load_
 from ..registry import promote as promote_
 from ..registry import register as register_
-from ._app import Json, app
+from ._app import Json, commands
 from ._exit import EXIT_REFUSED
 from ._tables import print_json, print_table
 
 registry = typer.Typer(help="Fitted patients in MLflow's model registry.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(registry, name="registry")
+commands.add_typer(registry, name="registry")
 
 Name = Annotated[str, typer.Option(help="The registered model.")]
 Results = Annotated[Path, typer.Option(help="The results folder whose mlflow.db is meant.")]

@@ -15,7 +15,7 @@ from ..io import ResultError, find_results, read_result
 from ..records import person_of
 from ..reporting import write_report
 from ..statespace import fit_state_space
-from ._app import Interval, Json, app, say, warnings_in_words
+from ._app import Interval, Json, commands, say, warnings_in_words
 from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Names, Zone, read_people
 from ._execution import telling
 from ._forecast import by_every_method, turn_line
@@ -23,8 +23,7 @@ from ._identify import IDENTIFICATION_FILE
 from ._tables import print_json, print_table
 
 
-@app.command(
-    short_help="Write a page on a cohort for a browser.",
+@commands.command(
     epilog="Example: t1djax report cohort --out report.html --forecast --fit-results results",
 )
 def report(

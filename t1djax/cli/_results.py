@@ -9,11 +9,11 @@ import typer
 from ..config import ConfigError
 from ..io import as_cells, find_results, read_result
 from ..plotting import save_figures
-from ._app import Json, app
+from ._app import Json, commands
 from ._tables import print_json, print_legend, print_table
 
 
-@app.command(epilog="Example: t1djax evaluate results --output metrics.csv")
+@commands.command(epilog="Example: t1djax evaluate results --output metrics.csv")
 def evaluate(
     results: Annotated[list[Path], typer.Argument(help="Result folders, or folders that hold some.")],
     output: Annotated[Path | None, typer.Option(help="Write the table to this CSV file as well.")] = None,
@@ -46,7 +46,7 @@ def evaluate(
         typer.echo(f"all {table.shape[1]} columns in {output}")
 
 
-@app.command(epilog="Example: t1djax plot results --out figures")
+@commands.command(epilog="Example: t1djax plot results --out figures")
 def plot(
     results: Annotated[list[Path], typer.Argument(help="Result folders, or folders that hold some.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the figures; left out, each result's own.")] = None,

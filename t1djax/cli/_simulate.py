@@ -14,14 +14,13 @@ from ..data import virtual_population
 from ..experiment import load_cohort, sensor_noise
 from ..io import write_cohort
 from ..physics import Magdelaine
-from ._app import Json, app, warnings_in_words
+from ._app import Json, commands, warnings_in_words
 from ._fields import Values, flags_of, with_flags
 from ._sensor import checked
 from ._tables import print_json
 
 
-@app.command(
-    short_help="Simulate a cohort and write it as tables.",
+@commands.command(
     epilog="Example: t1djax simulate --virtual 100 --seed 0 --noise white --noise-sd 10 --out cohort",
 )
 @with_flags(asked=flags_of(Experiment, only=("patients", "seed", "sensor", "physiology")))

@@ -11,7 +11,7 @@ import typer
 from .._words import counted
 from ..config import ConfigError, Experiment, SweepConfig, load_sweep
 from ..experiment import Execution, Program, Sweep, SweepProgress, plan_sweep, sweep
-from ._app import Json, app, warnings_in_words
+from ._app import Json, commands, warnings_in_words
 from ._execution import Line, Tracked, stop_on_term, telling, tracker_of
 from ._exit import EXIT_FAILED_PATIENTS
 from ._fields import Values, flags_of, with_flags
@@ -20,9 +20,8 @@ from ._tables import PARAMETERS_HELP, print_json, print_legend, print_table
 _EXAMPLE = "Example: t1djax sweep --models pinn,birnn,ode --modes forward,inverse --patients all --results sweep"
 
 
-@app.command(
+@commands.command(
     "sweep",
-    short_help="Run models by modes by parameters, or go on with it.",
     epilog=f"{_EXAMPLE}\n\n{PARAMETERS_HELP}",
 )
 @with_flags(

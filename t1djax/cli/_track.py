@@ -10,12 +10,12 @@ import typer
 
 from ..tracking import SyncReport, tracked_runs, tracking_status
 from ..tracking import sync as sync_results
-from ._app import Json, app
+from ._app import Json, commands
 from ._exit import EXIT_MACHINE
 from ._tables import print_json, print_table
 
 track = typer.Typer(help="Runs in MLflow.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(track, name="track")
+commands.add_typer(track, name="track")
 
 Results = Annotated[Path, typer.Argument(help="The results folder.")]
 Uri = Annotated[

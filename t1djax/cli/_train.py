@@ -17,7 +17,7 @@ from ..inference import quick_verdict
 from ..problem import Problem
 from ..records import Estimate, symbols_of
 from ..training import Progress
-from ._app import Json, app, say, stderr, warnings_in_words
+from ._app import Json, commands, say, stderr, warnings_in_words
 from ._execution import Line, Tracked, stop_on_term, telling, tracker_of
 from ._exit import EXIT_FAILED_PATIENTS
 from ._fields import Values, flags_of, with_flags
@@ -25,8 +25,7 @@ from ._sensor import checked
 from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, print_table, symbols_json, whom, with_error
 
 
-@app.command(
-    short_help="Fit every patient of a cohort at once.",
+@commands.command(
     epilog="Example: t1djax train --model pinn --mode inverse --data reference --inverse-params ksi --seed 0\n\n"
     + PARAMETERS_HELP,
 )
