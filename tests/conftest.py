@@ -1,7 +1,9 @@
 """What the tests share: the folder of reference facts, and JAX at its strictest."""
 
+import gc
 import itertools
 import os
+import resource
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Compiled programs are kept in the cache of pytest, for other workers and the next time; `--cache-clear` empties it.
     """
+    gc.set_threshold(100_000)  # tracing makes many small objects that stay: looking for dead ones takes a tenth
     flags = os.environ.get("XLA_FLAGS", "")
     if "not slow" in (config.getoption("markexpr") or "") and _QUICK not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {quick_flags(version('jaxlib'))}"
@@ -61,11 +64,12 @@ def strict_jax() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def programs_end_with_their_file() -> Iterator[None]:
-    """What one file compiled is of no use to the next and would fill the memory of a worker."""
+def programs_end_before_memory() -> Iterator[None]:
+    """Files share what they compile until a worker has held 4 GB."""
     yield
-    _programs.PROGRAMS.clear()
-    jax.clear_caches()
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 4_000_000:  # kB, on Linux
+        _programs.PROGRAMS.clear()
+        jax.clear_caches()
 
 
 @pytest.fixture

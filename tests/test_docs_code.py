@@ -37,11 +37,8 @@ def code(page: Path) -> str:
 
 
 WITH_CODE = [page for page in PAGES if code(page).strip()]
-FIRST = ("README.md", "index.md", "own-physiology.md", "tables.md")
-RUN = [
-    p if p.name in FIRST else pytest.param(p, marks=pytest.mark.slow) for p in WITH_CODE if p.parent.name != "tutorials"
-]
-"""Tutorials are run when the pages are built. Most pages fit people, which takes seconds each."""
+RUN = [p for p in WITH_CODE if p.parent.name != "tutorials"]
+"""Tutorials are run when the pages are built."""
 
 
 def test_pages_have_code() -> None:
@@ -51,6 +48,7 @@ def test_pages_have_code() -> None:
     assert "mystnb" not in tutorial, "options of a cell are no code"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks of a page share one namespace, in an empty folder."""
@@ -59,6 +57,7 @@ def test_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     exec(compile(code(page), str(page), "exec"), {"__name__": "__page__"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

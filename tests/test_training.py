@@ -130,7 +130,7 @@ def _unknowns(twin):
     return np.concatenate([np.ravel(twin.surrogate.readout), [free[s] for s in sorted(free)]])
 
 
-@pytest.mark.parametrize("name", ["pinn", "birnn"])
+@pytest.mark.parametrize("name", ["pinn", pytest.param("birnn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("noise", [10.0, pytest.param(0.0, marks=pytest.mark.slow)])
 def test_gauss_newton_step_is_that_of_the_dense_jacobian(name, noise):
     """Against a step written down with autodiff of the whole residual vector and every reading in it."""
@@ -152,7 +152,7 @@ def test_gauss_newton_step_is_that_of_the_dense_jacobian(name, noise):
     np.testing.assert_allclose(_unknowns(after), v + step, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["pinn", "birnn"])
+@pytest.mark.parametrize("name", ["pinn", pytest.param("birnn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("noise", [10.0, pytest.param(0.0, marks=pytest.mark.slow)])
 def test_factored_step_is_that_of_the_dense_jacobian(name, noise):
     """Without time constants: the readout eliminated, hardly damped, the rest damped in the sizes of what is left."""

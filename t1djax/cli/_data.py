@@ -19,6 +19,7 @@ from ..io import (
 )
 from ..io.formats import FORMATS
 from ..physics import PARAMETERS, has_symbol
+from ._fields import Option
 from ._files import own_tables, read_files
 
 Data = Annotated[
@@ -32,52 +33,46 @@ Names = Annotated[
     str | None, typer.Option("--patients", help="all, or names: A,B; for the reference also 3,5.  [default: all]")
 ]
 _EACH = "FILE=value for one of several files, repeatable."
-FormatName = Annotated[
-    list[str] | None,
-    typer.Option("--format", help=f"One of {', '.join(FORMATS)}; {_EACH}  [default: by the content]"),
-]
-Glucose = Annotated[list[str] | None, typer.Option(help=f"Glucose in the file is in mg/dL or mmol/L; {_EACH}")]
-Basal = Annotated[
-    list[str] | None, typer.Option(help=f"Basal in the file is in U/h, U/min or U/5min (dose per row); {_EACH}")
-]
-Carbs = Annotated[
-    list[str] | None,
-    typer.Option(
-        help=f"Carbohydrate is in g, exchange (10 g; else exchange-12g or -15g), g/min, or none to skip it; {_EACH} "
-        "Among several formats a bare unit is for files that leave theirs open."
+_READING = (
+    Option("format", f"One of {', '.join(FORMATS)}; {_EACH}  [default: by the content]"),
+    Option("glucose_unit", f"Glucose in the file is in mg/dL or mmol/L; {_EACH}"),
+    Option("basal_unit", f"Basal in the file is in U/h, U/min or U/5min (dose per row); {_EACH}"),
+    Option(
+        "carbs_unit",
+        "Carbohydrate is in g, exchange (10 g; else exchange-12g or -15g), g/min, or none to skip it; "
+        f"{_EACH} Among several formats a bare unit is for files that leave theirs open.",
     ),
-]
-Zone = Annotated[list[str] | None, typer.Option(help=f"IANA zone of local times, such as Europe/Madrid; {_EACH}")]
-DayFirst = Annotated[bool | None, typer.Option("--day-first/--month-first", help="Order of dates such as 03/04/2025.")]
-Dates = Annotated[
-    list[str] | None, typer.Option(help="Order of dates: day-first or month-first; FILE=day-first for one file.")
-]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Of a table of your own make, which column is which: time=Zeit,glucose=Glukose,carbs_g=KH; "
-        f"there are {', '.join(OWN_COLUMNS)}. time=Date+Time joins two, auto takes the guess of inspect; FILE=time=... "
-        "is for one of several files, repeatable."
+    Option("time_zone", f"IANA zone of local times, such as Europe/Madrid; {_EACH}"),
+    Option("day_first", "Order of dates such as 03/04/2025.", bool, ("--day-first/--month-first",)),
+    Option("dates", "Order of dates: day-first or month-first; FILE=day-first for one file."),
+    Option(
+        "columns",
+        "Of a table of your own make, which column is which: time=Zeit,glucose=Glukose,carbs_g=KH; there are "
+        f"{', '.join(OWN_COLUMNS)}. time=Date+Time joins two, auto takes the guess of inspect; FILE=time=... is for "
+        "one of several files, repeatable.",
     ),
-]
-Subject = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Name of the patient; whom to read where a file has several; FILE=name for one of several files."
+    Option(
+        "subject", "Name of the patient; whom to read where a file has several; FILE=name for one of several files."
     ),
-]
-Device = Annotated[
-    list[str] | None,
-    typer.Option(help=f"Whose readings to take where those of several sensors stand side by side; {_EACH}"),
-]
-Together = Annotated[
-    bool, typer.Option("--together", help="All files are tables of one person: glucose, insulin, food.")
-]
-Start = Annotated[list[str] | None, typer.Option(help=f"First time to keep, local, such as 2025-01-31T08:00; {_EACH}")]
-Hours = Annotated[list[str] | None, typer.Option(help=f"Length to keep from there, h; {_EACH}")]
+    Option("device", f"Whose readings to take where those of several sensors stand side by side; {_EACH}"),
+    Option("together", "All files are tables of one person: glucose, insulin, food.", bool, ("--together",)),
+    Option("start", f"First time to keep, local, such as 2025-01-31T08:00; {_EACH}"),
+    Option("hours", f"Length to keep from there, h; {_EACH}"),
+    Option("keep_interpolated", "Keep readings drawn between the sensor's own.", bool, ("--keep-interpolated",)),
+)
+"""How files are read: options of `read_recording`, each for all files or for one."""
 Known = Annotated[
     list[str] | None, typer.Option(help="What is known of everybody, as in M=72 (kg) or M=72,ku_Vi=0.06; repeatable.")
 ]
+
+
+def reading_flags(*names: str, without: Sequence[str] = ()) -> tuple[Option, ...]:
+    """Flags of a command that reads files, by the names of the options; all if none is named."""
+    return tuple(x for x in _READING if x.name not in without and (not names or x.name in names))
+
+
+READING = reading_flags("glucose_unit", "basal_unit", "carbs_unit", "time_zone", "day_first", "dates", "columns")
+"""Those of commands that are about people more than about files."""
 
 _SHOWN = 5
 

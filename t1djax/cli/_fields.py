@@ -122,6 +122,26 @@ class Field(NamedTuple):
         return found
 
 
+class Option(NamedTuple):
+    """A flag that several commands have and no record."""
+
+    name: str
+    help: str
+    kind: Any = list[str]
+    flags: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def parameter(self) -> inspect.Parameter:
+        kind = Annotated[self.kind | None, typer.Option(*self.flags, help=self.help)]
+        return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+    def value(self, given: Any) -> Any:
+        return given
+
+
 POPULATION = "population"
 """In place of a prior: what is believed of anybody, of every parameter that is estimated."""
 
@@ -142,8 +162,8 @@ def _every(record: type) -> tuple[Field, ...]:
     return tuple(_fields(record, ()))
 
 
-def with_flags(**records: tuple[Field, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the flags of records, each in place of the parameter of that name, which takes their values."""
+def with_flags(**records: Sequence[Field | Option]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command flags, each group in place of the parameter of that name, which takes their values."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         parameters: list[inspect.Parameter] = []
@@ -166,7 +186,7 @@ def with_flags(**records: tuple[Field, ...]) -> Callable[[Callable[..., None]], 
     return decorate
 
 
-def _values(fields: Sequence[Field], given: Mapping[str, Any]) -> Values:
+def _values(fields: Sequence[Field | Option], given: Mapping[str, Any]) -> Values:
     values: Values = {}
     for field in fields:
         if given[field.name] not in (None, []):

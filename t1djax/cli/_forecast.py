@@ -16,10 +16,11 @@ from ..plotting import plot_forecasts
 from ..records import RollingForecasts
 from ..statespace import CONSTANTS, StateSpaceFit, StateSpaceOptions, fit_state_space, state_space_forecasts
 from ._app import Interval, Json, commands, say, warnings_in_words
-from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Names, Zone, read_people
+from ._data import READING, Data, Names, read_people
 from ._enough import check_horizons, check_length
 from ._execution import Line, telling
 from ._exit import EXIT_FAILED_PATIENTS
+from ._fields import Values, with_flags
 from ._output import Overwrite, check_folder, remove_figures
 from ._tables import print_json, print_table, symbols_json
 
@@ -31,7 +32,9 @@ _SHOWN = ["patient", "method", "horizon_min", "n", "rmse_mg_dL", "bias_mg_dL", "
 @commands.command(
     epilog="Example: t1djax forecast cohort --horizons 30,60 --out forecasts",
 )
+@with_flags(reading=READING)
 def forecast(
+    *,
     data: Data,
     patients: Names = None,
     horizons: Annotated[str, typer.Option(help="How far ahead, min, with commas between.")] = "30,60",
@@ -43,13 +46,7 @@ def forecast(
     out: Annotated[Path | None, typer.Option(help="Folder for forecasts.csv and a figure per patient.")] = None,
     overwrite: Overwrite = False,
     interval_min: Interval = None,
-    columns: Columns = None,
-    glucose_unit: Glucose = None,
-    basal_unit: Basal = None,
-    carbs_unit: Carbs = None,
-    time_zone: Zone = None,
-    day_first: DayFirst = None,
-    dates: Dates = None,
+    reading: Values,
     as_json: Json = False,
 ) -> None:
     """Forecast the rest of each record from every reading, with intervals, and score it beside simple methods.
@@ -70,13 +67,7 @@ def forecast(
             data,
             names=patients,
             interval_min=interval_min,
-            glucose_unit=glucose_unit,
-            basal_unit=basal_unit,
-            carbs_unit=carbs_unit,
-            time_zone=time_zone,
-            day_first=day_first,
-            dates=dates,
-            columns=columns,
+            **reading,
         ).cohort
     check_horizons(cohort, ahead)
     for text in check_length(cohort, ahead, train_share):

@@ -20,22 +20,7 @@ from ..question import Question, population_belief
 from ..records import Fit, Identification, Profile, interval_words, symbols_of
 from ._app import Interval, commands, say, stderr, warnings_in_words
 from ._app import Json as Json_
-from ._data import (
-    Basal,
-    Carbs,
-    Columns,
-    Data,
-    Dates,
-    DayFirst,
-    Glucose,
-    Hours,
-    Known,
-    Names,
-    Start,
-    Zone,
-    known_values,
-    read_people,
-)
+from ._data import READING, Data, Known, Names, known_values, read_people, reading_flags
 from ._execution import Line, telling
 from ._exit import EXIT_FAILED_PATIENTS
 from ._fields import POPULATION, Values, flags_of, with_flags
@@ -50,7 +35,7 @@ _FEW = 20  # figures are drawn for so many patients at the most
 @commands.command(
     epilog="Example: t1djax identify cohort --free ksi,kl --prior population --out identified\n\n" + PARAMETERS_HELP,
 )
-@with_flags(asked=flags_of(Question, without=("mode",)))
+@with_flags(asked=flags_of(Question, without=("mode",)), reading=(*READING, *reading_flags("start", "hours")))
 def identify(
     *,
     data: Data,
@@ -69,15 +54,7 @@ def identify(
     ] = False,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Probability of the intervals.")] = 0.9,
     interval_min: Interval = None,
-    columns: Columns = None,
-    glucose_unit: Glucose = None,
-    basal_unit: Basal = None,
-    carbs_unit: Carbs = None,
-    time_zone: Zone = None,
-    day_first: DayFirst = None,
-    dates: Dates = None,
-    start: Start = None,
-    hours: Hours = None,
+    reading: Values,
     seed: Annotated[int, typer.Option(min=0, help="Sets the starts.")] = 0,
     as_json: Json_ = False,
 ) -> None:
@@ -102,15 +79,7 @@ def identify(
             names=patients,
             interval_min=interval_min,
             known=known,
-            glucose_unit=glucose_unit,
-            basal_unit=basal_unit,
-            carbs_unit=carbs_unit,
-            time_zone=time_zone,
-            day_first=day_first,
-            dates=dates,
-            columns=columns,
-            start=start,
-            hours=hours,
+            **reading,
         ).cohort
         if length_h is not None:
             burn_in = 0.0 if question.estimate_initial_state else 12.0

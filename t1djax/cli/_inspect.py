@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -22,22 +22,9 @@ from ..io import (
 )
 from ..io.formats import FORMATS
 from ._app import Json, commands, stderr, warnings_in_words
-from ._data import (
-    Basal,
-    Carbs,
-    Columns,
-    Dates,
-    DayFirst,
-    Device,
-    FormatName,
-    Glucose,
-    Hours,
-    Start,
-    Subject,
-    Together,
-    Zone,
-)
+from ._data import reading_flags
 from ._exit import EXIT_DATA
+from ._fields import Values, with_flags
 from ._files import asked, people, read_files
 from ._tables import print_json
 
@@ -53,29 +40,14 @@ Files = Annotated[
 @commands.command(
     epilog="Example: t1djax inspect own.csv --columns time=Zeit,glucose=Glukose,carbs_g=KH",
 )
+@with_flags(how=reading_flags(without=["keep_interpolated"]))
 def inspect(
+    *,
     files: Files,
-    format: FormatName = None,
-    glucose_unit: Glucose = None,
-    basal_unit: Basal = None,
-    carbs_unit: Carbs = None,
-    time_zone: Zone = None,
-    day_first: DayFirst = None,
-    dates: Dates = None,
-    columns: Columns = None,
-    subject: Subject = None,
-    device: Device = None,
-    together: Together = False,
-    start: Start = None,
-    hours: Hours = None,
+    how: Values,
     as_json: Json = False,
 ) -> None:
     """Report what files hold: span, gaps, units, doses per day, and what is wrong. Exit code 3 if something is."""
-    how: dict[str, Any] = {
-        "format": format, "glucose_unit": glucose_unit, "basal_unit": basal_unit, "carbs_unit": carbs_unit,
-        "time_zone": time_zone, "day_first": day_first, "dates": dates, "columns": columns, "subject": subject,
-        "device": device, "together": together, "start": start, "hours": hours,
-    }  # fmt: skip
     reports = [
         inspect_file(one.group, **{**one.how, "subject": name})
         for one in asked(files, **how)
@@ -93,34 +65,16 @@ def inspect(
 @commands.command(
     epilog="Example: t1djax convert ada.csv ben.csv --glucose-unit ada.csv=mmol/L --out cohort",
 )
+@with_flags(how=reading_flags())
 def convert(
+    *,
     files: Files,
     out: Annotated[Path, typer.Option(help="Folder for the cohort's tables.")],
-    format: FormatName = None,
-    glucose_unit: Glucose = None,
-    basal_unit: Basal = None,
-    carbs_unit: Carbs = None,
-    time_zone: Zone = None,
-    day_first: DayFirst = None,
-    dates: Dates = None,
-    columns: Columns = None,
-    subject: Subject = None,
-    device: Device = None,
-    together: Together = False,
-    start: Start = None,
-    hours: Hours = None,
-    keep_interpolated: Annotated[
-        bool, typer.Option("--keep-interpolated", help="Keep readings drawn between the sensor's own.")
-    ] = False,
+    how: Values,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the tables of the same patients.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write files of any known format as a cohort of t1djax's own tables, in mg/dL, U/h, U and g."""
-    how: dict[str, Any] = {
-        "format": format, "glucose_unit": glucose_unit, "basal_unit": basal_unit, "carbs_unit": carbs_unit,
-        "time_zone": time_zone, "day_first": day_first, "dates": dates, "columns": columns, "subject": subject,
-        "device": device, "together": together, "start": start, "hours": hours, "keep_interpolated": keep_interpolated,
-    }  # fmt: skip
     with warnings_in_words():
         read = read_files(files, **how)
         write_cohort(Cohort(tuple(x.patient for x in read)), out, overwrite=overwrite)

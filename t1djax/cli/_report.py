@@ -16,8 +16,9 @@ from ..records import person_of
 from ..reporting import write_report
 from ..statespace import fit_state_space
 from ._app import Interval, Json, commands, say, warnings_in_words
-from ._data import Basal, Carbs, Columns, Data, Dates, DayFirst, Glucose, Names, Zone, read_people
+from ._data import READING, Data, Names, read_people
 from ._execution import telling
+from ._fields import Values, with_flags
 from ._forecast import by_every_method, turn_line
 from ._identify import IDENTIFICATION_FILE
 from ._tables import print_json, print_table
@@ -26,7 +27,9 @@ from ._tables import print_json, print_table
 @commands.command(
     epilog="Example: t1djax report cohort --out report.html --forecast --fit-results results",
 )
+@with_flags(reading=READING)
 def report(
+    *,
     data: Data,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     patients: Names = None,
@@ -43,13 +46,7 @@ def report(
         Path | None, typer.Option(help="Folder that `t1djax identify --out` wrote, or its identification.json.")
     ] = None,
     interval_min: Interval = None,
-    columns: Columns = None,
-    glucose_unit: Glucose = None,
-    basal_unit: Basal = None,
-    carbs_unit: Carbs = None,
-    time_zone: Zone = None,
-    day_first: DayFirst = None,
-    dates: Dates = None,
+    reading: Values,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if there is one.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -64,13 +61,7 @@ def report(
             data,
             names=patients,
             interval_min=interval_min,
-            glucose_unit=glucose_unit,
-            basal_unit=basal_unit,
-            carbs_unit=carbs_unit,
-            time_zone=time_zone,
-            day_first=day_first,
-            dates=dates,
-            columns=columns,
+            **reading,
         )
     # A report of reading names the file; the page names people.
     read = dict(zip(cohort.names, reports, strict=True)) if reports else {}
