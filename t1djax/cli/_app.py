@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
+from typer.core import CompletionItem, TyperGroup
 
 from .. import __version__
 from .._arguments import written
@@ -59,14 +59,14 @@ class _Commands(Mapping[str, Any]):
 class _Group(TyperGroup):
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
-        self.commands = _Commands()  # pyright: ignore[reportAttributeAccessIssue] - nothing is added
+        self.commands = _Commands()
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_) for name, (_, help_) in _COMMANDS.items()])
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        names = [typer.core.CompletionItem(n, help=h) for n, (_, h) in _COMMANDS.items() if n.startswith(incomplete)]
+        names = [CompletionItem(n, help=h) for n, (_, h) in _COMMANDS.items() if n.startswith(incomplete)]
         return names + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
 
