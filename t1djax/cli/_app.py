@@ -11,7 +11,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from typer.core import CompletionItem, TyperGroup
+from typer.core import (
+    CompletionItem,  # pyright: ignore[reportPrivateImportUsage] - it has no public name
+    TyperGroup,
+)
 
 from .. import __version__
 from .._arguments import written
