@@ -7,21 +7,20 @@ import numpy as np
 
 from ._arguments import argument
 from .data import Patient
-from .physics import KB_BODY_MASS, PHYSIOLOGIES, TYPICAL_C, AbstractPhysiology, Magdelaine, unbalanced
+from .physics import BODY_MASS, PHYSIOLOGIES, AbstractPhysiology, Balance
 
 HEAVY_KG = 130.0  # 130 lb are 59 kg: whoever states pounds of an adult is mostly above
 KG_PER_POUND = 0.45359237
-GOES_BY_C = ("ksi", "ku_Vi", "kr_Vb")
-"""What makes up for an error of `c`, which glucose integrates."""
 
 
 def check_plausible(patients: Sequence[Patient], free: tuple[str, ...], body: type[AbstractPhysiology]) -> None:
     """Refuse values that are plausible in another unit alone, and parameters of another physiology."""
     found: dict[str, list[str]] = {}
-    foreign = {symbol: p.name for p in patients for symbol in p.known if symbol not in body.parameters}
+    own = {BODY_MASS.symbol, *body.parameters}
+    foreign = {symbol: p.name for p in patients for symbol in p.known if symbol not in own}
     if foreign:
         named = ", ".join(f"{symbol} of {name}" for symbol, name in list(foreign.items())[:5])
-        theirs = [name for name, other in PHYSIOLOGIES.items() if set(foreign) <= {*other.parameters}]
+        theirs = [name for name, other in PHYSIOLOGIES.items() if set(foreign) <= set(other.parameters)]
         mend = f"; {argument('physiology', *theirs)} has them" if theirs else ""
         raise ValueError(f"{named}: no parameter of {body.__name__}, which has {', '.join(body.parameters)}{mend}")
     for symbol, row in body.parameters.items():
@@ -36,7 +35,7 @@ def check_plausible(patients: Sequence[Patient], free: tuple[str, ...], body: ty
         raise ValueError(f"far from what people have, is the unit another? {'; '.join(said[:8])}{more}")
 
 
-def doubtful_mass(patient: Patient, free: Collection[str]) -> tuple[str, ...]:
+def doubtful_mass(patient: Patient, free: Collection[str], body: type[AbstractPhysiology]) -> tuple[str, ...]:
     """What to say of a body mass that may be one in pounds; nothing where none is stated, or it is not used.
 
     A mass in pounds is 2.2 times that in kg: too near what people have to be refused, since heavy people exist.
@@ -44,13 +43,16 @@ def doubtful_mass(patient: Patient, free: Collection[str]) -> tuple[str, ...]:
     Args:
         patient: states the mass.
         free: symbols that are estimated.
+        body: whose parameters these are.
     """
-    mass = patient.known.get("M", 0.0)
-    if mass <= HEAVY_KG or {"M", "kb"} & set(free) or "kb" in patient.known:
+    symbol = BODY_MASS.symbol
+    mass, follows = patient.known.get(symbol, 0.0), {row.of for row in body.facts.proxies if row.symbol == symbol}
+    estimated = {symbol, *follows} & set(free)
+    if mass <= HEAVY_KG or symbol not in body.parameters or estimated or follows & set(patient.known):
         return ()
     return (
         f"a body mass of {mass:g} kg is stated, and few people are above {HEAVY_KG:g}: if it is in pounds, state "
-        f"M = {mass * KG_PER_POUND:.3g} kg; if it is in kg, nothing is wrong",
+        f"{symbol} = {mass * KG_PER_POUND:.3g} kg; if it is in kg, nothing is wrong",
     )
 
 
@@ -77,8 +79,8 @@ def settle(
 ) -> Settlement:
     """What is known of the parameters that are not free.
 
-    Of `kl` and `kb = 128 / M` glucose tells the difference `c` alone. Where neither is free and one of them is to be
-    assumed, it is `c` that is: a stated body mass then moves `kl` along with `kb`, and no estimate.
+    Of two parameters whose balance alone shows in glucose (`Facts.balance`), where neither is free and one of them is
+    to be assumed, it is the balance that is: what is stated of one then moves the other along with it, and no estimate.
 
     Args:
         patients: the cohort.
@@ -87,74 +89,88 @@ def settle(
         body: whose parameters these are.
 
     Raises:
-        ValueError: naming the patients, where a value is missing, or `kl` is not above `kb`.
+        ValueError: naming the patients, where a value is missing, or a balance is not above zero.
     """
-    settled = Settlement(body)
+    settled, b = Settlement(body), body.facts.balance
     names = [patient.name for patient in patients]
-    balanced = body is Magdelaine
-    fixed = balanced and not {"kl", "kb", "M"} & set(free)  # c is
+    proxies = {symbol: row for row in body.facts.proxies for symbol in row.pair}
+    guises = lambda symbol: {symbol} if symbol not in proxies else proxies[symbol].pair
+    fixed = b if b and not (guises(b.more) | guises(b.less)) & set(free) else None
     for symbol in body.parameters:
         stated = np.array([patient.known.get(symbol, np.nan) for patient in patients])
-        lacking = [name for name, value in zip(names, stated, strict=True) if np.isnan(value)]
+        lacking = _lacking(names, stated)
         if symbol in free:
             if len(lacking) < len(patients):
                 settled.notes.append(f"{symbol} is to be estimated: the values stated for it are ignored")
-        elif balanced and symbol in ("M", "kb"):
+        elif symbol in proxies:
             continue  # one parameter in two guises: settled below
-        elif not lacking or (symbol == "kl" and fixed and assume_population):
-            settled.known[symbol] = stated  # what kl lacks is settled below
+        elif not lacking or (fixed and symbol == fixed.more and assume_population):
+            settled.known[symbol] = stated  # what it lacks is settled below
         elif symbol == "G0":
             continue  # estimated along
         elif assume_population:
             settled.known[symbol] = np.where(np.isnan(stated), settled.assume(symbol, lacking), stated)
         else:
             settled.missing[symbol] = lacking
-    if balanced and not {"kb", "M"} & set(free):
-        kb = np.array([p.known.get("kb", KB_BODY_MASS / p.known.get("M", np.nan)) for p in patients])
-        kl = settled.known.get("kl", kb + np.nan)
-        if fixed and assume_population:
-            kb = np.where(np.isnan(kb) & (kl > TYPICAL_C), kl - TYPICAL_C, kb)
-        lacking = [name for name, value in zip(names, kb, strict=True) if np.isnan(value)]
+    for row in body.facts.proxies:
+        if row.pair & set(free):
+            continue
+        value = np.array([body.complete(p.known).get(row.of, np.nan) for p in patients])
+        if fixed and row.of == fixed.less and assume_population:
+            more = settled.known.get(fixed.more, value + np.nan)
+            value = np.where(np.isnan(value) & (more > fixed.typical), more - fixed.typical, value)
+        lacking = _lacking(names, value)
         if lacking and assume_population:
-            kb = np.where(np.isnan(kb), KB_BODY_MASS / settled.assume("M", lacking), kb)
+            follows = body.complete({row.symbol: settled.assume(row.symbol, lacking)})
+            value = np.where(np.isnan(value), follows[row.of], value)
         elif lacking:
-            settled.missing["M or kb"] = lacking
-        settled.known["kb"] = kb
+            settled.missing[f"{row.symbol} or {row.of}"] = lacking
+        settled.known[row.of] = value
     if settled.missing:
         lines = [f"{symbol} (for {some(lacking)})" for symbol, lacking in settled.missing.items()]
         raise ValueError(
             f"neither stated nor to be estimated: {'; '.join(lines)}. State it in patients.csv, or as in "
-            f"{argument('known', {'M': 72})}; name it among the parameters to estimate; or take the population's value "
-            f"with {argument('assume_population', True)}"
+            f"{argument('known', {BODY_MASS.symbol: 72})}; name it among the parameters to estimate; or take the "
+            f"population's value with {argument('assume_population', True)}"
         )
     if fixed:
-        _balance(settled, patients, free)
+        _balance(settled, patients, free, fixed)
     return settled
 
 
-def _balance(settled: Settlement, patients: Sequence[Patient], free: tuple[str, ...]) -> None:
-    """Let kl follow kb where it is not stated, say so, and refuse a kl that is not above kb."""
-    kl, kb = settled.known["kl"], settled.known["kb"]
-    kl = settled.known["kl"] = np.where(np.isnan(kl), kb + TYPICAL_C, kl)
-    odd = [unbalanced(p.name, float(a), float(b)) for p, a, b in zip(patients, kl, kb, strict=True) if a <= b]
+def _lacking(names: Sequence[str], stated: np.ndarray) -> list[str]:
+    return [name for name, value in zip(names, stated, strict=True) if np.isnan(value)]
+
+
+def _balance(settled: Settlement, patients: Sequence[Patient], free: tuple[str, ...], b: Balance) -> None:
+    """Let one parameter follow the other where it is not stated, say so, and refuse a balance that is not positive."""
+    body = settled.body
+    more, less = settled.known[b.more], settled.known[b.less]
+    more = settled.known[b.more] = np.where(np.isnan(more), less + b.typical, more)
+    unit = body.parameters[b.more].unit
+    odd = [b.words(p.name, float(x), float(y)) for p, x, y in zip(patients, more, less, strict=True) if x <= y]
+    stands = [row.symbol for row in body.facts.proxies if row.of == b.less]
     if odd:
-        more = f"; and {len(odd) - 5} more" if len(odd) > 5 else ""
+        rest = f"; and {len(odd) - 5} more" if len(odd) > 5 else ""
         raise ValueError(
-            f"kl must be above kb, or glucose would fall without insulin: {'; '.join(odd[:5])}{more}, in mg/dL/min. "
-            "Correct kl or the body mass, or do not state kl: name it among the parameters to estimate "
-            f"({argument('free', ['ksi', 'kl'])}), or take it by {argument('assume_population', True)}, where it "
-            "follows the body mass"
+            f"{b.must}: {'; '.join(odd[:5])}{rest}, in {unit}. Correct {' or '.join((b.more, *stands))}, or do not "
+            f"state {b.more}: name it among the parameters to estimate "
+            f"({argument('free', [body.facts.sensitivity, b.more])}), or take it by "
+            f"{argument('assume_population', True)}, where it follows {' or '.join((*stands, b.less))}"
         )
-    assumed = [p.name for p in patients if "kl" not in p.known or not {"kb", "M"} & set(p.known)]
+    assumed = [p.name for p in patients if b.more not in p.known or not {b.less, *stands} & set(p.known)]
     if not assumed:
         return
-    settled.assumed["c"] = TYPICAL_C
-    settled.notes.append(f"kl - kb = {TYPICAL_C:.4g} mg/dL/min is assumed for {some(assumed)}: kl and kb go together")
-    if by_c := [symbol for symbol in free if symbol in GOES_BY_C]:
+    settled.assumed[b.symbol] = b.typical
+    settled.notes.append(
+        f"{b.more} - {b.less} = {b.typical:.4g} {unit} is assumed for {some(assumed)}: {b.more} and {b.less} go "
+        "together"
+    )
+    if by_it := [symbol for symbol in free if symbol in b.made_up_by]:
         settled.c_assumed = tuple(assumed)
         settled.notes.append(
-            f"{', '.join(by_c)} goes by this assumption, not by the readings alone: estimate kl along with it, "
-            "or state kl and M"
+            f"{', '.join(by_it)} goes by this assumption, not by the readings alone: estimate {b.more} along with it, "
+            f"or state {b.more} and {' or '.join(stands) or b.less}"
         )
 
 

@@ -14,11 +14,12 @@ from ._arguments import ArgumentError
 from ._settle import check_plausible, settle, some
 from ._types import Key
 from ._words import counted
-from .data import Cohort, Patient, steps_needed
+from .data import Cohort, Patient, PatientArrays, Series, steps_needed
 from .identifiability import check_identifiable
-from .physics import INITIAL_STATES, KB_BODY_MASS, PHYSIOLOGIES, AbstractPhysiology, Magdelaine, Parameter, check_class
+from .physics import PHYSIOLOGIES, AbstractPhysiology, Balance, Magdelaine, Parameter, check_class, start_symbol
+from .programs import over_cohort
 from .question import Asked, LogNormal, Mode, Question, question_of
-from .twin import Physiology
+from .twin import LEAST_G0_MG_DL, Physiology
 
 _LOWEST_READING = 40.0  # what a sensor reports at the least; a start below it would have no logarithm
 _ON_BOARD_SD_LOG = 2.0  # of what is on board at the start: a factor of seven either way
@@ -40,7 +41,8 @@ class Problem:
     start: Mapping[str, Float[np.ndarray, " patients"]]
     """Starting values of everything that moves: the named ones, and those estimated along (`G0`)."""
     assumed: Mapping[str, float]
-    """Values taken from the population because nobody stated them; `c` is `kl - kb`."""
+    """Values taken from the population because nobody stated them; an assumed balance (`Facts.balance`) by its
+    symbol."""
     notes: tuple[str, ...]
     """What a reader of the result should know: values ignored, assumed, estimated along."""
     priors: Mapping[str, LogNormal] = dataclasses.field(default_factory=dict)
@@ -50,7 +52,7 @@ class Problem:
     noise_sd_mg_dL: float | None = None
     """Standard deviation of the readings' noise, mg/dL; estimated from the misfit where it is None."""
     c_assumed: tuple[str, ...] = ()
-    """Patients of whom `c = kl - kb` is assumed and ksi, ku_Vi or kr_Vb estimated, which then go by it."""
+    """Patients of whom the balance (`Facts.balance`) is assumed and something estimated that goes by it."""
     body: type[AbstractPhysiology] = Magdelaine
     """The physiology."""
     insulin_U_min: Float[np.ndarray, " patients"] | None = None
@@ -95,17 +97,13 @@ class Problem:
                 steps=self.steps,
             )
 
-    def closed(self, what: str) -> None:
-        """Refuse what is written for the equations of `Magdelaine` alone, where the body is another.
+    def goes_by(self, name: str) -> Balance | None:
+        """The balance by which estimates of a patient go, since it is assumed; None where none is.
 
         Args:
-            what: which names itself, in the plural.
-
-        Raises:
-            ArgumentError: naming the physiology and what does take it.
+            name: the patient.
         """
-        if self.body is not Magdelaine:
-            raise ArgumentError("physiology", f"{what} know Magdelaine alone; {self.body.__name__} has none yet")
+        return self.body.facts.balance if name in self.c_assumed else None
 
     def take(self, which: Sequence[int]) -> "Problem":
         """The problem of some of the patients, by position; one may come twice.
@@ -126,19 +124,27 @@ class Problem:
             self, names=names, known=known, start=start, c_assumed=c_assumed, insulin_U_min=insulin
         )
 
+    def limits(self, symbol: str) -> tuple[float, float]:
+        """Between what values a free parameter is estimated, in its unit: its bounds, or above zero (`LEAST_G0_MG_DL`).
+
+        Args:
+            symbol: a free parameter.
+        """
+        return self.bounds.get(symbol, (LEAST_G0_MG_DL if symbol == "G0" else 0.0, np.inf))
+
     def at_bound(self, symbol: str, value: float) -> bool:
-        """Whether a value of a free parameter stands at one of its bounds: within 1 % of it or of the range.
+        """Whether a value of a free parameter stands at one of its limits: within 1 % of it or of the range.
 
         Args:
             symbol: a free parameter.
             value: its value, in its unit.
 
         Returns:
-            The answer; False where the parameter has no bounds.
+            The answer.
         """
-        limits = self.bounds.get(symbol, ())
-        near = _AT_BOUND * min(1.0, float(np.log(limits[1] / limits[0]))) if limits else 0.0
-        return any(abs(np.log(value / bound)) < near for bound in limits)
+        low, high = self.limits(symbol)
+        near = _AT_BOUND * (min(1.0, float(np.log(high / low))) if 0 < low < high < np.inf else 1.0)
+        return any(abs(np.log(value / bound)) < near for bound in (low, high) if 0 < bound < np.inf)
 
     def redraw(self, key: Key) -> dict[str, Float[np.ndarray, " patients"]]:
         """Other starts for the named parameters, drawn as the first were; the rest starts where it did.
@@ -205,7 +211,7 @@ def pose(
         check_class(body)
     if question.estimate_initial_state and not body.initial_states():
         raise ArgumentError(
-            "estimate_initial_state", f"{body.__name__} starts under the insulin in force; leave it out"
+            "estimate_initial_state", f"the facts of {body.__name__} state no `insulin_states` or `meal_states`"
         )
     _check_readings(patients, free)
     check_plausible(patients, free, body)
@@ -222,13 +228,13 @@ def pose(
             notes.append("G0 is not stated for every patient: it is estimated along, starting at the first fit reading")
         known.pop("G0", None)
         starts["G0"] = np.array([_first_fit_reading(patient) for patient in patients])
+    insulin = None if body.facts.exact else np.array([_in_force(patient) for patient in patients])
+    steps = steps_needed(patients, body)
     if question.estimate_initial_state:
-        c = (known["kl"] if "kl" in known else starts["kl"]) - _kb(known, starts)
-        equilibrium = np.maximum(c, 0.05) / (known["ksi"] if "ksi" in known else starts["ksi"])
-        typical = {symbol: np.full(len(patients), INITIAL_STATES[symbol].start_low) for symbol in INITIAL_STATES}
-        starts |= typical | {"S0": equilibrium, "I0": equilibrium}
+        starts |= _on_board(patients, body, known | starts, insulin)
         notes.append(
-            "insulin and food on board at the start (S0, I0, E0, D0) are estimated along, with a wide prior near rest"
+            f"insulin and food on board at the start ({', '.join(body.initial_states())}) are estimated along, with a "
+            "wide prior near what doses on record and the insulin in force leave"
         )
     # After what is on board at the start, whose prior is about the drawn starts: the problem itself stays the same.
     starts |= {s: np.where(np.isnan(start[s]), starts[s], start[s]) for s in starts if s in start}
@@ -248,9 +254,31 @@ def pose(
         bounds=bounds,
         noise_sd_mg_dL=question.noise_sd_mg_dL,
         body=body,
-        insulin_U_min=None if body.facts.exact else np.array([_in_force(patient) for patient in patients]),
-        steps=steps_needed(patients, body),
+        insulin_U_min=insulin,
+        steps=steps,
     )
+
+
+def _on_board(
+    patients: Sequence[Patient],
+    body: type[AbstractPhysiology],
+    values: Mapping[str, np.ndarray],
+    insulin_U_min: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """About what is on board at the start: a typical start, and what doses before the record leave."""
+    insulin = np.zeros(len(patients)) if insulin_U_min is None else insulin_U_min
+    with jax.enable_x64(True):
+        people = body.of(values)
+    found, _ = over_cohort(_start, people, values["G0"], insulin, PatientArrays(patients), effort="least")
+    return {start_symbol(leaf): found[leaf] for leaf in body.facts.dose_states}
+
+
+def _start(
+    person: AbstractPhysiology, G0: Float[Array, ""], insulin_U_min: Float[Array, ""], data: Series
+) -> dict[str, Float[Array, ""]]:
+    y, inputs = person.typical_start(G0, insulin_U_min), data.inputs
+    more = {} if inputs.earlier is None else person.on_board(inputs.earlier, inputs.start_min)
+    return {leaf: getattr(y, leaf) + more.get(leaf, 0.0) for leaf in person.facts.dose_states}
 
 
 def _in_force(patient: Patient) -> float:
@@ -289,11 +317,6 @@ def _check_readings(patients: Sequence[Patient], free: tuple[str, ...]) -> None:
         raise ValueError(
             f"too few readings to estimate {', '.join(free)}: {'; '.join(lines[:5])} before the forecast start{rest}"
         )
-
-
-def _kb(known: Mapping[str, np.ndarray], starts: Mapping[str, np.ndarray]) -> np.ndarray:
-    both = {**known, **starts}
-    return both["kb"] if "kb" in both else KB_BODY_MASS / both["M"]
 
 
 def _draw(

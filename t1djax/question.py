@@ -95,10 +95,10 @@ class Question:
     """Standard deviation of the readings' noise, mg/dL; left out, it is estimated from the misfit. Priors weigh by it,
     and standard errors follow from it."""
     assume_population: bool = False
-    """Take what nobody stated from the population, and say so. Of `kl` and `kb` (or `M`) it is their difference `c`,
-    which glucose tells: where one is stated, the other follows it."""
+    """Take what nobody stated from the population, and say so. Where glucose tells a balance of two parameters alone
+    (`kl - kb` of magdelaine), it is that: where one of them is stated, the other follows it."""
     estimate_initial_state: bool = False
-    """Estimate insulin and food on board at the start too. They are `INITIAL_STATES`."""
+    """Estimate insulin and food on board at the start too: `initial_states` of the physiology."""
 
     physiology: str | type[AbstractPhysiology] = "magdelaine"
     """The equations of the body: magdelaine, kanderian or hovorka; from Python, a class of your own as well."""
@@ -186,7 +186,7 @@ def symbols(text: str) -> tuple[str, ...]:
     """
     found = tuple(part.strip() for part in text.split(",") if part.strip())
     if not found:
-        raise ArgumentError("free", "name at least one parameter, for example ksi")
+        raise ArgumentError("free", "name at least one parameter")
     return found
 
 

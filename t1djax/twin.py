@@ -1,6 +1,7 @@
 """A patient's double: parameters that are known or move, and the network that stands beside them."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,10 +12,13 @@ from jaxtyping import Array, Float, Num
 
 from .data import Series
 from .networks import AbstractSurrogate, Window
-from .physics import AbstractPhysiology, Inputs, Magdelaine, Trajectory
+from .physics import AbstractPhysiology, Inputs, Magdelaine, Trajectory, start_symbol
 
 LEAST_NOISE_MG_DL = 0.1
 """Where noise is estimated and a prior is to be weighed by it, the least it is taken to be, mg/dL."""
+LEAST_G0_MG_DL = 10.0
+"""Least glucose at the start that is estimated where it has no bounds, mg/dL: half of what a meter shows. One that the
+readings do not hold would run to zero."""
 _INSIDE = 0.01  # a start keeps this share of the (logarithmic) range away from either bound
 
 
@@ -22,7 +26,7 @@ class Sensitivities(NamedTuple):
     """What follows from the free parameters of one patient, and how it moves with them."""
 
     values: dict[str, Float[Array, ""]]
-    """The estimates and `p1`, `c`, by symbol."""
+    """The estimates and what follows from them, by symbol."""
     slopes: dict[str, Float[Array, " free"]]
     """Their derivatives by the free coordinates, in sorted order."""
     prior: Float[Array, "free free"]
@@ -51,7 +55,7 @@ class Physiology(eqx.Module):
     """
 
     known: dict[str, Float[Array, "*batch"]]
-    """Values by symbol, in the units of `PARAMETERS` (and of `INITIAL_STATES`)."""
+    """Values by symbol, in the units of the body's table (and of its `initial_states`)."""
     free: dict[str, Float[Array, "*batch"]]
     """Coordinates of the values to be estimated, by symbol: natural logarithms where there are no bounds."""
     prior: dict[str, Float[Array, "*batch 2"]] = eqx.field(default_factory=dict)
@@ -98,6 +102,14 @@ class Physiology(eqx.Module):
         bounds = dict(bounds or {})
         free = {symbol: _coordinate(jnp.log(value), bounds.get(symbol)) for symbol, value in values.items()}
         return cls(dict(known), free, dict(prior or {}), bounds, noise_sd_mg_dL, insulin_U_min, body, steps)
+
+    def lowest(self) -> Float[Array, " free"] | None:
+        """Least coordinates of the free parameters, by sorted symbols, minus infinity where there is none: that of `G0`
+        without bounds is that of `LEAST_G0_MG_DL`. None where nothing has one."""
+        if "G0" not in self.free or "G0" in self.bounds:
+            return None
+        of = {"G0": math.log(LEAST_G0_MG_DL)}
+        return jnp.stack([jnp.full_like(z, of.get(s, -math.inf)) for s, z in sorted(self.free.items())])
 
     def with_free(self, free: dict[str, Float[Array, "*batch"]]) -> "Physiology":
         """The same with other coordinates of the free parameters.
@@ -153,7 +165,7 @@ class Physiology(eqx.Module):
         if inputs is not None and inputs.earlier is not None:
             more = body.on_board(inputs.earlier, inputs.start_min)
             y = dataclasses.replace(y, **{leaf: getattr(y, leaf) + x for leaf, x in more.items()})
-        stated = {symbol[:-1]: v[symbol] for symbol in self.body.initial_states() if symbol in v}
+        stated = {leaf: v[start_symbol(leaf)] for leaf in body.facts.dose_states if start_symbol(leaf) in v}
         return dataclasses.replace(y, **stated)
 
     def trajectory(self, data: Series) -> Trajectory:
@@ -202,7 +214,7 @@ class Physiology(eqx.Module):
         return jnp.maximum(s, LEAST_NOISE_MG_DL) if self.prior else s
 
     def sensitivities(self) -> Sensitivities:
-        """Estimates, `p1` and `c`, their slopes, and what the prior says, at the current coordinates."""
+        """Estimates and what follows from them, their slopes, and what the prior says, at the current coordinates."""
         reported = lambda z: self.with_free(z).estimates() | self.with_free(z).derived()
         values, order = reported(self.free), sorted(self.free)
         if not order:

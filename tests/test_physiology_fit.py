@@ -155,18 +155,6 @@ def test_unknown_physiology_names_the_nearest() -> None:
     assert caught.value.argument == ("physiology",)
 
 
-def test_what_knows_one_body_alone_refuses_the_others(ten: t1djax.Cohort, fit: t1djax.Fit) -> None:
-    calls = (
-        lambda: t1djax.profile(fit, ten, "SI"),
-        lambda: t1djax.sample_posterior(ten, fit.problem, key=KEY),
-        lambda: t1djax.fit_hierarchy(ten, fit.problem, key=KEY),
-    )
-    for call in calls:
-        with pytest.raises(t1djax.ArgumentError) as caught:
-            call()
-        assert caught.value.argument == ("physiology",)
-
-
 def test_one_bad_person_returns_its_flag(ten: t1djax.Cohort) -> None:
     bad = dataclasses.replace(ten["2"], doses=t1djax.Doses.of(boluses=[(60, 1e305)], meals=[(60, 50)]))
     found = t1djax.fit([ten["1"], bad], model="ode", physiology="kanderian", free=["SI"])

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
-from ..physics import AbstractPhysiology, Doses, Inputs, count_steps, disagree, has_symbol, table_with
+from ..physics import PHYSIOLOGIES, AbstractPhysiology, Doses, Inputs, count_steps, has_symbol, table_with
 from ._splits import Masks, split
 
 
@@ -204,18 +204,20 @@ class Cohort(ByName[Patient]):
         """The cohort with these parameters asserted of everybody, in place of what was asserted before.
 
         Args:
-            known: values by symbol, in the units of `PARAMETERS`. `M` and `kb = 128 / M` are one: each stands in place
-                of the other.
+            known: values by symbol, in their units. What stands for a parameter (`Facts.proxies`), as the body mass
+                does for one of `Magdelaine`, and the parameter are one: each replaces the other.
 
         Returns:
             A new cohort; this one stays as it is.
 
         Raises:
-            ValueError: where `M` and `kb` contradict each other, a parameter is unknown, or a value is not finite.
+            ValueError: where two that are one contradict each other, a parameter is unknown, or a value is not finite.
         """
-        if {"M", "kb"} <= set(known) and disagree(known["M"], known["kb"]):
-            raise ValueError(f"M = {known['M']:g} kg and kb = {known['kb']:g} contradict: kb is 128 / M; state one")
-        gone = {"M", "kb"} if {"M", "kb"} & set(known) else set()
+        for body in PHYSIOLOGIES.values():
+            if odd := body.contradiction(known):
+                raise ValueError(odd)
+        pairs = [row.pair for body in PHYSIOLOGIES.values() for row in body.facts.proxies]
+        gone = {symbol for pair in pairs if pair & set(known) for symbol in pair}
         before = ({s: value for s, value in patient.known.items() if s not in gone} for patient in self.patients)
         each = (dataclasses.replace(p, known={**b, **known}) for p, b in zip(self.patients, before, strict=True))
         return Cohort(tuple(each), self.truth)

@@ -120,8 +120,8 @@ def doubts(fit: PatientFit, patient: Patient | None = None, *, priors: Mapping[s
     A misfit larger than the spread of the readings themselves, or than a sensor errs; a network far from the
     equations' own solution; an estimate far outside the population's range (below half its lower or above twice its
     upper end); a standard error larger than half the estimate; an estimate that its prior sets, or more than three of
-    its standard deviations away from it, or that stands at a bound, or that goes by an assumed balance `c = kl - kb`;
-    a balance below zero; a body mass that may be one in pounds.
+    its standard deviations away from it, or that stands at a bound, or that goes by an assumed balance
+    (`Facts.balance`); a balance below zero; a body mass that may be one in pounds.
 
     Args:
         fit: of one patient.
@@ -139,7 +139,9 @@ def doubts(fit: PatientFit, patient: Patient | None = None, *, priors: Mapping[s
     seen = patient.glucose_mg_dL[patient.masks.fit]
     misfit = glucose_errors(fit.glucose_mg_dL, patient.glucose_mg_dL, patient.masks.fit)["rmse_mg_dL"]
     if not misfit <= max(float(np.std(seen)), 1.0):
-        assumed = [s for s in ("Tr", "Tu", "kr_Vb") if s not in fit.estimates and s not in patient.known]
+        table, meals = fit.body.parameters, fit.body.facts.need_meal
+        shapes = [s for s, row in table.items() if s in meals or row.unit in ("min", "1/min")]
+        assumed = [s for s in shapes if s not in fit.estimates and s not in patient.known]
         mend = f" with the {', '.join(assumed)} that are assumed; estimate these along" if assumed else ""
         found.append(
             f"the fit misses its own readings by {misfit:.3g} mg/dL, where a constant would miss them by "
@@ -155,17 +157,18 @@ def doubts(fit: PatientFit, patient: Patient | None = None, *, priors: Mapping[s
             f"the network is {fit.gap_mg_dL:.3g} mg/dL away from the equations' own solution under its estimates, "
             "which are then off: give it more units, shorter cells, a shorter window, or another seed"
         )
-    if by_c := [symbol for symbol, e in fit.estimates.items() if e.c_assumed]:
-        found.append(
-            f"{', '.join(by_c)} goes by kl - kb = {fit.derived['c'].value:.3g} mg/dL/min, which is assumed, not by the "
-            f"readings alone: estimate kl along with it"
-        )
-    elif "c" in fit.derived and fit.derived["c"].value <= 0:
-        found.append(
-            f"kl - kb = {fit.derived['c'].value:.3g} mg/dL/min: without insulin glucose would fall, and nobody's does; "
-            "doses are missing, or the model does not hold"
-        )
-    found += doubtful_mass(patient, fit.estimates)
+    b = fit.body.facts.balance
+    if b is not None and b.symbol in fit.derived:
+        value = fit.derived[b.symbol].value
+        is_ = f"{b.more} - {b.less} = {value:.3g} {fit.body.parameters[b.more].unit}"
+        if by_it := [symbol for symbol, e in fit.estimates.items() if e.c_assumed]:
+            found.append(
+                f"{', '.join(by_it)} goes by {is_}, which is assumed, not by the readings alone: estimate {b.more} "
+                "along with it"
+            )
+        elif value <= 0:
+            found.append(f"{is_}: {b.below_zero}, and nobody's does; doses are missing, or the model does not hold")
+    found += doubtful_mass(patient, fit.estimates, fit.body)
     for symbol, e in fit.estimates.items():
         value, prior_dominated, at_bound = e.value, e.prior_dominated, e.at_bound
         standard_error = e.white_error if e.standard_error is None else e.standard_error

@@ -12,7 +12,7 @@ def insulin_follows_glucose(patient: Patient, time_min: np.ndarray, residual: np
     """A warning where insulin that no meal explains follows what glucose was above the model; else nothing.
 
     Insulin that answers glucose (a closed loop, or a person who corrects) is correlated with disturbances that the
-    model does not have, and an estimate of ksi takes the blame for them.
+    model does not have, and an estimate of insulin sensitivity takes the blame for them.
 
     Args:
         patient: gives the doses.
@@ -37,7 +37,7 @@ def insulin_follows_glucose(patient: Patient, time_min: np.ndarray, residual: np
         return ""
     return (
         f"insulin follows what glucose is above the model (correlation {r:.2f}, beyond meals): a closed loop or "
-        "corrections bias ksi, by how much the readings do not tell"
+        "corrections bias insulin sensitivity, by how much the readings do not tell"
     )
 
 

@@ -83,7 +83,6 @@ def fit_hierarchy(
 
     Source: Gelman et al., Bayesian Data Analysis, 3rd ed., 2013, chapters 5 and 13 (Laplace, marginal mode).
     """
-    problem.closed("hierarchies")
     patients = Cohort.of(patients).patients
     pooled = each(pooled) or tuple(s for s in problem.named if s != "G0")
     _check(patients, problem, pooled)
@@ -350,6 +349,7 @@ def _record(problem: Problem, pooled: tuple[str, ...], found: _Found, cost: Cost
                 draws={s: np.exp(found.x[i, :, order.index(s)]) for s in problem.start},
                 borrowed={s: float(found.borrowed[i, j]) for j, s in enumerate(pooled)},
                 noise_sd_mg_dL=float(found.noise[i]),
+                body=problem.body,
             )
         )
     column = lambda x: {s: np.exp(x[:, j]) for j, s in enumerate(pooled)}

@@ -88,10 +88,26 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
     began = time.perf_counter()
     each = [problem.physiology(start=draw) for draw in draws]
     starts = {s: np.stack([np.asarray(body.free[s]) for body in each], axis=1) for s in problem.start}
-    solution, compile_s = over_cohort(_fit_patient, each[0], PatientArrays(patients), starts, static=(options,))
+    data = PatientArrays(patients)
+    solution, compile_s = over_cohort(_fit_patient, each[0], data, starts, static=(options, False))
+    low = (
+        np.flatnonzero(solution.found.values["G0"] < problem.limits("G0")[0]) if "G0" in problem.start else np.zeros(0)
+    )
+    if low.size:  # few, if any: everybody else's numbers are those of a problem without a least
+        with jax.enable_x64(True):
+            few = (jax.tree.map(lambda x: x[low], each[0]), data[low], {s: x[low] for s, x in starts.items()})
+        again, seconds = over_cohort(_fit_patient, *few, static=(options, True))
+        solution = jax.tree.map(lambda x, y: _put(x, low, y), solution, again)
+        compile_s += seconds
     records = tuple(_records(patients, problem, solution, options))
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
     return Fit("ode", problem, records, _history(problem, solution), cost)
+
+
+def _put(x: np.ndarray, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x = np.array(x)
+    x[rows] = y
+    return x
 
 
 def _several_valleys(problem: Problem) -> bool:
@@ -110,11 +126,13 @@ def _misfit(z: dict[str, Array], given: _Given) -> Float[Array, " rows"]:
     return jnp.where(data.fit, body.trajectory(data).glucose_mg_dL - data.glucose_mg_dL, 0.0)
 
 
-def _fit_patient(body: Physiology, data: Series, starts: dict[str, Array], options: LeastSquares) -> _Solution:
+def _fit_patient(
+    body: Physiology, data: Series, starts: dict[str, Array], options: LeastSquares, held: bool
+) -> _Solution:
     given = _Given(body, data)
     readings = jnp.sum(data.fit)
     if starts:
-        each = jax.vmap(lambda z0: _solve(z0, given, options))(starts)
+        each = jax.vmap(lambda z0: _solve(z0, given, options, held))(starts)
         best = jnp.argmin(jnp.where(jnp.isfinite(each.score), each.score, jnp.inf))
         found, start = jax.tree.map(lambda x: x[best], (each, starts))
     else:  # nothing is free: the states follow from the parameters
@@ -143,8 +161,8 @@ class _Found(NamedTuple):
     converged: Array
 
 
-def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares) -> _Found:
-    """The least squares from one start."""
+def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares, held: bool) -> _Found:
+    """The least squares from one start; `held` says whether nothing may go below its least."""
     body, readings = given.body, jnp.sum(given.data.fit)
     named = lambda vector: dict(zip(sorted(z0), vector, strict=True))
     of_readings = lambda found: found.jacobian[: given.data.fit.size]
@@ -154,7 +172,8 @@ def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares) -> _Found
             held = body.with_free(named(vector)).prior_misfit(noise)
             return jnp.concatenate([_misfit(named(vector), given), held])
 
-        return least_squares(rows, vector, tolerance=options.tolerance, max_steps=options.max_steps)
+        how = {"tolerance": options.tolerance, "max_steps": options.max_steps}
+        return least_squares(rows, vector, lowest=body.lowest() if held else None, **how)
 
     def result(found: Optimum, score: Array, steps: Array) -> _Found:
         J = of_readings(found)

@@ -44,6 +44,7 @@ def least_squares(
     z0: Float[Array, " free"],
     *,
     moves: Float[Array, " free"] | None = None,
+    lowest: Float[Array, " free"] | None = None,
     tolerance: float = 1e-10,
     max_steps: int = 256,
 ) -> Optimum:
@@ -57,6 +58,7 @@ def least_squares(
         rows: the residuals.
         z0: where to start.
         moves: one for each coordinate that moves, zero for one that is held; all move if not given.
+        lowest: least coordinates, minus infinity where there is none; what would go below stands there.
         tolerance: relative, and absolute without unit; see above.
         max_steps: trials after which to give up.
 
@@ -74,6 +76,11 @@ def least_squares(
     Source: Marquardt, J. SIAM 11(2), 1963.
     """
     moves = jnp.ones_like(z0) if moves is None else moves
+    inside = (lambda z: z) if lowest is None else lambda z: jnp.maximum(z, lowest)
+
+    def movable(z: Array, g: Array) -> Array:
+        """What moves, less what stands at its least and would go lower."""
+        return moves if lowest is None else moves * ((z > lowest) | (g < 0))
 
     def swept(z: Array) -> tuple[Array, Array]:
         twice = lambda z: (rows(z),) * 2
@@ -92,7 +99,7 @@ def least_squares(
         damping = jnp.where(
             first, s.damping, jnp.where(better, s.damping / 10, jnp.maximum(s.damping, _FIRST_DAMPING) * 10)
         )
-        trial = z + damped(J.T @ J, moves, -J.T @ r, damping)
+        trial = inside(z + damped(J.T @ J, movable(z, J.T @ r), -J.T @ r, damping))
         return _State(
             z=z,
             squares=pick(squares, s.squares),
@@ -121,7 +128,8 @@ def least_squares(
     )
     going = lambda s: ~s.converged & ~s.stuck & (s.steps < max_steps)
     end = jax.lax.while_loop(going, step, start)
-    still = end.stuck & jnp.isfinite(end.squares) & (_gradient(end, moves) <= _FLAT)
+    flat = _gradient(end, movable(end.z, end.jacobian.T @ end.rows)) <= _FLAT
+    still = end.stuck & jnp.isfinite(end.squares) & flat
     return Optimum(end.z, end.squares, end.jacobian, end.steps, end.converged | still)
 
 

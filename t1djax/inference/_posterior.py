@@ -85,7 +85,6 @@ def sample_posterior(
 
     Source: Neal, "MCMC using Hamiltonian dynamics", Handbook of Markov Chain Monte Carlo, 2011.
     """
-    problem.closed("posterior samples")
     patients = Cohort.of(patients).patients
     sampler = HMC() if sampler is None else sampler
     _check(patients, problem, chains, draws, warmup, noise, sampler)
@@ -98,9 +97,7 @@ def sample_posterior(
     start = {s: np.where(np.isfinite(v) & (v > 0), v, problem.start[s]) for s, v in found.items()}
     keys, bodies = patient_keys(key, problem.names), problem.physiology(start=start)
     static = (sampler, noise, chains, draws, warmup)
-    sampled, compile_s = over_cohort(
-        _sample, keys, bodies, PatientArrays(patients), static=static, block=_BLOCK, effort="some"
-    )
+    sampled, compile_s = over_cohort(_sample, keys, bodies, PatientArrays(patients), static=static, block=_BLOCK)
     compile_s += first_compile_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
     return Posterior(problem, noise, _records(problem, sampled), cost)
@@ -314,6 +311,7 @@ def _records(problem: Problem, sampled: _Sampled) -> tuple[PatientPosterior, ...
                 ess_tail=tail,
                 divergences=int(sampled.divergent[i]),
                 acceptance=float(sampled.acceptance[i]),
+                body=problem.body,
             )
         )
     return tuple(records)

@@ -1,5 +1,6 @@
 """Glucose under the draws of a posterior: what was, and what would come."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Key
-from ..data import Cohort, Patient, PatientArrays, Series
+from ..data import Cohort, Patient, PatientArrays, Series, steps_needed
 from ..problem import patient_key
 from ..programs import over_cohort
 from ..records import Posterior
@@ -46,9 +47,12 @@ def posterior_glucose(
         for s, values in picked.items():
             values.append(np.log(patient.draws[s].reshape(-1)[chosen]))
     logs = {s: np.stack(v) for s, v in picked.items()}
-    glucose, _ = over_cohort(_glucose, dict(problem.known), logs, PatientArrays(patients), block=_BLOCK, effort="some")
+    # Draws are of logarithms, which are the coordinates where there are no bounds.
+    problem = dataclasses.replace(problem, bounds={}, steps=steps_needed(patients, problem.body))
+    body = problem.physiology()
+    glucose, _ = over_cohort(_glucose, body, logs, PatientArrays(patients), block=_BLOCK, effort="some")
     return {p.name: glucose[i, :, : len(p.time_min)] for i, p in enumerate(patients)}
 
 
-def _glucose(known: dict[str, Array], free: dict[str, Array], data: Series) -> Float[Array, "draws rows"]:
-    return jax.vmap(lambda free: Physiology(known, free).trajectory(data).glucose_mg_dL)(free)
+def _glucose(body: Physiology, free: dict[str, Array], data: Series) -> Float[Array, "draws rows"]:
+    return jax.vmap(lambda free: body.with_free(free).trajectory(data).glucose_mg_dL)(free)

@@ -100,7 +100,6 @@ def profile(
 
     Source: Raue et al., Bioinformatics 25(15), 2009; the factor as in Chandler and Bate, Biometrika 94(1), 2007.
     """
-    fit.problem.closed("profiles")
     options = ProfileOptions() if options is None else options
     patients, problem = fitted_records(fit, cohort), fit.problem
     only = list(problem.named) if symbol is None else [symbol]
@@ -119,7 +118,7 @@ def profile(
     traced, _ = over_cohort(
         _trace, body, PatientArrays(patients), memory, shared=(index,), static=(options,), block=_BLOCK
     )
-    limits = problem.bounds.get(symbol, (0.0, np.inf))
+    limits = problem.limits(symbol)
     found = []
     for i, patient in enumerate(patients):
         readings = int(patient.masks.fit.sum())
@@ -144,7 +143,8 @@ def _trace(body: Physiology, data: Series, remembers: Array, index: Array, optio
         return jnp.concatenate([_misfit(named(z), given), body.with_free(named(z)).prior_misfit(noise)])
 
     def relax(z: Array, moves: Array) -> Optimum:
-        return least_squares(rows, z, moves=moves, tolerance=options.tolerance, max_steps=options.max_steps)
+        how = {"tolerance": options.tolerance, "max_steps": options.max_steps}
+        return least_squares(rows, z, moves=moves, lowest=body.lowest(), **how)
 
     everything = jnp.ones_like(z0)
     held = everything.at[index].set(0.0)

@@ -11,7 +11,6 @@ from scipy import special
 from .._settle import doubtful_mass
 from .._types import Key
 from ..data import Cohort, Patient
-from ..physics import TYPICAL_C
 from ..problem import Problem, pose
 from ..question import Asked, Question, question_of
 from ..records import (
@@ -127,14 +126,14 @@ def preflight(
     noise = SENSOR_MG_DL if question.noise_sd_mg_dL is None else question.noise_sd_mg_dL
     key = jax.random.key(0) if key is None else key
     problem = pose(patients, question, key=key, noise_sd_mg_dL=noise, refuse=False)
-    table = problem.body.parameters
+    table, balance = problem.body.parameters, problem.body.facts.balance
     if unknown := [s for s in values if s not in {**table, **problem.body.initial_states()}]:
         raise ValueError(f"unknown parameter {', '.join(unknown)}; there are {', '.join(table)}")
     here = {}
     for symbol, start in problem.start.items():
         middle = table[symbol].typical if symbol in problem.named else np.nan
-        if symbol == "kl" and "kb" in problem.known:
-            middle = problem.known["kb"] + TYPICAL_C
+        if balance is not None and symbol == balance.more and balance.less in problem.known:
+            middle = problem.known[balance.less] + balance.typical
         middles = np.broadcast_to(middle, len(patients))
         stated = np.array([values.get(symbol, p.known.get(symbol, m)) for p, m in zip(patients, middles, strict=True)])
         here[symbol] = np.where(np.isfinite(stated), stated, start)
@@ -201,7 +200,7 @@ def _report(patients: Sequence[Patient], asked: _Asked, what_if: bool) -> Identi
             plan.change: tuple(np.asarray(x[(j + 1) * n + i]) for x in (all_told.white, all_told.coloured))
             for j, plan in enumerate(plans)
         }
-        said = (*asked.said[i], *doubtful_mass(patient, asked.problem.start))
+        said = (*asked.said[i], *doubtful_mass(patient, asked.problem.start, asked.problem.body))
         records.append(_of_patient(patient.name, one, others, said, asked.level))
     return Identification(tuple(records), asked.level, asked.problem.notes)
 
@@ -213,14 +212,15 @@ def _of_patient(
     white, prior = np.asarray(one.told.white), np.asarray(one.told.found.prior)
     remembered = np.asarray(one.told.coloured)
     blind = np.diagonal(white) <= _NO_TRACE_MG_DL**2 * one.readings
-    exact = symmetries(one.free, one.problem.body.complete(one.values), white, blind)
+    body = one.problem.body
+    exact = symmetries(one.free, body, one.values, white, blind)
     alone = _scaled(invert(white, one.readings, len(exact)), s2)
     alone_robust = sandwich(alone, remembered / s2, 0 * prior) if s2 else alone
     total = white + s2 * prior
     both = _scaled(invert(total, one.readings, len(exact) if not prior.any() else 0), s2)
     robust = sandwich(both, remembered / s2, prior) if s2 else both
     bounds_ = Errors(alone, alone_robust, both, robust)
-    found = directions(one.free, exact, alone_robust, alone)
+    found = directions(one.free, body, exact, alone_robust, alone)
     quantile = float(special.stdtrit(max(one.readings - k, 1), (1 + level) / 2))
     if one.problem.noise_sd_mg_dL is not None:
         quantile = float(special.ndtri((1 + level) / 2))
@@ -230,15 +230,15 @@ def _of_patient(
         e = bounds_.of(np.eye(k)[i])
         verdict, reason = _judge(symbol, i, e, one, found, correlation, white + s2 * prior)
         verdict, reason = doubted(verdict, reason, e, one.misfit)
-        verdict, reason = rests(verdict, reason, symbol, name in one.problem.c_assumed)
+        verdict, reason = rests(verdict, reason, symbol, one.problem, name)
         parameters[symbol] = _determination(symbol, one.values[symbol], e, quantile, verdict, reason, one.problem)
-    for symbol, unit in ((row.symbol, row.unit) for row in one.problem.body.facts.derived):
+    for symbol, unit in ((row.symbol, row.unit) for row in body.facts.derived):
         value, slope = float(one.told.found.values[symbol]), np.asarray(one.told.found.slopes[symbol])
         if np.any(slope):
             e = bounds_.of(slope / (value or 1.0))
             verdict, reason = called(e), f"the readings alone leave {plus_minus(e.alone_robust)}"
             verdict, reason = doubted(verdict, reason, e, one.misfit)
-            verdict, reason = rests(verdict, reason, symbol, name in one.problem.c_assumed)
+            verdict, reason = rests(verdict, reason, symbol, one.problem, name)
             derived[symbol] = _determination(symbol, value, e, quantile, verdict, reason, one.problem, unit)
     values = np.linalg.eigvalsh(white) if np.all(np.isfinite(white)) else np.full(k, np.nan)
     rank = k - alone.open.shape[1]
@@ -284,7 +284,7 @@ def _determination(
     problem: Problem,
     unit: str | None = None,
 ) -> Determination:
-    limits = problem.bounds.get(symbol, (0.0, np.inf))
+    limits = problem.limits(symbol)
 
     def interval(sd: float) -> tuple[float, float]:
         if not np.isfinite(sd):
@@ -318,8 +318,12 @@ def _judge(
 ) -> tuple[Verdict, str]:
     """The verdict on one parameter and the reason."""
     if one.problem.at_bound(symbol, one.values[symbol]):
-        low, high = one.problem.bounds[symbol]
-        near = low if abs(np.log(one.values[symbol] / low)) < abs(np.log(one.values[symbol] / high)) else high
+        low, high = one.problem.limits(symbol)
+        near = (
+            low
+            if high == np.inf or abs(np.log(one.values[symbol] / low)) < abs(np.log(one.values[symbol] / high))
+            else high
+        )
         return "at its bound", f"it stands at its bound {near:g}: the readings want it beyond, or tell nothing of it"
     verdict = called(e)
     concerned = [d for d in found if symbol in d.undetermined and (d.structural or abs(d.undetermined[symbol]) > 0.5)]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .._settle import GOES_BY_C
 from ..data import Patient
 from ..records import Ensemble, Estimate, Fit, Misfit, tally
 from ._information import Memory, remembered, residuals
@@ -57,7 +56,8 @@ def trusted(fit: Fit) -> Fit:
     found = []
     for patient, (times, _), remembers, miss in zip(fit, left, memories, missed, strict=True):
         wider = None if miss.found else widening(times, remembers)
-        on_c = {*GOES_BY_C, "p1", "c"} if patient.name in fit.problem.c_assumed else set()
+        b = fit.problem.goes_by(patient.name)
+        on_c = set() if b is None else {*fit.problem.body.facts.by_balance, b.symbol}
         each = lambda by, wider=wider, on_c=on_c: {s: _trusted(e, wider, s in on_c) for s, e in by.items()}
         found.append(dataclasses.replace(patient, estimates=each(patient.estimates), derived=each(patient.derived)))
     return dataclasses.replace(fit, patients=tuple(found))
@@ -113,5 +113,5 @@ def _called(fit: Fit) -> list[dict[str, str]]:
             sd = wider * white / abs(e.value) if white is not None and e.value else np.inf  # zero has no logarithm
             verdict = called(Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd))
             verdict = "at its bound" if e.at_bound else held(verdict, miss)
-            found[-1][symbol], _ = rests(verdict, "", symbol, patient.name in fit.problem.c_assumed)
+            found[-1][symbol], _ = rests(verdict, "", symbol, fit.problem, patient.name)
     return found

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._settle import GOES_BY_C
+from ..problem import Problem
 from ..records import Misfit, Verdict
 from ._information import Bounds
 from ._words import plus_minus
@@ -59,8 +59,12 @@ def doubted(verdict: Verdict, reason: str, e: Error, misfit: Misfit | None) -> t
     )
 
 
-def rests(verdict: Verdict, reason: str, symbol: str, c_assumed: bool) -> tuple[Verdict, str]:
-    """A verdict and its reason, and what becomes of both where the balance `c = kl - kb` is assumed."""
-    if not c_assumed or symbol not in (*GOES_BY_C, "p1") or verdict not in ("determined", "weakly determined"):
+def rests(verdict: Verdict, reason: str, symbol: str, problem: Problem, name: str) -> tuple[Verdict, str]:
+    """A verdict and its reason, and what becomes of both where the patient's balance is assumed."""
+    b = problem.goes_by(name)
+    if b is None or symbol not in problem.body.facts.by_balance or verdict not in ("determined", "weakly determined"):
         return verdict, reason
-    return "set by an assumption", f"{reason}, were kl - kb what is assumed; estimate kl along with it"
+    return (
+        "set by an assumption",
+        f"{reason}, were {b.more} - {b.less} what is assumed; estimate {b.more} along with it",
+    )

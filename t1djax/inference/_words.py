@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ..physics import INITIAL_STATES
+from ..physics import AbstractPhysiology
 from ..records import Direction
 from ._information import Bounds
 
@@ -17,18 +17,10 @@ _MOST = 3  # sentences about weak directions
 _MEMBERS = 4  # parameters that a sentence names at the most
 _FACTOR = 10.0  # standard deviation of a logarithm that is as good as infinite
 
-_NO_EFFECT = {
-    "ksi": "no insulin is given, and from I(0) = c/ksi glucose moves alike whatever ksi is",
-    "ku_Vi": "no insulin is given",
-    "Tr": "no meal is absorbed in the window",
-    "kr_Vb": "no meal is eaten in the window",
-    "M": "it enters through kb = 128/M alone, and kb is free itself",
-} | dict.fromkeys(INITIAL_STATES, "none is on board, or none is left when the readings begin")
-_AT_ZERO = "G0 is estimated as zero: the readings would have it lower still, so the equations do not describe them"
 _SAME = 0.9  # cosine between directions that say the same
 
 
-class Symmetry(NamedTuple):
+class Unseen(NamedTuple):
     """A move of the free logarithms that leaves glucose as it is."""
 
     move: Float[np.ndarray, " free"]
@@ -42,56 +34,62 @@ class Symmetry(NamedTuple):
 
 
 def symmetries(
-    free: Sequence[str], values: Mapping[str, float], information: Float[np.ndarray, "free free"], blind: np.ndarray
-) -> list[Symmetry]:
+    free: Sequence[str],
+    body: type[AbstractPhysiology],
+    values: Mapping[str, float],
+    information: Float[np.ndarray, "free free"],
+    blind: np.ndarray,
+) -> list[Unseen]:
     """The exact symmetries of the equations that hold here, each checked against the information.
 
     Args:
         free: symbols in the order of the information.
+        body: states them, see `AbstractPhysiology.symmetries`.
         values: every parameter by symbol.
         information: of their logarithms, times the variance of the noise.
         blind: which of them leave no trace at all.
-
-    Source: `(ksi, I, ku/Vi) -> (ksi/a, a I, a ku/Vi)` and `(kl, kb) -> (kl + d, kb + d)`, by substitution into
-    equations (1) to (3) of Magdelaine et al. 2015.
     """
     vector = lambda by: np.array([by.get(symbol, 0.0) for symbol in free])
-    found = [Symmetry(vector({s: 1.0}), (s,), "", vector({})) for s, dark in zip(free, blind, strict=True) if dark]
+    found = [Unseen(vector({s: 1.0}), (s,), "", vector({})) for s, dark in zip(free, blind, strict=True) if dark]
     seen = [s for s, dark in zip(free, blind, strict=True) if not dark]
-    for move, stays, slope in _candidates(seen, values):
+    for move, stays, slope in body.symmetries(seen, body.complete(values)):
         u = vector(move)
         if u @ information @ u <= _ROUNDING * float(u**2 @ np.diagonal(information)):
-            found.append(Symmetry(u, tuple(move), stays, vector(slope)))
+            found.append(Unseen(u, tuple(move), stays, vector(slope)))
     return found
 
 
-def _candidates(seen: Sequence[str], v: Mapping[str, float]) -> list[tuple[dict[str, float], str, dict[str, float]]]:
-    """Move, what it leaves alone in words, and the slope of that."""
-    found = []
-    along = [s for s in ("ku_Vi", "I0", "S0") if s in seen]
-    if "ksi" in seen and along:
-        stays = ", ".join(f"ksi*{s}" for s in along)
-        found.append(({"ksi": -1.0} | dict.fromkeys(along, 1.0), stays, {"ksi": 1.0, along[0]: 1.0}))
-    if "kl" in seen:
-        c = abs(v["kl"] - v["kb"]) or 1.0
-        move, slope = {"kl": 1 / v["kl"]}, {"kl": v["kl"] / c}
-        if "kb" in seen:
-            found.append((move | {"kb": 1 / v["kb"]}, "kl - kb", slope | {"kb": -v["kb"] / c}))
-        if "M" in seen:
-            found.append((move | {"M": -1 / v["kb"]}, "kl - 128/M", slope | {"M": v["kb"] / c}))
-    return found
+def _no_effect(symbol: str, body: type[AbstractPhysiology]) -> str:
+    """Why a parameter leaves no trace in glucose."""
+    if symbol in body.initial_states():
+        return "none is on board, or none is left when the readings begin"
+    if symbol in body.facts.need_insulin:
+        return "no insulin is given"
+    if symbol in body.facts.need_meal:
+        return "no meal is absorbed in the window"
+    for row in body.facts.proxies:
+        if symbol == row.symbol:
+            return f"it enters through {row.of} = {row.rule.format(symbol)} alone, and {row.of} is free itself"
+    return "nothing in the window depends on it"
 
 
-def directions(free: Sequence[str], exact: Sequence[Symmetry], alone: Bounds, white_alone: Bounds) -> list[Direction]:
+def directions(
+    free: Sequence[str],
+    body: type[AbstractPhysiology],
+    exact: Sequence[Unseen],
+    alone: Bounds,
+    white_alone: Bounds,
+) -> list[Direction]:
     """The symmetries, and the weak directions that the readings leave, in words.
 
     Args:
         free: symbols in order.
+        body: whose they are.
         exact: the symmetries.
         alone: variances from the readings alone, for their noise as it is.
         white_alone: the same for white noise: says what is open.
     """
-    found = [_structural(free, symmetry, alone) for symmetry in exact]
+    found = [_structural(free, body, symmetry, alone) for symmetry in exact]
     k, opened = len(free), white_alone.open
     hidden = opened.shape[1] - len(exact)
     if hidden > 0:
@@ -116,13 +114,11 @@ def _told(product: Mapping[str, float], said: Sequence[Mapping[str, float]], fre
     return any(abs(float(v @ w)) > _SAME * float(np.linalg.norm(v) * np.linalg.norm(w)) for w in others)
 
 
-def _structural(free: Sequence[str], symmetry: Symmetry, alone: Bounds) -> Direction:
+def _structural(free: Sequence[str], body: type[AbstractPhysiology], symmetry: Unseen, alone: Bounds) -> Direction:
     exponents = {s: float(e) for s, e in zip(free, symmetry.move, strict=True) if e}
     if not symmetry.stays:
-        symbol = symmetry.members[0]
-        why = _NO_EFFECT.get(symbol, "nothing in the window depends on it")
-        # A sum begins at G0: only where it is zero does a factor change nothing.
-        text = _AT_ZERO if symbol == "G0" else f"{symbol} leaves no trace in glucose: {why}"
+        (symbol,) = symmetry.members
+        text = f"{symbol} leaves no trace in glucose: {_no_effect(symbol, body)}"
         return Direction(True, exponents, np.inf, "", np.inf, text)
     sd = alone.sd(symmetry.slope)
     who = listed(symmetry.members)
@@ -131,7 +127,7 @@ def _structural(free: Sequence[str], symmetry: Symmetry, alone: Bounds) -> Direc
     return Direction(True, exponents, np.inf, symmetry.stays, 100 * sd, text)
 
 
-def _unexplained(free: Sequence[str], opened: np.ndarray, exact: Sequence[Symmetry]) -> Direction:
+def _unexplained(free: Sequence[str], opened: np.ndarray, exact: Sequence[Unseen]) -> Direction:
     known = np.stack([s.move / np.linalg.norm(s.move) for s in exact], axis=1) if exact else np.zeros((len(free), 0))
     left = opened - known @ np.linalg.lstsq(known, opened, rcond=None)[0] if exact else opened
     v = left[:, int(np.argmax(np.linalg.norm(left, axis=0)))]

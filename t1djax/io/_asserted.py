@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from ..physics import PHYSIOLOGIES, disagree
+from ..physics import PHYSIOLOGIES
 from ._checks import BLANKS, Findings, Table, check_columns, from_cell, numbers, safe_name
 from ._quantities import MMOL
 from ._text import read_table
@@ -45,9 +45,13 @@ def parameter_table(table: Table, found: Findings) -> dict[str, dict[str, float]
     if "G0" in values:
         bad = (values["G0"] >= 2) & (values["G0"] <= 30)
         found.flag(table, "G0_mg_dL", bad, "{} looks like mmol/L", f"multiply by {MMOL}")
-    if "M" in values and "kb" in values:
-        what = "{} is not 128 / M_kg within 1 %"
-        found.flag(table, "kb", disagree(values["M"], values["kb"]), what, "give M_kg or kb, not both")
+    for body in PHYSIOLOGIES.values():
+        for row in body.facts.proxies:
+            if row.pair <= set(values):
+                of, stands = body.parameters[row.of].column, body.parameters[row.symbol].column
+                bad = body.disagree(row, values[row.symbol], values[row.of])
+                what = f"{{}} is not {row.rule.format(stands)} within 1 %"
+                found.flag(table, of, bad, what, f"give {stands} or {of}, not both")
     stated = [{s: float(x[i]) for s, x in values.items() if np.isfinite(x[i])} for i in range(len(table))]
     return dict(zip(names, stated, strict=True))
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from ._hovorka import Hovorka
 from ._kanderian import Kanderian
 from ._magdelaine import Magdelaine
-from ._parameters import Parameter
+from ._parameters import BODY_MASS, Parameter
 from ._physiology import AbstractPhysiology
 
 PHYSIOLOGIES: Mapping[str, type[AbstractPhysiology]] = MappingProxyType(
@@ -36,6 +36,8 @@ def has_symbol(symbol: str) -> bool:
 def table_with(symbols: Iterable[str]) -> Mapping[str, Parameter] | None:
     """The table of the first physiology of the package that has all of these symbols; None where none has.
 
+    A body mass may be stated whatever the physiology.
+
     Args:
         symbols: of parameters.
 
@@ -45,7 +47,8 @@ def table_with(symbols: Iterable[str]) -> Mapping[str, Parameter] | None:
         'min'
     """
     wanted = set(symbols)
-    return next((cls.parameters for cls in PHYSIOLOGIES.values() if wanted <= set(cls.parameters)), None)
+    tables = ({BODY_MASS.symbol: BODY_MASS, **cls.parameters} for cls in PHYSIOLOGIES.values())
+    return next((table for table in tables if wanted <= set(table)), None)
 
 
 def physiology_named(name: str | type[AbstractPhysiology]) -> type[AbstractPhysiology]:

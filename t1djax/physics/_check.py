@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._physiology import AbstractPhysiology, equilibrium_slope, state_units
+from ._physiology import AbstractPhysiology, equilibrium_slope
+from ._states import state_units
 
 _RESTS = 1e-6  # of the typical size of a state, per minute
 _SAME = 1e-6  # relative, between slopes that are said to be the same

@@ -1,5 +1,6 @@
 """The model of Hovorka et al. (2004): ten states, a set point, and loss of glucose by the kidneys above 9 mmol/L."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -9,10 +10,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import MG_DL_PER_MMOL_L, Scalar
+from ._facts import Facts, Symmetry, Together
 from ._inputs import MIN_PER_H
-from ._parameters import Parameter, parameter_table
-from ._physiology import AbstractPhysiology, Facts, Together, scalar, state
+from ._parameters import BODY_MASS, Parameter, parameter_table
+from ._physiology import AbstractPhysiology
 from ._prior import Limits, Prior, prior_table
+from ._states import scalar, state
 
 _MG_PER_MMOL = 180.16
 _MU_PER_U = 1000.0
@@ -88,9 +91,10 @@ def _row(symbol: str, unit: str, meaning: str, mean: float, sd: float) -> Parame
 
 _PLAIN = ("EGP0", "F01", "k12", "ka1", "ka2", "ka3", "SI1", "SI2", "SI3", "ke", "VI", "tau_G")
 _TABLE = parameter_table(
-    Parameter("M", "kg", "body mass", "M_kg", 60.0, 110.0, 65.0, 95.0, _OPEN),
+    dataclasses.replace(BODY_MASS, start_low=65.0, start_high=95.0, source=_OPEN),
     *(_row(p.symbol, p.unit, p.meaning, p.mean, p.sd) for p in (_POPULATION[symbol] for symbol in _PLAIN)),
-    _row("VG", "L/kg", "volume of glucose", 0.16, 0.04),
+    # Not VG, which is the column of `Kanderian`'s, in dL.
+    dataclasses.replace(_row("VG", "L/kg", "volume of glucose", 0.16, 0.04), column="VG_L_kg"),
     _row("tau_I", "min", "time constant of insulin under the skin", 57.0, 15.0),
     _row("AG", "1", "share of the carbohydrate that arrives", 0.95, 0.15),
 )
@@ -106,6 +110,12 @@ _FACTS = Facts(
         Together(frozenset({"SI1", "SI2", "SI3", "VI"}), _OVER_VI),
         Together(frozenset({"EGP0", "F01", "AG", "VG"}), _OVER_VG),
         Together(frozenset({"M", "VG"}), "volumes are per kg of body mass; estimate VG with M known"),
+    ),
+    symmetries=(
+        Symmetry(dict.fromkeys(("SI1", "SI2", "SI3", "VI"), 1.0), "each SI over VI", {"SI1": 1.0, "VI": -1.0}),
+        Symmetry(
+            dict.fromkeys(("EGP0", "F01", "AG", "VG"), 1.0), "each of EGP0, F01, AG over VG", {"EGP0": 1.0, "VG": -1.0}
+        ),
     ),
     need_meal=frozenset({"AG", "tau_G"}),
     need_insulin=frozenset({"SI1", "SI2", "SI3", "ka1", "ka2", "ka3", "ke", "VI", "tau_I"}),

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Scalar
+from ._facts import Derived, Facts, Symmetry, Together
 from ._inputs import MIN_PER_H
 from ._parameters import Parameter, parameter_table
-from ._physiology import AbstractPhysiology, Derived, Facts, Together, scalar, state
+from ._physiology import AbstractPhysiology
 from ._prior import Limits, Prior, prior_table
+from ._states import scalar, state
 
 _UU_PER_U = 1e6
 _SOURCE = "Kanderian et al., J. Diabetes Sci. Technol. 3(5):1047-1057, 2009, PMC2769900"
@@ -67,6 +69,7 @@ _FACTS = Facts(
         Together(frozenset({"tau1", "p2"}), _ONE_LAG),
         Together(frozenset({"tau2", "p2"}), _ONE_LAG),
     ),
+    symmetries=(Symmetry({"SI": 1.0, "CI": 1.0}, "SI/CI", {"SI": 1.0, "CI": -1.0}),),
     need_meal=frozenset({"VG", "tauM"}),
     need_insulin=frozenset({"SI", "CI", "tau1", "tau2", "p2"}),
     derived=(

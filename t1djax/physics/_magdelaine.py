@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -14,12 +14,15 @@ from jaxtyping import Array, ArrayLike, Float
 from .._html import html_table
 from .._types import Scalar
 from ._cells import Cells
+from ._facts import Facts, Symmetry
 from ._inputs import Inputs
 from ._lags import Lags, cascade
-from ._parameters import INITIAL_STATES, KB_BODY_MASS, PARAMETERS, Parameter, unbalanced
-from ._physiology import AbstractPhysiology, Derived, Facts, Together, Trajectory, scalar, state
-from ._prior import Prior, prior_table
+from ._magdelaine_facts import FACTS, INITIAL_STATES, KB_BODY_MASS, PARAMETERS, POPULATION, symmetries
+from ._parameters import Parameter
+from ._physiology import AbstractPhysiology, Trajectory
+from ._prior import Prior
 from ._solve import finite
+from ._states import scalar, state
 
 
 class State(eqx.Module):
@@ -39,81 +42,6 @@ class State(eqx.Module):
     """Digestion, first lag, mg/dL/min."""
     D: Float[Array, "*shape"] = state("mg/dL/min", column="digestion_mg_dL_min")
     """Appearance of glucose from meals, mg/dL/min."""
-
-
-class SecondOrderState(eqx.Module):
-    """The five states as the paper writes them."""
-
-    G: Float[Array, "*shape"]
-    """Glucose, mg/dL."""
-    I: Float[Array, "*shape"]
-    """Plasma insulin, U/dL."""
-    dI: Float[Array, "*shape"]
-    """Its rate, U/dL/min."""
-    D: Float[Array, "*shape"]
-    """Appearance of glucose from meals, mg/dL/min."""
-    dD: Float[Array, "*shape"]
-    """Its rate, mg/dL/min^2."""
-
-
-_SOURCE = "Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, doi 10.1109/TBME.2015.2393105"
-_COHORT = "mean and standard deviation over Pat2..Pat11 (`PARAMETERS`), cut off at two standard deviations"
-_POPULATION = prior_table(
-    Prior("M", "kg", "body mass", 85.0, 12.5, 65.0, 110.0, False, _COHORT + "; from 65 kg, so that kb < 2"),
-    Prior("ksi", "mg/U/min", "insulin sensitivity", 236.0, 42.0, 152.0, 320.0, True, _COHORT),
-    Prior("Tu", "min", "time constant of insulin absorption", 105.5, 19.0, 67.0, 144.0, True, _COHORT),
-    Prior("ku_Vi", "min/dL", "insulin clearance time over volume", 0.061, 0.002, 0.057, 0.065, False, _COHORT),
-    Prior("Tr", "min", "time constant of meal absorption", 80.0, 40.0, 40.0, 190.0, True,
-          "spans the two published patients, 49 min (IF3) and 183 min (IF2): " + _SOURCE),
-    Prior("kr_Vb", "1/dL", "carbohydrate bioavailability over volume", 0.0022, 0.0002, 0.0018, 0.0026, False, _COHORT),
-    Prior("basal", "U/kg/day", "basal need by body mass", 0.28, 0.07, 0.12, 0.54, True,
-          "around the equilibrium of the published patients, 0.28 (IF2) and 0.32 (IF3): " + _SOURCE
-          + "; 0.23 on average in titrated type 1 and 2: King, Diabetes 68(Suppl. 1):1108-P, 2019"),
-)  # fmt: skip
-_FACTS = Facts(
-    source=_SOURCE,
-    sensitivity="ksi",
-    insulin_states=("S", "I"),
-    meal_states=("E", "D"),
-    learnt=("G", "I", "D"),
-    together=(
-        Together(
-            frozenset({"ksi", "ku_Vi"}),
-            "only their product p1 = ksi ku_Vi shows in glucose; estimate one of them with the other known (p1 is "
-            "reported either way)",
-        ),
-        Together(
-            frozenset({"kl", "kb"}),
-            "only their difference c = kl - kb shows in glucose; estimate kl with kb known (c is reported either way)",
-        ),
-        Together(
-            frozenset({"kl", "M"}),
-            "M enters through kb = 128 / M alone, and only c = kl - kb shows in glucose; estimate kl with M known",
-        ),
-        Together(frozenset({"kb", "M"}), "they are one parameter, kb = 128 / M; estimate one of them", one=True),
-    ),
-    need_meal=frozenset({"Tr", "kr_Vb"}),
-    need_insulin=frozenset({"ksi", "ku_Vi"}),
-    derived=(
-        Derived(
-            "p1",
-            "mg/dL/U",
-            "fall of glucose that a unit of insulin makes (ksi ku_Vi)",
-            frozenset({"ksi", "ku_Vi"}),
-            lambda v: v["ksi"] * v["ku_Vi"],
-        ),
-        Derived(
-            "c",
-            "mg/dL/min",
-            "rise of glucose at zero insulin (kl - kb)",
-            frozenset({"kl", "kb"}),
-            lambda v: v["kl"] - v["kb"],
-        ),
-    ),
-    linear=True,
-    coefficients=frozenset({"Tu", "Tr"}),
-    exact=True,
-)
 
 
 class Magdelaine(AbstractPhysiology):
@@ -138,8 +66,8 @@ class Magdelaine(AbstractPhysiology):
 
     parameters: ClassVar[Mapping[str, Parameter]] = PARAMETERS
     States: ClassVar[type[eqx.Module]] = State
-    facts: ClassVar[Facts] = _FACTS
-    population: ClassVar[Mapping[str, Prior]] = _POPULATION
+    facts: ClassVar[Facts] = FACTS
+    population: ClassVar[Mapping[str, Prior]] = POPULATION
     part_min: ClassVar[float] = math.inf
 
     ksi: Scalar = eqx.field(converter=scalar)
@@ -201,6 +129,16 @@ class Magdelaine(AbstractPhysiology):
         return INITIAL_STATES
 
     @classmethod
+    def symmetries(cls, free: Collection[str], values: Mapping[str, float]) -> list[Symmetry]:
+        """Changes of free parameters that leave glucose as it is: `ksi` with `ku_Vi`, and `kl` with `kb`.
+
+        Args:
+            free: symbols of what is estimated and leaves a trace.
+            values: every parameter by symbol.
+        """
+        return symmetries(free, values)
+
+    @classmethod
     def drawn(cls, traits: Mapping[str, Any]) -> dict[str, Any]:
         """`kb = 128 / M`, and the liver output that makes the drawn basal need hold equilibrium: `kl > kb` always.
 
@@ -217,22 +155,6 @@ class Magdelaine(AbstractPhysiology):
         values["kb"] = KB_BODY_MASS / values["M"]
         values["kl"] = values["kb"] + need * values["M"] / 1440 * values["ksi"] * values["ku_Vi"]
         return values
-
-    @classmethod
-    def flaw(cls, name: str, values: Mapping[str, Any]) -> str:
-        """What is wrong with a person of these parameters: numbers that are not positive, or `kl` not above `kb`.
-
-        Args:
-            name: who it is.
-            values: numbers by symbol, in the units of the table.
-
-        Returns:
-            A sentence; empty where nothing is wrong.
-        """
-        odd = unbalanced(name, values["kl"], values["kb"]) if {"kl", "kb"} <= set(values) else ""
-        if odd:
-            return f"kl must be above kb, or glucose would fall without insulin: {odd}, in mg/dL/min"
-        return super().flaw(name, values)
 
     def rates(self, y: State, insulin_U_min: Any, carbs_mg_min: Any) -> State:
         """The equations: see `t1djax.rates`.
@@ -268,6 +190,20 @@ class Magdelaine(AbstractPhysiology):
             The state, and the rate in U/h.
         """
         return steady_state(self, glucose_mg_dL), self.equilibrium_basal_U_h
+
+    def typical_start(self, glucose_mg_dL: Float[Array, ""], insulin_U_min: Float[Array, ""]) -> State:
+        """Insulin at equilibrium, also where the liver gives hardly more than the brain takes, and the end of a meal.
+
+        Args:
+            glucose_mg_dL: glucose, mg/dL.
+            insulin_U_min: not used; this body starts at rest.
+
+        Returns:
+            The state.
+        """
+        insulin = jnp.maximum(self.kl - self.kb, 0.05) / self.ksi
+        food = jnp.full_like(insulin, 0.2)
+        return State(G=glucose_mg_dL, S=insulin, I=insulin, E=food, D=food)
 
     def on_board(self, earlier: Inputs, at_min: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
         """What doses before a record leave of insulin and food, exactly.
@@ -491,48 +427,23 @@ def residual(p: Magdelaine, y: State, dy: State, u: Any, r: Any) -> State:
     return State(G=dy.G - f.G, S=dy.S - f.S, I=dy.I - f.I, E=dy.E - f.E, D=dy.D - f.D)
 
 
-def to_second_order(p: Magdelaine, y: State) -> SecondOrderState:
-    """The paper's states from the cascaded lags.
+def with_derived(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with those that follow from them, where they can: `kb = 128 / M`, `p1 = ksi ku_Vi`, `c = kl - kb`.
+
+    `p1` (mg/dL/U) and `c` (mg/dL/min) are what glucose alone determines. Numbers and arrays alike.
 
     Args:
-        p: parameters of one patient; `Tu` and `Tr` count.
-        y: the cascaded lags.
+        values: parameters by symbol, in the units of `PARAMETERS`.
 
     Returns:
-        Glucose, insulin and digestion, the latter two with their time derivatives.
+        A new dictionary: the given values, and those that follow from them.
+
+    Example:
+        >>> from t1djax import with_derived
+        >>> with_derived({"M": 64.0, "kl": 2.25})
+        {'M': 64.0, 'kl': 2.25, 'kb': 2.0, 'c': 0.25}
     """
-    return SecondOrderState(G=y.G, I=y.I, dI=(y.S - y.I) / p.Tu, D=y.D, dD=(y.E - y.D) / p.Tr)
-
-
-def from_second_order(p: Magdelaine, x: SecondOrderState) -> State:
-    """The cascaded lags from the paper's states.
-
-    Args:
-        p: parameters of one patient; `Tu` and `Tr` count.
-        x: glucose, insulin and digestion, the latter two with their time derivatives.
-
-    Returns:
-        The same state as two lags in cascade each.
-    """
-    return State(G=x.G, S=x.I + p.Tu * x.dI, I=x.I, E=x.D + p.Tr * x.dD, D=x.D)
-
-
-def second_order_rates(p: Magdelaine, x: SecondOrderState, u: Any, r: Any) -> SecondOrderState:
-    """The paper's five-state form: `rates` seen through the change of variables.
-
-    Args:
-        p: parameters of one patient.
-        x: the paper's states.
-        u: insulin delivery, U/min.
-        r: carbohydrate intake, mg/min.
-
-    Returns:
-        The time derivative of each state, in its unit per minute.
-
-    Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015.
-    """
-    f = rates(p, from_second_order(p, x), u, r)
-    return SecondOrderState(G=f.G, I=f.I, dI=(f.S - f.I) / p.Tu, D=f.D, dD=(f.E - f.D) / p.Tr)
+    return Magdelaine.complete(values) | Magdelaine.derive(values)
 
 
 def exact_lags(

@@ -3,10 +3,9 @@
 import abc
 import dataclasses
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,160 +15,21 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from ._cells import Cells, driven_states, over_cell
+from ._facts import Facts, Proxy, Symmetry
 from ._inputs import MIN_PER_H, ON_BOARD_MIN, Inputs
-from ._parameters import Parameter
+from ._parameters import Parameter, row_table
 from ._prior import Limits, Prior
+from ._states import column_of, start_symbol, state_units
 from ._steps import count_steps, runge_kutta
 
 Body = TypeVar("Body", bound="AbstractPhysiology")
 
+_SOME = 0.1  # of a typical size, what is taken to be on board at the least where that is estimated
+_ALIKE = 0.01  # relative, of two statements of one thing
+
 
 class NoRestError(ValueError):
     """No basal rate holds this glucose in this body."""
-
-
-def scalar(x: ArrayLike) -> Array:
-    """The converter of a physiology's fields: a number becomes an array of JAX's current default precision.
-
-    Args:
-        x: a number or an array, in the unit of the parameter.
-
-    Example:
-        >>> import equinox as eqx
-        >>> import jax
-        >>> from t1djax.physics import scalar
-        >>> class Cleared(eqx.Module):
-        ...     k: jax.Array = eqx.field(converter=scalar)
-        >>> Cleared(0.1).k.shape
-        ()
-    """
-    # A Python number would be weakly typed, and a weak leaf compiles every program a second time.
-    dtype = getattr(x, "dtype", None)
-    real = dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
-    return jnp.asarray(x, dtype if real else jnp.result_type(float))
-
-
-def state(unit: str, *, column: str | None = None) -> Any:
-    """A field of a state, with its unit.
-
-    Args:
-        unit: of the state, such as `mg/dL`; `1` where it has none.
-        column: its column in tables; made of name and unit if not given, and none at all where it is empty.
-
-    Example:
-        >>> import equinox as eqx
-        >>> import jax
-        >>> from t1djax.physics import state
-        >>> class Glucose(eqx.Module):
-        ...     G: jax.Array = state("mg/dL")
-    """
-    return eqx.field(metadata={"unit": unit, "column": column})
-
-
-def state_columns(States: type) -> dict[str, str]:
-    """Names of the states that tables show, by their columns.
-
-    Args:
-        States: the class of a physiology's states.
-
-    Example:
-        >>> from t1djax.physics import Magdelaine, state_columns
-        >>> state_columns(Magdelaine.States)
-        {'insulin_U_dL': 'I', 'digestion_mg_dL_min': 'D'}
-    """
-    found = {}
-    for f in dataclasses.fields(States):
-        unit = re.sub(r"\W+", "_", f.metadata["unit"].removeprefix("1/")) if f.metadata["unit"] != "1" else ""
-        per = "per_" * f.metadata["unit"].startswith("1/")
-        column = f.metadata["column"]
-        found["_".join(filter(None, (f.name, per + unit))) if column is None else column] = f.name
-    found.pop("", None)
-    return found
-
-
-def state_units(State: type) -> dict[str, str]:
-    """Units of a state by name; empty strings where none is stated.
-
-    Args:
-        State: the class of a physiology's states.
-    """
-    return {f.name: f.metadata.get("unit", "") for f in dataclasses.fields(State)}
-
-
-def residual_columns(States: type, learnt: Iterable[str]) -> dict[str, str]:
-    """Names of what learnt states miss of their equations, by columns.
-
-    Args:
-        States: the class of a physiology's states.
-        learnt: some of them.
-
-    Example:
-        >>> from t1djax.physics import Magdelaine, residual_columns
-        >>> list(residual_columns(Magdelaine.States, Magdelaine.facts.learnt))
-        ['residual_G_mg_dL_min', 'residual_I_U_dL_min', 'residual_D_mg_dL_min2']
-    """
-    units = state_units(States)
-    slug = {leaf: re.sub(r"\W+", "_", f"{units[leaf]}/min").replace("min_min", "min2") for leaf in learnt}
-    return {f"residual_{leaf}_{unit}": leaf for leaf, unit in slug.items()}
-
-
-class Together(NamedTuple):
-    """Parameters that glucose cannot tell apart."""
-
-    symbols: frozenset[str]
-    """Which ones, all of them free at once."""
-    why: str
-    """What shows in glucose in their place, and what to estimate."""
-    one: bool = False
-    """Whether they are one quantity in several guises, so that no prior helps."""
-
-
-class Derived(NamedTuple):
-    """A quantity that follows from parameters and is reported beside them."""
-
-    symbol: str
-    """What it is called."""
-    unit: str
-    """Its unit."""
-    meaning: str
-    """What it is, in words."""
-    needs: frozenset[str]
-    """Parameters that it follows from."""
-    of: Callable[[Mapping[str, Any]], Any]
-    """Its value from theirs, by symbol."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What is known of a physiology beside its equations. `check_physiology` holds the equations against it."""
-
-    source: str
-    """The paper."""
-    sensitivity: str
-    """The parameter that is estimated where nobody says which: insulin sensitivity."""
-    insulin_states: tuple[str, ...] = ()
-    """States that insulin alone drives, linearly and with constant coefficients; never learnt."""
-    meal_states: tuple[str, ...] = ()
-    """States that carbohydrate alone drives, likewise."""
-    learnt: tuple[str, ...] = ()
-    """States that a network learns; those that follow the doses may stay exact."""
-    together: tuple[Together, ...] = ()
-    """What glucose cannot tell apart."""
-    need_meal: frozenset[str] = frozenset()
-    """Parameters of which a record without a meal says nothing."""
-    need_insulin: frozenset[str] = frozenset()
-    """Parameters of which a record without insulin says nothing."""
-    derived: tuple[Derived, ...] = ()
-    """What follows from the parameters."""
-    linear: bool = False
-    """Whether the rates are linear in the states with coefficients that never change, and glucose is the first learnt
-    state."""
-    coefficients: frozenset[str] = frozenset()
-    """Of linear rates, parameters that stand in coefficients otherwise than in `effects`: time constants."""
-    exact: bool = False
-    """Whether `solution` has no step error."""
-    stays_positive: bool = False
-    """Whether glucose stays finite and above zero under any doses."""
 
 
 class Trajectory(eqx.Module):
@@ -288,6 +148,20 @@ class AbstractPhysiology(eqx.Module):
         """
         return self.steady(glucose_mg_dL)[0]
 
+    def typical_start(self, glucose_mg_dL: Float[Array, ""], insulin_U_min: Float[Array, ""]) -> Any:
+        """`start` with something on board in every state: where an estimate of it, a logarithm, may begin.
+
+        Args:
+            glucose_mg_dL: glucose, mg/dL.
+            insulin_U_min: insulin delivery in force, U/min.
+
+        Returns:
+            The state; of those that the doses drive, none below a tenth of its typical size.
+        """
+        y, sizes = self.start(glucose_mg_dL, insulin_U_min), self.scales()
+        least = {s: jnp.maximum(getattr(y, s), _SOME * getattr(sizes, s)) for s in self.facts.dose_states}
+        return dataclasses.replace(y, **least)
+
     def on_board(self, earlier: Inputs, at_min: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
         """What doses before a record leave in the states that follow insulin and food alone.
 
@@ -298,7 +172,7 @@ class AbstractPhysiology(eqx.Module):
         Returns:
             What is to be added to these states, by name.
         """
-        doses = (*self.facts.insulin_states, *self.facts.meal_states)
+        doses = self.facts.dose_states
         empty = dataclasses.replace(self.scales(), **dict.fromkeys(doses, jnp.zeros_like(at_min)))
         room = earlier.break_min.shape[0] + 1 + int(ON_BOARD_MIN / self.step_min)
         states, _ = runge_kutta(self.rates, earlier, at_min[None], empty, steps=room, longest_min=self.step_min)
@@ -428,8 +302,7 @@ class AbstractPhysiology(eqx.Module):
         Returns:
             One row per learnt state, in its unit per minute.
         """
-        driven = (*self.facts.insulin_states, *self.facts.meal_states)
-        y = self.with_learnt(driven_states(self.rates, driven, cells, y0), x0)
+        y = self.with_learnt(driven_states(self.rates, self.facts.dose_states, cells, y0), x0)
         flow = lambda y, u, r: over_cell(self.rates, y, u, r, cells.part_min)
         ends = self.learnt_states(jax.vmap(flow)(y, cells.insulin_U_min, cells.carbs_mg_min))
         return ((x1 - ends) / (cells.part_min * cells.insulin_U_min.shape[1])).T
@@ -490,6 +363,50 @@ class AbstractPhysiology(eqx.Module):
         return {row.symbol: row.of(full) for row in cls.facts.derived if row.needs <= set(full)}
 
     @classmethod
+    def symmetries(cls, free: Collection[str], values: Mapping[str, float]) -> list[Symmetry]:
+        """Changes of free parameters that leave glucose as it is, each to be checked on a record.
+
+        Args:
+            free: symbols of what is estimated and leaves a trace.
+            values: every parameter by symbol.
+
+        Returns:
+            Those of `facts` whose parameters are all free. A body whose symmetries depend on the values overrides it.
+        """
+        return [row for row in cls.facts.symmetries if set(row.move) <= set(free)]
+
+    @classmethod
+    def contradiction(cls, values: Mapping[str, float]) -> str:
+        """What is wrong where a parameter and what stands in its place (`Facts.proxies`) are both stated.
+
+        Args:
+            values: numbers by symbol, in the units of the table.
+
+        Returns:
+            A sentence; empty where they agree within 1 %, or not both are stated.
+        """
+        for row in cls.facts.proxies:
+            if row.pair <= set(values) and cls.disagree(row, values[row.symbol], values[row.of]):
+                unit, rule = cls.parameters[row.symbol].unit, row.rule.format(row.symbol)
+                return (
+                    f"{row.symbol} = {values[row.symbol]:g} {unit} and {row.of} = {values[row.of]:g} contradict: "
+                    f"{row.of} is {rule}; state one"
+                )
+        return ""
+
+    @classmethod
+    def disagree(cls, proxy: Proxy, stated: Any, value: Any) -> Any:
+        """Whether a parameter is more than 1 % from what follows of its proxy; numbers and arrays alike.
+
+        Args:
+            proxy: one of `Facts.proxies`.
+            stated: the proxy's value.
+            value: the parameter's.
+        """
+        follows = cls.complete({proxy.symbol: stated})[proxy.of]
+        return abs(value - follows) > _ALIKE * follows
+
+    @classmethod
     def flaw(cls, name: str, values: Mapping[str, Any]) -> str:
         """What is wrong with a person of these parameters, in words; empty where nothing is.
 
@@ -500,17 +417,24 @@ class AbstractPhysiology(eqx.Module):
         Returns:
             A sentence.
         """
+        if (b := cls.facts.balance) and {b.more, b.less} <= set(values) and values[b.more] <= values[b.less]:
+            unit = cls.parameters[b.more].unit
+            return f"{b.must}: {b.words(name, values[b.more], values[b.less])}, in {unit}"
         odd = [f"{s} = {values[s]:g} {row.unit}" for s, row in cls.parameters.items() if not values.get(s, 1.0) > 0]
         return f"{', '.join(odd)} of {name}: state numbers above 0" * bool(odd)
 
     @classmethod
     def initial_states(cls) -> Mapping[str, Parameter]:
-        """What can be estimated of what is on board at the start of a window, by symbol: a state's name and `0`.
+        """What can be estimated of what is on board at the start of a window: the states that the doses drive.
 
         Returns:
-            One row for each state; none, where a record starts under the insulin in force.
+            One row for each, by `start_symbol`.
         """
-        return MappingProxyType({})
+        units = state_units(cls.States)
+        row = lambda s, unit: Parameter(
+            s, unit, f"{s.removesuffix('0').rstrip('_')} at the start", column_of(s, unit), 0.0, math.inf, 0.0, math.inf
+        )
+        return row_table(*(row(start_symbol(leaf), units[leaf]) for leaf in cls.facts.dose_states))
 
     def values(self) -> dict[str, Array]:
         """The fields by symbol."""

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import yaml
 
 from ._inputs import Doses
-from ._magdelaine import KB_BODY_MASS, Magdelaine
+from ._magdelaine import Magdelaine
+from ._magdelaine_facts import KB_BODY_MASS
 
 
 @dataclasses.dataclass(frozen=True)

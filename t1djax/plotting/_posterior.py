@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..records import UNITS, Hierarchy, PatientPosterior, Posterior
+from ..physics import AbstractPhysiology
+from ..records import Hierarchy, PatientPosterior, Posterior, symbols_of
 from ._results import _FIT, _FORECAST, _INK, _STYLE
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def plot_draws(patient: PatientPosterior) -> "Figure":
     from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    symbols = [s for s in patient.draws if s not in ("p1", "c")]
+    derived = {row.symbol for row in patient.body.facts.derived}
+    symbols = [s for s in patient.draws if s not in derived]
     n = len(symbols)
     with rc_context(_STYLE):
         figure = Figure(figsize=(2.4 + 1.9 * n, 1.0 + 1.7 * n))
@@ -80,21 +82,21 @@ def plot_forest(found: Posterior | Hierarchy, symbol: str, *, level: float = 0.9
             ax.axvspan(*np.exp(middle.mean() + np.array([-1, 1]) * half), color=_INK, alpha=0.08, lw=0)
             ax.axvline(float(np.exp(middle.mean())), color=_INK, lw=0.8, ls=":")
         ax.set_yticks(range(len(people)), [p.name for p in people], fontsize=7)
-        ax.set(xlabel=_label(symbol), ylim=(len(people) - 0.5, -0.5))
+        ax.set(xlabel=_label(symbol, found.problem.body), ylim=(len(people) - 0.5, -0.5))
         shaded = "; shaded: the population's middle, one standard deviation either way"
         ax.set_title(f"{100 * level:g} % intervals" + (shaded if isinstance(found, Hierarchy) else ""), fontsize=8)
     return figure
 
 
-def _label(symbol: str) -> str:
+def _label(symbol: str, body: type[AbstractPhysiology]) -> str:
     ends_so = symbol.endswith(("_mg_dL", "_min"))  # it names its unit
-    return symbol if ends_so or symbol not in UNITS else f"{symbol}, {UNITS[symbol]}"
+    return symbol if ends_so else f"{symbol}, {symbols_of(body)[symbol].unit}"
 
 
 def _chains(ax: "Axes", patient: PatientPosterior, symbol: str) -> None:
     for chain in patient.draws[symbol]:
         ax.plot(chain, lw=0.4)
-    ax.set_ylabel(_label(symbol))
+    ax.set_ylabel(_label(symbol, patient.body))
     ess = min(patient.ess_bulk[symbol], patient.ess_tail[symbol])
     ax.set_title(f"R-hat {patient.r_hat[symbol]:.3f}, {ess:.0f} effective", fontsize=7)
     ax.tick_params(labelsize=6)

@@ -25,7 +25,7 @@ from .._words import counted
 from ..config import read_yaml as read_config
 from ..experiment import RUNS
 from ..io import CONFIG, MODEL_FILE, REPORT_FILE, CheckpointError, drop_twins, from_cell
-from ..physics import PARAMETERS
+from ..physics import PHYSIOLOGIES
 from ._person import Person
 from ._places import SCRATCH, Here, Places
 
@@ -35,7 +35,7 @@ METADATA, PATIENTS, TRUTH, RECIPE = "metadata.json", "patients.csv", "truth.csv"
 _TELLING = r"predictions\.npz|model\.json|(glucose|states|residuals|parameters)\.png"
 _RESULT = re.compile(rf"{_TELLING}|config\.yaml|parameter_evolution_\w+\.npz")
 _PARTIAL = re.compile(r"(.+)\.partial-[0-9a-z_]+")
-_COLUMNS = {"time_zone", *(p.column for p in PARAMETERS.values())}
+_COLUMNS = {"time_zone", *(p.column for body in PHYSIOLOGIES.values() for p in body.parameters.values())}
 
 
 class ForgetStep(NamedTuple):

@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
     white_error: float | None = None
     """One standard deviation from the curvature of the fit, were the noise white and the model right."""
     c_assumed: bool = False
-    """Whether it goes by a balance `c = kl - kb` that is assumed, not by the readings alone."""
+    """Whether it goes by a balance (`Facts.balance`) that is assumed, not by the readings alone."""
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> "Estimate":
@@ -82,7 +82,7 @@ class Estimate(NamedTuple):
         said = {
             "set by its prior": self.prior_dominated,
             "at its bound": self.at_bound,
-            "goes by an assumed kl - kb": self.c_assumed,
+            "goes by an assumed balance": self.c_assumed,
             "model misfit: no error": self.misfit,
             "error widened: noise remembers": self.widened,
         }

@@ -10,11 +10,12 @@ from jaxtyping import Float
 from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
+from ..physics import AbstractPhysiology, Magdelaine
 from ..problem import Problem
 from ._fits import Cost
 from ._outcomes import Outcome, WithOutcome
 from ._posterior import Interval, central_interval
-from ._symbols import UNITS, legend_line
+from ._symbols import legend_line, symbols_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,12 +30,14 @@ class PooledPatient(WithOutcome):
     outcome: Outcome
     """How the patient's fit ended; one that did not converge tells the population nothing."""
     draws: Mapping[str, Float[np.ndarray, " draws"]]
-    """By symbol, in the units of `PARAMETERS`: what was estimated."""
+    """By symbol, in the units of the physiology: what was estimated."""
     borrowed: Mapping[str, float]
     """Share of what is known of each pooled parameter that comes from the others: 0 where the patient's own readings
     say all, 1 where they say nothing."""
     noise_sd_mg_dL: float
     """Standard deviation of the readings' noise, mg/dL."""
+    body: type[AbstractPhysiology] = Magdelaine
+    """The physiology."""
 
     def interval(self, symbol: str, level: float = 0.9) -> Interval:
         """The central interval that holds this share of the draws.
@@ -54,7 +57,8 @@ class PooledPatient(WithOutcome):
 
     def __repr__(self) -> str:
         trouble = "" if self.ok else f"; failed: {self.message}"
-        told = ", ".join(f"{symbol} {np.median(draws):.4g} {UNITS[symbol]}" for symbol, draws in self.draws.items())
+        of = symbols_of(self.body)
+        told = ", ".join(f"{symbol} {np.median(draws):.4g} {of[symbol].unit}" for symbol, draws in self.draws.items())
         return f"PooledPatient({self.name}: {told}{trouble})"
 
 
@@ -67,7 +71,7 @@ class Hierarchy(ByName[PooledPatient]):
     pooled: tuple[str, ...]
     """The parameters that are shared."""
     median: Mapping[str, Float[np.ndarray, " draws"]]
-    """Draws of the population's median by symbol, in the units of `PARAMETERS`."""
+    """Draws of the population's median by symbol, in the units of the physiology."""
     sd_log: Mapping[str, Float[np.ndarray, " draws"]]
     """Draws of the standard deviation of the logarithm over people, by symbol, without unit."""
     r_hat: Mapping[str, float]
@@ -81,18 +85,19 @@ class Hierarchy(ByName[PooledPatient]):
         return f"Hierarchy({'+'.join(self.pooled)} of {counted(len(self), 'patient')}, {self.cost.run_s:.1f} s)"
 
     def _repr_html_(self) -> str:
+        of = symbols_of(self.problem.body)
         header = ["patient", "symbol", "unit", "median", "5 %", "95 %", "borrowed from the others, %"]
         rows = [
-            (p.name, s, UNITS[s], float(np.median(draws)), *p.interval(s), 100 * float(p.borrowed.get(s, 0.0)))
+            (p.name, s, of[s].unit, float(np.median(draws)), *p.interval(s), 100 * float(p.borrowed.get(s, 0.0)))
             for p in self
             for s, draws in p.draws.items()
         ]
         notes = [
-            f"Population: median of {s} {np.median(self.median[s]):.4g} {UNITS[s]}, spread of its logarithm "
+            f"Population: median of {s} {np.median(self.median[s]):.4g} {of[s].unit}, spread of its logarithm "
             f"{np.median(self.sd_log[s]):.3g}."
             for s in self.pooled
         ]
-        return html_table(repr(self), header, rows, notes=[legend_line(row[1] for row in rows), *notes])
+        return html_table(repr(self), header, rows, notes=[legend_line((row[1] for row in rows), of), *notes])
 
     def population(self, level: float = 0.9) -> "pd.DataFrame":
         """One row per pooled parameter: what the people have in common.

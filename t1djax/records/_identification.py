@@ -25,7 +25,7 @@ Verdict = Literal[
     "model misfit",
 ]
 """*determined*: within 10 %; *weakly*: within 50 % (one robust standard deviation); *set by an assumption*:
-it would be one of these if the assumed `c = kl - kb` were the patient's; *model misfit*: it would be one of these if
+it would be one of these if the assumed balance were the patient's; *model misfit*: it would be one of these if
 the model held, but the model misses the readings by more than a sensor does."""
 
 _AS_GOOD_AS_OPEN = 20.0  # logarithm of the ratio of an interval's ends

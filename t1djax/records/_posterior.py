@@ -10,10 +10,11 @@ from jaxtyping import Float
 from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
+from ..physics import AbstractPhysiology, Magdelaine
 from ..problem import Problem
 from ._fits import Cost
 from ._outcomes import Outcome, WithOutcome
-from ._symbols import UNITS, legend_line
+from ._symbols import legend_line, symbols_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +56,8 @@ class PatientPosterior(WithOutcome):
     outcome: Outcome
     """Whether the chains agree, mix and do not diverge."""
     draws: Mapping[str, Float[np.ndarray, "chains draws"]]
-    """By symbol, in the units of `PARAMETERS`: what was estimated, `p1` (mg/dL/U) and `c` (mg/dL/min), the standard
-    deviation of the noise `noise_sd_mg_dL` where it was not given, and its `correlation_time_min` where it has one."""
+    """By symbol, in the units of the physiology: what was estimated, what follows from it, the standard deviation of
+    the noise `noise_sd_mg_dL` where it was not given, and its `correlation_time_min` where it has one."""
     r_hat: Mapping[str, float]
     """Rank-normalised split R-hat by symbol, without unit: near 1 where the chains agree."""
     ess_bulk: Mapping[str, float]
@@ -67,6 +68,8 @@ class PatientPosterior(WithOutcome):
     """Number of transitions whose energy was lost."""
     acceptance: float
     """Share of proposals accepted, mean over chains."""
+    body: type[AbstractPhysiology] = Magdelaine
+    """The physiology."""
 
     def interval(self, symbol: str, level: float = 0.9) -> Interval:
         """The central interval that holds this share of the draws.
@@ -90,7 +93,7 @@ class PatientPosterior(WithOutcome):
         return f"PatientPosterior({self.name}: {'+'.join(self.draws)}, {chains} chains of {draws} draws{trouble})"
 
     def _repr_html_(self) -> str:
-        notes = [legend_line(self.draws), *([] if self.ok else [f"Doubtful: {self.message}"])]
+        notes = [legend_line(self.draws, symbols_of(self.body)), *([] if self.ok else [f"Doubtful: {self.message}"])]
         return html_table(f"Posterior of {self.name}", _DRAWN[1:], [row[1:] for row in _drawn_rows(self)], notes=notes)
 
 
@@ -99,8 +102,9 @@ _DRAWN = ("patient", "symbol", "unit", "median", "5 %", "95 %", "R-hat", "effect
 
 def _drawn_rows(patient: PatientPosterior) -> list[tuple[object, ...]]:
     """What a notebook shows of draws, in the order of `_DRAWN`."""
+    of = symbols_of(patient.body)
     return [
-        (patient.name, s, UNITS[s], float(np.median(draws)), *patient.interval(s, 0.9), patient.r_hat[s],
+        (patient.name, s, of[s].unit, float(np.median(draws)), *patient.interval(s, 0.9), patient.r_hat[s],
          f"{patient.ess_bulk[s]:.0f}")
         for s, draws in patient.draws.items()
     ]  # fmt: skip
@@ -127,7 +131,7 @@ class Posterior(ByName[PatientPosterior]):
 
     def _repr_html_(self) -> str:
         doubtful = [f"{p.name} is doubtful: {p.message}" for p in self if not p.ok]
-        notes = [legend_line(symbol for p in self for symbol in p.draws), *doubtful]
+        notes = [legend_line((s for p in self for s in p.draws), symbols_of(self.problem.body)), *doubtful]
         return html_table(repr(self), _DRAWN, [row for p in self for row in _drawn_rows(p)], notes=notes)
 
     def table(self, level: float = 0.9) -> "pd.DataFrame":

@@ -29,16 +29,20 @@ def symbols_of(body: type[AbstractPhysiology]) -> dict[str, Symbol]:
         body: the physiology.
     """
     rows = {**body.parameters, **body.initial_states()}
-    derived = {row.symbol: Symbol(row.unit, row.meaning) for row in body.facts.derived}
-    return {**{s: Symbol(row.unit, row.meaning) for s, row in rows.items()}, **derived}
+    derived = {row.symbol: row for row in body.facts.derived}
+    return {**{s: Symbol(row.unit, row.meaning) for s, row in (rows | derived).items()}, **_NOISE}
+
+
+_NOISE = {
+    "noise_sd_mg_dL": Symbol("mg/dL", "standard deviation of the readings' noise"),
+    "correlation_time_min": Symbol("min", "time over which that noise resembles itself"),
+}
 
 
 SYMBOLS: Mapping[str, Symbol] = MappingProxyType({
     **symbols_of(Magdelaine),
     "q": Symbol("mg/dL/g", "rise of glucose that a gram of carbohydrate makes"),
     "r": Symbol("mg/dL/U", "rise of glucose per unit of a bolus without carbohydrate on record"),
-    "noise_sd_mg_dL": Symbol("mg/dL", "standard deviation of the readings' noise"),
-    "correlation_time_min": Symbol("min", "time over which that noise resembles itself"),
 })  # fmt: skip
 """Unit and meaning of everything that is estimated."""
 

@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Int
 from ..losses import Drive, Terms
 from ..twin import Twin
 from ._gauss_newton import (
-    LARGEST_LOG_STEP,
     Damping,
     Evaluated,
     LinearMisses,
@@ -18,6 +17,7 @@ from ._gauss_newton import (
     Slopes,
     judge,
     least_damping,
+    limited,
     misses_of,
     prepared_losses,
     sizes,
@@ -155,7 +155,7 @@ def _step(
     diagonal = jnp.maximum(jnp.diag(schur), least_damping(w.dtype) * jnp.diag(found.corner))
     root = jnp.linalg.cholesky(schur + jnp.diag(state.damping * diagonal))
     dz = -jax.scipy.linalg.cho_solve((root, True), found.free - side.T @ rest)
-    dz = jnp.where(moves, jnp.clip(dz, -LARGEST_LOG_STEP, LARGEST_LOG_STEP), 0.0)
+    dz = jnp.where(moves, limited(dz, z, twin), 0.0)
     dw = -jax.scipy.linalg.solve_triangular(lower, rest + side @ dz, lower=True, trans=1) / unit
     dw = dw.reshape(w.shape)
     better, damping = judge(found.total, misses.sum_of_squares(w + dw, z + dz), state.damping)

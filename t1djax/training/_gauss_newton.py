@@ -122,12 +122,19 @@ def gauss_newton_step(
     factor = jnp.linalg.cholesky(damped, symmetrize_input=False)
     step = -jax.scipy.linalg.cho_solve((factor, True), g)
     step = jnp.where(move, step, 0.0)
-    dw, dz = step[:size].reshape(w.shape), jnp.clip(step[size:], -LARGEST_LOG_STEP, LARGEST_LOG_STEP)
+    dw, dz = step[:size].reshape(w.shape), limited(step[size:], z, twin)
     better, damping = judge(found.total, misses.sum_of_squares(w + dw, z + dz), state.damping)
     w = jnp.where(better, misses.readout(w + dw, z + dz), w)
     z = jnp.where(better, z + dz, z)
     moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
     return moved, Damping(damping, jnp.linalg.norm(g))
+
+
+def limited(dz: Float[Array, " free"], z: Float[Array, " free"], twin: Twin) -> Float[Array, " free"]:
+    """A step of the free coordinates, no longer than `LARGEST_LOG_STEP` and not below their least."""
+    dz = jnp.clip(dz, -LARGEST_LOG_STEP, LARGEST_LOG_STEP)
+    lowest = twin.physiology.lowest()
+    return dz if lowest is None else jnp.maximum(dz, lowest - z)
 
 
 def sizes(A: Float[Array, "n n"]) -> Float[Array, " n"]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from .._arguments import ArgumentError
 from .._words import each
 from ..networks import NetworkOptions, check_numbers
-from ..physics import INITIAL_STATES, AbstractPhysiology, Magdelaine
+from ..physics import AbstractPhysiology, Magdelaine
 from ..question import Mode
 
 GAUSS_NEWTON: Literal["gauss_newton"] = "gauss_newton"
@@ -160,7 +160,7 @@ def default_stages(
     """
     free = set(each(free))
     precision = "float64" if options is None else options.precision
-    if stays_linear(body, free, precision) and not priors and not free & set(INITIAL_STATES):
+    if stays_linear(body, free, precision) and not priors and not free & set(body.initial_states()):
         only = mode == "forward" and not free
         at = lambda steps, weight: Stage(
             trains="network" if only else "joint", steps=steps, residual_weight=(weight, weight)
