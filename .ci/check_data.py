@@ -145,7 +145,7 @@ def exports(text: str, name: str) -> tuple[str, ...]:
     """Names of the formats whose reader knows the text."""
     from t1djax.io.formats import recognised  # noqa: PLC0415 - seconds, and only where there is a text
 
-    return tuple(kind.name for kind in recognised(text, Path(name).name))
+    return tuple(kind.name for kind in recognised(text))
 
 
 def is_benchmark(text: str) -> bool:

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from t1djax.io import DataError
-from t1djax.io._checks import Findings
+from t1djax.io import DataError, ReadOptions, finished, settled
 from t1djax.io._raw import Raw, RawDose
+from t1djax.io._remarks import Remarks
 from t1djax.io.formats import _nightscout
 
-from .vendor_files import parsed, refused, steps
+from .vendor_files import parsed, refused, steps, told
 
 ZERO = dt.datetime(2024, 5, 13, tzinfo=dt.UTC)
 Record = dict[str, Any]
@@ -55,11 +55,16 @@ DAY = [entry(0), entry(24)]
 
 
 def read(*records: Record) -> Raw:
-    found = Findings()
-    raw = _nightscout.parse(Path("ns.json"), json.dumps(records), found)
-    found.finish()
-    assert raw is not None
-    return raw
+    return remarked(*records)[0]
+
+
+def remarked(*records: Record) -> tuple[Raw, list[str]]:
+    raw, remarks = finished(_nightscout.parse([(Path("ns.json"), json.dumps(records))], ReadOptions()))
+    return settled(raw, Remarks(remarks.problems)), [*remarks.warnings, *remarks.notes]
+
+
+def joined(files: list[tuple[Path, str]]) -> Raw:
+    return settled(*finished(_nightscout.parse(files, ReadOptions())))
 
 
 def hours(raw: Raw) -> list[tuple[float, float]]:
@@ -80,10 +85,7 @@ def test_the_expected_table(shared: Path) -> None:
         return np.array([b.rate for b in raw.basal])[at] / 12
 
     files[2] = (paths[2], files[2][1].replace("Europe/Helsinki", "UTC"))
-    found = Findings()
-    raw = _nightscout.parse_set(files, found)
-    assert raw is not None
-    assert not found.problems
+    raw = joined(files)
     assert [r.time for r in raw.readings] == when
     assert [r.value for r in raw.readings] == table["CGM"].tolist()
     for doses, column in ((raw.boluses, "bolus"), (raw.meals, "carbs")):
@@ -105,8 +107,7 @@ def test_the_expected_table(shared: Path) -> None:
     assert np.allclose(12 * ours[switched], 1.0)
     assert percent.sum() + switched.sum() == 66
     # In its own zone the schedule is three hours earlier in summer time and two after the change in this night.
-    local = _nightscout.parse_set([(p, p.read_text()) for p in paths], Findings())
-    assert local is not None
+    local = joined([(p, p.read_text()) for p in paths])
     assert local.time_zone == "Europe/Helsinki"
     assert (day + dt.timedelta(hours=3), 1.0) in steps(local)
     assert (day + dt.timedelta(hours=30), 1.2) in steps(local)
@@ -141,7 +142,7 @@ def test_time_of_day_by_the_zone(zone: str, start: str) -> None:
 
 def test_switches_of_the_profile() -> None:
     two, three = store(steps_of(("00:00", 2.0))), store(steps_of(("00:00", "3.0")))
-    raw = read(
+    raw, notes = remarked(
         *DAY,
         profile(A=FLAT, B=two, C=three),
         treatment(2, "Profile Switch", profile="B"),
@@ -151,7 +152,7 @@ def test_switches_of_the_profile() -> None:
         treatment(12, "Profile Switch", profile="gone"),
     )
     assert hours(raw) == [(0, 1.0), (2, 2.0), (4, 3.0), (5, 2.0), (8, 3.0)]
-    assert any("'gone' is not stored; the default profile" in note for note in raw.notes)
+    assert any("'gone' is not stored; the default profile" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_switches_in_percent_with_a_shift(more: Record, expected: list[tuple[flo
 
 
 def test_temporary_basals_and_suspensions() -> None:
-    raw = read(
+    raw, notes = remarked(
         *DAY,
         profile(A=store(steps_of(("00:00", 1.0), ("03:00", 2.0)))),
         treatment(1, "Temp Basal", absolute=0, duration=30),
@@ -196,12 +197,12 @@ def test_temporary_basals_and_suspensions() -> None:
         (0, 1.0), (1, 0.0), (1.5, 1.0), (2, 0.5), (3, 1.0), (4, 2.0), (5, 3.5), (5.5, 2.0), (7, 4.0), (7.5, 2.0),
         (8, 0.0), (9, 2.0), (10, 1.0), (11, 0.2), (11.5, 2.0), (12, 0.0), (12.5, 2.0), (23, 0.0),
     ]  # fmt: skip
-    assert any("read as changes" in note for note in raw.notes)
-    assert any("1 suspensions have no end" in note for note in raw.notes)
+    assert any("read as changes" in note for note in notes)
+    assert any("1 suspensions have no end" in note for note in notes)
 
 
 def test_boluses_and_meals() -> None:
-    raw = read(
+    raw, notes = remarked(
         *DAY,
         treatment(1, "Meal Bolus", insulin=3, carbs=30),
         treatment(2, "Combo Bolus", insulin=2, enteredinsulin=5, splitNow=40, splitExt=60, relative=1.5, duration=120),
@@ -220,11 +221,11 @@ def test_boluses_and_meals() -> None:
     ]  # fmt: skip
     assert [(d.amount, d.duration_min) for d in raw.meals] == [(30, 1), (20, 180)]
     assert raw.basal == ()
-    assert any("the basal is unknown" in note for note in raw.notes)
+    assert any("the basal is unknown" in note for note in notes)
 
 
 def test_entries() -> None:
-    raw = read(
+    raw, notes = remarked(
         entry(1, 39), entry(0, 401), entry(2, 5), entry(3, 142.5), entry(3, 142.5),
         {"type": "mbg", "mbg": 120, "dateString": iso(4)},
         {"type": "cal", "slope": 800, "date": int(at(5).timestamp() * 1000)},
@@ -235,16 +236,16 @@ def test_entries() -> None:
         (at(3), 142.5, "", "cgm", 4),
         (at(4), 120, "", "fingerstick", 6),
     ]
-    assert any("1 entries below 13 are numbers of sensor errors" in note for note in raw.notes)
+    assert any("1 entries below 13 are numbers of sensor errors" in note for note in notes)
 
 
 def test_forms_of_a_file(tmp_path: Path) -> None:
     both: Sequence[Record] = [treatment(1, "Meal Bolus", insulin=3, carbs=30)]
     whole = {"entries": DAY, "treatments": both, "profile": [profile(A=store(0.8, None))]}
-    raw = parsed(tmp_path / "ada.json", json.dumps(whole))
+    raw, notes = told(tmp_path / "ada.json", json.dumps(whole))
     assert (raw.subject, len(raw.readings), raw.meals) == ("ada", 2, (RawDose(at(1), 30, 1),))
     assert hours(raw) == [(0, 0.8)]
-    assert any("no time zone" in note for note in raw.notes)
+    assert any("no time zone" in note for note in notes)
     lines = parsed(tmp_path / "lines.json", "\n".join(json.dumps(record) for record in DAY))
     assert [r.where for r in lines.readings] == [1, 2]
     old = {"startDate": iso(-1), "basal": steps_of(("00:00", 0.9)), "carbratio": [], "timezone": "ETC/GMT-3"}
@@ -253,7 +254,7 @@ def test_forms_of_a_file(tmp_path: Path) -> None:
     files = [(folder / f"{i}.json", json.dumps(part)) for i, part in enumerate((DAY, both, [old]))]
     for path, text in files:
         path.write_text(text)
-    raw = parsed(files[0][0], others=files[1:])
+    raw = joined(files)
     assert (raw.subject, raw.time_zone, hours(raw)) == ("marie", "Etc/GMT-3", [(0, 0.9)])
 
 
@@ -279,10 +280,8 @@ BAD = [
 @pytest.mark.parametrize(("records", "says"), BAD, ids=[says for _, says in BAD])
 def test_refusals(tmp_path: Path, records: list[Any], says: str) -> None:
     path = tmp_path / "bad.json"
-    found = Findings()
-    _nightscout.parse(path, json.dumps(records), found)
     with pytest.raises(DataError) as error:
-        found.finish()
+        settled(*finished(_nightscout.parse([(path, json.dumps(records))], ReadOptions())))
     assert says in str(error.value)
     assert "bad.json" in str(error.value)
 

@@ -197,7 +197,7 @@ def test_own_table_with_days_first_semicolons_and_commas(tmp_path: Path) -> None
     days = put(tmp_path, "ada.csv", own(written="%d/%m/%Y %H:%M"))
     check(read_recording(days).patient)
     check(read_recording(days, day_first=True).patient)
-    with pytest.raises(DataError, match="is no date with the month first"):
+    with pytest.raises(DataError, match="is no time as the other rows write it"):
         read_recording(days, day_first=False)
     european = own(written="%d/%m/%Y %H:%M").replace(".", ";").replace(",", "|").replace(";", ",").replace("|", ";")
     check(read_recording(put(tmp_path, "ben.csv", european)).patient)

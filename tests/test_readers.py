@@ -12,8 +12,8 @@ import pytest
 
 from t1djax import DataError, DataWarning, inspect_file, read_hupa, read_patient, read_recording, write_cohort
 from t1djax.data import Cohort
-from t1djax.io._raw import RawBasal
-from t1djax.io._schedule import mean_rate, schedule
+from t1djax.io import finished
+from t1djax.io._schedule import changes, mean_rate
 from t1djax.io.formats import FORMATS, recognised
 
 from .files import START, every, frame, quietly, walk
@@ -140,8 +140,7 @@ def test_replaybg_and_simglucose_rates(put: Callable[..., Path]) -> None:
     assert (patient.doses.carbs_g.tolist(), patient.doses.bolus_U.tolist()) == ([60.0], [7.0])
     assert patient.doses.meal_duration_min.tolist() == patient.doses.bolus_duration_min.tolist() == [5.0]
     assert patient.doses.basal_U_h.tolist() == [1.2]
-    with pytest.raises(DataError, match="'01-Mai-2024 00:00:00' is no time of this format"):
-        read_recording(put("\n".join(rows).replace("May", "Mai") + "\n"))
+    assert read_recording(put("\n".join(rows).replace("May", "Mai") + "\n")).patient.start == patient.start
 
 
 def test_own_tables_read_the_same(put: Callable[..., Path], tmp_path: Path) -> None:
@@ -164,8 +163,8 @@ def test_own_tables_read_the_same(put: Callable[..., Path], tmp_path: Path) -> N
 
 
 def test_content_tells_the_format_and_nothing_else(put: Callable[..., Path]) -> None:
-    assert [f.name for f in recognised(ohio(), "x.csv")] == ["ohio"]
-    assert recognised("a,b,c\n1,2,3\n", "HUPA0022P.csv") == ()
+    assert [f.name for f in recognised(ohio())] == ["ohio"]
+    assert recognised("a,b,c\n1,2,3\n") == ()
     with pytest.raises(
         DataError, match=r"its format is not recognised; its columns are a, b, c; .*an export of a known format"
     ):
@@ -251,32 +250,10 @@ def test_a_small_share_of_basal_is_named(put: Callable[..., Path]) -> None:
         read_recording(put(text))
 
 
-def test_schedule_against_a_minute_by_minute_simulation() -> None:
-    rng = np.random.default_rng(3)
-    for _ in range(40):
-        kinds = ["scheduled", *rng.choice(["scheduled", "temporary", "suspend"], 9)]
-        minutes = np.array([0, *np.sort(rng.choice(np.arange(1, 400), 9, replace=False))], dtype=np.float64)
-        entries = [
-            RawBasal(START + dt.timedelta(minutes=m), float(rng.integers(1, 9)), i,
-                     float(rng.integers(5, 90)) if kind != "scheduled" and rng.random() < 0.7 else None, kind)
-            for i, (m, kind) in enumerate(zip(minutes.tolist(), kinds, strict=True))
-        ]  # fmt: skip
-        time, rate, _ = schedule(entries, minutes)
-        base, temporary, stop = 0.0, (0.0, -1.0), -1.0
-        for m in range(500):
-            for i, (entry, at) in enumerate(zip(entries, minutes.tolist(), strict=True)):
-                if at != m:
-                    continue
-                following = minutes[i + 1] if i + 1 < len(minutes) else np.inf
-                until = following if entry.duration_min is None else m + entry.duration_min
-                if entry.kind == "scheduled":
-                    base = entry.rate
-                elif entry.kind == "temporary":
-                    temporary = (entry.rate, until)
-                else:
-                    stop = until
-            now = 0.0 if m < stop else temporary[0] if m < temporary[1] else base
-            assert rate[np.searchsorted(time, m, side="right") - 1] == now, (m, entries)
+def test_rates_change_where_they_change_and_the_last_of_one_time_counts() -> None:
+    (time, rate), remarks = finished(changes(np.array([30.0, 0, 30, 60, 90]), np.array([2.0, 1, 3, 3, 0])))
+    assert (time.tolist(), rate.tolist()) == ([0, 30, 90], [1, 3, 0])
+    assert len(remarks.warnings) == 1
     assert mean_rate(np.array([0.0, 30.0]), np.array([1.0, 3.0]), (15.0, 45.0)) == 2.0
 
 
@@ -393,11 +370,8 @@ def test_a_file_cut_anywhere_gives_no_silent_wrong_number(put: Callable[..., Pat
     ("damage", "message"),
     [
         (lambda raw: raw[:400] + b"\xe9" + raw[400:], "is not UTF-8"),
-        (lambda raw: raw.replace(b",", b";"), "its cells are separated by ';', not by ','"),
-        (lambda raw: raw.replace(b",", b"\t"), "its cells are separated by '\\t'"),
-        (lambda raw: raw.replace(b".0,", b",0,"), "cells, the header 7"),
         (lambda raw: b"PK\x03\x04" + raw, "it is a spreadsheet or an archive"),
-        (lambda raw: raw.replace(b"CGM", b"cgm"), "its format is not recognised"),
+        (lambda raw: raw.replace(b"CGM", b"XGM"), "its format is not recognised"),
         (lambda raw: raw.replace(b",1,", b",1,-", 1), "is negative"),
         (lambda raw: b"", "it is empty"),
     ],
@@ -466,4 +440,3 @@ def test_every_format_has_what_it_needs() -> None:
     for name, entry in FORMATS.items():
         assert name == entry.name
         assert entry.description
-        assert entry.options <= {"subject", "day_first", "others", "glucose_unit", "columns"}

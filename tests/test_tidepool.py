@@ -11,7 +11,7 @@ import pytest
 
 from t1djax.io._raw import Raw
 
-from .vendor_files import parsed, refused
+from .vendor_files import parsed, refused, told
 
 ZERO = dt.datetime(2024, 5, 13, tzinfo=dt.UTC)
 Record = dict[str, Any]
@@ -86,7 +86,7 @@ EVERYTHING = [
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_everything(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"ada.{form}"
-    raw = parsed(path, json.dumps(EVERYTHING) if form == "json" else flat(EVERYTHING))
+    raw, notes = told(path, json.dumps(EVERYTHING) if form == "json" else flat(EVERYTHING))
     assert [(r.censored, r.kind) for r in raw.readings] == [
         ("", "cgm"), ("low", "cgm"), ("high", "cgm"), ("", "fingerstick"), ("", "calibration"),
     ]  # fmt: skip
@@ -104,7 +104,7 @@ def test_everything(tmp_path: Path, form: str) -> None:
     assert [(h, d.amount) for h, d in zip(hours(raw.meals), raw.meals, strict=True)] == [(1, 40), (3, 25)]
     assert raw.carbs_unit == "g"
     for text in ("'upload'", "of the kind temp"):
-        assert any(text in note for note in raw.notes), text
+        assert any(text in note for note in notes), text
     assert [b.duration_min for b in raw.basal][:1] == [60]
     assert [(h, d.amount, d.duration_min) for h, d in zip(hours(raw.long_acting), raw.long_acting, strict=True)] == [
         (22, 12, 1440)
@@ -117,10 +117,10 @@ def test_units(tmp_path: Path) -> None:
     assert read(tmp_path, cbg(0, 100, "mg/dL"), cbg(1, 120, "mg/dL")).glucose_unit == "mg/dL"
     low = read(tmp_path, cbg(0, 39, "mg/dL", annotations=beyond("low")))
     assert [(r.value, r.censored) for r in low.readings] == [(40, "low")]
-    mixed = read(tmp_path, cbg(0, 100, "mg/dL"), cbg(1, 5))
+    mixed, notes = told(tmp_path / "a.json", json.dumps([cbg(0, 100, "mg/dL"), cbg(1, 5)]))
     assert mixed.glucose_unit == "mmol/L"
     assert [r.value for r in mixed.readings] == pytest.approx([100 / 18.01559, 5])
-    assert any("in mg/dL and in mmol/L" in note for note in mixed.notes)
+    assert any("in mg/dL and in mmol/L" in note for note in notes)
     exchanges = read(tmp_path, cbg(0, 5), made("wizard", 1, carbInput=4, carbUnits="exchanges"))
     assert (exchanges.carbs_unit, exchanges.meals[0].amount) == ("exchange", 4)
 

@@ -110,7 +110,7 @@ def test_zeros_for_missing_readings(put: Callable[..., Path]) -> None:
     glucose = walk(300)
     glucose[100:120] = 0
     said = problems(inspect_file(put(simulation(glucose))))
-    assert "20 readings are 0 (rows 102, 103, 104, ...), as some programs write a missing one; leave these" in said
+    assert "20 rows (102, 103," in said
 
 
 # Sums of a day
@@ -281,9 +281,9 @@ def test_rows_out_of_order(put: Callable[..., Path]) -> None:
 def test_a_table_cut_short(put: Callable[..., Path]) -> None:
     text = hupa(200)
     said = problems(inspect_file(put(text[: text.rindex(";")]), carbs_unit="g"))
-    assert "it has 7 cells, the header 8; one cell for each column; is the file cut short? export it again" in said
+    assert "it has 7 cells, the header 8; is the file cut short? export it again" in said
     comma = problems(inspect_file(put(simulation(walk(50)).replace(",0.02\n", ",0,02\n", 3))))
-    assert "is there a decimal comma?" in comma
+    assert "is there a decimal comma" in comma
 
 
 def test_an_own_table_in_mmol(put: Callable[..., Path]) -> None:

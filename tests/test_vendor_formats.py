@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from t1djax import inspect_file
 from t1djax.io._raw import RawBasal, RawDose
 from t1djax.io.formats._rates import Command, delivered
 
-from .vendor_files import DAY, at, injections, parsed, refused
+from .vendor_files import DAY, at, injections, parsed, refused, told
 
 # Dexcom Clarity
 
@@ -64,8 +65,10 @@ def test_clarity_events(tmp_path: Path) -> None:
         event("2024-05-13T21:00:00", "Insulin,Long-Acting", 24),
         event("2024-05-13T22:00:00", "Health,Stress"),
         event("2024-05-13T22:05:00", "Swimming,"),
+        event("2024-05-13T22:10:00", "Carbs,"),
+        egv("2024-05-13T22:15:00", ""),
     ]
-    raw = parsed(tmp_path / "ada.csv", clarity(rows))
+    raw, notes = told(tmp_path / "ada.csv", clarity(rows))
     assert [(r.value, r.censored, r.kind) for r in raw.readings] == [
         (100.0, "", "cgm"), (40.0, "low", "cgm"), (400.0, "high", "cgm"), (118.0, "", "calibration"),
     ]  # fmt: skip
@@ -75,8 +78,10 @@ def test_clarity_events(tmp_path: Path) -> None:
     assert raw.meals == (RawDose(at(8 + 16 / 60), 60.0, 9),)
     assert injections(raw) == [(at(21), 24.0)]
     assert raw.subject == "ada"
-    assert any("Swimming" in note for note in raw.notes)
-    assert not any("Stress" in note or "Health" in note for note in raw.notes)
+    assert any("Swimming" in note for note in notes)
+    for kind in ("food", "glucose"):
+        assert any(f"1 records of {kind} without a number" in note for note in notes)
+    assert not any("Stress" in note or "Health" in note for note in notes)
 
 
 def test_clarity_in_mmol_with_decimal_commas(tmp_path: Path) -> None:
@@ -99,13 +104,13 @@ def test_clarity_sensor_with_wider_limits(tmp_path: Path) -> None:
     ("rows", "says"),
     [
         ([egv("2024-05-13T08:00:00", "1x3")], "row 4, column Glucose Value (mg/dL): '1x3' is not a number"),
-        ([egv("2024-05-13T08:00:00", "")], "row 4, column Glucose Value (mg/dL): there is no reading"),
-        ([egv("2024-05-13T08:00:00", 0)], "'0' is no glucose"),
         ([egv("2024-05-13T08:00:00", '"5,6"'), egv("2024-05-13T08:05:00", "5.7")], "'5,6' has a decimal comma"),
-        ([egv("2024-13-45T08:00:00", 100)], "'2024-13-45T08:00:00' is no time of this format"),
-        ([egv("", 100)], "row 4, column Timestamp (YYYY-MM-DDThh:mm:ss): the row has no time"),
+        ([egv("2024-13-45T08:00:00", 100)], "'2024-13-45T08:00:00' is no time"),
+        (
+            [egv("2024-05-13T07:55:00", 99), egv("", 100)],
+            "row 5, column Timestamp (YYYY-MM-DDThh:mm:ss): the row has no",
+        ),
         ([event("2024-05-13T08:00:00", "Insulin,Fast-Acting", -3)], "'-3' is negative"),
-        ([event("2024-05-13T08:00:00", "Carbs,")], "row 4, column Carb Value (grams): there is no amount"),
         ([egv("2024-05-13T08:00:00", 100)[:-5]], "row 4: it has 11 cells, the header 14; is the file cut short"),
     ],
 )
@@ -118,8 +123,9 @@ def test_clarity_in_another_language_is_named(tmp_path: Path) -> None:
         "Index,Zeitstempel (JJJJ-MM-TTThh:mm:ss),Ereignistyp,Ereignisuntertyp,Patient,Ger\u00e4t,"
         "Quell-ID,Glukosewert (mg/dl),Insulinwert (E),Kohlenhydratwert (Gramm),Dauer (hh:mm:ss),x,y,z\n"
     )
-    says = refused(tmp_path / "de.csv", header + "1,2024-05-13T08:00:00,EGV,,,,,100,,,,,,\n")
-    assert "set Clarity to English and export again" in says
+    file = tmp_path / "de.csv"
+    file.write_text(header + "1,2024-05-13T08:00:00,EGV,,,,,100,,,,,,\n")
+    assert "set Clarity to English and export again" in inspect_file(file).problems[0]
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
@@ -198,7 +204,7 @@ def test_libreview_kinds_of_record(tmp_path: Path) -> None:
         record("13-05-2024 22:00", 4, long=12),
         record("14-05-2024 10:00", 4, long=12),
     ]
-    raw = parsed(tmp_path / "l.csv", libre(rows))
+    raw, notes = told(tmp_path / "l.csv", libre(rows))
     assert [(r.value, r.censored, r.kind) for r in raw.readings] == [
         (98, "", "cgm"), (40, "low", "cgm"), (480, "high", "cgm"), (480, "", "cgm"),
         (101, "", "scan"), (110, "", "fingerstick"),
@@ -207,8 +213,8 @@ def test_libreview_kinds_of_record(tmp_path: Path) -> None:
     assert [(dose.time, dose.amount) for dose in raw.meals] == [(at(8.25), 45.0)]
     # Two injections overlap for half a day.
     assert injections(raw) == [(at(22), 12.0), (at(10, 1), 12.0)]
-    for text in ("1 meals are stated in servings", "1 records of insulin without", "1 records of food", "ketones"):
-        assert any(text in note for note in raw.notes), text
+    for text in ("1 meals are stated in servings", "1 records of insulin without", "1 records of food"):
+        assert any(text in note for note in notes), text
 
 
 def test_libreview_by_position_in_another_language(tmp_path: Path) -> None:
@@ -259,7 +265,9 @@ def test_day_and_month_that_cannot_be_told_apart(tmp_path: Path) -> None:
     for day_first, month in ((True, 5), (False, 4)):
         assert parsed(tmp_path / "d.csv", day_first=day_first).readings[0].time.month == month
     stated = libre([record("25-05-2024 08:00", 0, historic=98)])
-    assert "'25-05-2024 08:00' is no date with the month first" in refused(tmp_path / "e.csv", stated, day_first=False)
+    assert "'25-05-2024 08:00' is no time as the other rows write it" in refused(
+        tmp_path / "e.csv", stated, day_first=False
+    )
 
 
 def test_day_and_month_swapped_in_some_rows(tmp_path: Path) -> None:
@@ -276,11 +284,9 @@ def test_day_and_month_swapped_in_some_rows(tmp_path: Path) -> None:
     ("rows", "says"),
     [
         ([record("13-05-2024 08:00", 0, historic="9x")], "row 3, column historic: '9x' is not a number"),
-        ([record("13-05-2024 08:00", 0)], "row 3, column historic: there is no reading"),
         ([record("13-05-2024", 0, historic=98)], "'13-05-2024' is no time"),
-        ([record("13-05-2024 08:00", "EGV", historic=98)], "row 3, column kind: 'EGV' is no kind of record"),
         ([record("13-05-2024 08:00", 4, rapid=-2)], "'-2' is negative"),
-        ([record("13-05-2024 08:00", 4, meal=1, correction=-2)], "sum to less than zero"),
+        ([record("13-05-2024 08:00", 4, meal=1, correction=-2)], "is negative"),
         ([record("13-05-2024 08:00", 0, historic="1,234")], "'1,234' has a thousands separator"),
         ([record("13-05-2024 08:00 PM", 0, historic=98), record("13-05-2024 21:00", 0, historic=98)],
          "row 4, column time: '13-05-2024 21:00' is no time as the other rows write it"),

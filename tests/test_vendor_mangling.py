@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from t1djax.io._checks import Findings
+from t1djax.io import ReadOptions, finished
 from t1djax.io.formats import FORMATS, recognised
 
 from .test_carelink import export
@@ -82,14 +82,13 @@ def test_damage_is_named_or_harmless(name: str) -> None:
     rng = random.Random(name)
     text = TEXTS[name]
     kind = FORMATS[name.removesuffix("_csv")]
-    assert recognised(text, "file") == (kind,)
+    assert recognised(text) == (kind,)
     ways: list[Callable[[str, random.Random], str]] = [cut, typed_over]
     ways.append(other_field if text.lstrip()[0] == "[" else other_cell)
     named = 0
     for turn in range(150):
-        found = Findings()
-        raw = kind.parse(Path("dir", "file"), ways[turn % 3](text, rng), found)
-        assert raw is not None or found.problems
-        assert all("file" in problem.file and problem.mend for problem in found.problems)
-        named += bool(found.problems)
+        raw, remarks = finished(kind.parse([(Path("dir", "file"), ways[turn % 3](text, rng))], ReadOptions()))
+        assert raw is not None or remarks.problems
+        assert all("file" in problem.file and problem.mend for problem in remarks.problems)
+        named += bool(remarks.problems)
     assert named > 30

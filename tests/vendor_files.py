@@ -1,13 +1,13 @@
 """What the tests of vendors' files share."""
 
+import dataclasses
 import datetime as dt
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from t1djax.io import DataError
-from t1djax.io._checks import Findings
+from t1djax.io import DataError, ReadOptions, finished, settled
 from t1djax.io._raw import Raw
 from t1djax.io._text import read_text
 from t1djax.io.formats import recognised
@@ -17,19 +17,20 @@ DAY = dt.datetime(2024, 5, 13)
 
 def parsed(path: Path, text: str | None = None, **options: Any) -> Raw:
     """The file as its one recognised format parses it; what is wrong raises."""
+    return told(path, text, **options)[0]
+
+
+def told(path: Path, text: str | None = None, **options: Any) -> tuple[Raw, list[str]]:
+    """The file as its one recognised format parses it, and what is remarked on."""
     if text is not None:
         path.write_text(text, encoding="utf-8")
-    found = Findings()
-    content = read_text(path, found)
-    found.finish()
-    assert content is not None
-    kinds = recognised(content, path.name)
+    content = settled(*finished(read_text(path)))
+    kinds = recognised(content)
     assert len(kinds) == 1, [kind.name for kind in kinds]
-    raw = kinds[0].parse(path, content, found, **options)
-    found.finish()
-    assert raw is not None
+    raw, remarks = finished(kinds[0].parse([(path, content)], ReadOptions(**options)))
+    raw = settled(raw, dataclasses.replace(remarks, warnings=[]))
     assert raw.format == kinds[0].name
-    return raw
+    return raw, [*remarks.warnings, *remarks.notes]
 
 
 def refused(path: Path, text: str | bytes, **options: Any) -> str:

@@ -3,10 +3,6 @@ from ._checkpoints import SavedTwins as SavedTwins
 from ._checkpoints import drop_twins as drop_twins
 from ._checkpoints import load_twins as load_twins
 from ._checkpoints import save_twins as save_twins
-from ._checks import DataError as DataError
-from ._checks import DataWarning as DataWarning
-from ._checks import Findings as Findings
-from ._checks import Flaw as Flaw
 from ._checks import as_cell as as_cell
 from ._checks import as_cells as as_cells
 from ._checks import from_cell as from_cell
@@ -42,6 +38,13 @@ from ._recording import inspect_file as inspect_file
 from ._recording import people_in as people_in
 from ._recording import read_recording as read_recording
 from ._recording import recognised_formats as recognised_formats
+from ._remarks import DataError as DataError
+from ._remarks import DataWarning as DataWarning
+from ._remarks import Flaw as Flaw
+from ._remarks import Step as Step
+from ._remarks import finished as finished
+from ._remarks import flaw as flaw
+from ._remarks import settled as settled
 from ._report import ReadReport as ReadReport
 from ._results import CHECKPOINTS as CHECKPOINTS
 from ._results import CONFIG as CONFIG

@@ -1,20 +1,20 @@
-"""Text tables as they come from disk, and everything that is wrong with them gathered into one error."""
+"""Text tables as they come from disk: cells, numbers, times, and names."""
 
+import copy
 import csv
-import dataclasses
 import datetime as dt
 import difflib
 import io
 import os
 import re
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from .._arguments import argument
+from ._remarks import SHOWN, Doubt, Flaw, Step, flaw
 
 HUPA = ("time", "glucose", "basal_rate", "bolus_volume_delivered", "carb_input")
 """Columns by which the HUPA-UCM layout is known."""
@@ -27,8 +27,6 @@ def hupa_mend() -> str:
 
 BLANKS = " \t\r\n"
 """What may stand around a cell's text. Other characters that count as white space are damage."""
-SHOWN = 5
-"""Rows printed of each kind of problem."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NUMBER_CHARACTERS = frozenset("0123456789+-.eE \t")
@@ -38,69 +36,6 @@ _CLOCK = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:?\d\d(:\d\d([.]\d{1,6})?)?)?", re.ASCII
 )
 _MINUTE = dt.timedelta(minutes=1)
-
-
-class DataWarning(UserWarning):
-    """Something odd in a file that is nevertheless read."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Flaw:
-    """One kind of thing wrong in one place, with all the rows that have it.
-
-    Example:
-        >>> from t1djax.io import Flaw
-        >>> print(Flaw("Pat2.csv", "bolus_U", (7,), ("'-3' is negative",), "write a positive dose"))
-        Pat2.csv, row 7, column bolus_U: '-3' is negative; write a positive dose
-    """
-
-    file: str
-    """The file, or the name of the frame."""
-    column: str | None
-    """The column, where there is one."""
-    rows: Sequence[Any]
-    """Rows as an editor numbers the lines (the header is 1), labels of the frame's index, or numbers of records of
-    JSON; may be empty."""
-    what: Sequence[str]
-    """What is wrong: one text for each of the first few rows, or one for all."""
-    mend: str
-    """What to do about it."""
-    unit: str = "row"
-    """What is numbered: a row, or a record."""
-
-    def __str__(self) -> str:
-        place = f", column {self.column}" if self.column else ""
-        what = self.what[0]
-        if len(self.rows) > 1:
-            first = ", ".join(map(str, self.rows[:SHOWN])) + ", ..." * (len(self.rows) > SHOWN)
-            return f"{self.file}, {len(self.rows)} {self.unit}s ({first}){place}: {what}; {self.mend}"
-        return f"{self.file}{''.join(f', {self.unit} {row}' for row in self.rows)}{place}: {what}; {self.mend}"
-
-
-class DataError(ValueError):
-    """A file cannot be read as it stands. The message lists everything wrong with it.
-
-    Example:
-        >>> from t1djax.io import DataError, read_patient
-        >>> try:
-        ...     read_patient("nowhere.csv")
-        ... except DataError as error:
-        ...     print(error)
-        nowhere.csv: there is no such file; check the path
-    """
-
-    def __init__(self, problems: Iterable[Flaw]) -> None:
-        """An error that tells of all of them at once.
-
-        Args:
-            problems: what is wrong, each with its file, row and column.
-        """
-        self.problems = tuple(problems)
-        """Every problem found."""
-        super().__init__("\n".join(str(problem) for problem in self.problems))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return DataError, (self.problems,)
 
 
 class Table:
@@ -119,46 +54,30 @@ class Table:
     def __len__(self) -> int:
         return len(self.lines)
 
+    def take(self, rows: Sequence[int]) -> "Table":
+        """Some of its rows."""
+        part = copy.copy(self)
+        part.lines = [self.lines[i] for i in rows]
+        part.columns = {name: [cells[i] for i in rows] for name, cells in self.columns.items()}
+        return part
 
-class Findings:
-    """Collects problems and oddities of any number of files, then raises or warns."""
+    def with_cells(self, cells: Mapping[str, Sequence[str]]) -> "Table":
+        """With other cells in some columns, or with more columns."""
+        part = copy.copy(self)
+        part.columns = {**self.columns, **cells}
+        return part
 
-    def __init__(self) -> None:
-        self.problems: list[Flaw] = []
-        self.odd: list[str] = []
-        self._records: dict[tuple[str, str, str], Flaw] = {}
+    def stripped(self, name: str) -> list[str]:
+        """Cells of a column without blanks around them; empty ones where there is no such column."""
+        return [cell.strip(BLANKS) for cell in self.columns.get(name, [""] * len(self))]
 
-    def add(self, file: str, what: str, mend: str, *, column: str | None = None, row: Any = None) -> None:
-        """One problem at one place."""
-        self.problems.append(Flaw(file, column, () if row is None else (row,), (what,), mend))
 
-    def add_record(self, file: str, number: int, column: str, what: str, mend: str) -> None:
-        """A problem of one record; those of one kind are one problem."""
-        key = (file, column, mend)
-        if (flaw := self._records.get(key)) is None:
-            flaw = self._records[key] = Flaw(file, column, [], [], mend, "record")
-            self.problems.append(flaw)
-        assert isinstance(flaw.rows, list)
-        assert isinstance(flaw.what, list)
-        flaw.rows.append(number)
-        if len(flaw.what) < SHOWN:
-            flaw.what.append(what)
-
-    def flag(self, table: Table, column: str, bad: Bool[np.ndarray, " rows"], what: str, mend: str) -> None:
-        """One kind of problem in the marked rows; `{}` in `what` becomes the cell."""
-        where = np.flatnonzero(bad)
-        if where.size:
-            cells = table.columns[column]
-            texts = tuple(what.replace("{}", quote(cells[i])) for i in map(int, where[:SHOWN]))
-            rows = tuple(table.lines[i] for i in map(int, where))
-            self.problems.append(Flaw(table.file, column, rows, texts, mend))
-
-    def finish(self, stacklevel: int = 3) -> None:
-        """Raise what was found; where nothing was, warn of what is odd."""
-        if self.problems:
-            raise DataError(self.problems)
-        for text in self.odd:
-            warnings.warn(text, DataWarning, stacklevel=stacklevel)
+def flag(table: Table, column: str, bad: Bool[np.ndarray, " rows"], what: str, mend: str) -> Step[None]:
+    """One kind of problem in the marked rows; `{}` in `what` becomes the cell."""
+    where = np.flatnonzero(bad).tolist()
+    if where:
+        texts = tuple(what.replace("{}", quote(table.columns[column][i])) for i in where[:SHOWN])
+        yield Flaw(table.file, column, tuple(table.lines[i] for i in where), texts, mend)
 
 
 def quote(cell: str) -> str:
@@ -166,9 +85,9 @@ def quote(cell: str) -> str:
     return ascii(cell if len(cell) <= 40 else cell[:37] + "...")
 
 
-def split_table(file: str, text: str, found: Findings, *, delimiter: str = ",") -> Table | None:
+def split_table(file: str, text: str, *, delimiter: str = ",") -> Step[Table | None]:
     """Header and rows of delimited text."""
-    split = split_rows(file, text, found, delimiter=delimiter)
+    split = yield from split_rows(file, text, delimiter=delimiter)
     if split is None:
         return None
     rows, lines = split
@@ -177,38 +96,40 @@ def split_table(file: str, text: str, found: Findings, *, delimiter: str = ",") 
     if len(names) == 1:
         other = next((d for d in (",", ";", "\t", "|") if d != delimiter and d in names[0]), None)
         if other is not None and delimiter == "," and set(HUPA) <= set(names[0].split(other)):
-            found.add(file, HUPA_SEEN, hupa_mend(), row=header)
+            yield flaw(file, HUPA_SEEN, hupa_mend(), row=header)
             return None
         if other is not None:
             what = f"its cells are separated by {other!r}, not by {delimiter!r}"
-            found.add(file, what, f"export it with {delimiter!r} and a decimal point", row=header)
+            yield flaw(file, what, f"export it with {delimiter!r} and a decimal point", row=header)
             return None
     for name in sorted({name for name in names if names.count(name) > 1 and name}):
-        found.add(file, "there is more than one such column", "keep one", column=quote_name(name), row=header)
+        yield flaw(file, "there is more than one such column", "keep one", column=quote_name(name), row=header)
     for number, name in enumerate(names, 1):
         if not name:
-            found.add(file, f"column {number} has no name", "name it or remove it", row=header)
-    ragged = [i for i in range(1, len(rows)) if len(rows[i]) != len(names)]
-    if ragged:
-        what = tuple(f"it has {len(rows[i])} cells, the header {len(names)}" for i in ragged[:SHOWN])
-        cut = ragged == [len(rows) - 1] and len(rows[-1]) < len(names)
-        doubt = "is the file cut short? export it again" if cut else "is there a decimal comma?"
-        mend = f"one cell for each column; {doubt}"
-        found.problems.append(Flaw(file, None, tuple(lines[i] for i in ragged), what, mend))
-        skip = {0, *ragged}
-        rows = [row for i, row in enumerate(rows) if i not in skip]
-        lines = [number for i, number in enumerate(lines) if i not in skip]
-    else:
-        rows, lines = rows[1:], lines[1:]
-    if not rows and not ragged:
-        found.add(file, "there is a header and no row", "write the rows below it", row=header)
+            yield flaw(file, f"column {number} has no name", "name it or remove it", row=header)
+    table = yield from section(file, names, rows[1:], lines[1:])
+    if len(rows) < 2:
+        yield flaw(file, "there is a header and no row", "write the rows below it", row=header)
         return None
-    return Table(file, names, rows, lines)
+    return table
 
 
-def split_rows(
-    file: str, text: str, found: Findings, *, delimiter: str = ","
-) -> tuple[list[list[str]], list[int]] | None:
+def section(file: str, names: Sequence[str], rows: Sequence[Sequence[str]], lines: Sequence[int]) -> Step[Table]:
+    """The rows below a header. Those with other than its number of cells are reported; blank ones more are none."""
+    width = len(names)
+    even = [row[:width] if not any(cell.strip(BLANKS) for cell in row[width:]) else row for row in rows]
+    ragged = [i for i, row in enumerate(even) if len(row) != width]
+    if ragged:
+        what = tuple(f"it has {len(even[i])} cells, the header {width}" for i in ragged[:SHOWN])
+        cut = ragged == [len(rows) - 1] and len(even[-1]) < width
+        mend = "is the file cut short? export it again" if cut else "is there a decimal comma, or a comma unquoted?"
+        yield Flaw(file, None, tuple(lines[i] for i in ragged), what, mend)
+    skip = set(ragged)
+    keep = [i for i in range(len(even)) if i not in skip]
+    return Table(file, names, [even[i] for i in keep], [lines[i] for i in keep])
+
+
+def split_rows(file: str, text: str, *, delimiter: str = ",") -> Step[tuple[list[list[str]], list[int]] | None]:
     """Rows of cells and the line each begins on, blank rows left out; None where the text cannot be split."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
@@ -221,10 +142,10 @@ def split_rows(
                 lines.append(line)
             line = reader.line_num + 1
     except csv.Error as error:
-        found.add(file, f"the row cannot be split into cells ({error})", 'look for a stray " or a huge cell', row=line)
+        yield flaw(file, f"the row cannot be split into cells ({error})", 'look for a stray " or a huge cell', row=line)
         return None
     if not rows:
-        found.add(file, "it has no header", "write a header line and rows", row=1)
+        yield flaw(file, "it has no header", "write a header line and rows", row=1)
         return None
     return rows, lines
 
@@ -234,7 +155,7 @@ def quote_name(name: str) -> str:
     return name if name.isascii() and name.isprintable() and len(name) <= 60 else quote(name)
 
 
-def check_columns(table: Table, required: Sequence[str], optional: Sequence[str], found: Findings) -> bool:
+def check_columns(table: Table, required: Sequence[str], optional: Sequence[str]) -> Step[bool]:
     """Report required columns that are missing and columns that nobody knows; whether all are there."""
     known = {*required, *optional}
     unknown = [name for name in dict.fromkeys(table.names) if name and name not in known]
@@ -242,40 +163,34 @@ def check_columns(table: Table, required: Sequence[str], optional: Sequence[str]
     for name in missing:
         close = difflib.get_close_matches(name, unknown, n=1, cutoff=0.5)
         mend = f"is it {quote_name(close[0])}? rename it and mind the unit" if close else "add it"
-        found.add(table.file, "the column is missing", mend, column=name)
+        yield flaw(table.file, "the column is missing", mend, column=name)
     for name in unknown:
         close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
         hint = f"; is {close[0]} meant?" if close else ""
-        found.odd.append(f"{table.file}, column {quote_name(name)}: unknown, not read{hint}")
+        yield Doubt(f"{table.file}, column {quote_name(name)}: unknown, not read{hint}")
     return not missing
 
 
-def numbers(table: Table, column: str, found: Findings) -> Float[np.ndarray, " rows"]:
+def numbers(table: Table, column: str) -> Step[Float[np.ndarray, " rows"]]:
     """A column as floats, read exactly; NaN where a cell is blank or wrong (the latter is reported)."""
     cells = table.columns[column]
     out = np.full(len(cells), np.nan)
-    text = "".join(cells)
-    if set(text) <= _NUMBER_CHARACTERS:
-        full = [i for i, cell in enumerate(cells) if cell and not cell.isspace()]
-        try:
-            out[full] = [float(cells[i]) for i in full]
-        except ValueError:
-            pass
-        else:
-            flag_infinite(table, column, np.isinf(out), found)
-            out[np.isinf(out)] = np.nan
-            return out
     kinds: dict[str, list[int]] = {}
-    for i, cell in enumerate(cell.strip(BLANKS) for cell in cells):
-        if _NUMBER.fullmatch(cell):
-            out[i] = float(cell)
-        elif cell:
-            kinds.setdefault(_kind(cell), []).append(i)
-    for kind, where in kinds.items():
-        what, mend = _BAD[kind]
-        found.flag(table, column, np.isin(np.arange(len(cells)), where), what, mend)
-    flag_infinite(table, column, np.isinf(out), found)
+    try:
+        if not set("".join(cells)) <= _NUMBER_CHARACTERS:
+            raise ValueError
+        full = [i for i, cell in enumerate(cells) if cell and not cell.isspace()]
+        out[full] = [float(cells[i]) for i in full]
+    except ValueError:  # cell by cell
+        for i, cell in enumerate(cell.strip(BLANKS) for cell in cells):
+            if _NUMBER.fullmatch(cell):
+                out[i] = float(cell)
+            elif cell:
+                kinds.setdefault(_kind(cell), []).append(i)
+    kinds.setdefault("infinite", []).extend(np.flatnonzero(np.isinf(out)).tolist())
     out[np.isinf(out)] = np.nan
+    for kind, where in kinds.items():
+        yield from flag(table, column, np.isin(np.arange(len(cells)), where), *_BAD[kind])
     return out
 
 
@@ -295,17 +210,12 @@ def _kind(cell: str) -> str:
     return "infinite" if cell.lower().lstrip("+-") in ("nan", "inf", "infinity", "na", "n/a") else "text"
 
 
-def flag_infinite(table: Table, column: str, bad: Bool[np.ndarray, " rows"], found: Findings) -> None:
-    """Report numbers too large for a float."""
-    found.flag(table, column, bad, *_BAD["infinite"])
-
-
 def blank(table: Table, column: str) -> Bool[np.ndarray, " rows"]:
     """Which cells of a column are empty."""
     return np.array([not cell.strip(BLANKS) for cell in table.columns[column]], dtype=bool)
 
 
-def clock(table: Table, column: str, found: Findings) -> tuple[Float[np.ndarray, " rows"], dt.datetime | None]:
+def clock(table: Table, column: str) -> Step[tuple[Float[np.ndarray, " rows"], dt.datetime | None]]:
     """A column of ISO timestamps as minutes since its first row, and that row's time.
 
     Clocks have a microsecond's resolution. Times with different offsets from UTC are converted to UTC; times
@@ -321,7 +231,7 @@ def clock(table: Table, column: str, found: Findings) -> tuple[Float[np.ndarray,
             times.append(None)
     wrong = np.array([t is None for t in times], dtype=bool) & ~blank(table, column)
     mend = "write ISO 8601 to the microsecond at most, such as 2024-05-01T07:30:00+02:00"
-    found.flag(table, column, wrong, "{} is not a timestamp", mend)
+    yield from flag(table, column, wrong, "{} is not a timestamp", mend)
     first = next((t for t in times if t is not None), None)
     minutes = np.full(len(cells), np.nan)
     if first is None:
@@ -331,28 +241,29 @@ def clock(table: Table, column: str, found: Findings) -> tuple[Float[np.ndarray,
     if naive.any() and aware.any():
         few = naive if naive.sum() <= aware.sum() else aware
         word = "no" if few is naive else "an"
-        found.flag(table, column, few, f"{{}} has {word} offset from UTC, unlike others", "give all or none an offset")
+        what = f"{{}} has {word} offset from UTC, unlike others"
+        yield from flag(table, column, few, what, "give all or none an offset")
         return minutes, None
     minutes[:] = [np.nan if t is None else (t - first) / _MINUTE for t in times]
     if aware.any() and len({t.utcoffset() for t in times if t is not None}) > 1:
         try:
             first = first.astimezone(dt.UTC)
         except OverflowError:
-            found.add(table.file, "the first time has no UTC equivalent", mend, column=column)
+            yield flaw(table.file, "the first time has no UTC equivalent", mend, column=column)
     return minutes, first
 
 
-def check_order(table: Table, column: str, time_min: Float[np.ndarray, " rows"], found: Findings) -> None:
+def check_order(table: Table, column: str, time_min: Float[np.ndarray, " rows"]) -> Step[None]:
     """Report blank times, times that do not increase, and a table too short to be a record."""
-    found.flag(table, column, blank(table, column), "the row has no time", "state it")
+    yield from flag(table, column, blank(table, column), "the row has no time", "state it")
     stated = np.flatnonzero(np.isfinite(time_min))
     step = np.diff(time_min[stated])
     back, same = np.zeros((2, len(table)), dtype=bool)
     back[stated[1:]], same[stated[1:]] = step < 0, step == 0
-    found.flag(table, column, back, "{} goes back in time", "sort the rows; give local times an offset from UTC")
-    found.flag(table, column, same, "{} repeats the row before", "write what happens at one time in one row")
+    yield from flag(table, column, back, "{} goes back in time", "sort the rows; give local times an offset from UTC")
+    yield from flag(table, column, same, "{} repeats the row before", "write what happens at one time in one row")
     if len(table) < 2:
-        found.add(table.file, "there are fewer than two rows", "a record has a start and an end", column=column)
+        yield flaw(table.file, "there are fewer than two rows", "a record has a start and an end", column=column)
 
 
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)

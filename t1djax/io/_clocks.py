@@ -13,7 +13,7 @@ from jaxtyping import Float
 from .._arguments import argument
 from ._options import ReadOptions, zone
 from ._raw import Raw
-from ._remarks import Remarks
+from ._remarks import Doubt, Facts, Note, Step, flaw
 
 KINDS = ("readings", "basal", "boluses", "meals", "long_acting")
 _MINUTE = dt.timedelta(minutes=1)
@@ -66,49 +66,47 @@ def at(zero: dt.datetime | None, minute: float) -> dt.datetime | None:
     return (zero.astimezone(dt.UTC) + minute * _MINUTE).astimezone(zero.tzinfo)
 
 
-def place(raw: Raw, options: ReadOptions) -> tuple[Placed | None, Remarks]:
+def place(raw: Raw, options: ReadOptions) -> Step[Placed | None]:
     """The events of a file on one clock; None where there is no common one."""
-    remarks = Remarks()
     events: dict[str, Sequence[Any]] = {kind: getattr(raw, kind) for kind in KINDS}
     times = {kind: [event.time for event in events[kind]] for kind in KINDS}
     if raw.turn_dates:
         if late := [t for those in times.values() for t in those if t.day > 12]:
             what = f"{late[0].date()} has no other reading, so the order of all dates cannot be turned round"
-            remarks.problem(raw.file, what, f"leave {argument('day_first')} out", column="time")
-            return None, remarks
+            yield flaw(raw.file, what, f"leave {argument('day_first')} out", column="time")
+            return None
         times = {kind: [_swap(t) for t in those] for kind, those in times.items()}
-        remarks.notes.append("day and month are swapped, as asked for")
+        yield Note("day and month are swapped, as asked for")
     every = [t for those in times.values() for t in those]
     if not times["readings"]:
-        return None, remarks
+        return None
     stated = _stated_zone(raw, options)
     if stated is None and raw.time_zone is not None:
-        remarks.warnings.append(f"the file states time zone {raw.time_zone!a}, which is not known")
+        yield Doubt(f"the file states time zone {raw.time_zone!a}, which is not known")
     naive = [t.tzinfo is None for t in every]
     if raw.clock:
-        remarks += _check_dates([t.date() for t in times["readings"]], raw.file)
+        yield from _check_dates([t.date() for t in times["readings"]], raw.file)
     if any(naive) and not all(naive):
         if stated is None:
             what = f"{sum(naive)} times have no offset from UTC, the other {len(naive) - sum(naive)} have one"
-            remarks.problem(raw.file, what, f"pass {argument('time_zone')}, such as Europe/Madrid", column="time")
-            return None, remarks
+            yield flaw(raw.file, what, f"pass {argument('time_zone')}, such as Europe/Madrid", column="time")
+            return None
         times = {k: [t if t.tzinfo else t.replace(tzinfo=stated) for t in those] for k, those in times.items()}
-        remarks.warnings.append(f"{sum(naive)} times without an offset from UTC are taken as {stated.key}")
+        yield Doubt(f"{sum(naive)} times without an offset from UTC are taken as {stated.key}")
     elif all(naive):
         wheres = {kind: [event.where for event in events[kind]] for kind in KINDS}
-        times, stated, more = _localise(times, wheres, stated, raw)
-        remarks += more
+        times, stated = yield from _localise(times, wheres, stated, raw)
     zero = min(times["readings"], key=_in_utc)
     minutes = {
         kind: np.array([(_in_utc(t) - _in_utc(zero)) / _MINUTE for t in those], dtype=np.float64)
         for kind, those in times.items()
     }
     if zero.tzinfo is None:
-        return Placed(minutes, zero if raw.clock else None, None), remarks
+        return Placed(minutes, zero if raw.clock else None, None)
     local = stated or dt.timezone(zero.utcoffset() or dt.timedelta())
-    remarks.facts["clock_changes"] = _changes(times["readings"], stated)
-    remarks.facts["time_zone"] = stated.key if isinstance(stated, zoneinfo.ZoneInfo) else _offsets(times["readings"])
-    return Placed(minutes, zero.astimezone(local), local), remarks
+    yield Facts(clock_changes=_changes(times["readings"], stated))
+    yield Facts(time_zone=stated.key if isinstance(stated, zoneinfo.ZoneInfo) else _offsets(times["readings"]))
+    return Placed(minutes, zero.astimezone(local), local)
 
 
 def _in_utc(t: dt.datetime) -> dt.datetime:
@@ -131,9 +129,8 @@ def _swap(t: Any) -> Any:
     return t.replace(day=t.month, month=t.day) if t.day <= 12 else t
 
 
-def _check_dates(dates: Iterable[dt.date], file: str) -> Remarks:
+def _check_dates(dates: Iterable[dt.date], file: str) -> Step[None]:
     """Report days that make sense only with day and month swapped, and days in the future or far past."""
-    remarks = Remarks()
     days = sorted(set(dates))
     cover = lambda d: len(d) / ((d[-1] - d[0]).days + 1)
     other = sorted({_swap(day) for day in days})
@@ -142,16 +139,14 @@ def _check_dates(dates: Iterable[dt.date], file: str) -> Remarks:
         order = f"{argument('day_first', True)} or {argument('day_first', False)}"
         swap = f"state their order with {order}; if the dates are right, cut with start and hours"
         mend = _PARTLY_MEND if any(day.day > 12 for day in days) else swap
-        remarks.problem(file, f"days with readings are far apart ({text}, ...): day and month look swapped", mend,
+        yield flaw(file, f"days with readings are far apart ({text}, ...): day and month look swapped", mend,
                   column="time")  # fmt: skip
     today = dt.datetime.now(dt.UTC).date()
     if days[-1] > today + dt.timedelta(days=2):
-        remarks.warnings.append(f"the last reading is in the future ({days[-1]}): are day and month swapped?")
+        yield Doubt(f"the last reading is in the future ({days[-1]}): are day and month swapped?")
     if days[0] < _FIRST_CGM:
-        remarks.warnings.append(
-            f"the first reading is of {days[0]}, when there were no such sensors; is the date right?"
-        )
-    return remarks
+        yield Doubt(f"the first reading is of {days[0]}, when there were no such sensors; is the date right?")
+    return
 
 
 Times = dict[str, list[dt.datetime]]
@@ -162,50 +157,45 @@ def _localise(
     wheres: dict[str, list[int]],
     stated: zoneinfo.ZoneInfo | None,
     raw: Raw,
-) -> tuple[Times, zoneinfo.ZoneInfo | None, Remarks]:
+) -> Step[tuple[Times, zoneinfo.ZoneInfo | None]]:
     """Local times without offsets: with one where a zone is stated and their clock follows it."""
-    remarks = Remarks()
     turn = _turn(times["readings"], wheres["readings"])
     doubled = None if turn else _doubled_hour(times["readings"], [r.value for r in raw.readings])
     if stated is None:
         if turn is not None:
             what = f"the clock goes back from {turn[0].isoformat(' ')} to {turn[1].isoformat(' ')}"
             mend = f"pass {argument('time_zone')}, such as Europe/Madrid, to place the hour that stands twice"
-            remarks.problem(raw.file, what, mend, column="time", row=turn[2])
+            yield flaw(raw.file, what, mend, column="time", row=turn[2])
         elif doubled is not None:
             what = f"the hour from {doubled.isoformat(' ')} stands twice, with two readings at one time"
-            remarks.problem(raw.file, what, _SORTED_MEND, column="time")
+            yield flaw(raw.file, what, _SORTED_MEND, column="time")
         elif raw.clock:
-            remarks += _hint(times["readings"])
-        remarks.facts["time_zone"] = "local, not stated" if raw.clock else None
-        return times, None, remarks
+            yield from _hint(times["readings"])
+        yield Facts(time_zone="local, not stated" if raw.clock else None)
+        return times, None
     readings = times["readings"]
     skipped = [t for t in readings if _kind(t, stated) == "skipped"]
     if skipped:
-        remarks.warnings.append(
+        yield Doubt(
             f"{len(skipped)} readings stand in an hour that {stated.key} skips (the first at "
             f"{skipped[0].isoformat(' ')}): the clock was not changed; times are taken as they run"
         )
         fixed = dt.timezone(stated.utcoffset(min(readings)) or dt.timedelta())
-        return {kind: [t.replace(tzinfo=fixed) for t in those] for kind, those in times.items()}, None, remarks
+        return {kind: [t.replace(tzinfo=fixed) for t in those] for kind, those in times.items()}, None
     if turn is not None and _kind(turn[1], stated) != "twice":
         what = f"the clock goes back from {turn[0].isoformat(' ')} to {turn[1].isoformat(' ')}"
-        remarks.problem(
-            raw.file, what, f"{stated.key} does not change there: is it the zone?", column="time", row=turn[2]
-        )
+        yield flaw(raw.file, what, f"{stated.key} does not change there: is it the zone?", column="time", row=turn[2])
     place_one = lambda t, where: t.replace(tzinfo=stated, fold=int(turn is not None and _after(t, where, turn, stated)))
     out = {k: [place_one(t, w) for t, w in zip(times[k], wheres[k], strict=True)] for k in times}
     unsure = sum(_kind(t, stated) == "twice" for t in readings)
     if turn is None and unsure:
-        remarks.warnings.append(
+        yield Doubt(
             f"{unsure} readings stand in an hour that {stated.key} has twice; they are taken as the first of the two"
             + ("" if doubled is None else ", where they contradict each other")
         )
     if turn is None and doubled is not None and _kind(doubled, stated) == "twice":
-        remarks.problem(
-            raw.file, "the order of the rows does not tell the two hours apart", _SORTED_MEND, column="time"
-        )
-    return out, stated, remarks
+        yield flaw(raw.file, "the order of the rows does not tell the two hours apart", _SORTED_MEND, column="time")
+    return out, stated
 
 
 def _kind(t: dt.datetime, where: zoneinfo.ZoneInfo) -> str:
@@ -259,23 +249,22 @@ def _doubled_hour(times: Sequence[dt.datetime], values: Sequence[float]) -> dt.d
     return hour if there >= 3 and hours[hour] >= 0.6 * there else None
 
 
-def _hint(times: Sequence[dt.datetime]) -> Remarks:
+def _hint(times: Sequence[dt.datetime]) -> Step[None]:
     """Say where a clock may have changed unseen: an hour's gap in a night of March, or a span across a change."""
-    remarks = Remarks()
     ordered = sorted(times)
     steps = [b - a for a, b in itertools.pairwise(ordered)]
     usual = float(np.median([step / _MINUTE for step in steps])) if steps else 0.0
     for before, step in zip(ordered, steps, strict=False):
         size = step / _MINUTE - usual
         if 55 <= size <= 65 and before.hour < 3 and _spring(before.date()):
-            remarks.warnings.append(
+            yield Doubt(
                 f"a gap of an hour begins at {before.isoformat(' ')}, the night of a clock change: if the clock was "
                 f"set forward there, pass {argument('time_zone')}"
             )
     days = {(ordered[0] + i * dt.timedelta(days=1)).date() for i in range((ordered[-1] - ordered[0]).days + 2)}
     if any(_spring(day) or _autumn(day) for day in days):
-        remarks.notes.append("times are local without a zone, and the span crosses a clock change of Europe or America")
-    return remarks
+        yield Note("times are local without a zone, and the span crosses a clock change of Europe or America")
+    return
 
 
 def _spring(day: dt.date) -> bool:

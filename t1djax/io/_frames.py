@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ..data import Cohort, Patient, Truth
-from ._checks import Findings, Table
+from ._checks import Table
 from ._columns import BASAL, CLOCK, GLUCOSE, LONG_ACTING, TIME, WHO
 from ._quantities import DURATIONS
+from ._remarks import Step, finished, flaw, settled
 from ._tables import TRUE_GLUCOSE, table_to_patient
 
 if TYPE_CHECKING:
@@ -44,11 +45,12 @@ def frame_to_patient(
         Patient(Ada: 2 readings over 0.1 h)
     """
     _check_frame(frame)
-    found = Findings()
-    patient = table_to_patient(frame_table(frame, name, found), name, known or {}, found, strict)
-    found.finish()
-    assert patient is not None
-    return patient
+    return settled(*finished(_patient(frame, name, known or {}, strict)))
+
+
+def _patient(frame: "pd.DataFrame", name: str, known: Mapping[str, float], strict: bool) -> Step[Patient | None]:
+    table = yield from frame_table(frame, name)
+    return (yield from table_to_patient(table, name, known, strict))
 
 
 def frame_to_cohort(
@@ -77,22 +79,24 @@ def frame_to_cohort(
         Cohort(2 patients: Ada, Ben)
     """
     _check_frame(frame)
-    found = Findings()
-    known = known or {}
+    return settled(*finished(_cohort(frame, known or {}, strict)))
+
+
+def _cohort(frame: "pd.DataFrame", known: Mapping[str, Mapping[str, float]], strict: bool) -> Step[Cohort | None]:
     if WHO not in frame.columns:
-        found.add("frame", "there is no such column", "say of each row whose it is", column=WHO)
-        found.finish()
+        yield flaw("frame", "there is no such column", "say of each row whose it is", column=WHO)
+        return None
     whose = frame[WHO].tolist()
     nobody = frame[WHO].isna().tolist()
     for label, missing in zip(frame.index.tolist(), nobody, strict=True):
         if missing:
-            found.add("frame", "the row is nobody's", "say whose it is", column=WHO, row=label)
+            yield flaw("frame", "the row is nobody's", "say whose it is", column=WHO, row=label)
     rows: dict[str, list[int]] = {}
     for i, name in enumerate(whose):
         if not nobody[i]:
             rows.setdefault(str(name), []).append(i)
     for name in sorted(set(known) - set(rows)):
-        found.add("frame", f"known has {name!r}, who has no row", f"one of {', '.join(rows)}", column=WHO)
+        yield flaw("frame", f"known has {name!r}, who has no row", f"one of {', '.join(rows)}", column=WHO)
     patients = []
     for name, at in rows.items():
         part = frame.iloc[at].drop(columns=WHO)
@@ -100,9 +104,7 @@ def frame_to_cohort(
         empty = [
             c for c in (TIME, CLOCK) if {TIME, CLOCK} <= set(part.columns) and not part[c].notna().to_numpy().any()
         ]
-        table = frame_table(part.drop(columns=empty[:1]), name, found)
-        patients.append(table_to_patient(table, name, known.get(name, {}), found, strict))
-    found.finish()
+        patients.append((yield from _patient(part.drop(columns=empty[:1]), name, known.get(name, {}), strict)))
     return Cohort(tuple(patient for patient in patients if patient is not None))
 
 
@@ -137,13 +139,13 @@ def _check_frame(frame: object) -> None:
         raise TypeError(f"frame is a {type(frame).__name__}; give a pandas frame, as in pandas.DataFrame(...)")
 
 
-def frame_table(frame: "pd.DataFrame", name: str, found: Findings) -> Table:
+def frame_table(frame: "pd.DataFrame", name: str) -> Step[Table]:
     names = [str(column).strip() for column in frame.columns]
     file = f"frame {name}"
     for twice in sorted({column for column in names if names.count(column) > 1}):
-        found.add(file, "there is more than one such column", "keep one", column=twice)
+        yield flaw(file, "there is more than one such column", "keep one", column=twice)
     if not len(frame):
-        found.add(file, "it has no row", "give rows")
+        yield flaw(file, "it has no row", "give rows")
     cells = []
     for i in range(len(names)):
         values = frame.iloc[:, i]

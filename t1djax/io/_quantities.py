@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from .._types import MG_DL_PER_MMOL_L
 from ..physics import DOSE_DURATION_MIN, LONG_ACTING_MIN
-from ._checks import Findings, Table, blank, numbers
+from ._checks import Table, blank, flag, numbers
 from ._columns import (
     BASAL,
     BOLUS,
@@ -18,6 +18,7 @@ from ._columns import (
     MEAL_DURATION,
 )
 from ._mixed import mixed_units
+from ._remarks import Doubt, Step, flaw
 
 MMOL = MG_DL_PER_MMOL_L
 """mg/dL of glucose in 1 mmol/L."""
@@ -50,79 +51,77 @@ DURATIONS = {
 """Of each column of doses, that of durations, and what an empty one means, min."""
 
 
-def glucose_column(table: Table, column: str, found: Findings, *, strict: bool = False) -> Float[np.ndarray, " rows"]:
+def glucose_column(table: Table, column: str, *, strict: bool = False) -> Step[Float[np.ndarray, " rows"]]:
     """Readings, mg/dL; NaN where there is none."""
-    glucose = numbers(table, column, found)
+    glucose = yield from numbers(table, column)
     if column == GLUCOSE_MMOL:
         if np.isfinite(glucose).any() and float(np.nanmedian(glucose)) > _SWEET_MMOL:
             what = f"its median is {np.nanmedian(glucose):.3g}, which looks like mg/dL"
-            found.add(table.file, what, f"name the column {GLUCOSE}", column=column)
+            yield flaw(table.file, what, f"name the column {GLUCOSE}", column=column)
             return glucose
         glucose = glucose * MMOL
-    _too_much(table, column, glucose, TOO_MUCH[GLUCOSE], UNIT[GLUCOSE], found)
+    yield from _too_much(table, column, glucose, TOO_MUCH[GLUCOSE], UNIT[GLUCOSE])
     seen = glucose[np.isfinite(glucose)]
     if not seen.size:
         if blank(table, column).all():
-            found.add(table.file, "there is no reading at all", "a fit needs glucose", column=column)
+            yield flaw(table.file, "there is no reading at all", "a fit needs glucose", column=column)
         return glucose
     if column != GLUCOSE_MMOL and 2 <= np.median(seen) <= 30 and seen.max() < 35 and seen.min() > 0:
         what = f"its median is {np.median(seen):.3g}, which looks like mmol/L"
         named = f", or name the column {GLUCOSE_MMOL}" if column == GLUCOSE else ""
-        found.add(table.file, what, f"multiply by {MMOL}{named}", column=column)
+        yield flaw(table.file, what, f"multiply by {MMOL}{named}", column=column)
         return glucose
     stated = np.flatnonzero(np.isfinite(glucose)).tolist()
     if (two := mixed_units(seen, [table.lines[i] for i in stated])) is not None:
-        found.add(table.file, *two, column=column)
+        yield flaw(table.file, *two, column=column)
         return glucose
     low = glucose < LOW
     if strict:
-        found.flag(table, column, low, "{} is below 40 mg/dL", "leave it empty, or read without strict")
+        yield from flag(table, column, low, "{} is below 40 mg/dL", "leave it empty, or read without strict")
     elif low.any():
         first = table.lines[int(np.argmax(low))]
-        found.odd.append(
+        yield Doubt(
             f"{table.file}, row {first}, column {column}: first of {low.sum()} readings below 40 mg/dL "
             f"(the lowest is {seen.min():g}); they are kept"
         )
     return glucose
 
 
-def amounts_column(table: Table, column: str, most: float, mend: str, found: Findings) -> Float[np.ndarray, " rows"]:
+def amounts_column(table: Table, column: str, most: float, mend: str) -> Step[Float[np.ndarray, " rows"]]:
     """Amounts or rates, none negative nor more than `most`; NaN where there is none."""
-    values = numbers(table, column, found)
-    found.flag(table, column, values < 0, "{} is negative", "give amounts and rates of zero or more")
+    values = yield from numbers(table, column)
+    yield from flag(table, column, values < 0, "{} is negative", "give amounts and rates of zero or more")
     values[values < 0] = np.nan
-    _too_much(table, column, values, most, mend, found)
+    yield from _too_much(table, column, values, most, mend)
     return values
 
 
-def _too_much(
-    table: Table, column: str, values: Float[np.ndarray, " rows"], most: float, mend: str, found: Findings
-) -> None:
+def _too_much(table: Table, column: str, values: Float[np.ndarray, " rows"], most: float, mend: str) -> Step[None]:
     bad = np.abs(values) > most
-    found.flag(table, column, bad, f"{{}} is more than {most:g}", mend)
+    yield from flag(table, column, bad, f"{{}} is more than {most:g}", mend)
     values[bad] = np.nan
 
 
-def first_rate(table: Table, column: str, found: Findings) -> None:
+def first_rate(table: Table, column: str) -> Step[None]:
     """Report a first row that states no basal rate."""
     if len(table) and blank(table, column)[0]:
         first = np.arange(len(table)) == 0
-        found.flag(table, column, first, "the first row states no rate", "state the rate in force (0 for none)")
+        yield from flag(table, column, first, "the first row states no rate", "state the rate in force (0 for none)")
 
 
-def durations_column(table: Table, column: str, usual: float, found: Findings) -> Float[np.ndarray, " rows"]:
-    values = numbers(table, column, found)
-    found.flag(table, column, values <= 0, "{} is no duration", f"leave it empty for {usual:g} min")
+def durations_column(table: Table, column: str, usual: float) -> Step[Float[np.ndarray, " rows"]]:
+    values = yield from numbers(table, column)
+    yield from flag(table, column, values <= 0, "{} is no duration", f"leave it empty for {usual:g} min")
     brief = (values > 0) & (values < BRIEFEST)
-    found.flag(table, column, brief, "{} is less than a second", UNIT[column])
+    yield from flag(table, column, brief, "{} is less than a second", UNIT[column])
     values[values < BRIEFEST] = np.nan
-    _too_much(table, column, values, TOO_MUCH[column], UNIT[column], found)
+    yield from _too_much(table, column, values, TOO_MUCH[column], UNIT[column])
     return np.where(np.isnan(values), usual, values)
 
 
 def check_basal_unit(
-    table: Table, time_min: Float[np.ndarray, " rows"], basal: Float[np.ndarray, " rows"], found: Findings
-) -> None:
+    table: Table, time_min: Float[np.ndarray, " rows"], basal: Float[np.ndarray, " rows"]
+) -> Step[None]:
     """Rates so small, on rows so regular, that they are doses per row."""
     step = np.diff(time_min)
     stated = np.isfinite(basal)
@@ -132,6 +131,6 @@ def check_basal_unit(
     daily = 24 * float(np.mean(basal[held]))
     if daily < 0.5:
         what = f"it comes to {daily:.2g} U a day on 5-min rows, which looks like U per 5 min or U/min"
-        found.add(table.file, what, "give basal rates in U/h: multiply by 12 or by 60", column=BASAL)
+        yield flaw(table.file, what, "give basal rates in U/h: multiply by 12 or by 60", column=BASAL)
     elif daily < 3 and stated.mean() > 0.5:
-        found.odd.append(f"{table.file}, column {BASAL}: it comes to {daily:.2g} U a day only; is it U per 5 min?")
+        yield Doubt(f"{table.file}, column {BASAL}: it comes to {daily:.2g} U a day only; is it U per 5 min?")

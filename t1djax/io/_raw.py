@@ -31,16 +31,14 @@ class RawReading(NamedTuple):
 
 
 class RawBasal(NamedTuple):
-    """A basal rate that holds from a time until the next, or for a stated time."""
+    """A basal rate as delivered, which holds from a time until the next."""
 
     time: dt.datetime
     rate: float
     """In the basal unit of the file."""
     where: int
     duration_min: float | None = None
-    """Of a temporary rate; the scheduled one comes back after it. Of a scheduled one, as far as it is on record: it
-    holds until the next all the same, and what is not on record is remarked on. None: until the next."""
-    kind: Literal["scheduled", "temporary", "suspend"] = "scheduled"
+    """How long it is on record: it holds until the next all the same, and what is not on record is remarked on."""
 
 
 class RawDose(NamedTuple):
@@ -88,7 +86,3 @@ class Raw:
     """Whether the times are a clock's. Where they are not, they count from an arbitrary day."""
     turn_dates: bool = False
     """Whether day and month are to be turned round, as was asked for."""
-    notes: tuple[str, ...] = ()
-    """What a reader of the report should know: records skipped and why, columns not understood."""
-    warnings: tuple[str, ...] = ()
-    """What was taken for something else than the file says, or left out though the file has it as a dose."""

@@ -155,9 +155,7 @@ class ReadReport:
         return html_table(f"What was read of {self.file}", ["fact", "value"], rows, notes=notes)
 
 
-def report(
-    file: str, kind: str | None, patient: Patient | None, remarks: Remarks, problems: tuple[str, ...], *, merged: bool
-) -> ReadReport:
+def report(file: str, kind: str | None, patient: Patient | None, remarks: Remarks, *, merged: bool) -> ReadReport:
     """The report of a patient, or of a file that gave none.
 
     Args:
@@ -165,7 +163,6 @@ def report(
         kind: name of the format.
         patient: what was read.
         remarks: what was noticed.
-        problems: what is wrong.
         merged: whether basal and bolus come as one rate.
     """
     names = {field.name for field in dataclasses.fields(ReadReport)}
@@ -175,7 +172,7 @@ def report(
     return ReadReport(
         file=file,
         format=kind,
-        problems=problems,
+        problems=tuple(map(str, remarks.problems)),
         warnings=tuple(dict.fromkeys(remarks.warnings)),
         notes=tuple(dict.fromkeys(remarks.notes)),
         **facts,

@@ -23,7 +23,7 @@ import yaml
 from ..data import data_hash
 from ..records import Fit, PatientFit, Result
 from ._checkpoints import save_twins
-from ._checks import DataError, Flaw
+from ._remarks import DataError, Flaw
 from ._tables import natural
 
 FORMAT = "t1djax.result"

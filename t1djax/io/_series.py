@@ -17,7 +17,7 @@ from ._mixed import stuck
 from ._options import ReadOptions, moment
 from ._quantities import TOO_MUCH
 from ._raw import Raw
-from ._remarks import Remarks
+from ._remarks import Doubt, Facts, Note, Step, flaw, flaw_of_rows
 from ._units import glucose_factor
 
 _ON_LINES = 0.5  # of whole mg/dL that walk, a quarter lie so by chance
@@ -43,123 +43,119 @@ class Series(NamedTuple):
         return Series(*(x[which] for x in self))
 
 
-def series(raw: Raw, placed: Placed, options: ReadOptions) -> tuple[Series | None, Remarks]:
-    """The sensor's readings in time, each once; None where there is none.
+def series(raw: Raw, placed: Placed, options: ReadOptions) -> Step[tuple[Series, str] | None]:
+    """The sensor's readings in time, each once, and how drawn ones are known; None where there is none.
 
     Args:
         raw: the parsed file.
         placed: its events on one clock.
         options: how to read it.
     """
-    remarks = Remarks()
     kinds = np.array([reading.kind for reading in raw.readings])
     others = {kind: int(np.sum(kinds == kind)) for kind in ("scan", "fingerstick", "calibration")}
     if any(others.values()):
         words = ", ".join(f"{count} of kind {kind}" for kind, count in others.items() if count)
-        remarks.notes.append(f"readings beside the sensor's series are not used: {words}")
+        yield Note(f"readings beside the sensor's series are not used: {words}")
     cgm = kinds == "cgm"
     if not cgm.any():
-        remarks.problem(raw.file, "there is no reading of a sensor", "a fit needs a sensor's series")
-        return None, remarks
+        yield flaw(raw.file, "there is no reading of a sensor", "a fit needs a sensor's series")
+        return None
     time = placed.minutes["readings"][cgm]
     value = np.array([reading.value for reading in raw.readings], dtype=np.float64)[cgm]
     where = np.array([reading.where for reading in raw.readings])[cgm]
     side = np.array([reading.censored for reading in raw.readings])[cgm]
     device = np.array([reading.device for reading in raw.readings])[cgm]
-    bad = ~np.isfinite(value) | (value < 0)
-    remarks.of_rows(raw.file, "glucose", bad, where, "it is no glucose", "remove the row")
+    missing, bad = value == 0, ~np.isfinite(value) | (value < 0)
+    what = "the reading is 0, as some programs write a missing one"
+    yield from flaw_of_rows(raw.file, "glucose", missing, where, what, "leave the cell empty, or the row out")
+    yield from flaw_of_rows(raw.file, "glucose", bad, where, "it is no glucose", "remove the row")
+    bad |= missing
     if bad.all():
-        return None, remarks
+        return None
     stated, asked = raw.glucose_unit, options.glucose_unit
-    factor, more = glucose_factor(value[~bad], where[~bad].tolist(), stated, asked, raw.file)
-    remarks += more
+    factor = yield from glucose_factor(value[~bad], where[~bad].tolist(), stated, asked, raw.file)
     glucose = value * factor
     bad |= glucose > TOO_MUCH[GLUCOSE]
     much = glucose > TOO_MUCH[GLUCOSE]
-    remarks.of_rows(raw.file, "glucose", much, where, "it is no glucose in mg/dL", "check the unit")
+    yield from flaw_of_rows(raw.file, "glucose", much, where, "it is no glucose in mg/dL", "check the unit")
     order = np.argsort(time, kind="stable")
     order = order[~bad[order]]
     if not len(order):
-        return None, remarks
+        return None
     rows = Series(time[order], glucose[order], np.full(len(order), True), side[order])
-    rows, more = _each_once(rows, device[order], placed, options, raw.file)
-    remarks += more
+    rows = yield from _each_once(rows, device[order], placed, options, raw.file)
     judged = own_readings(rows.time_min, rows.glucose_mg_dL)
-    remarks.facts |= {"interpolation": judged.how or None, "glucose_step_mg_dL": judged.step_mg_dL or None}
+    yield Facts(glucose_step_mg_dL=judged.step_mg_dL or None)
     if judged.doubt:
         mend = "read the parts by themselves (start, hours), or get the sensor's own export"
-        remarks.warnings.append(f"{judged.doubt}; {mend}")
+        yield Doubt(f"{judged.doubt}; {mend}")
     elif judged.unjudged:
-        remarks.notes.append(judged.unjudged)
-    return rows._replace(own=judged.own), remarks
+        yield Note(judged.unjudged)
+    return (rows._replace(own=judged.own), judged.how)
 
 
-def _each_once(
-    rows: Series, device: np.ndarray, placed: Placed, options: ReadOptions, file: str
-) -> tuple[Series, Remarks]:
+def _each_once(rows: Series, device: np.ndarray, placed: Placed, options: ReadOptions, file: str) -> Step[Series]:
     """Each reading once, of one sensor, without strays."""
-    remarks = Remarks()
     first = np.concatenate([[True], np.diff(rows.time_min) > 0])
     before = np.flatnonzero(first)[np.cumsum(first) - 1]
     differ = ~first & (rows.glucose_mg_dL != rows.glucose_mg_dL[before])
     same, clash = int(np.sum(~first & ~differ)), int(np.sum(differ))
-    remarks.facts |= {"duplicates": same, "conflicting_duplicates": clash}
+    yield Facts({"duplicates": same, "conflicting_duplicates": clash})
     if clash:
-        remarks.warnings.append(f"{clash} readings contradict another at the same time; the first in the file is kept")
+        yield Doubt(f"{clash} readings contradict another at the same time; the first in the file is kept")
     rows, device = rows.take(first), device[first]
-    near, stray = _main_stretch(rows.time_min, options, placed)
-    remarks.warnings += stray
+    near = yield from _main_stretch(rows.time_min, options, placed)
     rows, device = rows.take(near), device[near]
     single = once(rows.time_min, rows.glucose_mg_dL, device.tolist(), options.device)
-    remarks.facts |= {"copies": single.copies, "other_sensors": single.others}
-    remarks.warnings += single.warnings
+    yield Facts({"copies": single.copies, "other_sensors": single.others})
+    yield from map(Doubt, single.warnings)
     if single.problem is not None:
-        remarks.problem(file, *single.problem, column="glucose")
-    return rows.take(single.keep), remarks
+        yield flaw(file, *single.problem, column="glucose")
+    return rows.take(single.keep)
 
 
 def _main_stretch(
     time: Float[np.ndarray, " rows"], options: ReadOptions, placed: Placed
-) -> tuple[Bool[np.ndarray, " rows"], list[str]]:
+) -> Step[Bool[np.ndarray, " rows"]]:
     """Without stray readings: a few that stand weeks away from all others, as of a clock that was wrong."""
     everything = np.full(len(time), True)
     if options.start is not None or options.hours is not None:
-        return everything, []
+        return everything
     edges = np.concatenate([[0], np.flatnonzero(np.diff(time) > _STRAY_MIN) + 1, [len(time)]])
     sizes = np.diff(edges)
     stray = (sizes <= _FEW_STRAYS) & (sizes < _STRAY_SHARE * sizes.max())
     if not stray.any():
-        return everything, []
+        return everything
     keep = np.repeat(~stray, sizes)
     lost = np.flatnonzero(~keep)
     where = ", ".join(f"{placed.at(float(time[i])) or time[i]}" for i in lost[:3].tolist())
-    return keep, [
+    yield Doubt(
         f"left out, since weeks away from all others, as of a clock that was wrong: {counted(len(lost), 'reading')} "
         f"({where}); pass {argument('start')} or {argument('hours')} to read them"
-    ]
+    )
+    return keep
 
 
-def window(whole: Series, placed: Placed, options: ReadOptions, file: str) -> tuple[Series | None, Remarks]:
+def window(whole: Series, placed: Placed, options: ReadOptions, file: str) -> Step[Series | None]:
     """The readings between `start` and `start + hours`; None where there are fewer than two."""
-    remarks = Remarks()
     time = whole.time_min
     begin = float(time[0])
     if options.start is not None:
         try:
             begin = max(begin, placed.minute(moment(options.start)))
         except ValueError as error:
-            remarks.problem(file, str(error), "give it as the file has its times")
+            yield flaw(file, str(error), "give it as the file has its times")
     end = np.inf if options.hours is None else begin + 60 * options.hours
     inside = whole.take((time >= begin) & (time <= end))
     if len(inside.time_min) > 1 and inside.own.any():
-        return inside, remarks
+        return inside
     first, last = placed.at(float(time[0])), placed.at(float(time[-1]))
     span = f"the file runs from {first or time[0]} to {last or time[-1]}"
-    remarks.problem(file, "there are fewer than two readings in the window", span, column="glucose")
-    return None, remarks
+    yield flaw(file, "there are fewer than two readings in the window", span, column="glucose")
+    return None
 
 
-def judge(readings: Series, interpolation: str | None, *, keep: bool, clock: bool) -> Remarks:
+def judge(readings: Series, interpolation: str, *, keep: bool, clock: bool) -> Step[None]:
     """Facts and doubts about the readings of the window.
 
     Args:
@@ -168,35 +164,33 @@ def judge(readings: Series, interpolation: str | None, *, keep: bool, clock: boo
         keep: whether drawn readings are kept.
         clock: whether the times are a clock's; without one it is a simulation, which may rest in a steady state.
     """
-    remarks = Remarks()
     time, glucose, own, side = readings
-    remarks.facts |= limits.facts_of(Limited(time[own], glucose[own], side[own]))
-    if beyond := limits.warning(remarks.facts):
-        remarks.warnings.append(beyond)
-    remarks.facts |= {
-        "interpolated": int(np.sum(~own)),
-        "interpolated_share": float(np.mean(~own)),
-        "interpolation": None if own.all() else interpolation,
-    }
+    at_limits = limits.facts_of(Limited(time[own], glucose[own], side[own]))
+    yield Facts(at_limits)
+    if beyond := limits.warning(at_limits):
+        yield Doubt(beyond)
+    share = float(np.mean(~own))
+    how = interpolation if share else None
+    yield Facts(interpolated=int(np.sum(~own)), interpolated_share=share, interpolation=how)
     if not own.all():
-        remarks.notes.append(
+        yield Note(
             f"{np.sum(~own)} of {len(own)} readings are interpolated ({interpolation}): they are "
             + ("kept, as asked for" if keep else "neither fitted nor scored")
         )
     on_lines = share_on_lines(time[own], glucose[own])
     if on_lines > _ON_LINES and not keep:
-        remarks.warnings.append(
+        yield Doubt(
             f"{100 * on_lines:.0f} % of the readings lie on straight lines between their neighbours, and the record is "
             "too short to tell which are the sensor's own: what is fitted, forecast and scored may be lines that "
             "someone drew; read a longer part of the record"
         )
     step = np.diff(time[own])
     if clock and (still := stuck(time[own], glucose[own])) is not None:
-        remarks.warnings.append(still)
+        yield Doubt(still)
     fast = 0.0 if len(step) < 3 else np.mean(np.abs(np.diff(glucose[own])) > _FAST * np.maximum(step, 1.0))
     if fast > 0.02:
-        remarks.warnings.append(
+        yield Doubt(
             f"{100 * fast:.0f} % of steps change faster than {_FAST:g} mg/dL/min: noise, two sensors, or rows out of "
             "order"
         )
-    return remarks
+    return

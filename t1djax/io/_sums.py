@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from .._arguments import argument
 from ._raw import CarbsUnit
-from ._remarks import Remarks
+from ._remarks import Doubt, Step, flaw
 from ._units import G_PER_EXCHANGE
 
 _BOLUS, _INSULIN, _MUCH_INSULIN, _LITTLE_INSULIN = 125.0, 250.0, 150.0, 3.0  # U/day
@@ -30,7 +30,7 @@ def check_insulin(
     merged: bool,
     asked: bool,
     file: str,
-) -> Remarks:
+) -> Step[None]:
     """Report insulin that nobody takes.
 
     Args:
@@ -41,25 +41,22 @@ def check_insulin(
         asked: whether the caller insists on the unit of basal; then only boluses are refused.
         file: the file.
     """
-    remarks = Remarks()
     bolus = bolus_U / max(days, _SHORTEST)
     total = basal_U_day + bolus
     mend = "are they in U? put the file right"
     if bolus > _BOLUS and not merged:
         text = f"boluses sum to {bolus:.4g} U/day (basal is {basal_U_day:.3g}), which nobody takes"
-        remarks.problem(file, text, mend, column="bolus")
+        yield flaw(file, text, mend, column="bolus")
     elif total > _INSULIN and not asked:
         text = f"insulin sums to {total:.4g} U/day, which nobody takes"
-        remarks.problem(
-            file, text, f"check the units of basal ({argument('basal_unit')}) and boluses", column="insulin"
-        )
+        yield flaw(file, text, f"check the units of basal ({argument('basal_unit')}) and boluses", column="insulin")
     elif total > _MUCH_INSULIN:
-        remarks.warnings.append(f"insulin sums to {total:.4g} U/day, which hardly anybody takes: check the units")
+        yield Doubt(f"insulin sums to {total:.4g} U/day, which hardly anybody takes: check the units")
     if 0 < total < _LITTLE_INSULIN and days >= 1:
-        remarks.warnings.append(
+        yield Doubt(
             f"insulin sums to {total:.2g} U/day, less than an adult with type 1 diabetes lives on: check the units"
         )
-    return remarks
+    return
 
 
 def check_carbs(
@@ -70,7 +67,7 @@ def check_carbs(
     *,
     refused: bool,
     file: str,
-) -> Remarks:
+) -> Step[None]:
     """Report carbohydrate that nobody eats, and boluses that fit none.
 
     Args:
@@ -81,7 +78,6 @@ def check_carbs(
         refused: whether the unit is refused already.
         file: the file.
     """
-    remarks = Remarks()
     day = {u: total / max(days, _SHORTEST) for u, total in grams.items()}
     text = f"carbohydrate sums to {day[unit]:.4g} g/day as {unit}"
     rates = day["g/min"] != day["g"]
@@ -91,20 +87,20 @@ def check_carbs(
     if day[unit] > _CARBS:
         mend = "put the file right"
         mend = f"pass {argument('carbs_unit', *others)}, or {mend}" if others else mend
-        remarks.problem(file, f"{text}; nobody eats that much", mend, column="carbs")
+        yield flaw(file, f"{text}; nobody eats that much", mend, column="carbs")
     elif day[unit] > _MUCH_CARBS:
-        remarks.warnings.append(f"{text}: check the unit")
+        yield Doubt(f"{text}: check the unit")
     if len(per_unit) < _FEWEST_PAIRS:
-        return remarks
+        return
     ratio = float(np.median(per_unit))
     text = f"the median is {ratio:.3g} g of carbohydrate per U of bolus ({len(per_unit)} meals with one)"
     if not _PER_U[0] <= ratio <= _PER_U[1]:
-        if not refused and not remarks.problems:
+        if not refused and day[unit] <= _CARBS:
             mend = f"check the units of boluses and of carbohydrate ({argument('carbs_unit')}), and put the file right"
-            remarks.problem(file, f"{text}, where people have 3 to 30", mend, column="carbs")
+            yield flaw(file, f"{text}, where people have 3 to 30", mend, column="carbs")
     elif not _USUAL_PER_U[0] <= ratio <= _USUAL_PER_U[1]:
-        remarks.warnings.append(f"{text}, where people have 3 to 30: check the units of boluses and of carbohydrate")
-    return remarks
+        yield Doubt(f"{text}, where people have 3 to 30: check the units of boluses and of carbohydrate")
+    return
 
 
 def contradicted_carbs(

@@ -12,16 +12,16 @@ from jaxtyping import Float
 
 from ..data import Cohort, Patient, Truth
 from ..physics import PHYSIOLOGIES, Doses, state_columns
-from ._asserted import PATIENTS_FILE, TRUTH_FILE, read_parameters
+from ._asserted import PATIENTS_FILE, TRUTH_FILE, Asserted, read_asserted
 from ._checks import (
     HUPA,
     HUPA_SEEN,
-    Findings,
     Table,
     blank,
     check_columns,
     check_order,
     clock,
+    flag,
     hupa_mend,
     numbers,
     quote,
@@ -39,8 +39,8 @@ from ._quantities import (
     first_rate,
     glucose_column,
 )
+from ._remarks import Step, finished, flaw, settled, sound
 from ._text import read_table
-from ._zones import read_zones
 
 TRUE_GLUCOSE = "true_glucose_mg_dL"
 STATES = tuple(column for body in PHYSIOLOGIES.values() for column in state_columns(body.States))
@@ -85,101 +85,82 @@ def read_cohort(
         ...     read_cohort(folder).names
         ('Ada',)
     """
-    found = Findings()
-    folder = Path(folder)
-    if not os.path.isdir(folder) and folder.suffix.lower() == ".csv":
-        if patients is not None:
-            found.add(str(folder), "it is one patient's file", "give the folder to choose patients from it")
-        cohort = _read_single(folder, found, strict, truth)
-    else:
-        cohort = _read_folder(folder, patients, found, strict, truth)
-    found.finish()
-    return cohort
+    cohort, remarks = finished(_read(Path(folder), patients, strict, truth))
+    # What else is wrong in such a folder is of no use to anyone.
+    remarks.problems = [flaw for flaw in remarks.problems if flaw.what[0] == HUPA_SEEN] or remarks.problems
+    return settled(cohort, remarks)
 
 
-def _read_single(path: Path, found: Findings, strict: bool, truth: bool) -> Cohort:
+def _read(folder: Path, patients: Sequence[str] | None, strict: bool, truth: bool) -> Step[Cohort]:
+    if os.path.isdir(folder) or folder.suffix.lower() != ".csv":
+        return (yield from _read_folder(folder, patients, strict, truth))
+    if patients is not None:
+        yield flaw(str(folder), "it is one patient's file", "give the folder to choose patients from it")
+    return (yield from _read_single(folder, strict, truth))
+
+
+def _read_single(path: Path, strict: bool, truth: bool) -> Step[Cohort]:
     name = path.stem
     why = safe_name(name)
     if why is not None:
         mend = "give the cohort's folder" if why == "is reserved" else "rename the file"
-        found.add(str(path), f"the patient's name {why}", mend)
+        yield flaw(str(path), f"the patient's name {why}", mend)
         return Cohort(())
-    asserted, true = _parameter_files(path.parent, found, truth)
-    return _cohort({name: path}, asserted or {}, true, found, strict, truth)
+    asserted = yield from read_asserted(path.parent / PATIENTS_FILE)
+    return (yield from _cohort(path.parent, {name: path}, asserted, strict, truth))
 
 
-def _read_folder(folder: Path, patients: Sequence[str] | None, found: Findings, strict: bool, truth: bool) -> Cohort:
+def _read_folder(folder: Path, patients: Sequence[str] | None, strict: bool, truth: bool) -> Step[Cohort]:
     try:
         entries = sorted(folder.iterdir(), key=lambda path: natural(path.name))
     except (OSError, ValueError) as error:
         what = "there is no such folder" if isinstance(error, FileNotFoundError) else f"it cannot be opened ({error})"
-        found.add(str(folder), what, "check the path")
+        yield flaw(str(folder), what, "check the path")
         return Cohort(())
     entries = [path for path in entries if path.suffix.lower() == ".csv" and not path.name.startswith(".")]
     files = {path.stem: path for path in entries if path.stem.casefold() not in ("patients", "truth")}
-    asserted, true = _parameter_files(folder, found, truth)
-    listed = list(asserted or {})
+    asserted, remarks = finished(read_asserted(folder / PATIENTS_FILE))
+    yield from remarks
+    listed = list(asserted)
     there = [*listed, *(name for name in files if name not in listed)]
-    if not there and not found.problems:
-        found.add(str(folder), "there is no patient's file", "a cohort has one <patient>.csv each")
+    if not there and not remarks.problems:
+        yield flaw(str(folder), "there is no patient's file", "a cohort has one <patient>.csv each")
     chosen = there if patients is None else [patients] if isinstance(patients, str) else list(patients)
     if not chosen and there:
-        found.add(str(folder), "no patient is chosen", f"there are {', '.join(there)}")
+        yield flaw(str(folder), "no patient is chosen", f"there are {', '.join(there)}")
     for name in dict.fromkeys(chosen):
         if chosen.count(name) > 1:
-            found.add(str(folder), f"patient {quote(name)} is chosen more than once", "name each once")
+            yield flaw(str(folder), f"patient {quote(name)} is chosen more than once", "name each once")
         if name not in there:
-            found.add(str(folder), f"there is no patient {quote(name)}", f"there are {', '.join(there) or 'none'}")
+            yield flaw(str(folder), f"there is no patient {quote(name)}", f"there are {', '.join(there) or 'none'}")
         elif name not in files:
             mend = f"write {name}.csv, or remove the row"
-            found.add(str(folder / PATIENTS_FILE), f"patient {quote(name)} has no file", mend, column="patient")
+            yield flaw(str(folder / PATIENTS_FILE), f"patient {quote(name)} has no file", mend, column="patient")
     paths = {name: files[name] for name in dict.fromkeys(chosen) if name in files}
     for name, path in paths.items():
-        why = safe_name(name)
-        if why is not None:
-            found.add(str(path), f"the patient's name {why}", "rename the file")
-    return _cohort(paths, asserted or {}, true, found, strict, truth)
-
-
-def _parameter_files(
-    folder: Path, found: Findings, truth: bool
-) -> tuple[dict[str, dict[str, float]] | None, dict[str, dict[str, float]]]:
-    asserted, true = None, {}
-    if os.path.exists(folder / PATIENTS_FILE):
-        asserted = read_parameters(folder / PATIENTS_FILE, found)
-    if truth and os.path.exists(folder / TRUTH_FILE):
-        true = read_parameters(folder / TRUTH_FILE, found)
-    return asserted, true
+        if (why := safe_name(name)) is not None:
+            yield flaw(str(path), f"the patient's name {why}", "rename the file")
+    return (yield from _cohort(folder, paths, asserted, strict, truth))
 
 
 def _cohort(
-    paths: Mapping[str, Path],
-    asserted: Mapping[str, dict[str, float]],
-    true: Mapping[str, dict[str, float]],
-    found: Findings,
-    strict: bool,
-    truth: bool,
-) -> Cohort:
+    folder: Path, paths: Mapping[str, Path], asserted: Mapping[str, Asserted], strict: bool, truth: bool
+) -> Step[Cohort]:
+    true = (yield from read_asserted(folder / TRUTH_FILE)) if truth else {}
     read, truths = [], {}
     for name, path in paths.items():
-        table = read_table(path, found)
+        stated = asserted.get(name, Asserted())
+        table = yield from read_table(path)
         if table is None:
             continue
-        patient = table_to_patient(table, name, asserted.get(name, {}), found, strict)
+        patient = yield from table_to_patient(table, name, stated.parameters, strict)
         if patient is None:
             continue
-        if (
-            (key := read_zones(path.parent / PATIENTS_FILE).get(name))
-            and patient.start is not None
-            and patient.start.tzinfo
-        ):
-            patient = dataclasses.replace(patient, start=patient.start.astimezone(zone(key)))
+        if stated.time_zone and patient.start is not None and patient.start.tzinfo:
+            patient = dataclasses.replace(patient, start=patient.start.astimezone(zone(stated.time_zone)))
         read.append(patient)
         if truth and (name in true or any(column in table.names for column in TRUTH)):
-            truths[name] = table_to_truth(table, true.get(name, {}), found)
-    foreign = [problem for problem in found.problems if problem.what[0] == HUPA_SEEN]
-    if foreign:  # what else is wrong in such a folder is of no use to anyone
-        found.problems[:] = foreign
+            truths[name] = yield from table_to_truth(table, true.get(name, Asserted()).parameters)
     return Cohort(tuple(read), truths)
 
 
@@ -206,12 +187,12 @@ def read_patient(path: str | Path, *, known: Mapping[str, float] | None = None, 
         ...     read_patient(file)
         Patient(Ada: 2 readings over 0.1 h)
     """
-    found = Findings()
-    table = read_table(Path(path), found)
-    patient = None if table is None else table_to_patient(table, Path(path).stem, known or {}, found, strict)
-    found.finish()
-    assert patient is not None
-    return patient
+    return settled(*finished(_patient(Path(path), known or {}, strict)))
+
+
+def _patient(path: Path, known: Mapping[str, float], strict: bool) -> Step[Patient | None]:
+    table = yield from read_table(path)
+    return None if table is None else (yield from table_to_patient(table, path.stem, known, strict))
 
 
 def read_patient_truth(path: str | Path, *, parameters: Mapping[str, float] | None = None) -> Truth:
@@ -236,24 +217,39 @@ def read_patient_truth(path: str | Path, *, parameters: Mapping[str, float] | No
         ...     read_patient_truth(file).glucose_mg_dL.tolist()
         [120.0, 119.5]
     """
-    found = Findings()
-    table = read_table(Path(path), found)
-    truth = None if table is None else table_to_truth(table, parameters or {}, found)
-    found.odd.clear()
-    found.finish()
-    assert truth is not None
-    return truth
+    return settled(*finished(_truth(Path(path), parameters or {})))
 
 
-def table_to_patient(
-    table: Table, name: str, known: Mapping[str, float], found: Findings, strict: bool
-) -> Patient | None:
-    """A patient from the cells of a table; what is wrong goes to `found`, and then there is none."""
-    before = len(found.problems)
+def _truth(path: Path, parameters: Mapping[str, float]) -> Step[Truth | None]:
+    table = yield from read_table(path)
+    return None if table is None else (yield from table_to_truth(table, parameters))
+
+
+def table_to_patient(table: Table, name: str, known: Mapping[str, float], strict: bool) -> Step[Patient | None]:
+    """A patient from the cells of a table; None where something is wrong."""
     if set(HUPA) <= set(table.names):
-        found.add(table.file, HUPA_SEEN, hupa_mend())
+        yield flaw(table.file, HUPA_SEEN, hupa_mend())
         return None
-    time_min, start = _times(table, found)
+    read = yield from sound(_columns(table, strict))
+    if read is None:
+        return None
+    time_min, start, glucose, basal, events = read
+    rate = np.isfinite(basal)
+    when, rate = time_min[rate], basal[rate]
+    change = np.concatenate([[True], rate[1:] != rate[:-1]])
+    doses = []
+    for amounts, durations in events:
+        event = amounts > 0
+        doses += [time_min[event], amounts[event], durations[event]]
+    lead = _before(table)
+    return Patient(name, time_min[lead:], glucose[lead:], Doses(when[change], rate[change], *doses), dict(known), start)
+
+
+def _columns(
+    table: Table, strict: bool
+) -> Step[tuple[np.ndarray, dt.datetime | None, np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]:
+    """Times, the clock of minute zero, readings, rates, and amounts and durations of each kind of dose."""
+    time_min, start = yield from _times(table)
     lead = _before(table)
     if start is not None and lead:
         start += dt.timedelta(minutes=float(time_min[lead]))
@@ -263,35 +259,24 @@ def table_to_patient(
     readings = GLUCOSE_MMOL if there(GLUCOSE_MMOL) else GLUCOSE
     # Of a person on pens there need be no rate.
     rates = () if there(LONG_ACTING) and not there(BASAL) else (BASAL,)
-    check_columns(table, (readings, *rates, BOLUS, CARBS), optional, found)
-    glucose = basal = None
+    yield from check_columns(table, (readings, *rates, BOLUS, CARBS), optional)
+    glucose, basal = np.full(len(table), np.nan), np.zeros(len(table))
     if there(readings):
-        glucose = glucose_column(table, readings, found, strict=strict)
+        glucose = yield from glucose_column(table, readings, strict=strict)
     if there(BASAL):
-        basal = amounts_column(table, BASAL, TOO_MUCH[BASAL], UNIT[BASAL], found)
+        basal = yield from amounts_column(table, BASAL, TOO_MUCH[BASAL], UNIT[BASAL])
         if not lead:
-            first_rate(table, BASAL, found)
-        check_basal_unit(table, time_min, basal, found)
-    elif not rates:
-        basal = np.zeros(len(table))
+            yield from first_rate(table, BASAL)
+        yield from check_basal_unit(table, time_min, basal)
     events = []
     for amount, (duration, usual) in DURATIONS.items():
-        amounts = np.zeros(len(table))
+        amounts, durations = np.zeros(len(table)), np.full(len(table), usual)
         if there(amount):
-            amounts = amounts_column(table, amount, TOO_MUCH[amount], UNIT[amount], found)
-        durations = np.full(len(table), usual)
+            amounts = yield from amounts_column(table, amount, TOO_MUCH[amount], UNIT[amount])
         if there(duration):
-            durations = durations_column(table, duration, usual, found)
-        event = amounts > 0
-        events += [time_min[event], amounts[event], durations[event]]
-    if len(found.problems) > before or glucose is None or basal is None:
-        return None
-    rate = np.isfinite(basal)
-    when, rate = time_min[rate], basal[rate]
-    change = np.concatenate([[True], rate[1:] != rate[:-1]])
-    return Patient(
-        name, time_min[lead:], glucose[lead:], Doses(when[change], rate[change], *events), dict(known), start
-    )
+            durations = yield from durations_column(table, duration, usual)
+        events.append((amounts, durations))
+    return time_min, start, glucose, basal, events
 
 
 def _before(table: Table) -> int:
@@ -303,29 +288,32 @@ def _before(table: Table) -> int:
     return lead if np.all(dosed[:lead] & ~seen[:lead]) else 0
 
 
-def _times(table: Table, found: Findings) -> tuple[Float[np.ndarray, " rows"], dt.datetime | None]:
+def _times(table: Table) -> Step[tuple[Float[np.ndarray, " rows"], dt.datetime | None]]:
     start = None
     columns = [column for column in (TIME, CLOCK) if column in table.names]
     if len(columns) != 1:
         both = (f"there is {CLOCK} as well", "keep one of them")
-        found.add(table.file, *(both if columns else ("the column is missing", f"add it, or {CLOCK}")), column=TIME)
+        yield flaw(table.file, *(both if columns else ("the column is missing", f"add it, or {CLOCK}")), column=TIME)
         return np.full(len(table), np.nan), None
     column = columns[0]
     if column == TIME:
-        time_min = numbers(table, column, found)
+        time_min = yield from numbers(table, column)
     else:
-        time_min, start = clock(table, column, found)
+        time_min, start = yield from clock(table, column)
     far = np.abs(time_min) > LONGEST
-    found.flag(table, column, far, "{} is beyond any record", "give minutes")
+    yield from flag(table, column, far, "{} is beyond any record", "give minutes")
     time_min[far] = np.nan
-    check_order(table, column, time_min, found)
+    yield from check_order(table, column, time_min)
     return time_min, start
 
 
-def table_to_truth(table: Table, parameters: Mapping[str, float], found: Findings) -> Truth:
+def table_to_truth(table: Table, parameters: Mapping[str, float]) -> Step[Truth]:
     """The truth columns of a table; NaN where there is none."""
     lead = _before(table)
-    columns = {name: numbers(table, name, found)[lead:] for name in TRUTH if name in table.names}
+    columns = {}
+    for name in TRUTH:
+        if name in table.names:
+            columns[name] = (yield from numbers(table, name))[lead:]
     glucose = columns.pop(TRUE_GLUCOSE, np.full(len(table) - lead, np.nan))
     return Truth(dict(parameters), glucose, columns)
 

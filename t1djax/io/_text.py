@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._checks import Findings, Table, split_table
+from ._checks import Table, split_table
+from ._remarks import Step, flaw
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,39 +18,38 @@ _ZIP, _PARQUET, _OLD_EXCEL = b"PK\x03\x04", b"PAR1", b"\xd0\xcf\x11\xe0"
 _TABLES = (".csv", ".txt", ".tsv", ".json")
 
 
-def read_text(path: Path, found: Findings) -> str | None:
+def read_text(path: Path) -> Step[str | None]:
     """The text of a file, a table of a spreadsheet or of Parquet as CSV; None where there is none to be had."""
     file = str(path)
     try:
         if not path.exists():
-            found.add(file, "there is no such file", "check the path")
+            yield flaw(file, "there is no such file", "check the path")
             return None
         if not path.is_file():
-            found.add(file, "this is not a file", "give a CSV file")
+            yield flaw(file, "this is not a file", "give a CSV file")
             return None
         if path.stat().st_size > MAX_BYTES:
-            found.add(file, f"it is larger than {MAX_BYTES // 2**20} MB", "split it by patient or by month")
+            yield flaw(file, f"it is larger than {MAX_BYTES // 2**20} MB", "split it by patient or by month")
             return None
         raw = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        found.add(file, f"it cannot be opened ({error})", "check the path and its permissions")
+        yield flaw(file, f"it cannot be opened ({error})", "check the path and its permissions")
         return None
-    return text_of(file, raw, found)
+    return (yield from text_of(file, raw))
 
 
-def text_of(file: str, raw: bytes, found: Findings) -> str | None:
+def text_of(file: str, raw: bytes) -> Step[str | None]:
     """The text of bytes, as `read_text`."""
     if raw.startswith((_ZIP, _OLD_EXCEL)):
-        return _sheet(file, raw, found)
+        return (yield from _sheet(file, raw))
     if raw.startswith(_PARQUET):
-        return _frame(
-            file, "pyarrow", lambda pd: _with_index(pd.read_parquet(io.BytesIO(raw))).to_csv(index=False), found
-        )
+        read = lambda pd: _with_index(pd.read_parquet(io.BytesIO(raw))).to_csv(index=False)
+        return (yield from _frame(file, "pyarrow", read))
     codec = _codec(raw)
     line = lambda at: raw.count(b"\n", 0, at) + 1
     if codec == "utf-8-sig" and b"\0" in raw:
         at = raw.index(b"\0")
-        found.add(file, f"byte {at} is NUL, so it is not a text file", "export it as CSV (UTF-8)", row=line(at))
+        yield flaw(file, f"byte {at} is NUL, so it is not a text file", "export it as CSV (UTF-8)", row=line(at))
         return None
     try:
         text = raw.decode(codec)
@@ -57,18 +57,18 @@ def text_of(file: str, raw: bytes, found: Findings) -> str | None:
         # The codec counts from behind a byte-order mark.
         at = error.start + (len(raw) - len(error.object))
         what = f"byte {at} (0x{raw[at]:02x}) is not {'UTF-8' if codec == 'utf-8-sig' else 'UTF-16'}"
-        found.add(file, what, "save it as UTF-8", row=line(at))
+        yield flaw(file, what, "save it as UTF-8", row=line(at))
         return None
     if text.strip():
         return text
-    found.add(file, "it is empty", "write a header line and rows", row=1)
+    yield flaw(file, "it is empty", "write a header line and rows", row=1)
     return None
 
 
-def read_table(path: Path, found: Findings, *, delimiter: str = ",") -> Table | None:
+def read_table(path: Path, *, delimiter: str = ",") -> Step[Table | None]:
     """Header and rows of a delimited file; None where it is no such file. Rows of blank cells are skipped."""
-    text = read_text(path, found)
-    return None if text is None else split_table(str(path), text, found, delimiter=delimiter)
+    text = yield from read_text(path)
+    return None if text is None else (yield from split_table(str(path), text, delimiter=delimiter))
 
 
 def members(path: Path) -> dict[Path, bytes] | None:
@@ -93,33 +93,33 @@ def _codec(raw: bytes) -> str:
     return "utf-16-be" if len(head) > 3 and even > 0.4 * len(head) / 2 and odd == 0 else "utf-8-sig"
 
 
-def _sheet(file: str, raw: bytes, found: Findings) -> str | None:
+def _sheet(file: str, raw: bytes) -> Step[str | None]:
     """The first sheet of a spreadsheet as CSV."""
     engine = "xlrd"
     if not raw.startswith(_OLD_EXCEL):
         try:
             with zipfile.ZipFile(io.BytesIO(raw)) as archive:
                 if "[Content_Types].xml" not in archive.namelist() and "content.xml" not in archive.namelist():
-                    found.add(file, "it is an archive", "unpack it, and name the files or their folder")
+                    yield flaw(file, "it is an archive", "unpack it, and name the files or their folder")
                     return None
                 engine = "odfpy" if "content.xml" in archive.namelist() else "openpyxl"
         except zipfile.BadZipFile:
-            found.add(file, "it is a spreadsheet or an archive", "export it as CSV (UTF-8)", row=1)
+            yield flaw(file, "it is a spreadsheet or an archive", "export it as CSV (UTF-8)", row=1)
             return None
     read = lambda pd: pd.read_excel(io.BytesIO(raw), header=None).to_csv(index=False, header=False)
-    return _frame(file, engine, read, found)
+    return (yield from _frame(file, engine, read))
 
 
-def _frame(file: str, engine: str, read: Callable[[Any], str], found: Findings) -> str | None:
+def _frame(file: str, engine: str, read: Callable[[Any], str]) -> Step[str | None]:
     import pandas as pd  # noqa: PLC0415 - half a second at import
 
     try:
         return read(pd)
     except ImportError:
         what = f"{engine} is not installed, which reads this kind of file"
-        found.add(file, what, f"pip install {engine}, or export it as CSV (UTF-8)")
+        yield flaw(file, what, f"pip install {engine}, or export it as CSV (UTF-8)")
     except (ValueError, OSError) as error:
-        found.add(file, f"it cannot be read ({error})", "export it as CSV (UTF-8)")
+        yield flaw(file, f"it cannot be read ({error})", "export it as CSV (UTF-8)")
     return None
 
 

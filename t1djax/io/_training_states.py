@@ -16,8 +16,8 @@ import numpy as np
 from .._arguments import argument
 from ..records import TrainState
 from ._checkpoints import AROUND, apart, not_of_orbax, said_here, sizes_as_now, swap
-from ._checks import DataWarning
 from ._differences import differences
+from ._remarks import DataWarning
 from ._results import ResultError, without_nan
 
 FORMAT_VERSION = 1

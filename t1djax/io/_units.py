@@ -10,7 +10,7 @@ from .._arguments import argument
 from ._mixed import beyond_sensors, mixed_units
 from ._quantities import MMOL
 from ._raw import BasalUnit, GlucoseUnit
-from ._remarks import Remarks
+from ._remarks import Doubt, Facts, Step, flaw
 
 G_PER_EXCHANGE: Mapping[str, float] = {
     "exchange": 10.0, "exchange-10g": 10.0, "exchange-12g": 12.0, "exchange-15g": 15.0,
@@ -33,9 +33,8 @@ def glucose_factor(
     stated: GlucoseUnit | None,
     asked: GlucoseUnit | None,
     file: str,
-) -> tuple[float, Remarks]:
+) -> Step[float]:
     """mg/dL in one unit of the file's glucose. A unit that the values contradict is a problem."""
-    remarks = Remarks()
     middle, most = float(np.median(values)), float(values.max())
     looks: GlucoseUnit | None = None
     if 2 <= middle <= 30 and most < 35:
@@ -44,31 +43,32 @@ def glucose_factor(
         looks = "mg/dL"
     unit = asked or stated or looks
     by = "asked for" if asked else "stated" if stated else "by its values"
-    remarks.facts |= {"glucose_unit": unit, "glucose_unit_by": by if unit else None}
-    say = lambda what, mend: remarks.problem(file, what, mend, column="glucose")
+    yield Facts({"glucose_unit": unit, "glucose_unit_by": by if unit else None})
     if (two := mixed_units(values, where)) is not None:
-        say(*two)
-        return (MMOL if unit == "mmol/L" and looks != "mg/dL" else 1.0), remarks
+        yield flaw(file, *two, column="glucose")
+        return MMOL if unit == "mmol/L" and looks != "mg/dL" else 1.0
     if unit is None:
         what = f"its unit is not stated, and a median of {middle:.3g} is neither usual mg/dL nor mmol/L"
-        say(what, f"pass {argument('glucose_unit', 'mg/dL', 'mmol/L')}")
-        return 1.0, remarks
+        yield flaw(file, what, f"pass {argument('glucose_unit', 'mg/dL', 'mmol/L')}", column="glucose")
+        return 1.0
     factor = MMOL if unit == "mmol/L" else 1.0
     if looks is not None and looks != unit:
         what = f"it is {by if asked else 'labelled'} {unit}, but a median of {middle:.3g} looks like {looks}"
-        say(what, f"pass {argument('glucose_unit', looks)}")
-        return factor, remarks
+        yield flaw(file, what, f"pass {argument('glucose_unit', looks)}", column="glucose")
+        return factor
     if unit == "mmol/L" and most > 40:
-        say(f"readings of up to {most:.4g} stand among mmol/L", "are two units mixed? put the file right")
+        what = f"readings of up to {most:.4g} stand among mmol/L"
+        yield flaw(file, what, "are two units mixed? put the file right", column="glucose")
     elif middle * factor < _FAINT:
         what = f"its median is {middle * factor:.3g} mg/dL, which no person has and no sensor reports"
-        say(what, "is it scaled, or in another unit? put the file right")
+        yield flaw(file, what, "is it scaled, or in another unit? put the file right", column="glucose")
     elif middle * factor > _TOO_SWEET:
-        say(f"its median is {middle * factor:.4g} mg/dL", "was it multiplied twice? put the file right")
+        what = f"its median is {middle * factor:.4g} mg/dL"
+        yield flaw(file, what, "was it multiplied twice? put the file right", column="glucose")
     elif middle * factor > _SWEET:
-        remarks.warnings.append(f"the median of glucose is {middle * factor:.4g} mg/dL: is it scaled?")
-    remarks.warnings += beyond_sensors(values * factor)
-    return factor, remarks
+        yield Doubt(f"the median of glucose is {middle * factor:.4g} mg/dL: is it scaled?")
+    yield from map(Doubt, beyond_sensors(values * factor))
+    return factor
 
 
 def check_basal(
@@ -80,7 +80,7 @@ def check_basal(
     rows: bool,
     merged: bool,
     file: str,
-) -> Remarks:
+) -> Step[None]:
     """Hold a day's basal against what people use.
 
     Args:
@@ -92,11 +92,10 @@ def check_basal(
         merged: whether the rate holds boluses too.
         file: the file.
     """
-    remarks = Remarks()
     day = per_row * PER_DAY[unit]
     odd = _odd_basal(day, bolus_U_day, rows=rows, merged=merged)
     if odd is None:
-        return remarks
+        return
     what = "insulin" if merged else "basal"
     others = [u for u in PER_DAY if u != unit and _USUAL_U[0] <= per_row * PER_DAY[u] <= _USUAL_U[1]]
     text = f"{what} sums to {day:.3g} U/day as {_WORD[unit]}"
@@ -104,11 +103,11 @@ def check_basal(
     if odd == "low" and day >= _FEW_U:
         text += f" (boluses come to {bolus_U_day:.3g} U/day)"
     if asked or not others or _MANY_U < day <= _TOO_MANY_U[merged]:
-        remarks.warnings.append(f"{text}: check the unit")
-        return remarks
+        yield Doubt(f"{text}: check the unit")
+        return
     mend = f"pass {argument('basal_unit', *others)}, or {unit} if that is right"
-    remarks.problem(file, text, mend, column="basal")
-    return remarks
+    yield flaw(file, text, mend, column="basal")
+    return
 
 
 def _odd_basal(day: float, bolus_U_day: float, *, rows: bool, merged: bool) -> str | None:
@@ -129,7 +128,7 @@ def contradicted_basal(
     rows: bool,
     merged: bool,
     file: str,
-) -> Remarks:
+) -> Step[None]:
     """Hold a unit that is asked for against the one that the file states or its format documents.
 
     It is refused where the stated one gives what people use; else it is taken, with a warning.
@@ -143,16 +142,15 @@ def contradicted_basal(
         merged: as in `check_basal`.
         file: the file.
     """
-    remarks = Remarks()
     if asked is None or stated is None or asked == stated or per_row == 0:
-        return remarks
+        return
     day, other = per_row * PER_DAY[stated], per_row * PER_DAY[asked]
     text = f"this format has basal in {_WORD[stated]}, {day:.3g} U/day; as {_WORD[asked]}, asked for, it is {other:.3g}"
     if _odd_basal(day, bolus_U_day, rows=rows, merged=merged) is None and day <= _PLAIN_U[merged]:
-        remarks.problem(file, text, f"leave {argument('basal_unit')} out", column="basal")
+        yield flaw(file, text, f"leave {argument('basal_unit')} out", column="basal")
     elif _odd_basal(other, bolus_U_day, rows=rows, merged=merged) is None:  # else `check_basal` says so
-        remarks.warnings.append(f"{text}: check the unit")
-    return remarks
+        yield Doubt(f"{text}: check the unit")
+    return
 
 
 def carbs_doubt(

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .._arguments import argument
-from ._checks import BLANKS, SHOWN, Findings, quote_name
+from ._checks import BLANKS, quote_name
 from ._columns import BASAL, CARBS, JOIN, OWN_COLUMNS, columns_to_text, unit_of
+from ._remarks import SHOWN, Facts, finished
 from .formats import _guess, _layout
 
 _ROWS = 2000
@@ -18,6 +19,7 @@ _OPEN = {
 }
 """What a guess takes for granted where a name does not say it."""
 _CARELINK = re.compile(r"index", re.I)
+_CLARITY = re.compile(r".*\([^()]{4,10}[-T][^()]{2,6}T?hh:mm:ss\).*\((mg/dl|mmol/l)\).*\(hh:mm:ss\)", re.I)
 _HOURS = re.compile(r"\(h+:mm(:ss)?\)|hh:mm", re.I)
 
 
@@ -30,6 +32,11 @@ class Unknown(NamedTuple):
     """Columns by the library's names."""
     unplaced: tuple[str, ...] = ()
     """Columns that the guess could not place."""
+
+    @property
+    def facts(self) -> Facts:
+        """The guess, for the report."""
+        return Facts(columns=dict(self.columns), columns_unplaced=self.unplaced)
 
 
 def unknown_format(text: str) -> Unknown:
@@ -44,7 +51,9 @@ def unknown_format(text: str) -> Unknown:
     if not tables or not 1 < len(tables[0].names) <= _WIDE:
         return Unknown(what, known)
     names = [name for name in tables[0].names if name]
-    if _CARELINK.fullmatch(names[0]) and any(map(_HOURS.search, names)):
+    if _CLARITY.match(",".join(names)):
+        what, known = "it looks like Clarity in another language", "or set Clarity to English and export again"
+    elif _CARELINK.fullmatch(names[0]) and any(map(_HOURS.search, names)):
         what = "it looks like CareLink in another language than English"
         known = "or set CareLink to English and export again, which reads its temporary rates and suspensions as well"
     shown = ", ".join(map(quote_name, names[: 2 * SHOWN])) + ", ..." * (len(names) > 2 * SHOWN)
@@ -73,4 +82,4 @@ def unknown_format(text: str) -> Unknown:
 
 
 def _tables(text: str) -> list[_layout.Block]:
-    return _layout.blocks("", "\n".join(text.split("\n", _ROWS)[:_ROWS]), Findings())
+    return finished(_layout.blocks("", "\n".join(text.split("\n", _ROWS)[:_ROWS])))[0]

@@ -1,6 +1,7 @@
 """Cohorts become folders of files that read back as the same numbers."""
 
 import csv
+import dataclasses
 import datetime as dt
 import math
 import os
@@ -14,11 +15,11 @@ from .._arguments import argument
 from .._words import counted
 from ..data import Cohort
 from ..physics import PARAMETERS, table_with
-from ._asserted import PATIENTS_FILE, TRUTH_FILE, parameter_table
-from ._checks import DataWarning, Findings, Table, as_cell, from_cell, safe_name
+from ._asserted import PATIENTS_FILE, TIME_ZONE, TRUTH_FILE, asserted_table
+from ._checks import Table, as_cell, from_cell, safe_name
 from ._frames import patient_columns
+from ._remarks import DataWarning, Note, Step, finished, flaw, settled
 from ._tables import table_to_patient
-from ._zones import TIME_ZONE
 
 
 def write_cohort(cohort: Cohort, folder: str | Path, *, overwrite: bool = False) -> None:
@@ -55,40 +56,45 @@ def write_cohort(cohort: Cohort, folder: str | Path, *, overwrite: bool = False)
     if not len(cohort):
         raise ValueError("write_cohort: there is no patient in the cohort; give at least one")
     folder = Path(folder)
-    found = Findings()
+    # What is merely odd in a cohort was said when it was read or made.
+    files, remarks = finished(_files(cohort))
+    settled(files, dataclasses.replace(remarks, warnings=[]))
+    _prepare(folder, files, overwrite)
+    for file, rows in files.items():
+        _write(folder / file, rows)
+    for text in remarks.notes:
+        warnings.warn(text, DataWarning, stacklevel=2)
+
+
+def _files(cohort: Cohort) -> Step[dict[str, list[list[str]]]]:
+    """Rows by file."""
     files: dict[str, list[list[str]]] = {}
-    odd = []
     names = [name.casefold() for name in cohort.names]
     for name in cohort.names:
         why = safe_name(name)
         if why is not None:
-            found.add(f"patient {name!a}", f"the name {why}", "rename the patient")
+            yield flaw(f"patient {name!a}", f"the name {why}", "rename the patient")
         elif names.count(name.casefold()) > 1:
-            found.add(f"patient {name!a}", "another's name differs in case alone", "rename one of them")
+            yield flaw(f"patient {name!a}", "another's name differs in case alone", "rename one of them")
     zones = {patient.name: patient.start.tzinfo for patient in cohort if patient.start is not None}
     keys = {name: kind.key for name, kind in zones.items() if isinstance(kind, zoneinfo.ZoneInfo) and kind.key}
-    files[PATIENTS_FILE] = _parameters({patient.name: patient.known for patient in cohort}, PATIENTS_FILE, found, keys)
+    known = {patient.name: patient.known for patient in cohort}
+    files[PATIENTS_FILE] = yield from _parameters(known, PATIENTS_FILE, keys)
     if cohort.truth:
         true = {name: cohort.truth[name].parameters for name in cohort.names if name in cohort.truth}
-        files[TRUTH_FILE] = _parameters(true, TRUTH_FILE, found)
+        files[TRUTH_FILE] = yield from _parameters(true, TRUTH_FILE)
     for patient in cohort:
         columns, lost = patient_columns(patient, cohort.truth.get(patient.name))
         if lost:
             what = "begins after the last row; it is" if lost == 1 else "begin after the last row; they are"
-            odd.append(f"patient {patient.name}: {counted(lost, 'dose')} {what} left out")
+            yield Note(f"patient {patient.name}: {counted(lost, 'dose')} {what} left out")
         cells = [[_text(x) for x in column] for column in columns.values()]
         rows = [list(row) for row in zip(*cells, strict=True)]
         file = f"{patient.name}.csv"
         table = Table(file, list(columns), rows, range(2, len(rows) + 2))
-        table_to_patient(table, patient.name, patient.known, found, strict=False)
+        yield from table_to_patient(table, patient.name, patient.known, strict=False)
         files[file] = [list(columns), *rows]
-    found.odd.clear()  # what is merely odd in a cohort was said when it was read or made
-    found.finish()
-    _prepare(folder, files, overwrite)
-    for file, rows in files.items():
-        _write(folder / file, rows)
-    for text in odd:
-        warnings.warn(text, DataWarning, stacklevel=2)
+    return files
 
 
 def _text(value: Any) -> str:
@@ -99,15 +105,15 @@ def _text(value: Any) -> str:
 
 
 def _parameters(
-    stated: Mapping[str, Mapping[str, float]], file: str, found: Findings, zones: Mapping[str, str] = {}
-) -> list[list[str]]:
+    stated: Mapping[str, Mapping[str, float]], file: str, zones: Mapping[str, str] = {}
+) -> Step[list[list[str]]]:
     """Header and rows; time zones have a column where anybody has one."""
     wanted = {symbol for values in stated.values() for symbol in values}
     known = table_with(wanted)
     if known is None:
         known = {symbol: PARAMETERS[symbol] for symbol in PARAMETERS if symbol in wanted}
         other = ", ".join(sorted(wanted - set(known)))
-        found.add(
+        yield flaw(
             file, f"{other}: not of one physiology of the package", "write people of each physiology by themselves"
         )
     header = ["patient", *(p.column for p in known.values())]
@@ -119,7 +125,7 @@ def _parameters(
         rows = [[*row, zones.get(from_cell(row[0]), "")] for row in rows]
     # An unsafe name is reported above, as the patient's.
     safe = [row for row in rows if safe_name(from_cell(row[0])) is None]
-    parameter_table(Table(file, header, safe, range(2, len(safe) + 2)), found)
+    yield from asserted_table(Table(file, header, safe, range(2, len(safe) + 2)))
     return [header, *rows]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ndtri
 
-from ..io import PATIENT, Findings, future_inputs
+from ..io import PATIENT, Step, finished, flaw, future_inputs, settled
 from ..physics import AbstractPhysiology, Doses, Inputs, count_steps, state_units
 from ..programs import over_cohort
 from ..records import FittedPatient
@@ -69,13 +69,7 @@ def predict(
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level:g}; it is a probability, such as 0.9")
-    found = Findings()
-    asked = []
-    for one, rows in _by_patient(model, table, found):
-        inputs = future_inputs(table.iloc[rows], one, found)
-        if inputs is not None:
-            asked.append(_ask(one, rows, *inputs))
-    found.finish()
+    asked = settled(*finished(_asked(model, table)))
     glucose, sd = np.full((2, len(table)), np.nan)
     shapes: dict[tuple[int, int, type[AbstractPhysiology]], list[_Asked]] = {}
     for one in asked:
@@ -89,9 +83,18 @@ def predict(
     return table[kept].assign(glucose_mg_dL=glucose, lower_mg_dL=glucose - half, upper_mg_dL=glucose + half)
 
 
+def _asked(model: FittedPatient | Mapping[str, FittedPatient], table: "pd.DataFrame") -> Step[list["_Asked"]]:
+    asked = []
+    for one, rows in (yield from _by_patient(model, table)):
+        inputs = yield from future_inputs(table.iloc[rows], one)
+        if inputs is not None:
+            asked.append(_ask(one, rows, *inputs))
+    return asked
+
+
 def _by_patient(
-    model: FittedPatient | Mapping[str, FittedPatient], table: "pd.DataFrame", found: Findings
-) -> list[tuple[FittedPatient, np.ndarray]]:
+    model: FittedPatient | Mapping[str, FittedPatient], table: "pd.DataFrame"
+) -> Step[list[tuple[FittedPatient, np.ndarray]]]:
     """The rows of the table that are of each patient."""
     names = [str(column).strip() for column in table.columns]
     single = model if isinstance(model, FittedPatient) else None
@@ -99,20 +102,20 @@ def _by_patient(
     if PATIENT not in names:
         if len(models) == 1:
             return [(next(iter(models.values())), np.arange(len(table)))]
-        found.add("table", "the column is missing", f"name one of {_some(models)} in each row", column=PATIENT)
+        yield flaw("table", "the column is missing", f"name one of {_some(models)} in each row", column=PATIENT)
         return []
     if not len(table):
-        found.add("table", "it has no row", "give rows")
+        yield flaw("table", "it has no row", "give rows")
         return []
     column = table.iloc[:, names.index(PATIENT)]
     rows = [(str(name), np.asarray(where)) for name, where in column.groupby(column, sort=False).indices.items()]
     # Rows without a name are in no group.
     for label in table.index[column.isna()][:1]:
-        found.add("table", "the cell is empty", f"name one of {_some(models)}", column=PATIENT, row=label)
+        yield flaw("table", "the cell is empty", f"name one of {_some(models)}", column=PATIENT, row=label)
     for name, where in rows:
         if name not in models:
             what = f"{name[:80]!r} is not the patient" if single is not None else f"there is no patient {name[:80]!r}"
-            found.add("table", what, f"name one of {_some(models)}", column=PATIENT, row=table.index[where[0]])
+            yield flaw("table", what, f"name one of {_some(models)}", column=PATIENT, row=table.index[where[0]])
     return [(models[name], where) for name, where in rows if name in models]
 
 

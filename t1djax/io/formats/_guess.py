@@ -21,7 +21,8 @@ from .._columns import (
     unit_of,
 )
 from .._insulin import kind_of_insulin
-from . import _exports, _rows, _times
+from . import _times
+from ._times import is_time
 
 _NAMES: Mapping[str, str] = {
     "glucose": r"gluc|gluk|gluz|gly[ck]|glic|zucker|sugar|az(ú|u)car|sucre|suiker|cgm|cbg|sgv|egv|sensor|histori[ck]"
@@ -161,14 +162,6 @@ def _time(names: Sequence[str], cells: Mapping[str, Sequence[str]]) -> dict[str,
     days = [name for name in names if re.search("time|date|datum|zeit", name, re.I) and _most(cells[name], _is_number)]
     days = [n for n in days if _times.serials([float(c) for c in cells[n] if _is_number(c) and "," not in c] or [0.0])]
     return {CLOCK: days[0]} if days else {}
-
-
-def is_time(cell: str) -> bool:
-    """Whether a cell holds a date and a time of day."""
-    if _rows.iso(cell) is not None or _exports.unix(cell) is not None:
-        return True
-    written = _exports.stamp(cell)
-    return written is not None and any(written.time(order) is not None for order in (True, False))
 
 
 def _is_number(cell: str) -> bool:

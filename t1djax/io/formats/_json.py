@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .._checks import BLANKS, Findings, quote
-from . import _exports, _rows
-from ._exports import YEARS
+from .._checks import BLANKS, quote
+from .._remarks import Flaw, Step, flaw
+from . import _times
 
 Record = Mapping[str, Any]
 _MOST_DIGITS = 300
@@ -31,11 +31,15 @@ class Source(NamedTuple):
     """From 1, or the line where the records stand one on a line."""
     data: Record
 
-    def add(self, key: str, what: str, mend: str, found: Findings) -> None:
+    def flaw(self, key: str, what: str, mend: str) -> Flaw:
         """One problem with a field."""
-        found.add_record(self.file, self.number, key, what, mend)
+        return Flaw(self.file, key, (self.number,), (what,), mend, "record")
 
-    def number_of(self, key: str, found: Findings, *, negative: bool = False) -> float | None:
+    def inside(self, data: Any) -> "Source":
+        """A record within this one; empty where it is none."""
+        return self._replace(data=data if isinstance(data, dict) else {})
+
+    def number_of(self, key: str, *, negative: bool = False) -> Step[float | None]:
         """A field as a number; None where it is absent or null, or wrong (which is reported)."""
         value = self.data.get(key)
         if value is None or value == "":
@@ -49,10 +53,10 @@ class Source(NamedTuple):
             except ValueError:
                 number = math.nan
         if not math.isfinite(number):
-            self.add(key, f"{quote(str(value))} is not a number", "write a number with a decimal point", found)
+            yield self.flaw(key, f"{quote(str(value))} is not a number", "write a number with a decimal point")
             return None
         if number < 0 and not negative:
-            self.add(key, f"{number:g} is negative", "give zero or more", found)
+            yield self.flaw(key, f"{number:g} is negative", "give zero or more")
             return None
         return number
 
@@ -60,19 +64,19 @@ class Source(NamedTuple):
         """A field as a time: ISO 8601 text, or seconds or milliseconds since 1970."""
         value = self.data.get(key)
         if isinstance(value, str):
-            time = _rows.iso(value.strip(BLANKS))
-            return _exports.unix(value) if time is None else time if time.year in YEARS else None
+            time = _times.iso(value.strip(BLANKS))
+            return _times.unix(value) if time is None else time
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return _exports.since_1970(float(value))
+            return _times.since_1970(float(value))
         return None
 
-    def minutes_of(self, key: str, found: Findings, *, per_min: float = 1.0) -> float | None:
+    def minutes_of(self, key: str, *, per_min: float = 1.0) -> Step[float | None]:
         """A field as a length, min. What lasts for years is cut to ten: it has no end in the file."""
-        value = self.number_of(key, found)
+        value = yield from self.number_of(key)
         return None if value is None else min(value / per_min, LONGEST_MIN)
 
 
-def read_records(file: str, text: str, found: Findings) -> list[Source] | None:
+def read_records(file: str, text: str) -> Step[list[Source] | None]:
     """The records of a text: those of an array, one object, or one object on each line."""
     try:
         data = _loads(text)
@@ -80,18 +84,19 @@ def read_records(file: str, text: str, found: Findings) -> list[Source] | None:
         lines = _lines(file, text)
         if lines is not None:
             return lines
-        found.add(file, f"it is not JSON here ({error.msg}, column {error.colno})", _MEND, row=error.lineno)
+        yield flaw(file, f"it is not JSON here ({error.msg}, column {error.colno})", _MEND, row=error.lineno)
         return None
     except RecursionError:
-        found.add(file, "its JSON is nested too deep", "export it again", row=1)
+        yield flaw(file, "its JSON is nested too deep", "export it again", row=1)
         return None
     while isinstance(data, dict) and isinstance(inner := data.get("result"), list | dict):
         data = inner  # an answer of a server, with its status around
     rows = data if isinstance(data, list) else [data]
     wrong = [number for number, row in enumerate(rows, 1) if not isinstance(row, dict)]
-    for number in wrong[:5]:
-        found.add(file, f"record {number}: it is no object", "export it again")
-    return None if wrong else [Source(file, number, row) for number, row in enumerate(rows, 1)]
+    if wrong:
+        yield Flaw(file, None, wrong, ("it is no object",), "export it again", "record")
+        return None
+    return [Source(file, number, row) for number, row in enumerate(rows, 1)]
 
 
 def _plain(record: dict[str, Any]) -> Any:

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from .._checks import BLANKS, Findings, split_rows
+from .._checks import BLANKS, split_rows
+from .._remarks import Step, flaw
 from . import _times
 
+HEAD = 8192
+"""Characters of a file that a format is recognised by."""
 HEADER_LINES = 30
 """A header stands no deeper in a file, in lines."""
 _SAMPLE = 80
@@ -50,18 +53,21 @@ def delimiter_of(text: str) -> str:
     return max(_DELIMITERS, key=lambda mark: (share(mark), fits(mark)[1], fits(mark)[0]))
 
 
-def blocks(file: str, text: str, found: Findings) -> list[Block]:
-    """The tables of a text, the first with its header within the first lines; nothing where there is no header.
+def blocks(file: str, text: str) -> Step[list[Block]]:
+    """The tables of a text, the first with its header within the first lines; none where there is no header.
 
     Cells of lines above a header are never shown: they may name a person.
     """
-    split = split_rows(file, text.lstrip("\ufeff"), found, delimiter=delimiter_of(text))
+    split = yield from split_rows(file, text.lstrip("\ufeff"), delimiter=delimiter_of(text))
     if split is None:
         return []
     rows, lines = split
     heads = _heads(rows, lines)
+    if not heads:
+        what = "there is no line with names of columns above the numbers"
+        yield flaw(file, what, "write one, such as time,glucose")
     out = []
-    for start, end in pairwise([*heads, len(rows)]):
+    for start, end in pairwise([*heads, len(rows)] if heads else []):
         names = [name.strip(BLANKS) for name in rows[start]]
         while names and not names[-1]:
             names.pop()
@@ -113,7 +119,10 @@ def _heads(rows: Sequence[Sequence[str]], lines: Sequence[int]) -> list[int]:
     top = [
         i
         for i, line in enumerate(lines)
-        if line <= HEADER_LINES and _is_names(rows[i]) and data(i + 1) and width(rows[i + 1]) <= len(rows[i])
+        if line <= HEADER_LINES
+        and _is_names(rows[i])
+        and data(i + 1)
+        and any(width(row) <= len(rows[i]) for row in rows[i + 1 : i + 11])
     ]
     if not top:
         only = [i for i, line in enumerate(lines) if line <= HEADER_LINES and _is_names(rows[i])]

@@ -5,16 +5,18 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from ..._types import GlucoseUnit
-from .._checks import Findings, quote
+from .._checks import quote
 from .._insulin import Sorted, is_equivalent, is_priming, kind_of_insulin, sort_injections
+from .._options import ReadOptions
 from .._raw import Raw, RawBasal, RawDose, RawReading
+from .._remarks import Doubt, Note, Step, flaw, sound
 from . import _nightscout_profiles as profiles
 from ._json import MS_PER_MIN, Record, Source, once, read_records
-from ._rates import Command, commands_note, delivered
+from ._rates import Command, delivered, say_commands
+from ._sheets import Files
 
 LOW, HIGH = 39.0, 401.0
 """What uploaders write for readings beyond 40 and 400 mg/dL."""
@@ -39,66 +41,34 @@ _KEYS = re.compile(r'"(sgv|mbg|eventType|defaultProfile|carbratio)"\s*:')
 _SHAPE = re.compile(r"\s*[\[{]")
 
 
-def recognise(head: str, name: str) -> bool:
+def recognise(head: str) -> bool:
     """Whether the first records are entries, treatments or profiles."""
     return bool(_SHAPE.match(head.lstrip("\ufeff")) and _KEYS.search(head))
 
 
-def parse(
-    path: Path,
-    text: str,
-    found: Findings,
-    *,
-    others: Sequence[tuple[Path, str]] = (),
-    glucose_unit: GlucoseUnit | None = None,
-) -> Raw | None:
-    """One file with records of any kind, or an object with a list of each kind; and files that belong to it.
-
-    Args:
-        path: the file.
-        text: its content.
-        found: what is wrong.
-        others: other files of the same person, and their content.
-        glucose_unit: of the entries; Nightscout's own are in mg/dL.
-    """
-    return parse_set([(path, text), *others], found, glucose_unit=glucose_unit)
-
-
-def parse_set(
-    paths_and_texts: Sequence[tuple[Path, str]], found: Findings, *, glucose_unit: GlucoseUnit | None = None
-) -> Raw | None:
-    """The files of one person as one record.
+def parse(files: Files, options: ReadOptions) -> Step[Raw | None]:
+    """Files with records of any kind, or objects with a list of each kind, as one record.
 
     Basal is as delivered: the profile's schedule in its time zone, as switches choose it, under temporary rates and
     suspensions. A temporary rate in percent states the change, as Nightscout defines it: -50 is half, 100 is twice.
 
     Args:
-        paths_and_texts: the files and their content.
-        found: what is wrong.
-        glucose_unit: of the entries; left out, mg/dL.
+        files: of one person.
+        options: how to read them; a `glucose_unit` is that of the entries, mg/dL where it is left out.
     """
-    records: list[Source] = []
-    for path, text in paths_and_texts:
-        rows = read_records(str(path), text, found)
-        records.extend(_unpacked(rows or (), found))
-    kinds: dict[str, list[Source]] = {"entry": [], "treatment": [], "profile": [], "": []}
-    for row in records:
-        if row.data.get("isValid") is not False:
-            kinds[_kind(row)].append(row)
-    if found.problems or not paths_and_texts:
+    paths = [path for path, _ in files]
+    kinds = yield from sound(_records(files))
+    if kinds is None:
         return None
-    paths = [path for path, _ in paths_and_texts]
-    notes: list[str] = []
-    warnings: list[str] = []
     if kinds[""]:
-        notes.append(f"{len(kinds[''])} records are no entries, treatments or profiles and are left out")
+        yield Note(f"{len(kinds[''])} records are no entries, treatments or profiles and are left out")
     entries, treatments = (once(kinds[kind], IDENTITY) for kind in ("entry", "treatment"))
-    readings = _readings(entries, glucose_unit, notes, warnings, found)
-    given = _doses(treatments, warnings, found)
+    readings = yield from _readings(entries, options.glucose_unit)
+    given = yield from _doses(treatments)
     doses = [*given.boluses, *given.meals, *given.long_acting]
-    basal, zone = _basal(kinds["profile"], treatments, readings, doses, str(paths[0]), notes, found)
+    basal, zone = yield from _basal(kinds["profile"], treatments, readings, doses, str(paths[0]))
     if not kinds["profile"] and doses and not given.long_acting:
-        notes.append("there is no profile, so the basal is unknown")
+        yield Note("there is no profile, so the basal is unknown")
     return Raw(
         format="nightscout",
         file=str(paths[0]) if len(paths) == 1 else str(paths[0].parent),
@@ -110,12 +80,22 @@ def parse_set(
         long_acting=tuple(given.long_acting),
         glucose_unit="mg/dL",
         time_zone=zone,
-        notes=tuple(notes),
-        warnings=tuple(warnings),
+        turn_dates=bool(options.day_first),
     )
 
 
-def _unpacked(rows: Sequence[Source], found: Findings) -> list[Source]:
+def _records(files: Files) -> Step[dict[str, list[Source]]]:
+    """Records by collection; empty those of no known one."""
+    kinds: dict[str, list[Source]] = {"entry": [], "treatment": [], "profile": [], "": []}
+    for path, text in files:
+        rows = yield from read_records(str(path), text)
+        for row in (yield from _unpacked(rows or ())):
+            if row.data.get("isValid") is not False:
+                kinds[_kind(row)].append(row)
+    return kinds
+
+
+def _unpacked(rows: Sequence[Source]) -> Step[list[Source]]:
     """Records of objects that hold a list of each kind."""
     out: list[Source] = []
     for row in rows:
@@ -125,7 +105,7 @@ def _unpacked(rows: Sequence[Source], found: Findings) -> list[Source]:
                 if isinstance(data, dict):
                     out.append(Source(row.file, number, data))
                 else:
-                    row.add(key, f"its record {number} is no object", "export it again", found)
+                    yield row.flaw(key, f"its record {number} is no object", "export it again")
         if not lists:
             out.append(row)
     return out
@@ -144,9 +124,7 @@ def _kind(row: Source) -> str:
     return "treatment" if "created_at" in data and ("insulin" in data or "carbs" in data) else ""
 
 
-def _readings(
-    rows: Sequence[Source], unit: GlucoseUnit | None, notes: list[str], warnings: list[str], found: Findings
-) -> tuple[RawReading, ...]:
+def _readings(rows: Sequence[Source], unit: GlucoseUnit | None) -> Step[tuple[RawReading, ...]]:
     out: list[RawReading] = []
     errors = seconds = uploads = 0
     coded = unit != "mmol/L" and not _looks_like_mmol(rows)
@@ -158,9 +136,9 @@ def _readings(
         stated = date is not None or row.data.get("dateString") is not None
         time = row.time_of("date") or row.time_of("dateString") or (None if stated else row.time_of("sysTime"))
         if time is None or time.tzinfo is None:
-            row.add("date", "the entry has no time in UTC", "export the entries again", found)
+            yield row.flaw("date", "the entry has no time in UTC", "export the entries again")
             continue
-        value = row.number_of(key, found)
+        value = yield from row.number_of(key)
         if value is None:
             continue
         seconds += str(date).replace(".", "", 1).isdecimal() and float(str(date)) < FIRST_MS
@@ -176,13 +154,11 @@ def _readings(
         else:
             out.append(RawReading(time, value, row.number, "", "cgm", device))
     if errors:
-        notes.append(f"{errors} entries below {ERRORS:g} are numbers of sensor errors and are left out")
+        yield Note(f"{errors} entries below {ERRORS:g} are numbers of sensor errors and are left out")
     if seconds:
-        warnings.append(
-            f"{seconds} entries have a date in seconds, where Nightscout counts milliseconds; it is read so"
-        )
+        yield Doubt(f"{seconds} entries have a date in seconds, where Nightscout counts milliseconds; it is read so")
     if uploads:
-        warnings.append(f"{uploads} entries have no date: sysTime, when they were uploaded, is taken for it")
+        yield Doubt(f"{uploads} entries have no date: sysTime, when they were uploaded, is taken for it")
     return tuple(sorted(out, key=lambda reading: reading.time))
 
 
@@ -201,19 +177,19 @@ class _Given(NamedTuple):
     long_acting: list[RawDose]
 
 
-def _doses(rows: Sequence[Source], warnings: list[str], found: Findings) -> _Given:
+def _doses(rows: Sequence[Source]) -> Step[_Given]:
     """Boluses, meals and long-acting insulin; not what filled a tube, stands for fat and protein, or is planned."""
     out = _Given([], [], [])
     left_out: dict[str, list[float]] = {}
     unknown: Counter[str] = Counter()
     for row in rows:
-        insulin, carbs = row.number_of("insulin", found) or 0.0, row.number_of("carbs", found) or 0.0
+        insulin, carbs = (yield from row.number_of("insulin")) or 0.0, (yield from row.number_of("carbs")) or 0.0
         combo = row.data.get("eventType") == "Combo Bolus"
-        injected = _injected(row, insulin, found)
+        injected = yield from _injected(row, insulin)
         insulin, slow = injected.rapid, injected.long
         if not insulin and not slow and not carbs and not combo:
             continue
-        time = profiles.event_time(row, found)
+        time = yield from profiles.event_time(row)
         if time is None:
             continue
         word = " ".join(str(row.data.get(key) or "") for key in _WORDS)
@@ -227,7 +203,7 @@ def _doses(rows: Sequence[Source], warnings: list[str], found: Findings) -> _Giv
             left_out.setdefault("{} are only planned, {:g} U and g", []).append(insulin + carbs + slow)
             continue
         unknown.update(injected.unknown)
-        minutes = row.minutes_of("duration", found) or 0.0
+        minutes = (yield from row.minutes_of("duration")) or 0.0
         long = max(minutes, 1.0)
         extended = combo or str(row.data.get("type", "")).lower() in ("square", "extended")
         if slow:
@@ -236,40 +212,40 @@ def _doses(rows: Sequence[Source], warnings: list[str], found: Findings) -> _Giv
             out.boluses.append(RawDose(time, insulin, row.number, 1.0 if combo or not extended else long))
         if combo:
             # `insulin` is the part given at once; the rest runs at `relative` U/h.
-            rate, share = row.number_of("relative", found), row.number_of("splitExt", found)
-            total = row.number_of("enteredinsulin", found)
+            rate, share = (yield from row.number_of("relative")), (yield from row.number_of("splitExt"))
+            total = yield from row.number_of("enteredinsulin")
             later = rate * minutes / 60 if rate is not None else (total or 0.0) * (share or 0.0) / 100
             if (rate or later) and not minutes:
-                row.add("duration", "the extended bolus has no duration", "export the treatments again", found)
+                yield row.flaw("duration", "the extended bolus has no duration", "export the treatments again")
             elif later:
                 out.boluses.append(RawDose(time, later, row.number, long))
             if rate is None and total is None and row.data.get("insulin") is None:
-                row.add("relative", "the combo bolus states no amount", "export the treatments again", found)
+                yield row.flaw("relative", "the combo bolus states no amount", "export the treatments again")
         if carbs:
             spread = minutes if not insulin and not combo and minutes > 0 else 1.0
             out.meals.append(RawDose(time, carbs, row.number, max(spread, 1.0)))
     for text, amounts in left_out.items():
-        warnings.append(f"treatments are left out: {text.format(len(amounts), sum(amounts))}")
+        yield Doubt(f"treatments are left out: {text.format(len(amounts), sum(amounts))}")
     for name, count in unknown.items():
-        warnings.append(f"{count} injections of {quote(name)} are taken as boluses: its kind of insulin is not known")
+        yield Doubt(f"{count} injections of {quote(name)} are taken as boluses: its kind of insulin is not known")
     for those in out:
         those.sort(key=lambda dose: dose.time)
     return out
 
 
-def _injected(row: Source, insulin: float, found: Findings) -> Sorted:
+def _injected(row: Source, insulin: float) -> Step[Sorted]:
     """The units of a treatment by kind of insulin: of injections by name, of a mark, or of a name in the notes."""
     parts = row.data.get("insulinInjections")
     if isinstance(parts, str):
         try:
             parts = json.loads(parts)
         except ValueError:
-            row.add("insulinInjections", "it is not JSON", "export the treatments again", found)
+            yield row.flaw("insulinInjections", "it is not JSON", "export the treatments again")
             parts = None
     named: list[tuple[str, float]] = []
     for part in parts if isinstance(parts, list) else ():
-        one = Source(row.file, row.number, part if isinstance(part, dict) else {})
-        named.append((str(one.data.get("insulin") or ""), one.number_of("units", found) or 0.0))
+        one = row.inside(part)
+        named.append((str(one.data.get("insulin") or ""), (yield from one.number_of("units")) or 0.0))
     rest = insulin - sum(units for _, units in named)
     if rest > 0.005:
         named.append((_insulin_name(row.data, bool(named)), rest))
@@ -298,32 +274,30 @@ def _basal(
     readings: Sequence[RawReading],
     doses: Sequence[RawDose],
     file: str,
-    notes: list[str],
-    found: Findings,
-) -> tuple[tuple[RawBasal, ...], str | None]:
-    stored = profiles.read_documents(documents, notes, found)
-    commands, ended = _commands(treatments, notes, found)
+) -> Step[tuple[tuple[RawBasal, ...], str | None]]:
+    stored = yield from profiles.read_documents(documents)
+    commands, ended = yield from _commands(treatments)
     times = [row.time for row in readings] + [dose.time for dose in doses] + [row.start for row in commands]
     if not stored or not times:
         if commands and not documents:
             what = "there are temporary basals but no profile, so the scheduled basal is unknown"
-            found.add(file, what, "add the profiles (api/v1/profile.json) beside the treatments")
+            yield flaw(file, what, "add the profiles (api/v1/profile.json) beside the treatments")
         return (), None
-    switches = profiles.read_switches(treatments, notes, found)
+    switches = yield from profiles.read_switches(treatments)
     if ended:
-        notes.append(f"{ended} suspensions have no end and are taken to last to the end of the file")
+        yield Note(f"{ended} suspensions have no end and are taken to last to the end of the file")
     first, last = min(times), max(times)
-    scheduled = profiles.scheduled_basal(stored, switches, first, last, notes)
+    scheduled = yield from profiles.scheduled_basal(stored, switches, first, last)
     zones = Counter(schedule.zone.key for document in stored for schedule in document.store.values())
     if len(zones) > 1:
-        notes.append(f"the profiles are in several time zones: {', '.join(sorted(zones))}")
-    notes.extend(commands_note(commands))
+        yield Note(f"the profiles are in several time zones: {', '.join(sorted(zones))}")
+    yield from say_commands(commands)
     until = last + dt.timedelta(minutes=1)
     rates = delivered(scheduled, [row._replace(end=min(row.end, until)) for row in commands])
     return tuple(rate for rate in rates if rate.time <= last), zones.most_common(1)[0][0]
 
 
-def _commands(treatments: Sequence[Source], notes: list[str], found: Findings) -> tuple[list[Command], int]:
+def _commands(treatments: Sequence[Source]) -> Step[tuple[list[Command], int]]:
     out: list[Command] = []
     stops: list[tuple[dt.datetime, Source]] = []
     resumes: list[dt.datetime] = []
@@ -332,7 +306,7 @@ def _commands(treatments: Sequence[Source], notes: list[str], found: Findings) -
         kind = str(row.data.get("eventType", ""))
         if TEMP not in kind and kind not in (SUSPEND, RESUME):
             continue
-        time = profiles.event_time(row, found)
+        time = yield from profiles.event_time(row)
         if time is None:
             continue
         if kind == SUSPEND:
@@ -340,14 +314,14 @@ def _commands(treatments: Sequence[Source], notes: list[str], found: Findings) -
         elif kind == RESUME:
             resumes.append(time)
         else:
-            command = _temporary(row, time, found)
+            command = yield from _temporary(row, time)
             out.extend([] if command is None else [command])
             percent_seen |= command is not None and command.rate_U_h is None and command.end > command.start
     if percent_seen:
-        notes.append("temporary basals in percent are read as changes, as Nightscout defines them: -50 is half")
+        yield Note("temporary basals in percent are read as changes, as Nightscout defines them: -50 is half")
     never = 0
     for time, row in stops:
-        minutes = row.minutes_of("duration", found)
+        minutes = yield from row.minutes_of("duration")
         end = min((t for t in resumes if t > time), default=None)
         if minutes:
             stop = time + dt.timedelta(minutes=minutes)
@@ -358,24 +332,24 @@ def _commands(treatments: Sequence[Source], notes: list[str], found: Findings) -
     return out, never
 
 
-def _temporary(row: Source, time: dt.datetime, found: Findings) -> Command | None:
+def _temporary(row: Source, time: dt.datetime) -> Step[Command | None]:
     """A temporary rate; one of no length ends the one before it."""
-    fine = row.minutes_of("durationInMilliseconds", found, per_min=MS_PER_MIN)
-    minutes = row.minutes_of("duration", found)
+    fine = yield from row.minutes_of("durationInMilliseconds", per_min=MS_PER_MIN)
+    minutes = yield from row.minutes_of("duration")
     if minutes is None:
         minutes = fine or 0.0
     end = time + dt.timedelta(minutes=minutes)
     # Absolute goes before percent, as in Nightscout: uploaders write both.
-    rate = row.number_of("absolute", found)
-    rate = row.number_of("rate", found) if rate is None else rate
-    percent = row.number_of("percent", found, negative=True)
+    rate = yield from row.number_of("absolute")
+    rate = (yield from row.number_of("rate")) if rate is None else rate
+    percent = yield from row.number_of("percent", negative=True)
     if rate is not None:
         return Command(time, end, row.number, rate)
     if percent is None:
         if minutes > 0:
-            row.add("absolute", "the temporary basal states no rate", "export the treatments again", found)
+            yield row.flaw("absolute", "the temporary basal states no rate", "export the treatments again")
         return Command(time, time, row.number)
     if percent < -100:
-        row.add("percent", f"{percent:g} would be a negative rate", "export the treatments again", found)
+        yield row.flaw("percent", f"{percent:g} would be a negative rate", "export the treatments again")
         return None
     return Command(time, end, row.number, factor=1 + percent / 100)

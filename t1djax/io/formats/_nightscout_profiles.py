@@ -6,8 +6,9 @@ import zoneinfo
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .._checks import Findings, quote
+from .._checks import quote
 from .._raw import RawBasal
+from .._remarks import Note, Step
 from ._json import Source
 
 DAY_S = 24 * 3600
@@ -58,36 +59,39 @@ class Switch(NamedTuple):
     later_s: int
 
 
-def read_documents(rows: Sequence[Source], notes: list[str], found: Findings) -> list[Document]:
+def read_documents(rows: Sequence[Source]) -> Step[list[Document]]:
     """Profile documents in order of time."""
     out: list[Document] = []
     for row in rows:
         start = row.time_of("startDate") or row.time_of("mills") or row.time_of("created_at")
         if start is None:
-            row.add("startDate", "the profile has no time", "export the profiles again", found)
+            yield row.flaw("startDate", "the profile has no time", "export the profiles again")
             continue
         store = row.data.get("store")
         # The first versions kept one profile, without a store.
         plain = store if isinstance(store, dict) else {"Default": row.data}
         default = str(row.data.get("defaultProfile") or next(iter(plain), ""))
-        read = {str(name): _schedule(row, str(name), data, notes, found) for name, data in plain.items()}
-        kept = {name: schedule for name, schedule in read.items() if schedule is not None}
+        kept: dict[str, Schedule] = {}
+        for name, data in plain.items():
+            if (schedule := (yield from _schedule(row, str(name), data))) is not None:
+                kept[str(name)] = schedule
         if default not in plain:
-            row.add("defaultProfile", f"{quote(default)} is not in the store", "export again", found)
+            yield row.flaw("defaultProfile", f"{quote(default)} is not in the store", "export again")
         elif default in kept:
             out.append(Document(_aware(start), default, kept))
     return sorted(out, key=lambda document: document.start)
 
 
-def read_switches(rows: Sequence[Source], notes: list[str], found: Findings) -> list[Switch]:
+def read_switches(rows: Sequence[Source]) -> Step[list[Switch]]:
     """Events that choose a profile, in order of time."""
     out: list[Switch] = []
     for row in rows:
         if row.data.get("eventType") != SWITCH or row.data.get("isValid") is False:
             continue
-        start = event_time(row, found)
-        minutes = row.minutes_of("duration", found) or 0.0
-        percent, shift = row.number_of("percentage", found), row.number_of("timeshift", found, negative=True) or 0.0
+        start = yield from event_time(row)
+        minutes = (yield from row.minutes_of("duration")) or 0.0
+        percent = yield from row.number_of("percentage")
+        shift = (yield from row.number_of("timeshift", negative=True)) or 0.0
         name = str(row.data.get("profile") or "")
         schedule = None
         if row.data.get("profileJson"):
@@ -95,9 +99,9 @@ def read_switches(rows: Sequence[Source], notes: list[str], found: Findings) -> 
             try:
                 data = json.loads(data) if isinstance(data, str) else data
             except ValueError:
-                row.add("profileJson", "it is not JSON", "export the treatments again", found)
+                yield row.flaw("profileJson", "it is not JSON", "export the treatments again")
                 continue
-            schedule = _schedule(row, name, data, notes, found)
+            schedule = yield from _schedule(row, name, data)
         # AndroidAPS 2 marks its switches and counts a shift in hours, the other way round; 3 counts milliseconds.
         old = bool(row.data.get("CircadianPercentageProfile"))
         applies = old or schedule is not None
@@ -109,13 +113,13 @@ def read_switches(rows: Sequence[Source], notes: list[str], found: Findings) -> 
     return sorted(out, key=lambda switch: switch.start)
 
 
-def event_time(row: Source, found: Findings) -> dt.datetime | None:
+def event_time(row: Source) -> Step[dt.datetime | None]:
     """When a treatment was, in UTC."""
     for key in ("created_at", "mills", "date", "timestamp"):
         time = row.time_of(key)
         if time is not None:
             return _aware(time)
-    row.add("created_at", f"{quote(str(row.data.get('created_at')))} is no time", "export the treatments again", found)
+    yield row.flaw("created_at", f"{quote(str(row.data.get('created_at')))} is no time", "export the treatments again")
     return None
 
 
@@ -124,15 +128,14 @@ def scheduled_basal(
     switches: Sequence[Switch],
     first: dt.datetime,
     last: dt.datetime,
-    notes: list[str],
-) -> tuple[RawBasal, ...]:
+) -> Step[tuple[RawBasal, ...]]:
     """The rate as scheduled between two times, each until the next.
 
     A switch holds from its time until the next, or for its duration, after which the switch before it holds again.
     A newer document ends the switches before it: its default profile holds until the next switch.
     """
     if first < documents[0].start:
-        notes.append(f"before {documents[0].start.isoformat()} there is no profile; the first one is taken for it")
+        yield Note(f"before {documents[0].start.isoformat()} there is no profile; the first one is taken for it")
     edges = {first, *(document.start for document in documents), *(switch.start for switch in switches)}
     edges |= {switch.end for switch in switches if switch.end is not None}
     inside = [edge for edge in sorted(edges) if first <= edge <= last]
@@ -144,7 +147,8 @@ def scheduled_basal(
             rate = schedule.at(time)
             if not out or out[-1].rate != rate:
                 out.append(RawBasal(time, rate, schedule.where))
-    notes.extend(f"the profile {quote(name)} is not stored; the default profile is taken for it" for name in lost)
+    for name in lost:
+        yield Note(f"the profile {quote(name)} is not stored; the default profile is taken for it")
     return tuple(out)
 
 
@@ -181,28 +185,28 @@ def _steps(schedule: Schedule, begin: dt.datetime, end: dt.datetime) -> list[dt.
     return sorted(time for time in out if begin < time < end)
 
 
-def _schedule(row: Source, name: str, data: Any, notes: list[str], found: Findings) -> Schedule | None:
+def _schedule(row: Source, name: str, data: Any) -> Step[Schedule | None]:
     key = f"store.{name}.basal"
     if not isinstance(data, dict):
-        row.add(key, "the profile is no object", "export the profiles again", found)
+        yield row.flaw(key, "the profile is no object", "export the profiles again")
         return None
     entries = data.get("basal")
     if not isinstance(entries, list):
         entries = [{"time": "00:00", "value": entries}]
     steps: list[tuple[int, float]] = []
     for entry in entries:
-        part = Source(row.file, row.number, entry if isinstance(entry, dict) else {})
-        rate = part.number_of("value", found)
+        part = row.inside(entry)
+        rate = yield from part.number_of("value")
         second = _second(part)
         if rate is None or second is None:
-            row.add(key, f"{quote(str(entry))} is no time of day and rate", "mend the profile and export again", found)
+            yield row.flaw(key, f"{quote(str(entry))} is no time of day and rate", "mend the profile and export again")
             return None
         steps.append((second, rate))
     steps.sort()
     if not steps or steps[0][0] != 0:
-        row.add(key, "no rate is stated for midnight", "mend the profile and export again", found)
+        yield row.flaw(key, "no rate is stated for midnight", "mend the profile and export again")
         return None
-    zone = _zone(row, name, data.get("timezone") or row.data.get("timezone"), notes, found)
+    zone = yield from _zone(row, name, data.get("timezone") or row.data.get("timezone"))
     return None if zone is None else Schedule(tuple(steps), zone, row.number)
 
 
@@ -219,11 +223,9 @@ def _second(entry: Source) -> int | None:
     return second if 0 <= second < DAY_S else None
 
 
-def _zone(row: Source, name: str, stated: object, notes: list[str], found: Findings) -> zoneinfo.ZoneInfo | None:
+def _zone(row: Source, name: str, stated: object) -> Step[zoneinfo.ZoneInfo | None]:
     if not stated:
-        note = "a profile states no time zone: its times of day are taken in UTC"
-        if note not in notes:
-            notes.append(note)
+        yield Note("a profile states no time zone: its times of day are taken in UTC")
         return zoneinfo.ZoneInfo("UTC")
     try:
         return zoneinfo.ZoneInfo(str(stated))
@@ -234,7 +236,7 @@ def _zone(row: Source, name: str, stated: object, notes: list[str], found: Findi
         if known is not None:
             return zoneinfo.ZoneInfo(known)
     mend = "write a zone such as Europe/Madrid"
-    row.add(f"store.{name}.timezone", f"{quote(str(stated))} is no time zone", mend, found)
+    yield row.flaw(f"store.{name}.timezone", f"{quote(str(stated))} is no time zone", mend)
     return None
 
 

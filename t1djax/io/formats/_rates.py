@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from .._raw import RawBasal
+from .._remarks import Note, Step
 
 LONGEST = dt.timedelta(hours=72)
 """No pump runs a temporary rate for longer."""
@@ -76,17 +77,18 @@ def delivered(scheduled: Sequence[RawBasal], commands: Sequence[Command]) -> tup
     return tuple(out)
 
 
-def commands_note(commands: Sequence[Command]) -> list[str]:
-    """What the report says of them."""
+def say_commands(commands: Sequence[Command]) -> Step[None]:
+    """Remarks on them."""
     live = [row.kind for row in commands if row.end > row.start]
     words = {"temporary": "temporary basal rate(s)", "suspend": "suspension(s)"}
-    notes = [f"{live.count(kind)} {word} are worked into the basal" for kind, word in words.items() if live.count(kind)]
+    for kind, word in words.items():
+        if live.count(kind):
+            yield Note(f"{live.count(kind)} {word} are worked into the basal")
     long = [row for row in commands if row.kind == "temporary" and row.end - row.start > LONGEST]
     if long:
         first = min(row.start for row in long).isoformat(timespec="minutes")
         hours = max(row.end - row.start for row in long) / dt.timedelta(hours=1)
-        notes.append(
+        yield Note(
             f"{len(long)} temporary basal rate(s) are stated for more than 72 h, up to {hours:.4g} h (the first at "
             f"{first}), which no pump runs: each is taken to hold until the next command"
         )
-    return notes

@@ -5,15 +5,17 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from ...physics import LONG_ACTING_MIN
-from .._checks import BLANKS, Findings, quote, split_rows
+from .._checks import BLANKS, quote, section
 from .._insulin import kind_of_insulin
+from .._options import ReadOptions
 from .._raw import CarbsUnit, GlucoseUnit, Raw, RawBasal, RawDose, RawReading
-from . import _exports
+from .._remarks import Note, Step, flaw, sound
+from . import _layout
 from ._json import MS_PER_MIN, Source, once, read_records
+from ._sheets import Files
 
 MG_PER_MMOL = 18.01559
 """By which Tidepool divides mg/dL when it stores a reading."""
@@ -31,33 +33,43 @@ _KEYS = re.compile(r'"(uploadId|deviceTime|timezoneOffset|conversionOffset|deliv
 _SHAPE = re.compile(r"\s*[\[{]")
 
 
-def recognise(head: str, name: str) -> bool:
-    """Whether the first records have types of Tidepool, or the first line has its fields."""
+def recognise(head: str) -> bool:
+    """Whether the first records have types of Tidepool, or the first table has its fields."""
     text = head.lstrip("\ufeff")
     if _SHAPE.match(text):
         return bool(_TYPE.search(text) and _KEYS.search(text))
-    names = {cell.strip(BLANKS + '"') for cell in text.split("\n", 1)[0].split(_exports.best_delimiter(text, "type"))}
+    names = set(_layout.names_of(head))
     return {"type", "time"} <= names and bool(names & {"value", "rate", "deliveryType", "normal"})
 
 
-def parse(path: Path, text: str, found: Findings) -> Raw | None:
-    """Readings, basal as delivered, boluses and carbohydrate; times carry the offset of the device."""
+def parse(files: Files, options: ReadOptions) -> Step[Raw | None]:
+    """Readings, basal as delivered, boluses and carbohydrate; times carry the offset of the device.
+
+    Args:
+        files: the file.
+        options: how to read it.
+    """
+    path, text = files[0]
     file = str(path)
-    before = len(found.problems)
     csv = not _SHAPE.match(text.lstrip("\ufeff"))
-    rows = _table(file, text, found) if csv else read_records(file, text, found)
-    if rows is None or len(found.problems) > before:
+    rows = yield from sound(_table(file, text) if csv else read_records(file, text))
+    if rows is None:
         return None
     rows = once(rows, ("id", "guid"))
-    timed = [(row, time) for row in rows if row.data.get("type") in USED and (time := _time(row, found)) is not None]
+    timed: list[tuple[Source, dt.datetime]] = []
+    for row in rows:
+        time = (yield from _time(row)) if row.data.get("type") in USED else None
+        timed += [] if time is None else [(row, time)]
     timed.sort(key=lambda pair: pair[1])
-    notes: list[str] = []
-    readings, unit = _readings(timed, notes, found)
-    slow = _long_acting(timed, found)
-    basal = _basal([pair for pair in timed if pair[0].data["type"] == "basal"], notes, found)
-    meals, carbs_unit = _meals(timed, file, found)
+    readings, unit = yield from _readings(timed)
+    slow = yield from _injections([pair for pair in timed if _is_long(pair[0])], LONG_ACTING_MIN)
+    rapid = yield from _injections([pair for pair in timed if not _is_long(pair[0])], 1.0)
+    basal = yield from _basal([pair for pair in timed if pair[0].data["type"] == "basal"])
+    boluses = yield from _boluses([pair for pair in timed if pair[0].data["type"] == "bolus"])
+    meals, carbs_unit = yield from _meals(timed, file)
     skipped = Counter(str(row.data.get("type")) for row in rows if row.data.get("type") not in USED)
-    notes.extend(f"{count} records of type {quote(kind)} are not read" for kind, count in sorted(skipped.items()))
+    for kind, count in sorted(skipped.items()):
+        yield Note(f"{count} records of type {quote(kind)} are not read")
     zones = Counter(str(row.data["timezone"]) for row in rows if row.data.get("timezone"))
     return Raw(
         format="tidepool",
@@ -65,28 +77,27 @@ def parse(path: Path, text: str, found: Findings) -> Raw | None:
         subject=path.stem,
         readings=readings,
         basal=basal,
-        boluses=_boluses(timed, found),
+        boluses=tuple(sorted([*boluses, *rapid], key=lambda dose: dose.time)),
         meals=meals,
         long_acting=tuple(slow),
         glucose_unit=unit,
         carbs_unit=carbs_unit,
         time_zone=zones.most_common(1)[0][0] if zones else None,
-        notes=tuple(notes),
+        turn_dates=bool(options.day_first),
     )
 
 
-def _table(file: str, text: str, found: Findings) -> list[Source] | None:
+def _table(file: str, text: str) -> Step[list[Source] | None]:
     """Rows of a CSV export as records: `a.b` is the field b of a, and a cell may hold JSON itself."""
-    split = split_rows(file, text, found, delimiter=_exports.best_delimiter(text, "type"))
-    if split is None:
+    found = yield from _layout.blocks(file, text)
+    if not found:
         return None
-    rows, lines = split
-    names = [name.strip(BLANKS) for name in rows[0]]
-    table = _exports.section(file, names, rows[1:], lines[1:], found)
+    block = found[0]
+    table = yield from section(file, block.names, block.rows, block.lines)
     out: list[Source] = []
     for i, line in enumerate(table.lines):
         data: dict[str, Any] = {}
-        for name in names:
+        for name in block.names:
             cell = table.columns[name][i].strip(BLANKS)
             if cell:
                 *path, leaf = name.split(".")
@@ -108,21 +119,19 @@ def _cell(cell: str) -> Any:
     return cell
 
 
-def _time(row: Source, found: Findings) -> dt.datetime | None:
+def _time(row: Source) -> Step[dt.datetime | None]:
     """When a record was, with the offset of the device's clock where it is stated."""
     time = row.time_of("time")
     if time is None or time.tzinfo is None:
-        row.add("time", f"{quote(str(row.data.get('time')))} is no time in UTC", "export the file again", found)
+        yield row.flaw("time", f"{quote(str(row.data.get('time')))} is no time in UTC", "export the file again")
         return None
-    offset = row.number_of("timezoneOffset", found, negative=True)
+    offset = yield from row.number_of("timezoneOffset", negative=True)
     if offset is None or abs(offset) >= 24 * 60:
         return time.astimezone(dt.UTC)
     return time.astimezone(dt.timezone(dt.timedelta(minutes=offset)))
 
 
-def _readings(
-    timed: Sequence[tuple[Source, dt.datetime]], notes: list[str], found: Findings
-) -> tuple[tuple[RawReading, ...], GlucoseUnit | None]:
+def _readings(timed: Sequence[tuple[Source, dt.datetime]]) -> Step[tuple[tuple[RawReading, ...], GlucoseUnit | None]]:
     """Readings in the unit that the file states; in mmol/L where it states both."""
     out: list[tuple[RawReading, GlucoseUnit]] = []
     for row, time in timed:
@@ -133,11 +142,11 @@ def _readings(
         elif kind is None:
             continue
         unit = UNITS.get(str(row.data.get("units", "")).lower())
-        value = row.number_of("value", found)
+        value = yield from row.number_of("value")
         if unit is None:
-            row.add("units", f"{quote(str(row.data.get('units')))} is no unit of glucose", "export again", found)
+            yield row.flaw("units", f"{quote(str(row.data.get('units')))} is no unit of glucose", "export again")
         elif value is None or value == 0:
-            row.add("value", "there is no reading", "leave the record out", found)
+            yield row.flaw("value", "there is no reading", "leave the record out")
         else:
             value, side = _beyond(row, value, unit)
             device = str(row.data.get("deviceId") or "")
@@ -145,7 +154,7 @@ def _readings(
     units = {unit for _, unit in out}
     if len(units) < 2:
         return tuple(reading for reading, _ in out), out[0][1] if out else None
-    notes.append("readings are in mg/dL and in mmol/L; all are given in mmol/L")
+    yield Note("readings are in mg/dL and in mmol/L; all are given in mmol/L")
     factor: dict[GlucoseUnit, float] = {"mg/dL": 1 / MG_PER_MMOL, "mmol/L": 1.0}
     return tuple(reading._replace(value=reading.value * factor[unit]) for reading, unit in out), "mmol/L"
 
@@ -165,51 +174,50 @@ def _beyond(row: Source, value: float, unit: GlucoseUnit) -> tuple[float, Litera
     return value, ""
 
 
-def _basal(timed: Sequence[tuple[Source, dt.datetime]], notes: list[str], found: Findings) -> tuple[RawBasal, ...]:
+def _basal(timed: Sequence[tuple[Source, dt.datetime]]) -> Step[tuple[RawBasal, ...]]:
     """Rates as delivered: Tidepool cuts basal into pieces, each with its rate and length."""
     out: list[RawBasal] = []
     kinds: Counter[str] = Counter()
     for row, time in timed:
         kind = str(row.data.get("deliveryType", ""))
-        rate = 0.0 if kind == "suspend" else row.number_of("rate", found)
+        rate = 0.0 if kind == "suspend" else (yield from row.number_of("rate"))
         if rate is None:
-            rate = _share(row, found)
+            rate = yield from _share(row)
         if rate is None:
-            row.add("rate", f"the basal of type {quote(kind)} states no rate", "export the file again", found)
+            yield row.flaw("rate", f"the basal of type {quote(kind)} states no rate", "export the file again")
             continue
-        out.append(RawBasal(time, rate, row.number, row.minutes_of("duration", found, per_min=MS_PER_MIN)))
+        out.append(RawBasal(time, rate, row.number, (yield from row.minutes_of("duration", per_min=MS_PER_MIN))))
         kinds[kind] += 1
-    notes.extend(f"{kinds[kind]} pieces of basal are of the kind {kind}" for kind in ("temp", "suspend") if kinds[kind])
+    for kind in ("temp", "suspend"):
+        if kinds[kind]:
+            yield Note(f"{kinds[kind]} pieces of basal are of the kind {kind}")
     return tuple(out)
 
 
-def _share(row: Source, found: Findings) -> float | None:
+def _share(row: Source) -> Step[float | None]:
     """A temporary rate stated as a share of the one that it takes the place of."""
     under = row.data.get("suppressed")
-    part = row.number_of("percent", found)
+    part = yield from row.number_of("percent")
     if part is None or not isinstance(under, dict):
         return None
-    rate = Source(row.file, row.number, under).number_of("rate", found)
+    rate = yield from row.inside(under).number_of("rate")
     return None if rate is None else part * rate
 
 
-def _boluses(timed: Sequence[tuple[Source, dt.datetime]], found: Findings) -> tuple[RawDose, ...]:
+def _boluses(timed: Sequence[tuple[Source, dt.datetime]]) -> Step[list[RawDose]]:
     out: list[RawDose] = []
     for row, time in timed:
-        if row.data["type"] == "bolus":
-            now, later = row.number_of("normal", found), row.number_of("extended", found)
-            length = row.minutes_of("duration", found, per_min=MS_PER_MIN)
-            if now is None and later is None:
-                row.add("normal", "the bolus states no amount", "export the file again", found)
-            if now:
-                out.append(RawDose(time, now, row.number))
-            if later and length is None:
-                row.add("duration", "the extended bolus has no duration", "export the file again", found)
-            elif later:
-                out.append(RawDose(time, later, row.number, max(length or 0.0, 1.0)))
-        elif row.data["type"] == "insulin" and not _is_long(row):
-            out.extend(_injection(row, time, found))
-    return tuple(out)
+        now, later = (yield from row.number_of("normal")), (yield from row.number_of("extended"))
+        length = yield from row.minutes_of("duration", per_min=MS_PER_MIN)
+        if now is None and later is None:
+            yield row.flaw("normal", "the bolus states no amount", "export the file again")
+        if now:
+            out.append(RawDose(time, now, row.number))
+        if later and length is None:
+            yield row.flaw("duration", "the extended bolus has no duration", "export the file again")
+        elif later:
+            out.append(RawDose(time, later, row.number, max(length or 0.0, 1.0)))
+    return out
 
 
 def _is_long(row: Source) -> bool:
@@ -220,34 +228,30 @@ def _is_long(row: Source) -> bool:
     return next((kind for word in words if (kind := kind_of_insulin(word)) is not None), None) == "long"
 
 
-def _injection(row: Source, time: dt.datetime, found: Findings) -> list[RawDose]:
-    dose = row.data.get("dose")
-    amount = Source(row.file, row.number, dose if isinstance(dose, dict) else {}).number_of("total", found)
-    if amount is None:
-        row.add("dose.total", "the injection states no amount", "export the file again", found)
-    return [RawDose(time, amount, row.number, LONG_ACTING_MIN if _is_long(row) else 1.0)] if amount else []
+def _injections(timed: Sequence[tuple[Source, dt.datetime]], minutes: float) -> Step[list[RawDose]]:
+    out: list[RawDose] = []
+    for row, time in timed:
+        if row.data["type"] == "insulin":
+            amount = yield from row.inside(row.data.get("dose")).number_of("total")
+            if amount is None:
+                yield row.flaw("dose.total", "the injection states no amount", "export the file again")
+            out += [RawDose(time, amount, row.number, minutes)] if amount else []
+    return out
 
 
-def _long_acting(timed: Sequence[tuple[Source, dt.datetime]], found: Findings) -> list[RawDose]:
-    rows = [(row, time) for row, time in timed if row.data["type"] == "insulin" and _is_long(row)]
-    return [dose for row, time in rows for dose in _injection(row, time, found)]
-
-
-def _meals(
-    timed: Sequence[tuple[Source, dt.datetime]], file: str, found: Findings
-) -> tuple[tuple[RawDose, ...], CarbsUnit]:
+def _meals(timed: Sequence[tuple[Source, dt.datetime]], file: str) -> Step[tuple[tuple[RawDose, ...], CarbsUnit]]:
     """Carbohydrate told to the bolus calculator, and food logged by itself."""
     out: list[RawDose] = []
     units: set[str] = set()
     for row, time in timed:
         if row.data["type"] == "wizard":
-            amount = row.number_of("carbInput", found)
+            amount = yield from row.number_of("carbInput")
             unit = str(row.data.get("carbUnits", "grams"))
         elif row.data["type"] == "food":
             nutrition = row.data.get("nutrition")
             net = nutrition.get("carbohydrate") if isinstance(nutrition, dict) else None
-            inside = Source(row.file, row.number, net if isinstance(net, dict) else {})
-            amount, unit = inside.number_of("net", found), str(inside.data.get("units", "grams"))
+            inside = row.inside(net)
+            amount, unit = (yield from inside.number_of("net")), str(inside.data.get("units", "grams"))
         else:
             continue
         if amount:
@@ -256,5 +260,5 @@ def _meals(
     known: dict[str, CarbsUnit] = {"grams": "g", "exchanges": "exchange"}
     if len(units) > 1 or not units <= set(known):
         what = f"carbohydrate is stated in {' and '.join(sorted(units))}"
-        found.add(file, what, "export each device's records by themselves", column="carbUnits")
+        yield flaw(file, what, "export each device's records by themselves", column="carbUnits")
     return tuple(out), known.get(next(iter(units), "grams"), "g")

@@ -1,9 +1,12 @@
-"""Times as R, pandas, .NET, spreadsheets, browsers and phones write them, made plain where they are unambiguous."""
+"""One time as R, pandas, .NET, spreadsheets, browsers and phones write it, where it is unambiguous."""
 
 import datetime as dt
 import re
 import unicodedata
 import zoneinfo
+from typing import NamedTuple
+
+from .._checks import BLANKS
 
 _MONTHS = {
     "jan": 1, "ene": 1, "gen": 1, "feb": 2, "fev": 2, "mar": 3, "mrt": 3, "mae": 3, "apr": 4, "abr": 4, "avr": 4,
@@ -33,6 +36,16 @@ _FRACTION = re.compile(r"(:\d\d)[.,](\d{1,6})\d*")
 _NAMED = re.compile(r"(.*:\d\d(?:\.\d+)?) *([A-Z]{1,5}|[A-Z][A-Za-z]+/[A-Za-z_/+-]+)")
 _OFFSET = re.compile(r"(.*:\d\d(?:\.\d+)?) *(?:GMT|UTC)?([+-])(\d{1,2}):?(\d\d)?")
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}")
+_HOUR = re.compile(r"(\d{4}-\d\d-\d\d[T ])(\d:)")
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_STAMP = re.compile(
+    r"(\d{1,4})([-/.])(\d{1,2})\2(\d{2,4})\.?[T ]+(\d{1,2}):(\d\d)(?::(\d\d))?(?: ?([ap])\.?m\.?)?", re.ASCII | re.I
+)
+_UNIX = re.compile(r"\d{9,19}(\.\d*)?|\d\.\d+[eE]\+?\d{1,2}", re.ASCII)
+_EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
+_FIRST_S, _LAST_S = 9e8, 4.2e9  # from 1998 on, before which there were no sensors, to 2103
+YEARS = range(1900, 2200)
+"""Of times that are one; outside there is damage, and clocks that no calendar carries."""
 EPOCH_1900 = dt.datetime(1899, 12, 30)
 """Day zero of spreadsheets; MATLAB's is so many days before."""
 _MATLAB_DAYS = 693960
@@ -49,7 +62,7 @@ def plain(cell: str) -> str:
         return (dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=int(net[1]))).isoformat()
     while (aside := _ASIDE.search(text)) is not None and text[0].isalnum():
         text = text[: aside.start()]
-    text = _numbered(text)
+    text = _HOUR.sub(r"\g<1>0\2", _numbered(text))
     if (compact := _COMPACT.fullmatch(text)) is not None:
         year, month, day, h, m, s, *packed, utc = compact.groups()
         h, m, s = (h, m, s or "00") if h else packed
@@ -108,3 +121,72 @@ def _with_zone(time: str, name: str) -> str | None:
     except (ValueError, zoneinfo.ZoneInfoNotFoundError, OSError):
         return None
     return local.isoformat()
+
+
+def iso(cell: str) -> dt.datetime | None:
+    """A time as ISO 8601 writes it, or as programs do that can be read in no other way."""
+    try:
+        text = cell if _ISO.fullmatch(cell) else plain(cell)
+        time = dt.datetime.fromisoformat(text) if _ISO.fullmatch(text) else None
+    except ValueError:
+        return None
+    return time if time is not None and time.year in YEARS else None
+
+
+def since_1970(number: float) -> dt.datetime | None:
+    """A time of this century as seconds, milliseconds, microseconds or nanoseconds since 1970, in UTC."""
+    per_second = 1e3 if 1e11 < number < 1e13 else 1.0 if number < 1e11 else 1e6 if number < 1e16 else 1e9
+    seconds = number / per_second
+    return _EPOCH + dt.timedelta(seconds=seconds) if _FIRST_S <= seconds < _LAST_S else None
+
+
+def unix(cell: str) -> dt.datetime | None:
+    """A time of this century as a number since 1970, in UTC."""
+    return since_1970(float(cell)) if _UNIX.fullmatch(cell) else None
+
+
+class Stamp(NamedTuple):
+    """The numbers of a time as written."""
+
+    date: tuple[int, int, int]
+    clock: tuple[int, int, int]
+    year_first: bool
+    short_year: bool
+
+    def time(self, day_first: bool) -> dt.datetime | None:
+        """The time, with the day before the month or after it; where the year leads, the month follows it."""
+        first, second, third = self.date
+        if self.year_first:
+            year, month, day = (first, third, second) if day_first else self.date
+        else:
+            day, month, year = (first, second, third) if day_first else (second, first, third)
+            year += 2000 if self.short_year else 0
+        try:
+            return dt.datetime(year, month, day, *self.clock) if year in YEARS else None
+        except ValueError:
+            return None
+
+
+def stamp(cell: str) -> Stamp | None:
+    """The numbers of a time; None where it is no such thing."""
+    match = _STAMP.fullmatch(cell.strip(BLANKS)) or _STAMP.fullmatch(plain(cell))
+    if match is None:
+        return None
+    first, _, second, third, hour, minute, second_s, half = match.groups()
+    if 3 in (len(first), len(third)) or len(first) == len(third) == 4:
+        return None
+    h = int(hour)
+    if half is not None:
+        if not 1 <= h <= 12:
+            return None
+        h = h % 12 + (12 if half in "pP" else 0)
+    date = (int(first), int(second), int(third))
+    return Stamp(date, (h, int(minute), int(second_s or 0)), len(first) == 4, max(len(first), len(third)) < 4)
+
+
+def is_time(cell: str) -> bool:
+    """Whether a cell holds a date and a time of day."""
+    if iso(cell) is not None or unix(cell) is not None:
+        return True
+    written = stamp(cell)
+    return written is not None and any(written.time(order) is not None for order in (True, False))
