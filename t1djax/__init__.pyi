@@ -195,7 +195,6 @@ from .privacy import ForgetStep as ForgetStep
 from .privacy import Forgotten as Forgotten
 from .privacy import Searched as Searched
 from .privacy import Trace as Trace
-from .privacy import TrainedOn as TrainedOn
 from .privacy import forget as forget
 from .problem import Problem as Problem
 from .problem import pose as pose

@@ -15,9 +15,8 @@ from t1djax import registry
 from t1djax.config import ConfigError, MissingPathError
 from t1djax.experiment import Execution, run
 from t1djax.io import Stopped
-from t1djax.privacy._unfinished import _rows
-from t1djax.tracking import read_course, read_info, write_info
-from t1djax.tracking._course import Chunk, Course
+from t1djax.tracking import read_info, write_info
+from t1djax.tracking._course import Chunk, read_course
 
 from .persons import ALIKE, GONE, NAMES, NETWORK, OTHERS, import_mlflow, rows, snapshot, sweep, write_people
 from .test_cli import call, done, refused
@@ -142,14 +141,14 @@ def test_the_log_has_a_pseudonym_without_a_key(workspace: Workspace) -> None:
     ]
     assert {line["person"] for line in lines} == {workspace.said.json["pseudonym"]}
     assert not list(workspace.root.rglob(".forg*"))
-    told = [one["what"] for one in workspace.first.json["population"]]
-    assert {"a registered cohort that holds the person", "a run of ode, inverse, 4 patients"} <= set(told)
+    shared = {step["where"] for step in workspace.first.json["steps"] if step["action"] == "rewrite"}
+    assert "registered model cohort version 1" in shared, "models of several people are told"
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::t1djax.DataWarning")
 def test_a_training_goes_on_without_the_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The states of four people are rewritten for three; the others' fits end as if the fourth had never been there."""
+    """The training of four people begins anew for three: their fits end as if the fourth had never been there."""
     monkeypatch.chdir(tmp_path)
     write_people(tmp_path / "data")
     config = t1djax.Experiment.model_validate({"model": "birnn", "data": "data", "network": NETWORK})
@@ -169,29 +168,13 @@ def test_a_training_goes_on_without_the_person(tmp_path: Path, monkeypatch: pyte
     assert saved.names == LEFT[:2]
 
 
-@pytest.mark.parametrize(
-    ("gone", "batches"), [(0, [[0, 1, 2], [3, 4]]), (4, [[0, 1, 2], [3, 4]]), (3, [[0, 1], [2, 3]])]
-)
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_rows_of_a_batch(gone: int, batches: list[list[int]], seeds: int) -> None:
-    """Each row is labelled with whose it is; after the rewriting the labels are those of a batch made anew."""
-    padded = lambda which, size: [*which, *[which[-1]] * (size - len(which))]
-    left = [[i for i in which if i != gone] for which in batches]
-    for which, new in zip(batches, left, strict=True):
-        labels = [(s, i) for s in range(seeds) for i in padded(which, len(batches[0]))]
-        taken = [labels[row] for row in _rows(which, new, len(batches[0]), len(left[0]), seeds)]
-        assert taken == [(s, i) for s in range(seeds) for i in padded(new, len(left[0]))]
-
-
 def test_the_course_of_a_training_is_rewritten(tmp_path: Path) -> None:
     """Row by row, whatever the order; the others' numbers stay as they are."""
     people(tmp_path / "data", "Ada", "Ben")
     folder, info = tmp_path / "results" / ".runs" / "one", program("one", ["Ben", "Ada"], truth={"Ada": {"ksi": 1.0}})
     write_info(folder, info)
-    course = Course(folder, info.rows)
-    for step in (1, 2):
-        course.append(Chunk(step, step, list(info.rows), {"loss_data": np.arange(4.0) + step}))
-    course.close()
+    chunks = [Chunk(step, step, list(info.rows), {"loss_data": np.arange(4.0) + step}) for step in (1, 2)]
+    (folder / "course.jsonl").write_bytes(b"".join(chunk.line() for chunk in chunks))
     assert t1djax.forget("Ada", data=tmp_path / "data", results=tmp_path / "results").complete
     left = read_info(folder)
     assert left is not None

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pytest
 
 import t1djax
+from t1djax._in_use import alone, marked, using
 from t1djax.experiment import Busy
-from t1djax.experiment._readers import reader_near, reading
 from t1djax.privacy._log import Log, under_way
 from t1djax.privacy._plan import Task
 
@@ -125,50 +124,39 @@ def test_torn_lines_and_keys_are_passed_over(tmp_path: Path) -> None:
     assert Log(log, "Jose").pseudonym != mine.pseudonym
 
 
-def working(folder: Path, lock: str) -> contextlib.AbstractContextManager[object]:
-    """Somebody else at work in a folder."""
-    path = folder / lock
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(path)
+WHERE = {"inside": ("results", "results/a"), "above": ("results/a", "results"), "here": ("results", "results")}
 
 
-@pytest.mark.parametrize("where", ["inside", "above", "here"])
-@pytest.mark.parametrize(
-    "lock", [".forgetting.lock", ".runs/one/lock", ".runs/one/lock.1", "sweep.lock", ".runs/one/lock.0123abcd"]
-)
-def test_a_removal_overlaps_with_nobody(root: Path, tmp_path: Path, lock: str, where: str) -> None:
-    folder = root / "results"
-    (folder / "a").mkdir()
-    mine, other = {"inside": (folder, folder / "a"), "above": (folder / "a", folder), "here": (folder,) * 2}[where]
+@pytest.mark.parametrize("where", WHERE)
+def test_a_removal_overlaps_with_nobody(root: Path, tmp_path: Path, where: str) -> None:
+    """Whether others train, read, send, or remove."""
+    (root / "results" / "a").mkdir()
+    mine, other = (root / path for path in WHERE[where])
     (tmp_path / "link").symlink_to(mine.parent)
-    with working(other, lock):
-        before = snapshot(root)
-        for spelt in (mine, Path(os.path.relpath(mine)), tmp_path / "link" / mine.name):
-            with pytest.raises(Busy, match="another removal" if "forgetting" in lock else "a training") as told:
-                t1djax.forget(GONE, data=root / "data", also=spelt)
-            assert where == "here" or f"in {os.path.realpath(other)}" in str(told.value)
-        assert snapshot(root) == before
-    # Locks that nobody holds any more, such as after `kill -9`, are no matter.
-    (other / lock).touch()
-    assert t1djax.forget(GONE, data=root / "data", results=[folder]).complete
+    for work in (using, alone):
+        with work([other]):
+            before = snapshot(root)
+            for spelt in (mine, Path(os.path.relpath(mine)), tmp_path / "link" / mine.name):
+                with pytest.raises(Busy) as told:
+                    t1djax.forget(GONE, data=root / "data", also=spelt)
+                assert where == "here" or f"in {os.path.realpath(other)}" in str(told.value)
+            assert snapshot(root) == before
+    assert t1djax.forget(GONE, data=root / "data", results=root / "results").complete
 
 
-@pytest.mark.parametrize("where", ["inside", "above", "here"])
-@pytest.mark.parametrize("how", ["lock", "mark"])
-def test_no_training_beside_a_removal(root: Path, where: str, how: str) -> None:
-    folder = root / "results"
-    (folder / "a").mkdir()
-    mine, other = {"inside": (folder, folder / "a"), "above": (folder / "a", folder), "here": (folder,) * 2}[where]
-    held = working(other, ".forgetting.lock") if how == "lock" else contextlib.nullcontext()
-    if how == "mark":
-        (other / ".forgetting").touch()
-    with held:
+@pytest.mark.parametrize("where", WHERE)
+def test_no_training_beside_a_removal(root: Path, where: str) -> None:
+    (root / "results" / "a").mkdir()
+    mine, other = (root / path for path in WHERE[where])
+    with alone([other]), marked([other], "person-0"):
         before = snapshot(root)
         content = {"data": str(root / "data"), "results": str(mine)}
-        with pytest.raises(Busy, match="being removed") as told:
+        with pytest.raises(Busy) as told:
             t1djax.run(t1djax.Experiment.model_validate({"model": "ode", **content}))
-        with pytest.raises(Busy, match="being removed"):
+        with pytest.raises(Busy):
             t1djax.sweep(t1djax.SweepConfig.model_validate({"models": ("ode",), **content}))
+        with pytest.raises(Busy):
+            t1djax.sync(mine)
         assert where == "here" or f"from {os.path.realpath(other)}" in str(told.value)
         assert snapshot(root) == before
 
@@ -195,8 +183,9 @@ def test_no_removal_beside_who_reads_the_data(root: Path, tmp_path: Path, where:
     before = snapshot(root)
 
     def meanwhile() -> None:
-        with pytest.raises(Busy, match=f"a training reads its data in {data}") as told:
+        with pytest.raises(Busy) as told:
             t1djax.forget(GONE, data=named)
+        assert where == "here" or f"in {data}" in str(told.value)
         assert GONE not in str(told.value)
         said = call("forget", GONE, "--data", named, "--results", root / "results", "--yes")
         assert said.code == 1
@@ -208,10 +197,8 @@ def test_no_removal_beside_who_reads_the_data(root: Path, tmp_path: Path, where:
 
 
 def test_a_folder_that_cannot_be_locked_is_no_matter(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = t1djax.Experiment(model="ode", data=str(root / "data"), warm_start=str(root / "results"))
-    with reading([config]), reading([config]):  # two trainings do not disturb each other
-        assert reader_near(root / "data") == root / "data"
-        assert reader_near(root / "results") == root / "results", "what it starts from"
+    with using([root / "data"]), using([root / "data"]):  # two trainings do not disturb each other
+        pass
     whole = os.open
 
     def refuse(path: Path, *how: Any) -> int:
@@ -220,16 +207,15 @@ def test_a_folder_that_cannot_be_locked_is_no_matter(root: Path, monkeypatch: py
         return whole(path, *how)
 
     monkeypatch.setattr(os, "open", refuse)
-    with reading([config]):
-        assert reader_near(root / "data") is None
+    with using([root / "data"]):
+        assert t1djax.forget(GONE, **places(root)).complete
 
 
 _HELD = """
-import sys, time, t1djax
+import sys, time
 from pathlib import Path
-from t1djax.experiment._readers import reading
-from t1djax.privacy._locks import alone
-with alone([Path(sys.argv[1])]), reading([t1djax.Experiment(model="ode", data=sys.argv[2])]):
+from t1djax._in_use import alone, using
+with alone([Path(sys.argv[1])]), using([Path(sys.argv[2])]):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -245,16 +231,15 @@ def test_a_lock_ends_with_its_process(root: Path) -> None:
     inner = root / "results" / "a"
     inner.mkdir()
     command = [sys.executable, "-c", _HELD, str(inner), str(root / "data")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child, contextlib.ExitStack() as stack:
+        stack.callback(child.kill)
         assert child.stdout is not None
         assert child.stdout.readline() == "held\n"
-        with pytest.raises(Busy, match=re.escape(f"another removal is at work in {inner}, inside this folder")):
-            t1djax.forget(GONE, **places(root))
-        with pytest.raises(Busy, match="a training reads"):
+        with pytest.raises(Busy, match=re.escape(f"in {inner}")):
+            t1djax.forget(GONE, data=root / "results")
+        with pytest.raises(Busy):
             t1djax.forget(GONE, data=root / "data")
         assert keys(root) == []
-        child.send_signal(signal.SIGKILL)
-    assert (inner / ".forgetting.lock").exists()
     assert t1djax.forget(GONE, **places(root)).complete
 
 
@@ -270,7 +255,7 @@ def test_a_killed_removal_keeps_readers_of_its_data_away(root: Path, tmp_path: P
     # Another removal with another log does not take the mark away.
     (root / "second").mkdir()
     assert t1djax.forget(OTHERS[0], data=data, results=root / "second").complete
-    assert (data / ".forgetting").exists()
+    assert [*data.glob(".forgetting-*")]
     assert t1djax.forget(GONE, data=data, results=root / "results").complete
     assert not list(root.rglob(".forg*"))
     trains(data, other, lambda: None)

@@ -75,7 +75,6 @@ def forget(
             done._asdict()
             | {
                 "steps": [{k: hide(v) for k, v in step._asdict().items()} for step in done.steps],
-                "population": [{k: hide(v) for k, v in one._asdict().items()} for one in done.population],
                 "searched": done.searched._asdict(),
                 "remains": [{k: hide(v) for k, v in one._asdict().items()} for one in done.remains],
                 "complete": done.complete,
@@ -90,10 +89,6 @@ def forget(
 def _print(done: Forgotten, hide: Callable[[str], str]) -> None:
     for step in done.steps:
         typer.echo(f"{step.action:8} {hide(step.where)}: {hide(step.why)}")
-    if done.population:
-        typer.echo("trained on the person beside others:")
-    for one in done.population:
-        typer.echo(f"  {hide(one.where)}: {one.what}; {one.now}")
     counts = Counter(step.action for step in done.steps)
     typer.echo(", ".join(f"{action} {count}" for action, count in counts.items()) or "nothing is to be done")
     s = done.searched

@@ -12,4 +12,5 @@ from ._experiment import both_ways as both_ways
 from ._experiment import load_experiment as load_experiment
 from ._sweep import SweepConfig as SweepConfig
 from ._sweep import load_sweep as load_sweep
+from ._yaml import Loader as Loader
 from ._yaml import read_yaml as read_yaml

@@ -1,3 +1,4 @@
+from .._in_use import Busy as Busy
 from ..io import differences as differences
 from ._cohort import load_cohort as load_cohort
 from ._cohort import patient_names as patient_names
@@ -11,17 +12,8 @@ from ._fit import fit as fit
 from ._fit import fit_ensemble as fit_ensemble
 from ._journal import Journal as Journal
 from ._journal import journals as journals
-from ._journal import record_of as record_of
+from ._journal import read_journal as read_journal
 from ._journal import write_json as write_json
-from ._overlap import FORGETTING as FORGETTING
-from ._overlap import FORGETTING_LOCK as FORGETTING_LOCK
-from ._overlap import RUNS as RUNS
-from ._overlap import Busy as Busy
-from ._overlap import real_folder as real_folder
-from ._overlap import removal_near as removal_near
-from ._overlap import training_above as training_above
-from ._overlap import training_locks as training_locks
-from ._readers import reader_near as reader_near
 from ._run import Execution as Execution
 from ._run import Run as Run
 from ._run import run as run

@@ -1,6 +1,6 @@
 """The patients that a configuration names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import jax
@@ -10,6 +10,12 @@ from ..config import REFERENCE, ConfigError, Experiment
 from ..data import AbstractNoise, AR1Noise, BretonKovatchevNoise, Cohort, NoNoise, WhiteNoise, reference_cohort
 from ..io import DataError, Flaw, read_cohort, read_hupa, read_recording
 from ..physics import presets
+
+
+def read_by(configs: Iterable[Experiment]) -> list[Path]:
+    """The files and folders that experiments read: data, and networks to start from."""
+    named = [place for config in configs for place in (config.data, config.warm_start)]
+    return [Path(place) for place in named if place not in (None, REFERENCE)]
 
 
 def load_cohort(config: Experiment) -> Cohort:

@@ -15,9 +15,10 @@ from typing import Any
 import filelock
 
 from .._arguments import argument
+from .._in_use import Busy
 from ..config import ConfigError, Experiment, with_defaults
 from ..io import ResultError, differences, without_nan
-from ._overlap import RUNS, Busy
+from ..tracking import RUNS
 
 FORMAT = "t1djax.run"
 FORMAT_VERSION = 1
@@ -47,10 +48,14 @@ class Journal:
         """Where the training of a batch keeps its states."""
         return self.folder / f"batch-{number:05d}"
 
+    def _note(self, number: int) -> Path:
+        """Where it is noted that a batch is done."""
+        return self.states(number).with_suffix(".json")
+
     def finished(self, number: int) -> list[str] | None:
         """Result folders of a batch that is done; None where it is not, or its note is damaged."""
         try:
-            names = json.loads(self.states(number).with_suffix(".json").read_text(encoding="utf-8"))
+            names = json.loads(self._note(number).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
         return names if isinstance(names, list) and all(map(is_plain, names)) else None
@@ -75,8 +80,31 @@ class Journal:
 
     def finish(self, number: int, folders: Sequence[Path]) -> None:
         """Note that a batch is done; its training states are no longer needed."""
-        write_json(self.states(number).with_suffix(".json"), [folder.name for folder in folders])
+        write_json(self._note(number), [folder.name for folder in folders])
         self.tidy()
+
+    def without(self, name: str) -> dict[Path, Any]:
+        """The files of the run with one of its patients left out, as if they had never been in it; the record last.
+
+        States of unfinished training have no place in it: their batches are trained anew.
+        """
+        names, batches, config = list(self.record["patients"]), self.record["batches"], self.record["config"]
+        gone = names.index(name)
+        new: dict[Path, Any] = {}
+        for number, which in enumerate(batches):
+            folders, mine = self.finished(number), [i != gone for i in which] * config["members"]
+            if folders is not None and len(folders) == len(mine):
+                new[self._note(number)] = list(itertools.compress(folders, mine))
+            elif not any(mine):
+                new[self._note(number)] = []  # nothing is left to do
+        people = {other: data for other, data in self.record["patients"].items() if other != name}
+        new[self.folder / _RECORD] = {
+            **self.record,
+            "patients": people,
+            "data": hashlib.sha256(json.dumps(people).encode()).hexdigest()[:16],
+            "batches": [[i - (i > gone) for i in which if i != gone] for which in batches],
+        }
+        return new
 
     def tidy(self) -> None:
         """Remove training states of batches that are done: a kill may have come before that."""
@@ -118,13 +146,6 @@ class Journal:
             yield
         finally:
             lock.release()
-
-
-def record_of(journal: Journal, *, without: str) -> dict[str, Any]:
-    """The record of a run without one of its patients, as if they had never been in it."""
-    people = {name: data for name, data in journal.record["patients"].items() if name != without}
-    data = hashlib.sha256(json.dumps(people).encode()).hexdigest()[:16]
-    return {**journal.record, "patients": people, "data": data}
 
 
 def new_journal(root: Path, name: str, record: Mapping[str, Any]) -> Journal:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jax
 
 from .._arguments import ArgumentError
+from .._in_use import check_unmarked, using
 from ..config import Experiment
 from ..data import Cohort
 from ..evaluation import doubts, metrics, recovery, results_table
@@ -23,13 +24,12 @@ from ..problem import Problem
 from ..records import ChunkMetrics, Ensemble, Fit, Result, RunData, RunInfo
 from ..tracking import Tracker, git_state, write_info
 from ..training import Progress
+from ._cohort import read_by
 from ._journal import Journal, check_same, journals, new_journal
 from ._mend import mend
-from ._overlap import check_open
 from ._prepared import Prepared
 from ._problems import fit_problems, padded
 from ._processes import barrier, everybody
-from ._readers import reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,10 +136,12 @@ def run(
     """
     execution = Execution() if execution is None else execution
     began = dt.datetime.fromtimestamp(everybody(int(dt.datetime.now().timestamp()))).astimezone()
-    with reading([config]):
+    root = Path(config.results)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(using(read_by([config])))
         prepared = Prepared(config)
-        root = Path(config.results)
         prepare_results(root)
+        stack.enter_context(using([root]))
         journal = _unfinished(root, prepared, execution) if execution.resume else None
         if journal is None:
             record = prepared.record(prepared.batches(prepared.rows(execution.batch)))
@@ -182,7 +184,6 @@ def carry_out(
     mine = range(jax.process_index(), len(batches), jax.process_count())
     journal.tidy()
     with journal.alone(f".{jax.process_index()}" if jax.process_count() > 1 else ""):
-        check_open(root)  # holding the lock: whoever removes a person's data waits for it, or is seen here
         found = mend(journal, root, mine, len(prepared.seeds))
         info = _info(journal, prepared, [i for b in mine for i in batches[b]])
         if execution.tracker is not None:
@@ -403,7 +404,7 @@ def _info(journal: Journal, prepared: Prepared, which: Sequence[int]) -> RunInfo
 
 def prepare_results(root: Path) -> None:
     """Find out before the fit, not after it, whether results can be written."""
-    check_open(root)
+    check_unmarked(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):

@@ -1,5 +1,6 @@
 """A matrix of experiments as a few compiled programs, which survives whatever stops it."""
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
@@ -10,21 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import filelock
 import jax
 
+from .._in_use import Busy, using
 from ..config import ConfigError, SweepConfig, with_defaults
 from ..data import Cohort
 from ..evaluation import comparison, results_table
 from ..io import ResultError, as_cells, differences
 from ..plotting import save_comparison
 from ..training import Memory, Progress
-from ._cohort import load_cohort, source_of
+from ._cohort import load_cohort, read_by, source_of
 from ._journal import Journal, check_record, check_same, is_plain, make_journal, read_journal, write_json
 from ._memory import memory_of
 from ._mend import mend
-from ._overlap import SWEEP_LOCK, Busy, check_open
 from ._pace import Pace
 from ._prepared import Prepared
 from ._processes import barrier, everybody
-from ._readers import reading
 from ._run import Execution, Run, carry_out, prepare_results, run_label, warn_of_batch, warn_of_conditions
 
 if TYPE_CHECKING:
@@ -192,25 +192,31 @@ def sweep(
     """
     execution = Execution() if execution is None else execution
     began = everybody(int(dt.datetime.now().timestamp()))
-    with reading(config.experiments()):
-        return _sweep(config, began, execution, on_progress)
+    root = Path(config.results)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(using(read_by(config.experiments())))
+        prepared = _prepared(config)
+        prepare_results(root)
+        stack.enter_context(using([root]))
+        return _sweep(prepared, root, config, began, execution, on_progress)
 
 
 def _sweep(
-    config: SweepConfig, began: int, execution: Execution, on_progress: Callable[[SweepProgress], None] | None
+    prepared: Sequence[Prepared],
+    root: Path,
+    config: SweepConfig,
+    began: int,
+    execution: Execution,
+    on_progress: Callable[[SweepProgress], None] | None,
 ) -> Sweep:
-    prepared = _prepared(config)
-    root = Path(config.results)
-    prepare_results(root)
     first = jax.process_index() == 0
-    lock = filelock.FileLock(root / SWEEP_LOCK, timeout=0)
+    lock = filelock.FileLock(root / "sweep.lock", timeout=0)
     try:
         if first:
             lock.acquire()
     except filelock.Timeout as e:
         raise Busy(f"{root}: another process is at work on this sweep; wait for it, or take other results") from e
     try:
-        check_open(root)  # holding the lock, as each program does before it trains
         if first:
             _claim(root, config, dt.datetime.fromtimestamp(began).astimezone())
         barrier("sweep claimed")

@@ -63,6 +63,5 @@ from ._tables import read_patient_truth as read_patient_truth
 from ._training_states import Stopped as Stopped
 from ._training_states import TrainingStates as TrainingStates
 from ._training_states import goes_on as goes_on
-from ._training_states import take_rows as take_rows
 from ._warm_start import read_warm_start as read_warm_start
 from ._write import write_cohort as write_cohort

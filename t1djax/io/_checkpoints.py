@@ -155,9 +155,9 @@ def load_twins(
     elif options.model != recipe["model"]:
         raise CheckpointError(f"{folder}: holds networks of {recipe['model']}, the options are of {options.model}")
     try:
-        arrays = sizes_as_now(apart(_read_arrays, folder / _ARRAYS))
+        arrays = sizes_as_now(apart(_read_arrays, folder / _arrays_in(recipe)))
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as e:
-        raise CheckpointError(f"{folder / _ARRAYS}: cannot be read ({e}); take another checkpoint") from e
+        raise CheckpointError(f"{folder / _arrays_in(recipe)}: cannot be read ({e}); take another checkpoint") from e
     try:
         with jax.enable_x64(options.precision == "float64"):
             skeleton = _skeleton(recipe, options, arrays, physiology)
@@ -178,7 +178,7 @@ def load_twins(
 def drop_twins(folder: str | Path, name: str) -> bool:
     """Remove one patient's network from those of a cohort on disk; the others' stay as they are, bit for bit.
 
-    The new content is whole before it takes the place of the old.
+    The new arrays are whole before the recipe names them, and the old ones go then.
 
     Args:
         folder: what `save_twins` wrote.
@@ -195,24 +195,23 @@ def drop_twins(folder: str | Path, name: str) -> bool:
     left = [i for i, other in enumerate(recipe["patients"]) if other != name]
     if not left:
         return False
+    old, new = folder / _arrays_in(recipe), f"{_ARRAYS}-{os.urandom(4).hex()}"
     try:
-        arrays = apart(_read_arrays, folder / _ARRAYS)
+        arrays = apart(_read_arrays, old)
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as e:
-        raise CheckpointError(f"{folder / _ARRAYS}: cannot be read ({e}); remove the folder") from e
-    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
-    recipe["patients"] = [recipe["patients"][i] for i in left]
-    (partial / _RECIPE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
-    apart(_write_arrays, partial / _ARRAYS, {key: x[left] for key, x in arrays.items()})
-    swap(partial, folder)
+        raise CheckpointError(f"{old}: cannot be read ({e}); remove the folder") from e
+    apart(_write_arrays, folder / new, {key: x[left] for key, x in arrays.items()})
+    recipe |= {"patients": [recipe["patients"][i] for i in left], "arrays": new}
+    partial = folder / f"{_RECIPE}.partial"
+    partial.write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / _RECIPE)
+    shutil.rmtree(old)
     return True
 
 
-def swap(new: Path, old: Path) -> None:
-    """Put a folder in another's place, which is removed."""
-    gone = old.with_name(f"{old.name}.partial-{os.urandom(4).hex()}")
-    old.rename(gone)
-    new.rename(old)
-    shutil.rmtree(gone)
+def _arrays_in(recipe: dict[str, Any]) -> str:
+    """The folder of the arrays, which lies beside the recipe; another one where they were rewritten."""
+    return Path(str(recipe.get("arrays", _ARRAYS))).name
 
 
 def _differing(saved: Any, given: Any, at: str = "network") -> Iterator[str]:

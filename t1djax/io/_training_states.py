@@ -6,7 +6,7 @@ import shutil
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from .._arguments import argument
 from ..records import TrainState
-from ._checkpoints import AROUND, apart, not_of_orbax, said_here, sizes_as_now, swap
+from ._checkpoints import AROUND, apart, not_of_orbax, said_here, sizes_as_now
 from ._differences import differences
 from ._remarks import DataWarning
 from ._results import ResultError, without_nan
@@ -210,46 +210,6 @@ class TrainingStates:
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, DataWarning, stacklevel=4)
-
-
-def take_rows(folder: str | Path, rows: Sequence[int], whose: Mapping[str, Any] | None = None) -> None:
-    """Rewrite all states of a training run with these of its rows, in this order; what cannot be read is dropped.
-
-    The new states are whole before they take the place of the old. The same rows again change nothing.
-
-    Args:
-        folder: of a `TrainingStates` that nobody has open.
-        rows: by position; one may come twice, as padding does.
-        whose: what the states belong to then.
-
-    Raises:
-        ResultError: where no state could be read.
-    """
-    folder, index, taken_rows = Path(folder).absolute(), np.asarray(rows), [int(row) for row in rows]
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    steps = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
-    kept, why = 0, "there is none"
-    for step in steps:
-        try:
-            meta, arrays = apart(_read, folder, step)
-            if meta.get("taken") == taken_rows:
-                return  # by a call that was interrupted after it
-            if meta["format_version"] > FORMAT_VERSION or _checksum(arrays) != meta["checksum"]:
-                raise ValueError("it is of a newer format, or damaged")
-            axis = lambda name: int(name.startswith(_COURSES))
-            taken = {n: x if n == "steps" else np.take(x, index, axis(n)) for n, x in arrays.items()}
-        except _TROUBLE as e:
-            why = _first_line(e)
-            continue
-        shapes = {name: [list(x.shape), str(x.dtype)] for name, x in taken.items()}
-        told = {"checksum": _checksum(taken), "arrays": shapes, "taken": taken_rows, "whose": whose}
-        apart(_write, partial, step, taken, meta | told, len(steps))
-        kept += 1
-    if not kept:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise ResultError(f"{folder}: no state can be read ({why})")
-    swap(partial, folder)
 
 
 def _open(folder: Path, most: int) -> Any:

@@ -4,6 +4,5 @@ from ._forget import Forgotten as Forgotten
 from ._forget import forget as forget
 from ._person import Person as Person
 from ._plan import ForgetStep as ForgetStep
-from ._plan import TrainedOn as TrainedOn
+from ._plan import Trace as Trace
 from ._search import Searched as Searched
-from ._search import Trace as Trace

@@ -4,31 +4,22 @@ import contextlib
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from .._arguments import argument
+from .._in_use import alone, marked
 from ..config import ConfigError, MissingPathError
-from ..experiment import FORGETTING
-from ._locks import alone, held
 from ._log import DONE, LOG, Log, under_way
 from ._person import Person
 from ._places import Places
-from ._plan import OWN, SHARED, ForgetStep, Plan, TrainedOn, recovered
-from ._search import Search, Searched, Trace
+from ._plan import OWN, SHARED, ForgetStep, Plan, Trace
+from ._search import Search, Searched
 from ._store import Store, is_database
-from ._unfinished import look_at_runs, look_at_sweep, look_at_tracking
 
 _OWN_GO = "the person's own data go"
 Paths = Sequence[str | Path] | str | Path
-
-
-def _unknown() -> str:
-    return (
-        "none are known, so that only the name could be looked for: name a folder with the person's readings by "
-        f"{argument('data')}, or pass {argument('names_only', True)} where there are none"
-    )
 
 
 class Forgotten(NamedTuple):
@@ -39,9 +30,7 @@ class Forgotten(NamedTuple):
     dry_run: bool
     """Whether nothing was touched."""
     steps: tuple[ForgetStep, ...]
-    """What was done, in order. Real names stand in it: it is for the eyes of who asked."""
-    population: tuple[TrainedOn, ...]
-    """Models that were trained on the person beside others."""
+    """What was done, in order; of models that saw the person beside others, too. Real names stand in it."""
     readings: int
     """Rows of readings that were searched for; 0 where none were known, so that only the name was."""
     searched: Searched
@@ -92,8 +81,7 @@ def forget(
     Raises:
         ConfigError: where a folder is a file, or MLflow is a server.
         MissingPathError: where a folder is not there, or the name is no known patient's.
-        Busy: where a training or another removal is at work in one of the folders, above or inside it, or a training
-            reads there.
+        Busy: where somebody trains, reads, sends to MLflow or removes in one of the folders, above or inside it.
 
     Example:
         >>> import tempfile
@@ -105,7 +93,7 @@ def forget(
         ...     print(done.complete, t1djax.read_cohort(f"{folder}/cohort", truth=True).names)
         True ('Pat2',)
     """
-    person, folders = Person(patient), [path for paths in (results, data, also) for path in _paths(paths)]
+    folders = [path for paths in (results, data, also) for path in _paths(paths)]
     if not folders:
         ways = ", ".join(map(argument, ("data", "results", "also")))
         raise ConfigError(f"name at least one folder: {ways}")
@@ -113,62 +101,49 @@ def forget(
     places = Places([*folders, *local])
     record = Path(log) if log is not None else folders[0] / LOG
     with contextlib.ExitStack() as stack:
-        if not dry_run:
-            stack.enter_context(alone(places.roots))
+        stack.enter_context(alone(places.roots))
         stores = [Store(uri, artifacts) for uri in _databases(places, tracking_uri)]
         for store in stores:
             stack.callback(store.close)
-        events = under_way(record, patient)
-        plan = _planned(places, person, stores)
+        plan, events = Plan(places, Person(patient)), under_way(record, patient)
+        for here in places.walk():
+            plan.look(here)
+        for store in stores:
+            store.look(plan)
         _check_known(plan, going_on=bool(events))
+        search = Search(plan)
+        databases = {file for store in stores for file in store.files()}
         if dry_run:
-            stack.enter_context(held(places.roots))
-            search = Search(plan)
-            _look_through(search, stores, _paths(keep), but=plan.inner | {Path(task.step.where) for task in plan.tasks})
-            steps = tuple(task.step for task in [*plan.due(SHARED), *plan.due(OWN)])
-            return Forgotten("", True, steps, tuple(plan.population), search.readings.rows, *search.outcome())
+            changed = {file for task in plan.tasks.values() for file in task.files}
+            search.places(databases | changed, _paths(keep))
+            steps = [task.step for task in plan.due(SHARED) + plan.due(OWN)]
+            return _outcome("", steps, search, dry_run=True)
         journal = Log(record, patient)
-        stack.enter_context(held(places.roots, marked=places.roots, log=journal))
-        if recovered(places):
-            plan = _planned(places, person, stores)
-        return _carry_out(plan, stores, journal, _paths(keep), told=names_only or _OWN_GO in events)
+        stack.enter_context(marked(places.roots, journal.pseudonym))
+        journal.write("began", places=len(places.roots) + len(stores))
+        steps = [task.take() for task in plan.due(SHARED)]
+        for store in stores:
+            store.vacuum()
+            steps.append(ForgetStep("vacuum", store.shown, "what was deleted is overwritten or given back"))
+            search.database(store.texts())
+        own = plan.due(OWN)
+        search.places(databases.union(*(task.files for task in own)), _paths(keep))
+        if not (search.readings.rows or names_only or _OWN_GO in events):
+            search.found.append(Trace("readings", _no_readings()))
+        if not search.found:
+            journal.write(_OWN_GO)
+            steps += [task.take() for task in own]
+        done = _outcome(journal.pseudonym, steps, search, dry_run=False)
+        event, counts = DONE if done.complete else "incomplete", Counter(step.action for step in steps)
+        journal.write(event, steps=counts, searched=done.searched._asdict(), remains=len(done.remains))
+    if done.complete:
+        journal.erase_key()
+    return done
 
 
-def _carry_out(plan: Plan, stores: Sequence[Store], log: Log, keep: Sequence[Path], *, told: bool) -> Forgotten:
-    log.write("began", places=len(plan.places.roots) + len(stores))
-    search = Search(plan)
-    steps = [task.take() for task in plan.due(SHARED)]
-    own = plan.due(OWN)
-    for store in stores:
-        store.vacuum()
-        steps.append(ForgetStep("vacuum", store.shown, "what was deleted is overwritten or given back"))
-    _look_through(search, stores, keep, but={Path(task.step.where) for task in own})
-    for store in stores:
-        search.database(store.texts())
-    if not (search.readings.rows or told):
-        search.found.append(Trace("readings", _unknown()))
-    if not search.found:
-        log.write(_OWN_GO)
-        steps += [task.take() for task in own]
-    searched, found = search.outcome()
-    counts = Counter(step.action for step in steps)
-    log.write(DONE if not found else "incomplete", steps=counts, searched=searched._asdict(), remains=len(found))
-    if not found:
-        log.erase_key()
-    return Forgotten(log.pseudonym, False, tuple(steps), tuple(plan.population), search.readings.rows, searched, found)
-
-
-def _planned(places: Places, person: Person, stores: Sequence[Store]) -> Plan:
-    plan = Plan(places, person)
-    for here in places.walk():
-        plan.look(here)
-        look_at_runs(plan, here.path)
-        look_at_sweep(plan, here.path)
-        look_at_tracking(plan, here.path)
-    for store in stores:
-        plan.names |= store.names()
-        store.look(plan)
-    return plan
+def _outcome(pseudonym: str, steps: Sequence[ForgetStep], search: Search, *, dry_run: bool) -> Forgotten:
+    rows, searched = search.readings.rows, search.searched
+    return Forgotten(pseudonym, dry_run, tuple(steps), rows, searched, tuple(search.found))
 
 
 def _check_known(plan: Plan, *, going_on: bool) -> None:
@@ -177,23 +152,24 @@ def _check_known(plan: Plan, *, going_on: bool) -> None:
     Raises:
         MissingPathError: with the names that are near.
     """
-    interrupted = going_on or any((root / FORGETTING).exists() for root in plan.places.roots)
-    if not interrupted and not any(map(plan.person.same, plan.names)):
+    if not going_on and not any(map(plan.person.same, plan.names)):
         close = difflib.get_close_matches(plan.person.name, plan.names, n=3, cutoff=0.4)
         near = f": did you mean {', '.join(close)}?" if close else "; check the name and the folders"
         raise MissingPathError(f"no patient is known by that name here, and nothing is touched{near}")
 
 
-def _look_through(search: Search, stores: Sequence[Store], keep: Sequence[Path], *, but: set[Path]) -> None:
-    """Everything but what goes or is rewritten later."""
-    search.places(but | {file for store in stores for file in store.files()}, keep)
+def _no_readings() -> str:
+    return (
+        "none are known, so that only the name could be looked for: name a folder with the person's readings by "
+        f"{argument('data')}, or pass {argument('names_only', True)} where there are none"
+    )
 
 
 def _paths(paths: Paths) -> list[Path]:
     return [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
-def _databases(places: Places, tracking_uri: str | None) -> Iterable[str]:
+def _databases(places: Places, tracking_uri: str | None) -> list[str]:
     """The MLflow stores: those in the folders, and the one that is named."""
     found = [f"sqlite:///{(root / 'mlflow.db').absolute()}" for root in places.roots if (root / "mlflow.db").is_file()]
     stated = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
@@ -203,4 +179,4 @@ def _databases(places: Places, tracking_uri: str | None) -> Iterable[str]:
             f"{argument('tracking_uri')} (the server's --backend-store-uri), and with {argument('artifacts')} where it "
             "keeps files"
         )
-    return dict.fromkeys([*found, *([stated] if stated else [])])
+    return [*dict.fromkeys([*found, *([stated] if stated else [])])]

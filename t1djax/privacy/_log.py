@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ._places import SCRATCH
+
 LOG = "forgotten.jsonl"
 """The log of removals, in the folder that was worked on."""
 DONE = "nothing is left"
@@ -20,9 +22,9 @@ DONE = "nothing is left"
 _KEY = re.compile(r"\.forgotten-(person-[0-9a-f]{16})\.key")
 
 
-def is_key(name: str) -> bool:
-    """Whether a file of this name is the key of a pseudonym."""
-    return _KEY.fullmatch(name) is not None
+def is_log(name: str) -> bool:
+    """Whether a file of this name is a log, or the key of a pseudonym."""
+    return name == LOG or _KEY.fullmatch(name) is not None
 
 
 def under_way(path: Path, name: str) -> set[str]:
@@ -31,24 +33,12 @@ def under_way(path: Path, name: str) -> set[str]:
     return set() if key is None else {x["event"] for x in _lines(path) if x.get("person") == _pseudonym(key, name)}
 
 
-def completed(path: Path) -> set[str]:
-    """The pseudonyms in a log under which nothing is under way: their keys are gone."""
-    return {line["person"] for line in _lines(path) if "person" in line} - {whose for _, whose in _keys(path)}
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    found = []
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         try:
-            found.append(json.loads(line))
+            yield json.loads(line)
         except ValueError:  # torn by a kill
             continue
-    return found
-
-
-def _keys(path: Path) -> Iterator[tuple[Path, str]]:
-    files = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
-    return ((key, match[1]) for key in files if (match := _KEY.fullmatch(key.name)))
 
 
 def _pseudonym(key: Path, name: str) -> str:
@@ -58,7 +48,9 @@ def _pseudonym(key: Path, name: str) -> str:
 
 def _find(path: Path, name: str) -> Path | None:
     """The key of a person's removal that is not complete."""
-    return next((key for key, whose in _keys(path) if _pseudonym(key, name) == whose), None)
+    files = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    keys = ((key, match[1]) for key in files if (match := _KEY.fullmatch(key.name)))
+    return next((key for key, whose in keys if _pseudonym(key, name) == whose), None)
 
 
 class Log:
@@ -77,13 +69,11 @@ class Log:
         self.pseudonym = _pseudonym(self._key, name)
 
     def _new(self, name: str) -> Path:
-        partial = self.path.with_name(f".forgetting-{secrets.token_hex(6)}")
-        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(file, secrets.token_hex(32).encode())
-            os.fsync(file)
-        finally:
-            os.close(file)
+        partial = self.path.with_name(f"{SCRATCH}{secrets.token_hex(6)}")
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
         return partial.rename(self.path.with_name(f".forgotten-{_pseudonym(partial, name)}.key"))
 
     def write(self, event: str, **facts: Any) -> None:
@@ -97,11 +87,6 @@ class Log:
             file.write(json.dumps({"time": when, "person": self.pseudonym, "event": event, "by": user, **facts}) + "\n")
             file.flush()
             os.fsync(file.fileno())
-
-    def give_up(self) -> None:
-        """Erase a key under which nothing was written: nothing was begun."""
-        if not any(line.get("person") == self.pseudonym for line in _lines(self.path)):
-            self.erase_key()
 
     def erase_key(self) -> None:
         """Nobody can tell any more whose pseudonym this is."""

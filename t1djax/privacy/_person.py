@@ -2,8 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 
 class Person:
@@ -21,7 +20,7 @@ class Person:
         self._word = re.compile(rf"(?<![^\W_]){re.escape(self._nfc)}(?![^\W_])")
         self._number = not any(c.isalpha() for c in name)
 
-    def same(self, other: object) -> bool:
+    def same(self, other: object) -> TypeGuard[str]:
         """Whether this is the person's name."""
         return isinstance(other, str) and _nfc(other) == self._nfc
 
@@ -51,16 +50,6 @@ class Person:
         parts = names.split(",")
         left = [part for part in parts if not self.same(part.strip())]
         return names if len(left) == len(parts) else ",".join(left).strip()
-
-
-def texts(content: Any) -> Iterator[str]:
-    """All values of nested content that are texts, but for lists of patients; keys are words of the format."""
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, dict | list):
-        inner = [v for k, v in content.items() if k != "patients"] if isinstance(content, dict) else content
-        for value in inner:
-            yield from texts(value)
 
 
 def _nfc(text: str) -> str:

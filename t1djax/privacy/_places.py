@@ -1,5 +1,6 @@
 """The folders that a removal was given: nothing outside of them is touched, and no link in them is followed."""
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 from ..config import ConfigError, MissingPathError
 
-SCRATCH = ".forgetting-"
+SCRATCH = ".rewriting-"
 """How the names of files begin that a removal writes before they take their place."""
 
 
@@ -21,6 +22,8 @@ class Here(NamedTuple):
     """Names of the folders in it; what is taken out is not visited."""
     files: frozenset[str]
     """Names of the files in it, without links."""
+    links: list[Path]
+    """Links in it."""
 
 
 class Places:
@@ -32,21 +35,20 @@ class Places:
     """
 
     def __init__(self, roots: Iterable[Path]) -> None:
-        given = list(dict.fromkeys(roots))
-        for root in given:
+        named: dict[Path, Path] = {}
+        for root in roots:
             if not root.exists():
                 raise MissingPathError(f"{root}: there is no such folder; check the path")
             if not root.is_dir():
                 raise ConfigError(f"{root}: is a file; name its folder, so that what belongs to it is found")
-        real = [Path(os.path.realpath(root)) for root in given]
-        inner = [any(a != b and a.is_relative_to(b) for b in real) or a in real[:i] for i, a in enumerate(real)]
-        self.roots = [root for root, within in zip(given, inner, strict=True) if not within]
-        self._real = [place for place, within in zip(real, inner, strict=True) if not within]
+            named.setdefault(Path(os.path.realpath(root)), root)
+        self._real = [place for place in named if not any(above in named for above in place.parents)]
+        self.roots = [named[place] for place in self._real]
 
     def hold(self, path: Path) -> bool:
         """Whether a path, all links in the way to it resolved, lies inside one of the folders."""
         real = Path(os.path.realpath(path.parent)) / path.name
-        return not path.is_symlink() and any(real != root and real.is_relative_to(root) for root in self._real)
+        return not path.is_symlink() and any(root in real.parents for root in self._real)
 
     def lead_in(self, link: Path) -> bool:
         """Whether what a link leads to is in the folders, or one of them, or not there."""
@@ -58,23 +60,32 @@ class Places:
         for root in self.roots:
             for base, folders, names in os.walk(root):
                 here = Path(base)
-                folders[:] = sorted(name for name in folders if not (here / name).is_symlink())
-                yield Here(here, folders, frozenset(n for n in names if stat.S_ISREG((here / n).lstat().st_mode)))
-
-    def links(self) -> Iterator[Path]:
-        """All links."""
-        for root in self.roots:
-            for base, folders, names in os.walk(root):
-                yield from (path for name in sorted([*folders, *names]) if (path := Path(base) / name).is_symlink())
+                links = [path for name in sorted([*folders, *names]) if (path := here / name).is_symlink()]
+                folders[:] = sorted(name for name in folders if here / name not in links)
+                yield Here(
+                    here, folders, frozenset(n for n in names if stat.S_ISREG((here / n).lstat().st_mode)), links
+                )
 
     def remove(self, path: Path) -> None:
-        """Remove a file; one that is gone is no matter.
+        """Remove a file, or a folder in which nothing is left; what is gone is no matter.
 
         Raises:
             OSError: where it lies outside of the folders.
         """
-        self._check(path)
-        path.unlink(missing_ok=True)
+        if not path.is_dir():
+            self._check(path)
+            path.unlink(missing_ok=True)
+        elif self.hold(path):
+            with contextlib.suppress(OSError):  # something is in it
+                path.rmdir()
+
+    def tree(self, folder: Path) -> None:
+        """Remove all files in a folder that t1djax made for itself, and the folder; links stay."""
+        for base, folders, names in os.walk(folder, topdown=False):
+            for path in (Path(base) / name for name in (*names, *folders)):
+                if not path.is_symlink():
+                    self.remove(path)
+        self.remove(folder)
 
     def replace(self, path: Path, data: bytes) -> None:
         """New content under an old name and mode, whole or not at all, and on the disk.
@@ -88,7 +99,8 @@ class Places:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        partial.chmod(stat.S_IMODE(path.stat().st_mode))
+        if path.exists():
+            partial.chmod(stat.S_IMODE(path.stat().st_mode))
         partial.replace(path)
 
     def _check(self, path: Path) -> None:

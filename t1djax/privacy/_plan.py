@@ -7,14 +7,14 @@
 | networks | `recipe.json`, its `format` | its `patients` |
 | fitted patient | `model.json`, its `format` | its `name` |
 | run, unfinished training | `run.json`, its `format` | its `patients` |
+| course of a run | `info.json` beside it | its `rows` |
 | sweep | `sweep.json`, its `format` | the rows of `summary.json` and `summary.csv` |
 """
 
-import contextlib
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,19 +22,21 @@ import numpy as np
 import yaml
 
 from .._words import counted
-from ..config import read_yaml as read_config
-from ..experiment import RUNS
-from ..io import CONFIG, MODEL_FILE, REPORT_FILE, CheckpointError, drop_twins, from_cell
+from ..config import Loader
+from ..experiment import SUMMARY, read_journal
+from ..io import CONFIG, MODEL_FILE, REPORT_FILE, CheckpointError, ResultError, drop_twins, from_cell
 from ..physics import PHYSIOLOGIES
+from ..tracking import COURSE, INFO, drop_patient, read_info
 from ._person import Person
 from ._places import SCRATCH, Here, Places
 
 SHARED, OWN = range(2)
 """What is shared with others, first; then the person's own, which tell what to look for until all else is clean."""
-METADATA, PATIENTS, TRUTH, RECIPE = "metadata.json", "patients.csv", "truth.csv", "recipe.json"
-_TELLING = r"predictions\.npz|model\.json|(glucose|states|residuals|parameters)\.png"
+METADATA, PATIENTS, TRUTH, RECIPE, RUN, SWEEP = (
+    "metadata.json", "patients.csv", "truth.csv", "recipe.json", "run.json", "sweep.json",
+)  # fmt: skip
+_TELLING = r"predictions\.npz|(glucose|states|residuals|parameters)\.png"
 _RESULT = re.compile(rf"{_TELLING}|config\.yaml|parameter_evolution_\w+\.npz")
-_PARTIAL = re.compile(r"(.+)\.partial-[0-9a-z_]+")
 _COLUMNS = {"time_zone", *(p.column for body in PHYSIOLOGIES.values() for p in body.parameters.values())}
 
 
@@ -49,22 +51,21 @@ class ForgetStep(NamedTuple):
     """In words."""
 
 
-class TrainedOn(NamedTuple):
-    """A model that saw the person's data together with others'."""
+class Trace(NamedTuple):
+    """A place that carries the person, and that t1djax does not touch."""
 
     where: str
-    """Run, model version, or file."""
+    """File, folder, or column of a database."""
     what: str
-    """What it is."""
-    now: str
-    """What became of the person's part, and what the rest of it still owes to the person."""
+    """Name, readings, or a copy of a file."""
 
 
 class Task(NamedTuple):
-    """A step, when it is due, and how it is taken."""
+    """A step, when it is due, which files it changes, and how it is taken."""
 
     stage: int
     step: ForgetStep
+    files: frozenset[Path]
     how: Callable[[], object]
 
     def take(self) -> ForgetStep:
@@ -83,178 +84,224 @@ class Plan:
 
     def __init__(self, places: Places, person: Person) -> None:
         self.places, self.person = places, person
-        self.tasks: list[Task] = []
-        self.population: list[TrainedOn] = []
+        self.tasks: dict[str, Task] = {}
+        """By the place."""
         self.names: set[str] = set()
         """Everybody who is known."""
-        self.goes: set[Path] = set()
-        """Files that go, in which nothing need be looked for."""
         self.series: list[np.ndarray] = []
         """The person's readings, mg/dL."""
         self.copied: list[Path] = []
         """The person's own files with readings or fits, of which there may be copies."""
-        self.structured: set[Path] = set()
-        """Files of others that t1djax wrote: their keys and headers are words of the format."""
-        self.inner: set[Path] = set()
-        """Files that are rewritten by a step that is called otherwise."""
-        self.artifacts: list[str] = []
-        """Folders of MLflow that go with the runs."""
-        self.unknown: list[tuple[str, str]] = []
-        """Places of which nobody can tell whether they hold the person, and why."""
+        self.ours: set[Path] = set()
+        """What t1djax wrote of others: keys and headers in it are words of the format."""
+        self.unknown: list[Trace] = []
+        """Places of which nobody can tell whether they hold the person."""
 
     def due(self, stage: int) -> list[Task]:
         """The tasks of a stage in the order in which they are taken; of the person's own, what lies deeper first."""
-        tasks = [task for task in self.tasks if task.stage == stage]
-        if stage == SHARED:
-            return tasks
-        left = [task for task in tasks if not any(Path(task.step.where).is_relative_to(p) for p in self.artifacts)]
-        return sorted(left, key=lambda task: -len(Path(task.step.where).parts))
+        tasks = [task for task in self.tasks.values() if task.stage == stage]
+        return tasks if stage == SHARED else sorted(tasks, key=lambda task: -len(Path(task.step.where).parts))
 
-    def do(self, stage: int, action: str, where: Path | str, why: str, how: Callable[[], object]) -> None:
-        """Plan a step."""
-        self.tasks.append(Task(stage, ForgetStep(action, str(where), why), how))
+    def do(
+        self, stage: int, action: str, where: Path | str, why: str, how: Callable[[], object],
+        files: Iterable[Path] | None = None,
+    ) -> None:  # fmt: skip
+        """Plan a step, which changes the place alone if no files are given."""
+        changed = frozenset([Path(where)] if files is None else files)
+        self.tasks[str(where)] = Task(stage, ForgetStep(action, str(where), why), changed, how)
 
-    def remove(self, stage: int, folder: Path, files: Iterable[str], why: str, *, last: str | None = None) -> None:
-        """Plan that files of a folder go, and the folder where nothing is left in it."""
-        paths = [folder / name for name in sorted(files)] + ([] if last is None else [folder / last])
-        self.goes |= set(paths)
+    def remove(self, stage: int, paths: list[Path], why: str) -> None:
+        """Plan that files go, in this order, and their folder where nothing is left in it."""
+        self.do(stage, "remove", paths[-1], why, lambda: [*map(self.places.remove, (*paths, paths[-1].parent))], paths)
 
-        def how() -> None:
-            for path in paths:
-                self.places.remove(path)
-            remove_empty(folder)
+    def tree(self, stage: int, folder: Path, why: str) -> None:
+        """Plan that a folder goes which t1djax made for itself."""
+        self.do(stage, "remove", folder, why, lambda: self.places.tree(folder), _files(folder))
 
-        self.do(stage, "remove", folder if last is not None else paths[-1], why, how)
+    def rewrite(self, path: Path, data: bytes, why: str, *, stage: int = SHARED) -> None:
+        """Plan a file's new content."""
+        self.do(stage, "rewrite", path, why, lambda: self.places.replace(path, data))
 
-    def rewrite(self, path: Path, data: Callable[[], bytes], why: str, *, stage: int = SHARED) -> None:
-        """Plan a file's new content, made when it is due."""
-        self.do(stage, "rewrite", path, why, lambda: self.places.replace(path, data()))
+    def unlist(self, path: Path) -> None:
+        """Plan that the person leaves the list of patients in a file of others."""
+        content, data = parsed(path), path.read_bytes()
+        if (new := unlisted(data, self.person, path.name)) != data:
+            self.rewrite(path, new, "others', where the name stands in the list of patients")
+        elif self.person.without(content) != content:
+            self.unknown.append(Trace(str(path), "name, in a list of patients that somebody edited"))
 
     def look(self, here: Here) -> None:
         """Plan what there is to do in one folder."""
-        folder, files = here.path, here.files
-        if folder.parent.name == RUNS:  # what a run keeps of its training is looked after with the run
-            here.folders[:] = [name for name in here.folders if not re.match(r"\.?batch-\d", name)]
-        for name in (name for name in files if name.startswith(SCRATCH)):
-            self.remove(OWN, folder, [name], "left by a removal that was interrupted")
-        if not files and not here.folders and self.person.in_file_name(folder.name):
-            self.do(OWN, "remove", folder, "an empty folder that bears the name", lambda: remove_empty(folder))
-        if METADATA in files and (told := of_format(folder / METADATA, "t1djax.result", "patient")):
-            self._result(folder, files, told)
-        elif MODEL_FILE in files and (told := of_format(folder / MODEL_FILE, "t1djax.fitted_patient", "name")):
-            self._model(folder, told["name"])
-        if RECIPE in files and (told := of_format(folder / RECIPE, "t1djax.twins", "patients")):
-            here.folders[:] = [name for name in here.folders if name != "arrays"]
-            self._networks(folder, told["patients"])
-        if PATIENTS in files and (listed := _listed(folder / PATIENTS)) is not None:
-            self._cohort(folder, files, listed)
+        scratch = [here.path / name for name in here.files if name.startswith(SCRATCH)]
+        if scratch:
+            self.remove(OWN, scratch, "left by a removal that was interrupted")
+        if not here.files and not here.folders and not here.links and self.person.in_file_name(here.path.name):
+            self.tree(OWN, here.path, "an empty folder that bears the name")
+        for name, look in _LOOKS.items():
+            if name in here.files:
+                look(self, here)
 
-    def _result(self, folder: Path, files: frozenset[str], told: dict[str, Any]) -> None:
-        mine = {name for name in files if _RESULT.fullmatch(name)}
+    def _result(self, here: Here) -> None:
+        folder, told = here.path, of_format(here.path / METADATA, "t1djax.result", "patient")
+        if told is None:
+            return
+        mine = [folder / name for name in sorted(here.files) if _RESULT.fullmatch(name)]
         self.names.add(told["patient"])
         if self.person.same(told["patient"]):
-            self.series += _observed(folder / "predictions.npz")
-            self.copied += [folder / name for name in mine if re.fullmatch(_TELLING, name)]
-            self.remove(OWN, folder, mine, "a result of the person", last=METADATA)
+            self.series += _readings(folder / "predictions.npz")
+            self.copied += [path for path in mine if re.fullmatch(_TELLING, path.name)]
+            self.remove(OWN, [*mine, folder / METADATA], "a result of the person")
             return
-        self.structured |= {folder, *(folder / name for name in (*mine, METADATA))}
-        new = {**told, "config": self.person.without(told.get("config"))}
-        self.rewritten(folder / METADATA, told, new, as_json)
-        if CONFIG in mine and (config := read_yaml(folder / CONFIG)) is not None:
-            self.rewritten(folder / CONFIG, config, self.person.without(config), _as_yaml)
+        self.ours |= {folder, folder / METADATA, *mine}
+        for path in (folder / name for name in (METADATA, CONFIG) if name in here.files):
+            self.unlist(path)
 
-    def rewritten(self, path: Path, old: Any, new: Any, written: Callable[[Any], bytes]) -> None:
-        """Plan a file's new content, where it is as t1djax writes it: nobody else's hand was in it."""
-        if new != old and written(old) == path.read_bytes():
-            self.rewrite(path, lambda: written(new), "others', where the name stands in the list of patients")
-
-    def _model(self, folder: Path, name: str) -> None:
-        self.names.add(name)
-        if self.person.same(name):
-            self.copied.append(folder / MODEL_FILE)
-            self.remove(OWN, folder, [MODEL_FILE], "the person, fitted")
+    def _model(self, here: Here) -> None:
+        path = here.path / MODEL_FILE
+        if (told := of_format(path, "t1djax.fitted_patient", "name")) is None:
+            return
+        self.names.add(told["name"])
+        if self.person.same(told["name"]):
+            self.copied.append(path)
+            self.remove(OWN, [path], "the person, fitted")
         else:
-            self.structured.add(folder / MODEL_FILE)
+            self.ours.add(path)
 
-    def _networks(self, folder: Path, names: Sequence[str]) -> None:
-        if _PARTIAL.fullmatch(folder.name):
-            self.goes |= {path for path in folder.rglob("*") if path.is_file()}
-            self.do(OWN, "remove", folder, "left by a write that was interrupted",
-                    lambda: remove_networks(self.places, folder))  # fmt: skip
+    def _networks(self, here: Here) -> None:
+        folder, told = here.path, of_format(here.path / RECIPE, "t1djax.twins", "patients")
+        if told is None:
             return
+        arrays = [folder / name for name in here.folders if name.startswith("arrays")]
+        here.folders[:] = [name for name in here.folders if folder / name not in arrays]
+        names, gone = told["patients"], [*filter(self.person.same, told["patients"])]
+        files = {folder / RECIPE}.union(*map(_files, arrays))
         self.names |= set(names)
-        others = [name for name in names if not self.person.same(name)]
-        arrays = {path for path in (folder / "arrays").rglob("*") if path.is_file()}
-        self.structured |= {folder / RECIPE, *arrays}
-        if len(others) == len(names):
-            return
-        if not others:
-            self.goes |= {folder / RECIPE, *arrays}
-            self.do(OWN, "remove", folder, "the person's network", lambda: remove_networks(self.places, folder))
-            return
-        self.population.append(TrainedOn(str(folder), f"networks of {counted(len(names), 'patient')}, trained in one "
-                                         "program", "rewritten without theirs"))  # fmt: skip
+        self.ours |= files
+        for stale in (path for path in arrays if path.name != told.get("arrays", "arrays")):
+            self.tree(SHARED, stale, "left by a rewriting that was interrupted")
+
+        def remove() -> None:
+            for path in arrays:
+                self.places.tree(path)
+            self.places.remove(folder / RECIPE)
+            self.places.remove(folder)
 
         def drop() -> None:
             try:
-                for name in set(names) - set(others):
+                for name in gone:
                     drop_twins(folder, name)
             except CheckpointError:
-                remove_networks(self.places, folder)  # nobody can read it either
+                remove()  # nobody can read it either
 
-        self.do(SHARED, "rewrite", folder, "networks of several patients, without the person's", drop)
+        if len(gone) == len(names):
+            self.do(OWN, "remove", folder, "the person's network", remove, files)
+        elif gone:
+            why = f"networks of {counted(len(names), 'patient')}, without the person's, trained in one program"
+            self.do(SHARED, "rewrite", folder, why, drop, files)
 
-    def _cohort(self, folder: Path, files: frozenset[str], listed: Sequence[str]) -> None:
+    def _cohort(self, here: Here) -> None:
         """Tables, then the rows that say whose they are."""
+        folder, listed = here.path, _listed(here.path / PATIENTS)
+        if listed is None:
+            return
         self.names |= set(listed)
-        tables = {f"{name}.csv" for name in listed} & {name for name in files if _is_table(folder / name)}
-        theirs = {name for name in tables if self.person.same(name.removesuffix(".csv"))}
-        self.structured |= {folder / name for name in (*tables - theirs, PATIENTS, TRUTH, REPORT_FILE)}
+        tables = {name: folder / f"{name}.csv" for name in listed if f"{name}.csv" in here.files}
+        tables = {name: path for name, path in tables.items() if _is_table(path)}
+        self.ours |= {folder / name for name in (PATIENTS, TRUTH, REPORT_FILE)}
+        self.ours |= {path for name, path in tables.items() if not self.person.same(name)}
         if not any(map(self.person.same, listed)):
             return
-        for name in sorted(theirs):
-            self.series += _columns(folder / name)
-            self.copied.append(folder / name)
-            self.remove(OWN, folder, [name], "the person's record")
-        if REPORT_FILE in files:
-            self._report(folder / REPORT_FILE)
-        for name in (name for name in (TRUTH, PATIENTS) if name in files and _listed(folder / name) is not None):
-            if all(map(self.person.same, _listed(folder / name) or ())):
-                self.remove(OWN, folder, [name], "what is known of the person")
-            else:
-                new = lambda path=folder / name: without_rows(path.read_bytes(), "patient", self.person)
-                self.rewrite(folder / name, new, "what is known of people, without the person's row", stage=OWN)
-
-    def _report(self, path: Path) -> None:
-        """What `convert` noted of each file that it read."""
-        content = read_json(path)
-        if isinstance(content, dict) and isinstance(reports := content.get("reports"), list):
+        for path in (path for name, path in tables.items() if self.person.same(name)):
+            self.series += _readings(path)
+            self.copied.append(path)
+            self.remove(OWN, [path], "the person's record")
+        report = parsed(folder / REPORT_FILE)
+        if isinstance(report, dict) and isinstance(reports := report.get("reports"), list):
             left = [r for r in reports if not (isinstance(r, dict) and self.person.same(r.get("subject")))]
-            self.rewritten(path, content, {**content, "reports": left}, as_json)
+            if len(left) < len(reports) and as_json(report) == (folder / REPORT_FILE).read_bytes():
+                self.rewrite(folder / REPORT_FILE, as_json({**report, "reports": left}), "what was noted of files read")
+        for path in (folder / TRUTH, folder / PATIENTS):
+            names = _listed(path)
+            if names and all(map(self.person.same, names)):
+                self.remove(OWN, [path], "what is known of the person")
+            elif names:
+                new = without_rows(path.read_bytes(), "patient", self.person)
+                self.rewrite(path, new, "what is known of people, without the person's row", stage=OWN)
+
+    def _run(self, here: Here) -> None:
+        """Finished batches and the record. States of unfinished training go: the others train anew."""
+        folder = here.path
+        try:
+            journal = read_journal(folder)
+        except ResultError:
+            return
+        states = [folder / name for name in here.folders if re.match(r"\.?batch-\d", name)]
+        here.folders[:] = [name for name in here.folders if folder / name not in states]
+        self.ours |= {folder / name for name in here.files if name.endswith(".json")}.union(*map(_files, states))
+        names = journal.record.get("patients", ())
+        self.names |= set(names)
+        for name in filter(self.person.same, names):
+            for state in states:
+                self.tree(SHARED, state, "unfinished training of a batch, which begins anew without the person")
+            why = f"the record of a run of {counted(len(names), 'patient')}, without the person"
+            for path, content in journal.without(name).items():
+                self.rewrite(path, as_json(self.person.without(content)), why)
+
+    def _unfinished(self, here: Here) -> None:
+        if here.path.suffix == ".partial" and self.person.in_file_name(here.path.name):
+            self.tree(OWN, here.path, "a result that was not finished")
+
+    def _course(self, here: Here) -> None:
+        folder, info = here.path, read_info(here.path)
+        if info is None:
+            return
+        files = [folder / COURSE, folder / INFO]
+        self.ours |= set(files)
+        names = {name for name, _ in info.rows}
+        self.names |= names
+        for name in filter(self.person.same, names):
+            if len(names) == 1:
+                self.remove(SHARED, files, "the course of the person's training")
+                continue
+            self.do(SHARED, "rewrite", folder / COURSE, "the course of a training, without the person's rows",
+                    lambda name=name: drop_patient(folder, name, self.person.without(info.config)), files)  # fmt: skip
+
+    def _sweep(self, here: Here) -> None:
+        """The summary of a sweep is made again by the same sweep."""
+        root, summary = here.path, parsed(here.path / SUMMARY)
+        if of_format(root / SWEEP, "t1djax.sweep", "name") is None:
+            return
+        ours = [*(root / "figures").glob("comparison_*.png"), root / "summary.csv", root / SUMMARY]
+        self.ours |= {root / SWEEP, *ours}
+        self.unlist(root / SWEEP)
+        rows = summary.get("results", ()) if isinstance(summary, dict) else ()
+        if any(isinstance(row, dict) and self.person.same(row.get("patient")) for row in rows):
+            for path in (path for path in ours if path.is_file() and self.places.hold(path)):
+                self.remove(OWN, [path], "the summary of a sweep: the same sweep makes it again of what is left")
 
 
-def unlisted(data: bytes, person: Person, name: str) -> bytes:
-    """A file of a result as t1djax writes it, without the person in its list of patients; another's as it is."""
-    written = as_json if name.endswith(".json") else _as_yaml
+_LOOKS: dict[str, Callable[[Plan, Here], None]] = {
+    METADATA: Plan._result, MODEL_FILE: Plan._model, RECIPE: Plan._networks, PATIENTS: Plan._cohort,
+    RUN: Plan._run, ".run": Plan._unfinished, INFO: Plan._course, SWEEP: Plan._sweep,
+}  # fmt: skip
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
+
+
+def parsed(path: Path, data: bytes | None = None) -> Any:
+    """The content of a JSON or YAML file; None where it is none."""
     try:
-        content = yaml.safe_load(data.decode("utf-8")) if written is _as_yaml else json.loads(data)
-    except (ValueError, yaml.YAMLError, RecursionError):
-        return data
-    new = person.without(content)
-    return written(new) if new != content and written(content) == data else data
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; None where it is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        text = (path.read_bytes() if data is None else data).decode("utf-8")
+        return yaml.load(text, Loader) if path.suffix == ".yaml" else json.loads(text)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
 
 
 def of_format(path: Path, kind: str, key: str) -> dict[str, Any] | None:
     """The content of a file of t1djax of this format that says whose it is; None where it is another's."""
-    content = read_json(path)
+    content = parsed(path)
     if not isinstance(content, dict) or content.get("format") != kind:
         return None
     whose = content.get(key)
@@ -267,16 +314,13 @@ def as_json(content: Any) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def _as_yaml(content: Any) -> bytes:
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a configuration; None where it is none."""
-    try:
-        return read_config(path, "a mapping")
-    except (ValueError, FileNotFoundError):
-        return None
+def unlisted(data: bytes, person: Person, name: str) -> bytes:
+    """A file without the person in its list of patients; where it is not as t1djax writes it, as it is."""
+    yaml_ = lambda content: yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
+    written = yaml_ if name.endswith(".yaml") else as_json
+    content = parsed(Path(name), data)
+    new = person.without(content)
+    return written(new) if new != content and written(content) == data else data
 
 
 def _rows(data: bytes) -> Iterator[tuple[str, list[str]]]:
@@ -313,51 +357,15 @@ def _is_table(path: Path) -> bool:
     return names[0] in ("time_min", "time") and {"glucose_mg_dL", "basal_U_h"} <= set(names)
 
 
-def _columns(path: Path) -> list[np.ndarray]:
-    """The columns of glucose in a table, the truth of synthetic patients too."""
+def _readings(path: Path) -> list[np.ndarray]:
+    """The readings of a result; of a table the columns of glucose, the truth of synthetic patients too."""
     import pandas as pd  # noqa: PLC0415 - costs half a second at import
 
     try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError):
-        return []
-    glucose = [column for column in table if "glucose_mg_dL" in str(column)]
-    return [np.asarray(pd.to_numeric(table[column], errors="coerce"), np.float64) for column in glucose]
-
-
-def _observed(path: Path) -> list[np.ndarray]:
-    """The readings that a result was fitted to."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return [np.asarray(arrays["observed_mg_dL"], np.float64)]
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return [np.asarray(arrays["observed_mg_dL"], np.float64)]
+        table = pd.read_csv(path, usecols=lambda name: "glucose_mg_dL" in name)
+        return [np.asarray(pd.to_numeric(table[name], errors="coerce"), np.float64) for name in table]
     except Exception:  # damaged in whatever way
         return []
-
-
-def remove_empty(folder: Path) -> None:
-    """Remove a folder in which nothing is left."""
-    with contextlib.suppress(OSError):  # something is, or it is gone
-        folder.rmdir()
-
-
-def remove_networks(places: Places, folder: Path) -> None:
-    """Saved networks: the arrays, which Orbax wrote into a folder of their own, then the recipe."""
-    inner = sorted((folder / "arrays").rglob("*"), reverse=True)
-    for path in (path for path in inner if not path.is_symlink()):
-        remove_empty(path) if path.is_dir() else places.remove(path)
-    remove_empty(folder / "arrays")
-    places.remove(folder / RECIPE)
-    remove_empty(folder)
-
-
-def recovered(places: Places) -> bool:
-    """Whether saved networks were put in their place, whose rewriting was interrupted between two renames."""
-    found = False
-    for here in list(places.walk()):
-        whole = _PARTIAL.fullmatch(here.path.name)
-        if whole and RECIPE in here.files and "arrays" in here.folders:
-            final = here.path.with_name(whole[1])
-            if not final.exists() and of_format(here.path / RECIPE, "t1djax.twins", "patients"):
-                here.path.rename(final)
-                found = True
-    return found

@@ -1,5 +1,6 @@
 """What carries the name or the readings and is not t1djax's to remove: found by reading, and listed."""
 
+import collections
 import csv
 import hashlib
 import json
@@ -7,13 +8,12 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._log import LOG, is_key
-from ._person import texts
-from ._plan import Plan, read_json, read_yaml
+from ._log import is_log
+from ._plan import Plan, Trace, parsed
 
 ROW = 12
 """How many readings in a row tell a person from others."""
@@ -23,15 +23,6 @@ _BLOCK = 100_000
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]*\w)")
 _FIELD = re.compile(r"([\w.-]{1,40})[\"']?\s*[:=]\s*[\"']?(-?\d+(?:\.\d+)?)")
 _FACTORS = np.random.default_rng(0).integers(1, 2**63, ROW, dtype=np.uint64) | np.uint64(1)
-
-
-class Trace(NamedTuple):
-    """A place that carries the person, and that t1djax does not touch."""
-
-    where: str
-    """File, folder, or column of a database."""
-    what: str
-    """Name, readings, or a copy of a file."""
 
 
 class Searched(NamedTuple):
@@ -90,77 +81,74 @@ class Search:
         whole = [path.read_bytes() for path in plan.copied if path.is_file()]
         self._copies = {hashlib.sha256(data).digest() for data in whole if data}
         self._sizes = {len(data) for data in whole}
-        self._escaped = json.dumps(plan.person.name)[1:-1]
-        self.found = [Trace(where, why) for where, why in plan.unknown]
+        self.found = list(plan.unknown)
         self.searched = Searched()
 
-    def outcome(self) -> tuple[Searched, tuple[Trace, ...]]:
-        """How much was searched, and what was found."""
-        return self.searched, tuple(dict.fromkeys(self.found))
-
-    def places(self, but: Iterable[Path], keep: Iterable[Path]) -> None:
+    def places(self, but: Iterable[Path], keep: Sequence[Path]) -> None:
         """Every file in the folders, every name, and every link.
 
         Args:
-            but: files that are not looked at, besides those that go.
+            but: files that are not looked at.
             keep: files and folders that somebody looked at and decided to keep.
         """
-        places, gone, kept = self.plan.places, self.plan.goes | set(but), [path.absolute() for path in keep]
+        places, passed = self.plan.places, {path.absolute() for path in but}
+        kept = [path.absolute() for path in keep]
         left = lambda path: not any(path.absolute().is_relative_to(one) for one in kept)
         stays: set[Path] = set()
         named: list[Path] = []
         for here in places.walk():
+            for path in filter(left, here.links):
+                stays |= set(path.parents)
+                if not places.lead_in(path):
+                    self._found(path, "a link out of the folders named, which was not followed")
+                else:
+                    self._name(path)
             for path in (here.path / name for name in sorted(here.files)):
-                if path not in gone and left(path):
+                if path.absolute() not in passed and left(path):
                     stays |= set(path.parents)
-                    if path.name != LOG and not is_key(path.name):
+                    if not is_log(path.name):
                         self._file(path)
-            ours = here.path in places.roots or here.path in self.plan.structured
-            if not ours and left(here.path):
+            if here.path not in places.roots and here.path not in self.plan.ours and left(here.path):
                 named.append(here.path)
-        for link in (link for link in places.links() if left(link)):
-            stays |= set(link.parents)
-            if not places.lead_in(link):
-                self.found.append(Trace(str(link), "a link out of the folders named, which was not followed"))
-            else:
-                self._name(link)
         for folder in (folder for folder in named if folder in stays):
             self._name(folder)
 
     def database(self, values: Iterable[tuple[str, str]]) -> None:
         """Texts, and where they stand."""
-        count = 0
-        for count, (where, value) in enumerate(values, 1):  # noqa: B007 - counts
+        for where, value in values:
+            self.searched = self.searched._replace(values=self.searched.values + 1)
             if self.person.in_text(value):
-                self.found.append(Trace(where, "name"))
-        self.searched = self.searched._replace(values=self.searched.values + count)
+                self._found(where, "name")
+
+    def _found(self, where: Path | str, what: str) -> None:
+        if (trace := Trace(str(where), what)) not in self.found:
+            self.found.append(trace)
 
     def _name(self, path: Path) -> None:
         if self.person.in_file_name(path.name):
-            self.found.append(Trace(str(path), "name (of a file or folder)"))
+            self._found(path, "name (of a file or folder)")
 
     def _file(self, path: Path) -> None:
         data = path.read_bytes()
-        _, _, size = self.searched
-        self.searched = self.searched._replace(files=self.searched.files + 1, bytes=size + len(data))
-        ours = path in self.plan.structured
-        if not ours:
+        files, values, size = self.searched
+        self.searched = Searched(files + 1, values, size + len(data))
+        if path not in self.plan.ours:
             self._name(path)
         if len(data) in self._sizes and hashlib.sha256(data).digest() in self._copies:
-            self.found.append(Trace(str(path), "a copy of a file of the person, byte for byte"))
+            self._found(path, "a copy of a file of the person, byte for byte")
         elif any(map(self.readings.among, _numbers(path, data))):
-            self.found.append(Trace(str(path), "readings"))
-        elif any(map(self.person.in_text, self._others(path, data) if ours else self._texts(data))):
-            self.found.append(Trace(str(path), "name"))
+            self._found(path, "readings")
+        elif any(map(self.person.in_text, self._texts(path, data))):
+            self._found(path, "name")
 
-    def _others(self, path: Path, data: bytes) -> Iterator[str]:
-        """What a file says of others besides their names."""
-        return (value for value in _values(path, data) if value not in self.plan.names)
-
-    def _texts(self, data: bytes) -> Iterator[str]:
-        text = _text(data)
-        yield text
-        yield text.replace(self._escaped, self.person.name)
+    def _texts(self, path: Path, data: bytes) -> Iterator[str]:
+        if path not in self.plan.ours:
+            yield (text := _text(data))
+            yield text.replace(json.dumps(self.person.name)[1:-1], self.person.name)
+            return
+        table = path.suffix == ".csv"
+        content = list(csv.reader(_text(data).splitlines()))[1:] if table else parsed(path, data)
+        yield from (value for value in _nested(content) if value not in self.plan.names)
 
 
 def _text(data: bytes) -> str:
@@ -168,21 +156,14 @@ def _text(data: bytes) -> str:
     return data.decode("utf-16" if wide else "utf-8", errors="replace")
 
 
-def _values(path: Path, data: bytes) -> Iterator[str]:
-    """Texts in a file that t1djax wrote, without the words of its format."""
-    match path.suffix:
-        case ".json":
-            yield from texts(read_json(path))
-        case ".jsonl":
-            for line in data.splitlines():
-                try:
-                    yield from texts(json.loads(line))
-                except ValueError:  # torn
-                    continue
-        case ".csv":
-            yield from (cell for row in list(csv.reader(_text(data).splitlines()))[1:] for cell in row)
-        case ".yaml":
-            yield from texts(read_yaml(path))
+def _nested(content: Any) -> Iterator[str]:
+    """All values that are texts, but lists of patients; keys are words of the format."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict | list):
+        inner = [v for k, v in content.items() if k != "patients"] if isinstance(content, dict) else content
+        for value in inner:
+            yield from _nested(value)
 
 
 def _numbers(path: Path, data: bytes) -> Iterator[np.ndarray]:
@@ -192,17 +173,15 @@ def _numbers(path: Path, data: bytes) -> Iterator[np.ndarray]:
         return
     if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return
-    text = _text(data)
-    lines = text.splitlines()
+    text, columns = _text(data), collections.defaultdict[object, list[str]](list)
     for delimiter in (d for d in ",;\t|" if d in text):
-        cells = [line.split(delimiter) for line in lines if delimiter in line]
-        for number in range(max(map(len, cells))):
-            yield _as_numbers(cell[number] for cell in cells if len(cell) > number)
-    fields: dict[str, list[str]] = {}
+        for line in (line for line in text.splitlines() if delimiter in line):
+            for place, cell in enumerate(line.split(delimiter)):
+                columns[delimiter, place].append(cell)
     for name, number in _FIELD.findall(text):
-        fields.setdefault(name, []).append(number)
-    yield from map(_as_numbers, fields.values())
-    yield _as_numbers(_NUMBER.findall(text))
+        columns[name].append(number)
+    columns[None] = _NUMBER.findall(text)
+    yield from map(_as_numbers, columns.values())
 
 
 def _as_numbers(cells: Iterable[str]) -> np.ndarray:

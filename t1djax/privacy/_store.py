@@ -1,34 +1,28 @@
 """MLflow's database and artifacts: the person's runs, datasets and registered versions, by their tags."""
 
 import contextlib
-import hashlib
-import json
 import os
 import re
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import yaml
-
 from .._arguments import argument
 from .._words import counted
 from ..config import ConfigError, MissingPathError
-from ..io import read_fitted_cohort, write_fitted_cohort
-from ..records import FittedPatient
-from ..registry import PATIENTS_FILE, PREFIX, cohort_facts
-from ._person import Person
-from ._plan import SHARED, Plan, TrainedOn, unlisted, without_rows
+from ..registry import PREFIX, VERSION_FILES, without_patient
+from ._places import Places
+from ._plan import SHARED, Plan, Trace, unlisted, without_rows
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Table
 
 _DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
-_OF_RUNS = ("metrics", "latest_metrics", "params", "tags")
-_OF_MODELS = ("logged_model_metrics", "logged_model_params", "logged_model_tags")
-
+_OF_RUNS = ("run_uuid", "run_id", "model_id", "destination_id", "source_id")
+"""Columns that say to which run or logged model a row belongs."""
+_NAMING = re.compile(r"summary(/[^/]+)?\.csv|metadata\.json|config\.yaml")
+"""Artifacts of others' runs that may name the person."""
 _AWAY = "artifacts of a run of the person, which are not in the folders named, or not there: name or mount their folder"
 
 
@@ -59,16 +53,17 @@ class Store:
         self.destination = None if destination is None else destination.rstrip("/")
         metadata = sa.MetaData()
         metadata.reflect(self.engine)
-        self.tables: dict[str, Table] = dict(metadata.tables)
+        self.tables: dict[str, Table] = {table.name: table for table in reversed(metadata.sorted_tables)}
+        """Those that refer to others first."""
 
     def close(self) -> None:
         """Let go of the database."""
         self.engine.dispose()
 
-    def files(self) -> list[Path]:
+    def files(self) -> set[Path]:
         """The files of a database of SQLite."""
-        return [] if self.file is None else [self.file.with_name(self.file.name + x)
-                                             for x in ("", "-wal", "-shm", "-journal")]  # fmt: skip
+        ends = ("", "-wal", "-shm", "-journal")
+        return set() if self.file is None else {self.file.with_name(self.file.name + end) for end in ends}
 
     def _select(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
         if table not in self.tables:
@@ -77,18 +72,7 @@ class Store:
         with self.engine.connect() as connection:
             return [tuple(row) for row in connection.execute(self.sa.select(*(t.c[c] for c in columns)))]
 
-    def names(self) -> set[str]:
-        """The people that runs and versions name."""
-        found = {value for key, value in self._select("tags", "key", "value") if key == "t1djax.patient"}
-        return found.union(*(names for _, _, names in self._versions()))
-
-    def _versions(self) -> Iterator[tuple[str, int, list[str]]]:
-        """Registered versions and whom they hold."""
-        for name, version, key, value in self._select("model_version_tags", "name", "version", "key", "value"):
-            if key == f"{PREFIX}names":
-                yield name, version, [one.strip() for one in (value or "").split(",")]
-
-    def located(self, uri: str) -> str:
+    def _located(self, uri: str) -> str:
         """A path or an S3 URI for what the database calls an artifact's place.
 
         Raises:
@@ -107,146 +91,110 @@ class Store:
             return uri.rstrip("/")
         raise ConfigError(f"{uri}: artifacts of this kind cannot be reached from here")
 
-    # What there is to do
-
     def look(self, plan: Plan) -> None:
         """Plan the removal. Where artifacts are out of reach, the rows stay: they say where those are."""
-        alone: set[str] = set()
+        same, open_ = plan.person.same, lambda uri: _Files(plan.places, self._located(uri))
+        tags = self._select("tags", "run_uuid", "key", "value")
+        people = {run: value for run, key, value in tags if key == "t1djax.patient"}
+        theirs = {run for run, name in people.items() if same(name)}
+        plan.names |= set(people.values())
+        models = self._select("logged_models", "model_id", "source_run_id", "artifact_location")
+        place_of = {run: place for _, run, place in models}
         run_of = {(n, v): run for n, v, run in self._select("model_versions", "name", "version", "run_id")}
-        place_of = {run: (m, p) for m, run, p in
-                    self._select("logged_models", "model_id", "source_run_id", "artifact_location")}  # fmt: skip
-        for name, version, names in self._versions():
-            left = [one for one in names if not plan.person.same(one)]
-            where = f"registered model {name} version {version}"
-            if len(left) == len(names):
-                continue
-            run = run_of[name, version]
-            if not left:
-                alone.add(run)
+        for name, version, key, value in self._select("model_version_tags", "name", "version", "key", "value"):
+            names = [one.strip() for one in (value or "").split(",")] if key == f"{PREFIX}names" else []
+            plan.names |= set(names)
+            where, run = f"registered model {name} version {version}", run_of.get((name, version))
+            gone = [*filter(same, names)]
+            if gone and len(gone) == len(names):
+                theirs |= {run}
                 plan.do(SHARED, "remove", where, "it is the person's alone", lambda n=name, v=version: self._drop(n, v))
-            elif run in place_of:
-                kept = f"rewritten without them; of others {counted(len(left), 'patient')}, and aliases stay"
-                plan.population.append(TrainedOn(where, "a registered cohort that holds the person", kept))
-                files = _Files(plan, self.located(place_of[run][1]))
-                plan.inner |= files.paths()
-                plan.do(SHARED, "rewrite", where, "its fitted patients, example and facts, without the person's",
-                        lambda f=files, n=name, v=version: self._rewrite(f, n, v, plan.person))  # fmt: skip
-        theirs = {run for run, key, value in self._select("tags", "run_uuid", "key", "value")
-                  if key == "t1djax.patient" and plan.person.same(value)}  # fmt: skip
-        runs = {run: uri for run, uri in self._select("runs", "run_uuid", "artifact_uri") if run in theirs | alone}
-        models = {m: uri for run, (m, uri) in place_of.items() if run in runs}
-        gone = {}
-        for own, uri in [*runs.items(), *models.items()]:
-            files = _Files(plan, self.located(uri))
+            elif gone and run in place_of:
+                files = open_(place_of[run])
+                why = "its fitted patients, example and facts, without the person's; number and aliases stay"
+                how = lambda f=files, n=name, v=version, gone=gone: self._rewrite(f, n, v, gone)
+                plan.do(SHARED, "rewrite", where, why, how, files.paths())
+        runs = self._select("runs", "run_uuid", "artifact_uri")
+        mine = [*((run, uri) for run, uri in runs if run in theirs), *((m, uri) for m, r, uri in models if r in theirs)]
+        reached: list[str] = []
+        for own, uri in mine:
+            files = open_(uri)
             if own not in files.place.split("/") or not files.reachable:
-                plan.unknown.append((files.place, _AWAY))
+                plan.unknown.append(Trace(files.place, _AWAY))
                 continue
-            gone[own] = None
-            plan.goes |= files.paths()
-            plan.artifacts.append(files.place)
-            plan.do(SHARED, "remove", files.place, "artifacts of the person's run", files.remove)
-        if gone:
-            why = f"{counted(len(gone.keys() & runs), 'MLflow run')} of the person, with all that hangs on them"
-            plan.do(SHARED, "remove", self.shown, why,
-                    lambda: self._delete([r for r in runs if r in gone], [m for m in models if m in gone]))  # fmt: skip
-        self._mentions(plan, set(runs))
+            reached.append(own)
+            plan.tasks = {w: t for w, t in plan.tasks.items() if not Path(w).is_relative_to(files.place)}
+            plan.do(SHARED, "remove", files.place, "artifacts of the person's run", files.remove, files.paths())
+        if reached:
+            why = f"{counted(len(reached), 'run or model')} of the person in MLflow, with all that hangs on them"
+            plan.do(SHARED, "remove", self.shown, why, lambda: self._delete(reached))
+        ours = {run for run, key, _ in tags if key == "t1djax.run"} - theirs
+        self._mentions(plan, [open_(uri) for run, uri in runs if run in ours])
 
-    def _mentions(self, plan: Plan, theirs: set[str]) -> None:
-        """The list of patients in the params of others' runs, and the tables of results in those of sweeps."""
-        sa, t = self.sa, self.tables
+    def _mentions(self, plan: Plan, others: Sequence["_Files"]) -> None:
+        """The list of patients in the params of others' runs, and in copies of their results and summaries."""
+        t = self.tables["params"]
         for run, key, value in self._select("params", "run_uuid", "key", "value"):
             new = plan.person.without({"patients": value})["patients"]
             if key.rpartition(".")[2] == "patients" and new != value:
-                c = t["params"].c
-                update = sa.update(t["params"]).where(c.run_uuid == run, c.key == key).values(value=new)
-                plan.do(SHARED, "rewrite", f"{self.shown}: params", "a list of patients",
-                        lambda u=update: self._execute([u]))  # fmt: skip
-        keys = self._select("tags", "run_uuid", "key")
-        ours = {run for run, key in keys if key == "t1djax.run"} - theirs
-        of_one = {run for run, key in keys if key == "t1djax.patient"}
-        for run, uri in self._select("runs", "run_uuid", "artifact_uri"):
-            files = _Files(plan, self.located(uri))
-            if run not in ours or (run in of_one and not files.remote):  # on a disk they are found as results
-                continue
-            for name in files.names():
-                new = old = (
-                    files.read(name)
-                    if re.fullmatch(r"summary(/[^/]+)?\.csv|metadata\.json|config\.yaml", name)
-                    else b""
-                )
-                if name.endswith(".csv"):
-                    new = without_rows(old, "patient", plan.person)
-                elif old and files.remote:
-                    new = unlisted(old, plan.person, name)
+                update = self.sa.update(t).where(t.c.run_uuid == run, t.c.key == key).values(value=new)
+                plan.do(SHARED, "rewrite", f"{self.shown}: {key} of run {run}", "a list of patients",
+                        lambda u=update: self._execute([u]), ())  # fmt: skip
+        for files in others:
+            for name in filter(_NAMING.fullmatch, files.names()):
+                if not files.remote and not name.endswith(".csv"):
+                    continue  # on a disk they are found as results
+                old, person = files.read(name), plan.person
+                new = without_rows(old, "patient", person) if name.endswith(".csv") else unlisted(old, person, name)
                 if new != old:
                     plan.do(SHARED, "rewrite", f"{files.place}/{name}", "others', without the person in it",
                             lambda f=files, n=name, d=new: f.write(n, d))  # fmt: skip
 
     def _execute(self, statements: Iterable[Any]) -> None:
         with self.engine.begin() as connection:
-            self._overwrite(connection)
+            if self.file is not None:
+                connection.exec_driver_sql("PRAGMA secure_delete = ON")
             for statement in statements:
                 connection.execute(statement)
 
-    def _delete(self, runs: Sequence[str], models: Sequence[str]) -> None:
+    def _delete(self, ids: Sequence[str]) -> None:
+        """Runs and logged models with every row that hangs on them, and datasets that nothing refers to any more."""
         sa, t = self.sa, self.tables
-        of = lambda table, column, values: sa.delete(t[table]).where(t[table].c[column].in_(values))
-        inputs = t["inputs"]
-        both = [*runs, *models]
-        hang = sa.or_(inputs.c.destination_id.in_(both), inputs.c.source_id.in_(both))
-        ids = sa.select(inputs.c.input_uuid).where(hang)
-        statements = [of(name, "model_id", models) for name in (*_OF_MODELS, "logged_models")]
-        statements[3:3] = [of("logged_model_metrics", "run_id", runs)]
-        statements += [of("input_tags", "input_uuid", ids), sa.delete(inputs).where(hang)]
-        statements += [of(name, "run_uuid", runs) for name in (*_OF_RUNS, "runs")]
-        # Datasets that nothing refers to: their hash is one of the person's data.
-        used = sa.select(inputs.c.source_id)
-        self._execute([*statements, sa.delete(t["datasets"]).where(t["datasets"].c.dataset_uuid.not_in(used))])
+        inputs, tags, data = t["inputs"].c, t["input_tags"], t["datasets"]
+        theirs = sa.select(inputs.input_uuid).where(sa.or_(inputs.destination_id.in_(ids), inputs.source_id.in_(ids)))
+        hang = [sa.delete(table).where(table.c[column].in_(ids))
+                for table in t.values() for column in _OF_RUNS if column in table.c]  # fmt: skip
+        unused = data.c.dataset_uuid.not_in(sa.select(inputs.source_id))  # their hash is one of the person's data
+        self._execute([sa.delete(tags).where(tags.c.input_uuid.in_(theirs)), *hang, sa.delete(data).where(unused)])
 
     def _drop(self, name: str, version: int) -> None:
         """A version for good, and the registered model where it was the last."""
-        sa, t = self.sa, self.tables
-        of = lambda table, *and_: sa.delete(t[table]).where(t[table].c.name == name, *and_)
-        self._execute(of(table, t[table].c.version == version)
-                      for table in ("model_version_tags", "registered_model_aliases", "model_versions"))  # fmt: skip
+        sa = self.sa
+        of = lambda *columns: [table for table in self.tables.values() if {*columns} <= {*table.c.keys()}]
+        both = [sa.delete(x).where(x.c.name == name, x.c.version == version) for x in of("name", "version")]
+        self._execute(both)
         if not any(other == name for (other,) in self._select("model_versions", "name")):
-            self._execute(map(of, ("registered_model_tags", "registered_model_aliases", "registered_models")))
+            rest = [x for x in of("name") if x.name.startswith("registered_model")]
+            self._execute(sa.delete(x).where(x.c.name == name) for x in rest)
 
-    def _rewrite(self, files: "_Files", name: str, version: int, person: Person) -> None:
+    def _rewrite(self, files: "_Files", name: str, version: int, gone: Sequence[str]) -> None:
         """The files and tags of a version; the tag that names the patients comes last."""
-        path = f"artifacts/{PATIENTS_FILE}"
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / PATIENTS_FILE
-            file.write_bytes(files.read(path))
-            models = {n: model for n, model in read_fitted_cohort(file).items() if not person.same(n)}
-            write_fitted_cohort(models.values(), file)
-            content = file.read_bytes()
-        facts, each = cohort_facts(models, hashlib.sha256(content).hexdigest())
-        files.write(path, content)
-        told = {PREFIX + key: value for key, value in facts.items() if key != "t1djax"}
-        described = yaml.safe_load(files.read("MLmodel"))
-        metadata = dict(described.get("metadata") or {}) | told | {PREFIX + "rmse_forecast_mg_dL": each}
-        described["metadata"] = metadata
-        files.write("MLmodel", yaml.safe_dump(described, sort_keys=False, allow_unicode=True).encode())
-        for example in (n for n in ("input_example.json", "serving_input_example.json") if n in files.names()):
-            text = files.read(example).decode("utf-8")  # a request that somebody who is left would make
-            files.write(example, _renamed(text, person, models).encode())
         t = self.tables["model_version_tags"]
-        here = lambda key: self.sa.and_(t.c.name == name, t.c.version == version, t.c.key == key)
-        self._execute(self.sa.update(t).where(here(key)).values(value=value)
-                      for key, value in sorted(told.items(), key=lambda item: item[0] == f"{PREFIX}names"))  # fmt: skip
-
-    def _overwrite(self, connection: "Connection") -> None:
-        if self.file is not None:
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        for patient in gone:
+            there = files.names()
+            new, tags = without_patient({path: files.read(path) for path in VERSION_FILES if path in there}, patient)
+            for path, data in new.items():
+                files.write(path, data)
+            update = self.sa.update(t).where(t.c.name == name, t.c.version == version)
+            last = sorted(tags.items(), key=lambda tag: tag[0] == f"{PREFIX}names")
+            self._execute(update.where(t.c.key == key).values(value=value) for key, value in last)
 
     def vacuum(self) -> None:
         """Give back what deleted rows took, so that none of their bytes stay in the files."""
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             if self.file is not None:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-                connection.exec_driver_sql("VACUUM")
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    connection.exec_driver_sql(statement)
             elif self.engine.dialect.name == "postgresql":
                 connection.exec_driver_sql("VACUUM (FULL, ANALYZE)")
                 with contextlib.suppress(self.sa.exc.DBAPIError):  # for superusers
@@ -262,17 +210,11 @@ class Store:
                         yield f"{self.shown}: {name}.{column.name}", str(value)
 
 
-def _renamed(text: str, person: Person, models: Mapping[str, FittedPatient]) -> str:
-    """An example of a request, with another patient in the person's place."""
-    other = json.dumps(next(iter(models)))
-    return text.replace(json.dumps(person.name), other).replace(json.dumps(person.name, ensure_ascii=False), other)
-
-
 class _Files:
     """Files below a folder inside of those named, or below a prefix in S3."""
 
-    def __init__(self, plan: Plan, place: str) -> None:
-        self.place, self._places, self._root = place, plan.places, Path(place)
+    def __init__(self, places: Places, place: str) -> None:
+        self.place, self._places, self._root = place, places, Path(place)
         self._bucket: Any = None
         if place.startswith("s3:"):
             try:
@@ -292,7 +234,7 @@ class _Files:
         return self._bucket is not None or (self._places.hold(self._root) and self._root.parents[1].exists())
 
     def paths(self) -> set[Path]:
-        return set() if self._bucket is not None else {path for path in self._root.rglob("*") if path.is_file()}
+        return set() if self.remote else {path for path in self._root.rglob("*") if path.is_file()}
 
     def names(self) -> list[str]:
         if self._bucket is None:
@@ -319,10 +261,5 @@ class _Files:
         if self._bucket is not None:
             self._bucket.object_versions.filter(Prefix=self._prefix).delete()
             return
-        for path in sorted(self.paths(), reverse=True):
-            self._places.remove(path)
-        for folder in sorted((p for p in self._root.rglob("*") if p.is_dir()), reverse=True):
-            folder.rmdir()
-        with contextlib.suppress(OSError):
-            self._root.rmdir()
-            self._root.parent.rmdir()
+        self._places.tree(self._root)
+        self._places.remove(self._root.parent)

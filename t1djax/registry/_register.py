@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import json
 import math
 import re
 import tempfile
@@ -9,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..io import MODEL_FILE, find_fitted, read_fitted, write_fitted_cohort
+import yaml
+
+from ..io import MODEL_FILE, find_fitted, read_fitted, read_fitted_cohort, write_fitted_cohort
 from ..records import FittedPatient
 from ._promote import CHALLENGER, cohort_errors, cohort_hash
 from ._store import RESULTS, RegistryError, artifacts, default_uri, mlflow_at
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "Registry"
 """The MLflow experiment that holds what is registered."""
+VERSION_FILES = (f"artifacts/{PATIENTS_FILE}", "MLmodel", "input_example.json", "serving_input_example.json")
+"""The files of a version that name its patients."""
 _PACKAGES = ("jax", "jaxlib", "mlflow", "numpy", "pandas")
 
 
@@ -167,6 +172,31 @@ def cohort_facts(models: Mapping[str, FittedPatient], content: str) -> tuple[dic
         "t1djax": importlib.metadata.version("t1djax"),
     }
     return facts, each
+
+
+def without_patient(files: Mapping[str, bytes], name: str) -> tuple[dict[str, bytes], dict[str, str]]:
+    """The files and the tags of a version of several patients, with one of them left out.
+
+    Args:
+        files: those of the version by their paths in it; examples may be missing.
+        name: the patient.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / PATIENTS_FILE
+        file.write_bytes(files[VERSION_FILES[0]])
+        models = {other: model for other, model in read_fitted_cohort(file).items() if other != name}
+        write_fitted_cohort(models.values(), file)
+        content = file.read_bytes()
+    facts, each = cohort_facts(models, hashlib.sha256(content).hexdigest())
+    tags = {PREFIX + key: value for key, value in facts.items() if key != "t1djax"}
+    stated = yaml.safe_load(files["MLmodel"])
+    stated["metadata"] = {**(stated.get("metadata") or {}), **tags, PREFIX + "rmse_forecast_mg_dL": each}
+    new = {VERSION_FILES[0]: content, "MLmodel": yaml.safe_dump(stated, sort_keys=False, allow_unicode=True).encode()}
+    other = json.dumps(next(iter(models)))
+    for path in (path for path in VERSION_FILES[2:] if path in files):  # a request that somebody who is left would make
+        text = files[path].decode("utf-8").replace(json.dumps(name), other)
+        new[path] = text.replace(json.dumps(name, ensure_ascii=False), other).encode()
+    return new, tags
 
 
 def _signature(patients: int) -> Any:

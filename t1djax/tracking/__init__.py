@@ -1,8 +1,7 @@
 from ._course import COURSE as COURSE
 from ._course import INFO as INFO
 from ._course import RUNS as RUNS
-from ._course import course_of as course_of
-from ._course import read_course as read_course
+from ._course import drop_patient as drop_patient
 from ._course import read_info as read_info
 from ._course import write_info as write_info
 from ._git import GitState as GitState

@@ -1,9 +1,8 @@
-"""What a run leaves for MLflow besides its results: who it is of, and the course of its training, `RESULTS/.runs/NAME`.
+"""What a run leaves for MLflow besides its results, in `RESULTS/.runs/NAME`: who it is of, and the course of training.
 
-`info.json` is a `RunInfo`. `course.jsonl` has in its first line the `fits`, each a patient and a seed; then a line for
-each chunk of steps, appended by a single write: `ms`, the time in milliseconds since 1970, `step`, `rows` by their
-places in the first line, and `metrics`, little-endian float64 in base64: exact, and much faster to write than decimals.
-A line that a kill or a full disk tore is skipped by readers.
+`info.json` is a `RunInfo`. `course.jsonl` has a line for each chunk of steps, appended by a single write: `ms`, the
+time in milliseconds since 1970, `step`, `rows`, each a patient and a seed, and `metrics`, little-endian float64 in
+base64: exact, and much faster to write than decimals. A line that a kill or a full disk tore is closed off by the next.
 """
 
 import base64
@@ -13,7 +12,7 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +26,6 @@ RUNS = ".runs"
 """The folder of a results folder in which each run has its own."""
 INFO, COURSE = "info.json", "course.jsonl"
 
-
 Fit = tuple[str, int]
 """A patient's name and a seed."""
 
@@ -40,57 +38,26 @@ class Chunk(NamedTuple):
     rows: list[Fit]
     metrics: dict[str, np.ndarray]
 
+    def take(self, at: Sequence[int]) -> "Chunk":
+        """That of some of the fits, by position."""
+        rows = [self.rows[i] for i in at]
+        return self._replace(rows=rows, metrics={name: x[list(at)] for name, x in self.metrics.items()})
 
-class Course:
-    """Appends chunks to the course of a run."""
+    def line(self) -> bytes:
+        """As it stands in the course."""
+        packed = lambda x: base64.b64encode(np.ascontiguousarray(x, dtype="<f8").tobytes()).decode("ascii")
+        content = self._asdict() | {"metrics": {name: packed(x) for name, x in self.metrics.items()}}
+        return b"\n" + json.dumps(content, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
-    def __init__(self, folder: Path, fits: Sequence[Fit]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / COURSE
-        self._index = {fit: i for i, fit in enumerate(fits)}
-        size = self.path.stat().st_size if self.path.exists() else 0
-        self._torn = size > 0 and not _ends_a_line(self.path)
-        self._head = b"" if size else _line({"fits": list(fits)})
-        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-
-    def append(self, chunk: Chunk) -> None:
-        """Write one line at once.
+    def append(self, file: int) -> None:
+        """Write it at the end of a course.
 
         Raises:
-            OSError: where the disk refuses; a part of a line that it took is closed off by the next one.
+            OSError: where the disk does not take all of it.
         """
-        line = (b"\n" if self._torn else b"") + self._head + _line(_packed(chunk, self._index))
-        if os.write(self._file, line) < len(line):
-            self._torn = not self._head
-            if self._head:  # what says whose the rows are is whole or not there
-                os.ftruncate(self._file, 0)
+        line = self.line()
+        if os.write(file, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._torn, self._head = False, b""
-
-    def close(self) -> None:
-        """No more chunks."""
-        os.close(self._file)
-
-
-def course_of(chunks: Iterable[Chunk], fits: Sequence[Fit]) -> bytes:
-    """A whole course, as `Course` writes it, of these fits alone."""
-    index, lines = {fit: i for i, fit in enumerate(fits)}, [_line({"fits": list(fits)})]
-    for chunk in chunks:
-        kept = [k for k, row in enumerate(chunk.rows) if row in index]
-        metrics = {name: x[kept] for name, x in chunk.metrics.items()}
-        left = chunk._replace(rows=[chunk.rows[k] for k in kept], metrics=metrics)
-        lines += [_line(_packed(left, index))] if kept else []
-    return b"".join(lines)
-
-
-def _packed(chunk: Chunk, index: Mapping[Fit, int]) -> dict[str, Any]:
-    packed = lambda x: base64.b64encode(np.ascontiguousarray(x, dtype="<f8").tobytes()).decode("ascii")
-    metrics = {name: packed(x) for name, x in chunk.metrics.items()}
-    return {"ms": chunk.ms, "step": chunk.step, "rows": [index[row] for row in chunk.rows], "metrics": metrics}
-
-
-def _line(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
 def read_course(folder: Path, offset: int = 0, most_bytes: int | None = None) -> tuple[list[Chunk], int]:
@@ -105,25 +72,18 @@ def read_course(folder: Path, offset: int = 0, most_bytes: int | None = None) ->
     if not (folder / COURSE).exists():
         return chunks, 0
     with (folder / COURSE).open("rb") as file:
-        fits = [(str(name), int(seed)) for name, seed in _read(file.readline()).get("fits", ())]
         end = file.seek(offset)
         for line in file:
             if not line.endswith(b"\n") or (most_bytes is not None and end - offset >= most_bytes):
                 break
             end += len(line)
-            if "metrics" in (c := _read(line)):
+            try:
+                c = json.loads(line)
                 metrics = {n: np.frombuffer(base64.b64decode(x), dtype="<f8") for n, x in c["metrics"].items()}
-                chunks.append(Chunk(int(c["ms"]), int(c["step"]), [fits[i] for i in c["rows"]], metrics))
+                chunks.append(Chunk(c["ms"], c["step"], [(name, seed) for name, seed in c["rows"]], metrics))
+            except (ValueError, KeyError, TypeError):  # torn, or empty
+                continue
     return chunks, end
-
-
-def _read(line: bytes) -> dict[str, Any]:
-    """A line; empty where it is torn."""
-    try:
-        content = json.loads(line)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def write_info(folder: Path, info: RunInfo) -> None:
@@ -131,9 +91,13 @@ def write_info(folder: Path, info: RunInfo) -> None:
     stored = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
     stored |= {"started": info.started.isoformat(), "data": [dataclasses.asdict(d) for d in info.data]}
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{INFO}.{os.getpid()}.partial"
-    partial.write_text(json.dumps(without_nan(stored), indent=2, default=str) + "\n", encoding="utf-8")
-    partial.replace(folder / INFO)
+    _replace(folder / INFO, (json.dumps(without_nan(stored), indent=2, default=str) + "\n").encode())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)
 
 
 def read_info(folder: Path) -> RunInfo | None:
@@ -153,6 +117,29 @@ def read_info(folder: Path) -> RunInfo | None:
         return None
 
 
+def drop_patient(folder: Path, name: str, config: Mapping[str, Any]) -> None:
+    """Leave one patient out of a run that MLflow is shown; each file is right by itself, and whole or as it was.
+
+    Args:
+        folder: the run's.
+        name: the patient.
+        config: the configuration without them.
+    """
+    info = read_info(folder)
+    assert info is not None
+    rows = tuple(row for row in info.rows if row[0] != name)
+    if (folder / COURSE).exists():
+        left = [chunk.take([i for i, row in enumerate(chunk.rows) if row[0] != name])
+                for chunk in read_course(folder)[0]]  # fmt: skip
+        _replace(folder / COURSE, b"".join(chunk.line() for chunk in left if chunk.rows))
+    wide = len(info.rows) > info.most_children  # it stays one MLflow run for all
+    data = [dataclasses.replace(d, patients=tuple(n for n in d.patients if n != name)) for d in info.data]
+    write_info(folder, dataclasses.replace(
+        info, rows=rows, config=config, truth={n: x for n, x in info.truth.items() if n != name}, data=tuple(data),
+        most_children=min(info.most_children, len(rows) - 1) if wide else info.most_children,
+    ))  # fmt: skip
+
+
 def run_folders(results: Path) -> list[Path]:
     """The folders of the runs of which something can be sent.
 
@@ -168,10 +155,10 @@ def run_folders(results: Path) -> list[Path]:
 def errors(
     columns: Mapping[str, Float[np.ndarray, " rows"]], info: RunInfo, rows: Sequence[Fit]
 ) -> Iterator[tuple[str, Float[np.ndarray, " rows"]]]:
-    """Absolute relative errors in %, of the estimates whose truth is known."""
+    """How far the estimates are off where the truth is known, %."""
     for name, column in columns.items():
-        symbol = name.removeprefix("estimate_")
-        if symbol != name:
+        if name.startswith("estimate_"):
+            symbol = name.removeprefix("estimate_")
             truth = np.asarray([info.truth.get(name, {}).get(symbol) or np.nan for name, _ in rows], dtype=float)
             if np.isfinite(truth).any():
                 yield f"error_percent_{symbol}", 100 * np.abs(column / truth - 1)
@@ -191,9 +178,3 @@ def results_id(results: Path) -> str:
         finally:
             own.unlink()
     return path.read_text(encoding="ascii").strip()
-
-
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"

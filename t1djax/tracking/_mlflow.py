@@ -1,6 +1,7 @@
 """The tracker that keeps the course of a training and lets MLflow have it."""
 
 import dataclasses
+import os
 import re
 import time
 import warnings
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..records import ChunkMetrics, RunInfo
 from ._client import Place
-from ._course import RUNS, Chunk, Course, read_course, read_info, write_info
+from ._course import COURSE, RUNS, Chunk, read_course, read_info, write_info
 from ._sender import Sender
 from ._tracker import TrackingWarning
 
@@ -103,7 +104,7 @@ class MLflowTracker:
         try:
             program.append(rows, chunk)
         except OSError as e:
-            self._warn(f"{program.course.path}: {e.strerror or e}; some of what happens is not kept")
+            self._warn(f"{program.path}: {e.strerror or e}; some of what happens is not kept")
 
     def result(self, name: str, row: tuple[str, int], folder: str | Path) -> None:
         """Nothing: results are found in the results folder when they are sent.
@@ -121,7 +122,7 @@ class MLflowTracker:
             name: the program, as `begin` named it; one that never began is passed over.
         """
         if (program := self._programs.pop(name, None)) is not None:
-            program.course.close()
+            program.close()
 
     def close(self) -> None:
         """Send what is left, for `wait_s` at most."""
@@ -145,20 +146,24 @@ class _Program:
     """A course that is being written, and what it has."""
 
     def __init__(self, folder: Path, info: RunInfo) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / COURSE
         self._fits = frozenset(info.rows)
         self._seen = {(chunk.step, fit) for chunk in read_course(folder)[0] for fit in chunk.rows}
-        self.course = Course(folder, info.rows)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
     def append(self, rows: Sequence[tuple[str, int]], chunk: ChunkMetrics) -> None:
         if strange := [row for row in rows if row not in self._fits]:
-            raise ValueError(f"{strange[0]!r} is no fit of {self.course.path.parent.name}")
-        new = [k for k, row in enumerate(rows) if (chunk.step, row) not in self._seen]
-        if new:
-            columns = {f"loss_{name}": x for name, x in chunk.losses.items()}
-            columns |= {f"estimate_{symbol}": x for symbol, x in chunk.values.items()}
-            if chunk.gradient_norm is not None:
-                columns["gradient_norm"] = chunk.gradient_norm
-            metrics = {name: np.asarray(x)[new] for name, x in columns.items()}
-            kept = [rows[k] for k in new]
-            self.course.append(Chunk(time.time_ns() // 1_000_000, chunk.step, kept, metrics))
-            self._seen.update((chunk.step, row) for row in kept)
+            raise ValueError(f"{strange[0]!r} is no fit of {self.path.parent.name}")
+        columns = {f"loss_{name}": x for name, x in chunk.losses.items()}
+        columns |= {f"estimate_{symbol}": x for symbol, x in chunk.values.items()}
+        if chunk.gradient_norm is not None:
+            columns["gradient_norm"] = chunk.gradient_norm
+        whole = Chunk(time.time_ns() // 1_000_000, chunk.step, [*rows], {n: np.asarray(x) for n, x in columns.items()})
+        new = whole.take([i for i, row in enumerate(rows) if (chunk.step, row) not in self._seen])
+        if new.rows:
+            new.append(self._file)
+            self._seen.update((chunk.step, row) for row in new.rows)
+
+    def close(self) -> None:
+        os.close(self._file)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._in_use import Busy, using
 from ._client import THREAD, Place
 from ._projection import Projection
 from ._tracker import TrackingError
@@ -61,6 +62,13 @@ class Sender:
         return self.trouble is None and all(run.left == 0 for run in self._runs.values())
 
     def _work(self) -> None:
+        try:
+            with using([self.place.results]):
+                self._send()
+        except Busy as e:
+            self.trouble = str(e)
+
+    def _send(self) -> None:
         client, failures, failing_since = None, 0, 0.0
         self._stopping.wait(HEAD_START_S)
         while True:

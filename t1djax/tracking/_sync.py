@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import filelock
 
+from .._in_use import using
 from ._client import Place
 from ._course import COURSE, results_id, run_folders
 from ._projection import Projection
@@ -61,6 +62,7 @@ def sync(results: str | Path, *, tracking_uri: str | None = None) -> SyncReport:
     Raises:
         FileNotFoundError: where the folder has no run.
         ImportError: where MLflow is not installed.
+        Busy: where a person is being removed from the folder.
 
     Example:
         >>> import tempfile
@@ -71,7 +73,11 @@ def sync(results: str | Path, *, tracking_uri: str | None = None) -> SyncReport:
         FileNotFoundError: ...: holds no tracked runs
     """
     results = Path(results)
-    place, folders = Place(results, tracking_uri), run_folders(results)
+    with using([results]):
+        return _sync(Place(results, tracking_uri), run_folders(results))
+
+
+def _sync(place: Place, folders: Sequence[Path]) -> SyncReport:
     runs: list[RunSync] = []
     try:
         client = place.connect()
