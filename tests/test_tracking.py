@@ -2,7 +2,6 @@
 
 import contextlib
 import http.server
-import json
 import logging
 import os
 import re
