@@ -299,6 +299,16 @@ class Restless(Bergman):
         return y, 1.5 * basal
 
 
+class GivesDict(Bergman):
+    def rates(self, y: BergmanState, insulin_U_min: Any, carbs_mg_min: Any) -> Any:
+        return vars(super().rates(y, insulin_U_min, carbs_mg_min))
+
+
+class GivesVector(Bergman):
+    def scales(self) -> BergmanState:
+        return eqx.tree_at(lambda y: y.X, super().scales(), jnp.ones(2))
+
+
 class SaysLinear(Bergman):
     facts: ClassVar[Facts] = dataclasses.replace(Bergman.facts, linear=True)
 
@@ -315,6 +325,8 @@ class SaysDoses(Bergman):
         (NoStateUnit, "state X has no unit"),
         (NoTree, "no pytree"),
         (Restless, "does not rest"),
+        (GivesDict, "`rates` gives dict"),
+        (GivesVector, "`scales` gives X"),
         (SaysLinear, "linear"),
         (SaysDoses, "insulin alone"),
     ],

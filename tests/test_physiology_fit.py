@@ -13,8 +13,9 @@ import t1djax
 from t1djax.data import virtual_population
 from t1djax.physics import Kanderian, PhysiologyError, kanderian
 
-from .bodies import Bergman, BergmanState, bergman
+from .bodies import Bergman, bergman
 from .test_cli import done
+from .test_physiology import GivesDict, NoRow, NoStateUnit, NoTree, NoUnit, Restless
 
 FREE = ("SI", "VG", "tauM", "EGP")
 KEY = jax.random.key(5)
@@ -162,16 +163,19 @@ def test_one_bad_person_returns_its_flag(ten: t1djax.Cohort) -> None:
     assert found["1"].estimates["SI"].value == pytest.approx(ten["1"].known["SI"], rel=1e-6)
 
 
-class Restless(Bergman):
-    def steady(self, glucose_mg_dL: jax.Array) -> tuple[BergmanState, jax.Array]:
-        y, basal = super().steady(glucose_mg_dL)
-        return y, 1.5 * basal
-
-
-def test_a_body_that_does_not_rest_is_told_so_before_any_work(ten: t1djax.Cohort) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "part"),
+    [(NoUnit, "SG"), (NoRow, "SG"), (NoStateUnit, "X"), (NoTree, "pytree"), (Restless, "rest"), (GivesDict, "dict")],
+)
+@pytest.mark.parametrize("model", ["ode", "pinn"])
+def test_a_wrong_body_is_told_so_before_any_work(
+    ten: t1djax.Cohort, wrong: type[Bergman], part: str, model: str
+) -> None:
     unknown = dataclasses.replace(ten["1"], known={})
-    with pytest.raises(PhysiologyError, match="does not rest"):
-        t1djax.fit([unknown], model="ode", physiology=Restless, free=["SI"], assume_population=True)
+    with pytest.raises(PhysiologyError, match=f"{wrong.__name__}: .*{part}"):
+        t1djax.fit([unknown], model=model, physiology=wrong, free=["SI"], assume_population=True)
+    with pytest.raises(PhysiologyError):
+        t1djax.preflight([unknown], physiology=wrong, free=["SI"], assume_population=True)
 
 
 def test_a_body_of_ones_own_is_fitted() -> None:
