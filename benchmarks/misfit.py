@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 import t1djax
+from t1djax.physics import Hovorka, hovorka
 
 from .coverage import LEVEL, Claim, coverage_percent
-from .plants import HOVORKA, MAGDELAINE, STEP_MIN, Habits, Hovorka, Life, live, record, rest_of_hovorka
+from .plants import STEP_MIN, Habits, Life, answers, live, record
 from .problems import UNSEEN
 from .report import Report, progress
 from .runners import Scope
@@ -96,11 +97,10 @@ def _disturbed(n: int) -> list[Data]:
         bodies = t1djax.Magdelaine(**{s: column(s) for s in names})
 
         def one(key: jax.Array, p: t1djax.Magdelaine, G0: jax.Array, closed: float) -> Life:
-            rest = t1djax.steady_state(p, G0)
             p1 = p.ksi * p.ku_Vi
             gain = closed / (p1 * _LOOP_MIN)
             habits = Habits(p.equilibrium_basal_U_h / 60, p1 / (1000 * p.kr_Vb), gain, 120.0, SWING_SD)
-            return live(key, MAGDELAINE, p, jnp.stack([rest.G, rest.S, rest.I, rest.E, rest.D]), habits)
+            return live(key, p, p.steady(G0)[0], habits)
 
         keys = jax.random.split(jax.random.key(UNSEEN), n)
         for name, closed in (("doses by plan", 0.0), ("closed loop", 1.0)):
@@ -120,11 +120,12 @@ def _hovorka(n: int, doses: str, closed: float) -> list[Data]:
         def one(key: jax.Array) -> tuple[Life, jax.Array]:
             body_key, life_key = jax.random.split(key)
             p = _person(body_key)
-            u, y = rest_of_hovorka(p, 120.0)
-            fall, rise = _answers(p, u, y)
+            at = jnp.asarray(120.0)
+            y, basal_U_h = p.steady(at)
+            fall, rise = answers(p, at)
             per_U = jnp.max(-fall)
-            habits = Habits(u, jnp.sum(-fall) / jnp.sum(rise), closed / (per_U * _LOOP_MIN))
-            return live(life_key, HOVORKA, p, y, habits), per_U
+            habits = Habits(basal_U_h / 60, jnp.sum(-fall) / jnp.sum(rise), closed / (per_U * _LOOP_MIN))
+            return live(life_key, p, y, habits), per_U
 
         lives, falls = jax.jit(jax.vmap(one))(jax.random.split(key, n))
     people = _records(lives, [{}] * n)
@@ -136,36 +137,12 @@ def _hovorka(n: int, doses: str, closed: float) -> list[Data]:
 
 
 def _person(key: jax.Array) -> Hovorka:
-    p, z = Hovorka(), jax.random.truncated_normal(key, -2.0, 2.0, (10,))
+    p, z = hovorka(), jax.random.truncated_normal(key, -2.0, 2.0, (10,))
     common = jnp.exp(0.25 * z[0])
-    return p._replace(
-        mass_kg=75 + 10 * z[1],
-        EGP0=p.EGP0 * jnp.exp(0.1 * z[2]),
-        sensitivity=tuple(s * common * jnp.exp(0.15 * z[3 + i]) for i, s in enumerate(p.sensitivity)),
-        tG=p.tG * jnp.exp(0.2 * z[6]),
-        tI=p.tI * jnp.exp(0.15 * z[7]),
-        ke=p.ke * jnp.exp(0.1 * z[8]),
-    )
-
-
-def _answers(p: Hovorka, u: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """How glucose moves within six hours of one unit, and of one gram, at rest, mg/dL by minute."""
-
-    def after(insulin_U: float, carbs_g: float) -> jax.Array:
-        start = y.at[2].add(1000.0 * insulin_U).at[8].add(p.AG * 1000.0 * carbs_g / 180.16)
-
-        def minute(y: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-            f = lambda y: HOVORKA.rates(p, y, u, jnp.zeros(()), jnp.zeros(()))
-            k1 = f(y)
-            k2 = f(y + k1 / 2)
-            k3 = f(y + k2 / 2)
-            y = y + (k1 + 2 * k2 + 2 * k3 + f(y + k3)) / 6
-            return y, HOVORKA.glucose_mg_dL(p, y)
-
-        return jax.lax.scan(minute, start, length=360)[1]
-
-    rest = HOVORKA.glucose_mg_dL(p, y)
-    return after(1.0, 0.0) - rest, after(0.0, 1.0) - rest
+    spread = {"EGP0": 0.1 * z[2], "tau_G": 0.2 * z[6], "tau_I": 0.15 * z[7], "ke": 0.1 * z[8]}
+    factors = {s: jnp.exp(x) for s, x in spread.items()}
+    factors |= {s: common * jnp.exp(0.15 * z[3 + i]) for i, s in enumerate(("SI1", "SI2", "SI3"))}
+    return Hovorka(**{s: x * factors.get(s, 1.0) for s, x in p.values().items()} | {"M": 75 + 10 * z[1]})
 
 
 def _records(lives: Life, known: Sequence[dict[str, float]]) -> list[t1djax.Patient]:
