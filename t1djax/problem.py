@@ -16,7 +16,7 @@ from ._types import Key
 from ._words import counted
 from .data import Cohort, Patient, PatientArrays, Series, steps_needed
 from .identifiability import check_identifiable
-from .physics import PHYSIOLOGIES, AbstractPhysiology, Balance, Magdelaine, Parameter, check_class, start_symbol
+from .physics import AbstractPhysiology, Balance, Magdelaine, Parameter, start_symbol
 from .programs import over_cohort
 from .question import Asked, LogNormal, Mode, Question, question_of
 from .twin import LEAST_G0_MG_DL, Physiology
@@ -207,8 +207,6 @@ def pose(
     if not patients:
         raise ValueError("no patient is selected")
     body = question.body
-    if body not in PHYSIOLOGIES.values():
-        check_class(body)
     if question.estimate_initial_state and not body.initial_states():
         raise ArgumentError(
             "estimate_initial_state", f"the facts of {body.__name__} state no `insulin_states` or `meal_states`"

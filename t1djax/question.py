@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 from ._arguments import ArgumentError
-from .physics import PHYSIOLOGIES, AbstractPhysiology, Parameter, physiology_named
+from .physics import PHYSIOLOGIES, AbstractPhysiology, Parameter, check_class, physiology_named
 
 Mode = Literal["forward", "inverse"]
 """*forward*: every parameter is known and the states are fitted. *inverse*: the named ones are estimated too."""
@@ -78,6 +78,7 @@ class Question:
     Raises:
         ArgumentError: naming the field, where a symbol is unknown, a number makes no sense or is far from what people
             have, a bound is not above the other, or a median lies outside its bounds.
+        PhysiologyError: where a physiology of your own does not keep its terms.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
@@ -115,6 +116,8 @@ class Question:
             body = self.body
         except ValueError as e:
             raise ArgumentError("physiology", str(e)) from None
+        if body not in PHYSIOLOGIES.values():
+            check_class(body)
         put("physiology", next((name for name, cls in PHYSIOLOGIES.items() if cls is body), body))
         put("free", free if free or self.mode == "forward" else (body.facts.sensitivity,))
         put("priors", dict(self.priors))
