@@ -263,7 +263,7 @@ def _on_board(
     values: Mapping[str, np.ndarray],
     insulin_U_min: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
-    """About what is on board at the start: a typical start, and what doses before the record leave."""
+    """About what is on board at the start: what the insulin in force and doses before the record leave."""
     insulin = np.zeros(len(patients)) if insulin_U_min is None else insulin_U_min
     with jax.enable_x64(True):
         people = body.of(values)
@@ -274,9 +274,12 @@ def _on_board(
 def _start(
     person: AbstractPhysiology, G0: Float[Array, ""], insulin_U_min: Float[Array, ""], data: Series
 ) -> dict[str, Float[Array, ""]]:
-    y, inputs = person.typical_start(G0, insulin_U_min), data.inputs
-    more = {} if inputs.earlier is None else person.on_board(inputs.earlier, inputs.start_min)
-    return {leaf: getattr(y, leaf) + more.get(leaf, 0.0) for leaf in person.facts.dose_states}
+    y, inputs = person.start(G0, insulin_U_min), data.inputs
+    if inputs.earlier is not None:
+        more = person.on_board(inputs.earlier, inputs.start_min)
+        y = dataclasses.replace(y, **{leaf: getattr(y, leaf) + x for leaf, x in more.items()})
+    y = person.with_some_on_board(y)
+    return {leaf: getattr(y, leaf) for leaf in person.facts.dose_states}
 
 
 def _in_force(patient: Patient) -> float:

@@ -10,7 +10,16 @@ import pytest
 from scipy import optimize, stats
 
 import t1djax
-from t1djax.physics import AbstractPhysiology, Hovorka, Kanderian, count_steps, hovorka, kanderian
+from t1djax.physics import (
+    AbstractPhysiology,
+    Hovorka,
+    Kanderian,
+    count_steps,
+    hovorka,
+    kanderian,
+    start_symbol,
+    state_units,
+)
 from t1djax.records import Fit
 
 from .bodies import Bergman, bergman
@@ -166,3 +175,41 @@ def test_sets_that_glucose_cannot_tell_apart_are_refused_by_name(
     told = t1djax.preflight([patient], physiology=physiology, free=free, what_if=False)["Ada"]
     if physiology == "hovorka" or "CI" in free:
         assert [set(d.undetermined) for d in told.directions if d.structural] == [set(free)]
+
+
+def lived(body: AbstractPhysiology, *, recorded: bool) -> tuple[t1djax.Patient, AbstractPhysiology, object]:
+    """Somebody with a meal and a bolus before the record begins, on record or not; and the state as it begins."""
+    y0, basal = body.rest(120.0)
+    before, after = {"meals": [(-70.0, 60.0, 15.0)], "boluses": [(-75.0, 5.0)]}, {"meals": MEALS, "boluses": BOLUSES}
+    doses = t1djax.Doses.of(basal=[(-600.0, float(basal))], **{k: before[k] + after[k] for k in after})
+    seen = doses if recorded else t1djax.Doses.of(basal=[(-600.0, float(basal))], **after)
+    path = body.solution(doses.inputs(-600, TS[-1]), jnp.asarray(np.append(-300.0, TS)), y0)
+    G = np.asarray(path.glucose_mg_dL)[1:] + SD * np.random.default_rng(5).standard_normal(len(TS))
+    known = {s: float(x) for s, x in body.values().items()}
+    return t1djax.Patient("Ada", TS, G, seen, known), body, jax.tree.map(lambda x: x[1], path.state)
+
+
+@pytest.mark.parametrize("name", ["kanderian", "hovorka"])
+def test_what_is_on_board_starts_where_doses_before_the_record_leave_it(name: str) -> None:
+    patient, body, state = lived(BODIES[name](), recorded=True)
+    problem = t1djax.pose([patient], physiology=type(body), estimate_initial_state=True, key=KEY)
+    rows = type(body).initial_states()
+    assert set(rows) <= set(problem.start)
+    truth = {start_symbol(s): float(getattr(state, s)) for s in body.facts.dose_states}
+    # The first row's G0 is the reading; what doses drive does not depend on it. The drawn sensitivity moves effects.
+    exact = [s for s in rows if not s.startswith(("Ieff", "x"))]
+    assert {s: problem.start[s][0] for s in exact} == pytest.approx({s: truth[s] for s in exact}, rel=1e-3)
+    assert rows[exact[0]].unit == state_units(type(body).States)[body.facts.dose_states[0]]
+
+
+def test_a_start_that_is_estimated_takes_doses_that_nobody_recorded() -> None:
+    patient, body, _ = lived(kanderian()["3"], recorded=False)
+    asked = t1djax.Question(physiology=Kanderian, free=["SI"], noise_sd_mg_dL=SD)
+    wrong = t1djax.fit([patient], asked, model="ode")["Ada"].estimates["SI"]
+    found = t1djax.fit([patient], asked, model="ode", estimate_initial_state=True)["Ada"]
+    right, truth = found.estimates["SI"], float(body.SI)
+    assert found.ok
+    assert abs(right.value - truth) < 3 * right.white_error
+    assert abs(wrong.value - truth) > 3 * wrong.white_error
+    assert abs(right.value - truth) < 0.5 * abs(wrong.value - truth)
+    assert found.glucose_mg_dL == pytest.approx(patient.glucose_mg_dL, abs=4 * SD)

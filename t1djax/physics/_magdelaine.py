@@ -191,19 +191,18 @@ class Magdelaine(AbstractPhysiology):
         """
         return steady_state(self, glucose_mg_dL), self.equilibrium_basal_U_h
 
-    def typical_start(self, glucose_mg_dL: Float[Array, ""], insulin_U_min: Float[Array, ""]) -> State:
-        """Insulin at equilibrium, also where the liver gives hardly more than the brain takes, and the end of a meal.
+    def with_some_on_board(self, y: State) -> State:
+        """Insulin also where the liver gives hardly more than the brain takes, and the end of a meal.
 
         Args:
-            glucose_mg_dL: glucose, mg/dL.
-            insulin_U_min: not used; this body starts at rest.
+            y: the state.
 
         Returns:
-            The state.
+            The state, nothing below that.
         """
         insulin = jnp.maximum(self.kl - self.kb, 0.05) / self.ksi
-        food = jnp.full_like(insulin, 0.2)
-        return State(G=glucose_mg_dL, S=insulin, I=insulin, E=food, D=food)
+        at_least = jnp.maximum
+        return State(y.G, at_least(y.S, insulin), at_least(y.I, insulin), at_least(y.E, 0.2), at_least(y.D, 0.2))
 
     def on_board(self, earlier: Inputs, at_min: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
         """What doses before a record leave of insulin and food, exactly.

@@ -148,17 +148,16 @@ class AbstractPhysiology(eqx.Module):
         """
         return self.steady(glucose_mg_dL)[0]
 
-    def typical_start(self, glucose_mg_dL: Float[Array, ""], insulin_U_min: Float[Array, ""]) -> Any:
-        """`start` with something on board in every state: where an estimate of it, a logarithm, may begin.
+    def with_some_on_board(self, y: Any) -> Any:
+        """A state with something in all that the doses drive: where an estimate of it, a logarithm, may begin.
 
         Args:
-            glucose_mg_dL: glucose, mg/dL.
-            insulin_U_min: insulin delivery in force, U/min.
+            y: the state.
 
         Returns:
-            The state; of those that the doses drive, none below a tenth of its typical size.
+            The state; of what the doses drive, nothing below a tenth of its typical size.
         """
-        y, sizes = self.start(glucose_mg_dL, insulin_U_min), self.scales()
+        sizes = self.scales()
         least = {s: jnp.maximum(getattr(y, s), _SOME * getattr(sizes, s)) for s in self.facts.dose_states}
         return dataclasses.replace(y, **least)
 
