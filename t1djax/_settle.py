@@ -19,8 +19,10 @@ def check_plausible(patients: Sequence[Patient], free: tuple[str, ...], body: ty
     own = {BODY_MASS.symbol, *body.parameters}
     foreign = {symbol: p.name for p in patients for symbol in p.known if symbol not in own}
     if foreign:
-        named = ", ".join(f"{symbol} of {name}" for symbol, name in list(foreign.items())[:5])
         theirs = [name for name, other in PHYSIOLOGIES.items() if set(foreign) <= set(other.parameters)]
+        rows = PHYSIOLOGIES[theirs[0]].parameters if theirs else {}
+        of = {s: f" (column {rows[s].column})" if s in rows and rows[s].column != s else "" for s in foreign}
+        named = ", ".join(f"{symbol}{of[symbol]} of {name}" for symbol, name in list(foreign.items())[:5])
         mend = f"; {argument('physiology', *theirs)} has them" if theirs else ""
         raise ValueError(f"{named}: no parameter of {body.__name__}, which has {', '.join(body.parameters)}{mend}")
     for symbol, row in body.parameters.items():

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from ._words import each
 from .data import Patient
-from .physics import AbstractPhysiology, Magdelaine
+from .physics import ON_BOARD_MIN, AbstractPhysiology, Magdelaine
 from .twin import Sensitivities
 
 _DOMINATED = 2.0  # the prior rules where the readings alone would leave so many times the standard error
@@ -31,7 +31,7 @@ def check_identifiable(
     parameter that does not show at all must carry its own.
 
     Args:
-        patients: the cohort; what each was given between the first and the last fit reading counts.
+        patients: the cohort; what each was given from a day before the first row to the last fit reading counts.
         free: symbols to estimate.
         priors: symbols among them that carry a prior.
         physiology: whose `facts` say what shows in glucose.
@@ -148,8 +148,9 @@ def _inverse(information: np.ndarray, least: float) -> np.ndarray:
 
 
 def _fit_span(patient: Patient) -> tuple[float, float]:
+    """From when on a dose shows in the readings, and until when: those of the day before are on board at the start."""
     seen = patient.time_min[patient.masks.fit]
-    return float(patient.time_min[0]), float(seen[-1])
+    return float(patient.time_min[0]) - ON_BOARD_MIN, float(seen[-1])
 
 
 def _has_meal(patient: Patient) -> bool:

@@ -11,7 +11,7 @@ import scipy.optimize
 
 import t1djax
 from t1djax.data import virtual_population
-from t1djax.physics import Kanderian, PhysiologyError, kanderian
+from t1djax.physics import PHYSIOLOGIES, Kanderian, NoRestError, PhysiologyError, kanderian
 
 from .bodies import Bergman, bergman
 from .test_cli import done
@@ -148,6 +148,46 @@ def test_parameters_that_nobody_has_are_refused(ten: t1djax.Cohort, known: dict[
     odd = dataclasses.replace(ten["1"], known={**ten["1"].known, **known})
     with pytest.raises(ValueError, match=part):
         t1djax.fit([odd], model="ode", physiology="kanderian", free=["EGP"])
+
+
+def test_who_does_not_rest_at_the_target_is_named() -> None:
+    therapy = t1djax.data.Therapy(target_mg_dL=160.0)
+    with pytest.raises(NoRestError, match=r"^Ben: .*137 mg/dL"):
+        virtual_population(2, key=KEY, bodies={"Ada": kanderian()["1"], "Ben": kanderian()["2"]}, therapy=therapy)
+
+
+def test_columns_of_one_name_have_one_unit() -> None:
+    units: dict[str, set[str]] = {}
+    for body in PHYSIOLOGIES.values():
+        for row in body.parameters.values():
+            units.setdefault(row.column, set()).add(row.unit)
+    assert {column: unit for column, unit in units.items() if len(unit) > 1} == {}
+
+
+def test_a_volume_of_another_body_is_named_by_its_column(ten: t1djax.Cohort, tmp_path: Path) -> None:
+    t1djax.write_cohort(ten.select(["1"]), tmp_path)
+    table = tmp_path / "patients.csv"
+    whole = table.read_text()
+    table.write_text("patient,VG\n1,253\n")
+    patient = t1djax.read_cohort(tmp_path)["1"]
+    with pytest.raises(ValueError, match=r"VG_L_kg of 1 = 253 L/kg"):
+        t1djax.fit([patient], model="ode", physiology="hovorka", free=["SI1"], assume_population=True)
+    table.write_text("patient,VG,VG_L_kg\n1,253,0.16\n")
+    with pytest.raises(t1djax.DataError, match=r"column VG(_L_kg)?: is VG once more"):
+        t1djax.read_cohort(tmp_path)
+    table.write_text(whole.replace("tauM", "Tu_min"))
+    with pytest.raises(ValueError, match=r"Tu \(column Tu_min\) of 1"):
+        t1djax.fit(t1djax.read_cohort(tmp_path), model="ode", physiology="kanderian", free=["SI"])
+
+
+def test_a_body_mass_may_be_stated_of_anybody(ten: t1djax.Cohort, tmp_path: Path) -> None:
+    """A person has one, whatever the physiology; it is read, written and left alone."""
+    heavy = dataclasses.replace(ten["1"], known={**ten["1"].known, "M": 89.0})
+    t1djax.write_cohort(t1djax.Cohort((heavy,), {}), tmp_path)
+    back = t1djax.read_cohort(tmp_path)["1"]
+    assert back.known["M"] == 89.0
+    problem = t1djax.pose([back], physiology="kanderian", free=["SI"], key=KEY)
+    assert set(problem.known) | {"SI"} == set(Kanderian.parameters) - ({"G0"} & set(problem.start))
 
 
 def test_unknown_physiology_names_the_nearest() -> None:

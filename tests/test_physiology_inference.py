@@ -213,3 +213,15 @@ def test_a_start_that_is_estimated_takes_doses_that_nobody_recorded() -> None:
     assert abs(wrong.value - truth) > 3 * wrong.white_error
     assert abs(right.value - truth) < 0.5 * abs(wrong.value - truth)
     assert found.glucose_mg_dL == pytest.approx(patient.glucose_mg_dL, abs=4 * SD)
+
+
+def test_a_meal_before_the_record_counts() -> None:
+    patient, *_ = lived(kanderian()["3"], recorded=True)
+    doses = patient.doses
+    early = dataclasses.replace(doses, meal_time_min=doses.meal_time_min[:1], carbs_g=doses.carbs_g[:1],
+                                meal_duration_min=doses.meal_duration_min[:1])  # fmt: skip
+    one = dataclasses.replace(patient, doses=early)
+    assert t1djax.pose([one], physiology=Kanderian, free=["tauM"], key=KEY).named == ("tauM",)
+    late = dataclasses.replace(early, meal_time_min=early.meal_time_min + 2 * 1440.0)
+    with pytest.raises(t1djax.UnidentifiableError, match="no meal"):
+        t1djax.pose([dataclasses.replace(patient, doses=late)], physiology=Kanderian, free=["tauM"], key=KEY)

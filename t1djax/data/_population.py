@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from .._types import Key
-from ..physics import AbstractPhysiology, Doses, Magdelaine, Prior, prior_table, settings
+from ..physics import AbstractPhysiology, Doses, Magdelaine, NoRestError, Prior, prior_table, settings
 from ._records import Cohort
 from ._sensors import AbstractNoise, RandomGaps, Sensor
 from ._synthetic import Subject, simulate_cohort
@@ -181,7 +181,10 @@ def _given(
             f"virtual_population: {n} people of one physiology are asked for, {len(names)} bodies are given"
         )
     for name in names:
-        bodies[name].rest(therapy.target_mg_dL)
+        try:
+            bodies[name].rest(therapy.target_mg_dL)
+        except NoRestError as e:
+            raise NoRestError(f"{name}: {e}; give a lower target_mg_dL of the therapy, or leave {name} out") from None
     number = np.arange(n, dtype=np.uint32)
     with jax.enable_x64(True):
         habits = jax.device_get(jax.vmap(lambda i: _traits(_keys(key, i)[0], HABITS))(jnp.asarray(number)))

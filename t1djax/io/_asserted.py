@@ -11,7 +11,7 @@ from ..physics import PHYSIOLOGIES
 from ._checks import BLANKS, Table, check_columns, flag, from_cell, numbers, safe_name
 from ._options import zone
 from ._quantities import MMOL
-from ._remarks import Step
+from ._remarks import Step, flaw
 from ._text import read_table
 
 PATIENTS_FILE, TRUTH_FILE = "patients.csv", "truth.csv"
@@ -47,9 +47,11 @@ def asserted_table(table: Table) -> Step[dict[str, Asserted]]:
     twice = [name in seen or seen.add(name) is not None for name in names]
     yield from flag(table, "patient", _where(twice), "{} stands above already", "keep one row for each patient")
     values = {}
-    for name in table.columns:
-        if name in columns:
-            values[columns[name]] = yield from numbers(table, name)
+    for name in (name for name in table.columns if name in columns):
+        if columns[name] in values:
+            what = f"is {columns[name]} once more, in the unit of another model"
+            yield flaw(table.file, what, "keep one of the two", column=name)
+        values[columns[name]] = yield from numbers(table, name)
     for name in columns:
         if name in table.names:
             bad = values[columns[name]] <= 0

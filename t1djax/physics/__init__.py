@@ -18,6 +18,7 @@ from ._hovorka import HovorkaState as HovorkaState
 from ._hovorka import hovorka as hovorka
 from ._inputs import DOSE_DURATION_MIN as DOSE_DURATION_MIN
 from ._inputs import LONG_ACTING_MIN as LONG_ACTING_MIN
+from ._inputs import ON_BOARD_MIN as ON_BOARD_MIN
 from ._inputs import Doses as Doses
 from ._inputs import Inputs as Inputs
 from ._kanderian import Kanderian as Kanderian

@@ -47,7 +47,8 @@ def table_with(symbols: Iterable[str]) -> Mapping[str, Parameter] | None:
         'min'
     """
     wanted = set(symbols)
-    tables = ({BODY_MASS.symbol: BODY_MASS, **cls.parameters} for cls in PHYSIOLOGIES.values())
+    anybodys = {BODY_MASS.symbol: BODY_MASS} if BODY_MASS.symbol in wanted else {}
+    tables = ({**anybodys, **cls.parameters} for cls in PHYSIOLOGIES.values())
     return next((table for table in tables if wanted <= set(table)), None)
 
 

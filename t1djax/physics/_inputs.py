@@ -12,7 +12,8 @@ from .._words import counted
 
 MG_PER_G = 1000.0
 MIN_PER_H = 60.0
-ON_BOARD_MIN = 1440.0  # of a meal with Tr 183 min 0.3 % are left after a day
+ON_BOARD_MIN = 1440.0
+"""So long before a record doses count for what is on board at its start, min; of a slow meal 0.3 % are then left."""
 DOSE_DURATION_MIN = 1.0
 """A bolus or meal without a stated duration is delivered at a constant rate over this time, min."""
 LONG_ACTING_MIN = 1440.0

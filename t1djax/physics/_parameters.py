@@ -44,7 +44,7 @@ class Parameter:
 
     @property
     def typical(self) -> float:
-        """Middle of the population's range: the value that `assume_population` takes, but see `TYPICAL_C`."""
+        """Middle of the population's range: the value that `assume_population` takes, but see `Facts.balance`."""
         return (self.low + self.high) / 2
 
     @property
