@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from t1djax import ReadReport, inspect_file
-from t1djax.io._interpolated import own_readings, sensor_rows, share_on_lines
+from t1djax.io._interpolated import own_readings, share_on_lines
 
 from .files import quietly, walk
 
@@ -92,8 +92,9 @@ def test_rounded_lines_are_known_by_the_whole_record(rounding: str) -> None:
     found = own_readings(time, ROUNDINGS[rounding](drawn_in_threes(900)))
     assert found.how.startswith("straight lines between readings 15 min apart, rounded to 1")
     assert np.flatnonzero(found.own).tolist() == list(range(0, 900, 3))
-    with_gap = np.where(np.arange(900) % 100 < 90, ROUNDINGS[rounding](drawn_in_threes(900)), np.nan)
-    assert np.flatnonzero(sensor_rows(time, with_gap)).tolist() == list(range(0, 900, 3))  # as `read_hupa` asks
+    seen = np.arange(900) % 100 < 90
+    with_gaps = own_readings(time[seen], ROUNDINGS[rounding](drawn_in_threes(900))[seen])
+    assert np.flatnonzero(seen)[with_gaps.own].tolist() == np.flatnonzero(seen & (np.arange(900) % 3 == 0)).tolist()
     own = own_readings(time, ROUNDINGS[rounding](drawn_in_threes(2700)[::3]))  # the sensor's readings alone
     assert (own.own.all(), own.how, own.doubt) == (True, "", "")
 

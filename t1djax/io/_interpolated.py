@@ -7,8 +7,6 @@ from jaxtyping import Bool, Float
 
 from ._rounded import in_steps, lines_by_chance, rounded_lines
 
-ROW_MIN = 5.0
-"""Spacing of the rows of most published tables, min."""
 PHASES = 3
 """Rows between two readings of a sensor that reports each 15 min."""
 _MOST_PHASES = 15
@@ -22,59 +20,6 @@ _SURE = 18.4  # exp(-18.4) is 1e-8
 _DOUBTFUL = 10.0
 _DOUBTED_PHASES = 6
 _JUDGED_MIN = 10.0
-
-
-def sensor_rows(
-    time_min: Float[np.ndarray, " rows"],
-    glucose: Float[np.ndarray, " rows"],
-    *,
-    row_min: float = ROW_MIN,
-    phases: int = PHASES,
-) -> Bool[np.ndarray, " rows"]:
-    """Rows whose reading is the sensor's own; all, where the series shows no interpolation.
-
-    A straight line between two readings has no kink inside. So if nine of ten kinks of the series lie on one phase of
-    so many of the grid, that phase is the sensor's, and the rest is interpolated, strays of another device included.
-    Where the readings there are whole numbers, a straight stretch with fractions in it spans a gap; so does one of
-    four readings and more that is not level.
-
-    A line that was rounded bends, but by one step of the rounding at the most: where the readings come in steps, larger
-    bends are the kinks.
-
-    Args:
-        time_min: times of the rows, min.
-        glucose: readings, mg/dL; NaN where there is none.
-        row_min: spacing of the rows, min.
-        phases: rows from one reading of the sensor to its next.
-    """
-    n = len(time_min)
-    own = np.full(n, True)
-    if n < phases:
-        return own
-    slot = np.round(time_min / row_min).astype(np.int64)
-    even, bend = _bends(slot, glucose)
-    kink = np.full(n, False)
-    kink[1:-1] = even & np.isfinite(bend) & (np.abs(bend) > 1e-6)
-    counts = np.bincount(slot[kink] % phases, minlength=phases)
-    phase = int(np.argmax(counts))
-    if counts.sum() < 10 or counts[phase] < 0.9 * counts.sum():
-        return _of_rounded(slot, glucose, phases)
-    own = slot % phases == phase
-    rows = np.flatnonzero(own & np.isfinite(glucose))
-    whole = np.abs(glucose - np.round(glucose)) < 1e-6
-    drawn = whole[kink & own].mean() > 0.95
-    # Where a neighbour is missing nobody can tell; such a row ends a straight stretch as a kink does.
-    end = kink.copy()
-    end[[0, -1]] = True
-    end[1:-1] |= ~(even & np.isfinite(bend))
-    stretch = np.cumsum(end[rows])
-    for label in np.unique(stretch[~end[rows]]):
-        inside = rows[(stretch == label) & ~end[rows]]
-        if (drawn and not whole[inside].all()) or (len(inside) > 3 and np.ptp(glucose[inside]) > 1e-6):
-            own[inside] = False
-    if drawn:
-        own &= kink | whole
-    return own
 
 
 class Own(NamedTuple):
@@ -113,7 +58,7 @@ def own_readings(time_min: Float[np.ndarray, " rows"], glucose: Float[np.ndarray
     even, bend = _bends(slot, glucose)
     kinks = slot[1:-1][even & (np.abs(bend) > 1e-6)]
     if (period := _period(kinks)) > 1:
-        own = sensor_rows(time_min, glucose, row_min=row, phases=period)
+        own = _of_lines(slot, glucose, even, bend, period)
         return Own(own, f"straight lines between readings {period * row:g} min apart", step)
     beside = np.diff(slot) == 1
     changes = slot[1:][beside & (np.abs(np.diff(glucose)) > 1e-9)]
@@ -124,7 +69,9 @@ def own_readings(time_min: Float[np.ndarray, " rows"], glucose: Float[np.ndarray
         kinks = slot[1:-1][even & (np.abs(_bends(slot, level)[1]) > _ONE_STEP)]
         if (period := _rounded_period(kinks)) > 1:
             how = f"straight lines between readings {period * row:g} min apart, rounded to {step:.3g} mg/dL"
-            return Own(_of_rounded(slot, glucose, period), how, step)
+            own = slot % period == _phase(kinks, period)
+            own[own] = ~_rounded_over_gaps(slot[own] // period, level[own])
+            return Own(own, how, step)
         own &= ~_rounded_over_gaps(slot, level)
     how = "" if own.all() else "straight lines across gaps"
     unjudged = ""
@@ -212,26 +159,35 @@ def _doubt(kinks: np.ndarray, row_min: float) -> str:
     )
 
 
-def _of_rounded(slot: np.ndarray, glucose: Float[np.ndarray, " rows"], phases: int) -> Bool[np.ndarray, " rows"]:
-    """The sensor's rows of a series of lines that were rounded; all, where it shows none."""
-    own = np.full(len(slot), True)
-    there = np.flatnonzero(np.isfinite(glucose))
-    if len(there) < _LEAST_KINKS:
-        return own
-    level, step = in_steps(glucose[there])
-    even, bend = _bends(slot[there], level)
-    kinks = slot[there][1:-1][even & (np.abs(bend) > _ONE_STEP)]
-    if not step or not len(kinks):
-        return own
-    share, against = _against_chance(kinks, phases)
-    if share < _ROUNDED_SHARE or against < _SURE:
-        return own
-    phase = int(np.argmax(np.bincount(kinks % phases, minlength=phases)))
-    own = slot % phases == phase
-    sensor = own[there]
-    rows = there[sensor]
-    own[rows] = ~_rounded_over_gaps(slot[rows] // phases, level[sensor])
-    return own
+def _phase(slots: np.ndarray, period: int) -> int:
+    """The phase of a period that most slots share."""
+    return int(np.argmax(np.bincount(slots % period, minlength=period)))
+
+
+def _of_lines(
+    slot: np.ndarray, glucose: Float[np.ndarray, " rows"], even: np.ndarray, bend: np.ndarray, period: int
+) -> Bool[np.ndarray, " rows"]:
+    """The sensor's rows of a series of lines: those of the kinks' phase, strays of another device left out.
+
+    Where the readings there are whole numbers, a straight stretch with fractions in it spans a gap; so does one of four
+    readings and more that is not level.
+    """
+    kink = np.full(len(slot), False)
+    kink[1:-1] = even & (np.abs(bend) > 1e-6)
+    own = slot % period == _phase(slot[kink], period)
+    rows = np.flatnonzero(own)
+    whole = np.abs(glucose - np.round(glucose)) < 1e-6
+    drawn = whole[kink & own].mean() > 0.95
+    # Where a neighbour is missing nobody can tell; such a row ends a straight stretch as a kink does.
+    end = kink.copy()
+    end[[0, -1]] = True
+    end[1:-1] |= ~even
+    stretch = np.cumsum(end[rows])
+    for label in np.unique(stretch[~end[rows]]):
+        inside = rows[(stretch == label) & ~end[rows]]
+        if (drawn and not whole[inside].all()) or (len(inside) > 3 and np.ptp(glucose[inside]) > 1e-6):
+            own[inside] = False
+    return own & (kink | whole) if drawn else own
 
 
 def _rounded_over_gaps(slot: np.ndarray, level: Float[np.ndarray, " rows"]) -> Bool[np.ndarray, " rows"]:

@@ -17,7 +17,7 @@ from ._columns import (
     LONG_ACTING_DURATION,
     MEAL_DURATION,
 )
-from ._mixed import mixed_units
+from ._glucose import mixed_units
 from ._remarks import Doubt, Step, flaw
 
 MMOL = MG_DL_PER_MMOL_L

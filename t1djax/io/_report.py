@@ -8,9 +8,9 @@ import numpy as np
 
 from .._html import html_table
 from ..data import Patient
+from ._carbs import per_bolus
 from ._clocks import at
 from ._coverage import coverage, days_of_sources, mean_over, on_pens, since
-from ._doses import per_bolus
 from ._remarks import Remarks
 
 _GAP = 1.5

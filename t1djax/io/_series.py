@@ -11,14 +11,13 @@ from . import _limits as limits
 from ._clocks import Placed
 from ._columns import GLUCOSE
 from ._copies import once
+from ._glucose import glucose_factor, stuck
 from ._interpolated import own_readings, share_on_lines
 from ._limits import Limited
-from ._mixed import stuck
 from ._options import ReadOptions, moment
 from ._quantities import TOO_MUCH
 from ._raw import Raw
 from ._remarks import Doubt, Facts, Note, Step, flaw, flaw_of_rows
-from ._units import glucose_factor
 
 _ON_LINES = 0.5  # of whole mg/dL that walk, a quarter lie so by chance
 _STRAY_MIN, _FEW_STRAYS, _STRAY_SHARE = 20160.0, 12, 0.01

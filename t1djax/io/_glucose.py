@@ -1,4 +1,4 @@
-"""Glucose in two units within one column, and readings that no sensor gives."""
+"""Glucose by plausibility: its unit, two units in one column, and readings that no sensor gives."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from .._arguments import argument
+from .._types import MG_DL_PER_MMOL_L
+from ._raw import GlucoseUnit
+from ._remarks import Doubt, Facts, Step, flaw
+
+_FAINT, _SWEET, _TOO_SWEET = 40.0, 400.0, 500.0  # medians, mg/dL
 _MMOL_BELOW, _MG_FROM = 25.0, 40.0
 _LOWEST, _HIGHEST = 39.0, 500.0
 _LIMITS = (40.0, 400.0)
@@ -42,25 +48,17 @@ def mixed_units(values: Float[np.ndarray, " readings"], rows: Sequence[Any]) -> 
     return what, "put the file right: all readings in one unit (mmol/L times 18.016 are mg/dL)"
 
 
-def beyond_sensors(glucose: Float[np.ndarray, " readings"]) -> list[str]:
-    """Remarks on readings that no sensor reports, and on a level that no person has.
-
-    Args:
-        glucose: readings, mg/dL, finite.
-    """
-    said = []
-    low, high = glucose < _LOWEST, glucose > _HIGHEST
-    ends = (
-        (low, f"below {_LOWEST:g} mg/dL, the lowest", glucose.min()),
-        (high, f"above {_HIGHEST:g} mg/dL, the highest", glucose.max()),
-    )
-    for beyond, word, most in ends:
+def _beyond_sensors(glucose: Float[np.ndarray, " readings"]) -> Step[None]:
+    """Remarks on readings that no sensor reports."""
+    for beyond, word, most in (
+        (glucose < _LOWEST, f"below {_LOWEST:g} mg/dL, the lowest", glucose.min()),
+        (glucose > _HIGHEST, f"above {_HIGHEST:g} mg/dL, the highest", glucose.max()),
+    ):
         if beyond.any():
-            said.append(
+            yield Doubt(
                 f"{100 * beyond.mean():.2g} % of readings ({beyond.sum()}) are {word} {most:.3g}, which no sensor "
                 "reports: are they scaled, or in another unit? they are kept"
             )
-    return said
 
 
 def stuck(time_min: Float[np.ndarray, " readings"], glucose: Float[np.ndarray, " readings"]) -> str | None:
@@ -86,3 +84,47 @@ def stuck(time_min: Float[np.ndarray, " readings"], glucose: Float[np.ndarray, "
 def _some(which: np.ndarray, rows: Sequence[Any]) -> str:
     first = [str(rows[i]) for i in np.flatnonzero(which)[:_ROWS].tolist()]
     return ", ".join(first) + (", ..." if which.sum() > _ROWS else "")
+
+
+def glucose_factor(
+    values: Float[np.ndarray, " readings"],
+    where: Sequence[Any],
+    stated: GlucoseUnit | None,
+    asked: GlucoseUnit | None,
+    file: str,
+) -> Step[float]:
+    """mg/dL in one unit of the file's glucose. A unit that the values contradict is a problem."""
+    middle, most = float(np.median(values)), float(values.max())
+    looks: GlucoseUnit | None = None
+    if 2 <= middle <= 30 and most < 35:
+        looks = "mmol/L"
+    elif middle >= 40:
+        looks = "mg/dL"
+    unit = asked or stated or looks
+    by = "asked for" if asked else "stated" if stated else "by its values"
+    yield Facts({"glucose_unit": unit, "glucose_unit_by": by if unit else None})
+    if (two := mixed_units(values, where)) is not None:
+        yield flaw(file, *two, column="glucose")
+        return MG_DL_PER_MMOL_L if unit == "mmol/L" and looks != "mg/dL" else 1.0
+    if unit is None:
+        what = f"its unit is not stated, and a median of {middle:.3g} is neither usual mg/dL nor mmol/L"
+        yield flaw(file, what, f"pass {argument('glucose_unit', 'mg/dL', 'mmol/L')}", column="glucose")
+        return 1.0
+    factor = MG_DL_PER_MMOL_L if unit == "mmol/L" else 1.0
+    if looks is not None and looks != unit:
+        what = f"it is {by if asked else 'labelled'} {unit}, but a median of {middle:.3g} looks like {looks}"
+        yield flaw(file, what, f"pass {argument('glucose_unit', looks)}", column="glucose")
+        return factor
+    if unit == "mmol/L" and most > 40:
+        what = f"readings of up to {most:.4g} stand among mmol/L"
+        yield flaw(file, what, "are two units mixed? put the file right", column="glucose")
+    elif middle * factor < _FAINT:
+        what = f"its median is {middle * factor:.3g} mg/dL, which no person has and no sensor reports"
+        yield flaw(file, what, "is it scaled, or in another unit? put the file right", column="glucose")
+    elif middle * factor > _TOO_SWEET:
+        what = f"its median is {middle * factor:.4g} mg/dL"
+        yield flaw(file, what, "was it multiplied twice? put the file right", column="glucose")
+    elif middle * factor > _SWEET:
+        yield Doubt(f"the median of glucose is {middle * factor:.4g} mg/dL: is it scaled?")
+    yield from _beyond_sensors(values * factor)
+    return factor
