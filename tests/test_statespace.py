@@ -17,15 +17,16 @@ import scipy.linalg
 
 import t1djax
 from t1djax import cli
-from t1djax.statespace._ahead import ahead, level_at
+from t1djax.statespace._ahead import ahead, lasting_rates
+from t1djax.statespace._body import unit_of
 from t1djax.statespace._filter import kalman_filter, smooth
 from t1djax.statespace._fit import constants
-from t1djax.statespace._hyper import HYPERPARAMETERS, StateSpaceOptions, free_symbols
-from t1djax.statespace._model import Model, Person, build, layout, matrices, person_of
+from t1djax.statespace._hyper import Form, StateSpaceOptions, layout
+from t1djax.statespace._model import Model, build, matrices
+from t1djax.statespace._person import Person, person_of
 from t1djax.statespace._steps import stack_steps, steps_of, unpaired
 
-PLAIN = StateSpaceOptions(daily_rhythm=0)
-EVERYTHING = StateSpaceOptions(daily_rhythm=2, sensor_lag=True, sensitivity_walk=0.1)
+EVERYTHING = Form(StateSpaceOptions(daily_rhythm=2, sensor_lag=True, sensor_memory=True, sensitivity_walk=0.1))
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +35,8 @@ def _double():
         yield
 
 
-def typical(options: StateSpaceOptions, **changed: float) -> dict[str, jax.Array]:
-    h = {s: jnp.asarray(HYPERPARAMETERS[s].median) for s in free_symbols(options)}
+def typical(form: Form, **changed: float) -> dict[str, jax.Array]:
+    h = {row.symbol: jnp.asarray(row.median) for row in form.constants}
     return h | {s: jnp.asarray(v) for s, v in changed.items()}
 
 
@@ -58,7 +59,7 @@ def record(n: int = 24, *, seed: int = 0, interval: float = 15.0) -> t1djax.Pati
 
 def joint(model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of all states of all steps at once."""
-    F, Q = np.asarray(model.transition), np.asarray(model.noise)
+    F, Q = (np.asarray(x) for x in model.motion.each)
     steps, n = F.shape[:2]
     mean = np.zeros((steps, n))
     cov = np.zeros((steps, n, steps, n))
@@ -75,15 +76,14 @@ def joint(model: Model) -> tuple[np.ndarray, np.ndarray]:
 def condition(model: Model, upto: int) -> tuple[np.ndarray, np.ndarray, float]:
     """States given the readings of the first `upto` steps, and their log density, by dense algebra."""
     mean, cov = joint(model)
-    steps, n = model.transition.shape[:2]
-    read = int(np.argmax(model.read))
-    rows = [i * n + read for i in range(upto) if model.valid[i]]
-    y = np.asarray(model.y)[[i for i in range(upto) if model.valid[i]]]
-    S = cov[np.ix_(rows, rows)] + float(model.noise_sd) ** 2 * np.eye(len(rows))
-    gain = cov[:, rows] @ np.linalg.inv(S)
-    miss = y - mean[rows]
+    steps, n = model.motion.each.transition.shape[:2]
+    at = [i for i in range(upto) if model.valid[i]]
+    H = np.kron(np.eye(steps)[at], np.asarray(model.read))
+    S = H @ cov @ H.T + float(model.noise_sd) ** 2 * np.eye(len(at))
+    gain = cov @ H.T @ np.linalg.inv(S)
+    miss = np.asarray(model.y)[at] - H @ mean
     density = -0.5 * (miss @ np.linalg.solve(S, miss) + np.linalg.slogdet(2 * np.pi * S)[1])
-    after = (mean + gain @ miss).reshape(steps, n), cov - gain @ cov[rows]
+    after = (mean + gain @ miss).reshape(steps, n), cov - gain @ H @ cov
     return after[0], after[1], float(density)
 
 
@@ -121,7 +121,8 @@ def test_smoother_is_the_conditional_gaussian(walked):
 def test_parallel_and_sequential_agree(walked):
     # An odd number of steps, among them ones without a reading; more only take longer to compile.
     model = walked[0]
-    model = model._replace(**{name: getattr(model, name)[:13] for name in ("transition", "noise", "y", "valid")})
+    few = {name: getattr(model, name)[:13] for name in ("y", "valid", "limit")}
+    model = model._replace(motion=jax.tree.map(lambda x: x[:13], model.motion), **few)
     assert not np.all(model.valid)
     both = jax.jit(lambda m, parallel: kalman_filter(m, parallel=parallel), static_argnums=1)
     one, other = both(model, False), both(model, True)
@@ -134,9 +135,9 @@ def test_parallel_and_sequential_agree(walked):
     np.testing.assert_allclose(first.cov, second.cov, rtol=1e-7, atol=1e-6)
 
 
-def dense_system(h: dict, options: StateSpaceOptions) -> tuple[np.ndarray, np.ndarray]:
+def dense_system(h: dict, form: Form) -> tuple[np.ndarray, np.ndarray]:
     """The core's continuous matrices, written down a second time from the documented equations."""
-    where = layout(options)
+    where = layout(form)
     names = where.names[: where.core]
     A, L = np.zeros((where.core, where.core)), np.zeros(where.core)
     for i, name in enumerate(names):
@@ -145,9 +146,9 @@ def dense_system(h: dict, options: StateSpaceOptions) -> tuple[np.ndarray, np.nd
             L[i] = float(h["walk"]) ** 2
         if name == "Gi":
             A[i, 0], A[i, i] = 1 / float(h["Ts"]), -1 / float(h["Ts"])
-        if name in ("fast", "slow"):
+        if name in ("fast", "slow", "error"):
             tau = float(h[f"{name}_min"])
-            A[0, i], A[i, i], L[i] = 1.0, -1 / tau, 2 * float(h[name]) ** 2 / tau
+            A[0, i], A[i, i], L[i] = float(name != "error"), -1 / tau, 2 * float(h[name]) ** 2 / tau
         if name == "c":
             A[0, i] = 1.0
         if name.endswith("_sin"):
@@ -159,7 +160,9 @@ def dense_system(h: dict, options: StateSpaceOptions) -> tuple[np.ndarray, np.nd
 def test_steps_are_exact():
     h = typical(EVERYTHING)
     spans = np.array([0.0, 1.0, 15.0, 240.0, 2000.0])
-    found = jax.jit(lambda h: matrices(h, EVERYTHING, jnp.asarray(spans)))(h)
+    found = jax.jit(lambda h: matrices(h, unit_of(h, jnp.asarray(130.0), EVERYTHING), EVERYTHING, jnp.asarray(spans)))(
+        h
+    )
     A, L = dense_system(h, EVERYTHING)
     for i, span in enumerate(spans):
         np.testing.assert_allclose(found.transition[i], scipy.linalg.expm(A * span), rtol=1e-8, atol=1e-9)
@@ -181,7 +184,8 @@ def test_without_noise_it_is_the_deterministic_model():
     basal = steps.basal_U_min[0]
     y0 = t1djax.State(G=jnp.asarray(140.0), S=0.06 * basal, I=0.06 * basal, E=jnp.zeros(()), D=jnp.zeros(()))
     expected = t1djax.propagate(p, patient.doses.inputs(start, end + 1.0), steps.time_min, y0=y0).glucose_mg_dL
-    options = StateSpaceOptions(daily_rhythm=0, reversion=False, slow_disturbance=False, unannounced_meals=False)
+    bare = StateSpaceOptions(daily_rhythm=0, reversion=False, slow_disturbance=False, unannounced_meals=False)
+    options = Form(bare)
     h = typical(options, Tu=80.0, Tr=50.0, walk=0.0, fast=0.0)
     model, _ = jax.jit(lambda h: build(h, somebody(), steps, options))(h)
     names = layout(options).names
@@ -189,7 +193,7 @@ def test_without_noise_it_is_the_deterministic_model():
     for name, value in {"G": 140.0 - 130.0, "c": 0.4, "p1": 15.0, "q": 2.2}.items():
         x[names.index(name)] = value
     found = []
-    for F in np.asarray(model.transition):
+    for F in np.asarray(model.motion.each.transition):
         found.append(x[0] + 130.0)
         x = F @ x
     np.testing.assert_allclose(found, expected, rtol=1e-9)
@@ -209,14 +213,14 @@ def test_forecasts_are_those_of_longer_steps():
     model, on_board = jax.jit(lambda h: build(h, somebody(), steps, options))(h)
     found = jax.jit(kalman_filter)(model._replace(valid=model.valid & (steps.time_min <= last)))
     take = lambda x: x[at : at + 1]
-    expected = jax.jit(ahead, static_argnums=2)(
+    expected = jax.jit(ahead, static_argnums=(2, 6))(
         h, somebody(), options, jax.tree.map(take, found), jax.tree.map(take, on_board),
-        take(level_at(steps, "none")), jnp.asarray([30.0, 60.0]),
+        take(lasting_rates(steps, "none")), (30.0, 60.0),
     )  # fmt: skip
-    read = layout(options).read
     # Without readings the filter walks on; only p1's slow walk differs, which a forecast leaves out.
-    np.testing.assert_allclose(expected.mean[0], found.mean[at + 1 :, read], rtol=1e-9)
-    np.testing.assert_allclose(expected.var[0], found.cov[at + 1 :, read, read] + h["noise"] ** 2, rtol=1e-3)
+    np.testing.assert_allclose(expected.mean[0], found.mean[at + 1 :] @ model.read, rtol=1e-9)
+    var = jnp.einsum("i,nij,j->n", model.read, found.cov[at + 1 :], model.read) + h["noise"] ** 2
+    np.testing.assert_allclose(expected.var[0], var, rtol=1e-3)
 
 
 def test_a_bolus_counts_as_unpaired_by_what_is_known_when_it_is_given():
@@ -225,6 +229,7 @@ def test_a_bolus_counts_as_unpaired_by_what_is_known_when_it_is_given():
 
 
 OPTIONS = StateSpaceOptions(horizons_min=(30.0,), max_steps=12, daily_rhythm=0)
+FORM = Form(OPTIONS)
 
 
 def drawn(n_people: int, seed: int, n: int = 204) -> list[t1djax.Patient]:
@@ -240,7 +245,7 @@ def drawn(n_people: int, seed: int, n: int = 204) -> list[t1djax.Patient]:
             meals=[(float(t), float(g)) for t, g in zip(meals, rng.uniform(20, 60, len(meals)), strict=True)],
         )
         blank = t1djax.Patient(f"D{i}", time, np.full(n, 130.0), doses)
-        h = typical(OPTIONS)
+        h = typical(FORM)
         person = person_of(blank, until_min=float(time[-1]))
         model, _ = _jitted_build(h, person, jax.tree.map(lambda x: x[0], stack_steps([steps_of(blank)])))
         steps = steps_of(blank)
@@ -248,15 +253,15 @@ def drawn(n_people: int, seed: int, n: int = 204) -> list[t1djax.Patient]:
         glucose = {}
         for k, t in enumerate(np.asarray(steps.time_min)):
             glucose[float(t)] = x[0] + 130.0 + rng.normal(0, float(h["noise"]))
-            Q = np.asarray(model.noise[k])
-            x = np.asarray(model.transition[k]) @ x + _root(Q) @ rng.normal(size=len(x))
+            Q = np.asarray(model.motion.each.noise[k])
+            x = np.asarray(model.motion.each.transition[k]) @ x + _root(Q) @ rng.normal(size=len(x))
         people.append(dataclasses.replace(blank, glucose_mg_dL=np.array([glucose[t] for t in time.tolist()])))
     return people
 
 
 @jax.jit
 def _jitted_build(h, person, steps):
-    return build(h, person, steps, OPTIONS)
+    return build(h, person, steps, FORM)
 
 
 def _root(Q: np.ndarray) -> np.ndarray:
@@ -295,7 +300,7 @@ def test_constants_and_effects_are_found_within_their_errors(fitted):
         for symbol in ("Tu", "fast", "noise"):
             estimate = found.constants[symbol]
             assert estimate.standard_error is not None
-            assert abs(np.log(estimate.value / HYPERPARAMETERS[symbol].median)) < 1.2
+            assert abs(np.log(estimate.value / estimate.initial)) < 1.2
         p1 = found.effects["p1"]
         assert p1.standard_error is not None
         assert p1.standard_error < 0.9 * 0.3 * p1.initial  # the readings say more than the prior
@@ -341,7 +346,7 @@ def test_recorded_inputs_are_those_of_the_walk(fitted):
     one = fit["D1"]
     h = {s: jnp.asarray(e.value) for s, e in one.constants.items()}
     steps = steps_of(patient)
-    model, _ = jax.jit(lambda h: build(h, one.person, steps, OPTIONS))(h)
+    model, _ = jax.jit(lambda h: build(h, one.person, steps, FORM))(h)
     blind = jax.jit(kalman_filter)(model._replace(valid=model.valid & (steps.time_min <= origin[0])))
     at = np.searchsorted(np.asarray(steps.time_min), origin[0] + 60.0)
     np.testing.assert_allclose(found.mean_mg_dL[0, 0], blind.mean[at, 0] + one.person.level_mg_dL, rtol=1e-9)
@@ -368,9 +373,8 @@ def test_what_cannot_be_fitted_is_refused(fitted):
 
 
 def test_constants_stay_in_reach():
-    far = constants(jnp.full(len(free_symbols(PLAIN)), 50.0), PLAIN)
-    for symbol, value in far.items():
-        row = HYPERPARAMETERS[symbol]
+    far = constants(jnp.full(len(FORM.constants), 50.0), FORM)
+    for row, value in zip(FORM.constants, far.values(), strict=True):
         np.testing.assert_allclose(float(value), row.median * np.exp(2 * row.log_sd))
 
 

@@ -16,7 +16,6 @@ OWN = {  # of a physiology
 EXCEPT = {
     "cli/": "defaults and examples of the command line",
     "config/": "examples in messages about the configuration",
-    "statespace/": "a model of its own, with time constants of the same names, until it takes any physiology",
 }
 ANYBODYS = {BODY_MASS.symbol, "G0"}  # of a person, whatever the physiology
 OTHER_WORDS = {  # part of words in regular expressions, and indices of a sum

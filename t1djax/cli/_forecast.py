@@ -14,7 +14,7 @@ from ..data import HORIZONS_MIN, TRAINING_SHARE, Cohort
 from ..evaluation import BASELINES, baseline_forecasts, score_forecasts
 from ..plotting import plot_forecasts
 from ..records import RollingForecasts
-from ..statespace import CONSTANTS, StateSpaceFit, StateSpaceOptions, fit_state_space, state_space_forecasts
+from ..statespace import StateSpaceFit, fit_state_space, state_space_forecasts
 from ._app import Interval, Json, commands, say, warnings_in_words
 from ._data import READING, Data, Names, read_people
 from ._enough import check_horizons, check_length
@@ -38,6 +38,7 @@ def forecast(
     data: Data,
     patients: Names = None,
     horizons: Annotated[str, typer.Option(help="How far ahead, min, with commas between.")] = "30,60",
+    physiology: Annotated[str, typer.Option(help="The body: magdelaine, kanderian or hovorka.")] = "magdelaine",
     train_share: Annotated[float, typer.Option(help="Share of each record to learn from.")] = TRAINING_SHARE,
     future_inputs: Annotated[
         str, typer.Option(help="What is known of later insulin and meals: none, announced or recorded.")
@@ -74,7 +75,7 @@ def forecast(
         say("warning", text)
     with telling(turn_line, show=not as_json) as tell:
         tell.now(f"learning from {counted(len(cohort), 'patient')}")
-        fit = fit_state_space(list(cohort), options=StateSpaceOptions(), train_share=train_share)
+        fit = fit_state_space(list(cohort), physiology=physiology, train_share=train_share)
         made = by_every_method(
             fit, cohort, horizon_min=ahead, future_inputs=future_inputs, announced_min=announced_min, on_patient=tell
         )
@@ -86,7 +87,7 @@ def forecast(
         rows = scores.drop(columns="range").to_dict(orient="records")
         found = [{"patient": p.name, "ok": p.ok, **_values(p.constants), **_values(p.effects)} for p in fit]
         seconds = {"compile_s": fit.cost.compile_s, "run_s": fit.cost.run_s}
-        symbols = symbols_json((s for p in fit for s in (*p.constants, *p.effects)), CONSTANTS)
+        symbols = symbols_json((s for p in fit for s in (*p.constants, *p.effects)), fit.form.symbols)
         told = {"scores": rows, "fits": found, "symbols": symbols, "seconds": seconds}
         print_json(told | {"files": [str(f) for f in files]})
     else:

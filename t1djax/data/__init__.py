@@ -22,6 +22,8 @@ from ._records import series as series
 from ._records import stack as stack
 from ._records import stacked_shape as stacked_shape
 from ._records import steps_needed as steps_needed
+from ._sensors import HIGHEST_READING as HIGHEST_READING
+from ._sensors import LOWEST_READING as LOWEST_READING
 from ._sensors import AbstractNoise as AbstractNoise
 from ._sensors import AR1Noise as AR1Noise
 from ._sensors import BretonKovatchevNoise as BretonKovatchevNoise

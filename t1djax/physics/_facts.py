@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 
@@ -113,6 +114,9 @@ class Facts:
     """What is stated in place of parameters."""
     balance: Balance | None = None
     """What is assumed in place of two parameters."""
+    followed: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    """Parameters that a person's whole record is asked for where it is followed with disturbances, beside the effects
+    of insulin and food: median over people and standard deviation of the logarithm."""
     linear: bool = False
     """Whether the rates are linear in the states with coefficients that never change, and glucose is the first learnt
     state."""

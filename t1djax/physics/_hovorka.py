@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -119,6 +120,7 @@ _FACTS = Facts(
     ),
     need_meal=frozenset({"AG", "tau_G"}),
     need_insulin=frozenset({"SI1", "SI2", "SI3", "ka1", "ka2", "ka3", "ke", "VI", "tau_I"}),
+    followed=MappingProxyType({"tau_I": (55.0, 0.35), "tau_G": (40.0, 0.35)}),  # the means, and as others spread
     stays_positive=True,
 )
 

@@ -81,8 +81,11 @@ _FACTS = Facts(
             lambda v: v["SI"] / v["CI"],
         ),
     ),
+    followed=MappingProxyType({  # as the ten
+        "tau1": (65.0, 0.38), "tau2": (40.0, 0.43), "p2": (0.0105, 0.36), "tauM": (46.0, 0.38), "GEZI": (0.0026, 0.57),
+    }),
     stays_positive=True,
-)
+)  # fmt: skip
 
 
 class Kanderian(AbstractPhysiology):

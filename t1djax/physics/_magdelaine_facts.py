@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from ._facts import Balance, Derived, Facts, Proxy, Symmetry, Together
 from ._parameters import BODY_MASS, Parameter, parameter_table, row_table
@@ -110,6 +111,7 @@ FACTS = Facts(
         "glucose would fall without insulin",
         lambda name, kl, kb: f"kl = {kl:.4g} of {name} against kb = {kb:.4g} (128/M of M = {KB_BODY_MASS / kb:.4g} kg)",
     ),
+    followed=MappingProxyType({"Tu": (70.0, 0.35), "Tr": (45.0, 0.35)}),  # as real people show
     linear=True,
     coefficients=frozenset({"Tu", "Tr"}),
     exact=True,

@@ -13,7 +13,6 @@ from ._fit import PatientStateSpace as PatientStateSpace
 from ._fit import StateSpaceFit as StateSpaceFit
 from ._fit import fit_state_space as fit_state_space
 from ._forecast import state_space_forecasts as state_space_forecasts
-from ._hyper import CONSTANTS as CONSTANTS
 from ._hyper import HYPERPARAMETERS as HYPERPARAMETERS
 from ._hyper import Hyper as Hyper
 from ._hyper import StateSpaceOptions as StateSpaceOptions

@@ -1,8 +1,9 @@
 """What the model expects of later readings, from many origins at once."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -10,9 +11,11 @@ from jaxtyping import Array, Float, Int
 from ..data import Patient
 from ..physics import Doses
 from ..records import FutureInputs
+from ._body import CHANNELS, Unit, unit_of
 from ._filter import Filtered
-from ._hyper import StateSpaceOptions
-from ._model import SIGNS, Lags, Person, effect_rows, layout, matrices
+from ._hyper import Form, layout
+from ._model import after_doses, effect_rows, matrices, reading_row, through_body
+from ._person import Person
 from ._steps import Steps, unpaired
 
 
@@ -46,52 +49,126 @@ class Changes(NamedTuple):
 def ahead(
     h: Mapping[str, Array],
     person: Person,
-    options: StateSpaceOptions,
+    form: Form,
     filtered: Filtered,
-    on_board: Lags,
-    level: Float[Array, "origins 3"],
-    horizon_min: Float[Array, " horizons"],
+    on_board: Float[Array, "origins 3 lags"],
+    rates: Float[Array, "origins 3"],
+    horizon_min: tuple[float, ...],
     changes: Changes | None = None,
+    longest_min: float | None = None,
 ) -> Ahead:
-    """Mean and variance of the reading at each horizon after each step.
+    """Mean and variance of the reading at each horizon after each origin.
 
-    The reading is a known row times the state at the origin, plus noise that the way adds: no walk in between is
-    needed, and all origins share the matrices of a horizon.
+    Of a linear body the reading is a known row times the state at the origin, plus noise that the way adds: no walk in
+    between is needed, and all origins share the matrices of a horizon. Of any other the mean walks there step by step,
+    and rows go back along it.
 
     Args:
         h: constants.
         person: level and priors.
-        options: form of the model.
+        form: of the model.
         filtered: states at the origins.
-        on_board: lags at the origins.
-        level: rates of insulin (U/min), carbohydrate (g/min) and hidden meals (U/min) that go on from the origin.
+        on_board: what a unit of each channel's doses has left at the origins.
+        rates: insulin (U/min), carbohydrate (g/min) and hidden meals (U/min) that go on from the origin.
         horizon_min: how far ahead, min.
         changes: later changes of those rates; none if not given.
+        longest_min: longest step of a walk, min; that of the body if not given.
     """
-    where = layout(options)
-    M = matrices(h, options, horizon_min)
-    rows = effect_rows(M.response, on_board.second[:, None], on_board.first[:, None], level[:, None])
-    rows = rows[:, :, where.read]  # origins, horizons, 3
-    if changes is not None:
-        unit = matrices(h, options, changes.span_min).response[..., where.read, 2]
-        add = unit[changes.span, changes.channel] * changes.size * jnp.asarray(SIGNS)[changes.channel]
-        flat = jnp.zeros((rows.shape[0] * rows.shape[1], 3), rows.dtype).at[changes.pair, changes.channel].add(add)
-        rows = rows + flat.reshape(rows.shape)
-    effects = len(where.names) - where.core
-    core = jnp.broadcast_to(M.transition[:, where.read], (*rows.shape[:2], where.core))
-    row = jnp.concatenate([core, rows[..., :effects]], axis=-1)
-    mean = jnp.sum(row * filtered.mean[:, None], axis=-1)
+    unit = unit_of(h, person.level_mg_dL, form)
+    origins, horizons = len(rates), len(horizon_min)
+    if form.exact:
+        M = matrices(h, unit, form, jnp.asarray(horizon_min))
+        wide = lambda x: jnp.broadcast_to(x[:, None], (origins, horizons, *x.shape[1:]))
+        response = effect_rows(M, jnp.arange(horizons), wide(on_board), wide(rates))
+        if changes is not None:
+            by_span = matrices(h, unit, form, changes.span_min).response[..., -1]
+            add = by_span[changes.span, jnp.asarray(CHANNELS)[changes.channel]] * changes.size[:, None]
+            flat = jnp.zeros((origins * horizons, 3, add.shape[1]), add.dtype)
+            flat = flat.at[changes.pair, changes.channel].add(add)
+            response = response + jnp.swapaxes(flat.reshape(origins, horizons, *flat.shape[1:]), -1, -2)
+        where, read = layout(form), reading_row(layout(form))
+        core, effects = read[: where.core], len(where.names) - where.core
+        stays = jnp.broadcast_to(core @ M.transition, (origins, horizons, where.core))
+        acts = jnp.einsum("i,ohij->ohj", read[: where.driven], response)[..., :effects]
+        row = jnp.concatenate([stays, acts], axis=-1)
+        mean, added = jnp.sum(row * filtered.mean[:, None], axis=-1), core @ M.noise @ core
+    else:
+        dt = _walk_steps(horizon_min, form.physiology.step_min if longest_min is None else longest_min)
+        mean, row, added = _walk(h, unit, person, form, filtered.mean, on_board, rates, horizon_min, dt, changes)
     spread = jnp.sum(row * jnp.einsum("oij,ohj->ohi", filtered.cov, row), axis=-1)
-    var = spread + M.noise[:, where.read, where.read] + h["noise"] ** 2
-    return Ahead(mean, var)
+    return Ahead(mean, spread + added + h["noise"] ** 2)
 
 
-def level_at(steps: Steps, future: FutureInputs) -> Float[Array, "steps 3"]:
+def _walk_steps(horizon_min: tuple[float, ...], longest_min: float) -> Float[np.ndarray, " steps"]:
+    """Lengths of steps that end on every horizon, min."""
+    between = np.diff(np.unique([0.0, *horizon_min]))
+    parts = np.ceil(between / longest_min - 1e-6).astype(int)
+    return np.repeat(between / parts, parts)
+
+
+def _walk(
+    h: Mapping[str, Array],
+    unit: Unit,
+    person: Person,
+    form: Form,
+    start: Float[Array, "origins states"],
+    on_board: Float[Array, "origins 3 lags"],
+    rates: Float[Array, "origins 3"],
+    horizon_min: tuple[float, ...],
+    dt: Float[np.ndarray, " steps"],
+    changes: Changes | None,
+) -> tuple[Array, Array, Array]:
+    """Expected readings at the horizons, how they depend on the states at the origins, and what noise adds."""
+    where, read = layout(form), reading_row(layout(form))
+    end = np.cumsum(dt)
+    last = np.array([np.argmin(np.abs(end - horizon)) for horizon in horizon_min])
+    lengths, interval = np.unique(np.round(dt, 9), return_inverse=True)
+    half, whole = (matrices(h, unit, form, jnp.asarray(x)) for x in (lengths / 2, lengths))
+    doses = jnp.broadcast_to(rates[:, None], (len(rates), len(dt), 3))
+    if changes is not None:
+        # Each of them moves the mean rate of the steps that it falls into, so that no dose is lost.
+        furthest = int(np.argmax(horizon_min))
+        origin, horizon = jnp.divmod(changes.pair, len(horizon_min))
+        begun = horizon_min[furthest] - changes.span_min[changes.span]
+        size = jnp.where(horizon == furthest, changes.size, 0.0)[:, None]
+        doses = doses.at[origin, :, changes.channel].add(size * jnp.clip((end - begun[:, None]) / dt, 0.0, 1.0))
+    n, core, pools = len(where.names), where.core, len(form.pools)
+    over_half = lambda i: jnp.eye(n).at[:core, :core].set(half.transition[i])
+
+    def step(now: tuple[Array, Array], given: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Any]:
+        x, lags = now
+        i, length, u = given
+        F = over_half(i)
+        one = lambda x, lags, u: through_body(unit, person, form, x, lags, u, length)
+        x, J = jax.vmap(one)(x @ F.T, lags, u)
+        lags = after_doses(whole.lags[i][jnp.asarray(CHANNELS)], lags, u)
+        return (x @ F.T, lags), (x @ F.T @ read, J[:, :pools])
+
+    given = jnp.asarray(interval), jnp.asarray(dt), jnp.swapaxes(doses, 0, 1)
+    _, (mean, J) = jax.lax.scan(step, (start, on_board), given)
+
+    def back(now: tuple[Array, Array], given: tuple[Array, ...]) -> tuple[tuple[Array, Array], None]:
+        row, var = now
+        i, J, begins = given
+        F, Q = over_half(i), half.noise[i]
+        adds = lambda row: jnp.sum(row[..., :core] @ Q * row[..., :core], axis=-1)
+        late = jnp.where(begins[:, None], read, row)
+        middle = late @ F
+        early = jnp.einsum("ohi,oij->ohj", middle[..., :pools], J) + middle.at[..., :pools].set(0.0)
+        return (early @ F, var + adds(late) + adds(early)), None
+
+    empty = jnp.zeros((len(rates), len(horizon_min), n)), jnp.zeros((len(rates), len(horizon_min)))
+    begins = jnp.asarray(np.arange(len(dt))[:, None] == last)
+    (row, added), _ = jax.lax.scan(back, empty, (jnp.asarray(interval), J, begins), reverse=True)
+    return mean[last].T, row, added
+
+
+def lasting_rates(steps: Steps, future: FutureInputs) -> Float[Array, "steps 3"]:
     """Rates that a forecast lets go on from each step: the basal alone, or all that is running."""
     if future == "none":
         zero = jnp.zeros_like(steps.basal_U_min)
         return jnp.stack([steps.basal_U_min, zero, zero], axis=-1)
-    return jnp.stack([steps.insulin_U_min, steps.carbs_g_min, steps.unpaired_U_min], axis=-1)
+    return steps.rates
 
 
 def changes_after(

@@ -1,12 +1,13 @@
 """Kalman filter and Rauch-Tung-Striebel smoother, step by step and as parallel prefix sums."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._model import Model
+from .._types import Key
+from ._model import Exact, Model
 
 
 class Filtered(NamedTuple):
@@ -38,11 +39,15 @@ def kalman_filter(model: Model, *, parallel: bool = False) -> Filtered:
     """Filter one record: missing readings and steps of any length are no special case.
 
     ```
-    S = H P H' + sd^2,  K = P H'/S,  m + K (y - H m),  (I - K H) P (I - K H)' + K sd^2 K'
+    S = H P H' + sd^2,  K = P H'/S,  m + K miss,  P - share K S K'
     ```
 
-    The Joseph form keeps covariances positive under rounding. In parallel the same is computed as an associative scan
-    over the steps, whose depth is logarithmic; on a CPU the sequential form is faster.
+    `miss` is the reading less what is expected, and the share is one. At a limit of the sensor glucose is beyond it
+    instead: `miss` and share are those of the normal distribution cut off there, and the likelihood is that of lying
+    beyond. Where steps are not linear the mean takes the step itself and the covariance its derivative there.
+
+    In parallel the same is computed for linear steps as an associative scan, whose depth is logarithmic and which takes
+    limits for readings; on a CPU the sequential form is faster.
 
     Args:
         model: the model with its readings.
@@ -50,6 +55,9 @@ def kalman_filter(model: Model, *, parallel: bool = False) -> Filtered:
 
     Returns:
         The filtered states and the log-likelihood.
+
+    Raises:
+        ValueError: where steps that are not linear are to be filtered in parallel.
 
     Source: Kalman 1960; Bucy and Joseph 1968; Sarkka and Garcia-Fernandez, "Temporal parallelization of Bayesian
     smoothers", IEEE Trans. Autom. Control 66(1), 2021.
@@ -74,9 +82,7 @@ def smooth(model: Model, filtered: Filtered, *, parallel: bool = False) -> Smoot
 
     Source: Rauch, Tung and Striebel 1965; the parallel form as for `kalman_filter`.
     """
-    gain, shift, spread = jax.vmap(_backward)(
-        filtered.mean[:-1], filtered.cov[:-1], model.transition[:-1], model.noise[:-1]
-    )
+    gain, shift, spread = _backwards(model, filtered)
     if not parallel:
 
         def step(
@@ -105,23 +111,69 @@ def smooth(model: Model, filtered: Filtered, *, parallel: bool = False) -> Smoot
     return Smoothed(mean, cov)
 
 
+def draw_paths(model: Model, filtered: Filtered, number: int, *, key: Key) -> Float[Array, "paths steps states"]:
+    """Draws of all states of a record given all of its readings, by backward simulation.
+
+    ```
+    x[last] ~ N(m, P),   x[i] ~ N(m + G (x[i+1] - F m), P - G (F P F' + Q) G')
+    ```
+
+    Their means and covariances are those of `smooth`.
+
+    Args:
+        model: the model with its readings.
+        filtered: what `kalman_filter` gave for this model.
+        number: how many paths.
+        key: draws them.
+
+    Source: Fruhwirth-Schnatter, J. Time Ser. Anal. 15(2), 1994; Godsill, Doucet and West, JASA 99(465), 2004.
+    """
+    gain, shift, spread = _backwards(model, filtered)
+    root = jax.vmap(_root)(jnp.concatenate([spread, filtered.cov[-1:]]))
+    last, n = filtered.mean[-1], filtered.mean.shape[1]
+    unit = jax.random.normal(key, (len(root), number, n), last.dtype)
+    end = last + unit[-1] @ root[-1].T
+
+    def step(later: Array, now: tuple[Array, ...]) -> tuple[Array, Array]:
+        G, g, L, unit = now
+        found = later @ G.T + g + unit @ L.T
+        return found, found
+
+    _, paths = jax.lax.scan(step, end, (gain, shift, root[:-1], unit[:-1]), reverse=True)
+    return jnp.swapaxes(jnp.concatenate([paths, end[None]]), 0, 1)
+
+
+def _root(P: Array) -> Array:
+    # States without noise leave covariances of lower rank, which Cholesky's method refuses.
+    scale = jnp.sqrt(jnp.maximum(jnp.diagonal(P), 1e-300))
+    values, vectors = jnp.linalg.eigh(P / (scale[:, None] * scale))
+    return scale[:, None] * vectors * jnp.sqrt(jnp.maximum(values, 0.0))
+
+
 def _sequential_filter(model: Model) -> Filtered:
-    eye = jnp.eye(model.mean.shape[0], dtype=model.mean.dtype)
-    var = model.noise_sd**2
-    index = jnp.argmax(model.read)
+    H, var = model.read, model.noise_sd**2
 
-    def step(carry: tuple[Array, Array], now: tuple[Array, ...]) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+    def step(carry: tuple[Array, Array], now: tuple[Any, ...]) -> tuple[tuple[Array, Array], Filtered]:
         m, P = carry
-        F, Q, y, valid = now
-        S, miss = P[index, index] + var, y - m[index]
-        K = jnp.where(valid, P[:, index] / S, 0.0)
-        left = eye - K[:, None] * model.read
-        m, P = m + K * miss, _symmetric(left @ P @ left.T + var * K[:, None] * K)
-        likelihood = jnp.where(valid, -0.5 * (jnp.log(2 * jnp.pi * S) + miss**2 / S), 0.0)
-        return (F @ m, F @ P @ F.T + Q), (m, P, miss, S, likelihood)
+        each, y, valid, limit = now
+        PH = P @ H
+        S, miss = H @ PH + var, y - H @ m
+        at_limit = limit != 0.0
+        # Towards the limit, in standard deviations; kept finite where it is not asked for.
+        a = jnp.where(at_limit, -limit * miss / jnp.sqrt(S), 0.0)
+        beyond = jax.scipy.stats.norm.logcdf(a)
+        hazard = jnp.exp(jax.scipy.stats.norm.logpdf(a) - beyond)
+        shift = jnp.where(at_limit, limit * jnp.sqrt(S) * hazard, miss)
+        share = jnp.where(at_limit, hazard * (hazard + a), 1.0)
+        K = jnp.where(valid, PH / S, 0.0)
+        m, P = m + K * shift, P - share * S * K[:, None] * K
+        density = jnp.where(at_limit, beyond, -0.5 * (jnp.log(2 * jnp.pi * S) + miss**2 / S))
+        ahead, F, Q = model.motion.step(each, m)
+        found = Filtered(m, P, miss, S, jnp.where(valid, density, 0.0))
+        return (ahead, _symmetric(F @ P @ F.T + Q)), found
 
-    steps = (model.transition, model.noise, model.y, model.valid)
-    return Filtered(*jax.lax.scan(step, (model.mean, model.cov), steps)[1])
+    steps = (model.motion.each, model.y, model.valid, model.limit)
+    return jax.lax.scan(step, (model.mean, model.cov), steps)[1]
 
 
 class _Element(NamedTuple):
@@ -137,6 +189,9 @@ class _Element(NamedTuple):
 def _parallel_filter(model: Model) -> Filtered:
     n = model.mean.shape[0]
     H, var = model.read, model.noise_sd**2
+    if not isinstance(model.motion, Exact):
+        raise ValueError("kalman_filter: only linear steps can be filtered in parallel; leave parallel out")
+    transition, noise = model.motion.each
 
     def element(F: Array, Q: Array, y: Array, valid: Array) -> _Element:
         S = H @ Q @ H + var
@@ -147,13 +202,13 @@ def _parallel_filter(model: Model) -> Filtered:
 
     # The first element holds the prior: a step from nowhere, whose noise is the prior's covariance.
     nowhere = jnp.zeros((1, n, n), model.cov.dtype)
-    into = jnp.concatenate([nowhere, model.transition[:-1]]), jnp.concatenate([model.cov[None], model.noise[:-1]])
+    into = jnp.concatenate([nowhere, transition[:-1]]), jnp.concatenate([model.cov[None], noise[:-1]])
     y = model.y.at[0].add(-(H @ model.mean))
     elements = jax.vmap(element)(*into, y, model.valid)
     elements = elements._replace(b=elements.b.at[0].add(model.mean))
     found = jax.lax.associative_scan(jax.vmap(_join), elements)
-    expected = _times(model.transition[:-1], found.b[:-1])
-    cov = model.transition[:-1] @ found.C[:-1] @ _transpose(model.transition[:-1]) + model.noise[:-1]
+    expected = _times(transition[:-1], found.b[:-1])
+    cov = transition[:-1] @ found.C[:-1] @ _transpose(transition[:-1]) + noise[:-1]
     miss = model.y - jnp.concatenate([model.mean[None], expected]) @ H
     S = jnp.einsum("nij,i,j->n", jnp.concatenate([model.cov[None], cov]), H, H) + var
     likelihood = jnp.where(model.valid, -0.5 * (jnp.log(2 * jnp.pi * S) + miss**2 / S), 0.0)
@@ -174,14 +229,21 @@ def _join(first: _Element, then: _Element) -> _Element:
     )
 
 
-def _backward(m: Array, P: Array, F: Array, Q: Array) -> tuple[Array, Array, Array]:
+def _backwards(model: Model, filtered: Filtered) -> tuple[Array, Array, Array]:
+    """Gain, offset and covariance of each state given the next one, for all steps but the last."""
+    m, P = filtered.mean[:-1], filtered.cov[:-1]
+    steps = jax.tree.map(lambda x: x[:-1], model.motion.each)
+    return jax.vmap(_backward)(m, P, *jax.vmap(model.motion.step)(steps, m))
+
+
+def _backward(m: Array, P: Array, next_mean: Array, F: Array, Q: Array) -> tuple[Array, Array, Array]:
     ahead = F @ P @ F.T + Q
     # A step of length zero adds no noise, and effects have none: a pseudo-inverse in all but name.
     scale = jnp.sqrt(jnp.diagonal(ahead))
     scale = jnp.where(scale > 0, scale, 1.0)
     unit = ahead / (scale[:, None] * scale) + 1e-13 * jnp.eye(len(m), dtype=m.dtype)
     gain = jnp.linalg.solve(unit, (F @ P) / scale[:, None]).T / scale
-    return gain, m - gain @ (F @ m), _symmetric(P - gain @ ahead @ gain.T)
+    return gain, m - gain @ next_mean, _symmetric(P - gain @ ahead @ gain.T)
 
 
 def _symmetric(P: Array) -> Array:

@@ -8,19 +8,21 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Int
 
 from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
-from ..data import TRAINING_SHARE, Cohort, Patient, readings_ahead, training_end
+from ..data import TRAINING_SHARE, Cohort, Patient, readings_ahead, rolling_origins, training_end
+from ..physics import AbstractPhysiology, check_class, physiology_named
 from ..programs import over_cohort
-from ..records import UNITS, Cost, Estimate, Outcome, WithOutcome, legend_line
-from ._ahead import ahead, level_at
+from ..records import SYMBOLS, Cost, Estimate, Outcome, WithOutcome, legend_line
+from ._ahead import ahead, lasting_rates
 from ._filter import Filtered, kalman_filter
-from ._hyper import CONSTANTS, HYPERPARAMETERS, StateSpaceOptions, free_symbols
-from ._model import Lags, Person, build, layout, person_of
-from ._steps import Steps, stack_steps, steps_of
+from ._hyper import Form, StateSpaceOptions, layout
+from ._model import build, positive
+from ._person import Person, person_of
+from ._steps import Steps, round_up, stack_steps, steps_of
 
 REACH = 2.0
 """No constant lies further from the median of its prior than so many standard deviations of its logarithm."""
@@ -38,8 +40,8 @@ class PatientStateSpace(WithOutcome):
     train_until_min: float
     """Nothing after this time was seen, min on the record's clock."""
     constants: Mapping[str, Estimate]
-    """Constants by symbol, in the units of `HYPERPARAMETERS`; the standard errors are those of the marginal
-    likelihood and the prior, from the curvature in the logarithms."""
+    """Constants by symbol, in the units of `HYPERPARAMETERS` and of the physiology's table; the standard errors are
+    those of the marginal likelihood and the prior, from the curvature that is expected in the logarithms."""
     effects: Mapping[str, Estimate]
     """`c` (mg/dL/min), `p1` (mg/dL/U), `q` (mg/dL/g), and `r` (mg/dL/U), which a bolus without carbohydrate on record
     raises: posterior means at the end of training, prior means as initial values."""
@@ -51,6 +53,8 @@ class PatientStateSpace(WithOutcome):
     """Steps of the optimiser."""
     person: Person
     """Level and priors."""
+    form: Form
+    """Form of the model."""
 
     def __repr__(self) -> str:
         trouble = "" if self.ok else f"; failed: {self.message}"
@@ -63,7 +67,8 @@ class PatientStateSpace(WithOutcome):
 
 def _legend(patients: Iterable["PatientStateSpace"]) -> str:
     """What the symbols mean, for below a table."""
-    return legend_line((symbol for p in patients for symbol in (*p.constants, *p.effects)), CONSTANTS)
+    patients = list(patients)
+    return legend_line((s for p in patients for s in (*p.constants, *p.effects)), patients[0].form.symbols)
 
 
 _CONSTANTS = ("patient", "symbol", "unit", "value", "standard error", "prior")
@@ -71,9 +76,9 @@ _CONSTANTS = ("patient", "symbol", "unit", "value", "standard error", "prior")
 
 def _constant_rows(patient: PatientStateSpace) -> list[tuple[object, ...]]:
     """What a notebook shows of a model, in the order of `_CONSTANTS`."""
-    units = {**UNITS, **{symbol: row.unit for symbol, row in HYPERPARAMETERS.items()}}
+    rows = {**SYMBOLS, **patient.form.symbols}
     return [
-        (patient.name, symbol, units.get(symbol, ""), e.value, e.standard_error, e.initial)
+        (patient.name, symbol, rows[symbol].unit, e.value, e.standard_error, e.initial)
         for symbol, e in {**patient.constants, **patient.effects}.items()
     ]
 
@@ -82,7 +87,7 @@ def _constant_rows(patient: PatientStateSpace) -> list[tuple[object, ...]]:
 class StateSpaceFit(ByName[PatientStateSpace]):
     """The stochastic models of a cohort."""
 
-    options: StateSpaceOptions
+    form: Form
     """Form of the model."""
     patients: tuple[PatientStateSpace, ...]
     """One per patient, in order."""
@@ -103,24 +108,36 @@ class StateSpaceFit(ByName[PatientStateSpace]):
 class _Data(NamedTuple):
     steps: Steps
     person: Person
-    target: Float[Array, "*batch steps horizons"]
-    there: Bool[Array, "*batch steps horizons"]
-    step_min: Float[Array, "*batch"]
+    origin: Int[Array, "*batch origins"]
+    target: Float[Array, "*batch origins horizons"]
+    weight: Float[Array, "*batch origins horizons"]
+
+
+class _Found(NamedTuple):
+    """What one evaluation gives."""
+
+    cost: Array
+    slope: Array
+    curvature: Array
+    """Of the whole objective, as it is expected."""
+    information: Array
+    """Of the likelihood of the readings alone, likewise."""
+    log_likelihood: Array
+    mean: Array
+    cov: Array
 
 
 class _Solution(NamedTuple):
     z: Array
     converged: Array
     steps: Array
-    curvature: Array
-    log_likelihood: Array
-    mean: Array
-    cov: Array
+    found: _Found
 
 
 def fit_state_space(
     patients: Sequence[Patient],
     *,
+    physiology: str | type[AbstractPhysiology] = "magdelaine",
     options: StateSpaceOptions | None = None,
     train_share: float = TRAINING_SHARE,
     train_until_min: float | None = None,
@@ -131,14 +148,15 @@ def fit_state_space(
     min over z of   - log p(y)  -  sum over horizons h (step/h) sum over origins log p(y(t+h) | until t)  +  z'z/2
     ```
 
-    with `z` the logarithms of the constants, standardised by their priors (`HYPERPARAMETERS`), `step` the usual time
-    between readings, and forecasts that know no insulin or meal after `t`. The first term is the marginal likelihood of
-    the Kalman filter; the second makes the model good at what it is used for, where it is wrong, and is weighed down
-    since overlapping forecasts say the same. `c`, `p1`, `q` and `r` are states of the filter, hence found exactly. It
-    computes in float64, whatever the global setting, by BFGS.
+    with `z` the logarithms of the constants, standardised by their priors (`HYPERPARAMETERS`, `Facts.followed`), `step`
+    the time between origins, at least 15 min, and forecasts that know no insulin or meal after `t`. The first term is
+    the marginal likelihood of the Kalman filter, extended where the body is not linear; the second makes the model good
+    at what it is used for, where it is wrong, and is weighed down since overlapping forecasts say the same. `c`, `p1`,
+    `q` and `r` are states of the filter. It computes in float64, whatever the global setting, by damped Fisher scoring.
 
     Args:
         patients: the cohort.
+        physiology: the body, by name or class.
         options: form of the model; `StateSpaceOptions()` if not given.
         train_share: share of each record to learn from.
         train_until_min: the same as a time on the record's clock, min; takes precedence.
@@ -148,6 +166,7 @@ def fit_state_space(
 
     Raises:
         ValueError: where there is no patient, or a training part has fewer than twenty readings.
+        ArgumentError: where the physiology is not known.
 
     Example:
         >>> import t1djax
@@ -157,8 +176,9 @@ def fit_state_space(
         >>> fit["Pat3"].readings
         135
     """
-    options = StateSpaceOptions() if options is None else options
-    _check(options)
+    form = Form(StateSpaceOptions() if options is None else options, physiology_named(physiology))
+    _check(form.options)
+    check_class(form.physiology)
     patients = Cohort.of(patients).patients
     if not patients:
         raise ValueError("fit_state_space: give at least one patient")
@@ -169,124 +189,154 @@ def fit_state_space(
             raise ValueError(f"{patient.name}: {count} readings until {end:g} min to learn from; give {_LEAST}")
     began = time.perf_counter()
     with jax.enable_x64(True):
-        data = _stack(patients, ends, options)
-    solution, compile_s = over_cohort(_solve, data, static=(options,), effort="some")
+        data = _stack(patients, ends, form)
+    solution, compile_s = over_cohort(_solve, data, static=(form,), effort="some")
     run_s = time.perf_counter() - began - compile_s
     found = tuple(
-        _record(patient, end, jax.tree.map(lambda x, i=i: x[i], (solution, data.person)), options)
+        _record(patient, end, *(jax.tree.map(lambda x, i=i: x[i], tree) for tree in (solution, data.person)), form=form)
         for i, (patient, end) in enumerate(zip(patients, ends, strict=True))
     )
-    return StateSpaceFit(options, found, Cost(compile_s, run_s))
+    return StateSpaceFit(form, found, Cost(compile_s, run_s))
 
 
 _LEAST = 20
 
 
-def constants(z: Float[Array, " free"], options: StateSpaceOptions) -> dict[str, Array]:
+def constants(z: Float[Array, " free"], form: Form) -> dict[str, Array]:
     """The constants from their standardised logarithms, which end two standard deviations from the median."""
-    rows = [HYPERPARAMETERS[symbol] for symbol in free_symbols(options)]
     inside = REACH * jnp.tanh(z / REACH)
-    return {row.symbol: row.median * jnp.exp(row.log_sd * inside[i]) for i, row in enumerate(rows)}
+    return {row.symbol: row.median * jnp.exp(row.log_sd * inside[i]) for i, row in enumerate(form.constants)}
+
+
+def walked(patient: Patient, form: Form, until_min: float | None = None) -> Steps:
+    """The steps of a record as a model of this form takes them."""
+    return steps_of(patient, until_min=until_min, longest_min=np.inf if form.exact else form.physiology.step_min)
 
 
 def run_filter(
-    h: Mapping[str, Array], person: Person, steps: Steps, options: StateSpaceOptions
-) -> tuple[Filtered, Lags]:
+    h: Mapping[str, Array], person: Person, steps: Steps, form: Form
+) -> tuple[Filtered, Float[Array, "steps 3 lags"]]:
     """The filtered record of one patient, and what is on board at its steps."""
-    model, on_board = build(h, person, steps, options)
+    model, on_board = build(h, person, steps, form)
     return kalman_filter(model), on_board
 
 
-def _stack(patients: Sequence[Patient], ends: Sequence[float], options: StateSpaceOptions) -> _Data:
-    each = [steps_of(p, until_min=end) for p, end in zip(patients, ends, strict=True)]
+def _stack(patients: Sequence[Patient], ends: Sequence[float], form: Form) -> _Data:
+    each = [walked(p, form, end) for p, end in zip(patients, ends, strict=True)]
     people = [person_of(p, until_min=end) for p, end in zip(patients, ends, strict=True)]
-    steps = stack_steps(each)
-    width = steps.time_min.shape[1]
-    targets, apart = [], []
+    horizons = form.options.horizons_min
+    rows = []
     for patient, end, s in zip(patients, ends, each, strict=True):
         seen = np.where(patient.time_min <= end, patient.glucose_mg_dL, np.nan)
         part = dataclasses.replace(patient, glucose_mg_dL=seen)
-        origins = np.asarray(s.time_min)
-        target = np.full((width, len(options.horizons_min)), np.nan)
-        if options.horizons_min:
-            ahead_of = readings_ahead(part, origins, options.horizons_min)
-            target[: len(origins)] = np.where(np.asarray(s.valid)[:, None], ahead_of, np.nan)
-        targets.append(target)
-        apart.append(np.median(np.diff(part.time_min[part.valid])))
-    target = np.stack(targets)
-    there = np.isfinite(target)
-    return _Data(
-        steps=steps,
-        person=jax.tree.map(lambda *leaves: jnp.stack(leaves), *people),
-        target=jnp.asarray(np.where(there, target, 120.0)),
-        there=jnp.asarray(there),
-        step_min=jnp.asarray(np.array(apart)),
-    )
+        origins = rolling_origins(part, after_min=-np.inf, every_min=_ORIGINS_MIN)
+        target = readings_ahead(part, origins, horizons) if horizons else np.zeros((len(origins), 0))
+        apart = np.median(np.diff(origins))
+        weight = np.where(np.isfinite(target), apart / np.asarray(horizons), 0.0)
+        rows.append((np.searchsorted(np.asarray(s.time_min), origins), np.nan_to_num(target, nan=120.0), weight))
+    most = round_up(max(len(origin) for origin, _, _ in rows))
+    pad = lambda x: np.pad(x, ((0, most - len(x)), *[(0, 0)] * (x.ndim - 1)))
+    columns = (jnp.asarray(np.stack([pad(x) for x in column])) for column in zip(*rows, strict=True))
+    return _Data(stack_steps(each), jax.tree.map(lambda *leaves: jnp.stack(leaves), *people), *columns)
 
 
-def _likelihood(z: Array, data: _Data, options: StateSpaceOptions) -> Array:
-    """Negative logarithm of the posterior, up to a constant."""
-    filtered, _ = run_filter(constants(z, options), data.person, data.steps, options)
-    return -jnp.sum(filtered.log_likelihood) + jnp.sum(z**2) / 2
+_STEP_MIN = 15.0  # of the walks to the horizons in the fit: lags are longer
+_ORIGINS_MIN = 14.5  # between origins of forecasts that count in the fit: closer ones say the same
 
 
-def _objective(z: Array, data: _Data, options: StateSpaceOptions) -> Array:
-    h = constants(z, options)
-    filtered, on_board = run_filter(h, data.person, data.steps, options)
-    total = -jnp.sum(filtered.log_likelihood) + jnp.sum(z**2) / 2
-    if options.horizons_min:
-        horizons = jnp.asarray(options.horizons_min)
-        level = level_at(data.steps, "none")
-        expected = ahead(h, data.person, options, filtered, on_board, level, horizons)
-        miss = data.target - data.person.level_mg_dL - expected.mean
-        score = 0.5 * (jnp.log(expected.var) + miss**2 / expected.var)
-        total += jnp.sum(jnp.where(data.there, score, 0.0) * data.step_min / horizons)
-    return total
+def _evaluate(z: Array, data: _Data, form: Form) -> _Found:
+    """The objective, and its slope and curvature: forward, so that one walk through the record gives all of it.
+
+    A normal term `log(S)/2 + miss^2/(2S)` is expected to curve by `miss' miss'/S + log(S)' log(S)'/2`.
+    """
+    horizons = form.options.horizons_min
+
+    def terms(z: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        h = constants(z, form)
+        filtered, on_board = run_filter(h, data.person, data.steps, form)
+        log_likelihood = jnp.sum(filtered.log_likelihood)
+        cost = jnp.sum(z**2) / 2 - log_likelihood
+        ours = filtered.innovation, jnp.log(filtered.innovation_var)
+        theirs = jnp.zeros((0,)), jnp.zeros((0,))
+        if horizons:
+            known, lags, rates = jax.tree.map(
+                lambda x: x[data.origin], (filtered, on_board, lasting_rates(data.steps, "none"))
+            )
+            expected = ahead(h, data.person, form, known, lags, rates, horizons, longest_min=_STEP_MIN)
+            miss, log_var = data.target - data.person.level_mg_dL - expected.mean, jnp.log(expected.var)
+            cost += jnp.sum(data.weight * (log_var + miss**2 / expected.var)) / 2
+            theirs = miss.ravel(), log_var.ravel()
+        values = cost, *ours, *theirs
+        return values, (*values, log_likelihood, filtered.mean[-1], filtered.cov[-1])
+
+    slopes, values = jax.jacfwd(terms, has_aux=True)(z)
+
+    def information(i: int, weight: Array) -> Array:
+        miss, log_var = slopes[i], slopes[i + 1]
+        share = weight * jnp.exp(-values[i + 1])
+        return miss.T @ (miss * share[:, None]) + log_var.T @ (log_var * weight[:, None]) / 2
+
+    readings = information(1, data.steps.valid.astype(z.dtype))
+    forecasts = information(3, data.weight.ravel())
+    eye = jnp.eye(len(z))
+    return _Found(values[0], slopes[0], readings + forecasts + eye, readings + eye, *values[-3:])
 
 
-def _solve(data: _Data, options: StateSpaceOptions) -> _Solution:
-    import optimistix as optx  # noqa: PLC0415 - half a second at import
-
-    z0 = jnp.zeros(len(free_symbols(options)))
-    solver = optx.BFGS(rtol=options.tolerance, atol=options.tolerance)
-    # The number of readings sets the scale, so that the first step is of a sensible length.
-    scale = jnp.sum(data.steps.valid)
-    found = optx.minimise(
-        lambda z, data: _objective(z, data, options) / scale, solver, z0, data, max_steps=options.max_steps, throw=False
-    )
-    z = found.value
-    slope = jax.grad(lambda z: _likelihood(z, data, options))
-    shifts = 1e-3 * jnp.concatenate([jnp.eye(len(z0)), -jnp.eye(len(z0))])
-    slopes = jax.lax.map(lambda shift: slope(z + shift), shifts)
-    curvature = (slopes[: len(z0)] - slopes[len(z0) :]) / 2e-3
-    filtered, _ = run_filter(constants(z, options), data.person, data.steps, options)
-    return _Solution(
-        z=z,
-        converged=found.result == optx.RESULTS.successful,
-        steps=found.stats["num_steps"],
-        curvature=(curvature + curvature.T) / 2,
-        log_likelihood=jnp.sum(filtered.log_likelihood),
-        mean=filtered.mean[-1],
-        cov=filtered.cov[-1],
-    )
+_CLOSE = 3e-3  # what a whole step would still gain in the objective
+_NEAR = 2.0  # gain below which the last step's change of the slope corrects the curvature
 
 
-def _record(
-    patient: Patient, end: float, found: tuple[_Solution, Person], options: StateSpaceOptions
-) -> PatientStateSpace:
-    s, person = found
-    where = layout(options)
-    finite = bool(np.all(np.isfinite(s.z)) and np.isfinite(s.log_likelihood))
-    # A direction in which the likelihood alone is not at its best may curve the wrong way; the prior then speaks.
-    vectors_values = np.linalg.eigh(s.curvature) if finite else (np.ones(len(s.z)), np.eye(len(s.z)))
-    values = np.maximum(vectors_values[0], 1.0)
-    spread = np.sqrt(np.sum(vectors_values[1] ** 2 / values, axis=1))
+def _solve(data: _Data, form: Form) -> _Solution:
+    """Fisher scoring: steps shrink where they overshoot; near the end the expected curvature is corrected by that met
+    on the last step, as in the method of Broyden, Fletcher, Goldfarb and Shanno."""
+    n = len(form.constants)
+
+    class Now(NamedTuple):
+        z: Array
+        trial: Array
+        best: _Found
+        before: tuple[Array, Array]
+        """The last step, and how the slope changed on it."""
+        share: Array
+        gain: Array
+        steps: Array
+
+    def step(now: Now) -> Now:
+        tried = _evaluate(now.trial, data, form)
+        better = tried.cost < now.best.cost
+        pick = lambda a, b: jax.tree.map(lambda a, b: jnp.where(better, a, b), a, b)
+        moved, turned = pick((now.trial - now.z, tried.slope - now.best.slope), now.before)
+        z, best = pick((now.trial, tried), (now.z, now.best))
+        share = jnp.where(better, jnp.minimum(1.0, 1.5 * now.share), now.share / 2)
+        H = best.curvature
+        along = H @ moved
+        secant = jnp.outer(turned, turned) / (turned @ moved) - jnp.outer(along, along) / (moved @ along)
+        H = H + jnp.where((now.gain < _NEAR) & (turned @ moved > 0), secant, 0.0)
+        whole = jnp.linalg.solve(H, best.slope)
+        # No further than two standard deviations of the prior at once: beyond, constants hardly move.
+        move = whole * jnp.minimum(share, REACH / jnp.max(jnp.abs(whole)))
+        return Now(z, z - move, best, (moved, turned), share, best.slope @ whole / 2, now.steps + 1)
+
+    def going(now: Now) -> Array:
+        return (now.steps <= form.options.max_steps) & (now.gain > _CLOSE) & (now.share > 1e-6)
+
+    shapes = jax.eval_shape(lambda: _evaluate(jnp.zeros(n), data, form))
+    nowhere = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)._replace(cost=jnp.asarray(jnp.inf))
+    zero, far = jnp.zeros(n), jnp.asarray(jnp.inf)
+    begun = Now(zero, zero, nowhere, (zero, zero), jnp.ones(()), far, jnp.asarray(0))
+    end = jax.lax.while_loop(going, step, begun)
+    return _Solution(end.z, (end.gain <= _CLOSE) & jnp.isfinite(end.best.cost), end.steps - 1, end.best)
+
+
+def _record(patient: Patient, end: float, s: _Solution, person: Person, *, form: Form) -> PatientStateSpace:
+    where, found = layout(form), s.found
+    finite = bool(np.all(np.isfinite(s.z)) and np.isfinite(found.cost))
+    spread = np.sqrt(np.diagonal(np.linalg.inv(found.information))) if finite else np.full(len(s.z), np.nan)
     fitted = {}
-    for i, symbol in enumerate(free_symbols(options)):
-        row = HYPERPARAMETERS[symbol]
+    for i, row in enumerate(form.constants):
         inside = np.tanh(s.z[i] / REACH)
         value = row.median * float(np.exp(row.log_sd * REACH * inside))
-        fitted[symbol] = Estimate(
+        fitted[row.symbol] = Estimate(
             value,
             row.median,
             value * row.log_sd * float(spread[i] * (1 - inside**2)),
@@ -294,27 +344,32 @@ def _record(
             at_bound=bool(abs(inside) > 0.96),
         )
     effects = {}
-    for i, symbol in enumerate(EFFECTS):
-        if symbol in where.names:
-            j = where.names.index(symbol)
-            sd = float(np.sqrt(s.cov[j, j]))
-            held = sd**2 > 0.75 * float(person.effect_sd[i]) ** 2
-            effects[symbol] = Estimate(float(s.mean[j]), float(person.effect_mean[i]), sd, prior_dominated=bool(held))
+    at = [where.at("c"), *range(where.core, len(where.names))]
+    values, sds = found.mean[at], np.sqrt(np.diagonal(found.cov)[at])
+    if not form.exact:
+        values[1:] = np.asarray(positive(values[1:], person))[: len(values) - 1]
+    for i, symbol in enumerate(EFFECTS[: len(values)]):
+        mean, prior_sd = float(person.effect_mean[i]), float(person.effect_sd[i])
+        weak = bool(sds[i] ** 2 > 0.75 * prior_sd**2)
+        # Of a logarithm, as `positive` has it, the error grows with the value.
+        error = float(sds[i]) * (1.0 if form.exact or i == 0 else float(values[i]) / mean)
+        effects[symbol] = Estimate(float(values[i]), mean, error, prior_dominated=weak)
     return PatientStateSpace(
         name=patient.name,
         outcome=Outcome.of(bool(s.converged), finite=finite),
         train_until_min=end,
         constants=fitted,
         effects=effects,
-        log_likelihood=float(s.log_likelihood),
+        log_likelihood=float(found.log_likelihood),
         readings=int(np.sum(patient.valid & (patient.time_min <= end))),
         steps=int(s.steps),
         person=person,
+        form=form,
     )
 
 
 def _check(options: StateSpaceOptions) -> None:
-    if options.daily_rhythm < 0 or options.sensitivity_walk < 0 or options.max_steps < 1 or not options.tolerance > 0:
-        raise ValueError(f"{options}: numbers must not be negative, max_steps and tolerance must be positive")
+    if options.daily_rhythm < 0 or options.sensitivity_walk < 0 or options.max_steps < 1:
+        raise ValueError(f"{options}: numbers must not be negative, and max_steps must be positive")
     if any(not h > 0 for h in options.horizons_min):
         raise ValueError(f"{options}: horizons_min must be positive")

@@ -6,14 +6,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..data import HORIZONS_MIN, Patient, readings_ahead, rolling_origins
+from ..data import HIGHEST_READING, HORIZONS_MIN, LOWEST_READING, Patient, readings_ahead, rolling_origins
 from ..programs import together
 from ..records import FutureInputs, RollingForecasts
-from ._ahead import Ahead, Changes, ahead, changes_after, level_at
-from ._fit import PatientStateSpace, StateSpaceFit, run_filter
-from ._hyper import StateSpaceOptions
-from ._model import Person
-from ._steps import Steps, stack_steps, steps_of
+from ._ahead import Ahead, Changes, ahead, changes_after, lasting_rates
+from ._fit import PatientStateSpace, StateSpaceFit, run_filter, walked
+from ._hyper import Form
+from ._person import Person
+from ._steps import Steps, stack_steps
 
 
 def state_space_forecasts(
@@ -67,22 +67,29 @@ def state_space_forecasts(
         raise ValueError(f"state_space_forecasts: announced_min is {announced_min}; give minutes, zero or more")
     if not np.all(np.isin(origins, patient.time_min[patient.valid])):
         raise ValueError(f"{patient.name}: an origin is no reading of the record; take them from rolling_origins")
-    mean, var = forecast_moments(found, fit.options, patient, origins, horizons, future_inputs, announced_min)
+    mean, var = forecast_moments(found, patient, origins, horizons, future_inputs, announced_min)
     return RollingForecasts(
         name=patient.name,
         method="stochastic",
         future_inputs=future_inputs,
         origin_min=origins,
         horizon_min=horizons,
-        mean_mg_dL=mean,
+        mean_mg_dL=_within_limits(mean, patient, found.train_until_min),
         sd_mg_dL=np.sqrt(var),
         observed_mg_dL=readings_ahead(patient, origins, horizons.tolist()),
     )
 
 
+def _within_limits(
+    mean: Float[np.ndarray, "origins horizons"], patient: Patient, until_min: float
+) -> Float[np.ndarray, "origins horizons"]:
+    """What a sensor with limits would read: none is passed that the readings learnt from do not pass."""
+    seen = patient.glucose_mg_dL[patient.valid & (patient.time_min <= until_min)]
+    return np.clip(mean, min(LOWEST_READING, seen.min()), max(HIGHEST_READING, seen.max()))
+
+
 def forecast_moments(
     found: PatientStateSpace,
-    options: StateSpaceOptions,
     patient: Patient,
     origins: Float[np.ndarray, " origins"],
     horizons: Float[np.ndarray, " horizons"],
@@ -94,13 +101,14 @@ def forecast_moments(
         empty = np.zeros((0, len(horizons)))
         return empty, empty
     with jax.enable_x64(True):
-        steps = jax.tree.map(lambda x: x[0], stack_steps([steps_of(patient)]))
+        steps = jax.tree.map(lambda x: x[0], stack_steps([walked(patient, found.form)]))
         changes = changes_after(patient, origins, horizons, future=future, announced_min=announced_min)
     h = {symbol: np.asarray(e.value) for symbol, e in found.constants.items()}
     person = jax.tree.map(np.asarray, found.person)
     # Similar numbers of origins share one program.
     at = np.pad(np.searchsorted(np.asarray(steps.time_min), origins), (0, -len(origins) % 64))
-    expected, _ = together(_forecasts, h, person, steps, at, horizons, changes, static=(options, future))
+    static = (found.form, future, tuple(horizons.tolist()))
+    expected, _ = together(_forecasts, h, person, steps, at, changes, static=static)
     mean, var = (x[: len(origins)] for x in expected)
     return mean + float(person.level_mg_dL), var
 
@@ -110,11 +118,11 @@ def _forecasts(
     person: Person,
     steps: Steps,
     at: Array,
-    horizons: Array,
     changes: Changes | None,
-    options: StateSpaceOptions,
+    form: Form,
     future: FutureInputs,
+    horizon_min: tuple[float, ...],
 ) -> Ahead:
-    known = run_filter(h, person, steps, options)
-    filtered, on_board, level = jax.tree.map(lambda x: x[at], (*known, level_at(steps, future)))
-    return ahead(h, person, options, filtered, on_board, level, horizons, changes)
+    known = run_filter(h, person, steps, form)
+    filtered, on_board, rates = jax.tree.map(lambda x: x[at], (*known, lasting_rates(steps, future)))
+    return ahead(h, person, form, filtered, on_board, rates, horizon_min, changes)

@@ -1,10 +1,11 @@
-"""What a person's state-space model has to learn: its constants, their units and weak priors."""
+"""What a person's stochastic model has to learn: its constants, their units and weak priors."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ..records import Symbol
+from ..physics import AbstractPhysiology, Magdelaine
+from ..records import Symbol, symbols_of
 
 
 class Hyper(NamedTuple):
@@ -12,8 +13,8 @@ class Hyper(NamedTuple):
 
     Example:
         >>> from t1djax import HYPERPARAMETERS
-        >>> HYPERPARAMETERS["Tu"].unit
-        'min'
+        >>> HYPERPARAMETERS["fast"].unit
+        'mg/dL/min'
     """
 
     symbol: str
@@ -38,8 +39,9 @@ class StateSpaceOptions(NamedTuple):
     """
 
     reversion: bool = True
-    """Whether glucose returns to the person's level at a rate `k`. The Magdelaine model has none; on real glucose it
-    stands for the kidneys, for glucose acting on itself, and for treatment that a forecast does not know."""
+    """Whether glucose of a body without a set point returns to the person's level at a rate `k`. The Magdelaine model
+    has none; on real glucose it stands for the kidneys, for glucose acting on itself, and for treatment that a forecast
+    does not know. A body with a set point returns by its own equations, and has no `k`."""
     slow_disturbance: bool = True
     """Whether a second, slow disturbance acts beside the fast one."""
     daily_rhythm: int = 1
@@ -50,13 +52,13 @@ class StateSpaceOptions(NamedTuple):
     """Random walk of the insulin effect `p1`: its standard deviation in a day, as a share; 0 keeps it constant."""
     sensor_lag: bool = False
     """Whether the sensor reads interstitial glucose, which follows at `Ts`. Glucose alone can hardly tell `Ts` from
-    `Tu` and `Tr`: an estimate of one of them then means little."""
+    the lags of insulin and meals: an estimate of one of them then means little."""
+    sensor_memory: bool = False
+    """Whether the sensor errs with a memory as well, beside its white noise."""
     horizons_min: tuple[float, ...] = (30.0, 60.0, 120.0)
     """Horizons whose forecasts count in the fit beside those of the next reading; none is maximum likelihood."""
-    max_steps: int = 150
+    max_steps: int = 60
     """Steps of the optimiser."""
-    tolerance: float = 1e-3
-    """Relative and absolute tolerance of the optimiser, on the objective and on the standardised logarithms."""
 
 
 def _table(*rows: Hyper) -> Mapping[str, Hyper]:
@@ -64,8 +66,6 @@ def _table(*rows: Hyper) -> Mapping[str, Hyper]:
 
 
 HYPERPARAMETERS: Mapping[str, Hyper] = _table(
-    Hyper("Tu", "min", "time constant of insulin absorption", 70.0, 0.35),
-    Hyper("Tr", "min", "time constant of meal absorption", 45.0, 0.35),
     Hyper("k", "1/min", "rate at which glucose returns to the person's level", 0.006, 0.7),
     Hyper("walk", "mg/dL/min^0.5", "random walk of glucose", 0.5, 1.0),
     Hyper("fast", "mg/dL/min", "standard deviation of the fast disturbance", 0.8, 0.7),
@@ -74,27 +74,84 @@ HYPERPARAMETERS: Mapping[str, Hyper] = _table(
     Hyper("slow_min", "min", "time constant of the slow disturbance", 300.0, 0.5),
     Hyper("noise", "mg/dL", "standard deviation of the sensor's white noise", 3.0, 0.7),
     Hyper("Ts", "min", "time constant of the sensor", 8.0, 0.3),
+    Hyper("error", "mg/dL", "standard deviation of the sensor's error with a memory", 5.0, 0.7),
+    Hyper("error_min", "min", "how long that error lasts", 60.0, 0.5),
 )
-"""Constants of the stochastic model by symbol, with their priors.
+"""Constants of the disturbances and the sensor by symbol, with their priors; a physiology adds its own
+(`Facts.followed`).
 
 Weak: two standard deviations of most span a factor of four each way. They keep a short or odd record from running
 away, and are the same for everybody.
 """
 
 
-CONSTANTS: Mapping[str, Symbol] = MappingProxyType(
-    {symbol: Symbol(row.unit, row.meaning) for symbol, row in HYPERPARAMETERS.items()}
-)
-"""Their units and meanings alone, for legends."""
+class Form(NamedTuple):
+    """What tells one kind of model from another."""
+
+    options: StateSpaceOptions = StateSpaceOptions()
+    """Disturbances and sensor."""
+    physiology: type[AbstractPhysiology] = Magdelaine
+    """The body."""
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """States of the body that the doses do not drive alone: glucose first."""
+        facts = self.physiology.facts
+        doses = {*facts.insulin_states, *facts.meal_states}
+        return tuple(name for name in self.physiology.States.__dataclass_fields__ if name not in doses)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the steps are exact: glucose is the one pool, and its rate is linear."""
+        return self.physiology.facts.linear and len(self.pools) == 1
+
+    @property
+    def constants(self) -> tuple[Hyper, ...]:
+        """What is learnt, with its priors: the body's own, then those of disturbances and sensor."""
+        absent: set[str] = set()
+        if not (self.options.reversion and self.physiology.facts.linear):
+            absent |= {"k"}
+        if not self.options.slow_disturbance:
+            absent |= {"slow", "slow_min"}
+        if not self.options.sensor_lag:
+            absent |= {"Ts"}
+        if not self.options.sensor_memory:
+            absent |= {"error", "error_min"}
+        table = self.physiology.parameters
+        own = [Hyper(s, table[s].unit, table[s].meaning, *prior) for s, prior in self.physiology.facts.followed.items()]
+        return (*own, *(row for symbol, row in HYPERPARAMETERS.items() if symbol not in absent))
+
+    @property
+    def symbols(self) -> dict[str, Symbol]:
+        """Units and meanings of what is learnt, for tables and legends."""
+        return {**symbols_of(self.physiology), **{s: Symbol(r.unit, r.meaning) for s, r in HYPERPARAMETERS.items()}}
 
 
-def free_symbols(options: StateSpaceOptions) -> tuple[str, ...]:
-    """The constants that a model of this form has, in the table's order."""
-    absent: set[str] = set()
-    if not options.reversion:
-        absent |= {"k"}
-    if not options.slow_disturbance:
-        absent |= {"slow", "slow_min"}
-    if not options.sensor_lag:
-        absent |= {"Ts"}
-    return tuple(symbol for symbol in HYPERPARAMETERS if symbol not in absent)
+class Layout(NamedTuple):
+    """Where each state stands in the vector."""
+
+    names: tuple[str, ...]
+    core: int
+    """How many of them evolve by themselves; the rest are effects, which multiply known responses."""
+    driven: int
+    """How many, from the first, answer to insulin and meals: the body's pools, and the sensor's."""
+    reads: tuple[str, ...]
+    """Those whose sum the sensor reads."""
+
+    def at(self, name: str) -> int:
+        """Where a state stands."""
+        return self.names.index(name)
+
+
+def layout(form: Form) -> Layout:
+    """States of a model of this form: glucose less the level and the body's other pools, the sensor, disturbances,
+    `c`, the rhythm, then `p1`, `q`, `r`."""
+    o = form.options
+    names = ["G", *form.pools[1:], *["Gi"] * o.sensor_lag]
+    driven = len(names)
+    names += [*["error"] * o.sensor_memory, "fast", *["slow"] * o.slow_disturbance, "c"]
+    for n in range(1, o.daily_rhythm + 1):
+        names += [f"day{n}_sin", f"day{n}_cos"]
+    effects = ["p1", "q", *["r"] * o.unannounced_meals]
+    reads = ("Gi" if o.sensor_lag else "G", *["error"] * o.sensor_memory)
+    return Layout((*names, *effects), len(names), driven, reads)

@@ -1,89 +1,18 @@
-"""The Magdelaine model with disturbances, as a linear-Gaussian state-space form."""
+"""A body with disturbances and a sensor, as a Gaussian state-space form of one record."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
-from ..data import Patient
-from ..physics import Magdelaine, State, exact_lags
-from ._hyper import StateSpaceOptions
-from ._steps import Steps, inputs_of, steps_of
-
-MINUTES_PER_DAY = 1440.0
-_DOUBLINGS = 14  # a step is cut into 2^14 parts for the series, then doubled
-_TERMS = 10
-
-
-class Person(eqx.Module):
-    """What of a person is set before the fit: the level about which the model is written, and priors of its effects.
-
-    From the training part of the record alone.
-    """
-
-    level_mg_dL: Float[Array, "*batch"]
-    """Median reading, mg/dL."""
-    effect_mean: Float[Array, "*batch effects"]
-    """Prior means of `c` (mg/dL/min), `p1` (mg/dL/U), `q` (mg/dL/g), `r` (mg/dL/U)."""
-    effect_sd: Float[Array, "*batch effects"]
-    """Their standard deviations."""
-
-
-def person_of(patient: Patient, *, until_min: float) -> Person:
-    """Level and priors of one patient.
-
-    ```
-    p1 = (1 +- 0.3) 1700 / TDD,   q = 3.4 +- 1,   r = (0.5 +- 0.3) p1
-    c  = p1 mean(u) - q mean(carbs) - r mean(unpaired u)  +- 0.5:   no drift on average
-    ```
-
-    `TDD` is the total daily dose of the training part, U/day, between 10 and 200. The rules relate insulin effect and
-    carbohydrate effect to the dose: 1700 mg/dL U/day over TDD, and 500 g U/day over TDD per unit. The spread is narrow
-    for a reason: meals come with boluses, which cancel them, and wider priors let the two trade places until insulin
-    raises glucose.
-
-    Source: Davidson et al., "Analysis of guidelines for basal-bolus insulin dosing", Endocr. Pract. 14(9), 2008.
-    """
-    seen = patient.valid & (patient.time_min <= until_min)
-    start, end = float(patient.time_min[seen][0]), float(patient.time_min[seen][-1])
-    steps = steps_of(patient, until_min=until_min)
-    dt = np.asarray(steps.dt_min)[np.asarray(steps.interval)]
-    mean = lambda rate: float(np.sum(np.asarray(rate) * dt) / (end - start))
-    u, carbs, alone = (mean(x) for x in (steps.insulin_U_min, steps.carbs_g_min, steps.unpaired_U_min))
-    p1 = 1700.0 / float(np.clip(u * MINUTES_PER_DAY, 10.0, 200.0))
-    q, r = 3.4, 0.5 * p1
-    return Person(
-        level_mg_dL=jnp.asarray(np.median(patient.glucose_mg_dL[seen])),
-        effect_mean=jnp.asarray([p1 * u - q * carbs - r * alone, p1, q, r]),
-        effect_sd=jnp.asarray([0.5, 0.3 * p1, 1.0, 0.3 * p1]),
-    )
-
-
-class Layout(NamedTuple):
-    """Where each state stands in the vector."""
-
-    names: tuple[str, ...]
-    core: int
-    """How many of them evolve by themselves; the rest are effects, which multiply known responses."""
-    read: int
-    """Which one the sensor reads."""
-    driven: int
-    """How many, from the first, answer to insulin and meals."""
-
-
-def layout(options: StateSpaceOptions) -> Layout:
-    """States of a model of this form: glucose less the level, disturbances, `c`, the rhythm, then `p1`, `q`, `r`."""
-    names = ["G"] + (["Gi"] if options.sensor_lag else []) + ["fast"] + (["slow"] if options.slow_disturbance else [])
-    names += ["c"]
-    for n in range(1, options.daily_rhythm + 1):
-        names += [f"day{n}_sin", f"day{n}_cos"]
-    effects = ["p1", "q"] + (["r"] if options.unannounced_meals else [])
-    driven = 2 if options.sensor_lag else 1
-    return Layout((*names, *effects), len(names), driven - 1, driven)
+from ._body import CHANNELS, INSULIN, Unit, coupling, flow, unit_of
+from ._exponential import discrete, exponential
+from ._hyper import Form, Layout, layout
+from ._person import MINUTES_PER_DAY, Person
+from ._steps import Steps
 
 
 class Matrices(NamedTuple):
@@ -93,114 +22,241 @@ class Matrices(NamedTuple):
     """Of the core states."""
     noise: Float[Array, "lengths core core"]
     """Covariance that the step adds."""
-    response: Float[Array, "lengths 3 driven 3"]
-    """Of glucose (and its sensor) to insulin, meals, and hidden meals: to second lag, first lag, and level."""
+    response: Float[Array, "lengths 2 driven inputs"]
+    """Of glucose (and its sensor) to a unit of effect: to the lags of insulin, or food, and to what comes in."""
+    lags: Float[Array, "lengths 2 lags inputs"]
+    """Of the lags to themselves and to what comes in."""
 
 
-def matrices(h: Mapping[str, Array], options: StateSpaceOptions, dt_min: Float[Array, " lengths"]) -> Matrices:
-    """Exact discretisation of the continuous model over steps of `dt_min`.
+def matrices(h: Mapping[str, Array], unit: Unit, form: Form, dt_min: Float[Array, " lengths"]) -> Matrices:
+    """Exact discretisation of what is linear over steps of `dt_min`.
 
     ```
-    G'  = c - k (G - level) - p1 J + q D + r M + fast + slow + rhythm + walk w0
+    G'  = f(G, doses) - f(level, nothing) + c + fast + slow + rhythm + walk w0
     Gi' = (G - Gi)/Ts                                            with a sensor lag
-    fast' = -fast/fast_min + sqrt(2/fast_min) sd w1              slow alike
-    J, D, M: two equal lags (Tu, Tr, Tr) of insulin (U/min), carbohydrate (g/min), boluses without a meal (U/min)
+    fast' = -fast/fast_min + sqrt(2/fast_min) sd w1              slow, and the sensor's error, alike
     ```
 
-    The exponential and the noise integral come from their series over `dt / 2^14`, doubled fourteen times:
-    `F(2t) = F(t)^2`, `Q(2t) = Q(t) + F(t) Q(t) F(t)'`. Unlike the single block exponential of Van Loan it stays exact
-    over gaps of many time constants, since no growing exponential is formed.
-
-    Source: Van Loan, "Computing integrals involving the matrix exponential", IEEE Trans. Autom. Control 23(3), 1978.
+    `f` is the body's; where it is linear it is part of the step, else `flow` takes it between two halves.
     """
-    where = layout(options)
-    at = {name: i for i, name in enumerate(where.names)}
-    n = where.core
+    A, spectral = system(h, unit, form)
+    F, Q = jax.vmap(lambda dt: discrete(A, spectral, dt))(dt_min)
+    m, n = layout(form).driven if form.exact else 0, unit.push.shape[1]
+    rows = coupling(unit, form)[1] if form.exact else jnp.zeros((2, n))
+
+    def chain(lag: Array, push: Array, row: Array) -> Float[Array, "lengths states states"]:
+        B = jnp.zeros((m + n + 1, m + n + 1)).at[:m, :m].set(A[:m, :m]).at[:1, m : m + n].set(row if m else 0.0)
+        B = B.at[m : m + n, m : m + n].set(lag).at[m : m + n, -1].set(push)
+        return jax.vmap(lambda dt: exponential(B, dt))(dt_min)
+
+    both = jnp.swapaxes(jax.vmap(chain)(unit.lag, unit.push, rows), 0, 1)
+    return Matrices(F, Q, both[..., :m, m:], both[..., m : m + n, m:])
+
+
+def system(h: Mapping[str, Array], unit: Unit, form: Form) -> tuple[Float[Array, "core core"], Float[Array, " core"]]:
+    """Rates of the core states, and the spectral density of the noise on each."""
+    where, options = layout(form), form.options
+    n, at = where.core, where.at
     A, spectral = jnp.zeros((n, n)), jnp.zeros(n)
-    k = h.get("k", jnp.zeros(()))
-    A = A.at[0, 0].set(-k).at[0, at["c"]].set(1.0)
+    back = coupling(unit, form)[0] if form.exact else jnp.zeros(())
+    A = A.at[0, 0].set(back - h.get("k", 0.0)).at[0, at("c")].set(1.0)
     spectral = spectral.at[0].set(h["walk"] ** 2)
     if options.sensor_lag:
-        A = A.at[1, 0].set(1 / h["Ts"]).at[1, 1].set(-1 / h["Ts"])
-    for name in ("fast", "slow") if options.slow_disturbance else ("fast",):
-        i = at[name]
-        A = A.at[0, i].set(1.0).at[i, i].set(-1 / h[f"{name}_min"])
-        spectral = spectral.at[i].set(2 * h[name] ** 2 / h[f"{name}_min"])
+        i = at("Gi")
+        A = A.at[i, 0].set(1 / h["Ts"]).at[i, i].set(-1 / h["Ts"])
+    for name in ("fast", "slow", "error"):
+        if name in where.names:
+            i = at(name)
+            A = A.at[i, i].set(-1 / h[f"{name}_min"])
+            A = A if name == "error" else A.at[0, i].set(1.0)
+            spectral = spectral.at[i].set(2 * h[name] ** 2 / h[f"{name}_min"])
     for harmonic in range(1, options.daily_rhythm + 1):
-        i, omega = at[f"day{harmonic}_sin"], 2 * jnp.pi * harmonic / MINUTES_PER_DAY
+        i, omega = at(f"day{harmonic}_sin"), 2 * jnp.pi * harmonic / MINUTES_PER_DAY
         A = A.at[0, i].set(1.0).at[i, i + 1].set(omega).at[i + 1, i].set(-omega)
-    F, Q = jax.vmap(lambda dt: _discrete(A, spectral, dt))(dt_min)
-
-    def response(T: Array) -> Float[Array, "lengths driven 3"]:
-        m = where.driven
-        B = jnp.zeros((m + 3, m + 3)).at[:m, :m].set(A[:m, :m]).at[0, m].set(1.0)
-        B = B.at[m, m].set(-1 / T).at[m, m + 1].set(1 / T).at[m + 1, m + 1].set(-1 / T).at[m + 1, m + 2].set(1 / T)
-        return jax.vmap(lambda dt: _exponential(B, dt)[:m, m:])(dt_min)
-
-    each = jax.vmap(response)(jnp.stack([h["Tu"], h["Tr"], h["Tr"]]))
-    return Matrices(F, Q, jnp.swapaxes(each, 0, 1))
+    return A, spectral
 
 
-def _exponential(A: Float[Array, "n n"], dt: Array) -> Float[Array, "n n"]:
-    return jax.lax.fori_loop(0, _DOUBLINGS, lambda _, F: F @ F, _series(A * (dt / 2**_DOUBLINGS)))
+def lags(M: Matrices, unit: Unit, steps: Steps) -> Float[Array, "steps 3 lags"]:
+    """What a unit of each channel's doses has left at the steps, begun with the first step's basal in equilibrium."""
+    first = -jnp.linalg.solve(unit.lag[INSULIN], unit.push[INSULIN]) * steps.basal_U_min[0]
+    channels = jnp.asarray(CHANNELS)
+
+    def step(now: Array, given: tuple[Array, Array]) -> tuple[Array, Array]:
+        interval, rates = given
+        return after_doses(M.lags[interval][channels], now, rates), now
+
+    start = jnp.zeros((3, first.shape[0]), first.dtype).at[INSULIN].set(first)
+    return jax.lax.scan(step, start, (steps.interval, steps.rates))[1]
 
 
-def _series(X: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    eye = jnp.eye(X.shape[0], dtype=X.dtype)
-    return jax.lax.fori_loop(0, _TERMS, lambda i, total: eye + X @ total / (_TERMS - i), eye)
-
-
-def _discrete(
-    A: Float[Array, "n n"], spectral: Float[Array, " n"], dt: Array
-) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
-    n = A.shape[0]
-    part = dt / 2**_DOUBLINGS
-    block = jnp.block([[-A, jnp.diag(spectral)], [jnp.zeros((n, n)), A.T]])
-    short = _series(block * part)
-    F = short[n:, n:].T
-    Q = F @ short[:n, n:]
-
-    def double(_: ArrayLike, FQ: tuple[Array, Array]) -> tuple[Array, Array]:
-        F, Q = FQ
-        return F @ F, Q + F @ Q @ F.T
-
-    F, Q = jax.lax.fori_loop(0, _DOUBLINGS, double, (F, Q))
-    return F, (Q + Q.T) / 2
-
-
-class Lags(NamedTuple):
-    """What is on board at each step: second lag and first lag of insulin (U/min), meals (g/min), and hidden meals."""
-
-    second: Float[Array, "steps 3"]
-    first: Float[Array, "steps 3"]
-
-
-def lags(h: Mapping[str, Array], steps: Steps) -> Lags:
-    """The lags at the steps, exactly, begun with the basal insulin of the first step in equilibrium."""
-    zero = jnp.zeros_like(h["Tu"])
-    unit = Magdelaine(ksi=zero + 1, kl=zero, kb=zero, Tu=h["Tu"], ku_Vi=zero + 1, Tr=h["Tr"], kr_Vb=zero + 1e-3)
-    basal = steps.basal_U_min[0] + zero
-    y0 = State(G=zero, S=basal, I=basal, E=zero, D=zero)
-    insulin, meals = exact_lags(unit, inputs_of(steps), steps.time_min, y0)
-    _, hidden = exact_lags(unit, inputs_of(steps, hidden=True), steps.time_min, y0)
-    pair = lambda i: jnp.stack([insulin[i], meals[i], hidden[i]], axis=-1)
-    return Lags(second=pair(1), first=pair(0))
-
-
-SIGNS = (-1.0, 1.0, 1.0)
-"""Insulin lowers glucose, meals raise it."""
+def after_doses(
+    step: Float[Array, "... 3 rows inputs"], now: Float[Array, "... 3 lags"], rates: Float[Array, "... 3"]
+) -> Float[Array, "... 3 rows"]:
+    """What a step makes of the lags and the rates of the doses in it."""
+    return jnp.sum(step * jnp.concatenate([now, rates[..., None]], axis=-1)[..., None, :], axis=-1)
 
 
 def effect_rows(
-    response: Float[Array, "... 3 driven 3"],
-    second: Float[Array, "... 3"],
-    first: Float[Array, "... 3"],
-    level: Float[Array, "... 3"],
+    M: Matrices, at: Any, on_board: Float[Array, "... 3 lags"], rates: Float[Array, "... 3"]
 ) -> Float[Array, "... driven 3"]:
-    """What one unit of each effect (`p1`, `q`, `r`) does to glucose over a step."""
-    x = jnp.stack([second, first, level], axis=-1)
-    each = jnp.sum(response * x[..., None, :], axis=-1)
-    return jnp.swapaxes(each * jnp.asarray(SIGNS, each.dtype)[:, None], -1, -2)
+    """What one unit of each effect (`p1`, `q`, `r`) does to glucose over a step, by the exact response."""
+    return jnp.swapaxes(after_doses(M.response[at][..., jnp.asarray(CHANNELS), :, :], on_board, rates), -1, -2)
+
+
+class Exact(NamedTuple):
+    """Steps of a linear body."""
+
+    each: "Transitions"
+    """One row for each step."""
+
+    def step(self, now: "Transitions", x: Float[Array, " states"]) -> tuple[Array, Array, Array]:
+        """State after a step, its transition, and the noise that it adds."""
+        return now.transition @ x, now.transition, now.noise
+
+
+class Transitions(NamedTuple):
+    """Of a linear body."""
+
+    transition: Float[Array, "*steps states states"]
+    noise: Float[Array, "*steps states states"]
+
+
+class Stretch(NamedTuple):
+    """What a step of any other body takes."""
+
+    half: Float[Array, "*steps core core"]
+    """Transition of the disturbances over half the step."""
+    gathered: Float[Array, "*steps core core"]
+    """Noise that they gather over half of it."""
+    walk: Float[Array, "*steps"]
+    """Variance that `p1` gains over the step."""
+    on_board: Float[Array, "*steps 3 lags"]
+    """What a unit of each channel's doses has left at its start."""
+    rates: Float[Array, "*steps 3"]
+    """Doses during the step."""
+    dt_min: Float[Array, "*steps"]
+    """Its length, min."""
+
+
+class Linearised(eqx.Module):
+    """Steps of any body: half a step of the disturbances, the body's own equations, the other half.
+
+    The two parts are exact (disturbances) and of order 4 (the body); cut in this way a step errs by its third power.
+    Covariances go by the step's derivative at the mean.
+
+    Source: Strang, SIAM J. Numer. Anal. 5(3), 1968; Jazwinski, *Stochastic Processes and Filtering Theory*, 1970,
+    section 8.3.
+    """
+
+    each: Stretch
+    """One row for each step."""
+    unit: Unit
+    """The body."""
+    person: Person
+    """Whose effects."""
+    form: Form = eqx.field(static=True)
+    """Of the model."""
+
+    def step(self, now: Stretch, x: Float[Array, " states"]) -> tuple[Array, Array, Array]:
+        """State after a step, its transition, and the noise that it adds."""
+        n, m = x.shape[0], now.half.shape[-1]
+        half = jnp.eye(n, dtype=x.dtype).at[:m, :m].set(now.half)
+        Q = jnp.zeros((n, n), x.dtype).at[:m, :m].set(now.gathered)
+        x, J = through_body(self.unit, self.person, self.form, half @ x, now.on_board, now.rates, now.dt_min)
+        F = half @ J
+        return half @ x, F @ half, (F @ Q @ F.T + Q).at[m, m].add(now.walk)
+
+
+def through_body(
+    unit: Unit,
+    person: Person,
+    form: Form,
+    x: Float[Array, " states"],
+    on_board: Float[Array, "3 lags"],
+    rates: Float[Array, "3"],
+    dt_min: Array,
+) -> tuple[Float[Array, " states"], Float[Array, "states states"]]:
+    """States after the body's own equations alone, and how they depend on those before."""
+    where = layout(form)
+    pools, n = len(form.pools), len(where.names)
+    acts = jnp.asarray([*range(pools), *range(where.core, n)])
+
+    def after(v: Array) -> tuple[Array, Array]:
+        moved = flow(unit, form, v[:pools], positive(v[pools:], person), on_board, rates, dt_min)
+        return moved, moved
+
+    J, moved = jax.jacfwd(after, has_aux=True)(x[acts])
+    eye = jnp.eye(n, dtype=x.dtype)
+    return x.at[:pools].set(moved), eye.at[:pools].set(jnp.zeros((pools, n), x.dtype).at[:, acts].set(J))
+
+
+def positive(x: Float[Array, " effects"], person: Person) -> Float[Array, "3"]:
+    """`p1`, `q`, `r` of a filter's states, which stand for their logarithms: `mean exp((x - mean)/mean)`."""
+    mean = person.effect_mean[1:]
+    found = mean[: len(x)] * jnp.exp(x / mean[: len(x)] - 1)
+    return jnp.pad(found, (0, 3 - len(x)))
+
+
+class Model(NamedTuple):
+    """The Gaussian model of one record: what a filter needs, and nothing else.
+
+    ```
+    x[0] ~ N(mean, cov),   x[i+1] = motion[i](x[i]) + N(0, noise[i]),   y[i] = read x[i] + N(0, sd^2)
+    ```
+    """
+
+    mean: Float[Array, " states"]
+    cov: Float[Array, "states states"]
+    motion: Exact | Linearised
+    """The steps."""
+    y: Float[Array, " steps"]
+    """Readings less the level, mg/dL."""
+    valid: Array
+    """Which steps have one."""
+    limit: Float[Array, " steps"]
+    """Which are at a limit of the sensor: -1 at the lowest, 1 at the highest, 0 between."""
+    read: Float[Array, " states"]
+    """The row that picks what the sensor reads."""
+    noise_sd: Array
+    """Of the sensor, mg/dL."""
+
+
+def build(
+    h: Mapping[str, Array], person: Person, steps: Steps, form: Form
+) -> tuple[Model, Float[Array, "steps 3 lags"]]:
+    """The model of one record under the constants `h`, and what is on board at its steps."""
+    where = layout(form)
+    unit = unit_of(h, person.level_mg_dL, form)
+    M = matrices(h, unit, form, steps.dt_min)
+    on_board = lags(M, unit, steps)
+    at = steps.interval
+    dt = steps.dt_min
+    walk = (form.options.sensitivity_walk * person.effect_mean[1]) ** 2 / MINUTES_PER_DAY * dt
+    if form.exact:
+        rows = effect_rows(M, at, on_board, steps.rates)
+        motion = Exact(
+            Transitions(full_transition(M.transition[at], rows, where), full_noise(M.noise, walk, where)[at])
+        )
+    else:
+        half = matrices(h, unit, form, dt / 2)
+        each = Stretch(half.transition[at], half.noise[at], walk[at], on_board, steps.rates, dt[at])
+        motion = Linearised(each, unit, person, form)
+    mean, cov = prior(h, unit, person, steps, form)
+    return Model(
+        mean=mean,
+        cov=cov,
+        motion=motion,
+        y=steps.glucose_mg_dL - person.level_mg_dL,
+        valid=steps.valid,
+        limit=steps.limit,
+        read=reading_row(where),
+        noise_sd=h["noise"],
+    ), on_board
+
+
+def reading_row(where: Layout) -> Float[Array, " states"]:
+    """The row that picks what the sensor reads."""
+    return jnp.zeros(len(where.names)).at[jnp.asarray([where.at(name) for name in where.reads])].set(1.0)
 
 
 def full_transition(
@@ -214,57 +270,12 @@ def full_transition(
 
 
 def full_noise(
-    Q: Float[Array, "... core core"], dt_min: Float[Array, "..."], person: Person, options: StateSpaceOptions
+    Q: Float[Array, "... core core"], walk: Float[Array, "..."], where: Layout
 ) -> Float[Array, "... states states"]:
     """The noise of all states: that of the core, and the random walk of `p1`, which is taken constant in a step."""
-    where = layout(options)
     n, m = len(where.names), where.core
     whole = jnp.zeros((*Q.shape[:-2], n, n), Q.dtype).at[..., :m, :m].set(Q)
-    walk = (options.sensitivity_walk * person.effect_mean[1]) ** 2 / MINUTES_PER_DAY
-    return whole.at[..., m, m].set(walk * dt_min)
-
-
-class Model(NamedTuple):
-    """The linear-Gaussian model of one record: what a filter needs, and nothing else.
-
-    ```
-    x[0] ~ N(mean, cov),   x[i+1] = transition[i] x[i] + N(0, noise[i]),   y[i] = x[i][read] + N(0, sd^2)
-    ```
-    """
-
-    mean: Float[Array, " states"]
-    cov: Float[Array, "states states"]
-    transition: Float[Array, "steps states states"]
-    noise: Float[Array, "steps states states"]
-    y: Float[Array, " steps"]
-    """Readings less the level, mg/dL."""
-    valid: Array
-    """Which steps have one."""
-    read: Float[Array, " states"]
-    """The row that picks what the sensor reads."""
-    noise_sd: Array
-    """Of the sensor, mg/dL."""
-
-
-def build(h: Mapping[str, Array], person: Person, steps: Steps, options: StateSpaceOptions) -> tuple[Model, Lags]:
-    """The model of one record under the constants `h`, and what is on board at its steps."""
-    where = layout(options)
-    M = matrices(h, options, steps.dt_min)
-    on_board = lags(h, steps)
-    at = steps.interval
-    level = jnp.stack([steps.insulin_U_min, steps.carbs_g_min, steps.unpaired_U_min], axis=-1)
-    rows = effect_rows(M.response[at], on_board.second, on_board.first, level)
-    mean, cov = prior(h, person, steps.time_min[0], options)
-    return Model(
-        mean=mean,
-        cov=cov,
-        transition=full_transition(M.transition[at], rows, where),
-        noise=full_noise(M.noise, steps.dt_min, person, options)[at],
-        y=steps.glucose_mg_dL - person.level_mg_dL,
-        valid=steps.valid,
-        read=jnp.eye(len(where.names))[where.read],
-        noise_sd=h["noise"],
-    ), on_board
+    return whole.at[..., m, m].set(walk)
 
 
 _START_SD = 60.0  # of glucose about its level before the first reading, mg/dL
@@ -272,24 +283,32 @@ _RHYTHM_SD = 0.3  # of each coefficient of the first harmonic, mg/dL/min
 
 
 def prior(
-    h: Mapping[str, Array], person: Person, start_min: Array, options: StateSpaceOptions
+    h: Mapping[str, Array], unit: Unit, person: Person, steps: Steps, form: Form
 ) -> tuple[Float[Array, " states"], Float[Array, "states states"]]:
     """Mean and covariance of the states before the first reading: disturbances as they always are, effects as for
-    `person`, the rhythm small."""
-    where = layout(options)
-    at = {name: i for i, name in enumerate(where.names)}
+    `person`, the rhythm small, pools beside glucose in balance under the first basal rate."""
+    where = layout(form)
+    at, pools = where.at, form.pools[1:]
     n = len(where.names)
-    mean = jnp.zeros(n).at[at["c"]].set(person.effect_mean[0])
+    mean = jnp.zeros(n).at[at("c")].set(person.effect_mean[0])
     mean = mean.at[where.core :].set(person.effect_mean[1:][: n - where.core])
-    sd = jnp.zeros(n).at[at["fast"]].set(h["fast"]).at[at["c"]].set(person.effect_sd[0])
+    sd = jnp.zeros(n).at[at("c")].set(person.effect_sd[0])
     sd = sd.at[where.core :].set(person.effect_sd[1:][: n - where.core])
-    if options.slow_disturbance:
-        sd = sd.at[at["slow"]].set(h["slow"])
-    for harmonic in range(1, options.daily_rhythm + 1):
+    for name in ("fast", "slow", "error"):
+        if name in where.names:
+            sd = sd.at[at(name)].set(h[name])
+    for harmonic in range(1, form.options.daily_rhythm + 1):
         # A random phase: the same whatever the clock says at the start.
-        i = at[f"day{harmonic}_sin"]
+        i = at(f"day{harmonic}_sin")
         sd = sd.at[i : i + 2].set(_RHYTHM_SD / harmonic)
+    if pools:
+        basal = steps.basal_U_min[0] * person.effect_mean[1] / unit.gross[INSULIN]
+        y = unit.body.start(person.level_mg_dL, basal)
+        start = jnp.stack([unit.size * (getattr(y, name) - getattr(unit.base, name)) for name in pools])
+        mean = mean.at[1 : 1 + len(pools)].set(start)
+        sd = sd.at[1 : 1 + len(pools)].set(_START_SD)
     cov = jnp.diag(sd**2)
     # The sensor starts in equilibrium with glucose, about a mg/dL.
-    cov = cov.at[: where.driven, : where.driven].set(_START_SD**2)
-    return mean, cov + jnp.diag(jnp.zeros(n).at[: where.driven].set(1.0))
+    ends = jnp.asarray([at(name) for name in ("G", "Gi") if name in where.names])
+    cov = cov.at[ends[:, None], ends].set(_START_SD**2)
+    return mean, cov.at[ends, ends].add(1.0)

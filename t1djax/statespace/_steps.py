@@ -1,5 +1,6 @@
 """The record as the filter walks it: one step per reading and per change of the inputs, constant inputs in between."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -8,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..data import Patient
-from ..physics import Doses, Inputs
+from ..data import HIGHEST_READING, LOWEST_READING, Patient
+from ..physics import Doses
 
 PAIRING_MIN = 60.0
 """A bolus belongs to the carbohydrate stated at most so long before it, min; without any it may hide a meal."""
@@ -30,26 +31,26 @@ class Steps(eqx.Module):
     """Readings, mg/dL; a finite placeholder where there is none."""
     valid: Bool[Array, "*batch steps"]
     """Whether there is a reading."""
+    limit: Float[Array, "*batch steps"]
+    """-1 where the reading is the lowest that a sensor reports, 1 where it is the highest, 0 between: what lies
+    beyond reads alike."""
     dt_min: Float[Array, "*batch intervals"]
     """The distinct lengths of the steps, min: the matrices of a step are computed once for each."""
     interval: Int[Array, "*batch steps"]
     """Which of them a step has."""
     basal_U_min: Float[Array, "*batch steps"]
     """Basal insulin during the step, U/min: what a forecast without future inputs lets go on."""
-    insulin_U_min: Float[Array, "*batch steps"]
-    """All insulin during the step, U/min."""
-    carbs_g_min: Float[Array, "*batch steps"]
-    """Carbohydrate during the step, g/min."""
-    unpaired_U_min: Float[Array, "*batch steps"]
-    """Boluses without carbohydrate on record, U/min."""
+    rates: Float[Array, "*batch steps 3"]
+    """During the step: insulin (U/min), carbohydrate (g/min), and boluses without carbohydrate on record (U/min)."""
 
 
-def steps_of(patient: Patient, *, until_min: float | None = None) -> Steps:
+def steps_of(patient: Patient, *, until_min: float | None = None, longest_min: float = np.inf) -> Steps:
     """The steps of one patient, in JAX's current default precision.
 
     Args:
         patient: the record.
         until_min: readings and doses after this time are left out, min.
+        longest_min: longest step, min.
 
     Raises:
         ValueError: where there are fewer than two readings.
@@ -69,21 +70,29 @@ def steps_of(patient: Patient, *, until_min: float | None = None) -> Steps:
     ).inputs(start, end)  # fmt: skip
     breaks = [np.asarray(x.break_min, dtype=np.float64) for x in (every, hidden)]
     time = np.unique(np.concatenate([reading_min, *(b[b <= end] for b in breaks)]))
+    if np.isfinite(longest_min):
+        parts = np.maximum(np.ceil(np.diff(time) / longest_min - 1e-6), 1).astype(int)
+        between = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(time[:-1], time[1:], parts, strict=True)]
+        time = np.concatenate([*between, time[-1:]])
     dt, interval = np.unique(np.round(np.diff(time, append=time[-1]), 6), return_inverse=True)
     at = [np.searchsorted(b, time, side="right") - 1 for b in breaks]
     glucose = np.full(len(time), patient.glucose_mg_dL[seen][0])
     valid = np.isin(time, reading_min)
     glucose[valid] = patient.glucose_mg_dL[seen]
+    rates = (
+        every.insulin_U_min[at[0]],
+        every.carbs_mg_min[at[0]] / _MG_PER_G,
+        hidden.carbs_mg_min[at[1]] / _MG_PER_G,
+    )
     return Steps(
         time_min=jnp.asarray(time),
         glucose_mg_dL=jnp.asarray(glucose),
         valid=jnp.asarray(valid),
+        limit=jnp.asarray((glucose == HIGHEST_READING) * 1.0 - (glucose == LOWEST_READING)),
         dt_min=jnp.asarray(dt),
         interval=jnp.asarray(interval),
         basal_U_min=hidden.insulin_U_min[at[1]],
-        insulin_U_min=every.insulin_U_min[at[0]],
-        carbs_g_min=every.carbs_mg_min[at[0]] / _MG_PER_G,
-        unpaired_U_min=hidden.carbs_mg_min[at[1]] / _MG_PER_G,
+        rates=jnp.stack(rates, axis=-1),
     )
 
 
@@ -100,37 +109,26 @@ def unpaired(doses: Doses) -> Bool[np.ndarray, " boluses"]:
 
 def stack_steps(each: Sequence[Steps]) -> Steps:
     """The steps of a cohort, padded to the longest record; every leaf gains a leading axis of patients."""
-    steps = _round_up(max(s.time_min.shape[0] for s in each))
-    intervals = _round_up(max(s.dt_min.shape[0] for s in each))
+    steps = round_up(max(s.time_min.shape[0] for s in each))
+    intervals = round_up(max(s.dt_min.shape[0] for s in each))
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(_pad(s, steps, intervals) for s in each))
 
 
-def _round_up(n: int) -> int:
-    return -(-n // 16) * 16
+def round_up(n: int) -> int:
+    """The next of four sizes per doubling: similar records share a program, and little is walked in vain."""
+    part = max(16, 1 << max(0, n.bit_length() - 3))
+    return -(-n // part) * part
 
 
 def _pad(s: Steps, steps: int, intervals: int) -> Steps:
     more, longer = steps - s.time_min.shape[0], intervals - s.dt_min.shape[0]
     # The last step of a record lasts 0 min: padding repeats it, without its reading.
-    last = lambda x: jnp.pad(x, (0, more), mode="edge")
-    return Steps(
-        time_min=last(s.time_min),
-        glucose_mg_dL=last(s.glucose_mg_dL),
+    last = lambda x: jnp.pad(x, ((0, more), *[(0, 0)] * (x.ndim - 1)), mode="edge")
+    return dataclasses.replace(
+        jax.tree.map(last, dataclasses.replace(s, dt_min=s.time_min)),
         valid=jnp.pad(s.valid, (0, more)),
         dt_min=jnp.pad(s.dt_min, (0, longer)),
-        interval=last(s.interval),
-        basal_U_min=last(s.basal_U_min),
-        insulin_U_min=last(s.insulin_U_min),
-        carbs_g_min=last(s.carbs_g_min),
-        unpaired_U_min=last(s.unpaired_U_min),
     )
-
-
-def inputs_of(steps: Steps, *, hidden: bool = False) -> Inputs:
-    """The rates of one patient's steps as `Inputs`: insulin and carbohydrate, or insulin and unpaired boluses (as
-    `mg/min` of "carbohydrate", 1 mg to 1 mU)."""
-    second = steps.unpaired_U_min if hidden else steps.carbs_g_min
-    return Inputs(steps.time_min, steps.insulin_U_min, second * _MG_PER_G)
 
 
 def _until(until_min: float | None) -> str:

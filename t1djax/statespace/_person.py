@@ -1,0 +1,52 @@
+"""What of a person is set before the fit, from the training part of the record alone."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..data import Patient
+from ._steps import steps_of
+
+MINUTES_PER_DAY = 1440.0
+
+
+class Person(eqx.Module):
+    """The level about which the model is written, and priors of its effects."""
+
+    level_mg_dL: Float[Array, "*batch"]
+    """Median reading, mg/dL."""
+    effect_mean: Float[Array, "*batch effects"]
+    """Prior means of `c` (mg/dL/min), `p1` (mg/dL/U), `q` (mg/dL/g), `r` (mg/dL/U)."""
+    effect_sd: Float[Array, "*batch effects"]
+    """Their standard deviations."""
+
+
+def person_of(patient: Patient, *, until_min: float) -> Person:
+    """Level and priors of one patient.
+
+    ```
+    p1 = (1 +- 0.3) 1700 / TDD,   q = 3.4 +- 1,   r = (0.5 +- 0.3) p1
+    c  = p1 mean(u) - q mean(carbs) - r mean(unpaired u)  +- 0.5:   no drift on average
+    ```
+
+    `TDD` is the total daily dose of the training part, U/day, between 10 and 200. The rules relate insulin effect and
+    carbohydrate effect to the dose: 1700 mg/dL U/day over TDD, and 500 g U/day over TDD per unit. The spread is narrow
+    for a reason: meals come with boluses, which cancel them, and wider priors let the two trade places until insulin
+    raises glucose.
+
+    Source: Davidson et al., "Analysis of guidelines for basal-bolus insulin dosing", Endocr. Pract. 14(9), 2008.
+    """
+    seen = patient.valid & (patient.time_min <= until_min)
+    start, end = float(patient.time_min[seen][0]), float(patient.time_min[seen][-1])
+    steps = steps_of(patient, until_min=until_min)
+    dt = np.asarray(steps.dt_min)[np.asarray(steps.interval)]
+    mean = lambda rate: float(np.sum(np.asarray(rate) * dt) / (end - start))
+    u, carbs, alone = (mean(x) for x in np.asarray(steps.rates).T)
+    p1 = 1700.0 / float(np.clip(u * MINUTES_PER_DAY, 10.0, 200.0))
+    q, r = 3.4, 0.5 * p1
+    return Person(
+        level_mg_dL=jnp.asarray(np.median(patient.glucose_mg_dL[seen])),
+        effect_mean=jnp.asarray([p1 * u - q * carbs - r * alone, p1, q, r]),
+        effect_sd=jnp.asarray([0.5, 0.3 * p1, 1.0, 0.3 * p1]),
+    )
