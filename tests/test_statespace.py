@@ -76,7 +76,7 @@ def joint(model: Model) -> tuple[np.ndarray, np.ndarray]:
 def condition(model: Model, upto: int) -> tuple[np.ndarray, np.ndarray, float]:
     """States given the readings of the first `upto` steps, and their log density, by dense algebra."""
     mean, cov = joint(model)
-    steps, n = model.motion.each.transition.shape[:2]
+    steps, n = len(model.y), len(model.mean)
     at = [i for i in range(upto) if model.valid[i]]
     H = np.kron(np.eye(steps)[at], np.asarray(model.read))
     S = H @ cov @ H.T + float(model.noise_sd) ** 2 * np.eye(len(at))

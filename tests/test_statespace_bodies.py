@@ -187,7 +187,7 @@ def independent(name: str, model: Model, steps: Steps) -> tuple[np.ndarray, np.n
             s = np.concatenate([m, lags, P.ravel()])
             s = scipy.integrate.solve_ivp(moments, (0, dt[k]), s, rtol=1e-7, atol=1e-9).y[:, -1]
             m, lags, P = s[:n], s[n : n + len(lags)], s[n + len(lags) :].reshape(n, n)
-    return np.stack([m for m, _ in found]), np.stack([P for _, P in found]), total
+    return np.stack([m for m, _ in found]), np.stack([P for _, P in found]), float(total)
 
 
 def test_the_extended_filter_is_that_of_moments_solved_in_time(body):
