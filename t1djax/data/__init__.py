@@ -12,6 +12,7 @@ from ._origins import training_end as training_end
 from ._population import POPULATION as POPULATION
 from ._population import Drawn as Drawn
 from ._population import draw_people as draw_people
+from ._population import habits_of as habits_of
 from ._population import virtual_population as virtual_population
 from ._records import Cohort as Cohort
 from ._records import Patient as Patient
@@ -36,6 +37,11 @@ from ._splits import split as split
 from ._synthetic import Subject as Subject
 from ._synthetic import reference_cohort as reference_cohort
 from ._synthetic import simulate_cohort as simulate_cohort
+from ._therapy import STEP_MIN as STEP_MIN
+from ._therapy import STEPS_PER_DAY as STEPS_PER_DAY
 from ._therapy import Therapy as Therapy
+from ._therapy import plan_day as plan_day
+from ._therapy import pump_settings as pump_settings
+from ._titration import titrate as titrate
 from ._windows import from_first_reading as from_first_reading
 from ._windows import windows as windows

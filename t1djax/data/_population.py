@@ -153,7 +153,14 @@ def virtual_population(
         names = [f"V{i + 1:04d}" for i in range(n)]
         people = draw_people(physiology, n, key=life_key)
     else:
-        names, physiology, people = _given(bodies, n, life_key, therapy)
+        names, physiology = list(bodies)[:n], type(next(iter(bodies.values())))
+        people = habits_of(bodies, n, key=life_key)
+        for name in names:
+            try:
+                bodies[name].rest(therapy.target_mg_dL)
+            except NoRestError as e:
+                remedy = f"give a lower target_mg_dL of the therapy, or leave {name} out"
+                raise NoRestError(f"{name}: {e}; {remedy}") from None
     subjects = []
     for first in range(0, n, _CHUNK):
         rows = np.minimum(np.arange(first, first + _CHUNK), n - 1)
@@ -171,25 +178,32 @@ def virtual_population(
     return simulate_cohort(subjects, sensor, key=sensor_key)
 
 
-def _given(
-    bodies: Mapping[str, AbstractPhysiology], n: int, key: Key, therapy: Therapy
-) -> tuple[list[str], type[AbstractPhysiology], Drawn]:
-    """The first `n` of these people, with habits of their own."""
+def habits_of(bodies: Mapping[str, AbstractPhysiology], n: int, *, key: Key) -> Drawn:
+    """The first `n` of these people, with habits of their own.
+
+    Args:
+        bodies: people by name, of one physiology.
+        n: how many.
+        key: random key, of the habits.
+
+    Raises:
+        ValueError: where there are fewer, or they are of several physiologies.
+
+    Example:
+        >>> import jax
+        >>> from t1djax.data import habits_of
+        >>> from t1djax.physics import kanderian
+        >>> habits_of(kanderian(), 2, key=jax.random.key(0)).values["daily_carbs"].shape
+        (2,)
+    """
     names, kinds = list(bodies)[:n], {type(body) for body in bodies.values()}
     if len(names) < n or len(kinds) != 1:
-        raise ValueError(
-            f"virtual_population: {n} people of one physiology are asked for, {len(names)} bodies are given"
-        )
-    for name in names:
-        try:
-            bodies[name].rest(therapy.target_mg_dL)
-        except NoRestError as e:
-            raise NoRestError(f"{name}: {e}; give a lower target_mg_dL of the therapy, or leave {name} out") from None
+        raise ValueError(f"{n} people of one physiology are asked for, {len(names)} bodies are given")
     number = np.arange(n, dtype=np.uint32)
     with jax.enable_x64(True):
         habits = jax.device_get(jax.vmap(lambda i: _traits(_keys(key, i)[0], HABITS))(jnp.asarray(number)))
     values = {s: np.array([float(bodies[name].values()[s]) for name in names]) for s in bodies[names[0]].values()}
-    return names, kinds.pop(), Drawn(values | habits, number, 0)
+    return Drawn(values | habits, number, 0)
 
 
 def _keys(key: Key, i: jax.Array) -> Shaped[jax.Array, "2 ..."]:

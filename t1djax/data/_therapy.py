@@ -92,7 +92,7 @@ class Course(NamedTuple):
     """Time over which it is delivered, min."""
 
 
-class _Plan(NamedTuple):
+class DayPlan(NamedTuple):
     """A schedule by step: what will be eaten, and which carbohydrate a bolus is meant to cover."""
 
     carbs_g: Array
@@ -103,7 +103,7 @@ class _Plan(NamedTuple):
     error: Array  # of the reading, in units of its standard deviation
 
 
-class _Settings(NamedTuple):
+class PumpSettings(NamedTuple):
     """What a patient's pump is set to, and how the patient times boluses."""
 
     basal_U_h: Array
@@ -133,9 +133,9 @@ def live(key: Key, person: Person, *, steps: int, first_step: Array, therapy: Th
     p = person.body
     settings_key, day_key = jax.random.split(key)
     known = titrate(p, jnp.asarray(therapy.target_mg_dL, person.G0.dtype))
-    settings = _settle(settings_key, known, therapy)
+    settings = pump_settings(settings_key, known, therapy)
     days = -(-steps // STEPS_PER_DAY) + 1  # one more, for a life that begins late in its first day
-    a_day = lambda d: _plan_day(jax.random.fold_in(day_key, d), person.daily_carbs_g, settings.lead, therapy)
+    a_day = lambda d: plan_day(jax.random.fold_in(day_key, d), person.daily_carbs_g, settings.lead, therapy)
     plan = jax.vmap(a_day)(jnp.arange(days))
     plan = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x.reshape(-1), first_step, steps), plan)
     hour = ((first_step + jnp.arange(steps)) % STEPS_PER_DAY) * (STEP_MIN / 60)
@@ -147,14 +147,14 @@ def live(key: Key, person: Person, *, steps: int, first_step: Array, therapy: Th
     return Course(settings.basal_U_h, *course)
 
 
-def _settle(key: Key, known: Titration, therapy: Therapy) -> _Settings:
+def pump_settings(key: Key, known: Titration, therapy: Therapy) -> PumpSettings:
     """Titrate the pump to a patient, with lasting errors."""
     e_basal, e_ratio, e_factor = jax.random.truncated_normal(key, -2.0, 2.0, (3,), known.per_U.dtype)
     basal = known.basal_U_h * (1 + therapy.basal_cv * e_basal)
     # Who absorbs meals slowly doses into them, spread out; who absorbs them fast doses a little ahead.
     lag = known.meal_min - known.insulin_min
     spread = jnp.clip(jnp.round(1.5 * lag / STEP_MIN) * STEP_MIN, 0, _LONGEST_BOLUS_MIN)
-    return _Settings(
+    return PumpSettings(
         basal_U_h=jnp.maximum(jnp.round(basal / therapy.basal_step_U_h), 1) * therapy.basal_step_U_h,
         g_per_U=known.per_U / known.per_g * (1 + therapy.settings_cv * e_ratio),
         factor=known.per_U * (1 + therapy.settings_cv * e_factor),
@@ -166,10 +166,10 @@ def _settle(key: Key, known: Titration, therapy: Therapy) -> _Settings:
 def _step(
     p: AbstractPhysiology,
     known: Titration,
-    settings: _Settings,
+    settings: PumpSettings,
     therapy: Therapy,
     life: _Life,
-    plan: _Plan,
+    plan: DayPlan,
     awake: Array,
 ) -> tuple:
     """Look at the reading, decide, and let `STEP_MIN` pass."""
@@ -203,10 +203,10 @@ def _step(
 def _decide(
     p: AbstractPhysiology,
     known: Titration,
-    settings: _Settings,
+    settings: PumpSettings,
     therapy: Therapy,
     life: _Life,
-    plan: _Plan,
+    plan: DayPlan,
     awake: Array,
 ) -> tuple[Array, Array, Array]:
     """A bolus (U), the time it takes (min), and carbohydrate against a low (g)."""
@@ -235,7 +235,7 @@ def _decide(
     return bolus, jnp.where(extended, settings.spread, 1.0), jnp.where(rescue, wanted, 0.0)
 
 
-def _plan_day(key: Key, daily_carbs_g: Array, lead: Array, therapy: Therapy) -> _Plan:
+def plan_day(key: Key, daily_carbs_g: Array, lead: Array, therapy: Therapy) -> DayPlan:
     """The schedule of one day: when and what is eaten, and when a bolus is meant to cover how much of it."""
     normal_key, uniform_key, error_key = jax.random.split(key, 3)
     slots, dtype = len(_USUAL), daily_carbs_g.dtype
@@ -258,7 +258,7 @@ def _plan_day(key: Key, daily_carbs_g: Array, lead: Array, therapy: Therapy) -> 
     bolus_step = jnp.round((at + shift) / STEP_MIN).astype(int)
     # A comparison and a sum compile in a fraction of the time that scatters take.
     add = lambda where, what: jnp.sum(jnp.where(jnp.arange(STEPS_PER_DAY)[:, None] == where, what, 0.0), axis=1)
-    return _Plan(
+    return DayPlan(
         carbs_g=add(meal_step, carbs),
         main=add(meal_step, carbs * main) > 0,
         counted_g=add(bolus_step, counted),

@@ -1,0 +1,66 @@
+"""What stands between a body and its controller: a sensor, and a pump."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._types import Scalar
+from ..data import AR1Noise
+
+
+class CGM(eqx.Module):
+    """A sensor read every 5 min: interstitial glucose lags, errors remember, some readings are lost."""
+
+    noise: AR1Noise = AR1Noise(10.0, 0.7)
+    """The error, `rho` from one reading to the next."""
+    lag_min: float = 7.0
+    """Time constant of interstitial glucose, min; zero for none."""
+    dropout: float = 0.02
+    """Share of the readings lost, each on its own; the one before stays, and its age grows."""
+    lowest_mg_dL: float = 40.0
+    """What lower readings are reported as, mg/dL."""
+    highest_mg_dL: float = 400.0
+    """What higher readings are reported as, mg/dL."""
+
+    def follow(self, interstitial_mg_dL: Scalar, glucose_mg_dL: Scalar, minutes: float) -> Scalar:
+        """Interstitial glucose some minutes on, with glucose held.
+
+        Args:
+            interstitial_mg_dL: now, mg/dL.
+            glucose_mg_dL: of blood, mg/dL.
+            minutes: time that passes, min.
+        """
+        kept = jnp.where(self.lag_min > 0, jnp.exp(-minutes / jnp.maximum(self.lag_min, 1e-6)), 0.0)
+        return glucose_mg_dL + kept * (interstitial_mg_dL - glucose_mg_dL)
+
+
+class Pump(eqx.Module):
+    """A pump: what it can meter, what it never exceeds, and how often its way is blocked."""
+
+    basal_step_U_h: float = 0.05
+    """Resolution of basal rates, U/h; zero for none."""
+    bolus_step_U: float = 0.05
+    """Resolution of boluses, U; zero for none."""
+    largest_rate_U_h: float = 15.0
+    """Highest basal rate, U/h."""
+    largest_bolus_U: float = 25.0
+    """Largest bolus, U."""
+    occlusions_per_day: float = 0.0
+    """How often an occlusion begins; nothing is delivered until it ends."""
+    occlusion_min: float = 180.0
+    """How long it lasts, min."""
+
+    def metered(self, basal_U_h: Scalar, bolus_U: Scalar) -> tuple[Scalar, Scalar]:
+        """What is delivered of what is asked for; gradients pass as if nothing were rounded.
+
+        Args:
+            basal_U_h: the rate, U/h.
+            bolus_U: the bolus, U.
+        """
+        rate = _rounded(jnp.clip(basal_U_h, 0.0, self.largest_rate_U_h), self.basal_step_U_h)
+        return rate, _rounded(jnp.clip(bolus_U, 0.0, self.largest_bolus_U), self.bolus_step_U)
+
+
+def _rounded(x: Scalar, step: float) -> Scalar:
+    down = jnp.where(step > 0, jnp.floor(x / jnp.maximum(step, 1e-9) + 1e-6) * step, x)
+    return x + jax.lax.stop_gradient(down - x)

@@ -1,0 +1,312 @@
+"""Trials in closed loop: against loops written down in NumPy, against open loop, and what is refused."""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import t1djax
+from t1djax.data import draw_people, habits_of, plan_day
+from t1djax.physics import Hovorka, Kanderian, Magdelaine, kanderian
+from t1djax.trials import (
+    CGM,
+    MPC,
+    PID,
+    AbstractController,
+    Action,
+    BasalBolus,
+    Pump,
+    Rules,
+    TempBasal,
+    live_in_loop,
+    profile_of,
+    trial,
+)
+
+KEY = jax.random.key(7)
+QUIET = Rules(cgm=CGM(noise=t1djax.AR1Noise(0.0), dropout=0.0), pump=Pump(basal_step_U_h=0.0, bolus_step_U=0.0))
+"""Nothing is drawn but what people eat and count."""
+DAYS = 3
+
+
+def numpy_rates(cls, p, y, u, r):
+    """The equations once more, by name."""
+    d = {}
+    if cls is Kanderian:
+        d["Isc"] = (1e6 * u / p["CI"] - y["Isc"]) / p["tau1"]
+        d["Ip"] = (y["Isc"] - y["Ip"]) / p["tau2"]
+        d["Ieff"] = p["p2"] * (p["SI"] * y["Ip"] - y["Ieff"])
+        d["R1"] = (r / p["VG"] - y["R1"]) / p["tauM"]
+        d["RA"] = (y["R1"] - y["RA"]) / p["tauM"]
+        d["G"] = -(p["GEZI"] + y["Ieff"]) * y["G"] + p["EGP"] + y["RA"]
+        return d
+    found = cls.of({s: jnp.asarray(x) for s, x in p.items()}).rates(cls.States(**y), u, r)  # tested by themselves
+    return {f.name: float(getattr(found, f.name)) for f in dataclasses.fields(found)}
+
+
+def two_lags(a, b, t):
+    return a * (1 - (1 + t / 55) * np.exp(-t / 55)) + b * (1 - np.exp(-t / 55))
+
+
+class Loops:
+    """The rules, a step at a time, with plain numbers."""
+
+    def __init__(self, kind, profile):
+        self.kind, self.p = kind, {k: float(v) for k, v in profile._asdict().items()}
+        self.since, self.integral, self.before = 180.0, self.p["basal_U_h"], None
+        self.i1 = self.i2 = self.p["basal_U_h"]
+        self.slope = self.drift = self.eaten = self.arriving = 0.0
+        self.G = self.p["target_mg_dL"]
+
+    def meal(self, G, g, iob):
+        return max(g / self.p["g_per_U"] + (G - self.p["target_mg_dL"]) / self.p["mg_dL_per_U"] - iob, 0) if g else 0.0
+
+    def __call__(self, G, g, iob, acting):
+        return getattr(self, self.kind)(G, g, iob, acting)
+
+    def basal_bolus(self, G, g, iob, _):
+        bolus = self.meal(G, g, iob)
+        if G > 270 and self.since >= 180:
+            bolus = max(bolus, (G - self.p["target_mg_dL"]) / self.p["mg_dL_per_U"] - iob)
+        self.since = 0.0 if bolus > 0 else self.since + 5
+        return self.p["basal_U_h"], bolus
+
+    def pid(self, G, g, iob, _):
+        kp = 0.01 * self.p["daily_U"] / 24
+        self.integral = min(max(self.integral + kp * (G - 120) * 5 / 450, 0), 3 * self.p["basal_U_h"])
+        slope = (G - (120 if self.before is None else self.before)) / 5
+        self.before = G
+        rate = max(1.5 * (kp * (G - 120) + self.integral + kp * 60 * slope) - 0.5 * self.i2, 0)
+        a = np.exp(-5 / 60)
+        self.i1 = a * self.i1 + (1 - a) * rate
+        self.i2 = a * self.i2 + (1 - a) * self.i1
+        return rate, 0.0
+
+    def temp_basal(self, G, g, iob, acting):
+        f, target, basal = self.p["mg_dL_per_U"], self.p["target_mg_dL"], self.p["basal_U_h"]
+        now = G - (target if self.before is None else self.before)
+        self.before = G
+        self.slope = (2 * self.slope + now) / 3
+        eventual = G - iob * f + 6 * (self.slope + acting * f * 5)
+        rate = basal + 2 * min((eventual - target) / f, max(0.1 * self.p["daily_U"] - iob, 0))
+        if G < 80 or (eventual < 80 and self.slope < 0):
+            return 0.0, self.meal(G, g, iob)
+        return min(max(rate, 0), 3 * basal), self.meal(G, g, iob)
+
+    def mpc(self, G, g, iob, acting):
+        f, target, basal = self.p["mg_dL_per_U"], self.p["target_mg_dL"], self.p["basal_U_h"]
+        bolus, per_g = self.meal(G, g, iob), f / self.p["g_per_U"]
+        self.eaten += g
+        expected = self.G + self.drift + per_g * self.arriving / 8 - f * acting * 5
+        self.G = expected + 0.4 * (G - expected)
+        self.drift = np.exp(-5 / 60) * self.drift + 0.05 * (G - expected)
+        t = 5.0 * np.arange(1, 37)
+        food = self.eaten * (1 - (1 + t / 40) * np.exp(-t / 40)) + self.arriving * (1 - np.exp(-t / 40))
+        insulin = two_lags(iob - 55 * acting + bolus, 55 * acting, t)
+        drift = self.drift * (1 - np.exp(-t / 60)) / (1 - np.exp(-5 / 60))
+        miss = self.G + drift + per_g * food - f * insulin - target
+        E = np.array([[-f * two_lags(0.25, 0, max(x - 15 * j - 7.5, 0)) for j in range(12)] for x in t])
+        H, g_ = E.T @ E + 225 * np.eye(12), E.T @ miss
+        v = np.zeros(12)
+        for _ in range(20):
+            v = np.clip(v - (H @ v + g_) / np.abs(H).sum(1).max(), -basal, 4 * basal)
+        a = np.exp(-1 / 8)
+        self.arriving = a * (self.arriving + self.eaten / 8)
+        self.eaten *= a
+        return (0.0 if G < 70 else basal + v[0]), bolus
+
+
+CONTROLLERS = {"basal_bolus": BasalBolus(), "pid": PID(), "temp_basal": TempBasal(), "mpc": MPC()}
+
+
+@functools.cache
+def person(cls):
+    drawn = draw_people(cls, 1, key=KEY).values
+    return {s: float(x[0]) for s, x in drawn.items()}
+
+
+def lived(controller, cls, rules=QUIET, days=DAYS):
+    values = person(cls)
+    with jax.enable_x64(True):
+        body, G0 = cls.of(jax.tree.map(jnp.asarray, values)), jnp.asarray(values["G0"])
+        run = jax.jit(functools.partial(live_in_loop, days=days, traced=True))
+        return jax.device_get(run(controller, body, G0, jnp.asarray(values["daily_carbs"]), KEY, rules))
+
+
+@pytest.mark.parametrize(
+    ("cls", "kind"),
+    [(Kanderian, kind) for kind in CONTROLLERS]
+    + [pytest.param(cls, "pid", marks=pytest.mark.slow) for cls in (Hovorka, Magdelaine)],
+    ids=lambda x: getattr(x, "__name__", x),
+)
+def test_a_controller_is_the_rule_of_a_plain_loop(cls, kind):
+    _, trace = lived(CONTROLLERS[kind], cls)
+    values = person(cls)
+    with jax.enable_x64(True):
+        settings_key, day_key, _, _ = jax.random.split(KEY, 4)
+        body, daily = cls.of(jax.tree.map(jnp.asarray, values)), jnp.asarray(values["daily_carbs"])
+        profile, lead = profile_of(body, daily, settings_key, QUIET.therapy)
+        plans = [plan_day(jax.random.fold_in(day_key, d), daily, lead, QUIET.therapy) for d in range(DAYS)]
+        start = body.start(jnp.asarray(values["G0"]), profile.basal_U_h / 60)
+        carbs, main, counted = (np.concatenate([getattr(p, x) for p in plans]) for x in ("carbs_g", "main", "counted_g"))
+    y = {f.name: float(getattr(start, f.name)) for f in dataclasses.fields(start)}
+    glucose = lambda y: float(body.glucose(cls.States(**y)))
+    loop, a, b, g_min, left, since, inter = Loops(kind, profile), 0.0, 0.0, 0.0, 0.0, 1e4, values["G0"]
+    basal = float(profile.basal_U_h)
+    found = []
+    for i in range(len(carbs)):
+        reading = min(max(inter, 40.0), 400.0)
+        rate, bolus = loop(reading, counted[i], a + b, b / 55)
+        rate, bolus = min(rate, 15.0), min(bolus, 25.0)
+        rescue = reading < 70 and since >= 20 and not (left > 0 or carbs[i] > 0)
+        begun, minutes = carbs[i] + 16 * rescue, 15.0 if main[i] else 5.0
+        if begun:
+            g_min, left = (begun + g_min * left) / minutes, minutes
+        g_min *= left > 0
+        found.append((glucose(y), rate, bolus, begun))
+        u, r = rate / 60 + bolus / 5, 1000 * g_min
+        k1 = numpy_rates(cls, values, y, u, r)
+        k2 = numpy_rates(cls, values, {s: y[s] + 2.5 * k1[s] for s in y}, u, r)
+        k3 = numpy_rates(cls, values, {s: y[s] + 2.5 * k2[s] for s in y}, u, r)
+        k4 = numpy_rates(cls, values, {s: y[s] + 5.0 * k3[s] for s in y}, u, r)
+        y = {s: y[s] + 5 / 6 * (k1[s] + 2 * k2[s] + 2 * k3[s] + k4[s]) for s in y}
+        e, net = np.exp(-5 / 55), u - basal / 60
+        a, b = e * a + net * 55 * (1 - e), e * b + a * 5 / 55 * e + net * (55 * (1 - e) - 5 * e)
+        inter = glucose(y) + np.exp(-5 / 7) * (inter - glucose(y))
+        left = max(left - 5, 0)
+        since = 0.0 if rescue else since + 5
+    G, rate, bolus, begun = np.array(found).T
+    np.testing.assert_allclose(trace.glucose_mg_dL, G, rtol=1e-6)
+    np.testing.assert_allclose(trace.basal_U_h, rate, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(trace.bolus_U, bolus, rtol=1e-6, atol=1e-8)
+    np.testing.assert_array_equal(trace.carbs_g, begun)
+
+
+@pytest.fixture(scope="module")
+def found():
+    controllers = {"PID": PID(), "pump": BasalBolus()}
+    return trial(controllers, kanderian(), days=2, key=KEY, traced=2)
+
+
+def test_open_loop_with_the_doses_of_the_trial_gives_its_glucose(found):
+    """Mass balance as well: what the trace says was given and eaten is all that the body got."""
+    people_key, life_key = jax.random.split(KEY)
+    habits = habits_of(kanderian(), 2, key=people_key)
+    for cohort in found.traces.values():
+        for i, p in enumerate(cohort):
+            with jax.enable_x64(True):
+                body, daily = Kanderian.of(dict(p.known)), jnp.asarray(habits.values["daily_carbs"][i])
+                settings_key = jax.random.split(jax.random.fold_in(life_key, i), 4)[0]
+                profile, _ = profile_of(body, daily, settings_key, QUIET.therapy)
+                G = cohort.truth[p.name].glucose_mg_dL
+                start = body.start(jnp.asarray(G[0]), profile.basal_U_h / 60)
+                path = body.solution(p.doses.inputs(0.0, 2880.0), jnp.asarray(p.time_min), start)
+            np.testing.assert_allclose(path.glucose_mg_dL, G, atol=1e-6)
+
+
+def test_outcomes_are_those_of_the_traces(found):
+    rows = found.outcomes.set_index(["controller", "person"])
+    for name, cohort in found.traces.items():
+        for p in cohort:
+            G, row = cohort.truth[p.name].glucose_mg_dL, rows.loc[(name, p.name)]
+            assert row.in_range_percent == pytest.approx(100 * np.mean((G >= 70) & (G <= 180)))
+            assert row.mean_mg_dL == pytest.approx(G.mean())
+            assert row.cv_percent == pytest.approx(100 * G.std(ddof=1) / G.mean(), rel=1e-6)
+            assert row.insulin_U_per_day == pytest.approx(_insulin(p) / 2, rel=1e-9)
+            assert row.carbs_g_per_day == pytest.approx(p.doses.carbs_g.sum() / 2)
+
+
+def _insulin(p):
+    edges = np.append(p.doses.basal_time_min, 2880.0)
+    return float(np.sum(np.diff(edges) / 60 * p.doses.basal_U_h) + p.doses.bolus_U.sum())
+
+
+def test_people_meet_the_same_days_whoever_treats_them_and_whoever_is_beside_them(found):
+    alone = trial({"PID": PID()}, kanderian(), days=2, key=KEY, block=1)
+    mine = found.outcomes[found.outcomes["controller"] == "PID"]
+    np.testing.assert_allclose(alone.outcomes.iloc[:, 2:], mine.iloc[:, 2:], rtol=1e-9)
+    eaten = [cohort["1"].doses.meal_time_min for cohort in found.traces.values()]
+    assert set(eaten[0]) & set(eaten[1])
+
+
+def test_a_recording_of_a_trial_is_fitted_as_any_other(found):
+    fit = t1djax.fit(found.traces["PID"], model="ode", physiology="kanderian", free=["SI"])
+    for p in fit:
+        assert p.estimates["SI"].value == pytest.approx(p.patient.known["SI"], rel=0.2)
+
+
+def test_differences_are_paired_and_equivalence_is_two_one_sided_tests(found):
+    apart = found.difference("PID", "pump", "mean_mg_dL")
+    wide = found.outcomes.pivot(index="person", columns="controller", values="mean_mg_dL")
+    by_hand = wide["PID"] - wide["pump"]
+    assert apart.mean == pytest.approx(by_hand.mean())
+    assert apart.high - apart.low == pytest.approx(2 * 1.959964 * by_hand.std(ddof=1) / np.sqrt(10))
+    assert found.difference("PID", "PID", margin=1.0).equivalent
+    with pytest.raises(t1djax.ArgumentError):
+        found.difference("PID", "nobody")
+
+
+def test_the_slope_of_risk_by_a_gain_is_that_of_differences():
+    values = person(Kanderian)
+
+    def risk(gain):
+        body = Kanderian.of(jax.tree.map(jnp.asarray, values))
+        given = jnp.asarray(values["G0"]), jnp.asarray(values["daily_carbs"])
+        return live_in_loop(PID(gain=gain), body, *given, KEY, QUIET, days=2)[0].risk
+
+    with jax.enable_x64(True):
+        at = jnp.asarray(0.008)
+        slope = jax.jit(jax.grad(risk))(at)
+        apart = (jax.jit(risk)(at + 1e-7) - jax.jit(risk)(at - 1e-7)) / 2e-7
+    assert float(slope) == pytest.approx(float(apart), rel=1e-3)
+
+
+class _Wrong(AbstractController):
+    kind: str = eqx.field(static=True)
+
+    def init(self, profile):
+        return profile
+
+    def step(self, memory, observation, key):
+        rate = {"nan": jnp.nan, "negative": -1.0}.get(self.kind, 1.0) + 0.0 * observation.glucose_mg_dL
+        if self.kind == "shape":
+            rate = rate * jnp.ones(3)
+        return (rate if self.kind == "memory" else memory), Action(rate, 0.0 * observation.glucose_mg_dL)
+
+
+@pytest.mark.parametrize("kind", ["shape", "memory"])
+def test_a_controller_that_keeps_no_shape_is_refused_before_any_work(kind):
+    with pytest.raises(t1djax.ArgumentError) as refused:
+        trial({"odd": _Wrong(kind)}, 1, days=1, key=KEY)
+    assert refused.value.argument == ("controllers", "odd")
+
+
+@pytest.mark.parametrize("kind", ["nan", "negative"])
+def test_a_controller_that_asks_for_no_number_is_named_and_others_go_on(kind):
+    with pytest.warns(UserWarning, match="odd"):
+        found = trial({"odd": _Wrong(kind), "pump": BasalBolus()}, 2, days=1, key=KEY)
+    rows = found.outcomes.set_index("controller")
+    assert rows.loc["odd", "mean_mg_dL"].isna().all()
+    assert rows.loc["pump", "mean_mg_dL"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [({"controllers": {}}, "controllers"), ({"days": 0}, "days"), ({"people": 0}, "people"), ({"people": {}}, "people")],
+)
+def test_nothing_to_try_is_refused(given, path):
+    with pytest.raises(t1djax.ArgumentError) as refused:
+        trial(**({"controllers": {"pump": BasalBolus()}, "people": 1, "key": KEY} | given))
+    assert refused.value.argument == (path,)
+
+
+def test_an_occluded_pump_delivers_nothing():
+    blocked = eqx.tree_at(lambda r: (r.pump.occlusions_per_day,), QUIET, (288.0,))
+    _, trace = lived(BasalBolus(), Kanderian, blocked, days=1)
+    assert not trace.basal_U_h.any()
+    assert not trace.bolus_U.any()
+    assert trace.glucose_mg_dL[-1] > 200
