@@ -28,7 +28,7 @@ from t1djax.trials import (
 )
 
 KEY = jax.random.key(7)
-QUIET = Rules(cgm=CGM(noise=t1djax.AR1Noise(0.0), dropout=0.0), pump=Pump(basal_step_U_h=0.0, bolus_step_U=0.0))
+QUIET = Rules(cgm=CGM(noise_sd_mg_dL=0.0, dropout=0.0), pump=Pump(basal_step_U_h=0.0, bolus_step_U=0.0))
 """Nothing is drawn but what people eat and count."""
 DAYS = 3
 
@@ -152,7 +152,9 @@ def test_a_controller_is_the_rule_of_a_plain_loop(cls, kind):
         profile, lead = profile_of(body, daily, settings_key, QUIET.therapy)
         plans = [plan_day(jax.random.fold_in(day_key, d), daily, lead, QUIET.therapy) for d in range(DAYS)]
         start = body.start(jnp.asarray(values["G0"]), profile.basal_U_h / 60)
-        carbs, main, counted = (np.concatenate([getattr(p, x) for p in plans]) for x in ("carbs_g", "main", "counted_g"))
+        carbs, main, counted = (
+            np.concatenate([getattr(p, x) for p in plans]) for x in ("carbs_g", "main", "counted_g")
+        )
     y = {f.name: float(getattr(start, f.name)) for f in dataclasses.fields(start)}
     glucose = lambda y: float(body.glucose(cls.States(**y)))
     loop, a, b, g_min, left, since, inter = Loops(kind, profile), 0.0, 0.0, 0.0, 0.0, 1e4, values["G0"]
@@ -296,7 +298,12 @@ def test_a_controller_that_asks_for_no_number_is_named_and_others_go_on(kind):
 
 @pytest.mark.parametrize(
     ("given", "path"),
-    [({"controllers": {}}, "controllers"), ({"days": 0}, "days"), ({"people": 0}, "people"), ({"people": {}}, "people")],
+    [
+        ({"controllers": {}}, "controllers"),
+        ({"days": 0}, "days"),
+        ({"people": 0}, "people"),
+        ({"people": {}}, "people"),
+    ],
 )
 def test_nothing_to_try_is_refused(given, path):
     with pytest.raises(t1djax.ArgumentError) as refused:

@@ -23,3 +23,5 @@ from ._sweep import Sweep as Sweep
 from ._sweep import SweepProgress as SweepProgress
 from ._sweep import plan_sweep as plan_sweep
 from ._sweep import sweep as sweep
+from ._trials import TrialRun as TrialRun
+from ._trials import run_trial as run_trial

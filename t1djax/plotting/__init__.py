@@ -13,3 +13,4 @@ from ._posterior import plot_draws as plot_draws
 from ._posterior import plot_forest as plot_forest
 from ._results import plot_result as plot_result
 from ._results import save_figures as save_figures
+from ._trials import plot_trial as plot_trial

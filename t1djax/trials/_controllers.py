@@ -236,7 +236,7 @@ class TempBasal(AbstractController):
         wanted = (eventual - profile.target_mg_dL) / profile.mg_dL_per_U
         room = jnp.maximum(self.most_on_board * profile.daily_U - observation.on_board_U, 0.0)
         rate = profile.basal_U_h + 2 * jnp.minimum(wanted, room)
-        stop = (G < self.low_mg_dL) | ((eventual < self.low_mg_dL) & (slope < 0))
+        stop = (self.low_mg_dL > G) | ((eventual < self.low_mg_dL) & (slope < 0))
         rate = jnp.where(stop, 0.0, jnp.clip(rate, 0.0, self.most_rate * profile.basal_U_h))
         return _TempBasalMemory(profile, G, slope), Action(rate, meal_bolus(profile, observation))
 

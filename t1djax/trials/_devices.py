@@ -5,14 +5,15 @@ import jax
 import jax.numpy as jnp
 
 from .._types import Scalar
-from ..data import AR1Noise
 
 
 class CGM(eqx.Module):
     """A sensor read every 5 min: interstitial glucose lags, errors remember, some readings are lost."""
 
-    noise: AR1Noise = AR1Noise(10.0, 0.7)
-    """The error, `rho` from one reading to the next."""
+    noise_sd_mg_dL: float = 10.0
+    """Standard deviation of the error, mg/dL."""
+    noise_rho: float = 0.7
+    """Correlation of the error from one reading to the next."""
     lag_min: float = 7.0
     """Time constant of interstitial glucose, min; zero for none."""
     dropout: float = 0.02

@@ -193,13 +193,11 @@ def _step(
 ) -> tuple[_Now, Trace]:
     cgm, pump = rules.cgm, rules.pump
     G = body.glucose(now.body)
-    error = cgm.noise.rho * now.error + jnp.sqrt(1 - jnp.square(cgm.noise.rho)) * knock
-    read = jnp.clip(now.interstitial + cgm.noise.sd_mg_dL * error, cgm.lowest_mg_dL, cgm.highest_mg_dL)
+    error = cgm.noise_rho * now.error + jnp.sqrt(1 - jnp.square(cgm.noise_rho)) * knock
+    read = jnp.clip(now.interstitial + cgm.noise_sd_mg_dL * error, cgm.lowest_mg_dL, cgm.highest_mg_dL)
     missing = lost < cgm.dropout
     reading, age = jnp.where(missing, now.reading, read), jnp.where(missing, now.age + _H, 0.0)
-    seen = Observation(
-        reading, age, announced, minute, now.first + now.second, now.second / ON_BOARD_LAG_MIN
-    )
+    seen = Observation(reading, age, announced, minute, now.first + now.second, now.second / ON_BOARD_LAG_MIN)
     memory, action = controller.step(now.memory, seen, key)
     valid = jnp.isfinite(action.basal_U_h) & jnp.isfinite(action.bolus_U)
     valid = valid & (action.basal_U_h >= 0) & (action.bolus_U >= 0)
@@ -225,9 +223,7 @@ def _step(
     net = insulin - profile.basal_U_h / 60
     first = kept * now.first + net * ON_BOARD_LAG_MIN * (1 - kept)
     second = (
-        kept * now.second
-        + now.first * _H / ON_BOARD_LAG_MIN * kept
-        + net * (ON_BOARD_LAG_MIN * (1 - kept) - _H * kept)
+        kept * now.second + now.first * _H / ON_BOARD_LAG_MIN * kept + net * (ON_BOARD_LAG_MIN * (1 - kept) - _H * kept)
     )
     lows, event = _hypoglycaemia(now.lows, now.event, G)
     t = now.tally

@@ -92,7 +92,11 @@ class Trial:
             ArgumentError: where a name is not known, or the margin is not positive.
         """
         names = list(dict.fromkeys(self.outcomes["controller"]))
-        for argument, name, known in (("first", first, names), ("second", second, names), ("outcome", outcome, OUTCOMES)):
+        for argument, name, known in (
+            ("first", first, names),
+            ("second", second, names),
+            ("outcome", outcome, OUTCOMES),
+        ):
             if name not in known:
                 raise ArgumentError(argument, f"{name!r} is not among {', '.join(known)}")
         if margin is not None and not 0 < margin < np.inf:
@@ -266,7 +270,8 @@ def _cohort(names: list[str], trace: Trace, values: list[dict[str, float]], body
         at = STEP_MIN * np.arange(len(t.glucose_mg_dL), dtype=float)
         change = np.flatnonzero(np.diff(t.basal_U_h, prepend=np.nan) != 0)
         bolus, meal = np.flatnonzero(t.bolus_U), np.flatnonzero(t.carbs_g)
-        doses = Doses(at[change], t.basal_U_h[change], at[bolus], t.bolus_U[bolus], np.full(len(bolus), float(STEP_MIN)),
+        spread = np.full(len(bolus), float(STEP_MIN))
+        doses = Doses(at[change], t.basal_U_h[change], at[bolus], t.bolus_U[bolus], spread,
                       at[meal], t.carbs_g[meal], t.meal_min[meal])  # fmt: skip
         parameters = {s: x for s, x in mine.items() if s in body.parameters}
         people.append(Patient(names[i], at, t.reading_mg_dL, doses, known=parameters))

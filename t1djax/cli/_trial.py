@@ -1,0 +1,77 @@
+"""`t1djax trial`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..config import TrialConfig, load_trial
+from ..experiment import TrialRun, run_trial
+from ..plotting import plot_trial
+from ._app import Json, commands, warnings_in_words
+from ._execution import telling
+from ._fields import Values, flags_of, with_flags
+from ._tables import print_json, print_table
+
+_SHOWN = {"in_range_percent": "70 to 180\n%", "low_percent": "54 to 69\n%", "very_low_percent": "below 54\n%",
+          "high_percent": "181 to 250\n%", "very_high_percent": "above 250\n%", "mean_mg_dL": "mean\nmg/dL",
+          "cv_percent": "CV\n%", "gri": "GRI", "low_events_per_week": "lows\nper week",
+          "insulin_U_per_day": "insulin\nU/day"}  # fmt: skip
+_FLAGS = ("physiology", "people", "days", "seed", "margin_percent")
+
+
+@commands.command(epilog="Example: t1djax trial trial.yaml --people 1000 --out loops")
+@with_flags(asked=flags_of(TrialConfig, only=_FLAGS))
+def trial(
+    *,
+    file: Annotated[Path, typer.Argument(help="YAML file of the trial: people, days, controllers, habits, devices.")],
+    asked: Values,
+    out: Annotated[Path, typer.Option(help="Folder; the same trial goes on in it where it was.")] = Path("trial"),
+    as_json: Json = False,
+) -> None:
+    """Let controllers treat the same virtual people in closed loop, on the same days, and compare what came of it.
+
+    Evidence on models of people; no advice for anybody.
+    """
+    config = load_trial(file, asked)
+    with warnings_in_words(), telling(lambda line: line, show=not as_json) as tell:
+        done = run_trial(config, out, on_controller=lambda name, i, n: tell.now(f"{name} ({i + 1} of {n})"))
+    plot_trial(done.trial.outcomes, done.profiles).savefig(out / "trial.png")
+    if as_json:
+        print_json({"folder": str(out), "controllers": done.trial.table().to_dict("records"),
+                    "differences": _differences(done, config)})  # fmt: skip
+    else:
+        _print(done, config, out)
+
+
+def _differences(done: TrialRun, config: TrialConfig) -> list[dict[str, Any]]:
+    first, *others = config.controllers
+    margins = {"in_range_percent": config.margin_percent}
+    return [
+        {"first": other, "second": first}
+        | done.trial.difference(other, first, outcome, margin=margins.get(outcome))._asdict()
+        for other in others
+        for outcome in ("in_range_percent", "low_percent", "insulin_U_per_day")
+    ]
+
+
+def _print(done: TrialRun, config: TrialConfig, out: Path) -> None:
+    import pandas as pd  # noqa: PLC0415
+
+    found = done.trial.table()
+    table = pd.DataFrame({"controller": found["controller"]})
+    for name, heading in _SHOWN.items():
+        table[heading] = [f"{m:.1f} ± {s:.1f}" for m, s in zip(found[name], found[f"{name}_sd"], strict=True)]
+    whose = f"{config.people} people of {config.physiology.capitalize()}'s population, {config.days} days"
+    typer.echo(f"{whose}: mean ± standard deviation over people")
+    print_table(table)
+    first = next(iter(config.controllers))
+    for x in _differences(done, config):
+        if x["outcome"] == "in_range_percent":
+            same = "equivalent" if x["equivalent"] else "not equivalent"
+            typer.echo(
+                f"{x['first']} against {first}: time in range {x['mean']:+.1f} points (95 %: {x['low']:+.1f} to "
+                f"{x['high']:+.1f}), more in {100 * x['better']:.0f} % of people, {same} within "
+                f"{config.margin_percent:g} points"
+            )
+    typer.echo(f"outcomes, profiles and trial.png in {out}")

@@ -1,0 +1,105 @@
+"""A trial in closed loop as a file."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from ..io import safe_name
+from ..trials import CGM, MPC, PID, AbstractController, BasalBolus, Pump, Rules, TempBasal
+from ._base import Strict, nearest
+from ._yaml import read_yaml, validated
+
+CONTROLLERS: Mapping[str, type[AbstractController]] = {
+    "basal_bolus": BasalBolus,
+    "pid": PID,
+    "temp_basal": TempBasal,
+    "mpc": MPC,
+}
+"""Controllers that a file can name."""
+
+Options = Mapping[str, float | int | str]
+
+
+class TrialConfig(Strict):
+    """A trial: who, how long, and which controllers.
+
+    Example:
+        >>> from t1djax.config import TrialConfig
+        >>> TrialConfig(people=10, controllers={"loop": {"kind": "pid", "gain": 0.012}}).made()["loop"].gain
+        0.012
+    """
+
+    physiology: Literal["magdelaine", "kanderian", "hovorka"] = "kanderian"
+    """Whose bodies."""
+    people: int = pydantic.Field(default=100, ge=1, le=10_000_000)
+    """How many are drawn of its population."""
+    days: int = pydantic.Field(default=14, ge=1, le=366)
+    """How long, days."""
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
+    """Draws people, meals and the sensor's errors: the same for every controller."""
+    controllers: Mapping[str, Options] = pydantic.Field(default={"basal-bolus": {"kind": "basal_bolus"}}, min_length=1)
+    """By name: `kind` (basal_bolus, pid, temp_basal, mpc) and its numbers."""
+    therapy: Options = {}
+    """Habits of eating and counting: fields of `Therapy`."""
+    cgm: Options = {}
+    """The sensor: fields of `CGM`."""
+    pump: Options = {}
+    """The pump: fields of `Pump`."""
+    margin_percent: float = pydantic.Field(default=5.0, gt=0)
+    """Difference of time in range that would not matter, percentage points, for the test of equivalence."""
+
+    @pydantic.model_validator(mode="after")
+    def _is_made(self) -> "TrialConfig":
+        self.made()
+        self.rules()
+        return self
+
+    def made(self) -> dict[str, AbstractController]:
+        """The controllers by name."""
+        found = {}
+        for name, options in self.controllers.items():
+            if wrong := safe_name(name):
+                raise ValueError(f"controllers.{name}: a file bears its name, which {wrong}")
+            kind = options.get("kind", name)
+            if kind not in CONTROLLERS:
+                there = f"one of {', '.join(CONTROLLERS)}{nearest(kind, CONTROLLERS)}"
+                raise ValueError(f"controllers.{name}: kind {kind!r} is not known; {there}")
+            found[name] = _record(CONTROLLERS[str(kind)], options, f"controllers.{name}")
+        return found
+
+    def rules(self) -> Rules:
+        """Habits, sensor and pump."""
+        therapy = type(Rules().therapy)
+        return Rules(_record(therapy, self.therapy, "therapy"), _record(CGM, self.cgm, "cgm"),
+                     _record(Pump, self.pump, "pump"))  # fmt: skip
+
+
+def _record(kind: Any, options: Options, at: str) -> Any:
+    """A record from numbers by name."""
+    fields = {field.name: field.default for field in dataclasses.fields(kind)}
+    numbers = {name: value for name, value in options.items() if name != "kind"}
+    for name, value in numbers.items():
+        if name not in fields:
+            raise ValueError(f"{at}.{name}: there is no such field{nearest(name, fields)}; there are {', '.join(fields)}")
+        if isinstance(value, str | bool) or isinstance(fields[name], tuple):
+            raise ValueError(f"{at}.{name}: {value!r} is no number that a file can set")
+    return kind(**{name: type(fields[name])(value) for name, value in numbers.items()})
+
+
+def load_trial(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> TrialConfig:
+    """A trial from a YAML file, with overrides on top.
+
+    Args:
+        path: the file; none for the defaults.
+        overrides: values that win over it.
+
+    Raises:
+        ConfigError: listing every field that is wrong.
+    """
+    values = {} if path is None else read_yaml(path, "fields of a trial, such as people: 100")
+    return validated(TrialConfig, path, values, overrides)
+
+
