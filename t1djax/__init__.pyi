@@ -21,6 +21,7 @@ from . import reporting as reporting
 from . import statespace as statespace
 from . import tracking as tracking
 from . import training as training
+from . import trials as trials
 from . import twin as twin
 from ._arguments import ArgumentError as ArgumentError
 from ._types import GlucoseUnit as GlucoseUnit
@@ -270,6 +271,8 @@ from .training import Stage as Stage
 from .training import default_stages as default_stages
 from .training import fit_members as fit_members
 from .training import fit_network as fit_network
+from .trials import Trial as Trial
+from .trials import trial as trial
 from .twin import Physiology as Physiology
 from .twin import Scales as Scales
 from .twin import Sensitivities as Sensitivities

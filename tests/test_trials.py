@@ -27,6 +27,8 @@ from t1djax.trials import (
     trial,
 )
 
+from .test_cli import done, refused
+
 KEY = jax.random.key(7)
 QUIET = Rules(cgm=CGM(noise_sd_mg_dL=0.0, dropout=0.0), pump=Pump(basal_step_U_h=0.0, bolus_step_U=0.0))
 """Nothing is drawn but what people eat and count."""
@@ -317,3 +319,32 @@ def test_an_occluded_pump_delivers_nothing():
     assert not trace.basal_U_h.any()
     assert not trace.bolus_U.any()
     assert trace.glucose_mg_dL[-1] > 200
+
+
+# From a file
+
+
+def test_a_file_gives_a_table_a_figure_and_goes_on(tmp_path):
+    file = tmp_path / "trial.yaml"
+    file.write_text("people: 2\ndays: 1\ncontrollers:\n  pump: {kind: basal_bolus}\n  PID: {kind: pid, gain: 0.012}\n")
+    out = tmp_path / "out"
+    first = done("trial", file, "--out", out, "--json").json
+    assert [row["controller"] for row in first["controllers"]] == ["pump", "PID"]
+    assert (out / "trial.png").stat().st_size > 10_000
+    made = (out / "outcomes-PID.csv").stat().st_mtime_ns
+    (out / "outcomes-pump.csv").unlink()
+    assert done("trial", file, "--out", out, "--json").json == first
+    assert (out / "outcomes-PID.csv").stat().st_mtime_ns == made
+    assert "days" in refused(2, "trial", file, "--out", out, "--days", "2")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["controllers: {loop: {kind: pdi}}", "controllers: {pid: {gian: 0.1}}", "people: 0", "cgm: {lag: 3}",
+     "controllers: {}", "controllers: {pid: {gain: high}}"],
+)  # fmt: skip
+def test_a_file_with_a_slip_is_refused_before_any_work(tmp_path, text):
+    file = tmp_path / "trial.yaml"
+    file.write_text(text)
+    refused(2, "trial", file, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from ._experiment import both_ways as both_ways
 from ._experiment import load_experiment as load_experiment
 from ._sweep import SweepConfig as SweepConfig
 from ._sweep import load_sweep as load_sweep
-from ._yaml import Loader as Loader
-from ._yaml import read_yaml as read_yaml
 from ._trial import TrialConfig as TrialConfig
 from ._trial import load_trial as load_trial
+from ._yaml import Loader as Loader
+from ._yaml import read_yaml as read_yaml

@@ -42,11 +42,11 @@ class TrialConfig(Strict):
     """Draws people, meals and the sensor's errors: the same for every controller."""
     controllers: Mapping[str, Options] = pydantic.Field(default={"basal-bolus": {"kind": "basal_bolus"}}, min_length=1)
     """By name: `kind` (basal_bolus, pid, temp_basal, mpc) and its numbers."""
-    therapy: Options = {}
+    therapy: Options = pydantic.Field(default_factory=dict)
     """Habits of eating and counting: fields of `Therapy`."""
-    cgm: Options = {}
+    cgm: Options = pydantic.Field(default_factory=dict)
     """The sensor: fields of `CGM`."""
-    pump: Options = {}
+    pump: Options = pydantic.Field(default_factory=dict)
     """The pump: fields of `Pump`."""
     margin_percent: float = pydantic.Field(default=5.0, gt=0)
     """Difference of time in range that would not matter, percentage points, for the test of equivalence."""
@@ -83,7 +83,9 @@ def _record(kind: Any, options: Options, at: str) -> Any:
     numbers = {name: value for name, value in options.items() if name != "kind"}
     for name, value in numbers.items():
         if name not in fields:
-            raise ValueError(f"{at}.{name}: there is no such field{nearest(name, fields)}; there are {', '.join(fields)}")
+            raise ValueError(
+                f"{at}.{name}: there is no such field{nearest(name, fields)}; there are {', '.join(fields)}"
+            )
         if isinstance(value, str | bool) or isinstance(fields[name], tuple):
             raise ValueError(f"{at}.{name}: {value!r} is no number that a file can set")
     return kind(**{name: type(fields[name])(value) for name, value in numbers.items()})
@@ -101,5 +103,3 @@ def load_trial(path: str | Path | None, overrides: Mapping[str, Any] | None = No
     """
     values = {} if path is None else read_yaml(path, "fields of a trial, such as people: 100")
     return validated(TrialConfig, path, values, overrides)
-
-

@@ -29,9 +29,9 @@ def plot_trial(outcomes: "pd.DataFrame", profiles: "Mapping[str, pd.DataFrame]")
     n = len(profiles)
     with rc_context(_STYLE):
         figure = Figure(figsize=(9.0, 1.2 + 1.7 * n))
-        left, right = figure.subfigures(1, 2, width_ratios=(3, 2))
-        panels = left.subplots(n, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-        grid = right.subplots()
+        layout = figure.add_gridspec(n, 2, width_ratios=(3, 2))
+        panels = layout[:, 0].subgridspec(n, 1).subplots(sharex=True, sharey=True, squeeze=False)[:, 0]
+        grid = figure.add_subplot(layout[:, 1])
         for i, (ax, (name, profile)) in enumerate(zip(panels, profiles.items(), strict=True)):
             hours, colour = profile["minute"] / 60, _COLOURS[i % len(_COLOURS)]
             ax.axhspan(70, 180, color="0.93", lw=0)

@@ -169,15 +169,18 @@ def trial(
     for name, controller in controllers.items():
         arrays, static = eqx.partition(jax.tree.map(_number, controller), eqx.is_array)
         given = (arrays, jax.tree.map(_number, rules), jax.random.key_data(life_key))
-        (tally, _), seconds = over_cohort(
-            _one, drawn.number, drawn.values, shared=given, static=(static, body, days, False), block=block
+        run = lambda some, keeps, given=given, static=static: over_cohort(
+            _one, *some, shared=given, static=(static, body, days, keeps), block=block
         )
+        few = jax.tree.map(lambda x: x[:traced], (drawn.number, drawn.values))
+        everybody = (drawn.number, drawn.values)
+        (tally, trace), seconds = run(few if traced else everybody, traced > 0)
         compile_s += seconds
-        rows.append(_outcomes(name, names, tally, days))
-        if traced:
-            few = jax.tree.map(lambda x: x[:traced], (drawn.number, drawn.values))
-            (_, trace), seconds = over_cohort(_one, *few, shared=given, static=(static, body, days, True), block=block)
+        if 0 < traced < n:
+            (tally, _), seconds = run(everybody, False)
             compile_s += seconds
+        rows.append(_outcomes(name, names, tally, days))
+        if trace is not None:
             values = [{s: float(x[i]) for s, x in drawn.values.items()} for i in range(min(traced, n))]
             traces[name] = _cohort(names, trace, values, body)
     import pandas as pd  # noqa: PLC0415 - heavy
@@ -212,9 +215,10 @@ def _check(name: str, controller: Any) -> None:
     if not isinstance(controller, AbstractController):
         kind = type(controller).__name__
         raise ArgumentError(("controllers", name), f"is a {kind}; it must be an AbstractController")
-    scalar = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    zero = lambda: jnp.zeros((), jnp.result_type(float))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    profile, seen = Profile(*[scalar] * 5), Observation(*[scalar] * 6)
+    profile = jax.eval_shape(lambda: Profile(*(zero() for _ in Profile._fields)))
+    seen = jax.eval_shape(lambda: Observation(*(zero() for _ in Observation._fields)))
     memory = jax.eval_shape(controller.init, profile)
     then, action = jax.eval_shape(controller.step, memory, seen, key)
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
