@@ -46,7 +46,8 @@ def numpy_rates(cls, p, y, u, r):
         d["RA"] = (y["R1"] - y["RA"]) / p["tauM"]
         d["G"] = -(p["GEZI"] + y["Ieff"]) * y["G"] + p["EGP"] + y["RA"]
         return d
-    found = cls.of({s: jnp.asarray(x) for s, x in p.items()}).rates(cls.States(**y), u, r)  # tested by themselves
+    with jax.enable_x64(True):
+        found = cls.of({s: jnp.asarray(x) for s, x in p.items()}).rates(cls.States(**y), u, r)  # tested by themselves
     return {f.name: float(getattr(found, f.name)) for f in dataclasses.fields(found)}
 
 
@@ -311,6 +312,13 @@ def test_nothing_to_try_is_refused(given, path):
     with pytest.raises(t1djax.ArgumentError) as refused:
         trial(**({"controllers": {"pump": BasalBolus()}, "people": 1, "key": KEY} | given))
     assert refused.value.argument == (path,)
+
+
+def test_who_does_not_rest_is_named_and_the_others_go_on():
+    with pytest.warns(UserWarning, match="^2 is left out"):
+        found = trial({"pump": BasalBolus()}, {"1": kanderian()["1"], "2": kanderian()["2"]}, days=1, key=KEY,
+                      rules=Rules(therapy=t1djax.Therapy(target_mg_dL=160.0)))  # fmt: skip
+    assert list(found.outcomes["person"]) == ["1"]
 
 
 def test_an_occluded_pump_delivers_nothing():

@@ -14,7 +14,7 @@ from .._arguments import ArgumentError
 from .._types import Key
 from .._words import counted
 from ..data import STEP_MIN, STEPS_PER_DAY, Cohort, Patient, Truth, draw_people, habits_of
-from ..physics import AbstractPhysiology, Doses, physiology_named
+from ..physics import AbstractPhysiology, Doses, NoRestError, physiology_named
 from ..programs import over_cohort
 from ._controllers import AbstractController, Action, Observation, Profile
 from ._life import Rules, Tally, Trace, live_in_loop
@@ -157,7 +157,7 @@ def trial(
         raise ArgumentError("days", f"is {days}; give one or more")
     for name, controller in controllers.items():
         _check(name, controller)
-    bodies = {} if isinstance(people, int) else dict(people)
+    bodies = {} if isinstance(people, int) else _at_rest(people, rules.therapy.target_mg_dL)
     n = people if isinstance(people, int) else len(bodies)
     if n < 1:
         raise ArgumentError("people", "there is nobody; give one or more")
@@ -186,6 +186,18 @@ def trial(
     import pandas as pd  # noqa: PLC0415 - heavy
 
     return Trial(pd.concat(rows, ignore_index=True), days, body.__name__, traces, compile_s)
+
+
+def _at_rest(people: Mapping[str, AbstractPhysiology], target_mg_dL: float) -> dict[str, AbstractPhysiology]:
+    """Those whose glucose something holds at the target; of the others it is said why not."""
+    found = {}
+    for name, body in people.items():
+        try:
+            body.rest(target_mg_dL)
+            found[name] = body
+        except NoRestError as e:
+            warnings.warn(f"{name} is left out: {e}", stacklevel=3)
+    return found
 
 
 def _number(x: Any) -> Any:
