@@ -9,8 +9,9 @@ import shutil
 import sqlite3
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import filelock
@@ -25,6 +26,8 @@ THREAD = "t1djax-tracking"
 _SCHEMES = r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://|(databricks|uc)\b"
 _SERVER_ERROR = 500
 _ANSWER_S = 5.0  # a server that does not say anything for so long counts as away
+_LOGGERS = ("alembic.runtime.migration", "mlflow.store.db.utils", "mlflow.system_metrics.system_metrics_monitor",
+            "urllib3.connectionpool", "urllib3.util.retry")  # fmt: skip
 
 
 class Place:
@@ -38,16 +41,14 @@ class Place:
         if stated is not None and not re.match(_SCHEMES, stated):
             raise ValueError(f"{stated}: there is no such server or database; write http://HOST:PORT or sqlite:///FILE")
         self.uri = stated or f"sqlite:///{self.results / 'mlflow.db'}"
-        self.embedded = stated is None or stated == f"sqlite:///{self.results / 'mlflow.db'}"
+        self.server = self.uri.startswith(("http://", "https://"))
 
     @property
     def shown(self) -> str:
         """The URI without a password."""
         parts = urlsplit(self.uri)
-        if parts.password is None and parts.username is None:
-            return self.uri
         host = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"***@{host}"))
+        return self.uri if parts.username is None else urlunsplit(parts._replace(netloc=f"***@{host}"))
 
     def artifacts(self, experiment: str) -> str | None:
         """Where a new experiment keeps its files: with a bare database, in the results folder; a server knows where."""
@@ -64,7 +65,8 @@ class Place:
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # standard output is the caller's
         from mlflow import MlflowClient  # noqa: PLC0415 - seconds
 
-        _hush()
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(not_of_sender)  # adding it twice adds it once
         self.check()
         if self.uri.startswith("sqlite:///"):
             self._prepare(Path(self.uri.removeprefix("sqlite:///")))
@@ -80,32 +82,28 @@ class Place:
 
         work = self.results / RUNS
         work.mkdir(parents=True, exist_ok=True)
-        try:
-            with filelock.FileLock(work / "database.lock", timeout=0):
-                if why := half_made(file):
-                    aside = next(p for n in range(1, 1000) if not (p := Path(f"{file}.half-made-{n}")).exists())
-                    file.rename(aside)
-                    for end in ("-wal", "-shm", "-journal"):
-                        with contextlib.suppress(FileNotFoundError):
-                            Path(f"{file}{end}").rename(f"{aside}{end}")
-                    warnings.warn(
-                        f"{file}: was left half made ({why}); it is set aside as {aside.name} and made anew, and what "
-                        "the results hold is sent again",
-                        TrackingWarning,
-                        stacklevel=2,
-                    )
-                if file.exists():
-                    return
-                for old in work.glob("database-*"):
-                    shutil.rmtree(old, ignore_errors=True)
-                # A folder of its own each time: MLflow keeps a connection to a database that failed.
-                partial = Path(tempfile.mkdtemp(prefix="database-", dir=work)) / file.name
-                MlflowClient(tracking_uri=f"sqlite:///{partial}", registry_uri=f"sqlite:///{partial}")
-                file.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(partial, file)
-                shutil.rmtree(partial.parent)
-        except filelock.Timeout as e:
-            raise TrackingError("another process makes the database") from e
+        with filelock.FileLock(work / "database.lock"):
+            if why := half_made(file):
+                aside = next(p for n in range(1, 1000) if not (p := Path(f"{file}.half-made-{n}")).exists())
+                for end in ("", "-wal", "-shm", "-journal"):
+                    with contextlib.suppress(FileNotFoundError):
+                        Path(f"{file}{end}").rename(f"{aside}{end}")
+                warnings.warn(
+                    f"{file}: was left half made ({why}); it is set aside as {aside.name} and made anew, and what the "
+                    "results hold is sent again",
+                    TrackingWarning,
+                    stacklevel=2,
+                )
+            if file.exists():
+                return
+            for old in work.glob("database-*"):
+                shutil.rmtree(old, ignore_errors=True)
+            # A folder of its own each time: MLflow keeps a connection to a database that failed.
+            partial = Path(tempfile.mkdtemp(prefix="database-", dir=work)) / file.name
+            MlflowClient(tracking_uri=f"sqlite:///{partial}", registry_uri=f"sqlite:///{partial}")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(partial, file)
+            shutil.rmtree(partial.parent)
 
     def check(self) -> None:
         """Ask a server for a sign of life: MLflow's own calls try for minutes.
@@ -113,7 +111,7 @@ class Place:
         Raises:
             TrackingError: where it gives none.
         """
-        if not self.uri.startswith(("http://", "https://")):
+        if not self.server:
             return
         import requests  # noqa: PLC0415 - comes with MLflow
 
@@ -125,6 +123,16 @@ class Place:
             raise TrackingError(f"{self.shown} does not answer ({type(e).__name__})") from e
         if answer.status_code >= _SERVER_ERROR:
             raise TrackingError(f"{self.shown} answers {answer.status_code}")
+
+
+def pages(ask: Callable[[str | None], Any]) -> list[Any]:
+    """Everything that MLflow tells page by page; `ask` is given the token of a page."""
+    found, token = [], None
+    while True:
+        page = ask(token)
+        found += page
+        if not (token := page.token):
+            return found
 
 
 def half_made(file: Path) -> str | None:
@@ -144,25 +152,17 @@ def half_made(file: Path) -> str | None:
     return "it has no version" if tables and not version else None
 
 
-class _NotOurs(logging.Filter):
+def not_of_sender(record: logging.LogRecord) -> bool:
     """Keeps what the sender's thread logs out of the user's terminal: that it tries again, and whole tracebacks.
 
     What it could not send is said in one line, by the tracker.
     """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.threadName != THREAD
+    return record.threadName != THREAD
 
 
-_NOT_OURS = _NotOurs()
-
-
-def _hush() -> None:
-    for name in (
-        "alembic.runtime.migration",
-        "mlflow.store.db.utils",
-        "mlflow.system_metrics.system_metrics_monitor",
-        "urllib3.connectionpool",
-        "urllib3.util.retry",
-    ):
-        logging.getLogger(name).addFilter(_NOT_OURS)  # adding it twice adds it once
+def in_words(error: Exception) -> str:
+    """What went wrong, in one line; of a server that answers errors, which."""
+    text = str(error).strip() or type(error).__name__
+    if status := re.search(r"too many (\d{3}) error responses|failed with error code (5\d\d)", text):
+        return f"the server answers {status[1] or status[2]}"
+    return text.splitlines()[0][:300]

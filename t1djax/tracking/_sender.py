@@ -1,13 +1,14 @@
 """The thread that sends runs while they train."""
 
-import re
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._in_use import Busy, using
-from ._client import THREAD, Place
+import filelock
+
+from .._in_use import using
+from ._client import THREAD, Place, in_words
 from ._projection import Projection
 from ._tracker import TrackingError
 
@@ -32,7 +33,6 @@ class Sender:
         self._system_metrics = system_metrics
         self._monitors: dict[str, Any] = {}
         self._runs: dict[Path, Projection] = {}
-        self._claimed: set[Path] = set()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -62,55 +62,45 @@ class Sender:
         return self.trouble is None and all(run.left == 0 for run in self._runs.values())
 
     def _work(self) -> None:
-        try:
-            with using([self.place.results]):
-                self._send()
-        except Busy as e:
-            self.trouble = str(e)
-
-    def _send(self) -> None:
-        client, failures, failing_since = None, 0, 0.0
+        client, failing_since, failures, last = None, 0.0, 0, False
         self._stopping.wait(HEAD_START_S)
-        while True:
-            last = self._stopping.is_set()
-            pause = 0.0
-            gave_up = failures and time.monotonic() - failing_since > _PATIENCE_S
-            if last or not gave_up:
+        while not last:
+            last, pause = self._stopping.is_set(), 0.0
+            if last or not failures or time.monotonic() - failing_since < _PATIENCE_S:
                 try:
-                    if client is None:
-                        client = self.place.connect()
-                    elif failures:
+                    if client is not None and failures:
                         self.place.check()
+                    client = client or self.place.connect()
                     began = time.thread_time()
-                    self._round(client)
+                    with using([self.place.results]):
+                        self._round(client)
                     pause = _REST * (time.thread_time() - began)
                     failures, self.trouble = 0, None
                 # A server, a driver, a cloud's client: whatever they raise, the training must not hear of it, and
-                # what it is about stays in the journal.
+                # what it is about stays in the results.
                 except Exception as e:
                     failing_since = failing_since if failures else time.monotonic()
                     failures += 1
                     self.trouble = in_words(e)
-            if last:
-                break
-            self._stopping.wait(min(max(pause, PERIOD_S * 2 ** min(failures, 8)), _LONGEST_PAUSE_S))
+            if not last:
+                self._stopping.wait(min(max(pause, PERIOD_S * 2 ** min(failures, 8)), _LONGEST_PAUSE_S))
         for monitor in self._monitors.values():
             monitor.finish()
         for run in self._runs.values():
-            run.release()
+            run.lock.release()
 
     def _round(self, client: "MlflowClient") -> None:
         """Send what there is of every run; one that cannot be sent does not hold up the others."""
         first: Exception | None = None
-        for folder, run in list(self._runs.items()):
+        for run in list(self._runs.values()):
             try:
-                if folder not in self._claimed:
-                    if not run.claim():
-                        raise TrackingError("another process sends these runs")
-                    self._claimed.add(folder)
+                if not run.lock.is_locked:
+                    run.lock.acquire()
                 while run.send(client, live=True):
                     pass
                 self._watch_system(run)
+            except filelock.Timeout:
+                first = first or TrackingError("another process sends these runs")
             except Exception as e:
                 first = first or e
                 self.place.check()
@@ -125,17 +115,7 @@ class Sender:
             if (monitor := self._monitors.pop(run.parent, None)) is not None:
                 monitor.finish()
         elif run.parent not in self._monitors:
-            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # noqa: PLC0415 - seconds
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor as Monitor  # noqa: PLC0415
 
-            self._monitors[run.parent] = SystemMetricsMonitor(
-                run.parent, resume_logging=True, tracking_uri=self.place.uri
-            )
+            self._monitors[run.parent] = Monitor(run.parent, resume_logging=True, tracking_uri=self.place.uri)
             self._monitors[run.parent].start()
-
-
-def in_words(error: Exception) -> str:
-    """What went wrong, in one line; of a server that answers errors, which."""
-    text = str(error).strip() or type(error).__name__
-    if status := re.search(r"too many (\d{3}) error responses|failed with error code (5\d\d)", text):
-        return f"the server answers {status[1] or status[2]}"
-    return text.splitlines()[0][:300]

@@ -1,17 +1,15 @@
 """Sending later what a training could not send, and finding in MLflow what a results folder has there."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import filelock
 
 from .._in_use import using
-from ._client import Place
+from ._client import Place, in_words, pages
 from ._course import COURSE, results_id, run_folders
 from ._projection import Projection
-from ._sender import in_words
 
 
 class RunSync(NamedTuple):
@@ -19,15 +17,15 @@ class RunSync(NamedTuple):
 
     name: str
     """The program."""
-    events: int
+    events: int = 0
     """Number of chunks and results sent by this call."""
-    left_bytes: int
+    left_bytes: int = 0
     """Bytes of the course that MLflow does not have."""
-    ended: bool
+    ended: bool = False
     """Whether MLflow has a result of every fit."""
-    deleted_runs: int
+    deleted_runs: int = 0
     """Number of its MLflow runs that somebody deleted; they stay deleted."""
-    message: str
+    message: str = ""
     """Why something is left; empty where all is well."""
 
 
@@ -72,36 +70,8 @@ def sync(results: str | Path, *, tracking_uri: str | None = None) -> SyncReport:
         Traceback (most recent call last):
         FileNotFoundError: ...: holds no tracked runs
     """
-    results = Path(results)
-    with using([results]):
-        return _sync(Place(results, tracking_uri), run_folders(results))
-
-
-def _sync(place: Place, folders: Sequence[Path]) -> SyncReport:
-    runs: list[RunSync] = []
-    try:
-        client = place.connect()
-    except Exception as e:
-        return SyncReport(place.shown, _unsent(folders, in_words(e)))
-    for folder in folders:
-        if runs and runs[-1].message.startswith("the server answers"):
-            runs += _unsent([folder], runs[-1].message)  # trying each takes its time, and ends alike
-            continue
-        projection, message = Projection(place, folder), ""
-        if not projection.claim():
-            runs += _unsent([folder], "a training that runs is sending it")
-            continue
-        try:
-            while projection.send(client):
-                pass
-            if not projection.complete and not _trains(folder):
-                projection.killed(client)
-        except Exception as e:
-            message = in_words(e)
-        finally:
-            projection.release()
-        runs.append(_state(projection, message))
-    return SyncReport(place.shown, tuple(runs))
+    with using([Path(results)]):
+        return _report(Path(results), tracking_uri, send=True)
 
 
 def tracking_status(results: str | Path, *, tracking_uri: str | None = None) -> SyncReport:
@@ -117,27 +87,45 @@ def tracking_status(results: str | Path, *, tracking_uri: str | None = None) -> 
     Raises:
         FileNotFoundError: where the folder has no run.
     """
-    results = Path(results)
+    return _report(Path(results), tracking_uri, send=False)
+
+
+def _report(results: Path, tracking_uri: str | None, *, send: bool) -> SyncReport:
     place, folders = Place(results, tracking_uri), run_folders(results)
-    runs = []
-    try:
-        client = place.connect()
-        for folder in folders:
-            projection = Projection(place, folder)
-            projection.look(client, make=False)
-            runs.append(_state(projection, "" if projection.complete else "not all of it is there"))
-    except Exception as e:
-        return SyncReport(place.shown, _unsent(folders, in_words(e)))
+    runs: list[RunSync] = []
+    client, trouble = None, ""
+    for folder in folders:
+        projection, message = Projection(place, folder), trouble
+        course = folder / COURSE
+        projection.left = course.stat().st_size if course.exists() else 0
+        try:
+            if not trouble:
+                client = client or place.connect()
+                message = _send(projection, client) if send else _look(projection, client)
+        except Exception as e:
+            message = in_words(e)
+            if client is None or message.startswith("the server answers"):
+                trouble = message  # trying each run takes its time, and ends alike
+        p = projection
+        runs.append(RunSync(folder.name, p.sent, p.left, p.complete, p.skipped, message))
     return SyncReport(place.shown, tuple(runs))
 
 
-def _state(p: Projection, message: str) -> RunSync:
-    return RunSync(p.folder.name, p.sent, p.left, p.complete, p.skipped, message)
+def _look(projection: Projection, client: Any) -> str:
+    projection.look(client, make=False)
+    return "" if projection.complete else "not all of it is there"
 
 
-def _unsent(folders: Sequence[Path], message: str) -> tuple[RunSync, ...]:
-    size = lambda path: path.stat().st_size if path.exists() else 0
-    return tuple(RunSync(folder.name, 0, size(folder / COURSE), False, 0, message) for folder in folders)
+def _send(projection: Projection, client: Any) -> str:
+    try:
+        with projection.lock:
+            while projection.send(client):
+                pass
+            if not projection.complete and not _trains(projection.folder):
+                projection.killed(client)
+            return ""
+    except filelock.Timeout:
+        return "a training that runs is sending it"
 
 
 def _trains(folder: Path) -> bool:
@@ -195,18 +183,12 @@ def tracked_runs(results: str | Path, *, tracking_uri: str | None = None) -> tup
     client = place.connect()
     experiments = {e.experiment_id: e.name for e in client.search_experiments()}
     query = f"tags.`t1djax.results` = '{results_id(results.absolute())}'"
-    found, token = [], None
-    while experiments:
-        page = client.search_runs(list(experiments), query, max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            break
-    pages = place.shown.replace("***@", "").rstrip("/") if place.uri.startswith(("http://", "https://")) else None
+    ids = list(experiments)
+    found = pages(lambda t: client.search_runs(ids, query, max_results=1000, page_token=t)) if ids else []
+    site = place.shown.replace("***@", "").rstrip("/") if place.server else None
     runs = []
-    for run in found:
-        info = run.info
-        url = None if pages is None else f"{pages}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
-        parent = "mlflow.parentRunId" not in run.data.tags
+    for info, tags in ((run.info, run.data.tags) for run in found):
+        url = None if site is None else f"{site}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
+        parent = "mlflow.parentRunId" not in tags
         runs.append(TrackedRun(experiments[info.experiment_id], info.run_name, info.run_id, info.status, parent, url))
     return tuple(sorted(runs, key=lambda run: (not run.parent, run.experiment, run.name, run.run_id)))
