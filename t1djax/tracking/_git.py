@@ -30,19 +30,10 @@ def git_state(folder: str | Path) -> GitState:
         >>> git_state(Path(tempfile.gettempdir()))
         GitState(commit=None, dirty=None)
     """
-    folder = Path(folder)
-    commit = _git(folder, "rev-parse", "HEAD")
-    if not commit:
-        return GitState(None, None)
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return GitState(commit, None if changed is None else bool(changed))
-
-
-def _git(folder: Path, *args: str) -> str | None:
+    git = lambda *args: subprocess.run(
+        ["git", "-C", folder, *args], capture_output=True, timeout=10, check=True, encoding="utf-8"
+    ).stdout.strip()
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *args], capture_output=True, text=True, timeout=10, check=True, encoding="utf-8"
-        )
+        return GitState(git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no")))
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return None
-    return done.stdout.strip()
+        return GitState(None, None)

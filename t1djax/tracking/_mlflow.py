@@ -65,9 +65,6 @@ class MLflowTracker:
     def begin(self, info: RunInfo) -> None:
         """Open the course of a program; one that was stopped goes on in the same MLflow runs.
 
-        Args:
-            info: the program: its name, its fits, its configuration.
-
         Raises:
             ValueError: where the name is none for a folder, or a run of this name is of other fits.
         """
@@ -88,39 +85,23 @@ class MLflowTracker:
     def chunk(self, name: str, rows: Sequence[tuple[str, int]], chunk: ChunkMetrics) -> None:
         """Keep the metrics of a step, unless the course has them from before a restart.
 
-        Args:
-            name: the program, as `begin` named it.
-            rows: the fits that trained, each a patient's name and a seed.
-            chunk: losses and estimates after these steps, one number per fit.
-
         Raises:
             ValueError: where the program has not begun, or a fit is none of its own.
         """
         if name not in self._programs:
             raise ValueError(f"{name!r} has not begun; call begin first")
-        program = self._programs[name]
         if self._sender.trouble is not None:
             self._warn(self._sender.trouble)
         try:
-            program.append(rows, chunk)
+            self._programs[name].append(rows, chunk)
         except OSError as e:
-            self._warn(f"{program.path}: {e.strerror or e}; some of what happens is not kept")
+            self._warn(f"{name}: {e.strerror or e}; some of what happens is not kept")
 
     def result(self, name: str, row: tuple[str, int], folder: str | Path) -> None:
-        """Nothing: results are found in the results folder when they are sent.
-
-        Args:
-            name: the program.
-            row: the fit.
-            folder: its result folder.
-        """
+        """Nothing: results are found in the results folder when they are sent."""
 
     def end(self, name: str) -> None:
-        """No more steps of a program.
-
-        Args:
-            name: the program, as `begin` named it; one that never began is passed over.
-        """
+        """No more steps of a program; one that never began is passed over."""
         if (program := self._programs.pop(name, None)) is not None:
             program.close()
 

@@ -135,8 +135,8 @@ class Projection:
         # A call that was repeated in the transport may have made one twice; deleted ones count too.
         better = lambda run: (run.info.lifecycle_stage == "deleted", not run.data.metrics, run.info.start_time)
         there: dict[str, Run] = {}
-        for run in sorted(runs, key=lambda run: (*better(run), run.info.run_id)):
-            there.setdefault(run.data.tags["t1djax.run"], run)
+        for one in sorted(runs, key=lambda run: (*better(run), run.info.run_id)):
+            there.setdefault(one.data.tags["t1djax.run"], one)
         common = {"t1djax.results": results_id(self.place.results), "t1djax.model": info.model,
                   "t1djax.mode": info.mode, "mlflow.source.name": "t1djax"}  # fmt: skip
 

@@ -17,42 +17,32 @@ class TrackingError(RuntimeError):
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Listens to a training. No method may wait for a server."""
+    """Listens to a training. No method may wait for a server. A fit is a row: a patient's name and a seed."""
 
     def begin(self, info: RunInfo) -> None:
         """A program is about to start, or to go on after it was stopped.
 
         Args:
-            info: the program: its name, its fits, its configuration.
+            info: its name, its fits, its configuration.
         """
         ...
 
     def chunk(self, name: str, rows: Sequence[tuple[str, int]], chunk: ChunkMetrics) -> None:
-        """Some steps of the fits `rows` (patient, seed) of the program `name` are done.
+        """Some steps of the fits `rows` of the program `name` are done.
 
         Args:
             name: the program, as `begin` named it.
-            rows: the fits that trained, each a patient's name and a seed.
+            rows: the fits that trained.
             chunk: losses and estimates after these steps, one number per fit.
         """
         ...
 
     def result(self, name: str, row: tuple[str, int], folder: str | Path) -> None:
-        """The folder of a finished fit is complete.
-
-        Args:
-            name: the program, as `begin` named it.
-            row: the fit: the patient's name and the seed.
-            folder: its result folder.
-        """
+        """The result folder of the fit `row` of the program `name` is complete."""
         ...
 
     def end(self, name: str) -> None:
-        """The program is done with all its fits.
-
-        Args:
-            name: the program, as `begin` named it.
-        """
+        """The program `name` is done with all its fits."""
         ...
 
     def close(self) -> None:
