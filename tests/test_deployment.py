@@ -231,6 +231,9 @@ def test_composed_stack_is_closed() -> None:
     assert stack["services"]["mlflow"]["depends_on"]["postgres"]["condition"] == "service_healthy"
     assert stack["services"]["train"]["depends_on"]["mlflow"]["condition"] == "service_healthy"
     assert "--app-name basic-auth" in (DEPLOYMENT / "mlflow-start").read_text()
+    users = {name: stack["services"][name]["environment"]["MLFLOW_TRACKING_USERNAME"] for name in ("train", "airflow")}
+    assert users == {"train": "train", "airflow": "airflow"}
+    assert {f"mlflow_{user}_password" for user in users} <= {*stack["services"]["mlflow"]["secrets"]}
 
 
 def test_scripts_are_read_by_the_shell() -> None:
@@ -328,6 +331,8 @@ def test_an_empty_endpoint_is_none(tmp_path: Path, endpoint: str) -> None:
         (tmp_path / secret).write_text(f"{secret}\n")
     (tmp_path / "mlflow").write_text('#!/bin/sh\necho "<${MLFLOW_S3_ENDPOINT_URL-none}> $AWS_SECRET_ACCESS_KEY"\n')
     (tmp_path / "mlflow").chmod(0o755)
+    (tmp_path / "mlflow-users").write_text("#!/bin/sh\n")
+    (tmp_path / "mlflow-users").chmod(0o755)
     env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "SECRETS": str(tmp_path), "TMPDIR": str(tmp_path)}
     env |= {"MLFLOW_S3_ENDPOINT_URL": endpoint, "ARTIFACTS": "s3://b", "ALLOWED_HOSTS": "x"}
     said = subprocess.run(

@@ -150,14 +150,15 @@ def test_mlflow_of_the_stack_refuses_strangers(postgres: Postgres, moto_s3: S3, 
     password = "a password of twelve and more"  # pragma: allowlist secret
     for name in ("postgres_password", "mlflow_session_key", "s3_access_key", "s3_secret_key"):
         (secrets / name).write_text("test")
-    (secrets / "mlflow_admin_password").write_text(password + "\n")
+    for user in ("admin", "train", "airflow"):
+        (secrets / f"mlflow_{user}_password").write_text(f"{password} {user}\n")
     port = free_port()
     env = {
         "SECRETS": str(secrets), "DATABASE_USER": "t1djax", "DATABASE_HOST": f"127.0.0.1:{postgres.port}",
         "TMPDIR": str(tmp_path), "HOST": "127.0.0.1", "PORT": str(port), "ARTIFACTS": f"s3://{S3.bucket}/stack",
         "ALLOWED_HOSTS": f"127.0.0.1:{port}", "MLFLOW_S3_ENDPOINT_URL": moto_s3.endpoint, "PYTHONWARNINGS": "",
         "AWS_DEFAULT_REGION": "eu-central-1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{Path(sys.executable).parent}:{ROOT / 'examples/deployment'}:{os.environ['PATH']}",
     }  # fmt: skip
     uri = f"http://127.0.0.1:{port}"
     server = Server(["sh", str(ROOT / "examples/deployment/mlflow-start")], tmp_path / "log", env=env)
@@ -176,22 +177,17 @@ def test_mlflow_of_the_stack_refuses_strangers(postgres: Postgres, moto_s3: S3, 
         wait_for(lambda: server.check() is None and answers(f"{uri}/health"), "mlflow", 180)
         assert asks(None) == 401
         assert asks("admin:wrong") == 401
-        assert asks(f"admin:{password}") == 200
-        command = [
-            sys.executable,
-            "-m",
-            "t1djax.cli",
-            "train",
-            "--model",
-            "ode",
-            "--mode",
-            "inverse",
-            "--patients",
-            "Pat2",
-        ]
-        command += ["--interval-min", "60", "--results", str(tmp_path / "results"), "--tracking-uri", uri]
-        user = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": password}
-        run([*command, "--tracking"], tmp_path, user, seconds=300)
+        assert asks(f"admin:{password} admin") == 200
+        cli, told = [sys.executable, "-m", "t1djax.cli"], ["--tracking-uri", uri]
+        train = [*cli, "train", "--model", "ode", "--interval-min", "60", "--no-figures", "--tracking", *told]
+        login = lambda user: {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": f"{password} {user}"}
+        for user, patient in (("airflow", "Pat3"), ("train", "Pat2")):  # into one experiment, one registered model
+            results, own = str(tmp_path / user), login(user)
+            run([*train, "--patients", patient, "--results", results], tmp_path, own)
+            assert json.loads(run([*cli, "track", "status", results, "--json", *told], tmp_path, own))["complete"]
+            run([*cli, "registry", "register", results, "--name", "both", *told], tmp_path, own)
+        promote = ["registry", "promote", "--name", "both", "--target", "500", *told]
+        run([*cli, *promote], tmp_path, login("airflow"))  # the challenger, which the other one registered
         assert any(key.startswith("stack/") and key.endswith("metadata.json") for key in moto_s3.files())
         assert password not in server.log.read_text()
     finally:

@@ -8,9 +8,9 @@ RUN python -m venv /opt/mlflow \
 
 FROM ${BASE_IMAGE}@${BASE_DIGEST}
 COPY --from=build /opt/mlflow /opt/mlflow
-COPY examples/deployment/mlflow-start /usr/local/bin/mlflow-start
+COPY examples/deployment/mlflow-start examples/deployment/mlflow-users /usr/local/bin/
 RUN useradd --uid 10001 --user-group --home-dir /app --create-home --shell /usr/sbin/nologin mlflow \
-    && chmod 755 /usr/local/bin/mlflow-start
+    && chmod 755 /usr/local/bin/mlflow-start /usr/local/bin/mlflow-users
 ENV PATH=/opt/mlflow/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
