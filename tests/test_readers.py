@@ -369,7 +369,8 @@ def test_a_file_cut_anywhere_gives_no_silent_wrong_number(put: Callable[..., Pat
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda raw: raw[:400] + b"\xe9" + raw[400:], "is not UTF-8"),
+        (lambda raw: raw[:400] + b"\x81" + raw[400:], "is not UTF-8"),
+        (lambda raw: raw[:400] + b"\xe9" + raw[400:], "is not a number"),
         (lambda raw: b"PK\x03\x04" + raw, "it is a spreadsheet or an archive"),
         (lambda raw: raw.replace(b"CGM", b"XGM"), "its format is not recognised"),
         (lambda raw: raw.replace(b",1,", b",1,-", 1), "is negative"),

@@ -147,12 +147,15 @@ def _rows(x: ReadReport) -> list[tuple[str, str]]:
     both = lambda value: "-" if value is None else f"{value:.0f} mg/dL ({value / MG_DL_PER_MMOL_L:.1f} mmol/L)"
     gaps = None
     if x.gaps is not None:
-        longest = "".join(f"\n  {length:g} min from {begin}" for begin, length in x.gap_list[:5])
-        gaps = f"{x.gaps}, the longest {x.longest_gap_min:g} min{longest}" if x.gaps else "none"
+        longest = "".join(f"\n  {length:.0f} min from {begin}" for begin, length in x.gap_list[:5])
+        gaps = f"{x.gaps}, the longest {x.longest_gap_min:.0f} min{longest}" if x.gaps else "none"
     insulin = None
-    if x.basal_U_day is not None:
-        insulin = f"basal {x.basal_U_day:.1f} + bolus {x.bolus_U_day:.1f} U/day; {x.boluses_day:.1f} boluses/day"
-    elif x.insulin_U_day is not None:
+    if not x.insulin_U_day:
+        insulin = None if x.readings is None else "none on record"
+    elif x.basal_U_day is not None:
+        insulin = f"{x.insulin_U_day:.1f} U/day: basal {x.basal_U_day:.1f} + bolus {x.bolus_U_day:.1f}, the latter in "
+        insulin += f"{x.boluses_day:.1f} boluses/day"
+    else:
         insulin = f"{x.insulin_U_day:.1f} U/day, basal and bolus not told apart"
     if x.long_acting_U_day is not None and insulin is not None:
         insulin += f"; long-acting {x.long_acting_U_day:.1f} U/day injected"
@@ -176,6 +179,7 @@ def _rows(x: ReadReport) -> list[tuple[str, str]]:
     if x.days_covered is not None:
         days = f"{days}; amounts per day are of {x.days_covered:.3g}"
     carbs = None if x.carbs_g_day is None else f"{x.carbs_g_day:.0f} g/day in {x.meals_day:.1f} meals/day"
+    carbs = carbs if x.carbs_g_day != 0 else "none on record"
     rows = [
         ("subject", x.subject),
         ("span", None if x.span_h is None else f"{x.first} to {x.last}, {x.span_h / 24:.2f} days"),

@@ -12,7 +12,7 @@ from ._doses import doses_of
 from ._lacking import lacking
 from ._options import ReadOptions
 from ._raw import Raw
-from ._remarks import Doubt, Step, flaw
+from ._remarks import Doubt, Facts, Step, flaw
 from ._series import judge, series, window
 
 
@@ -38,6 +38,9 @@ def assemble(raw: Raw, options: ReadOptions) -> Step[Patient | None]:
         return None
     keep = options.keep_interpolated
     yield from judge(inside, how, keep=keep, clock=raw.clock)
+    first, last = placed.at(float(inside.time_min[0])), placed.at(float(inside.time_min[-1]))
+    if first is not None and last is not None:
+        yield Facts(clock_changes=tuple(t.isoformat() for t in placed.changes if first <= t <= last))
     time, glucose, own = inside.time_min, inside.glucose_mg_dL, inside.own
     if options.start is None and options.hours is None:
         ends = (int(raw.lead_min > 0), int(raw.trail_min > 0))

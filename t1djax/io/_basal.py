@@ -60,7 +60,10 @@ def basal_of(
     minutes = minutes[~bad]
     time, rate = yield from changes(minutes, rate[~bad])
     if (late := time[0] - span[0]) > 60:
-        yield Doubt(f"the first basal rate is stated {late / 60:.1f} h after the first reading; it is held back")
+        yield Doubt(
+            f"no basal rate is on record for the first {late / 60:.3g} of {(span[1] - span[0]) / 60:.4g} h: the first "
+            "rate that is stated is taken for them"
+        )
     lasts = np.array([np.inf if e.duration_min is None else e.duration_min for e in raw.basal])
     yield from _holes(minutes, lasts[~bad], span)
     stated = np.sort(minutes)

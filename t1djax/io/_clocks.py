@@ -39,6 +39,8 @@ class Placed:
     """Clock of minute zero; None for a record without a clock."""
     zone: dt.tzinfo | None
     """In which local time is told."""
+    changes: tuple[dt.datetime, ...] = ()
+    """Local times of the first readings after a clock change."""
 
     def at(self, minute: float) -> dt.datetime | None:
         """Local time of a minute."""
@@ -104,9 +106,8 @@ def place(raw: Raw, options: ReadOptions) -> Step[Placed | None]:
     if zero.tzinfo is None:
         return Placed(minutes, zero if raw.clock else None, None)
     local = stated or dt.timezone(zero.utcoffset() or dt.timedelta())
-    yield Facts(clock_changes=_changes(times["readings"], stated))
     yield Facts(time_zone=stated.key if isinstance(stated, zoneinfo.ZoneInfo) else _offsets(times["readings"]))
-    return Placed(minutes, zero.astimezone(local), local)
+    return Placed(minutes, zero.astimezone(local), local, _changes(times["readings"], stated))
 
 
 def _in_utc(t: dt.datetime) -> dt.datetime:
@@ -286,9 +287,9 @@ def _offsets(times: Iterable[dt.datetime]) -> str:
     return ", ".join(names) + (" (the place is not stated)" if names == ["UTC"] else "")
 
 
-def _changes(times: Iterable[dt.datetime], stated: zoneinfo.ZoneInfo | None) -> tuple[str, ...]:
+def _changes(times: Iterable[dt.datetime], stated: zoneinfo.ZoneInfo | None) -> tuple[dt.datetime, ...]:
     """Clock changes within the span: first local time after each."""
     local = sorted(map(_in_utc, times)) if stated is not None else sorted(times, key=_in_utc)
     local = local if stated is None else [t.astimezone(stated) for t in local]
     offsets = [t.utcoffset() for t in local]
-    return tuple(t.isoformat() for t, a, b in zip(local[1:], offsets, offsets[1:], strict=False) if a != b)
+    return tuple(t for t, a, b in zip(local[1:], offsets, offsets[1:], strict=False) if a != b)

@@ -91,8 +91,8 @@ def _of_two(
         at = time_min[keep & own]
         usual = float(np.median(np.diff(at))) if len(at) > 1 else np.inf
         right = np.searchsorted(at, time_min)
-        gap = np.append(at, np.inf)[right] - np.insert(at, 0, -np.inf)[right]
-        beside = rest & (gap < 2.5 * usual)
+        apart = np.minimum(np.append(at, np.inf)[right] - time_min, time_min - np.insert(at, 0, -np.inf)[right])
+        beside = rest & (apart < 1.25 * usual)
         warnings.append(
             f"readings of {len(both)} sensors or programs stand side by side ("
             f"{', '.join(f'{name}: {count[name]}' for name in ranks)}): those of {ranks[0]} are read, and "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._checks import Table, split_table
-from ._remarks import Step, flaw
+from ._remarks import Note, Step, flaw
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 256 * 2**20
 """Largest file that is read. A year of 1-min rows with every column takes about 80 MB."""
 _ZIP, _PARQUET, _OLD_EXCEL = b"PK\x03\x04", b"PAR1", b"\xd0\xcf\x11\xe0"
+_SIGNS = "°µ€²³·\u2013\u2019\u201c\u201d\u201e\u2026"
 _TABLES = (".csv", ".txt", ".tsv", ".json")
 
 
@@ -54,6 +55,9 @@ def text_of(file: str, raw: bytes) -> Step[str | None]:
     try:
         text = raw.decode(codec)
     except UnicodeDecodeError as error:
+        if codec == "utf-8-sig" and (text := _western(raw)) is not None:
+            yield Note("it is not in UTF-8, and is read as Windows-1252, as spreadsheets of Western Europe write it")
+            return text
         # The codec counts from behind a byte-order mark.
         at = error.start + (len(raw) - len(error.object))
         what = f"byte {at} (0x{raw[at]:02x}) is not {'UTF-8' if codec == 'utf-8-sig' else 'UTF-16'}"
@@ -93,8 +97,17 @@ def _codec(raw: bytes) -> str:
     return "utf-16-be" if len(head) > 3 and even > 0.4 * len(head) / 2 and odd == 0 else "utf-8-sig"
 
 
+def _western(raw: bytes) -> str | None:
+    """The text in Windows-1252, where all that is not ASCII is a letter or a sign that people write; else None."""
+    try:
+        text = raw.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    return text if all(c.isalpha() or c in _SIGNS for c in set(text) if not c.isascii()) else None
+
+
 def _sheet(file: str, raw: bytes) -> Step[str | None]:
-    """The first sheet of a spreadsheet as CSV."""
+    """The sheets of a spreadsheet as CSV, one below another."""
     engine = "xlrd"
     if not raw.startswith(_OLD_EXCEL):
         try:
@@ -106,7 +119,8 @@ def _sheet(file: str, raw: bytes) -> Step[str | None]:
         except zipfile.BadZipFile:
             yield flaw(file, "it is a spreadsheet or an archive", "export it as CSV (UTF-8)", row=1)
             return None
-    read = lambda pd: pd.read_excel(io.BytesIO(raw), header=None).to_csv(index=False, header=False)
+    sheets = lambda pd: pd.read_excel(io.BytesIO(raw), header=None, sheet_name=None).values()
+    read = lambda pd: "\n".join(sheet.to_csv(index=False, header=False) for sheet in sheets(pd) if len(sheet))
     return (yield from _frame(file, engine, read))
 
 

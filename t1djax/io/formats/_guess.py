@@ -24,19 +24,21 @@ from .._insulin import kind_of_insulin
 from . import _times
 from ._times import is_time
 
-_NAMES: Mapping[str, str] = {
-    "glucose": r"gluc|gluk|gluz|gly[ck]|glic|zucker|sugar|az(ú|u)car|sucre|suiker|cgm|cbg|sgv|egv|sensor|histori[ck]"
-    r"|(?<![a-z])(bg|bz|sg|gl|bgl)(?![a-z])|血糖|葡萄糖|глюкоз",
-    "carbs": r"carb|(?<![a-z])(cho|kh|ke|be|ch|hc|khe)(?![a-z])|ch_gr|kohlenh|khydrat|k(oo|u)lh(y)?drat|kolhydrat"
-    r"|hidrato|glucid|meal|mahlzeit|repas|comida|maaltijd|碳水|углевод",
-    "basal": r"basa+l",
+NAMES: Mapping[str, str] = {
+    "glucose": r"gluc(?!id)|gluk|gluz|gly[ck]|gli[ck]|zucker|zuccher|suiker|so[ck]ker|sukker|sugar|a[zç](ú|u)car|sucre"
+    r"|cukier|cukr|cukor|[sş]eker|cgm|cbg|sgv|egv|sensor|histori[ck]|(?<![a-z])(bg|bz|sg|gl|bgl)(?![a-z])"
+    r"|^(mg */ *dl|mmol */ *l)$|血糖|葡萄糖|глюкоз",
+    "carbs": r"carb|karb|(?<![a-z])(cho|kh|ke|be|ch|hc|khe)(?![a-z])|ch_gr|kohlenh|khydrat|k(oo|u)lh(y)?drat|kolhydrat"
+    r"|hiilihydr|hidrato|gl[uú]cid|w[eę]glowodan|sacharid|sz[eé]nhidr|raciones|porzion|broteinh|broodeenh"
+    r"|meal|mahlzeit|repas|comida|maaltijd|pasto|碳水|углевод",
+    "basal": r"ba[sz]a+l",
     "bolus": r"bolus|insulin|rapid|novorapid|humalog|fiasp|aspart|lispro|actrapid|apidra|lyumjev|胰岛素|инсулин"
     r"|(?<![a-z])(ie|ui)(?![a-z])",
 }
 """How people name a column, by kind, in this order; what is in it decides as well."""
 _NOT: Mapping[str, str] = {
-    "glucose": r"glucid|target|goal|ziel|input|change|rate|trend|ketone|calib|time|zeit|unit|isig|estimate|delta",
-    "carbs": r"ratio|factor(?! *1\b| *\d\d)|faktor|estimate|absor|fat|fett|prot|fib|type|tag|verh",
+    "glucose": r"target|goal|ziel|input|change|rate|trend|ketone|calib|time|zeit|unit|isig|estimate|delta",
+    "carbs": r"ratio|factor(?! *1\b| *\d\d)|faktor|estimate|absor|fat|fett|prot|fib|type|tag|verh|insul|bolus",
     "basal": r"type|typ\b|duration|dauer|duur|dur(é|e)e|percent|percentage|name",
     "bolus": r"ratio|factor|faktor|sensitiv|estimate|active|aktiv|on.?board|type|typ\b|duration|dauer|duur|select"
     r"|requested|food|correction|meal|korrektur|total.*(basal|day)|basa+l|iob|number|kind|name",
@@ -49,8 +51,14 @@ _WHO = (
     r"[ _.-]*(id|nr|no|num|number|nummer|code|name|key)?"
     r"|id|p_?num|\w*(patient|subject|participant|person)[ _.-]*(id|nr|no|code)|患者.*|пациент.*"
 )
-_EVENT = r"(event|record|entry|type|typ|kind|variable|measure|category|ereignis|tipo).*|.*(type|event)"
-_VALUE = r"(value|wert|valor|amount|menge|dose|quantity|valeur|waarde)s?.*|.*(value|amount)"
+_EVENT = (
+    r"(event|record|entry|type|typ|kind|variable|measure|category|ereignis|tipo|soort|rodzaj|druh).*|art"
+    r"|.*(type|event|[a-z]art)"
+)
+_VALUE = (
+    r"(value|wert|valore?|amount|menge|dose|quantity|valeur|waarde|warto|hodnot|v(ä|a)rde|verdi|arvo)s?.*"
+    r"|.*(value|amount)|units|einheiten|unidades|unit(é|e|à)s?|eenheden|enheter|insulin *\(?(u|ie|e)\)?"
+)
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?", re.ASCII)
 _CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d)?( ?[ap]\.? ?m\.?)?", re.ASCII | re.IGNORECASE)
 _INJECTED_U = 4.0
@@ -78,7 +86,7 @@ def guessed(names: Sequence[str], cells: Mapping[str, Sequence[str]]) -> dict[st
     free = lambda: [name for name in left if name not in found.values() and _numeric(cells[name])]
     if "long_acting" not in taken() and (slow := [name for name in free() if _is_long(name, cells[name])]):
         found[LONG_ACTING] = max(slow, key=lambda name: _share(cells[name]))
-    for kind, pattern in _NAMES.items():
+    for kind, pattern in NAMES.items():
         if kind in taken():
             continue
         own = [

@@ -131,8 +131,6 @@ def _heads(rows: Sequence[Sequence[str]], lines: Sequence[int]) -> list[int]:
     reach = [sum(len(row) == len(rows[i]) for row in rows[i + 1 : i + _SAMPLE]) for i in top]
     first = [i for i, rows_below in zip(top, reach, strict=True) if 2 * rows_below >= max(reach)][-1]
     more = [
-        i
-        for i in range(first + 2, len(rows))
-        if lines[i] > lines[i - 1] + 1 and len(rows[i]) > 2 and _is_names(rows[i]) and data(i + 1)
+        i for i in range(first + 2, len(rows)) if lines[i] > lines[i - 1] + 1 and _is_names(rows[i]) and data(i + 1)
     ]
     return [first, *more]

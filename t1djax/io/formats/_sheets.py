@@ -20,7 +20,7 @@ from .._raw import GlucoseUnit, Raw, RawBasal, RawDose, RawReading
 from .._remarks import SHOWN, Doubt, Note, Step, finished, flaw, sound
 from .._tables import TRUTH
 from . import _layout, _stamps
-from ._guess import guessed, person_column
+from ._guess import NAMES, guessed, person_column
 from ._known import Known, Sheet, columns_of, sheet_of
 
 Files = Sequence[tuple[Path, str]]
@@ -47,11 +47,12 @@ _NOT_AMOUNTS = ("time", "patient", "device", "event")
 _EVENTS: Sequence[tuple[str, str]] = (
     (r"calib", "calibration"),
     (r"finger|smbg|bgm|meter|strip|manual|blood", "fingerstick"),
-    (r"cgm|cbg|egv|sgv|sensor|gluc|gluk|glic|glyc|(?<![a-z])bg(?![a-z])", "glucose"),
+    (NAMES["glucose"], "glucose"),
     (r"temp.*basal|basal.*rate|^basal$", "basal"),
-    (r"carb|meal|food|mahlzeit|essen|(?<![a-z])(cho|kh)(?![a-z])", "carbs"),
+    (r"insul|bolus|胰岛素|инсулин", "bolus"),
+    (rf"{NAMES['carbs']}|food|essen", "carbs"),
 )
-"""What the words of a column of events mean, in this order; else insulin by its name."""
+"""What the words of a column of events mean, in this order; insulin then by its name."""
 Amounts = dict[str, Float[np.ndarray, " rows"]]
 
 
@@ -370,12 +371,11 @@ def _meaning(word: str, events: Mapping[str, str]) -> tuple[str, ...] | None:
     for pattern, kinds in events.items():
         if re.fullmatch(pattern, word, re.IGNORECASE):
             return tuple(kinds.split())
-    if (kind := next((kind for pattern, kind in _EVENTS if re.search(pattern, word, re.IGNORECASE)), None)) is not None:
-        return (kind,)
+    kind = next((kind for pattern, kind in _EVENTS if re.search(pattern, word, re.IGNORECASE)), None)
     insulin = kind_of_insulin(word)
-    if insulin == "long":
+    if kind in (None, "bolus") and insulin == "long":
         return ("long_acting",)
-    return ("bolus",) if insulin is not None or re.search("insulin", word, re.IGNORECASE) else None
+    return (kind,) if kind else None if insulin is None else ("bolus",)
 
 
 def _by_event(amounts: Amounts, of_rows: Sequence[tuple[str, ...] | None], only: bool) -> Amounts:

@@ -24,13 +24,17 @@ _SPACES = re.compile(r"[\u00a0\u2000-\u200b\u202f\u3000\ufeff]+")
 _NET = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/")
 _ASIDE = re.compile(r"\s*(\([^)]*\)|\[[^\]]*\])$")
 _WORD = r"([^\W\d_]{3,10})\.?"
-_DAY_MONTH_YEAR = re.compile(rf"(\d{{1,2}})\.?[-/ ]+(?:de +)?{_WORD}[-/, ]+(?:de +)?(\d{{4}})(.*)")
+_DAY_MONTH_YEAR = re.compile(rf"(\d{{1,2}})\.?[-/ ]+(?:de +)?{_WORD}[-/, ]+(?:de +)?(\d{{4}}|\d\d(?=\D))(.*)")
 _MONTH_DAY_YEAR = re.compile(rf"{_WORD}[-/ ]+(\d{{1,2}}),?[-/ ]+(\d{{4}})(.*)")
 _YEAR_MONTH_DAY = re.compile(rf"(\d{{4}})[-/ ]{_WORD}[-/ ](\d{{1,2}})(.*)")
 _C_TIME = re.compile(rf"{_WORD} +(\d{{1,2}}) +(\d{{1,2}}:\d\d:\d\d)( +\S+)? +(\d{{4}})")
 _WEEKDAY = re.compile(r"([^\W\d_]{2,10})\.?,? +(?=\S)")
 _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d))?(?:\.\d+)?|(\d\d)(\d\d)(\d\d))(Z?)")
 _COMMA = re.compile(r"(\d),\s*(?=\d{1,2}:\d\d)")
+_BETWEEN = re.compile(r"(?<=\d),? +(à|um|at|kl\.?|klo|om|alle( ore)?|a las?|às) +(?=\d)", re.I)
+"""What stands between a date and a time of day."""
+_FRENCH = re.compile(r"(?<= )(\d{1,2}) ?h ?(?=\d\d)")
+_EAST = str.maketrans({"年": "-", "月": "-", "日": " ", "时": ":", "時": ":", "分": ":", "秒": " "})
 _HALF = re.compile(r"(?<=\d)\s*([ap])\.?\s?m\b\.?", re.I)
 _FRACTION = re.compile(r"(:\d\d)[.,](\d{1,6})\d*")
 _NAMED = re.compile(r"(.*:\d\d(?:\.\d+)?) *([A-Z]{1,5}|[A-Z][A-Za-z]+/[A-Za-z_/+-]+)")
@@ -39,7 +43,8 @@ _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,
 _HOUR = re.compile(r"(\d{4}-\d\d-\d\d[T ])(\d:)")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _STAMP = re.compile(
-    r"(\d{1,4})([-/.])(\d{1,2})\2(\d{2,4})\.?[T ]+(\d{1,2}):(\d\d)(?::(\d\d))?(?: ?([ap])\.?m\.?)?", re.ASCII | re.I
+    r"(\d{1,4})([-/.])(\d{1,2})\2(\d{2,4})\.?[T ]+(\d{1,2})[:.](\d\d)(?:[:.](\d\d))?(?: ?([ap])\.?m\.?)?",
+    re.ASCII | re.I,
 )
 _UNIX = re.compile(r"\d{9,19}(\.\d*)?|\d\.\d+[eE]\+?\d{1,2}", re.ASCII)
 _EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
@@ -62,6 +67,7 @@ def plain(cell: str) -> str:
         return (dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=int(net[1]))).isoformat()
     while (aside := _ASIDE.search(text)) is not None and text[0].isalnum():
         text = text[: aside.start()]
+    text = _FRENCH.sub(r"\1:", _BETWEEN.sub(" ", " ".join(text.translate(_EAST).split())))
     text = _HOUR.sub(r"\g<1>0\2", _numbered(text))
     if (compact := _COMPACT.fullmatch(text)) is not None:
         year, month, day, h, m, s, *packed, utc = compact.groups()
@@ -108,7 +114,8 @@ def _numbered(text: str) -> str:
         (_YEAR_MONTH_DAY, (1, 2, 3)),
     ):
         if (found := pattern.fullmatch(text)) is not None and (month := _month(found[name])):
-            return f"{found[year]}-{month:02d}-{int(found[day]):02d} {found[4].lstrip(' ,:T')}".rstrip()
+            whole = found[year] if len(found[year]) == 4 else f"20{found[year]}"
+            return f"{whole}-{month:02d}-{int(found[day]):02d} {found[4].lstrip(' ,:T')}".rstrip()
     return text
 
 
