@@ -67,7 +67,8 @@ def euro(t: dt.datetime) -> str:
         (("Data e ora", "Glicemia", "Insulina rapida", "Carboidrati"), lambda t: t.strftime("%d/%m/%Y %H.%M"), ";", {}),
         (("Datum tijd", "Glucose (mmol/L)", "Snelwerkende insuline (E)", "Koolhydraten (g)"), euro, ";",
          {"glucose": 1 / 18.016}),
-        (("Tidpunkt", "Blodsocker (mmol/L)", "Måltidsinsulin (E)", "Kolhydrater (g)"), str, ";", {"glucose": 1 / 18.016}),
+        (("Tidpunkt", "Blodsocker (mmol/L)", "Måltidsinsulin (E)", "Kolhydrater (g)"), str, ";",
+         {"glucose": 1 / 18.016}),
         (("Data i godzina", "Glukoza (mg/dl)", "Insulina (j.)", "Węglowodany (g)"), euro, ";", {}),
     ],
 )  # fmt: skip
