@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .data import Patient, Series, stacked_shape
-from .physics import Cells, cut
+from .physics import Cells, Trajectory, cut
 from .twin import Twin
 
 
@@ -161,17 +161,18 @@ def losses(twin: Twin, data: Series, d: Drive) -> Terms:
     return Terms(jnp.sum(miss**2) / jnp.maximum(jnp.sum(data.fit), 1), squares)
 
 
-def pointwise_residuals(twin: Twin, data: Series) -> Float[Array, "rows states"]:
+def pointwise_residuals(twin: Twin, data: Series, exact: Trajectory) -> Float[Array, "rows states"]:
     """What the states miss of the equations at the rows of a record, by forward-mode derivatives in time.
 
     Args:
         twin: the twin.
         data: the record.
+        exact: the equations' solution on its rows, of which the states that are not learnt are taken.
 
     Returns:
         `x' - rates` of each learnt state, in its unit per minute.
     """
     states, slopes = jax.jvp(twin.states, (data.time_min,), (jnp.ones_like(data.time_min),))
     body = twin.physiology.model()
-    y = body.with_learnt(twin.physiology.trajectory(data).state, states)
+    y = body.with_learnt(exact.state, states)
     return slopes - body.learnt_states(jax.vmap(body.rates)(y, *data.inputs.at(data.time_min)))

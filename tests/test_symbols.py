@@ -18,9 +18,7 @@ EXCEPT = {
     "config/": "examples in messages about the configuration",
 }
 ANYBODYS = {BODY_MASS.symbol, "G0"}  # of a person, whatever the physiology
-OTHER_WORDS = {  # part of words in regular expressions, and indices of a sum
-    ("io/_columns.py", "ke"), ("io/formats/_guess.py", "ke"), ("training/_gauss_newton.py", "kl"),
-}  # fmt: skip
+OTHER_WORDS = {("io/_columns.py", "ke"), ("training/_gauss_newton.py", "kl")}  # of a regular expression, of a sum
 
 
 def symbols() -> set[str]:

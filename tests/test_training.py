@@ -82,7 +82,7 @@ def test_pointwise_residuals_equal_finite_differences():
             at = jnp.split(twin.states(jnp.concatenate([ts - h, ts, ts + h])), 3)
             lags = t1djax.propagate(body.model(), twin.window.inputs, ts, y0=body.initial_state()).state
             data = t1djax.Series(ts, ts, ts > 0, ts > 0, ts > 0, ts > 0, twin.window.inputs)
-            return at, body.model(), lags, pointwise_residuals(twin, data)
+            return at, body.model(), lags, pointwise_residuals(twin, data, body.trajectory(data))
 
         (before, G_I_D, after), p, lags, miss = jax.tree.map(np.asarray, look(jax.tree.map(lambda x: x[1], twins)))
         slope = (after - before) / (2 * h)

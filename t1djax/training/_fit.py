@@ -138,7 +138,9 @@ def fit_members(
         if warm is not None:
             twins = spread.split(_warmed(twins.joined(), warm.take([p.name for p in everyone]), options))
         trained = train(twins, data, drives, stages, spread=spread, keeper=keeper, on_progress=on_progress)
-        told, report_s = spread.call(_report, trained.shares, data, effort="most")
+        # Steps of a solution take long to compile, and are taken once.
+        effort = "most" if problem.body.facts.exact else effort_once(len(everyone))
+        told, report_s = spread.call(_report, trained.shares, data, effort=effort)
         report = jax.tree.map(np.asarray, told.joined())
     compile_s = build_s + trained.compile_s + report_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
@@ -235,7 +237,7 @@ def _report(twin: Twin, data: Series) -> _Report:
     return _Report(
         glucose_mg_dL=glucose,
         states={column: getattr(y, leaf) for column, leaf in state_columns(body.body.States).items()},
-        residuals=pointwise_residuals(twin, data),
+        residuals=pointwise_residuals(twin, data, exact),
         noise=body.noise(misfit, jnp.sum(data.fit)),
         gap=jnp.sqrt(jnp.mean((glucose - exact.glucose_mg_dL) ** 2)),
         found=body.sensitivities(),

@@ -252,11 +252,13 @@ def _normal_equations(misses: AbstractMisses, w: Array, z: Array) -> tuple[Array
     return A, jnp.concatenate([found.readout, found.free]), found
 
 
-def _by_free(f: Callable[..., Any], w: Array, z: Array) -> Any:
-    """Slopes of a function of readout and free coordinates by the latter, along a last axis."""
+def _by_free(f: Callable[..., Any], w: Array, z: Array) -> tuple[Any, Any]:
+    """A function of readout and free coordinates, traced once; and its slopes by the latter, along a last axis."""
     if z.size:
-        return jax.jacfwd(f, argnums=1)(w, z)
-    return jax.tree.map(lambda x: jnp.zeros((*x.shape, 0), w.dtype), jax.eval_shape(f, w, z))
+        slopes, value = jax.jacfwd(lambda w, z: (f(w, z),) * 2, argnums=1, has_aux=True)(w, z)
+        return value, slopes
+    value = f(w, z)
+    return value, jax.tree.map(lambda x: jnp.zeros((*x.shape, 0), w.dtype), value)
 
 
 class LinearMisses(AbstractMisses):
@@ -307,8 +309,7 @@ class LinearMisses(AbstractMisses):
         """The normal equations but for the block of the readout."""
         prepared, k = self.prepared, z.size
         P, Q = self.coefficients(z)
-        (r, held), c = self.rows(w, z), self.misfit(w, z)
-        (r_z, held_z), c_z = _by_free(self.rows, w, z), _by_free(self.misfit, w, z)
+        ((r, held), (r_z, held_z)), (c, c_z) = _by_free(self.rows, w, z), _by_free(self.misfit, w, z)
         # The transposed Jacobian of the readout, times the residuals and their slopes by the free coordinates, at once.
         columns = jnp.concatenate([r[..., None], r_z], axis=-1)
         at_start = jnp.einsum("es,eck->ksc", P, columns)
@@ -355,12 +356,11 @@ class CellMisses(AbstractMisses):
         n, size = scale.size, w.size
         one_hot = jnp.eye(n, dtype=scale.dtype)
         # A cell's residual depends on the states at its two edges alone: one push moves the starts of all cells.
-        at_edges = lambda x0, x1: self.balance * cell_residuals(x0, x1, twin, self.drive)
         ends = (states[:-1], states[1:])
-        _, push = jax.linearize(at_edges, *ends)
-        still, by = jnp.zeros_like(ends[0]), lambda e: jnp.broadcast_to(e, ends[0].shape)
-        P = jax.vmap(lambda e: push(by(e), still))(one_hot)  # state, equation, cell
-        Q = jax.vmap(lambda e: push(still, by(e)))(one_hot)
+        at_edges = lambda x0, x1: self.balance * cell_residuals(x0, x1, twin, self.drive)
+        by = lambda e: tuple(jnp.broadcast_to(x, ends[0].shape) for x in jnp.split(e, 2))
+        pushed = jax.vmap(lambda e: jax.jvp(at_edges, ends, by(e))[1])(jnp.eye(2 * n, dtype=scale.dtype))
+        P, Q = pushed[:n], pushed[n:]  # state, equation, cell
         rows = P[..., None] * prepared.basis[:-1] + Q[..., None] * prepared.basis[1:]  # state, equation, cell, basis
         rows = jnp.moveaxis(rows * scale[:, None, None, None], 0, 2).reshape(-1, size)
         seen = twin.from_basis(prepared.rows)
@@ -373,7 +373,7 @@ class CellMisses(AbstractMisses):
             equations, held = self.rows(w, z)
             return jnp.concatenate([equations.ravel(), self.misfit(w, z)]), held
 
-        (r, held), (r_z, held_z), J = both(w, z), _by_free(both, w, z), self.by_readout(w, z)
+        ((r, held), (r_z, held_z)), J = _by_free(both, w, z), self.by_readout(w, z)
         of_priors, readings = held_z.T @ held_z, self.prepared.fit.size
         equations = r[:-readings].reshape(w.shape[0], -1) / self.balance
         return J.T @ J, Slopes(
