@@ -16,6 +16,7 @@ OWN = {  # of a physiology
 EXCEPT = {
     "cli/": "defaults and examples of the command line",
     "config/": "examples in messages about the configuration",
+    "io/formats/": "words of many languages",
 }
 ANYBODYS = {BODY_MASS.symbol, "G0"}  # of a person, whatever the physiology
 OTHER_WORDS = {("io/_columns.py", "ke"), ("training/_gauss_newton.py", "kl")}  # of a regular expression, of a sum
