@@ -213,9 +213,9 @@ def test_forecasts_are_those_of_longer_steps():
     model, on_board = jax.jit(lambda h: build(h, somebody(), steps, options))(h)
     found = jax.jit(kalman_filter)(model._replace(valid=model.valid & (steps.time_min <= last)))
     take = lambda x: x[at : at + 1]
-    expected = jax.jit(ahead, static_argnums=(2, 6))(
+    expected = jax.jit(ahead, static_argnums=(2, 7))(
         h, somebody(), options, jax.tree.map(take, found), jax.tree.map(take, on_board),
-        take(lasting_rates(steps, "none")), (30.0, 60.0),
+        take(lasting_rates(steps, "none")), take(steps.block), (30.0, 60.0),
     )  # fmt: skip
     # Without readings the filter walks on; only p1's slow walk differs, which a forecast leaves out.
     np.testing.assert_allclose(expected.mean[0], found.mean[at + 1 :] @ model.read, rtol=1e-9)

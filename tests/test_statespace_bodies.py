@@ -1,6 +1,7 @@
 """The stochastic form of bodies that are not linear, against an independent extended filter, draws, and quadrature."""
 
 import dataclasses
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
@@ -213,8 +214,15 @@ def test_forecasts_are_the_filter_walking_on(body):
     assert np.allclose(np.asarray(steps.rates)[at:], np.asarray(lasting_rates(steps, "none"))[at:])
     blind = jax.jit(kalman_filter)(model._replace(valid=model.valid & (steps.time_min <= steps.time_min[at])))
     take = lambda x: x[at : at + 1]
-    expected = jax.jit(ahead, static_argnums=(2, 6))(
-        typical(form), somebody(), form, jax.tree.map(take, blind), take(on_board), take(steps.rates), (30.0, 120.0)
+    expected = jax.jit(ahead, static_argnums=(2, 7))(
+        typical(form),
+        somebody(),
+        form,
+        jax.tree.map(take, blind),
+        take(on_board),
+        take(steps.rates),
+        take(steps.block),
+        (30.0, 120.0),
     )
     later = np.searchsorted(np.asarray(steps.time_min), np.asarray(steps.time_min)[at] + np.array([30.0, 120.0]))
     var = np.einsum("i,nij,j->n", model.read, blind.cov[later], model.read) + float(model.noise_sd) ** 2
@@ -285,3 +293,45 @@ def test_a_body_of_ones_own_is_fitted():
     fit = t1djax.fit_state_space([record()], physiology=Bergman, options=options, train_until_min=400.0)
     assert fit["Ada"].ok
     assert fit["Ada"].effects["p1"].value > 0
+
+
+def test_states_of_a_record_follow_its_readings_and_its_unexplained_rise():
+    """Glucose that rises without a meal on record shows in the disturbance, early enough for a replay to keep it."""
+    time = 15.0 * np.arange(100)
+    rise = 80 / (1 + np.exp(-(time - 700) / 15))
+    glucose = 120 + rise + np.random.default_rng(0).normal(0, 2, len(time))
+    patient = t1djax.Patient(
+        "Ada", time, glucose, t1djax.Doses.of(basal=1.0, boluses=[(100.0, 3.0)], meals=[(100.0, 30.0)])
+    )
+    options = StateSpaceOptions(daily_rhythm=0, horizons_min=(), max_steps=20)
+    fit = t1djax.fit_state_space([patient], physiology="kanderian", options=options, train_until_min=1400.0)
+    states = t1djax.smoothed_states(fit, patient, draws=50, key=jax.random.key(1))
+    seen = np.isin(states.time_min, time)
+    assert np.sqrt(np.mean((states.mean["G"][seen] - glucose) ** 2)) < 5
+    unexplained = states.mean["fast"] + states.mean["slow"]
+    assert 650 < states.time_min[np.argmax(unexplained)] < 750
+    spread = np.std(states.draws["G"], axis=0)
+    assert np.all(spread < 3 * states.sd["G"])
+    assert 0.7 < np.mean(spread) / np.mean(states.sd["G"]) < 1.3
+    with pytest.raises(ValueError):
+        t1djax.smoothed_states(fit, patient, draws=2)
+
+
+def test_parts_of_the_day_have_effects_of_their_own():
+    """At each step the one of that hour acts, as the only one would."""
+    patient = dataclasses.replace(record(), start=dt.datetime(2024, 3, 1, 4, 30))
+    one, four = (Form(StateSpaceOptions(sensitivity_blocks=n)) for n in (1, 4))
+    steps = walked(patient, four)
+    hour = (np.asarray(steps.time_min) / 60 + 4.5) % 24
+    assert np.array_equal(np.asarray(steps.block), np.floor(hour / 6 + 1e-9))
+    build_one = jax.jit(lambda h, steps, form: build(h, somebody(), steps, form)[0], static_argnums=2)
+    whole = build_one(typical(one), dataclasses.replace(steps, block=0 * steps.block), one)
+    parts = build_one(typical(one), steps, four)
+    F, G = whole.motion.each.transition, parts.motion.each.transition
+    at = layout(one).core
+    np.testing.assert_allclose(np.sum(G[:, 0, at : at + 4], axis=-1), F[:, 0, at], rtol=1e-9, atol=1e-12)
+    for k, block in enumerate(np.asarray(steps.block)):
+        assert np.count_nonzero(G[k, 0, at : at + 4]) <= 1
+        assert G[k, 0, at + block] == F[k, 0, at]
+    with pytest.raises(ValueError, match="clock"):
+        walked(record(), four)

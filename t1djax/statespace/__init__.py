@@ -5,10 +5,6 @@ from ._discrepancy import DiscrepancyOptions as DiscrepancyOptions
 from ._discrepancy import PeopleFold as PeopleFold
 from ._discrepancy import fit_discrepancy as fit_discrepancy
 from ._discrepancy import people_split as people_split
-from ._filter import Filtered as Filtered
-from ._filter import Smoothed as Smoothed
-from ._filter import kalman_filter as kalman_filter
-from ._filter import smooth as smooth
 from ._fit import PatientStateSpace as PatientStateSpace
 from ._fit import StateSpaceFit as StateSpaceFit
 from ._fit import fit_state_space as fit_state_space
@@ -16,3 +12,5 @@ from ._forecast import state_space_forecasts as state_space_forecasts
 from ._hyper import HYPERPARAMETERS as HYPERPARAMETERS
 from ._hyper import Hyper as Hyper
 from ._hyper import StateSpaceOptions as StateSpaceOptions
+from ._paths import SmoothedStates as SmoothedStates
+from ._paths import smoothed_states as smoothed_states

@@ -14,7 +14,7 @@ from ..records import FutureInputs
 from ._body import CHANNELS, Unit, unit_of
 from ._filter import Filtered
 from ._hyper import Form, layout
-from ._model import after_doses, effect_rows, matrices, reading_row, through_body
+from ._model import after_doses, choices, effect_rows, matrices, reading_row, through_body
 from ._person import Person
 from ._steps import Steps, unpaired
 
@@ -53,6 +53,7 @@ def ahead(
     filtered: Filtered,
     on_board: Float[Array, "origins 3 lags"],
     rates: Float[Array, "origins 3"],
+    block: Int[Array, " origins"],
     horizon_min: tuple[float, ...],
     changes: Changes | None = None,
     longest_min: float | None = None,
@@ -70,6 +71,7 @@ def ahead(
         filtered: states at the origins.
         on_board: what a unit of each channel's doses has left at the origins.
         rates: insulin (U/min), carbohydrate (g/min) and hidden meals (U/min) that go on from the origin.
+        block: parts of the day at the origins; an effect lasts for as long as is looked ahead.
         horizon_min: how far ahead, min.
         changes: later changes of those rates; none if not given.
         longest_min: longest step of a walk, min; that of the body if not given.
@@ -87,14 +89,14 @@ def ahead(
             flat = flat.at[changes.pair, changes.channel].add(add)
             response = response + jnp.swapaxes(flat.reshape(origins, horizons, *flat.shape[1:]), -1, -2)
         where, read = layout(form), reading_row(layout(form))
-        core, effects = read[: where.core], len(where.names) - where.core
+        core, choice = read[: where.core], choices(block, form)
         stays = jnp.broadcast_to(core @ M.transition, (origins, horizons, where.core))
-        acts = jnp.einsum("i,ohij->ohj", read[: where.driven], response)[..., :effects]
+        acts = jnp.einsum("i,ohij,ojk->ohk", read[: where.driven], response, choice)
         row = jnp.concatenate([stays, acts], axis=-1)
         mean, added = jnp.sum(row * filtered.mean[:, None], axis=-1), core @ M.noise @ core
     else:
         dt = _walk_steps(horizon_min, form.physiology.step_min if longest_min is None else longest_min)
-        mean, row, added = _walk(h, unit, person, form, filtered.mean, on_board, rates, horizon_min, dt, changes)
+        mean, row, added = _walk(h, unit, person, form, filtered.mean, on_board, rates, block, horizon_min, dt, changes)
     spread = jnp.sum(row * jnp.einsum("oij,ohj->ohi", filtered.cov, row), axis=-1)
     return Ahead(mean, spread + added + h["noise"] ** 2)
 
@@ -114,6 +116,7 @@ def _walk(
     start: Float[Array, "origins states"],
     on_board: Float[Array, "origins 3 lags"],
     rates: Float[Array, "origins 3"],
+    block: Int[Array, " origins"],
     horizon_min: tuple[float, ...],
     dt: Float[np.ndarray, " steps"],
     changes: Changes | None,
@@ -132,6 +135,7 @@ def _walk(
         begun = horizon_min[furthest] - changes.span_min[changes.span]
         size = jnp.where(horizon == furthest, changes.size, 0.0)[:, None]
         doses = doses.at[origin, :, changes.channel].add(size * jnp.clip((end - begun[:, None]) / dt, 0.0, 1.0))
+    choice = choices(block, form)
     n, core, pools = len(where.names), where.core, len(form.pools)
     over_half = lambda i: jnp.eye(n).at[:core, :core].set(half.transition[i])
 
@@ -139,8 +143,8 @@ def _walk(
         x, lags = now
         i, length, u = given
         F = over_half(i)
-        one = lambda x, lags, u: through_body(unit, person, form, x, lags, u, length)
-        x, J = jax.vmap(one)(x @ F.T, lags, u)
+        one = lambda x, lags, u, choice: through_body(unit, person, form, x, lags, u, choice, length)
+        x, J = jax.vmap(one)(x @ F.T, lags, u, choice)
         lags = after_doses(whole.lags[i][jnp.asarray(CHANNELS)], lags, u)
         return (x @ F.T, lags), (x @ F.T @ read, J[:, :pools])
 

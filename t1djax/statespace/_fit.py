@@ -14,19 +14,19 @@ from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
 from ..data import TRAINING_SHARE, Cohort, Patient, readings_ahead, rolling_origins, training_end
-from ..physics import AbstractPhysiology, check_class, physiology_named
+from ..physics import AbstractPhysiology
 from ..programs import over_cohort
+from ..question import Question
 from ..records import SYMBOLS, Cost, Estimate, Outcome, WithOutcome, legend_line
 from ._ahead import ahead, lasting_rates
 from ._filter import Filtered, kalman_filter
 from ._hyper import Form, StateSpaceOptions, layout
-from ._model import build, positive
+from ._model import build, effect_prior, positive
 from ._person import Person, person_of
 from ._steps import Steps, round_up, stack_steps, steps_of
 
 REACH = 2.0
 """No constant lies further from the median of its prior than so many standard deviations of its logarithm."""
-EFFECTS = ("c", "p1", "q", "r")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -176,9 +176,8 @@ def fit_state_space(
         >>> fit["Pat3"].readings
         135
     """
-    form = Form(StateSpaceOptions() if options is None else options, physiology_named(physiology))
+    form = Form(StateSpaceOptions() if options is None else options, Question(physiology=physiology).body)
     _check(form.options)
-    check_class(form.physiology)
     patients = Cohort.of(patients).patients
     if not patients:
         raise ValueError("fit_state_space: give at least one patient")
@@ -192,10 +191,11 @@ def fit_state_space(
         data = _stack(patients, ends, form)
     solution, compile_s = over_cohort(_solve, data, static=(form,), effort="some")
     run_s = time.perf_counter() - began - compile_s
-    found = tuple(
-        _record(patient, end, *(jax.tree.map(lambda x, i=i: x[i], tree) for tree in (solution, data.person)), form=form)
-        for i, (patient, end) in enumerate(zip(patients, ends, strict=True))
-    )
+    rows = lambda i: (jax.tree.map(lambda x: x[i], tree) for tree in (solution, data.person))
+    with jax.enable_x64(True):
+        found = tuple(
+            _record(p, end, *rows(i), form=form) for i, (p, end) in enumerate(zip(patients, ends, strict=True))
+        )
     return StateSpaceFit(form, found, Cost(compile_s, run_s))
 
 
@@ -210,7 +210,8 @@ def constants(z: Float[Array, " free"], form: Form) -> dict[str, Array]:
 
 def walked(patient: Patient, form: Form, until_min: float | None = None) -> Steps:
     """The steps of a record as a model of this form takes them."""
-    return steps_of(patient, until_min=until_min, longest_min=np.inf if form.exact else form.physiology.step_min)
+    longest = np.inf if form.exact else form.physiology.step_min
+    return steps_of(patient, until_min=until_min, longest_min=longest, blocks=form.options.sensitivity_blocks)
 
 
 def run_filter(
@@ -259,10 +260,9 @@ def _evaluate(z: Array, data: _Data, form: Form) -> _Found:
         ours = filtered.innovation, jnp.log(filtered.innovation_var)
         theirs = jnp.zeros((0,)), jnp.zeros((0,))
         if horizons:
-            known, lags, rates = jax.tree.map(
-                lambda x: x[data.origin], (filtered, on_board, lasting_rates(data.steps, "none"))
-            )
-            expected = ahead(h, data.person, form, known, lags, rates, horizons, longest_min=_STEP_MIN)
+            every = filtered, on_board, lasting_rates(data.steps, "none"), data.steps.block
+            known, lags, rates, block = jax.tree.map(lambda x: x[data.origin], every)
+            expected = ahead(h, data.person, form, known, lags, rates, block, horizons, longest_min=_STEP_MIN)
             miss, log_var = data.target - data.person.level_mg_dL - expected.mean, jnp.log(expected.var)
             cost += jnp.sum(data.weight * (log_var + miss**2 / expected.var)) / 2
             theirs = miss.ravel(), log_var.ravel()
@@ -343,17 +343,19 @@ def _record(patient: Patient, end: float, s: _Solution, person: Person, *, form:
             prior_dominated=bool(spread[i] ** 2 > 0.75),
             at_bound=bool(abs(inside) > 0.96),
         )
-    effects = {}
     at = [where.at("c"), *range(where.core, len(where.names))]
-    values, sds = found.mean[at], np.sqrt(np.diagonal(found.cov)[at])
-    if not form.exact:
-        values[1:] = np.asarray(positive(values[1:], person))[: len(values) - 1]
-    for i, symbol in enumerate(EFFECTS[: len(values)]):
-        mean, prior_sd = float(person.effect_mean[i]), float(person.effect_sd[i])
-        weak = bool(sds[i] ** 2 > 0.75 * prior_sd**2)
-        # Of a logarithm, as `positive` has it, the error grows with the value.
-        error = float(sds[i]) * (1.0 if form.exact or i == 0 else float(values[i]) / mean)
-        effects[symbol] = Estimate(float(values[i]), mean, error, prior_dominated=weak)
+    prior_mean, prior_cov = (np.asarray(x) for x in effect_prior(person, form))
+    means = [float(person.effect_mean[0]), *prior_mean.tolist()]
+    prior_sd = [float(person.effect_sd[0]), *np.sqrt(np.diagonal(prior_cov)).tolist()]
+    sds = np.sqrt(np.diagonal(found.cov)[at])
+    weak = sds**2 > 0.75 * np.square(prior_sd)
+    values = np.append(found.mean[at[0]], positive(found.mean[where.core :], person, form))
+    if not form.exact:  # of a logarithm the error grows with the value
+        sds[1:] *= values[1:] / prior_mean
+    effects = {
+        where.names[j]: Estimate(float(values[i]), means[i], float(sds[i]), prior_dominated=bool(weak[i]))
+        for i, j in enumerate(at)
+    }
     return PatientStateSpace(
         name=patient.name,
         outcome=Outcome.of(bool(s.converged), finite=finite),
@@ -369,7 +371,10 @@ def _record(patient: Patient, end: float, s: _Solution, person: Person, *, form:
 
 
 def _check(options: StateSpaceOptions) -> None:
-    if options.daily_rhythm < 0 or options.sensitivity_walk < 0 or options.max_steps < 1:
-        raise ValueError(f"{options}: numbers must not be negative, and max_steps must be positive")
+    if (
+        min(options.daily_rhythm, options.sensitivity_walk) < 0
+        or min(options.sensitivity_blocks, options.max_steps) < 1
+    ):
+        raise ValueError(f"{options}: numbers must not be negative, max_steps and sensitivity_blocks must be positive")
     if any(not h > 0 for h in options.horizons_min):
         raise ValueError(f"{options}: horizons_min must be positive")

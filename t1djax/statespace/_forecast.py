@@ -124,5 +124,6 @@ def _forecasts(
     horizon_min: tuple[float, ...],
 ) -> Ahead:
     known = run_filter(h, person, steps, form)
-    filtered, on_board, rates = jax.tree.map(lambda x: x[at], (*known, lasting_rates(steps, future)))
-    return ahead(h, person, form, filtered, on_board, rates, horizon_min, changes)
+    every = (*known, lasting_rates(steps, future), steps.block)
+    filtered, on_board, rates, block = jax.tree.map(lambda x: x[at], every)
+    return ahead(h, person, form, filtered, on_board, rates, block, horizon_min, changes)

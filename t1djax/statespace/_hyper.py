@@ -50,6 +50,9 @@ class StateSpaceOptions(NamedTuple):
     """Whether a bolus without carbohydrate on record also stands for a meal, as large as the person's data say."""
     sensitivity_walk: float = 0.0
     """Random walk of the insulin effect `p1`: its standard deviation in a day, as a share; 0 keeps it constant."""
+    sensitivity_blocks: int = 1
+    """Into how many equal parts of the day, from midnight on, `p1` is divided: each has its own, 15 % about the
+    person's before anything is seen, and all walk together. More than one needs a record with a clock."""
     sensor_lag: bool = False
     """Whether the sensor reads interstitial glucose, which follows at `Ts`. Glucose alone can hardly tell `Ts` from
     the lags of insulin and meals: an estimate of one of them then means little."""
@@ -143,6 +146,12 @@ class Layout(NamedTuple):
         return self.names.index(name)
 
 
+def effect_names(options: StateSpaceOptions) -> tuple[str, ...]:
+    """Names of the insulin effect: by the hour at which its part of the day begins, where there are several."""
+    parts = options.sensitivity_blocks
+    return ("p1",) if parts == 1 else tuple(f"p1_{24 * k / parts:04.1f}h" for k in range(parts))
+
+
 def layout(form: Form) -> Layout:
     """States of a model of this form: glucose less the level and the body's other pools, the sensor, disturbances,
     `c`, the rhythm, then `p1`, `q`, `r`."""
@@ -152,6 +161,6 @@ def layout(form: Form) -> Layout:
     names += [*["error"] * o.sensor_memory, "fast", *["slow"] * o.slow_disturbance, "c"]
     for n in range(1, o.daily_rhythm + 1):
         names += [f"day{n}_sin", f"day{n}_cos"]
-    effects = ["p1", "q", *["r"] * o.unannounced_meals]
+    effects = [*effect_names(o), "q", *["r"] * o.unannounced_meals]
     reads = ("Gi" if o.sensor_lag else "G", *["error"] * o.sensor_memory)
     return Layout((*names, *effects), len(names), driven, reads)

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from ._body import CHANNELS, INSULIN, Unit, coupling, flow, unit_of
 from ._exponential import discrete, exponential
 from ._hyper import Form, Layout, layout
-from ._person import MINUTES_PER_DAY, Person
-from ._steps import Steps
+from ._person import Person
+from ._steps import MINUTES_PER_DAY, Steps
 
 
 class Matrices(NamedTuple):
@@ -134,6 +135,8 @@ class Stretch(NamedTuple):
     """What a unit of each channel's doses has left at its start."""
     rates: Float[Array, "*steps 3"]
     """Doses during the step."""
+    choice: Float[Array, "*steps 3 effects"]
+    """Which of the effects are in force."""
     dt_min: Float[Array, "*steps"]
     """Its length, min."""
 
@@ -162,9 +165,12 @@ class Linearised(eqx.Module):
         n, m = x.shape[0], now.half.shape[-1]
         half = jnp.eye(n, dtype=x.dtype).at[:m, :m].set(now.half)
         Q = jnp.zeros((n, n), x.dtype).at[:m, :m].set(now.gathered)
-        x, J = through_body(self.unit, self.person, self.form, half @ x, now.on_board, now.rates, now.dt_min)
+        x, J = through_body(
+            self.unit, self.person, self.form, half @ x, now.on_board, now.rates, now.choice, now.dt_min
+        )
         F = half @ J
-        return half @ x, F @ half, (F @ Q @ F.T + Q).at[m, m].add(now.walk)
+        parts = self.form.options.sensitivity_blocks
+        return half @ x, F @ half, (F @ Q @ F.T + Q).at[m : m + parts, m : m + parts].add(now.walk)
 
 
 def through_body(
@@ -174,6 +180,7 @@ def through_body(
     x: Float[Array, " states"],
     on_board: Float[Array, "3 lags"],
     rates: Float[Array, "3"],
+    choice: Float[Array, "3 effects"],
     dt_min: Array,
 ) -> tuple[Float[Array, " states"], Float[Array, "states states"]]:
     """States after the body's own equations alone, and how they depend on those before."""
@@ -182,7 +189,7 @@ def through_body(
     acts = jnp.asarray([*range(pools), *range(where.core, n)])
 
     def after(v: Array) -> tuple[Array, Array]:
-        moved = flow(unit, form, v[:pools], positive(v[pools:], person), on_board, rates, dt_min)
+        moved = flow(unit, form, v[:pools], choice @ positive(v[pools:], person, form), on_board, rates, dt_min)
         return moved, moved
 
     J, moved = jax.jacfwd(after, has_aux=True)(x[acts])
@@ -190,11 +197,33 @@ def through_body(
     return x.at[:pools].set(moved), eye.at[:pools].set(jnp.zeros((pools, n), x.dtype).at[:, acts].set(J))
 
 
-def positive(x: Float[Array, " effects"], person: Person) -> Float[Array, "3"]:
-    """`p1`, `q`, `r` of a filter's states, which stand for their logarithms: `mean exp((x - mean)/mean)`."""
-    mean = person.effect_mean[1:]
-    found = mean[: len(x)] * jnp.exp(x / mean[: len(x)] - 1)
-    return jnp.pad(found, (0, 3 - len(x)))
+def effect_prior(person: Person, form: Form) -> tuple[Float[Array, " effects"], Float[Array, "effects effects"]]:
+    """Means and covariance of `p1` (of each part of the day), `q` and `r`."""
+    parts, n = form.options.sensitivity_blocks, len(layout(form).names) - layout(form).core
+    which = jnp.asarray([*[1] * parts, 2, 3][:n])
+    mean, var = person.effect_mean[which], person.effect_sd[which] ** 2
+    together = jnp.asarray(np.arange(n)[:, None] // parts + np.arange(n) // parts == 0)  # the parts of the day
+    apart = (_PART_SHARE * person.effect_mean[1]) ** 2 * jnp.asarray((np.arange(n) < parts) & (parts > 1))
+    return mean, jnp.where(together, var[0], jnp.diag(var)) + jnp.diag(apart)
+
+
+_PART_SHARE = 0.15  # of `p1`, by which parts of the day differ
+
+
+def choices(block: Int[Array, "*steps"], form: Form) -> Float[Array, "*steps 3 effects"]:
+    """Which of the effects are in force: one of `p1`, by the part of the day; `q`; `r`."""
+    parts, n = form.options.sensitivity_blocks, len(layout(form).names) - layout(form).core
+    rest = jnp.broadcast_to(jnp.eye(2, n - parts), (*block.shape, 2, n - parts))
+    first = jax.nn.one_hot(block, parts)[..., None, :]
+    top = jnp.concatenate([first, jnp.zeros((*block.shape, 1, n - parts))], axis=-1)
+    return jnp.concatenate([top, jnp.concatenate([jnp.zeros((*block.shape, 2, parts)), rest], axis=-1)], axis=-2)
+
+
+def positive(x: Float[Array, "*shape effects"], person: Person, form: Form) -> Float[Array, "*shape effects"]:
+    """Effects of a filter's states: themselves where steps are exact; else the states stand for their logarithms, as
+    `mean exp((x - mean)/mean)`."""
+    mean = effect_prior(person, form)[0]
+    return x if form.exact else mean * jnp.exp(x / mean - 1)
 
 
 class Model(NamedTuple):
@@ -231,15 +260,14 @@ def build(
     on_board = lags(M, unit, steps)
     at = steps.interval
     dt = steps.dt_min
+    choice = choices(steps.block, form)
     walk = (form.options.sensitivity_walk * person.effect_mean[1]) ** 2 / MINUTES_PER_DAY * dt
     if form.exact:
-        rows = effect_rows(M, at, on_board, steps.rates)
-        motion = Exact(
-            Transitions(full_transition(M.transition[at], rows, where), full_noise(M.noise, walk, where)[at])
-        )
+        rows = effect_rows(M, at, on_board, steps.rates) @ choice
+        motion = Exact(Transitions(full_transition(M.transition[at], rows, where), full_noise(M.noise, walk, form)[at]))
     else:
         half = matrices(h, unit, form, dt / 2)
-        each = Stretch(half.transition[at], half.noise[at], walk[at], on_board, steps.rates, dt[at])
+        each = Stretch(half.transition[at], half.noise[at], walk[at], on_board, steps.rates, choice, dt[at])
         motion = Linearised(each, unit, person, form)
     mean, cov = prior(h, unit, person, steps, form)
     return Model(
@@ -260,22 +288,21 @@ def reading_row(where: Layout) -> Float[Array, " states"]:
 
 
 def full_transition(
-    F: Float[Array, "... core core"], rows: Float[Array, "... driven 3"], where: Layout
+    F: Float[Array, "... core core"], rows: Float[Array, "... driven effects"], where: Layout
 ) -> Float[Array, "... states states"]:
     """The transition of all states: that of the core, and the effects, which stay and act on glucose."""
     n, m = len(where.names), where.core
     whole = jnp.zeros((*F.shape[:-2], n, n), F.dtype) + jnp.eye(n, dtype=F.dtype)
-    whole = whole.at[..., :m, :m].set(F)
-    return whole.at[..., : where.driven, m:].set(rows[..., : n - m])
+    return whole.at[..., :m, :m].set(F).at[..., : where.driven, m:].set(rows)
 
 
 def full_noise(
-    Q: Float[Array, "... core core"], walk: Float[Array, "..."], where: Layout
+    Q: Float[Array, "... core core"], walk: Float[Array, "..."], form: Form
 ) -> Float[Array, "... states states"]:
     """The noise of all states: that of the core, and the random walk of `p1`, which is taken constant in a step."""
-    n, m = len(where.names), where.core
+    n, m, parts = len(layout(form).names), layout(form).core, form.options.sensitivity_blocks
     whole = jnp.zeros((*Q.shape[:-2], n, n), Q.dtype).at[..., :m, :m].set(Q)
-    return whole.at[..., m, m].set(walk)
+    return whole.at[..., m : m + parts, m : m + parts].set(walk[..., None, None])
 
 
 _START_SD = 60.0  # of glucose about its level before the first reading, mg/dL
@@ -291,9 +318,9 @@ def prior(
     at, pools = where.at, form.pools[1:]
     n = len(where.names)
     mean = jnp.zeros(n).at[at("c")].set(person.effect_mean[0])
-    mean = mean.at[where.core :].set(person.effect_mean[1:][: n - where.core])
+    effects, spread = effect_prior(person, form)
+    mean = mean.at[where.core :].set(effects)
     sd = jnp.zeros(n).at[at("c")].set(person.effect_sd[0])
-    sd = sd.at[where.core :].set(person.effect_sd[1:][: n - where.core])
     for name in ("fast", "slow", "error"):
         if name in where.names:
             sd = sd.at[at(name)].set(h[name])
@@ -307,7 +334,7 @@ def prior(
         start = jnp.stack([unit.size * (getattr(y, name) - getattr(unit.base, name)) for name in pools])
         mean = mean.at[1 : 1 + len(pools)].set(start)
         sd = sd.at[1 : 1 + len(pools)].set(_START_SD)
-    cov = jnp.diag(sd**2)
+    cov = jnp.diag(sd**2).at[where.core :, where.core :].set(spread)
     # The sensor starts in equilibrium with glucose, about a mg/dL.
     ends = jnp.asarray([at(name) for name in ("G", "Gi") if name in where.names])
     cov = cov.at[ends[:, None], ends].set(_START_SD**2)

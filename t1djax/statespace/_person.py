@@ -6,9 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..data import Patient
-from ._steps import steps_of
-
-MINUTES_PER_DAY = 1440.0
+from ._steps import MINUTES_PER_DAY, steps_of
 
 
 class Person(eqx.Module):

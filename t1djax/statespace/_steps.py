@@ -14,6 +14,7 @@ from ..physics import Doses
 
 PAIRING_MIN = 60.0
 """A bolus belongs to the carbohydrate stated at most so long before it, min; without any it may hide a meal."""
+MINUTES_PER_DAY = 1440.0
 _MG_PER_G = 1000.0
 _NONE = np.zeros(0)
 
@@ -38,22 +39,27 @@ class Steps(eqx.Module):
     """The distinct lengths of the steps, min: the matrices of a step are computed once for each."""
     interval: Int[Array, "*batch steps"]
     """Which of them a step has."""
+    block: Int[Array, "*batch steps"]
+    """Which part of the day it is."""
     basal_U_min: Float[Array, "*batch steps"]
     """Basal insulin during the step, U/min: what a forecast without future inputs lets go on."""
     rates: Float[Array, "*batch steps 3"]
     """During the step: insulin (U/min), carbohydrate (g/min), and boluses without carbohydrate on record (U/min)."""
 
 
-def steps_of(patient: Patient, *, until_min: float | None = None, longest_min: float = np.inf) -> Steps:
+def steps_of(
+    patient: Patient, *, until_min: float | None = None, longest_min: float = np.inf, blocks: int = 1
+) -> Steps:
     """The steps of one patient, in JAX's current default precision.
 
     Args:
         patient: the record.
         until_min: readings and doses after this time are left out, min.
         longest_min: longest step, min.
+        blocks: into how many equal parts the day is divided, on whose ends steps end.
 
     Raises:
-        ValueError: where there are fewer than two readings.
+        ValueError: where there are fewer than two readings, or no clock for parts of the day.
     """
     seen = patient.valid if until_min is None else patient.valid & (patient.time_min <= until_min)
     reading_min = patient.time_min[seen]
@@ -70,6 +76,10 @@ def steps_of(patient: Patient, *, until_min: float | None = None, longest_min: f
     ).inputs(start, end)  # fmt: skip
     breaks = [np.asarray(x.break_min, dtype=np.float64) for x in (every, hidden)]
     time = np.unique(np.concatenate([reading_min, *(b[b <= end] for b in breaks)]))
+    length, midnight = MINUTES_PER_DAY / blocks, _midnight(patient) if blocks > 1 else 0.0
+    ends = np.arange(np.floor((start - midnight) / length) + 1, np.ceil((end - midnight) / length))
+    if blocks > 1:
+        time = np.unique(np.concatenate([time, midnight + length * ends]))
     if np.isfinite(longest_min):
         parts = np.maximum(np.ceil(np.diff(time) / longest_min - 1e-6), 1).astype(int)
         between = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(time[:-1], time[1:], parts, strict=True)]
@@ -91,9 +101,18 @@ def steps_of(patient: Patient, *, until_min: float | None = None, longest_min: f
         limit=jnp.asarray((glucose == HIGHEST_READING) * 1.0 - (glucose == LOWEST_READING)),
         dt_min=jnp.asarray(dt),
         interval=jnp.asarray(interval),
+        block=jnp.asarray(np.floor((time - midnight) / length + 1e-9).astype(int) % blocks),
         basal_U_min=hidden.insulin_U_min[at[1]],
         rates=jnp.stack(rates, axis=-1),
     )
+
+
+def _midnight(patient: Patient) -> float:
+    """A midnight on the record's clock, min."""
+    if patient.start is None:
+        raise ValueError(f"{patient.name}: the record has no clock, so no parts of a day; give its start")
+    at = patient.start
+    return -(at - at.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() / 60
 
 
 def unpaired(doses: Doses) -> Bool[np.ndarray, " boluses"]:
