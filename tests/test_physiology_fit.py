@@ -107,6 +107,7 @@ def test_report_says_what_readings_tell(ten: t1djax.Cohort) -> None:
     report = t1djax.identify(found, people)
     assert {s: d.verdict for s, d in report["6"].parameters.items()} == dict.fromkeys((*FREE, "G0"), "determined")
     assert report["6"].derived["SI_CI"].verdict == "determined"
+    assert "insulin sensitivity, in mL/uU/min" in report["6"]._repr_html_()
     assert report["6"].what_if
     assert all(np.isfinite(after) for gain in report["6"].what_if for _, after in gain.percent.values())
 

@@ -232,14 +232,14 @@ def _of_patient(
         verdict, reason = doubted(verdict, reason, e, one.misfit)
         verdict, reason = rests(verdict, reason, symbol, one.problem, name)
         parameters[symbol] = _determination(symbol, one.values[symbol], e, quantile, verdict, reason, one.problem)
-    for symbol, unit in ((row.symbol, row.unit) for row in body.facts.derived):
+    for symbol in (row.symbol for row in body.facts.derived):
         value, slope = float(one.told.found.values[symbol]), np.asarray(one.told.found.slopes[symbol])
         if np.any(slope):
             e = bounds_.of(slope / (value or 1.0))
             verdict, reason = called(e), f"the readings alone leave {plus_minus(e.alone_robust)}"
             verdict, reason = doubted(verdict, reason, e, one.misfit)
             verdict, reason = rests(verdict, reason, symbol, one.problem, name)
-            derived[symbol] = _determination(symbol, value, e, quantile, verdict, reason, one.problem, unit)
+            derived[symbol] = _determination(symbol, value, e, quantile, verdict, reason, one.problem)
     values = np.linalg.eigvalsh(white) if np.all(np.isfinite(white)) else np.full(k, np.nan)
     rank = k - alone.open.shape[1]
     gains = tuple(_gain(change, one, told_, bounds_) for change, told_ in others.items())
@@ -282,20 +282,19 @@ def _determination(
     verdict: Verdict,
     reason: str,
     problem: Problem,
-    unit: str | None = None,
 ) -> Determination:
     limits = problem.limits(symbol)
 
     def interval(sd: float) -> tuple[float, float]:
         if not np.isfinite(sd):
-            return limits if value > 0 or unit is None else (-np.inf, np.inf)
+            return limits if value > 0 or symbol in problem.start else (-np.inf, np.inf)
         wide = min(quantile * sd, 700.0)
         ends = sorted((value * float(np.exp(-wide)), value * float(np.exp(wide))))
         return (max(ends[0], limits[0]), min(ends[1], limits[1])) if value > 0 else (ends[0], ends[1])
 
     return Determination(
         symbol=symbol,
-        unit=symbols_of(problem.body)[symbol].unit if unit is None else unit,
+        **symbols_of(problem.body)[symbol]._asdict(),
         value=value,
         bound_percent=100 * e.alone,
         error_percent=100 * e.white,

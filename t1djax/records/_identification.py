@@ -1,7 +1,7 @@
 """What the data can tell: a report per patient, and likelihoods along one parameter."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from .._by_name import ByName
 from .._html import html_table
 from .._words import counted
-from ._symbols import legend_line
+from ._symbols import Symbol, legend_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,9 +93,11 @@ class Determination(NamedTuple):
     """How well one quantity of one patient is known. Percentages are one standard deviation of its logarithm."""
 
     symbol: str
-    """The parameter, or `p1 = ksi ku_Vi`, `c = kl - kb`."""
+    """The parameter, or what follows from parameters."""
     unit: str
     """Its unit."""
+    meaning: str
+    """What it is, in words."""
     value: float
     """Where it stands, in its unit."""
     bound_percent: float
@@ -195,7 +197,7 @@ class PatientIdentification:
             f"What the readings tell of {self.name}",
             _VERDICTS[1:],
             rows,
-            notes=[legend_line((*self.parameters, *self.derived)), *self.warnings],
+            notes=[legend_line(*_meanings([self])), *self.warnings],
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -219,6 +221,12 @@ def _verdict_rows(patient: PatientIdentification) -> list[tuple[object, ...]]:
         (patient.name, d.symbol, d.unit, d.value, interval_words(*d.interval), d.robust_percent, d.verdict, d.reason)
         for d in [*patient.parameters.values(), *patient.derived.values()]
     ]
+
+
+def _meanings(patients: Iterable[PatientIdentification]) -> tuple[list[str], dict[str, Symbol]]:
+    """Symbols in order, and what they stand for."""
+    found = {d.symbol: Symbol(d.unit, d.meaning) for p in patients for d in {**p.parameters, **p.derived}.values()}
+    return list(found), found
 
 
 def _said(d: Determination) -> str:
@@ -246,7 +254,7 @@ class Identification(ByName[PatientIdentification]):
             title,
             _VERDICTS,
             rows,
-            notes=[legend_line(s for p in self for s in (*p.parameters, *p.derived)), *self.notes],
+            notes=[legend_line(*_meanings(self)), *self.notes],
         )
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 from ..data import Patient
 from ..evaluation import Glycaemia, doubts, metrics
 from ..physics import AbstractPhysiology
-from ..records import UNITS, Estimate, Fit, Result, interval_words, legend, symbols_of
+from ..records import UNITS, Estimate, Fit, Result, Symbol, interval_words, legend, symbols_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +108,7 @@ def verdicts(found: Mapping[str, Any] | None) -> dict[str, Any]:
         rows.append(
             {
                 "symbol": symbol,
-                "meaning": legend([symbol]).get(symbol, ""),
+                "meaning": entry.get("meaning") or legend([symbol]).get(symbol, ""),
                 "unit": entry.get("unit") or UNITS.get(symbol, ""),
                 "value": text(entry.get("value")),
                 "interval": interval_words(*(entry.get("interval") or (None, None))),
@@ -120,7 +120,8 @@ def verdicts(found: Mapping[str, Any] | None) -> dict[str, Any]:
     known = {"name", "parameters", "derived", "directions", "warnings", "correlation", "what_if", "misfit"}
     rest = [(_words(k), text(v)) for k, v in found.items() if k not in known]
     said = [*directions, *map(str, found.get("warnings") or ())]
-    return {"rows": rows, "said": said, "rest": rest, "legend": legend(row["symbol"] for row in rows)}
+    more = {row["symbol"]: Symbol(row["unit"], row["meaning"]) for row in rows if row["meaning"]}
+    return {"rows": rows, "said": said, "rest": rest, "legend": legend((row["symbol"] for row in rows), more)}
 
 
 def window_table(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
