@@ -1,6 +1,7 @@
 """Sweeps that are killed, terminated, out of disk, on several devices and in several processes: real processes."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -200,7 +201,10 @@ def fill(folder: Path, *, leave: int) -> Path:
     return filler
 
 
-@pytest.mark.parametrize(("leave", "when"), [(0, "checkpoints"), (40_000, "checkpoints"), (8_000, "start")])
+@pytest.mark.parametrize(
+    ("leave", "when"),
+    [(0, "checkpoints"), (20_000, "checkpoints"), (40_000, "checkpoints"), (8_000, "start"), (4_000, "start")],
+)
 def test_full_disk(whole: Whole, little_disk: Path, leave: int, when: str) -> None:
     place = Place(little_disk, whole.cache)
     process = place.start()
@@ -222,6 +226,34 @@ def test_full_disk(whole: Whole, little_disk: Path, leave: int, when: str) -> No
     place.done()
     whole.same(place)
     assert {name: (place.results / name).stat().st_mtime_ns for name in finished} == finished
+
+
+def test_full_temporary_folder(whole: Whole, little_disk: Path, place: Place) -> None:
+    """Nothing that a sweep needs goes through it."""
+    fill(little_disk, leave=0)
+    place.env |= {"TMPDIR": str(little_disk)}
+    place.done(tracking=importlib.util.find_spec("mlflow") is not None)
+    whole.same(place)
+
+
+def test_clock_set_back_an_hour(whole: Whole, place: Place) -> None:
+    """Between a kill and going on, and between two runs of one configuration."""
+    package = Path(str(pytest.importorskip("libfaketime").__file__)).parent
+    assert killed_after(place, 0.5 * whole.seconds)
+    before = json.loads((place.results / "sweep.json").read_text())["started"]
+    place.env |= {"LD_PRELOAD": str(next(package.rglob("libfaketime.so.1"))), "FAKETIME": "-1h",
+                  "DONT_FAKE_MONOTONIC": "1"}  # fmt: skip
+    place.done()
+    whole.same(place)
+    config, cli = place.folder / "results" / "config.yaml", "from t1djax.cli import main; main()"
+    first = next(place.results.glob("ode_*_Pat2_*"))
+    shutil.copy(first / "config.yaml", config)
+    command = [sys.executable, "-c", cli, "train", "--config", str(config), "--results", "results", "--no-figures"]
+    subprocess.run(command, cwd=place.folder, env=place.env, check=True, capture_output=True)
+    second = next(x for x in place.results.glob("ode_*_Pat2_*") if x != first)
+    estimates = [json.loads((folder / "metadata.json").read_text()) for folder in (first, second)]
+    assert estimates[0]["estimates"] == estimates[1]["estimates"]
+    assert estimates[1]["started"] < before, "the clock was set back"
 
 
 def test_truncated_latest_checkpoint(whole: Whole, place: Place) -> None:
