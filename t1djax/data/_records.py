@@ -34,7 +34,8 @@ class Patient:
     time_min: Float[np.ndarray, " rows"]
     """Times of the rows, min, increasing. A row may carry a reading, a dose, or neither."""
     glucose_mg_dL: Float[np.ndarray, " rows"]
-    """CGM readings, mg/dL; NaN where a row has none."""
+    """CGM readings, mg/dL; NaN where a row has none. Simulated ones may be below zero, where the noise takes them; of
+    files, recordings with such readings are refused, and tables remarked on."""
     doses: Doses
     """Insulin and meals."""
     known: Mapping[str, float] = dataclasses.field(default_factory=dict)
