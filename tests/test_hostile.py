@@ -98,9 +98,10 @@ def test_a_patient_has_finite_times_and_no_infinite_glucose(times: list[float], 
 
 
 def test_glucose_below_zero_is_refused_or_told(tmp_path: Path) -> None:
-    """No sensor shows it: a recording is refused; t1djax's own tables, which hold simulated readings, are remarked on."""
+    """No sensor shows it: recordings are refused; own tables, which may be simulated, are remarked on."""
     table = tmp_path / "Ada.csv"
-    table.write_text("time_min,glucose_mg_dL,basal_U_h\n" + "".join(f"{5 * i},{120 + i % 7},0.9\n" for i in range(40)))
+    head = "time_min,glucose_mg_dL,basal_U_h,bolus_U,carbs_g\n"
+    table.write_text(head + "".join(f"{5 * i},{120 + i % 7},0.9,,\n" for i in range(40)))
     table.write_text(table.read_text().replace("50,123,", "50,-20,"))
     with pytest.warns(t1djax.DataWarning, match="row 12, column glucose_mg_dL"):
         assert read_patient(table).glucose_mg_dL.min() == -20
