@@ -215,12 +215,12 @@ class Plan:
             self.series += _readings(path)
             self.copied.append(path)
             self.remove(OWN, [path], "the person's record")
-        report = parsed(folder / REPORT_FILE)
+        report = parsed(folder / REPORT_FILE) if REPORT_FILE in here.files else None
         if isinstance(report, dict) and isinstance(reports := report.get("reports"), list):
             left = [r for r in reports if not (isinstance(r, dict) and self.person.same(r.get("subject")))]
             if len(left) < len(reports) and as_json(report) == (folder / REPORT_FILE).read_bytes():
                 self.rewrite(folder / REPORT_FILE, as_json({**report, "reports": left}), "what was noted of files read")
-        for path in (folder / TRUTH, folder / PATIENTS):
+        for path in (folder / name for name in (TRUTH, PATIENTS) if name in here.files):
             names = _listed(path)
             if names and all(map(self.person.same, names)):
                 self.remove(OWN, [path], "what is known of the person")
