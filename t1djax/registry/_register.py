@@ -15,7 +15,7 @@ import yaml
 from ..io import MODEL_FILE, find_fitted, read_fitted, read_fitted_cohort, write_fitted_cohort
 from ..records import FittedPatient
 from ._promote import CHALLENGER, cohort_errors, cohort_hash
-from ._store import RESULTS, RegistryError, artifacts, default_uri, mlflow_at
+from ._store import RESULTS, RegistryError, default_uri, mlflow_at, place_of
 from ._versions import MODEL_PATH, PATIENTS_FILE, PREFIX, Version, described, find, raw_versions
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _new(
     number = (
         experiment.experiment_id
         if experiment is not None
-        else client.create_experiment(EXPERIMENT, artifact_location=artifacts(uri, EXPERIMENT))
+        else client.create_experiment(EXPERIMENT, artifact_location=place_of(uri).artifacts(EXPERIMENT))
     )
     _, error, worst = cohort_errors(models)
     facts, each = cohort_facts(models, content)

@@ -1,7 +1,6 @@
 """Where the registry is, and MLflow pointed at it for a while."""
 
 import contextlib
-import importlib.util
 import logging
 import os
 import sys
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._arguments import argument
+from ..tracking import Place, TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RESULTS = "results"
 """The results folder, where none is named."""
-_ANSWER_S = 5.0  # a server that says nothing for so long counts as away
 _VARIABLE = "MLFLOW_TRACKING_URI"
 
 
@@ -59,16 +58,17 @@ def mlflow_at(uri: str, *, make: bool = False) -> "Iterator[MlflowClient]":
         UnreachableError: where MLflow refuses or does not answer.
         RegistryError: where it is not installed.
     """
-    if importlib.util.find_spec("mlflow") is None:
-        raise RegistryError('the registry needs MLflow: pip install "t1djax[mlflow]"')
-    file = _file(uri)
-    if file is not None:
-        if not make and not file.exists():
+    place = place_of(uri)
+    if uri.startswith("sqlite:///"):
+        if not make and not (file := Path(uri.removeprefix("sqlite:///"))).exists():
             raise NotRegisteredError(
                 f"{file}: no such database; register a model first, or name another with {argument('tracking_uri')}"
             )
-        file.parent.mkdir(parents=True, exist_ok=True)
-    _check(uri)
+        place.results.mkdir(parents=True, exist_ok=True)
+    try:
+        place.check()
+    except TrackingError as e:
+        raise UnreachableError(f"the MLflow server {e}; is it running?") from e
     with _environment(), _quiet(), contextlib.redirect_stdout(sys.stderr):  # stdout is for what a command prints
         import mlflow  # noqa: PLC0415 - seconds
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
@@ -116,26 +116,15 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def artifacts(uri: str, experiment: str) -> str | None:
-    """Where a new experiment keeps its files: beside the database; None leaves it to the server."""
-    file = _file(uri)
-    return None if file is None else (file.parent / "mlartifacts" / experiment).as_uri()
+def place_of(uri: str) -> Place:
+    """The MLflow at `uri`; what a bare database does not keep itself lies beside it.
 
-
-def _file(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
-
-
-def _check(uri: str) -> None:
-    """Ask a server for a sign of life: MLflow's own calls try for minutes."""
-    if not uri.startswith(("http://", "https://")):
-        return
-    import requests  # noqa: PLC0415 - comes with MLflow
-
+    Raises:
+        RegistryError: where MLflow is not installed.
+    """
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=_ANSWER_S, allow_redirects=False)
-    except requests.exceptions.SSLError:
-        return  # it answers; whether it is to be trusted is for MLflow to say
-    except requests.exceptions.RequestException as e:
-        shown = uri.rpartition("@")[2]
-        raise UnreachableError(f"the MLflow server {shown} does not answer ({type(e).__name__}); is it running?") from e
+        return Place(
+            Path(uri.removeprefix("sqlite:///")).parent if uri.startswith("sqlite:///") else Path(RESULTS), uri
+        )
+    except ImportError as e:
+        raise RegistryError('the registry needs MLflow: pip install "t1djax[mlflow]"') from e

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..io import read_fitted_cohort
 from ..records import FittedPatient
+from ..tracking import pages
 from ._store import NotRegisteredError, RegistryError, default_uri, mlflow_at
 
 if TYPE_CHECKING:
@@ -147,14 +148,8 @@ def described(found: Any, aliases: Mapping[str, Any] | None = None) -> Version:
 
 def raw_versions(client: "MlflowClient", name: str) -> list[Any]:
     """MLflow's records of all versions of a model, the newest first."""
-    found: list[Any] = []
-    token = None
-    while True:
-        page = client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return sorted(found, key=lambda v: -int(v.version))
+    found = pages(lambda t: client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=t))
+    return sorted(found, key=lambda v: -int(v.version))
 
 
 def _of_model(client: "MlflowClient", name: str) -> list[Version]:
@@ -167,11 +162,4 @@ def _of_model(client: "MlflowClient", name: str) -> list[Version]:
 
 
 def _models(client: "MlflowClient") -> list[Any]:
-    found: list[Any] = []
-    token = None
-    while True:
-        page = client.search_registered_models(max_results=100, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
+    return pages(lambda t: client.search_registered_models(max_results=100, page_token=t))

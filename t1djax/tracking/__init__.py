@@ -1,3 +1,5 @@
+from ._client import Place as Place
+from ._client import pages as pages
 from ._course import COURSE as COURSE
 from ._course import INFO as INFO
 from ._course import RUNS as RUNS
