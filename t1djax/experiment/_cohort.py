@@ -44,10 +44,10 @@ def _read(config: Experiment) -> Cohort:
     if sensor != type(sensor)():
         raise ConfigError("noise, interval, dropout and censor are for the reference cohort; a file is read as it is")
     r = config.reading
-    if config.layout == "hupa" and (unit := r.carbs_unit) is not None and unit != "g/min":
+    if config.layout == "hupa" and r.carbs_unit is not None:
         person = read_hupa(
             config.data,
-            carbs_unit=unit,
+            carbs_unit=r.carbs_unit,
             start=r.start,
             hours=r.hours,
             info=config.info,

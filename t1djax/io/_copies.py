@@ -1,13 +1,11 @@
 """Readings that come twice, or from two sensors in turn: one series, with what was left out in numbers."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Bool, Float
 
 from .._arguments import argument
 from .._words import counted
+from ._remarks import Doubt, Facts, Step, flaw
 
 COPY_MIN = 0.75
 """No sensor gives two readings within this, min."""
@@ -22,88 +20,74 @@ _FEW, _FEW_SHARE = 3, 0.01
 _ROUGH, _LEAST_MG_DL, _FEWEST = 1.25, 3.0, 60
 
 
-class Once(NamedTuple):
-    """Which readings are kept, and what is to be said."""
-
-    keep: Bool[np.ndarray, " readings"]
-    copies: int = 0
-    """Number of readings left out because they repeat one nearby."""
-    others: int = 0
-    """Number left out because they are of another sensor."""
-    warnings: tuple[str, ...] = ()
-    problem: tuple[str, str] | None = None
-    """Why the series is refused, and the mend."""
-
-
 def once(
-    time_min: Float[np.ndarray, " readings"],
-    glucose: Float[np.ndarray, " readings"],
-    devices: Sequence[str],
-    chosen: str | None,
-) -> Once:
-    """Each reading once, of one sensor.
+    time_min: Float[np.ndarray, " readings"], glucose: Float[np.ndarray, " readings"], names: np.ndarray,
+    chosen: str | None, file: str,
+) -> Step[Bool[np.ndarray, " readings"]]:  # fmt: skip
+    """Which readings are kept, so that each is there once, of one sensor.
 
     Args:
         time_min: times, min, increasing.
         glucose: readings, mg/dL.
-        devices: which sensor or uploader each is of; empty texts where the file does not say.
+        names: which sensor or uploader each is of; empty texts where the file does not say.
         chosen: the one to read.
+        file: the file.
     """
-    names = np.asarray(devices)
     if chosen is not None and chosen in names:
-        rest = once(time_min[names == chosen], glucose[names == chosen], [""] * int(np.sum(names == chosen)), None)
-        keep = names == chosen
-        keep[keep] = rest.keep
-        return rest._replace(keep=keep, others=int(np.sum(names != chosen)))
-    keep = _first_of(time_min, glucose, np.full(len(time_min), True))
+        own = names == chosen
+        keep = own.copy()
+        keep[own] = yield from once(time_min[own], glucose[own], np.full(int(own.sum()), ""), None, file)
+        yield Facts(other_sensors=int(np.sum(~own)))
+        return keep
+    keep = _first_of(time_min, glucose)
     copies = int(np.sum(~keep))
-    warnings: list[str] = []
+    yield Facts(copies=copies, other_sensors=0)
     if copies:
-        warnings.append(
-            f"{counted(copies, 'reading')} repeat one nearby, as when two programs upload one sensor, and are left out"
-        )
+        what = counted(copies, "reading")
+        yield Doubt(f"{what} repeat one nearby, as when two programs upload one sensor, and are left out")
     track = _tracks(time_min[keep], glucose[keep])
     if track is None:
-        if chosen is None:
-            return Once(keep, copies, warnings=tuple(warnings))
-        there = ", ".join(dict.fromkeys(name for name in devices if name)) or "one only"
-        mend = f"leave {argument('device')} out; the file has {there}"
-        return Once(keep, copies, problem=(f"there is no sensor {chosen!r}", mend))
+        if chosen is not None:
+            there = ", ".join(dict.fromkeys(name for name in names.tolist() if name)) or "one only"
+            mend = f"leave {argument('device')} out; the file has {there}"
+            yield flaw(file, f"there is no sensor {chosen!r}", mend, column="glucose")
+        return keep
     second = np.full(len(time_min), False)
     second[keep] = track
-    return _of_two(time_min, glucose, names, keep, second, chosen, copies, warnings)
+    one = yield from _of_two(time_min, glucose, names, keep, second, chosen, file)
+    yield Facts(other_sensors=int(np.sum(keep & ~one)))
+    return one
 
 
 def _of_two(
     time_min: np.ndarray, glucose: np.ndarray, names: np.ndarray, keep: np.ndarray, second: np.ndarray,
-    chosen: str | None, copies: int, warnings: list[str],
-) -> Once:  # fmt: skip
+    chosen: str | None, file: str,
+) -> Step[np.ndarray]:  # fmt: skip
     """The readings of one of two sensors: the one asked for, or by name the one with more of them."""
     by_turn = {"1 of 2": keep & ~second, "2 of 2": keep & second}
     if chosen in by_turn:
-        return Once(by_turn[chosen], copies, int(np.sum(keep & ~by_turn[chosen])), tuple(warnings))
+        return by_turn[chosen]
     both = [name for name in dict.fromkeys(names[keep].tolist()) if name]
     count = {name: int(np.sum(keep & (names == name))) for name in both}
-    apart = len(both) > 1 and np.mean(names[second] != _before(names, keep, second)) > 0.9
-    if apart:
-        ranks = sorted(both, key=lambda name: -count[name])
-        own, rest = names == ranks[0], keep & (names != ranks[0])
-        at = time_min[keep & own]
-        usual = float(np.median(np.diff(at))) if len(at) > 1 else np.inf
-        right = np.searchsorted(at, time_min)
-        apart = np.minimum(np.append(at, np.inf)[right] - time_min, time_min - np.insert(at, 0, -np.inf)[right])
-        beside = rest & (apart < 1.25 * usual)
-        warnings.append(
-            f"readings of {len(both)} sensors or programs stand side by side ("
-            f"{', '.join(f'{name}: {count[name]}' for name in ranks)}): those of {ranks[0]} are read, and "
-            f"{int(beside.sum())} of others beside them are left out; choose with {argument('device', ranks[1])}"
-        )
-        return Once(keep & ~beside, copies, int(beside.sum()), tuple(warnings))
-    halves = [f"{name} has {int(those.sum())}, median {np.median(glucose[those]):.0f} mg/dL"
-              for name, those in by_turn.items()]  # fmt: skip
-    what = f"readings of two sensors stand in turn: {'; '.join(halves)}"
-    mend = f"choose with {argument('device', '1 of 2', '2 of 2')}"
-    return Once(keep, copies, problem=(what, mend), warnings=tuple(warnings))
+    if len(both) < 2 or np.mean(names[second] != _before(names, keep, second)) <= 0.9:
+        halves = [f"{name} has {int(those.sum())}, median {np.median(glucose[those]):.0f} mg/dL"
+                  for name, those in by_turn.items()]  # fmt: skip
+        what = f"readings of two sensors stand in turn: {'; '.join(halves)}"
+        yield flaw(file, what, f"choose with {argument('device', '1 of 2', '2 of 2')}", column="glucose")
+        return keep
+    ranks = sorted(both, key=lambda name: -count[name])
+    own, rest = names == ranks[0], keep & (names != ranks[0])
+    at = time_min[keep & own]
+    usual = float(np.median(np.diff(at))) if len(at) > 1 else np.inf
+    right = np.searchsorted(at, time_min)
+    apart = np.minimum(np.append(at, np.inf)[right] - time_min, time_min - np.insert(at, 0, -np.inf)[right])
+    beside = rest & (apart < 1.25 * usual)
+    yield Doubt(
+        f"readings of {len(both)} sensors or programs stand side by side ("
+        f"{', '.join(f'{name}: {count[name]}' for name in ranks)}): those of {ranks[0]} are read, and "
+        f"{int(beside.sum())} of others beside them are left out; choose with {argument('device', ranks[1])}"
+    )
+    return keep & ~beside
 
 
 def _before(names: np.ndarray, keep: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -121,15 +105,14 @@ def _interval(time_min: Float[np.ndarray, " readings"]) -> float:
     return pairs if uneven else usual
 
 
-def _first_of(time_min: np.ndarray, glucose: np.ndarray, keep: np.ndarray) -> Bool[np.ndarray, " readings"]:
+def _first_of(time_min: np.ndarray, glucose: np.ndarray) -> Bool[np.ndarray, " readings"]:
     """Without copies: readings too near to the last kept one for any sensor, or for this one and alike."""
+    keep = np.full(len(time_min), True)
     if len(time_min) < 3:
         return keep
     interval = _interval(time_min)
     own = min(COPY_MIN, 0.75 * interval)  # rows of a simulation may be dense
     near = _NEAR * interval if interval >= _SLOW_MIN else own
-    keep = keep.copy()
-    last = 0
     suspects = np.flatnonzero(np.diff(time_min) < near) + 1
     for i in suspects.tolist():
         last = i - 1

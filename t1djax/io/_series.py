@@ -105,12 +105,8 @@ def _each_once(rows: Series, device: np.ndarray, placed: Placed, options: ReadOp
     rows, device = rows.take(first), device[first]
     near = yield from _main_stretch(rows.time_min, options, placed)
     rows, device = rows.take(near), device[near]
-    single = once(rows.time_min, rows.glucose_mg_dL, device.tolist(), options.device)
-    yield Facts({"copies": single.copies, "other_sensors": single.others})
-    yield from map(Doubt, single.warnings)
-    if single.problem is not None:
-        yield flaw(file, *single.problem, column="glucose")
-    return rows.take(single.keep)
+    keep = yield from once(rows.time_min, rows.glucose_mg_dL, device, options.device, file)
+    return rows.take(keep)
 
 
 def _main_stretch(

@@ -16,7 +16,8 @@ from .._raw import CarbsUnit, GlucoseUnit, Raw, RawBasal, RawDose, RawReading
 from .._remarks import Doubt, Note, Step, flaw, sound
 from . import _stamps
 from ._rates import Command, delivered, say_commands
-from ._sheets import Files, decimal_points
+from ._rows import decimal_points
+from ._sheets import Files
 
 TIME = "Date and Time"
 """The two columns put together."""
