@@ -40,7 +40,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(?!t1djax\.).*"),
     ("py:class", r"t1djax\.statespace\._(model\.(Model|Person)|discrepancy\.CorrectionNetwork)"),
     # Bodies of t1djax.physics have a page of their own (howto/own-physiology); `Asked` is the fields of `Question`.
-    ("py:class", r"t1djax\.(physics\._(physiology\.AbstractPhysiology|cells\.Cells)|question\.Asked)"),
+    ("py:class", r"t1djax\.(physics\._(physiology\.AbstractPhysiology|cells\.Cells|facts\.(Balance|Symmetry))|question\.Asked)"),
     ("py:exc", r"(NoRest|Physiology)Error"),
 ]
 
