@@ -208,7 +208,7 @@ def fill(folder: Path, *, leave: int) -> Path:
 def test_full_disk(whole: Whole, little_disk: Path, leave: int, when: str) -> None:
     place = Place(little_disk, whole.cache)
     process = place.start()
-    wait_for(place.states if when == "checkpoints" else place.begun, when)
+    wait_for(place.states if when == "checkpoints" else place.begun, when, 300)
     filler = fill(little_disk, leave=leave)
     _, err = process.communicate(timeout=400)
     words = " ".join(err.split())
