@@ -135,9 +135,9 @@ def _locked(folder: Path, *, alone: bool, tries: int = 1) -> Iterator[bool]:
         return
     try:
         yield _took(file, alone=alone, tries=tries)
+    finally:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_UN)  # for processes that were forked meanwhile, too
-    finally:
         os.close(file)
 
 
