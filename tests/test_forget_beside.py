@@ -172,26 +172,19 @@ def trains(data: Path, results: Path, meanwhile: Callable[[], object]) -> None:
         t1djax.run(t1djax.Experiment(model="ode", data=str(data), results=str(results)), on_problem=on_problem)
 
 
-@pytest.mark.parametrize("where", ["here", "above", "inside"])
-def test_no_removal_beside_who_reads_the_data(root: Path, tmp_path: Path, where: str) -> None:
-    """The training writes elsewhere; which folder it reads is said, and nothing is touched."""
-    data = root / "data"
-    named = {"here": data, "above": root, "inside": data / "inner"}[where]
-    (data / "inner").mkdir()
-    for name in ("patients.csv", f"{GONE}.csv"):
-        shutil.copy(data / name, data / "inner")
+def test_no_removal_beside_a_training(root: Path, tmp_path: Path) -> None:
+    """In the folder that it reads, above or inside it, or where it writes: which is said, and nothing is touched."""
+    data, other = root / "data", tmp_path / "other"
+    shutil.copytree(data, data / "inner")
     before = snapshot(root)
 
     def meanwhile() -> None:
-        with pytest.raises(Busy) as told:
-            t1djax.forget(GONE, data=named)
-        assert where == "here" or f"in {data}" in str(told.value)
-        assert GONE not in str(told.value)
-        said = call("forget", GONE, "--data", named, "--results", root / "results", "--yes")
-        assert said.code == 1
-        assert GONE not in said.out + said.err
+        for named in (data, root, data / "inner", other):
+            said = call("forget", GONE, "--data", named, "--results", root / "results", "--yes")
+            assert (said.code, GONE in said.out + said.err) == (1, False)
+            assert named in (data, other) or f"in {data}" in " ".join(said.err.split())
 
-    trains(data, tmp_path / "other", meanwhile)
+    trains(data, other, meanwhile)
     assert snapshot(root) == before, "no lock lies among the data either"
     assert t1djax.forget(GONE, data=data).complete
 
