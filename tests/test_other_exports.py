@@ -120,6 +120,36 @@ def test_several_tables_of_a_person(tmp_path: Path) -> None:
         assert sums(read(path)) == (*A_DAY, pytest.approx(20, rel=0.03))
 
 
+def test_exports_of_one_month_after_another(tmp_path: Path) -> None:
+    """Given together they are one person's; in a folder they may be several people's."""
+    rows = [f"{t.isoformat()},EGV,,{x:g},," for t, x in zip(WHEN, GLUCOSE, strict=True)]
+    rows += [f"{t.isoformat()},Insulin,Fast-Acting,,{u:g}," for t, u, _ in MEALS]
+    rows += [f"{t.isoformat()},Carbs,,,,{g:g}" for t, _, g in MEALS]
+    head = ("Timestamp (YYYY-MM-DDThh:mm:ss),Event Type,Event Subtype,Glucose Value (mg/dL),Insulin Value (u),"
+            "Carb Value (grams)")  # fmt: skip
+    second = WHEN[288].isoformat()
+    files = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for file, mine in zip(files, ([r for r in rows if r < second], [r for r in rows if r >= second]), strict=True):
+        file.write_text("\n".join([head, *mine]) + "\n")
+    report = inspect_file([*files, files[0]])
+    assert (report.readings, sums(report)[:2], report.problems) == (N, A_DAY, ())
+    assert "2 files" in inspect_file(tmp_path).problems[0]
+    text = csv(("time", "glucose"), list(zip(WHEN, GLUCOSE, strict=True)))
+    (tmp_path / "joined.csv").write_text(text + text)
+    assert read(tmp_path / "joined.csv").duplicates == N
+
+
+def test_readings_beyond_the_sensor(tmp_path: Path) -> None:
+    cells = ["<40", ">400", "LO", "High", *(f"{x:g}" for x in GLUCOSE[4:])]
+    (tmp_path / "ada.csv").write_text(csv(("time", "glucose"), list(zip(WHEN, cells, strict=True))))
+    report = read(tmp_path / "ada.csv")
+    assert (report.censored_low, report.censored_high) == (2, 2)
+    rows = [(t, x, "high") for t, x in zip(WHEN, GLUCOSE, strict=True)]
+    (tmp_path / "ben.csv").write_text(csv(("time", "glucose", "bolus"), rows))
+    report = inspect_file(tmp_path / "ben.csv", columns="time=time,glucose=glucose,bolus=bolus")
+    assert "not a number" in report.problems[0]
+
+
 def test_the_sheets_of_a_spreadsheet(tmp_path: Path) -> None:
     pytest.importorskip("openpyxl")
     sheets = {

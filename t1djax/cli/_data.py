@@ -55,7 +55,12 @@ _READING = (
         "subject", "Name of the patient; whom to read where a file has several; FILE=name for one of several files."
     ),
     Option("device", f"Whose readings to take where those of several sensors stand side by side; {_EACH}"),
-    Option("together", "All files are tables of one person: glucose, insulin, food.", bool, ("--together",)),
+    Option(
+        "together",
+        "All files are of one person: glucose, insulin and food, or one month after another.",
+        bool,
+        ("--together",),
+    ),
     Option("start", f"First time to keep, local, such as 2025-01-31T08:00; {_EACH}"),
     Option("hours", f"Length to keep from there, h; {_EACH}"),
     Option("keep_interpolated", "Keep readings drawn between the sensor's own.", bool, ("--keep-interpolated",)),

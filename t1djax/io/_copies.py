@@ -17,7 +17,7 @@ _SAME_MG_DL, _SAME_SHARE = 2.0, 0.02
 """Copies may be rounded otherwise, to whole mg/dL or tenths of a mmol/L."""
 _FEW, _FEW_SHARE = 3, 0.01
 """Up to so many readings too near to others are strays, as when one sensor follows upon another."""
-_ROUGH, _LEAST_MG_DL, _FEWEST = 1.25, 3.0, 60
+_ROUGH, _LEAST_MG_DL, _FEWEST, _OUTLIER = 1.25, 3.0, 60, 60.0
 
 
 def once(
@@ -145,7 +145,7 @@ def _by_turn(time_min: np.ndarray, glucose: np.ndarray) -> Bool[np.ndarray, " re
     if len(time_min) < _FEWEST:
         return None
     slot = np.round((time_min - time_min[0]) / float(np.median(np.diff(time_min)))).astype(np.int64)
-    beside = lambda k: np.abs(glucose[k:] - glucose[:-k])[slot[k:] - slot[:-k] == k]
+    beside = lambda k: np.minimum(np.abs(glucose[k:] - glucose[:-k])[slot[k:] - slot[:-k] == k], _OUTLIER)
     near = float(np.mean(beside(1))) if len(beside(1)) else 0.0
     for turn in (2, 3):
         if near < _LEAST_MG_DL or len(beside(turn)) < _FEWEST or near < _ROUGH * float(np.mean(beside(turn))):

@@ -216,18 +216,39 @@ def _read(path: Paths, asked: str | None, options: ReadOptions, known: Mapping[s
     if len(kinds) < len(texts):
         return _Read()
     kind, names = kinds[0], {kind.name for kind in kinds}
-    if len(names) > 1 or (len(texts) > 1 and not kind.joins and options.columns is None):
+    in_one = isinstance(path, str | Path)
+    if len(names) > 1 or (in_one and len(texts) > 1 and not kind.joins and options.columns is None):
         mend = "read one person's file at a time, or say which columns are which in tables of one person"
         yield flaw(_name(path), f"these are {len(texts)} files of {', '.join(sorted(names))}", mend)
         return _Read(format=kind.name)
     for file, text in texts.items():
         if not text.endswith(("\n", "\r", "}", "]", ">")):
             yield Doubt(f"{file.name}: the last line has no end; if the file was cut off, its last value is wrong")
-    raw = yield from kind.parse(list(texts.items()), options)
+    several = kind.joins or options.columns is not None
+    raw = yield from _parsed(kind, [list(texts.items())] if several else [[item] for item in texts.items()], options)
     if raw is None or (yield from _asks_for_a_clock(raw, options)):
         return _Read(format=kind.name)
     patient = yield from assemble(dataclasses.replace(raw, known={**raw.known, **known}), options)
     return _Read(patient, kind.name, raw.merged_insulin)
+
+
+def _parsed(kind: Format, groups: list[list[tuple[Path, str]]], options: ReadOptions) -> Step[Raw | None]:
+    """What groups of files hold: each for itself, as exports of one month after another, and then together."""
+    raws: list[Raw] = []
+    for files in groups:
+        raw = yield from kind.parse(files, options)
+        raws += [] if raw is None else [raw]
+    if len(raws) < len(groups) or len(raws) == 1:
+        return raws[0] if len(raws) == len(groups) else None
+    first = raws[0]
+    for name in ("glucose_unit", "basal_unit", "carbs_unit", "clock"):
+        if len({getattr(raw, name) for raw in raws}) > 1:
+            yield flaw(first.file, f"the files differ in {name}", "read them one by one, or put them right")
+            return None
+    events = {name: tuple(x for raw in raws for x in getattr(raw, name)) for name in
+              ("readings", "basal", "boluses", "meals", "long_acting")}  # fmt: skip
+    folder = Path(first.file).resolve().parent
+    return dataclasses.replace(first, file=str(folder), subject=options.subject or folder.name, **events)
 
 
 def _asks_for_a_clock(raw: Raw, options: ReadOptions) -> Step[bool]:

@@ -38,10 +38,10 @@ NAMES: Mapping[str, str] = {
 """How people name a column, by kind, in this order; what is in it decides as well."""
 _NOT: Mapping[str, str] = {
     "glucose": r"target|goal|ziel|input|change|rate|trend|ketone|calib|time|zeit|unit|isig|estimate|delta",
-    "carbs": r"ratio|factor(?! *1\b| *\d\d)|faktor|estimate|absor|fat|fett|prot|fib|type|tag|verh|insul|bolus",
-    "basal": r"type|typ\b|duration|dauer|duur|dur(é|e)e|percent|percentage|name",
+    "carbs": r"ratio|factor(?! *1\b| *\d\d)|faktor|estimate|absor|fat|fett|prot|fib|type|tag|verh|insul|bolus|daily",
+    "basal": r"type|typ\b|duration|dauer|duur|dur(é|e)e|percent|percentage|name|total|daily",
     "bolus": r"ratio|factor|faktor|sensitiv|estimate|active|aktiv|on.?board|type|typ\b|duration|dauer|duur|select"
-    r"|requested|food|correction|meal|korrektur|total.*(basal|day)|basa+l|iob|number|kind|name",
+    r"|requested|food|correction|meal|korrektur|total.*(basal|day)|daily|basa+l|iob|number|kind|name",
 }
 """What says that a column of such a name is of something else."""
 _MINUTES = r"(?<![a-z])min(s|utes?|uten)?(?![a-z])"

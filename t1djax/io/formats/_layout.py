@@ -71,7 +71,9 @@ def blocks(file: str, text: str) -> Step[list[Block]]:
         names = [name.strip(BLANKS) for name in rows[start]]
         while names and not names[-1]:
             names.pop()
-        out.append(Block(names, lines[start], rows[start + 1 : end], lines[start + 1 : end]))
+        # Exports that were put one below another repeat their header.
+        body = [i for i in range(start + 1, end) if rows[i] != rows[start]]
+        out.append(Block(names, lines[start], [rows[i] for i in body], [lines[i] for i in body]))
     return out
 
 

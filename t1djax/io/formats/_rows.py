@@ -23,7 +23,9 @@ LIMITS: Mapping[GlucoseUnit, tuple[float, float]] = {"mg/dL": (40.0, 400.0), "mm
 """Between which most sensors report numbers."""
 _NOTHING = frozenset(("", "nan", "na", "n/a", "nat", "null", "none", "-", "--", "---"))
 """What programs write into a cell without a value."""
-_WORDS: Mapping[str, Literal["low", "high"]] = {"low": "low", "lo": "low", "high": "high", "hi": "high"}
+_LOW = re.compile(r"low?|[<\u2264] *\d+([.,]\d+)?", re.IGNORECASE)
+_HIGH = re.compile(r"hi(gh)?|[>\u2265] *\d+([.,]\d+)?", re.IGNORECASE)
+"""What programs write for a reading beyond what the sensor reports."""
 _LENGTH = re.compile(r"(?:(\d+) days?,? +)?(\d{1,2}):(\d\d):(\d\d)(?:\.\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _POINT = re.compile(r"[+-]?\d+\.\d+", re.ASCII)
@@ -200,8 +202,11 @@ def _amounts(table: Table, columns: Mapping[str, str]) -> Step[Amounts]:
     """Numbers by kind, those of several columns summed; NaN where there is none, infinite beyond a sensor's limit."""
     there = {kind: parts(name, table.names) for kind, name in columns.items() if kind not in NOT_AMOUNTS}
     every = list(dict.fromkeys(name for names in there.values() for name in names))
-    words = {name: [cell.lower() for cell in table.stripped(name)] for name in every}
-    table = decimal_points(table.with_cells({name: list(map(_plain, table.stripped(name))) for name in every}), every)
+    seen = {name for kind in (*_READINGS, "value") for name in there.get(kind, ())}
+    sides = {name: [_side(cell) for cell in table.stripped(name)] for name in seen}
+    bare = {name: list(map(_plain, table.stripped(name))) for name in every}
+    bare |= {name: ["" if side else cell for cell, side in zip(bare[name], sides[name], strict=True)] for name in seen}
+    table = decimal_points(table.with_cells(bare), every)
     values: Amounts = {}
     for name in every:
         values[name] = yield from numbers(table, name)
@@ -209,15 +214,20 @@ def _amounts(table: Table, columns: Mapping[str, str]) -> Step[Amounts]:
             bad = values[name] < 0
             yield from flag(table, name, bad, "{} is negative", "give zero or more")
             values[name] = np.where(bad, np.nan, values[name])
-        sides = np.array([_WORDS.get(word, "") for word in words[name]])
-        values[name] = np.where(sides == "low", -np.inf, np.where(sides == "high", np.inf, values[name]))
+        if name in seen:
+            values[name] = np.where(sides[name], sides[name], values[name])
     sums = {kind: np.array([values[name] for name in names]) for kind, names in there.items()}
     return {kind: np.where(np.isnan(x).all(axis=0), np.nan, np.nansum(x, axis=0)) for kind, x in sums.items()}
 
 
+def _side(cell: str) -> float:
+    """Infinite where a reading lies beyond what the sensor reports, on the side where it does; else zero."""
+    return -np.inf if _LOW.fullmatch(cell) else np.inf if _HIGH.fullmatch(cell) else 0.0
+
+
 def _plain(cell: str) -> str:
     """A cell as a number is written: empty where a word stands for nothing, a length such as 0 days 00:30:00 in min."""
-    if cell.lower() in _NOTHING or cell.lower() in _WORDS:
+    if cell.lower() in _NOTHING:
         return ""
     if (found := _LENGTH.fullmatch(cell)) is None:
         return cell
