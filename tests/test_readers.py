@@ -173,8 +173,10 @@ def test_content_tells_the_format_and_nothing_else(put: Callable[..., Path]) -> 
         read_recording(put("person_id,weight\nA,70\n"))
     with pytest.raises(ValueError, match="format 'excel' is not known"):
         read_recording(put(""), format="excel")
-    with pytest.raises(DataError, match="these are 2 files of glupredkit"):
-        read_recording([put(frame(every(5, 30), walk(30))), put(frame(every(5, 30), walk(30)))])
+    twice = [put(frame(every(5, 30), walk(30))), put(frame(every(5, 30), walk(30)))]
+    assert (inspect_file(twice).readings, inspect_file(twice).duplicates) == (30, 30)
+    with pytest.raises(DataError, match="these are 2 files of glupredkit, simglucose"):
+        read_recording([twice[0], put("Time,CGM,CHO,insulin\n2024-05-01 00:00,120,0,0.02\n")])
 
 
 # Glucose
