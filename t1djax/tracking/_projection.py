@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,7 +189,7 @@ class Projection:
     def _done(self, info: RunInfo) -> dict[Fit, dict[str, Any]]:
         """What the results of the run say of themselves; each folder is read once."""
         for entry in os.scandir(self.place.results):
-            if entry.name not in self._results and not entry.name.startswith(".") and ".partial" not in entry.name:
+            if entry.name not in self._results and not re.match(r"\.|.*\.partial$", entry.name):
                 metadata = _metadata(Path(entry.path))
                 if metadata is not None:
                     self._results[entry.name] = metadata if metadata.get("run") == info.name else None
