@@ -6,7 +6,7 @@ import datetime as dt
 import getpass
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -146,7 +146,8 @@ def run(
         if journal is None:
             record = prepared.record(prepared.batches(prepared.rows(execution.batch)))
             name = run_label(config, began)
-            journal = _begin(root, name, {"started": began.isoformat(), "sweep": name, **record})
+            with writing(root):
+                journal = _begin(root, name, {"started": began.isoformat(), "sweep": name, **record})
         return carry_out(journal, prepared, execution, on_problem=on_problem, on_progress=on_progress)
 
 
@@ -197,13 +198,9 @@ def carry_out(
                 raise Stopped(f"{journal.name} was stopped before batch {number + 1} of {len(batches)}; {goes_on()}")
             fits[number] = _fit_batch(journal, number, prepared, execution, on_progress)
             journal.check_there()
-            try:
+            with writing(root):
                 results = _write(journal, number, prepared, execution, fits[number], root)
                 journal.finish(number, [result.folder for result in results])
-            except OSError as e:
-                raise OSError(
-                    f"{root}: results cannot be written ({e.strerror or e}); when the cause is mended, {goes_on()}"
-                ) from e
             found[number] = [result.metadata for result in results]
         if execution.tracker is not None:
             execution.tracker.end(journal.name)
@@ -400,6 +397,21 @@ def _info(journal: Journal, prepared: Prepared, which: Sequence[int]) -> RunInfo
         truth={name: dict(cohort.truth[name].parameters) for name in names if name in cohort.truth},
         data=(RunData(config.data, journal.record["data"], tuple(names), readings),),
     )
+
+
+@contextlib.contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Say of what cannot be written where it belongs, and how it goes on.
+
+    Raises:
+        OSError: with both.
+    """
+    try:
+        yield
+    except OSError as e:
+        raise OSError(
+            f"{root}: results cannot be written ({e.strerror or e}); when the cause is mended, {goes_on()}"
+        ) from e
 
 
 def prepare_results(root: Path) -> None:

@@ -25,7 +25,7 @@ from ._mend import mend
 from ._pace import Pace
 from ._prepared import Prepared
 from ._processes import barrier, everybody
-from ._run import Execution, Run, carry_out, prepare_results, run_label, warn_of_batch, warn_of_conditions
+from ._run import Execution, Run, carry_out, prepare_results, run_label, warn_of_batch, warn_of_conditions, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -218,20 +218,23 @@ def _sweep(
         raise Busy(f"{root}: another process is at work on this sweep; wait for it, or take other results") from e
     try:
         if first:
-            _claim(root, config, dt.datetime.fromtimestamp(began).astimezone())
+            with writing(root):
+                _claim(root, config, dt.datetime.fromtimestamp(began).astimezone())
         barrier("sweep claimed")
         record = _read(root)
         started = dt.datetime.fromisoformat(record["started"])
         tracker = _Steps(prepared, root, record, started, execution, on_progress)
         if first:
-            for number, each in enumerate(prepared):
-                tracker.journal(number, each)
+            with writing(root):
+                for number, each in enumerate(prepared):
+                    tracker.journal(number, each)
         barrier("programs planned")
         runs = tuple(tracker.run(number, each) for number, each in enumerate(prepared))
         table = results_table(m for run in runs for m in run.metadata)
         compared = comparison(table)
         if first:
-            _summarise(root, record, table, compared, runs, figures=execution.figures)
+            with writing(root):
+                _summarise(root, record, table, compared, runs, figures=execution.figures)
         return Sweep(record["name"], runs, table, compared, root / SUMMARY)
     finally:
         lock.release()
