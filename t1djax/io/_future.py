@@ -11,7 +11,7 @@ from ..records import FittedPatient
 from ._checks import Table, blank, check_columns, clock, flag, numbers
 from ._columns import BASAL, BOLUS, CARBS, CLOCK, GLUCOSE, LONG_ACTING, TIME
 from ._frames import frame_table
-from ._quantities import DURATIONS, TOO_MUCH, UNIT, amounts_column, durations_column
+from ._quantities import DURATIONS, TOO_MUCH, UNIT, amounts_column, doses_columns, time_column
 from ._remarks import Step, flaw, sound
 from ._tables import LONGEST
 
@@ -56,28 +56,19 @@ def _columns(
     durations = (duration for duration, _ in DURATIONS.values())
     yield from check_columns(table, (BASAL, BOLUS, CARBS), (TIME, CLOCK, LONG_ACTING, *durations, GLUCOSE, PATIENT))
     time_min = yield from _times(table, model)
-    stated = {column: np.zeros(len(table)) for column in (BASAL, *DURATIONS)}
-    for column in stated.keys() & {*table.names}:
-        stated[column] = yield from amounts_column(table, column, TOO_MUCH[column], UNIT[column])
-        if column != BASAL:
-            # In a record an empty cell is no dose; of a dose to come nobody can tell whether it was lost on the way.
-            yield from flag(table, column, blank(table, column), "the cell is empty", "state the dose, 0 for none")
-    each = []
-    for amount, (duration, usual) in DURATIONS.items():
-        durations = np.full(len(table), usual)
-        if duration in table.names:
-            durations = yield from durations_column(table, duration, usual)
-        each.append((stated[amount], durations))
-    return time_min, stated[BASAL], each
+    basal = np.zeros(len(table))
+    if BASAL in table.names:
+        basal = yield from amounts_column(table, BASAL, TOO_MUCH[BASAL], UNIT[BASAL])
+    for column in DURATIONS.keys() & {*table.names}:
+        # In a record an empty cell is no dose; of a dose to come nobody can tell whether it was lost on the way.
+        yield from flag(table, column, blank(table, column), "the cell is empty", "state the dose, 0 for none")
+    return time_min, basal, (yield from doses_columns(table))
 
 
 def _times(table: Table, model: FittedPatient) -> Step[Float[np.ndarray, " rows"]]:
-    columns = [column for column in (TIME, CLOCK) if column in table.names]
-    if len(columns) != 1:
-        both = (f"there is {CLOCK} as well", "keep one of them")
-        yield flaw(table.file, *(both if columns else ("the column is missing", f"add it, or {CLOCK}")), column=TIME)
+    column = yield from time_column(table)
+    if column is None:
         return np.full(len(table), np.nan)
-    column = columns[0]
     time_min = yield from numbers(table, TIME) if column == TIME else _clock(table, model.start)
     far = np.abs(time_min) > LONGEST
     yield from flag(table, column, far, "{} is beyond any record", "give minutes")

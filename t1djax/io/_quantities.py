@@ -11,11 +11,13 @@ from ._columns import (
     BOLUS,
     BOLUS_DURATION,
     CARBS,
+    CLOCK,
     GLUCOSE,
     GLUCOSE_MMOL,
     LONG_ACTING,
     LONG_ACTING_DURATION,
     MEAL_DURATION,
+    TIME,
 )
 from ._glucose import mixed_units
 from ._remarks import Doubt, Step, flaw
@@ -94,6 +96,28 @@ def amounts_column(table: Table, column: str, most: float, mend: str) -> Step[Fl
     values[values < 0] = np.nan
     yield from _too_much(table, column, values, most, mend)
     return values
+
+
+def doses_columns(table: Table) -> Step[list[tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]]]:
+    """Amounts and durations of each kind of dose; NaN where there is none, zeros where there is no such column."""
+    out = []
+    for amount, (duration, usual) in DURATIONS.items():
+        amounts, durations = np.zeros(len(table)), np.full(len(table), usual)
+        if amount in table.names:
+            amounts = yield from amounts_column(table, amount, TOO_MUCH[amount], UNIT[amount])
+        if duration in table.names:
+            durations = yield from durations_column(table, duration, usual)
+        out.append((amounts, durations))
+    return out
+
+
+def time_column(table: Table) -> Step[str | None]:
+    """The column of times, minutes or clocks; None, which is reported, where there is none, or both."""
+    columns = [column for column in (TIME, CLOCK) if column in table.names]
+    if len(columns) != 1:
+        both = (f"there is {CLOCK} as well", "keep one of them")
+        yield flaw(table.file, *(both if columns else ("the column is missing", f"add it, or {CLOCK}")), column=TIME)
+    return columns[0] if len(columns) == 1 else None
 
 
 def _too_much(table: Table, column: str, values: Float[np.ndarray, " rows"], most: float, mend: str) -> Step[None]:

@@ -35,9 +35,10 @@ from ._quantities import (
     UNIT,
     amounts_column,
     check_basal_unit,
-    durations_column,
+    doses_columns,
     first_rate,
     glucose_column,
+    time_column,
 )
 from ._remarks import Step, finished, flaw, settled, sound
 from ._text import read_table
@@ -268,15 +269,7 @@ def _columns(
         if not lead:
             yield from first_rate(table, BASAL)
         yield from check_basal_unit(table, time_min, basal)
-    events = []
-    for amount, (duration, usual) in DURATIONS.items():
-        amounts, durations = np.zeros(len(table)), np.full(len(table), usual)
-        if there(amount):
-            amounts = yield from amounts_column(table, amount, TOO_MUCH[amount], UNIT[amount])
-        if there(duration):
-            durations = yield from durations_column(table, duration, usual)
-        events.append((amounts, durations))
-    return time_min, start, glucose, basal, events
+    return time_min, start, glucose, basal, (yield from doses_columns(table))
 
 
 def _before(table: Table) -> int:
@@ -289,13 +282,9 @@ def _before(table: Table) -> int:
 
 
 def _times(table: Table) -> Step[tuple[Float[np.ndarray, " rows"], dt.datetime | None]]:
-    start = None
-    columns = [column for column in (TIME, CLOCK) if column in table.names]
-    if len(columns) != 1:
-        both = (f"there is {CLOCK} as well", "keep one of them")
-        yield flaw(table.file, *(both if columns else ("the column is missing", f"add it, or {CLOCK}")), column=TIME)
+    column, start = (yield from time_column(table)), None
+    if column is None:
         return np.full(len(table), np.nan), None
-    column = columns[0]
     if column == TIME:
         time_min = yield from numbers(table, column)
     else:
