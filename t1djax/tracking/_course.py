@@ -7,7 +7,6 @@ base64: exact, and much faster to write than decimals. A line that a kill or a f
 
 import base64
 import dataclasses
-import datetime as dt
 import errno
 import json
 import os
@@ -18,13 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import TypeAdapter
 
-from ..io import without_nan
-from ..records import RunData, RunInfo
+from ..records import RunInfo
 
 RUNS = ".runs"
 """The folder of a results folder in which each run has its own."""
 INFO, COURSE = "info.json", "course.jsonl"
+
+_INFO = TypeAdapter(RunInfo)
 
 Fit = tuple[str, int]
 """A patient's name and a seed."""
@@ -88,10 +89,8 @@ def read_course(folder: Path, offset: int = 0, most_bytes: int | None = None) ->
 
 def write_info(folder: Path, info: RunInfo) -> None:
     """Say who a run is of; whole or not at all."""
-    stored = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
-    stored |= {"started": info.started.isoformat(), "data": [dataclasses.asdict(d) for d in info.data]}
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / INFO, (json.dumps(without_nan(stored), indent=2, default=str) + "\n").encode())
+    _replace(folder / INFO, _INFO.dump_json(info, indent=2, fallback=str) + b"\n")
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -103,17 +102,8 @@ def _replace(path: Path, data: bytes) -> None:
 def read_info(folder: Path) -> RunInfo | None:
     """Who a run is of; None where nothing says so, or it is damaged."""
     try:
-        stored: Mapping[str, Any] = json.loads((folder / INFO).read_text(encoding="utf-8"))
-        return RunInfo(
-            **{
-                **stored,
-                "named": tuple(stored["named"]),
-                "rows": tuple((patient, seed) for patient, seed in stored["rows"]),
-                "started": dt.datetime.fromisoformat(stored["started"]),
-                "data": tuple(RunData(**{**d, "patients": tuple(d["patients"])}) for d in stored["data"]),
-            }
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return _INFO.validate_json((folder / INFO).read_bytes())
+    except (OSError, ValueError):
         return None
 
 
