@@ -55,7 +55,7 @@ def from_clock(table: Table, column: str, day_first: bool | None, hint: str = ""
             yield flaw(table.file, what, f"leave {argument('day_first')} out", column=quote_name(column))
     elif stated and all(map(_OF_DAY.fullmatch, stated)):
         out = _of_day(cells)
-    elif any(_times.iso(cell) is not None for cell in stated):
+    elif any(map(_times.is_iso, stated)):
         out, turn = [_times.iso(cell) for cell in cells], bool(day_first)
     else:
         written = [_times.stamp(cell) for cell in cells]

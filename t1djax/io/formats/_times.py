@@ -140,6 +140,11 @@ def iso(cell: str) -> dt.datetime | None:
     return time if time is not None and time.year in YEARS else None
 
 
+def is_iso(cell: str) -> bool:
+    """Whether a time is written as ISO 8601, or so that nothing but ISO 8601 can be meant."""
+    return _ISO.fullmatch(cell) is not None or (_STAMP.fullmatch(cell) is None and iso(cell) is not None)
+
+
 def since_1970(number: float) -> dt.datetime | None:
     """A time of this century as seconds, milliseconds, microseconds or nanoseconds since 1970, in UTC."""
     per_second = 1e3 if 1e11 < number < 1e13 else 1.0 if number < 1e11 else 1e6 if number < 1e16 else 1e9
