@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +18,14 @@ import scipy.linalg
 
 import t1djax
 from t1djax import cli
-from t1djax.statespace._ahead import ahead, lasting_rates
+from t1djax.statespace._ahead import Ahead, ahead, lasting_rates
 from t1djax.statespace._body import unit_of
 from t1djax.statespace._filter import kalman_filter, smooth
 from t1djax.statespace._fit import constants
 from t1djax.statespace._hyper import Form, StateSpaceOptions, layout
 from t1djax.statespace._model import Model, build, matrices
 from t1djax.statespace._person import Person, person_of
-from t1djax.statespace._steps import stack_steps, steps_of, unpaired
+from t1djax.statespace._steps import Steps, stack_steps, steps_of, unpaired
 
 EVERYTHING = Form(StateSpaceOptions(daily_rhythm=2, sensor_lag=True, sensor_memory=True, sensitivity_walk=0.1))
 
@@ -55,6 +56,14 @@ def record(n: int = 24, *, seed: int = 0, interval: float = 15.0) -> t1djax.Pati
     glucose = 130 + np.cumsum(rng.normal(0, 6, n))
     glucose[5:8] = np.nan
     return t1djax.Patient("Ada", time, glucose, doses)
+
+
+def built(h: dict, person: Person, steps: Steps, form: Form) -> tuple[Model, jax.Array]:
+    return build(h, person, steps, form, unit_of(h, person.level_mg_dL, form))
+
+
+def forecasts(h: dict, person: Person, form: Form, *rest: Any) -> Ahead:
+    return ahead(h, unit_of(h, person.level_mg_dL, form), person, form, *rest)
 
 
 def joint(model: Model) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +100,7 @@ def condition(model: Model, upto: int) -> tuple[np.ndarray, np.ndarray, float]:
 def walked() -> tuple[Model, object, object]:
     with jax.enable_x64(True):
         steps = jax.tree.map(lambda x: x[0], stack_steps([steps_of(record())]))
-        model, on_board = jax.jit(lambda h: build(h, somebody(), steps, EVERYTHING))(typical(EVERYTHING))
+        model, on_board = jax.jit(lambda h: built(h, somebody(), steps, EVERYTHING))(typical(EVERYTHING))
         return model, on_board, steps
 
 
@@ -187,7 +196,7 @@ def test_without_noise_it_is_the_deterministic_model():
     bare = StateSpaceOptions(daily_rhythm=0, reversion=False, slow_disturbance=False, unannounced_meals=False)
     options = Form(bare)
     h = typical(options, Tu=80.0, Tr=50.0, walk=0.0, fast=0.0)
-    model, _ = jax.jit(lambda h: build(h, somebody(), steps, options))(h)
+    model, _ = jax.jit(lambda h: built(h, somebody(), steps, options))(h)
     names = layout(options).names
     x = np.zeros(len(names))
     for name, value in {"G": 140.0 - 130.0, "c": 0.4, "p1": 15.0, "q": 2.2}.items():
@@ -210,10 +219,10 @@ def test_forecasts_are_those_of_longer_steps():
                           np.append(patient.glucose_mg_dL[:11], [100.0, 100.0]), doses)  # fmt: skip
     steps = steps_of(walk)
     at = np.searchsorted(np.asarray(steps.time_min), last)
-    model, on_board = jax.jit(lambda h: build(h, somebody(), steps, options))(h)
+    model, on_board = jax.jit(lambda h: built(h, somebody(), steps, options))(h)
     found = jax.jit(kalman_filter)(model._replace(valid=model.valid & (steps.time_min <= last)))
     take = lambda x: x[at : at + 1]
-    expected = jax.jit(ahead, static_argnums=(2, 7))(
+    expected = jax.jit(forecasts, static_argnums=(2, 7))(
         h, somebody(), options, jax.tree.map(take, found), jax.tree.map(take, on_board),
         take(lasting_rates(steps, "none")), take(steps.block), (30.0, 60.0),
     )  # fmt: skip
@@ -261,7 +270,7 @@ def drawn(n_people: int, seed: int, n: int = 204) -> list[t1djax.Patient]:
 
 @jax.jit
 def _jitted_build(h, person, steps):
-    return build(h, person, steps, FORM)
+    return built(h, person, steps, FORM)
 
 
 def _root(Q: np.ndarray) -> np.ndarray:
@@ -346,7 +355,7 @@ def test_recorded_inputs_are_those_of_the_walk(fitted):
     one = fit["D1"]
     h = {s: jnp.asarray(e.value) for s, e in one.constants.items()}
     steps = steps_of(patient)
-    model, _ = jax.jit(lambda h: build(h, one.person, steps, FORM))(h)
+    model, _ = jax.jit(lambda h: built(h, one.person, steps, FORM))(h)
     blind = jax.jit(kalman_filter)(model._replace(valid=model.valid & (steps.time_min <= origin[0])))
     at = np.searchsorted(np.asarray(steps.time_min), origin[0] + 60.0)
     np.testing.assert_allclose(found.mean_mg_dL[0, 0], blind.mean[at, 0] + one.person.level_mg_dL, rtol=1e-9)

@@ -16,16 +16,17 @@ import scipy.stats
 
 import t1djax
 from t1djax.physics import Hovorka, Kanderian
-from t1djax.statespace._ahead import ahead, lasting_rates
+from t1djax.statespace._ahead import lasting_rates
 from t1djax.statespace._body import unit_of
 from t1djax.statespace._filter import draw_paths, kalman_filter, smooth
 from t1djax.statespace._fit import walked
 from t1djax.statespace._hyper import Form, StateSpaceOptions, layout
-from t1djax.statespace._model import Model, build
+from t1djax.statespace._model import Model
 from t1djax.statespace._person import Person
 from t1djax.statespace._steps import Steps
 
 from .bodies import Bergman
+from .test_statespace import built, forecasts
 
 FORMS = {cls.__name__: Form(StateSpaceOptions(), cls) for cls in (Kanderian, Hovorka)}
 _LEVEL = 150.0
@@ -58,7 +59,7 @@ def body(request) -> tuple[str, Model, Any, Steps]:
     form = FORMS[request.param]
     with jax.enable_x64(True):
         steps = walked(record(), form)
-        model, on_board = jax.jit(lambda h: build(h, somebody(), steps, form))(typical(form))
+        model, on_board = jax.jit(lambda h: built(h, somebody(), steps, form))(typical(form))
         return request.param, model, on_board, steps
 
 
@@ -214,7 +215,7 @@ def test_forecasts_are_the_filter_walking_on(body):
     assert np.allclose(np.asarray(steps.rates)[at:], np.asarray(lasting_rates(steps, "none"))[at:])
     blind = jax.jit(kalman_filter)(model._replace(valid=model.valid & (steps.time_min <= steps.time_min[at])))
     take = lambda x: x[at : at + 1]
-    expected = jax.jit(ahead, static_argnums=(2, 7))(
+    expected = jax.jit(forecasts, static_argnums=(2, 7))(
         typical(form),
         somebody(),
         form,
@@ -324,7 +325,7 @@ def test_parts_of_the_day_have_effects_of_their_own():
     steps = walked(patient, four)
     hour = (np.asarray(steps.time_min) / 60 + 4.5) % 24
     assert np.array_equal(np.asarray(steps.block), np.floor(hour / 6 + 1e-9))
-    build_one = jax.jit(lambda h, steps, form: build(h, somebody(), steps, form)[0], static_argnums=2)
+    build_one = jax.jit(lambda h, steps, form: built(h, somebody(), steps, form)[0], static_argnums=2)
     whole = build_one(typical(one), dataclasses.replace(steps, block=0 * steps.block), one)
     parts = build_one(typical(one), steps, four)
     F, G = whole.motion.each.transition, parts.motion.each.transition

@@ -11,10 +11,10 @@ from jaxtyping import Array, Float, Int
 from ..data import Patient
 from ..physics import Doses
 from ..records import FutureInputs
-from ._body import CHANNELS, Unit, unit_of
+from ._body import CHANNELS, Unit
 from ._filter import Filtered
 from ._hyper import Form, layout
-from ._model import after_doses, choices, effect_rows, matrices, reading_row, through_body
+from ._model import after_doses, choices, effect_rows, matrices, reading_row, through_body, with_halves
 from ._person import Person
 from ._steps import Steps, unpaired
 
@@ -48,6 +48,7 @@ class Changes(NamedTuple):
 
 def ahead(
     h: Mapping[str, Array],
+    unit: Unit,
     person: Person,
     form: Form,
     filtered: Filtered,
@@ -66,6 +67,7 @@ def ahead(
 
     Args:
         h: constants.
+        unit: the body under them.
         person: level and priors.
         form: of the model.
         filtered: states at the origins.
@@ -76,7 +78,6 @@ def ahead(
         changes: later changes of those rates; none if not given.
         longest_min: longest step of a walk, min; that of the body if not given.
     """
-    unit = unit_of(h, person.level_mg_dL, form)
     origins, horizons = len(rates), len(horizon_min)
     if form.exact:
         M = matrices(h, unit, form, jnp.asarray(horizon_min))
@@ -126,7 +127,7 @@ def _walk(
     end = np.cumsum(dt)
     last = np.array([np.argmin(np.abs(end - horizon)) for horizon in horizon_min])
     lengths, interval = np.unique(np.round(dt, 9), return_inverse=True)
-    half, whole = (matrices(h, unit, form, jnp.asarray(x)) for x in (lengths / 2, lengths))
+    whole, half = with_halves(h, unit, form, jnp.asarray(lengths))
     doses = jnp.broadcast_to(rates[:, None], (len(rates), len(dt), 3))
     if changes is not None:
         # Each of them moves the mean rate of the steps that it falls into, so that no dose is lost.

@@ -38,6 +38,8 @@ class Unit(NamedTuple):
     """Rates of the states that insulin, and food, drive: of themselves, 1/min; padded to one number of them."""
     push: Float[Array, "2 lags"]
     """And of 1 U/min, or 1 g/min."""
+    full: Float[Array, "2 lags"]
+    """What a lasting 1 U/min, or 1 g/min, leaves in them."""
     gross: Float[Array, "2"]
     """Fall of glucose that a unit makes (mg/dL/U), rise that a gram makes (mg/dL/g)."""
 
@@ -51,21 +53,24 @@ def unit_of(h: Mapping[str, Array], level_mg_dL: Array, form: Form) -> Unit:
     empty = lambda y: _with(y, driven, [jnp.zeros_like(level_mg_dL)] * len(driven))
     base = empty(body.start(level_mg_dL, jnp.zeros_like(level_mg_dL)))
     widest = max(len(facts.insulin_states), len(facts.meal_states))
-    lag, push = zip(
-        _lags(body, base, facts.insulin_states, 0, widest), _lags(body, base, facts.meal_states, 1, widest), strict=True
+    insulin, food = (
+        _lags(body, base, names, channel, widest)
+        for channel, names in enumerate((facts.insulin_states, facts.meal_states))
     )
+    lag, push = (jnp.stack(pair) for pair in zip(insulin, food, strict=True))
+    full = -jnp.linalg.solve(lag, push[..., None])[..., 0]
     first = form.pools[0]
     rate = lambda y: getattr(body.rates(y, 0.0, 0.0), first)
     size = jax.grad(lambda x: body.glucose(_with(base, (first,), [x])))(getattr(base, first))
     # Secants, with the other pools in balance: at the basal rate that a typical person of this body rests under.
     with jax.ensure_compile_time_eval():
         basal = cls.of(middle).steady(jnp.asarray(_TYPICAL_MG_DL))[1] / 60
-    fed = [-jnp.linalg.solve(lag[i], push[i]) for i in (INSULIN, FOOD)]
     under = empty(body.start(level_mg_dL, basal))
-    insulin = _with(under, facts.insulin_states, list(basal * fed[INSULIN]))
-    food = _with(base, facts.meal_states, list(fed[FOOD]))
-    gross = jnp.stack([(rate(base) - rate(insulin)) / basal, rate(food) - rate(base)]) * size
-    return Unit(body, base, rate(base), size, jnp.stack(lag), jnp.stack(push), gross)
+    treated = _with(under, facts.insulin_states, list(basal * full[INSULIN]))
+    fed = _with(base, facts.meal_states, list(full[FOOD]))
+    rise = rate(base)
+    gross = jnp.stack([(rise - rate(treated)) / basal, rate(fed) - rise]) * size
+    return Unit(body, base, rise, size, lag, push, full, gross)
 
 
 def _lags(

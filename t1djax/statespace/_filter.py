@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Key
@@ -159,10 +160,10 @@ def _sequential_filter(model: Model) -> Filtered:
         PH = P @ H
         S, miss = H @ PH + var, y - H @ m
         at_limit = limit != 0.0
-        # Towards the limit, in standard deviations; kept finite where it is not asked for.
-        a = jnp.where(at_limit, -limit * miss / jnp.sqrt(S), 0.0)
-        beyond = jax.scipy.stats.norm.logcdf(a)
-        hazard = jnp.exp(jax.scipy.stats.norm.logpdf(a) - beyond)
+        # How far inside the limit lies what is expected, in standard deviations, at most 30 where it is beyond.
+        a = jnp.where(at_limit, jnp.maximum(-limit * miss / jnp.sqrt(S), -30.0), 0.0)
+        beyond = jnp.log(jax.lax.erfc(-a / np.sqrt(2)) / 2)
+        hazard = jnp.exp(-(a**2) / 2 - beyond) / np.sqrt(2 * np.pi)
         shift = jnp.where(at_limit, limit * jnp.sqrt(S) * hazard, miss)
         share = jnp.where(at_limit, hazard * (hazard + a), 1.0)
         K = jnp.where(valid, PH / S, 0.0)

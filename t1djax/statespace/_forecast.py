@@ -10,6 +10,7 @@ from ..data import HIGHEST_READING, HORIZONS_MIN, LOWEST_READING, Patient, readi
 from ..programs import together
 from ..records import FutureInputs, RollingForecasts
 from ._ahead import Ahead, Changes, ahead, changes_after, lasting_rates
+from ._body import unit_of
 from ._fit import PatientStateSpace, StateSpaceFit, run_filter, walked
 from ._hyper import Form
 from ._person import Person
@@ -123,7 +124,8 @@ def _forecasts(
     future: FutureInputs,
     horizon_min: tuple[float, ...],
 ) -> Ahead:
-    known = run_filter(h, person, steps, form)
+    unit = unit_of(h, person.level_mg_dL, form)
+    known = run_filter(h, person, steps, form, unit)
     every = (*known, lasting_rates(steps, future), steps.block)
     filtered, on_board, rates, block = jax.tree.map(lambda x: x[at], every)
-    return ahead(h, person, form, filtered, on_board, rates, block, horizon_min, changes)
+    return ahead(h, unit, person, form, filtered, on_board, rates, block, horizon_min, changes)

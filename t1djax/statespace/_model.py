@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ._body import CHANNELS, INSULIN, Unit, coupling, flow, unit_of
+from ._body import CHANNELS, INSULIN, Unit, coupling, flow
 from ._exponential import discrete, exponential
 from ._hyper import Form, Layout, layout
 from ._person import Person
@@ -54,6 +54,15 @@ def matrices(h: Mapping[str, Array], unit: Unit, form: Form, dt_min: Float[Array
     return Matrices(F, Q, both[..., :m, m:], both[..., m : m + n, m:])
 
 
+def with_halves(
+    h: Mapping[str, Array], unit: Unit, form: Form, dt_min: Float[Array, " lengths"]
+) -> tuple[Matrices, Matrices]:
+    """The same over each length and over half of it."""
+    both = matrices(h, unit, form, jnp.concatenate([dt_min, dt_min / 2]))
+    n = len(dt_min)
+    return jax.tree.map(lambda x: x[:n], both), jax.tree.map(lambda x: x[n:], both)
+
+
 def system(h: Mapping[str, Array], unit: Unit, form: Form) -> tuple[Float[Array, "core core"], Float[Array, " core"]]:
     """Rates of the core states, and the spectral density of the noise on each."""
     where, options = layout(form), form.options
@@ -79,7 +88,7 @@ def system(h: Mapping[str, Array], unit: Unit, form: Form) -> tuple[Float[Array,
 
 def lags(M: Matrices, unit: Unit, steps: Steps) -> Float[Array, "steps 3 lags"]:
     """What a unit of each channel's doses has left at the steps, begun with the first step's basal in equilibrium."""
-    first = -jnp.linalg.solve(unit.lag[INSULIN], unit.push[INSULIN]) * steps.basal_U_min[0]
+    first = unit.full[INSULIN] * steps.basal_U_min[0]
     channels = jnp.asarray(CHANNELS)
 
     def step(now: Array, given: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -251,22 +260,20 @@ class Model(NamedTuple):
 
 
 def build(
-    h: Mapping[str, Array], person: Person, steps: Steps, form: Form
+    h: Mapping[str, Array], person: Person, steps: Steps, form: Form, unit: Unit
 ) -> tuple[Model, Float[Array, "steps 3 lags"]]:
     """The model of one record under the constants `h`, and what is on board at its steps."""
-    where = layout(form)
-    unit = unit_of(h, person.level_mg_dL, form)
-    M = matrices(h, unit, form, steps.dt_min)
-    on_board = lags(M, unit, steps)
-    at = steps.interval
-    dt = steps.dt_min
+    where, at, dt = layout(form), steps.interval, steps.dt_min
     choice = choices(steps.block, form)
     walk = (form.options.sensitivity_walk * person.effect_mean[1]) ** 2 / MINUTES_PER_DAY * dt
     if form.exact:
+        M = matrices(h, unit, form, dt)
+        on_board = lags(M, unit, steps)
         rows = effect_rows(M, at, on_board, steps.rates) @ choice
         motion = Exact(Transitions(full_transition(M.transition[at], rows, where), full_noise(M.noise, walk, form)[at]))
     else:
-        half = matrices(h, unit, form, dt / 2)
+        M, half = with_halves(h, unit, form, dt)
+        on_board = lags(M, unit, steps)
         each = Stretch(half.transition[at], half.noise[at], walk[at], on_board, steps.rates, choice, dt[at])
         motion = Linearised(each, unit, person, form)
     mean, cov = prior(h, unit, person, steps, form)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from .._types import Key
 from ..data import Patient
 from ..programs import together
+from ._body import unit_of
 from ._filter import draw_paths, kalman_filter, smooth
 from ._fit import StateSpaceFit, walked
 from ._hyper import Form, layout
@@ -89,7 +90,7 @@ def smoothed_states(
 def _states(
     h: dict[str, Array], person: Person, steps: Steps, key: Key, form: Form, draws: int
 ) -> tuple[Array, Array, Array]:
-    model, _ = build(h, person, steps, form)
+    model, _ = build(h, person, steps, form, unit_of(h, person.level_mg_dL, form))
     filtered = kalman_filter(model)
     smoothed = smooth(model, filtered)
     paths = draw_paths(model, filtered, draws, key=key)
