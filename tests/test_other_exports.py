@@ -99,6 +99,20 @@ def test_events_in_other_languages(tmp_path: Path, words: Sequence[str], names: 
     assert sums(read(tmp_path / "ada.csv", carbs_unit="g")) == (*A_DAY, pytest.approx(20, rel=0.03))
 
 
+@pytest.mark.parametrize("word", ["Prime bolus", "Füllung Kanüle (Insulin)", "Amorçage insuline", "FPU carbs"])
+def test_what_is_no_dose_among_events_and_columns(tmp_path: Path, word: str) -> None:
+    text = events(("glucose", "bolus", "carbs", "Lantus"), ("time", "type", "value")) + f"{WHEN[99]},{word},15\n"
+    (tmp_path / "ada.csv").write_text(text, encoding="utf-8")
+    report = read(tmp_path / "ada.csv", carbs_unit="g")
+    assert sums(report) == (*A_DAY, pytest.approx(20, rel=0.03))
+    assert cases.about(report, "left out", "(1)")
+    names = ("Time", "Glucose", "Insulin (U)", "Carbs (g)")
+    lines = wide(names, str, ",").splitlines()
+    filled = [f"{line},{word if i == 0 else 15 if i == 99 else ''}" for i, line in enumerate(lines)]
+    (tmp_path / "ben.csv").write_text("\n".join(filled) + "\n", encoding="utf-8")
+    assert word in read(tmp_path / "ben.csv").columns_unplaced
+
+
 @pytest.mark.parametrize(
     "time",
     ["%d-%b-%y %H:%M", "%d mars %Y à %H:%M", "%d. März %Y um %H:%M", "%Y年%m月%d日 %H:%M", "%d/%m/%Y %Hh%M",

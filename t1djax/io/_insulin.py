@@ -59,7 +59,7 @@ def acts_min(name: str) -> float:
 
 _NO_DOSE = re.compile(
     r"prim(e|ing)\b|fill|cannula|kan(ü|ue)le|tubing|(site|cartridge|reservoir|insulin|pod|battery) ?change|rewind"
-    r"|air ?shot",
+    r"|air ?shot|f(ü|ue)ll(en|meng|ung)|amor(ç|c)age|remplissage|purgad?o?\b|cebado|vullen|riempimento",
     re.IGNORECASE,
 )
 _EQUIVALENT = re.compile(r"\bfpu\b|fat[ -]?protein|carb(s|ohydrate)?[ -]?equivalent", re.IGNORECASE)

@@ -20,7 +20,7 @@ from .._columns import (
     WHO,
     unit_of,
 )
-from .._insulin import kind_of_insulin
+from .._insulin import is_equivalent, is_priming, kind_of_insulin
 from . import _times
 from ._times import is_time
 
@@ -92,7 +92,8 @@ def guessed(names: Sequence[str], cells: Mapping[str, Sequence[str]]) -> dict[st
         own = [
             name
             for name in free()
-            if re.search(pattern, name, re.IGNORECASE) and not re.search(_NOT[kind], name, re.IGNORECASE)
+            if re.search(pattern, name, re.IGNORECASE)
+            and not (re.search(_NOT[kind], name, re.IGNORECASE) or is_priming(name) or is_equivalent(name))
         ]
         if kind == "bolus":  # insulin in most rows is not given by hand
             own = [n for n in own if "bolus" in n.lower() or _share(cells[n]) < 0.5]

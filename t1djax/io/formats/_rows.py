@@ -11,7 +11,7 @@ from jaxtyping import Float
 from ...physics import DOSE_DURATION_MIN
 from .._checks import Table, flag, numbers, quote
 from .._columns import parts
-from .._insulin import acts_min, kind_of_insulin
+from .._insulin import acts_min, is_equivalent, is_priming, kind_of_insulin
 from .._options import ReadOptions
 from .._raw import GlucoseUnit, RawBasal, RawDose, RawReading
 from .._remarks import SHOWN, Doubt, Note, Step, flaw
@@ -154,10 +154,12 @@ def _above(of: Amounts) -> int:
 
 
 def _meaning(word: str, events: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The kinds of what a row with this word may hold; None where the word is not known."""
+    """The kinds of what a row with this word may hold; None where it is of no known kind, or no dose that acts."""
     for pattern, kinds in events.items():
         if re.fullmatch(pattern, word, re.IGNORECASE):
             return tuple(kinds.split())
+    if is_priming(word) or is_equivalent(word):
+        return None
     kind = next((kind for pattern, kind in _EVENTS if re.search(pattern, word, re.IGNORECASE)), None)
     insulin = kind_of_insulin(word)
     if kind in (None, "bolus") and insulin == "long":
