@@ -228,6 +228,7 @@ from .records import PatientProfile as PatientProfile
 from .records import PooledPatient as PooledPatient
 from .records import Posterior as Posterior
 from .records import Profile as Profile
+from .records import Replay as Replay
 from .records import Result as Result
 from .records import RollingForecasts as RollingForecasts
 from .records import RunData as RunData
@@ -248,6 +249,7 @@ from .statespace import StateSpaceOptions as StateSpaceOptions
 from .statespace import fit_discrepancy as fit_discrepancy
 from .statespace import fit_state_space as fit_state_space
 from .statespace import people_split as people_split
+from .statespace import replay as replay
 from .statespace import smoothed_states as smoothed_states
 from .statespace import state_space_forecasts as state_space_forecasts
 from .tracking import GitState as GitState

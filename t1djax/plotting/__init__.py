@@ -11,6 +11,7 @@ from ._identification import plot_profiles as plot_profiles
 from ._identification import plot_windows as plot_windows
 from ._posterior import plot_draws as plot_draws
 from ._posterior import plot_forest as plot_forest
+from ._replay import plot_replay as plot_replay
 from ._results import plot_result as plot_result
 from ._results import save_figures as save_figures
 from ._trials import plot_trial as plot_trial

@@ -37,6 +37,7 @@ from ._posterior import Interval as Interval
 from ._posterior import NoiseModel as NoiseModel
 from ._posterior import PatientPosterior as PatientPosterior
 from ._posterior import Posterior as Posterior
+from ._replay import Replay as Replay
 from ._runs import ChunkMetrics as ChunkMetrics
 from ._runs import RunData as RunData
 from ._runs import RunInfo as RunInfo

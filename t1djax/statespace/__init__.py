@@ -14,3 +14,6 @@ from ._hyper import Hyper as Hyper
 from ._hyper import StateSpaceOptions as StateSpaceOptions
 from ._paths import SmoothedStates as SmoothedStates
 from ._paths import smoothed_states as smoothed_states
+from ._replay import replay as replay
+from ._scenarios import factor as factor
+from ._scenarios import other_doses as other_doses

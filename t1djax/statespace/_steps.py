@@ -48,7 +48,12 @@ class Steps(eqx.Module):
 
 
 def steps_of(
-    patient: Patient, *, until_min: float | None = None, longest_min: float = np.inf, blocks: int = 1
+    patient: Patient,
+    *,
+    until_min: float | None = None,
+    longest_min: float = np.inf,
+    blocks: int = 1,
+    cut_min: Float[np.ndarray, " cuts"] = _NONE,
 ) -> Steps:
     """The steps of one patient, in JAX's current default precision.
 
@@ -57,6 +62,7 @@ def steps_of(
         until_min: readings and doses after this time are left out, min.
         longest_min: longest step, min.
         blocks: into how many equal parts the day is divided, on whose ends steps end.
+        cut_min: times between the first and the last reading at which a step begins too, min.
 
     Raises:
         ValueError: where there are fewer than two readings, or no clock for parts of the day.
@@ -75,7 +81,7 @@ def steps_of(
         doses.bolus_time_min[alone], doses.bolus_U[alone], doses.bolus_duration_min[alone],
     ).inputs(start, end)  # fmt: skip
     breaks = [np.asarray(x.break_min, dtype=np.float64) for x in (every, hidden)]
-    time = np.unique(np.concatenate([reading_min, *(b[b <= end] for b in breaks)]))
+    time = np.unique(np.concatenate([reading_min, cut_min, *(b[b <= end] for b in breaks)]))
     length, midnight = MINUTES_PER_DAY / blocks, _midnight(patient) if blocks > 1 else 0.0
     ends = np.arange(np.floor((start - midnight) / length) + 1, np.ceil((end - midnight) / length))
     if blocks > 1:

@@ -1,0 +1,71 @@
+"""Figures of replays: the stretch as it was, as it would have been, the doses of both, and the difference."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..data import Patient
+from ..physics import Doses
+from ..records import Replay
+from ._clinical import _clock
+from ._results import _FIT, _FORECAST, _STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: float = 24.0) -> "Figure":
+    """A replay from the first change on.
+
+    Args:
+        replay: what `replay` found.
+        patient: the record.
+        level: probability of the bands.
+        hours: how much is shown, h.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: where the replay is of another patient.
+    """
+    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    if replay.name != patient.name:
+        raise ValueError(f"plot_replay: the replay is of {replay.name}, the record of {patient.name}")
+    begin = float(replay.time_min[0])
+    shown = replay.time_min <= begin + 60 * hours
+    x = (replay.time_min[shown] + _clock(patient)) / 60
+    was = replay.recorded_mg_dL[shown]
+    middle, low, high = (part[shown] for part in replay.interval(level))
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 6.0))
+        glucose, doses, change = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1.3, 1.7))
+        glucose.axhspan(70, 180, color="0.94", lw=0)
+        glucose.plot(x, was, ".", ms=3, color="0.45", label="as it was")
+        glucose.fill_between(x, was + low, was + high, color=_FIT, alpha=0.25, lw=0, label=f"{100 * level:.0f} %")
+        glucose.plot(x, was + middle, color=_FIT, label="as the model would have it")
+        glucose.set(ylabel="glucose, mg/dL", title=f"{replay.name}: {replay.scenario}. A model's answer, no advice.")
+        glucose.legend(loc="upper right", ncols=3)
+        end = begin + 60 * hours
+        for given, colour, name, side in (
+            (replay.recorded, "0.45", "as it was", -0.04),
+            (replay.changed, _FIT, "changed", 0.04),
+        ):
+            _draw_doses(doses, given, begin, end, _clock(patient), colour, name, side)
+        doses.set(ylabel="bolus, U\nbasal, U/h", ylim=(0, None))
+        doses.legend(loc="upper right", ncols=2)
+        change.axhline(0, color="0.6", lw=0.8)
+        change.fill_between(x, low, high, color=_FORECAST, alpha=0.25, lw=0)
+        change.plot(x, middle, color=_FORECAST)
+        change.set(ylabel="change, mg/dL", xlabel="time of day, h", xlim=(x[0], max(x[-1], x[0] + 1)))
+    return figure
+
+
+def _draw_doses(ax, given: Doses, begin: float, end: float, clock: float, colour: str, name: str, side: float) -> None:
+    inside = (given.bolus_time_min >= begin - 60) & (given.bolus_time_min <= end)
+    ax.vlines((given.bolus_time_min[inside] + clock) / 60 + side, 0, given.bolus_U[inside], color=colour, lw=2.5,
+              label=name)  # fmt: skip
+    times = np.clip(np.append(given.basal_time_min, end), begin, end)
+    ax.step((times + clock) / 60, np.append(given.basal_U_h, given.basal_U_h[-1]), where="post", color=colour, lw=1)

@@ -1,0 +1,222 @@
+"""What glucose would have been with other doses: the record explained, what explained it kept, the body run again."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._arguments import ArgumentError
+from .._types import Key
+from ..data import Patient
+from ..physics import Doses
+from ..programs import over_cohort
+from ..records import Replay
+from ._filter import draw_paths, kalman_filter
+from ._fit import REACH, PatientStateSpace, constants
+from ._hyper import Form
+from ._model import build
+from ._person import Person
+from ._steps import Steps, stack_steps, steps_of
+
+_BEFORE_MIN, _AFTER_MIN = 1440.0, 720.0  # of the record around a change: to know what was on board, and what follows
+_CONSTANTS, _PATHS = 16, 8  # draws of the constants, and of the disturbances under each
+_TRUST = 0.25
+_SUPPORTED = 0.5  # change of insulin or carbohydrate, as a share of that recorded, beyond which nothing was seen
+
+
+class _Paths(NamedTuple):
+    """Draws of a record's states, and what no dose explains of each of their steps."""
+
+    x: Float[Array, "paths steps states"]
+    unexplained: Float[Array, "paths gaps states"]
+
+
+def replay(
+    person: PatientStateSpace,
+    patient: Patient,
+    doses: Doses | Mapping[str, Doses],
+    *,
+    key: Key,
+    draws: int = _CONSTANTS * _PATHS,
+    trust: float = _TRUST,
+) -> list[Replay]:
+    """What glucose would have been with other doses, a fitted person's record otherwise kept as it was.
+
+    ```
+    x[i+1] = step(x[i], doses) + w[i]          the record, explained: w is all that the model did not know
+    x'[i+1] = step(x'[i], other doses) + w[i]  the same w, from the same start
+    replayed = recorded + read (x' - x)
+    ```
+
+    Draws carry what is not known: constants by their curvature, effects of insulin and food and the disturbances by
+    backward simulation, and `trust`, a factor on the whole change, since no body is the right one. The error of the
+    sensor stays as it was. Recorded doses give back the record exactly. The disturbance does not answer glucose:
+    where insulin or rescue carbohydrate did, the answer is of a person who would have done the same all the same.
+
+    Args:
+        person: what `fit_state_space` found.
+        patient: the record.
+        doses: the other doses, whole; or several by name.
+        key: draws what is not known.
+        draws: how many draws.
+        trust: standard deviation of the logarithm of that factor; its default is what intervals need to cover people
+            of other bodies than the one fitted.
+
+    Returns:
+        A replay for each scenario, from the first change to twelve hours after the last one.
+
+    Raises:
+        ArgumentError: where the doses are those of the record, a change lies outside of it, or `person` is another.
+
+    Example:
+        >>> import dataclasses
+        >>> import jax
+        >>> import t1djax
+        >>> patient = t1djax.reference_cohort(interval_min=15, names=["Pat3"])["Pat3"]
+        >>> options = t1djax.StateSpaceOptions(horizons_min=(), max_steps=3)
+        >>> person = t1djax.fit_state_space([patient], options=options)["Pat3"]
+        >>> less = dataclasses.replace(patient.doses, bolus_U=0.8 * patient.doses.bolus_U)
+        >>> found = t1djax.replay(person, patient, less, key=jax.random.key(0))[0]
+        >>> bool(found.interval()[0][-1] > 0)
+        True
+
+    Source: keeping what the model did not know is the "net effect" of Patek et al., IEEE Trans. Biomed. Eng. 63(7),
+    2016; its domain is studied in Vettoretti et al., Diabetes Technol. Ther. 18, 2016, and Hughes et al., J. Diabetes
+    Sci. Technol. 15(6), 2021.
+    """
+    if person.name != patient.name:
+        raise ArgumentError("person", f"is {person.name}, the record is {patient.name}'s")
+    scenarios = {"other doses": doses} if isinstance(doses, Doses) else dict(doses)
+    if not scenarios:
+        raise ArgumentError("doses", "there are none; give some")
+    spans = {name: _span(patient, other, name) for name, other in scenarios.items()}
+    start, end = min(a for a, _ in spans.values()), max(b for _, b in spans.values())
+    near = (patient.time_min >= start - _BEFORE_MIN) & (patient.time_min <= end + _AFTER_MIN)
+    part = dataclasses.replace(patient, glucose_mg_dL=np.where(near, patient.glucose_mg_dL, np.nan))
+    form, paths = person.form, max(1, draws // _CONSTANTS)
+    with jax.enable_x64(True):
+        steps, changed = _on_one_grid(part, list(scenarios.values()), form)
+        z_key, path_key, trust_key = jax.random.split(key, 3)
+        z = _drawn_constants(person, z_key)
+        keys = jax.random.key_data(jax.random.split(path_key, _CONSTANTS))
+        whole, _ = over_cohort(_explained, z, keys, shared=(steps, person.person), static=(form, paths))
+        change, _ = over_cohort(_changed, changed, shared=(z, whole, person.person), static=(form,))
+        factor = np.asarray(jnp.exp(trust * jax.random.normal(trust_key, (change.shape[1], 1))))
+    valid, time = np.asarray(steps.valid), np.asarray(steps.time_min)
+    found = []
+    for i, (name, other) in enumerate(scenarios.items()):
+        shown = valid & (time >= spans[name][0])
+        found.append(
+            Replay(
+                patient.name,
+                name,
+                time[shown],
+                np.asarray(steps.glucose_mg_dL)[shown],
+                factor * change[i][:, shown],
+                patient.doses,
+                other,
+                _remarks(patient, other),
+            )
+        )
+    return found
+
+
+def _span(patient: Patient, other: Doses, name: str) -> tuple[float, float]:
+    """First and last time at which doses differ, min."""
+    times = patient.time_min[patient.valid]
+    start, end = float(times[0]), float(times[-1])
+    grid = np.union1d(np.arange(start, end, 1.0), [end])
+    totals = [np.stack([np.asarray(x) for x in d.inputs(start, end).delivered(jnp.asarray(grid))]) for d in
+              (patient.doses, other)]  # fmt: skip
+    differs = np.flatnonzero(np.any(np.abs(np.diff(totals[0] - totals[1], axis=1)) > 1e-5, axis=0))
+    if not differs.size:
+        raise ArgumentError(("doses", name), f"are those of the record from {start:g} to {end:g} min; change some")
+    return float(grid[differs[0]]), float(grid[differs[-1] + 1])
+
+
+def _on_one_grid(patient: Patient, others: list[Doses], form: Form) -> tuple[Steps, Steps]:
+    """The record, and each scenario on the same steps; meals that boluses hint at are those of the record."""
+    longest = np.inf if form.exact else form.physiology.step_min
+    people = [patient, *(dataclasses.replace(patient, doses=other) for other in others)]
+    cuts = np.unique(np.concatenate([np.asarray(steps_of(p).time_min) for p in people]))
+    each = [steps_of(p, longest_min=longest, cut_min=cuts) for p in people]
+    record = each[0]
+    kept = [
+        dataclasses.replace(
+            s,
+            basal_U_min=s.basal_U_min.at[0].set(record.basal_U_min[0]),
+            rates=s.rates.at[:, 2].set(record.rates[:, 2]),
+        )
+        for s in each[1:]
+    ]
+    stacked = stack_steps([record, *kept])
+    take = lambda rows: jax.tree.map(lambda x: x[rows], stacked)
+    return take(0), take(slice(1, None))
+
+
+def _drawn_constants(person: PatientStateSpace, key: Key) -> Float[Array, "draws free"]:
+    """Standardised logarithms of the constants: the estimate first, then draws about it."""
+    z, spread = [], []
+    for row in person.form.constants:
+        found = person.constants[row.symbol]
+        inside = np.clip(np.log(found.value / row.median) / (row.log_sd * REACH), -0.999, 0.999)
+        z.append(REACH * np.arctanh(inside))
+        error = found.standard_error if found.standard_error is not None else np.inf
+        spread.append(min(1.0, error / (found.value * row.log_sd * (1 - inside**2))))
+    unit = jax.random.normal(key, (_CONSTANTS, len(z))).at[0].set(0.0)
+    return jnp.asarray(z) + jnp.asarray(np.nan_to_num(spread, nan=1.0)) * unit
+
+
+def _explained(z: Array, key_data: Array, steps: Steps, person: Person, form: Form, paths: int) -> _Paths:
+    model, _ = build(constants(z, form), person, steps, form)
+    x = draw_paths(model, kalman_filter(model), paths, key=jax.random.wrap_key_data(key_data))
+    each = jax.tree.map(lambda row: row[:-1], model.motion.each)
+    ahead = jax.vmap(jax.vmap(lambda row, x: model.motion.step(row, x)[0]), in_axes=(None, 0))(each, x[:, :-1])
+    return _Paths(x, x[:, 1:] - ahead)
+
+
+def _changed(steps: Steps, z: Array, whole: _Paths, person: Person, form: Form) -> Float[Array, "draws steps"]:
+    """How much higher a sensor would have read under other doses, mg/dL."""
+
+    def under(z: Array, paths: _Paths) -> Array:
+        model, _ = build(constants(z, form), person, steps, form)
+        each = jax.tree.map(lambda row: row[:-1], model.motion.each)
+
+        def walk(x: Array, unexplained: Array) -> Array:
+            def go(now: Array, given: tuple[Any, Array]) -> tuple[Array, Array]:
+                row, w = given
+                now = model.motion.step(row, now)[0] + w
+                return now, now
+
+            _, later = jax.lax.scan(go, x[0], (each, unexplained))
+            return (jnp.concatenate([x[:1], later]) - x) @ model.read
+
+        return jax.vmap(walk)(*paths)
+
+    found = jax.vmap(under)(z, whole)
+    return found.reshape(-1, found.shape[-1])
+
+
+def _remarks(patient: Patient, other: Doses) -> tuple[str, ...]:
+    """What the record cannot support."""
+    start, end = (float(t) for t in patient.time_min[patient.valid][[0, -1]])
+    total = lambda d: np.asarray(d.inputs(start, end).delivered(jnp.asarray([start, end])))[:, -1]
+    inside = lambda t: (t >= start) & (t <= end)
+    found = []
+    before, after = patient.doses, other
+    n = len(before.bolus_U)
+    if n == len(after.bolus_U):
+        share = np.divide(after.bolus_U, before.bolus_U, out=np.ones(n), where=before.bolus_U > 0)
+        if np.any(np.abs(share - 1)[inside(before.bolus_time_min)] > _SUPPORTED):
+            found.append("a bolus changes by more than half; errors grow with the change")
+    meals = inside(before.meal_time_min).sum(), inside(after.meal_time_min).sum()
+    if meals[0] != meals[1] or np.any(np.asarray(after.carbs_g) == 0):
+        found.append("meals are added or removed; the record has none of their kind to compare")
+    insulin = total(before)[0], total(after)[0]
+    if insulin[1] < _SUPPORTED * insulin[0]:
+        found.append("there is less than half of the insulin; counter-regulation and ketones are not in the model")
+    return tuple(found)

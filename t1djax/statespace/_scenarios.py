@@ -1,0 +1,107 @@
+"""Other doses, in words that people use: boluses smaller, basal higher, boluses earlier."""
+
+import dataclasses
+import re
+
+import numpy as np
+
+from .._arguments import ArgumentError
+from ..data import Patient
+from ..physics import Doses
+
+
+def factor(text: str, argument: str) -> float:
+    """A change as a factor: `-20%`, `+10 %`, `80%` and `0.8`.
+
+    Args:
+        text: as people write it.
+        argument: which it is, for the error.
+
+    Raises:
+        ArgumentError: where it is none of these, or below zero.
+
+    Example:
+        >>> from t1djax.statespace import factor
+        >>> factor("-20%", "bolus"), factor("+10%", "basal"), factor("0.8", "meals")
+        (0.8, 1.1, 0.8)
+    """
+    found = re.fullmatch(r"\s*([+-]?)(\d+(?:\.\d+)?)\s*(%?)\s*", text)
+    if found is None or (found[1] and not found[3]):
+        raise ArgumentError(argument, f"{text!r} is no change; write -20%, +10%, or a factor such as 0.8")
+    number = float(found[2]) / (100 if found[3] else 1)
+    value = 1 - number if found[1] == "-" else 1 + number if found[1] else number
+    if value < 0:
+        raise ArgumentError(argument, f"{text!r} takes away more than there is")
+    return round(value, 12)
+
+
+def other_doses(
+    patient: Patient,
+    *,
+    bolus: float = 1.0,
+    basal: float = 1.0,
+    meals: float = 1.0,
+    bolus_earlier_min: float = 0.0,
+    from_min: float = -np.inf,
+    to_min: float = np.inf,
+    between_h: tuple[float, float] = (0.0, 24.0),
+) -> Doses:
+    """The doses of a record, changed in a stretch of it.
+
+    Args:
+        patient: the record.
+        bolus: factor of boluses.
+        basal: factor of basal rates.
+        meals: factor of carbohydrate.
+        bolus_earlier_min: by how much boluses come earlier, min; below zero, later.
+        from_min: from when, min on the record's clock.
+        to_min: until when, min.
+        between_h: in which hours of the day, h; the second may be less than the first, over midnight.
+
+    Returns:
+        The other doses.
+
+    Raises:
+        ArgumentError: where a factor is below zero.
+
+    Example:
+        >>> import t1djax
+        >>> patient = t1djax.reference_cohort(interval_min=60, names=["Pat2"])["Pat2"]
+        >>> less = t1djax.statespace.other_doses(patient, bolus=0.8)
+        >>> round(float(less.bolus_U.sum() / patient.doses.bolus_U.sum()), 3)
+        0.8
+    """
+    for name, value in (("bolus", bolus), ("basal", basal), ("meals", meals)):
+        if not 0 <= value < np.inf:
+            raise ArgumentError(name, f"is {value:g}; give a factor of zero or more")
+    clock = 0 if patient.start is None else 60 * patient.start.hour + patient.start.minute
+    begin, end = (60 * hour for hour in between_h)
+
+    def inside(t: np.ndarray) -> np.ndarray:
+        minute = (t + clock) % 1440
+        of_day = (minute >= begin) & (minute < end) if begin < end else (minute >= begin) | (minute < end)
+        return of_day & (t >= from_min) & (t < to_min)
+
+    d = patient.doses
+    times, rates = _cut_basal(d, patient, clock, begin, end, from_min, to_min)
+    here = inside(d.bolus_time_min)
+    return dataclasses.replace(
+        d,
+        basal_time_min=times,
+        basal_U_h=rates * np.where(inside(times), basal, 1.0),
+        bolus_time_min=d.bolus_time_min - np.where(here, bolus_earlier_min, 0.0),
+        bolus_U=d.bolus_U * np.where(here, bolus, 1.0),
+        carbs_g=d.carbs_g * np.where(inside(d.meal_time_min), meals, 1.0),
+    )
+
+
+def _cut_basal(
+    d: Doses, patient: Patient, clock: float, begin: float, end: float, from_min: float, to_min: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The basal schedule with a change wherever a stretch begins or ends."""
+    first, last = float(patient.time_min[0]), float(patient.time_min[-1])
+    days = np.arange(np.floor((first + clock) / 1440), np.ceil((last + clock) / 1440) + 1) * 1440 - clock
+    edges = np.concatenate([days + begin % 1440, days + end % 1440, [from_min, to_min]])
+    edges = edges[np.isfinite(edges) & (edges > d.basal_time_min[0]) & (edges < last)]
+    times = np.unique(np.concatenate([d.basal_time_min, edges]))
+    return times, d.basal_U_h[np.searchsorted(d.basal_time_min, times, side="right") - 1]
