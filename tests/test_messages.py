@@ -61,6 +61,7 @@ MISSING = {
     "report": ("reference", "--patients", "2", "--interval-min", "60", "--identified", "nowhere"),
     "inspect": ("nowhere.csv",),
     "convert": ("nowhere.csv", "--out", "cohort"),
+    "replay": ("nowhere", "--bolus=-20%"),
     "trial": ("nowhere.yaml",),
     "evaluate": ("nowhere",),
     "plot": ("nowhere",),

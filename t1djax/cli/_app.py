@@ -30,6 +30,7 @@ _COMMANDS = {
     "sweep": ("_sweep", "Run models by modes by parameters, or go on with it."),
     "identify": ("_identify", "Estimate parameters; say what the readings tell of them."),
     "forecast": ("_forecast", "Forecast each record from every reading, and score it."),
+    "replay": ("_replay", "Say what glucose would have been with other doses."),
     "trial": ("_trial", "Treat virtual people in closed loop by several controllers."),
     "report": ("_report", "Write a page on a cohort for a browser."),
     "evaluate": ("_results", "Collect the metrics of finished runs into one table."),

@@ -1,0 +1,132 @@
+"""Replays: against the linear response written down, the body's own counterfactual, and what is refused."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import t1djax
+from t1djax.physics import Doses, Kanderian, kanderian
+from t1djax.plotting import plot_replay
+from t1djax.statespace import factor, other_doses
+from t1djax.trials import BasalBolus, trial
+
+from .test_cli import done, refused
+
+KEY = jax.random.key(3)
+PLAIN = t1djax.StateSpaceOptions(horizons_min=(), max_steps=8, daily_rhythm=0, slow_disturbance=False,
+                                 unannounced_meals=False)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A person of Kanderian's body, three days, and the stochastic model of Magdelaine's."""
+    patient = t1djax.reference_cohort(interval_min=15, names=["Pat3"], noise=t1djax.WhiteNoise(5.0), key=KEY)["Pat3"]
+    return patient, t1djax.fit_state_space([patient], options=PLAIN, train_until_min=2880.0)["Pat3"]
+
+
+def test_the_change_of_a_linear_body_is_its_response_to_the_difference_of_doses(fitted):
+    """`D' = -k D - p1 (lagged difference)`, by small Euler steps; every draw of effects scales one course."""
+    patient, person = fitted
+    sure = dataclasses.replace(
+        person, constants={s: e._replace(standard_error=0.0) for s, e in person.constants.items()}
+    )
+    more = other_doses(patient, bolus=1.5, from_min=1200.0, to_min=1900.0)
+    found = t1djax.replay(sure, patient, more, key=KEY, trust=0.0)[0]
+    Tu, k = person.constants["Tu"].value, person.constants["k"].value
+    dt, t = 0.05, float(found.time_min[0]) - 1440.0
+    end, first, second, D, course = float(found.time_min[-1]), 0.0, 0.0, 0.0, {}
+    extra = [(a, b - c, d) for a, b, c, d in zip(more.bolus_time_min, more.bolus_U, patient.doses.bolus_U,
+                                                 more.bolus_duration_min, strict=True) if b != c]  # fmt: skip
+    while t <= end + dt:
+        course[round(t / dt)] = D
+        u = sum(U / minutes for at, U, minutes in extra if at <= t < at + minutes)
+        first, second, D = (first + dt * (u - first) / Tu, second + dt * (first - second) / Tu,
+                            D + dt * (-k * D - second))  # fmt: skip
+        t += dt
+    course = np.array([course[round(x / dt)] for x in found.time_min])
+    late = np.abs(course) > 0.05 * np.abs(course).max()
+    effect = found.change_mg_dL[:, late] / course[late]
+    np.testing.assert_allclose(effect, effect.mean(1, keepdims=True) + np.zeros(late.sum()), rtol=0.01)
+    p1 = person.effects["p1"]
+    assert effect.mean() == pytest.approx(p1.value, abs=3 * p1.standard_error / np.sqrt(len(effect)) + 0.02 * p1.value)
+    assert effect.mean(1).std() == pytest.approx(p1.standard_error, rel=0.35)
+
+
+def test_recorded_doses_give_back_the_record_and_are_refused_as_a_scenario(fitted):
+    patient, person = fitted
+    with pytest.raises(t1djax.ArgumentError) as same:
+        t1djax.replay(person, patient, patient.doses, key=KEY)
+    assert same.value.argument == ("doses", "other doses")
+    late = other_doses(patient, bolus=0.5, from_min=1800.0)
+    found = t1djax.replay(person, patient, late, key=KEY)[0]
+    changed = patient.doses.bolus_time_min[patient.doses.bolus_time_min >= 1800.0][0]
+    assert found.time_min[0] >= changed
+    before = found.time_min <= changed + 1e-6
+    np.testing.assert_allclose(found.change_mg_dL[:, before], 0.0, atol=1e-9)
+    table = found.table()
+    np.testing.assert_allclose(table["replayed_mg_dL"] - table["change_mg_dL"], table["recorded_mg_dL"])
+
+
+def test_less_insulin_raises_glucose_and_ranges_follow(fitted):
+    patient, person = fitted
+    scenarios = {f"{x:g}": other_doses(patient, bolus=x, basal=x, from_min=1440.0) for x in (0.8, 1.2)}
+    low, high = t1djax.replay(person, patient, scenarios, key=KEY)
+    assert (low.scenario, high.scenario) == ("0.8", "1.2")
+    assert np.median(low.change_mg_dL[:, -1]) > 0 > np.median(high.change_mg_dL[:, -1])
+    ranges = low.in_ranges()
+    assert ranges["recorded_percent"].sum() == pytest.approx(100)
+    assert (ranges["low"] <= ranges["replayed_percent"]).all()
+    figure = plot_replay(low, patient)
+    assert len(figure.axes) == 3
+
+
+def test_a_right_body_gives_the_counterfactual_of_its_equations():
+    """Truth: the same equations run again with a smaller bolus. No sensor noise, no disturbance."""
+    found = trial({"pump": BasalBolus()}, {"7": kanderian()["7"]}, days=3, key=KEY, traced=1)
+    cohort = found.traces["pump"]
+    patient = cohort["7"]
+    options = t1djax.StateSpaceOptions(horizons_min=(), max_steps=15)
+    person = t1djax.fit_state_space([patient], physiology="kanderian", options=options, train_until_min=4320.0)["7"]
+    fewer = other_doses(patient, bolus=0.7, from_min=3000.0, to_min=3400.0)
+    replayed = t1djax.replay(person, patient, fewer, key=KEY)[0]
+    with jax.enable_x64(True):
+        body, ts = Kanderian.of(dict(patient.known)), jnp.asarray(patient.time_min)
+        basal = jnp.asarray(patient.doses.basal_U_h[0] / 60)
+        G = [body.solution(d.inputs(0.0, float(ts[-1])), ts, body.start(jnp.asarray(cohort.truth["7"].glucose_mg_dL[0]), basal)).glucose_mg_dL
+             for d in (patient.doses, fewer)]  # fmt: skip
+    true = np.interp(replayed.time_min, patient.time_min, np.asarray(G[1] - G[0]))
+    middle, low, high = replayed.interval()
+    assert np.abs(true).max() > 15
+    assert np.sqrt(np.mean((middle - true) ** 2)) < 0.35 * np.sqrt(np.mean(true**2))
+    assert np.mean((low - 1 <= true) & (true <= high + 1)) > 0.8
+
+
+@pytest.mark.parametrize("text", ["-120%", "a bit", "-0.2", "20"[:0]])
+def test_a_change_of_what_is_refused(text):
+    with pytest.raises(t1djax.ArgumentError) as wrong:
+        factor(text, "bolus")
+    assert wrong.value.argument == ("bolus",)
+
+
+def test_hours_of_the_day_cut_the_basal_schedule():
+    times = np.arange(0.0, 2881.0, 60.0)
+    patient = t1djax.Patient("Ada", times, np.full(49, 120.0), Doses.of(basal=1.0, boluses=[(100, 2.0), (800, 2.0)]))
+    found = other_doses(patient, basal=1.5, bolus=0.5, between_h=(22, 2), from_min=100.0)
+    total = lambda a, b: float(found.inputs(a, b).delivered(jnp.asarray([a, b]))[0][-1])
+    np.testing.assert_allclose(found.bolus_U, [1.0, 2.0])
+    assert total(120.0, 1320.0) == pytest.approx(20.0 + 2.0, rel=1e-4)
+    assert total(1320.0, 1560.0) == pytest.approx(6.0, rel=1e-4)
+
+
+def test_command_line(tmp_path):
+    words = ["replay", "reference", "--patients", "3", "--interval-min", "30", "--bolus=-20%", "--from", "1440"]
+    told = done(*words, "--out", tmp_path / "r", "--json").json[0]
+    assert told["patient"] == "Pat3"
+    assert told["readings"][-1]["change_mg_dL"] > 0
+    assert (tmp_path / "r" / "Pat3.png").stat().st_size > 10_000
+    assert "nothing is changed" in refused(2, "replay", "reference")
+    refused(2, "replay", "reference", "--bolus", "much")
+    refused(2, "replay", "reference", "--bolus=-20%", "--between", "6-30")
