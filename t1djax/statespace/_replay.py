@@ -24,7 +24,7 @@ from ._steps import Steps, stack_steps, steps_of
 
 _BEFORE_MIN, _AFTER_MIN = 1440.0, 720.0  # of the record around a change: to know what was on board, and what follows
 _CONSTANTS, _PATHS = 16, 8  # draws of the constants, and of the disturbances under each
-_TRUST = 0.25
+_TRUST, _TIMING_MIN = 0.25, 10.0
 _SUPPORTED = 0.5  # change of insulin or carbohydrate, as a share of that recorded, beyond which nothing was seen
 
 
@@ -43,6 +43,7 @@ def replay(
     key: Key,
     draws: int = _CONSTANTS * _PATHS,
     trust: float = _TRUST,
+    timing_min: float = _TIMING_MIN,
 ) -> list[Replay]:
     """What glucose would have been with other doses, a fitted person's record otherwise kept as it was.
 
@@ -53,7 +54,8 @@ def replay(
     ```
 
     Draws carry what is not known: constants by their curvature, effects of insulin and food and the disturbances by
-    backward simulation, and `trust`, a factor on the whole change, since no body is the right one. The error of the
+    backward simulation, and what stands for a body that is not the right one: a factor on the whole change (`trust`) and
+    a shift in time (`timing_min`). The error of the
     sensor stays as it was. Recorded doses give back the record exactly. The disturbance does not answer glucose:
     where insulin or rescue carbohydrate did, the answer is of a person who would have done the same all the same.
 
@@ -63,8 +65,8 @@ def replay(
         doses: the other doses, whole; or several by name.
         key: draws what is not known.
         draws: how many draws.
-        trust: standard deviation of the logarithm of that factor; its default is what intervals need to cover people
-            of other bodies than the one fitted.
+        trust: standard deviation of the logarithm of that factor; zero for a body that is right.
+        timing_min: standard deviation of that shift, min; zero for a body that is right.
 
     Returns:
         A replay for each scenario, from the first change to twelve hours after the last one.
@@ -105,18 +107,19 @@ def replay(
         keys = jax.random.key_data(jax.random.split(path_key, _CONSTANTS))
         whole, _ = over_cohort(_explained, z, keys, shared=(steps, person.person), static=(form, paths))
         change, _ = over_cohort(_changed, changed, shared=(z, whole, person.person), static=(form,))
-        factor = np.asarray(jnp.exp(trust * jax.random.normal(trust_key, (change.shape[1], 1))))
+        size, shift = np.asarray(jax.random.normal(trust_key, (2, change.shape[1])))
     valid, time = np.asarray(steps.valid), np.asarray(steps.time_min)
     found = []
     for i, (name, other) in enumerate(scenarios.items()):
         shown = valid & (time >= spans[name][0])
+        later = [np.interp(time[shown] - timing_min * d, time, x) for d, x in zip(shift, change[i], strict=True)]
         found.append(
             Replay(
                 patient.name,
                 name,
                 time[shown],
                 np.asarray(steps.glucose_mg_dL)[shown],
-                factor * change[i][:, shown],
+                np.exp(trust * size)[:, None] * np.stack(later),
                 patient.doses,
                 other,
                 _remarks(patient, other),
