@@ -54,10 +54,9 @@ def replay(
     ```
 
     Draws carry what is not known: constants by their curvature, effects of insulin and food and the disturbances by
-    backward simulation, and what stands for a body that is not the right one: a factor on the whole change (`trust`) and
-    a shift in time (`timing_min`). The error of the
-    sensor stays as it was. Recorded doses give back the record exactly. The disturbance does not answer glucose:
-    where insulin or rescue carbohydrate did, the answer is of a person who would have done the same all the same.
+    backward simulation, and, for a body that is not the right one, a factor on the whole change (`trust`) and a shift
+    in time (`timing_min`). The error of the sensor stays as it was. Recorded doses give back the record exactly. The
+    disturbance does not answer glucose: where insulin or rescue carbohydrate did, they do what they did.
 
     Args:
         person: what `fit_state_space` found.
