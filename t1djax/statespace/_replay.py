@@ -24,7 +24,8 @@ from ._steps import Steps, stack_steps, steps_of
 
 _BEFORE_MIN, _AFTER_MIN = 1440.0, 720.0  # of the record around a change: to know what was on board, and what follows
 _CONSTANTS, _PATHS = 16, 8  # draws of the constants, and of the disturbances under each
-_TRUST, _TIMING_MIN = 0.25, 10.0
+_TRUST, _TIMING_MIN = 0.2, 10.0
+_LASTING_MIN = 360.0  # bodies agree on when a dose acts, and not on what glucose gives back of it hours later
 _SUPPORTED = 0.5  # change of insulin or carbohydrate, as a share of that recorded, beyond which nothing was seen
 
 
@@ -54,9 +55,10 @@ def replay(
     ```
 
     Draws carry what is not known: constants by their curvature, effects of insulin and food and the disturbances by
-    backward simulation, and, for a body that is not the right one, a factor on the whole change (`trust`) and a shift
-    in time (`timing_min`). The error of the sensor stays as it was. Recorded doses give back the record exactly. The
-    disturbance does not answer glucose: where insulin or rescue carbohydrate did, they do what they did.
+    backward simulation, and, for a body that is not the right one, a factor on the whole change, whose spread (`trust`)
+    grows threefold over six hours, and a shift in time (`timing_min`). The error of the sensor stays as it was.
+    Recorded doses give back the record exactly. The disturbance does not answer glucose: where insulin or rescue
+    carbohydrate did, they do what they did.
 
     Args:
         person: what `fit_state_space` found.
@@ -64,7 +66,7 @@ def replay(
         doses: the other doses, whole; or several by name.
         key: draws what is not known.
         draws: how many draws.
-        trust: standard deviation of the logarithm of that factor; zero for a body that is right.
+        trust: standard deviation of the logarithm of that factor at the first change; zero for a body that is right.
         timing_min: standard deviation of that shift, min; zero for a body that is right.
 
     Returns:
@@ -111,6 +113,7 @@ def replay(
     found = []
     for i, (name, other) in enumerate(scenarios.items()):
         shown = valid & (time >= spans[name][0])
+        doubt = 1 + 2 * np.minimum((time[shown] - spans[name][0]) / _LASTING_MIN, 1.0)
         later = [np.interp(time[shown] - timing_min * d, time, x) for d, x in zip(shift, change[i], strict=True)]
         found.append(
             Replay(
@@ -118,7 +121,7 @@ def replay(
                 name,
                 time[shown],
                 np.asarray(steps.glucose_mg_dL)[shown],
-                np.exp(trust * size)[:, None] * np.stack(later),
+                np.exp(np.outer(size, trust * doubt)) * np.stack(later),
                 patient.doses,
                 other,
                 _remarks(patient, other),
