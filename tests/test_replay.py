@@ -122,7 +122,8 @@ def test_hours_of_the_day_cut_the_basal_schedule():
 
 
 def test_command_line(tmp_path):
-    words = ["replay", "reference", "--patients", "3", "--interval-min", "30", "--bolus=-20%", "--from", "1440"]
+    words = ["replay", "reference", "--patients", "3", "--interval-min", "30", "--bolus=-20%", "--from", "1440",
+             "--physiology", "kanderian"]  # fmt: skip
     told = done(*words, "--out", tmp_path / "r", "--json").json[0]
     assert told["patient"] == "Pat3"
     assert told["readings"][-1]["change_mg_dL"] > 0

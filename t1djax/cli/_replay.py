@@ -43,7 +43,9 @@ def run_replay(
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="Time from which nothing is changed any more.")] = None,
     between: Annotated[str, typer.Option(help="Hours of the day that are changed, such as 6-12.")] = "0-24",
-    physiology: Annotated[str, typer.Option(help="The body: magdelaine, kanderian or hovorka.")] = "magdelaine",
+    physiology: Annotated[
+        str, typer.Option(help="The bodies whose answers are taken together: magdelaine, kanderian, hovorka.")
+    ] = "kanderian,hovorka",
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="Probability of the intervals.")] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Sets the draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for replay.csv and a figure per patient.")] = None,
@@ -72,19 +74,22 @@ def run_replay(
             for p in cohort
         ]  # fmt: skip
         tell.now("learning from the record")
-        fit = fit_state_space(
-            list(cohort), physiology=physiology, options=StateSpaceOptions(horizons_min=()), train_until_min=np.inf
-        )
+        options = StateSpaceOptions(horizons_min=())
+        fits = [
+            fit_state_space(list(cohort), physiology=body.strip(), options=options, train_until_min=np.inf)
+            for body in physiology.split(",")
+        ]
         what = ", ".join([f"{name} x {x:g}" for name, x in factors.items()]
                          + [f"boluses {bolus_earlier:g} min earlier"] * (bolus_earlier != 0))  # fmt: skip
         tell.now("replaying")
         found = [
-            replay(fit[p.name], p, {what: other}, key=jax.random.key(seed))[0]
+            replay([fit[p.name] for fit in fits], p, {what: other}, key=jax.random.key(seed))[0]
             for p, other in zip(cohort, others, strict=True)
         ]
-    for p in fit:
-        if not p.ok:
-            say("warning", f"{p.name}: {p.message}")
+    for fit in fits:
+        for p in fit:
+            if not p.ok:
+                say("warning", f"{p.name}, {fit.form.physiology.__name__}: {p.message}")
     if out is not None:
         _write(out, found, list(cohort), level)
     if as_json:

@@ -1,7 +1,7 @@
 """What glucose would have been with other doses: the record explained, what explained it kept, the body run again."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +37,7 @@ class _Paths(NamedTuple):
 
 
 def replay(
-    person: PatientStateSpace,
+    person: PatientStateSpace | Sequence[PatientStateSpace],
     patient: Patient,
     doses: Doses | Mapping[str, Doses],
     *,
@@ -61,11 +61,12 @@ def replay(
     carbohydrate did, they do what they did.
 
     Args:
-        person: what `fit_state_space` found.
+        person: what `fit_state_space` found; or of several bodies, whose draws are taken together: they agree on
+            when a dose acts and differ on what glucose gives back of it, so that their answers enclose the truth.
         patient: the record.
         doses: the other doses, whole; or several by name.
         key: draws what is not known.
-        draws: how many draws.
+        draws: how many draws for each body.
         trust: standard deviation of the logarithm of that factor at the first change; zero for a body that is right.
         timing_min: standard deviation of that shift, min; zero for a body that is right.
 
@@ -91,8 +92,12 @@ def replay(
     2016; its domain is studied in Vettoretti et al., Diabetes Technol. Ther. 18, 2016, and Hughes et al., J. Diabetes
     Sci. Technol. 15(6), 2021.
     """
-    if person.name != patient.name:
-        raise ArgumentError("person", f"is {person.name}, the record is {patient.name}'s")
+    people = [person] if isinstance(person, PatientStateSpace) else list(person)
+    for one in people:
+        if one.name != patient.name:
+            raise ArgumentError("person", f"is {one.name}, the record is {patient.name}'s")
+    if not people:
+        raise ArgumentError("person", "there is no fit; give one or more")
     scenarios = {"other doses": doses} if isinstance(doses, Doses) else dict(doses)
     if not scenarios:
         raise ArgumentError("doses", "there are none; give some")
@@ -100,34 +105,36 @@ def replay(
     start, end = min(a for a, _ in spans.values()), max(b for _, b in spans.values())
     near = (patient.time_min >= start - _BEFORE_MIN) & (patient.time_min <= end + _AFTER_MIN)
     part = dataclasses.replace(patient, glucose_mg_dL=np.where(near, patient.glucose_mg_dL, np.nan))
-    form, paths = person.form, max(1, draws // _CONSTANTS)
+    paths, others = max(1, draws // _CONSTANTS), list(scenarios.values())
+    doubt_key, *keys = jax.random.split(key, 1 + len(people))
+    bodies = [_changes(one, part, others, paths, k) for one, k in zip(people, keys, strict=True)]
+    size, shift = np.asarray(jax.random.normal(doubt_key, (2, len(people) * _CONSTANTS * paths)))
+    found = []
+    for i, (name, other) in enumerate(scenarios.items()):
+        shown = part.valid & (part.time_min >= spans[name][0])
+        time = part.time_min[shown]
+        rows = [(at, row) for at, change in bodies for row in change[i]]
+        later = [np.interp(time - timing_min * s, at, row) for s, (at, row) in zip(shift, rows, strict=True)]
+        doubt = trust * (1 + 2 * np.minimum((time - spans[name][0]) / _LASTING_MIN, 1.0))
+        change = np.exp(np.outer(size, doubt)) * np.stack(later)
+        read = part.glucose_mg_dL[shown]
+        found.append(Replay(patient.name, name, time, read, change, patient.doses, other, _remarks(patient, other)))
+    return found
+
+
+def _changes(
+    person: PatientStateSpace, part: Patient, others: list[Doses], paths: int, key: Key
+) -> tuple[np.ndarray, np.ndarray]:
+    """By one body: times of its steps, min; how much higher a sensor would have read, scenarios by draws by steps."""
+    form = person.form
+    z_key, path_key = jax.random.split(key)
     with jax.enable_x64(True):
-        steps, changed = _on_one_grid(part, list(scenarios.values()), form)
-        z_key, path_key, trust_key = jax.random.split(key, 3)
+        steps, changed = _on_one_grid(part, others, form)
         z = _drawn_constants(person, z_key)
         keys = jax.random.key_data(jax.random.split(path_key, _CONSTANTS))
         whole, _ = over_cohort(_explained, z, keys, shared=(steps, person.person), static=(form, paths))
         change, _ = over_cohort(_changed, changed, shared=(z, whole, person.person), static=(form,))
-        size, shift = np.asarray(jax.random.normal(trust_key, (2, change.shape[1])))
-    valid, time = np.asarray(steps.valid), np.asarray(steps.time_min)
-    found = []
-    for i, (name, other) in enumerate(scenarios.items()):
-        shown = valid & (time >= spans[name][0])
-        doubt = 1 + 2 * np.minimum((time[shown] - spans[name][0]) / _LASTING_MIN, 1.0)
-        later = [np.interp(time[shown] - timing_min * d, time, x) for d, x in zip(shift, change[i], strict=True)]
-        found.append(
-            Replay(
-                patient.name,
-                name,
-                time[shown],
-                np.asarray(steps.glucose_mg_dL)[shown],
-                np.exp(np.outer(size, trust * doubt)) * np.stack(later),
-                patient.doses,
-                other,
-                _remarks(patient, other),
-            )
-        )
-    return found
+    return np.asarray(steps.time_min), change
 
 
 def _span(patient: Patient, other: Doses, name: str) -> tuple[float, float]:
