@@ -24,8 +24,7 @@ from ._steps import Steps, stack_steps, steps_of
 
 _BEFORE_MIN, _AFTER_MIN = 1440.0, 720.0  # of the record around a change: to know what was on board, and what follows
 _CONSTANTS, _PATHS = 16, 8  # draws of the constants, and of the disturbances under each
-_TRUST, _TIMING_MIN = 0.2, 10.0
-_LASTING_MIN = 360.0  # bodies agree on when a dose acts, and not on what glucose gives back of it hours later
+_TRUST, _TIMING_MIN = 0.15, 10.0
 _SUPPORTED = 0.5  # change of insulin or carbohydrate, as a share of that recorded, beyond which nothing was seen
 
 
@@ -55,10 +54,9 @@ def replay(
     ```
 
     Draws carry what is not known: constants by their curvature, effects of insulin and food and the disturbances by
-    backward simulation, and, for a body that is not the right one, a factor on the whole change, whose spread (`trust`)
-    grows threefold over six hours, and a shift in time (`timing_min`). The error of the sensor stays as it was.
-    Recorded doses give back the record exactly. The disturbance does not answer glucose: where insulin or rescue
-    carbohydrate did, they do what they did.
+    backward simulation, and, for a body that is not the right one, a factor on the whole change (`trust`) and a shift
+    in time (`timing_min`). The error of the sensor stays as it was. Recorded doses give back the record exactly. The
+    disturbance does not answer glucose: where insulin or rescue carbohydrate did, they do what they did.
 
     Args:
         person: what `fit_state_space` found; or of several bodies, whose draws are taken together: they agree on
@@ -67,7 +65,7 @@ def replay(
         doses: the other doses, whole; or several by name.
         key: draws what is not known.
         draws: how many draws for each body.
-        trust: standard deviation of the logarithm of that factor at the first change; zero for a body that is right.
+        trust: standard deviation of the logarithm of that factor; zero for a body that is right.
         timing_min: standard deviation of that shift, min; zero for a body that is right.
 
     Returns:
@@ -115,8 +113,7 @@ def replay(
         time = part.time_min[shown]
         rows = [(at, row) for at, change in bodies for row in change[i]]
         later = [np.interp(time - timing_min * s, at, row) for s, (at, row) in zip(shift, rows, strict=True)]
-        doubt = trust * (1 + 2 * np.minimum((time - spans[name][0]) / _LASTING_MIN, 1.0))
-        change = np.exp(np.outer(size, doubt)) * np.stack(later)
+        change = np.exp(trust * size)[:, None] * np.stack(later)
         read = part.glucose_mg_dL[shown]
         found.append(Replay(patient.name, name, time, read, change, patient.doses, other, _remarks(patient, other)))
     return found
