@@ -24,7 +24,7 @@ from ._steps import Steps, stack_steps, steps_of
 
 _BEFORE_MIN, _AFTER_MIN = 1440.0, 720.0  # of the record around a change: to know what was on board, and what follows
 _CONSTANTS, _PATHS = 16, 8  # draws of the constants, and of the disturbances under each
-_TRUST, _TIMING_MIN = 0.15, 10.0
+_TRUST, _TIMING_MIN = 0.2, 10.0
 _SUPPORTED = 0.5  # change of insulin or carbohydrate, as a share of that recorded, beyond which nothing was seen
 
 
