@@ -338,13 +338,9 @@ def cohorts(
 
 
 @app.command()
-def devices(
-    full: Annotated[bool, typer.Option("--full", help="On an accelerator: 10,000 networks, 1,000,000 fits.")] = False,
-    quick: Quick = False,
-    out: Out = _OUT,
-) -> None:
+def devices(quick: Quick = False, out: Out = _OUT) -> None:
     """Sharding over devices, several processes, and the share of the arithmetic's ceiling that a step reaches."""
-    _done(devices_.run(out, full=full, quick=quick))
+    _done(devices_.run(out, quick=quick))
 
 
 if __name__ == "__main__":

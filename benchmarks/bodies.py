@@ -2,25 +2,33 @@
 
 `python -m benchmarks.bodies` fits Kanderian's ten people, 48 h read every 5 min with white noise of 10 mg/dL, in many
 draws of the noise, then twenty people drawn of Hovorka's population; `--people 1000` fits that many drawn people of
-Kanderian's once, and ten of them by SciPy (`least_squares` on LSODA), for the speed.
+Kanderian's once, and ten of them by SciPy (`least_squares` on LSODA), for the speed; `--wrong` fits people of each body
+by each of them.
 """
 
 import argparse
 import dataclasses
 import time
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
-import scipy.integrate
-import scipy.optimize
 
 import t1djax
 from t1djax.data import virtual_population
-from t1djax.physics import AbstractPhysiology, Hovorka, Kanderian, kanderian
+from t1djax.physics import AbstractPhysiology, Hovorka, Kanderian, Magdelaine, kanderian
 
-FREE = {Kanderian: ("SI", "VG", "tauM", "EGP"), Hovorka: ("SI1", "EGP0", "tau_G", "tau_I")}
+from . import jobs
+from .peers import ask
+
+FREE = {
+    Magdelaine: ("ksi", "kl", "Tu", "Tr", "kr_Vb"),
+    Kanderian: ("SI", "VG", "tauM", "EGP"),
+    Hovorka: ("SI1", "EGP0", "tau_G", "tau_I"),
+}
 NOISE_MG_DL = 10.0
+HORIZONS_MIN = (30, 60, 120)
+_AROUND_MIN = 10.0  # readings this near a horizon count for it
 _BOUND_95 = 1.959964
 
 
@@ -29,11 +37,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--people", type=int, default=0, help="for the speed; 0 for none")
+    parser.add_argument("--wrong", action="store_true", help="fit people of each body by each of them")
     args = parser.parse_args()
-    if args.people:
-        speed(args.people)
-        return
     key = jax.random.key(5)
+    if args.people or args.wrong:
+        speed(args.people) if args.people else wrong(key)
+        return
     # Of several starts the best is kept: a time constant is free, and from one start a fit may end in another valley.
     recover(Kanderian, virtual_population(10, key=key, bodies=kanderian()), args.draws)
     recover(Hovorka, virtual_population(20, key=key, physiology=Hovorka), max(1, args.draws // 2))
@@ -80,54 +89,65 @@ def recover(body: type[AbstractPhysiology], cohort: t1djax.Cohort, draws: int) -
               f"{100 * np.mean(np.concatenate(inside)):.1f} % | {min(bound):.2g} to {max(bound):.2g}")  # fmt: skip
 
 
+def wrong(key: jax.Array, n: int = 10) -> None:
+    """People of each body fitted by each; nothing but the readings and doses is known of them."""
+    bodies = (Magdelaine, Kanderian, Hovorka)
+    print("people of | fitted by | called a misfit; with noise stated | rms residual, mg/dL | "
+          + " | ".join(f"forecast {h} min (last reading held)" for h in HORIZONS_MIN))  # fmt: skip
+    for theirs in bodies:
+        ten = kanderian() if theirs is Kanderian else None
+        known = virtual_population(n, key=key, physiology=theirs, bodies=ten, noise=t1djax.WhiteNoise(NOISE_MG_DL))
+        strangers = [dataclasses.replace(p, known={}) for p in known]
+        _wrong_row(f"{theirs.__name__} | the same, all but the free ones known", tuple(known), theirs, assume=False)
+        for mine in bodies:
+            _wrong_row(f"{theirs.__name__} | {mine.__name__}", strangers, mine, assume=True)
+
+
+def _wrong_row(name: str, people: Sequence[t1djax.Patient], body: type[AbstractPhysiology], *, assume: bool) -> None:
+    fit = t1djax.fit(people, model="ode", physiology=body, free=FREE[body], assume_population=assume)
+    stated = dataclasses.replace(fit, problem=dataclasses.replace(fit.problem, noise_sd_mg_dL=NOISE_MG_DL))
+    called = [
+        str(sum(v.misfit is not None and v.misfit.found for v in t1djax.identify(f, what_if=False)))
+        for f in (fit, stated)
+    ]
+    rms = lambda x: float(np.sqrt(np.mean(np.square(np.concatenate(x)))))
+    misses = [(p.glucose_mg_dL - f.glucose_mg_dL)[p.masks.fit] for p, f in zip(people, fit, strict=True)]
+    cells = [name, f"{', '.join(called)} of {len(people)}", f"{rms(misses):.1f}"]
+    for h in HORIZONS_MIN:
+        ahead, still = [], []
+        for p, f in zip(people, fit, strict=True):
+            first = p.time_min[p.masks.forecast][0]
+            last = p.glucose_mg_dL[p.time_min < first][-1]
+            near = np.abs(p.time_min - first - h) <= _AROUND_MIN
+            ahead.append((f.glucose_mg_dL - p.glucose_mg_dL)[near])
+            still.append((last - p.glucose_mg_dL)[near])
+        cells.append(f"{rms(ahead):.1f} ({rms(still):.1f})")
+    print(" | ".join(cells), flush=True)
+
+
 def speed(n: int) -> None:
     """Least squares on many drawn people, and by SciPy on ten of them."""
     cohort = virtual_population(n, key=jax.random.key(3), physiology=Kanderian)
-    people = t1djax.Cohort(noisy(cohort, 1).patients)
+    people = noisy(cohort, 1)
     question = t1djax.Question(physiology=Kanderian, free=FREE[Kanderian])
-    fit = t1djax.fit(people, question, model="ode", options=t1djax.LeastSquares(starts=1))
-    each = fit.cost.run_s / n
-    print(f"t1djax: {n} people in {fit.cost.run_s:.1f} s and {fit.cost.compile_s:.1f} s of compilation")
-    began, theirs, ours = time.perf_counter(), [], []
-    for p, found in list(zip(people, fit, strict=True))[:10]:
-        theirs.append(_scipy(p, {s: e.initial for s, e in found.estimates.items()}))
-        ours.append([found.estimates[s].value for s in (*FREE[Kanderian], "G0")])
-    seconds = (time.perf_counter() - began) / 10
-    apart = np.max(np.abs(np.array(ours) / np.array(theirs) - 1))
-    print(f"SciPy: {seconds:.2f} s a person; {seconds / each:.0f} times; largest difference {100 * apart:.3f} %")
-
-
-def _scipy(patient: t1djax.Patient, start: dict[str, float]) -> Any:
-    """Least squares by SciPy on LSODA, from dose jump to dose jump, with differences for slopes."""
-    symbols, mask = (*FREE[Kanderian], "G0"), patient.masks.fit
-    breaks, insulin, carbs = patient.doses.rates(float(patient.time_min[0]), float(patient.time_min[-1]))
-    ends = np.append(breaks[1:], patient.time_min[-1])
-
-    def glucose(z: np.ndarray) -> np.ndarray:
-        v = dict(patient.known) | dict(zip(symbols, np.exp(z), strict=True))
-        Ib = 1e6 * patient.doses.basal_U_h[0] / 60 / v["CI"]
-        y, G = np.array([v["G0"], Ib, Ib, v["SI"] * Ib, 0.0, 0.0]), np.zeros(len(patient.time_min))
-        G[0] = v["G0"]
-        for t0, t1, u, r in zip(breaks, ends, 1e6 * insulin, carbs, strict=True):
-
-            def rates(t: float, y: np.ndarray, u: float = u, r: float = r) -> list[float]:
-                return [
-                    -(v["GEZI"] + y[3]) * y[0] + v["EGP"] + y[5], (u / v["CI"] - y[1]) / v["tau1"],
-                    (y[1] - y[2]) / v["tau2"], v["p2"] * (v["SI"] * y[2] - y[3]),
-                    (r / v["VG"] - y[4]) / v["tauM"], (y[4] - y[5]) / v["tauM"],
-                ]  # fmt: skip
-
-            at = (patient.time_min > t0) & (patient.time_min <= t1)
-            times = np.unique(np.append(patient.time_min[at], t1))
-            found = scipy.integrate.solve_ivp(
-                rates, (t0, t1), y, method="LSODA", t_eval=times, rtol=1e-6, atol=1e-8, first_step=min(0.5, t1 - t0)
-            )
-            G[at], y = found.y[0][: at.sum()], found.y[:, -1]
-        return G
-
-    misfit = lambda z: (glucose(z) - patient.glucose_mg_dL)[mask]
-    begin = np.log([start[s] for s in symbols])
-    return np.exp(scipy.optimize.least_squares(misfit, begin, diff_step=1e-4, x_scale=0.1).x)
+    call = lambda: t1djax.fit(people, question, model="ode", options=t1djax.LeastSquares(starts=1))
+    compile_s, began, cpu = call().cost.compile_s, time.perf_counter(), time.process_time()
+    fit = call()
+    mine, mine_cpu = (time.perf_counter() - began) / n, (time.process_time() - cpu) / n
+    print(f"t1djax: {n} people in {n * mine:.1f} s ({n * mine_cpu:.1f} s CPU), and {compile_s:.1f} s of compilation")
+    few = t1djax.Cohort(people.patients[:10], {f"{name} 0": truth for name, truth in cohort.truth.items()})
+    told = jobs.patients(few, fit, "kanderian")
+    # Differences as wide as the solver's tolerance asks for.
+    job = {"task": "fit", "patients": told, "method": "LSODA", "rtol": 1e-6, "atol": 1e-8}
+    theirs = ask("scipy", job | {"options": {"diff_step": 1e-4, "x_scale": 0.1}}, envs=None).found
+    apart = max(
+        abs(f.estimates[s].value / x - 1)
+        for f, found in zip(fit.patients, theirs["found"], strict=False)
+        for s, x in found.items()
+    )
+    seconds, cpu = float(np.mean(theirs["seconds"])), theirs["cpu_s"] / len(told)
+    print(f"SciPy: {seconds:.2f} s a person ({cpu:.2f} s CPU): {seconds / mine:.0f} times, by CPU {cpu / mine_cpu:.0f}")
+    print(f"largest difference {100 * apart:.3f} %")
 
 
 if __name__ == "__main__":

@@ -62,4 +62,4 @@ def _people(n: int, gain: float, disturbance: float) -> list[t1djax.Patient]:
         lives: Life = jax.device_get(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), n)))
     mine = lambda i: jax.tree.map(lambda x: x[i], lives)
     # The loop reads what the record holds.
-    return [record(f"P{i}", mine(i), lives.error_mg_dL[i], known)[0] for i in range(n)]
+    return [record(f"P{i}", mine(i), np.asarray(lives.error_mg_dL[i]), known)[0] for i in range(n)]

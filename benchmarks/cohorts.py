@@ -230,7 +230,7 @@ def _scipy(report: Report, n: int, envs: Path | None, repeat: int) -> None:
             missing = {"status": answer.status, "why": answer.words}
             report.add({"what": _SCIPY, "model": "ode", "patients": n} | missing)
             return
-        found = answer.found["ksi"]
+        found = [values["ksi"] for values in answer.found["found"]]
         theirs.append(answer.found["wall_s"] * n / len(told))
         mine.append(_timed(lambda: _fit(people, "ode")))
     apart = max(abs(f.estimates["ksi"].value / ksi - 1) for f, ksi in zip(fit.patients[:_SAMPLE], found, strict=True))

@@ -28,24 +28,21 @@ _ALIKE, _CEILING, _SHARE = "sharded over devices", "ceiling", "share of the ceil
 _PROCESSES = "processes of one sweep"
 
 
-def run(out: Path, *, full: bool, quick: bool, repeat: int = 3) -> Report:
+def run(out: Path, *, quick: bool, repeat: int = 3) -> Report:
     """One row per model and number of devices, one per number of processes, and the floor of a training step.
 
     On the CPU eight devices are made of the same cores: they show that it works and what it changes, not what is
     gained.
     """
     repeat = 1 if quick else repeat
-    report = Report(
-        "devices", "Devices, processes and the ceiling", out, {"full": full, "quick": quick, "repeat": repeat}
-    ).resume()
+    asked = {"quick": quick, "repeat": repeat}
+    report = Report("devices", "Devices, processes and the ceiling", out, asked).resume()
     report.note(
         "ksi of virtual patients, 48 h, white noise of 10 mg/dL. Seconds: running, median of repetitions after one "
         "that compiles. `difference`: largest relative one of an estimate from that of one device or process."
     )
     gpu = jax.default_backend() != "cpu"
     sizes = {"ode": 20, "pinn": 4} if quick else {"ode": 1000, "pinn": 40}
-    if full and gpu:
-        sizes = {"ode": 1_000_000, "pinn": 10_000}
     for model, n in sizes.items():
         _sharded(report, model, n, (None,) if gpu else (1, 8), repeat)
     _two_processes(report, quick)

@@ -226,7 +226,7 @@ def _scipy(base: dict[str, Any], envs: Path | None, budget_s: float) -> dict[str
     cells: dict[str, Any] = {"status": "ok"}
     for level in LEVELS:
         cells |= _in_turn(found["courses"], true, level)
-    errors = 100 * np.abs(np.asarray(found["ksi"]) / true - 1)
+    errors = 100 * np.abs(np.asarray([values["ksi"] for values in found["found"]]) / true - 1)
     return (
         cells
         | _errors(errors, None)

@@ -14,12 +14,13 @@ _UNMOVED = t1djax.Stage(
 )
 
 
-def patients(cohort: t1djax.Cohort, fit: t1djax.Fit | None = None) -> list[dict[str, Any]]:
+def patients(cohort: t1djax.Cohort, fit: t1djax.Fit | None = None, body: str = "magdelaine") -> list[dict[str, Any]]:
     """What a peer is told of each patient: known parameters, readings, doses; and starts where a fit is given.
 
     Args:
         cohort: the patients.
         fit: says which parameters are free, and where they start.
+        body: which physiology it is.
     """
     rows = []
     for i, patient in enumerate(cohort):
@@ -31,11 +32,13 @@ def patients(cohort: t1djax.Cohort, fit: t1djax.Fit | None = None) -> list[dict[
         rows.append(
             {
                 "name": patient.name,
+                "body": body,
                 "parameters": parameters,
                 "start": start,
                 "time_min": patient.time_min.tolist(),
                 "glucose_mg_dL": np.where(patient.valid, patient.glucose_mg_dL, 0.0).tolist(),
                 "fit": masks.fit.tolist(),
+                "basal_U_min": float(patient.doses.basal_U_h[0]) / 60,
                 "break_min": breaks.tolist(),
                 "insulin_U_min": insulin.tolist(),
                 "carbs_mg_min": carbs.tolist(),

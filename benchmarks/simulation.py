@@ -1,5 +1,6 @@
 """Patient-days of simulation per second: the exact path and diffrax, against SciPy and an Euler loop, with errors."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -9,13 +10,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import t1djax
+from t1djax.data import steps_needed
+from t1djax.physics import AbstractPhysiology, Hovorka, Kanderian, Magdelaine
 
 from . import jobs
 from .peers import PEERS, ask
@@ -23,6 +26,7 @@ from .problems import UNSEEN
 from .report import REPETITIONS, Report, median, progress
 
 DAYS = 2
+PRECISIONS = ("float32", "float64")
 _SAMPLE = 10  # patients that SciPy solves, and on which errors are taken
 _MOST_MADE = 1000  # virtual patients; more are these again, with other insulin sensitivities
 _TIGHT = {"task": "simulate", "method": "DOP853", "rtol": 1e-12, "atol": 1e-10, "repeat": 1}
@@ -35,20 +39,34 @@ by a program compiled for the CPU's caches."""
 class _Arrays:
     """A cohort as arrays of one precision."""
 
-    def __init__(self, cohort: t1djax.Cohort, n: int, precision: str) -> None:
+    def __init__(self, body: type[AbstractPhysiology], cohort: t1djax.Cohort, n: int, precision: str) -> None:
         with jax.enable_x64(precision == "float64"):
             data = t1djax.stack(tuple(cohort))
             truth = [cohort.truth[name].parameters for name in cohort.names]
             column = lambda symbol: jnp.asarray([row[symbol] for row in truth])
             copies = -(-n // len(cohort))
             tile = lambda x: jnp.tile(x, (copies,) + (1,) * (x.ndim - 1))[:n]
-            names = ("ksi", "kl", "kb", "Tu", "ku_Vi", "Tr", "kr_Vb")
-            p = {symbol: tile(column(symbol)) for symbol in names}
-            p["ksi"] = p["ksi"] * (1 + 0.001 * (jnp.arange(n) // len(cohort)))
+            p = {f.name: tile(column(f.name)) for f in dataclasses.fields(body)}
+            p[body.facts.sensitivity] *= 1 + 0.001 * (jnp.arange(n) // len(cohort))
+            basal = jnp.asarray([p.doses.basal_U_h[0] for p in cohort])
             cast = lambda x: x.astype(precision) if jnp.issubdtype(x.dtype, jnp.inexact) else x
             self.args = jax.tree.map(
-                cast, (t1djax.Magdelaine(**p), jax.tree.map(tile, data.inputs), tile(data.time_min), tile(column("G0")))
+                cast,
+                (body(**p), jax.tree.map(tile, data.inputs), tile(data.time_min), tile(column("G0")), tile(basal)),
             )
+
+
+class _Others(NamedTuple):
+    """What the rows of a body are held against."""
+
+    told: list[dict[str, Any]]
+    """The patients that SciPy solves."""
+    glucose_mg_dL: np.ndarray
+    """Theirs, to all digits."""
+    lsoda_s: list[float]
+    """Seconds per patient of SciPy's LSODA, by repetition."""
+    envs: Path | None
+    repeat: int
 
 
 def run(out: Path, *, envs: Path | None, full: bool, quick: bool, repeat: int = 3) -> Report:
@@ -62,37 +80,38 @@ def run(out: Path, *, envs: Path | None, full: bool, quick: bool, repeat: int = 
         "Seconds: median of repetitions; ours without the first call (`first call`), on all cores. Error: largest "
         f"distance of glucose from DOP853 at rtol 1e-12, of {_SAMPLE} patients, mg/dL. Peers solve the same "
         f"patients one by one, with a call per interval of constant input, timed on {_SAMPLE}. `LSODA over "
-        "it`: seconds of SciPy's LSODA per patient over the row's, pair by pair, median."
+        "it`: seconds of SciPy's LSODA per patient over the row's, pair by pair, median. Where no body is named, it "
+        "is Magdelaine's; Kanderian's and Hovorka's take Runge-Kutta steps of 5 min at most."
     )
     cohort = t1djax.virtual_population(min(max(sizes), _MOST_MADE), key=jax.random.key(UNSEEN))
-    told = jobs.patients(cohort)[:_SAMPLE]
-    tight = ask("scipy", {**_TIGHT, "patients": told}, envs=envs)
-    reference = np.asarray(tight.found["glucose_mg_dL"])
-    lsoda = _peers(report, told, reference, envs, repeat)
+    others = _peers(report, Magdelaine, cohort, envs, repeat)
+    _simglucose(report, envs)
     for n in sizes:
-        for precision in ("float32", "float64"):
-            arrays = _Arrays(cohort, n, precision)
+        for precision in PRECISIONS:
+            arrays = _Arrays(Magdelaine, cohort, n, precision)
             tried = {1000: BATCHINGS, 100_000: BATCHINGS[-2:]}.get(n, (BATCHINGS[0], BATCHINGS[-1]))
             for batching in tried:
-                _row(report, "exact", _exact, batching, arrays, n, precision, reference, told, envs, repeat, lsoda)
+                _row(report, "exact", _own(None), batching, arrays, precision, others)
             if n <= 100:
-                _row(
-                    report,
-                    "diffrax Tsit5",
-                    _diffrax,
-                    "vmap",
-                    arrays,
-                    n,
-                    precision,
-                    reference,
-                    told,
-                    envs,
-                    repeat,
-                    lsoda,
-                )
-    for precision in ("float32", "float64"):
+                _row(report, "diffrax Tsit5", _diffrax, "vmap", arrays, precision, others)
+    for precision in PRECISIONS:
         _on_one_core(report, sizes[-1] if quick else 1000, precision, repeat)
+    for body in (Kanderian, Hovorka):
+        _body(report, body, (1, 2) if quick else (1, 1000), envs, repeat)
     return report
+
+
+def _body(
+    report: Report, body: type[AbstractPhysiology], sizes: tuple[int, ...], envs: Path | None, repeat: int
+) -> None:
+    """Rows of a body whose equations have no closed form."""
+    cohort = t1djax.virtual_population(max(sizes), key=jax.random.key(UNSEEN), physiology=body)
+    others, steps = _peers(report, body, cohort, envs, repeat), steps_needed(tuple(cohort), body)
+    for n in sizes:
+        for precision in PRECISIONS:
+            arrays = _Arrays(body, cohort, n, precision)
+            batching = BATCHINGS[0] if n == 1 else BATCHINGS[-1]
+            _row(report, f"{body.__name__}, Runge-Kutta 4", _own(steps), batching, arrays, precision, others)
 
 
 def _on_one_core(report: Report, n: int, precision: str, repeat: int) -> None:
@@ -115,9 +134,9 @@ def _on_one_core(report: Report, n: int, precision: str, repeat: int) -> None:
 def one_core(n: int, precision: str, repeat: int) -> dict[str, Any]:
     """Seconds of simulating `n` people by this process."""
     cohort = t1djax.virtual_population(min(n, _MOST_MADE), key=jax.random.key(UNSEEN))
-    arrays = _Arrays(cohort, n, precision)
+    arrays = _Arrays(Magdelaine, cohort, n, precision)
     with jax.enable_x64(precision == "float64"):
-        program = batched(_exact, "map_patients")
+        program = batched(_own(None), "map_patients")
         began = time.perf_counter()
         jax.block_until_ready(program(*arrays.args))
         compile_s = time.perf_counter() - began
@@ -132,12 +151,20 @@ def _timed(program: Callable[..., Any], arrays: _Arrays, times: int) -> float:
     return (time.perf_counter() - began) / times
 
 
-def _exact(p: t1djax.Magdelaine, inputs: t1djax.Inputs, ts: jax.Array, G0: jax.Array) -> jax.Array:
-    return t1djax.propagate(p, inputs, ts, G0=G0).glucose_mg_dL
+@functools.cache
+def _own(steps: int | None) -> Callable[..., jax.Array]:
+    """The body's own solution in so many steps."""
+
+    def one(p: Any, inputs: t1djax.Inputs, ts: jax.Array, G0: jax.Array, basal_U_h: jax.Array) -> jax.Array:
+        return p.solution(inputs, ts, p.start(G0, basal_U_h / 60), steps=steps).glucose_mg_dL
+
+    return one
 
 
-def _diffrax(p: t1djax.Magdelaine, inputs: t1djax.Inputs, ts: jax.Array, G0: jax.Array) -> jax.Array:
-    return t1djax.simulate(p, inputs, ts, G0=G0).glucose_mg_dL
+def _diffrax(
+    p: AbstractPhysiology, inputs: t1djax.Inputs, ts: jax.Array, G0: jax.Array, basal_U_h: jax.Array
+) -> jax.Array:
+    return t1djax.simulate(p, inputs, ts, y0=p.start(G0, basal_U_h / 60)).glucose_mg_dL
 
 
 def batched(one: Callable[..., jax.Array], batching: str) -> Callable[..., jax.Array]:
@@ -156,14 +183,10 @@ def _row(
     one: Callable[..., jax.Array],
     batching: str,
     arrays: _Arrays,
-    n: int,
     precision: str,
-    reference: np.ndarray,
-    told: list[dict[str, Any]],
-    envs: Path | None,
-    repeat: int,
-    lsoda: list[float],
+    others: _Others,
 ) -> None:
+    n = len(arrays.args[-1])
     progress(f"{system}, {batching}, {precision}, {n} patients")
     with jax.enable_x64(precision == "float64"):
         began = time.perf_counter()
@@ -172,11 +195,11 @@ def _row(
         compile_s = time.perf_counter() - began
         times = max(1, min(50, 1000 // n))  # a short one is timed over several
         seconds, ratios = [], []
-        for _ in range(repeat):
-            theirs = _lsoda_s(told, envs) if n == 1000 else None
+        for _ in range(others.repeat):
+            theirs = _lsoda_s(others) if n == 1000 else None
             seconds.append(_timed(program, arrays, times))
-            ratios.append((median(lsoda) if theirs is None else theirs) * n / seconds[-1])
-    known = min(n, _SAMPLE)
+            ratios.append((median(others.lsoda_s) if theirs is None else theirs) * n / seconds[-1])
+    exact = others.glucose_mg_dL[:n]
     report.add(
         {
             "system": f"t1djax {system}",
@@ -186,26 +209,31 @@ def _row(
             "first call, s": compile_s,
             "seconds": median(seconds),
             "patient-days/s": n * DAYS / median(seconds),
-            "error, mg/dL": float(np.abs(glucose[:known, : reference.shape[1]] - reference[:known]).max()),
+            "error, mg/dL": float(np.abs(glucose[: len(exact), : exact.shape[1]] - exact).max()),
             "LSODA over it": median(ratios),
             REPETITIONS: seconds,
         }
     )
 
 
-def _lsoda_s(told: list[dict[str, Any]], envs: Path | None) -> float:
+def _lsoda_s(others: _Others) -> float:
     """Seconds per patient of SciPy's LSODA, now."""
     rtol, atol = _SCIPY["LSODA"]
-    job = {"task": "simulate", "method": "LSODA", "rtol": rtol, "atol": atol, "repeat": 1, "patients": told}
-    return ask("scipy", job, envs=envs).found["seconds"][0] / len(told)
+    job = {"task": "simulate", "method": "LSODA", "rtol": rtol, "atol": atol, "repeat": 1, "patients": others.told}
+    return ask("scipy", job, envs=others.envs).found["seconds"][0] / len(others.told)
 
 
 def _peers(
-    report: Report, told: list[dict[str, Any]], reference: np.ndarray, envs: Path | None, repeat: int
-) -> list[float]:
-    """Rows of SciPy, the Euler loop and simglucose; seconds per patient of LSODA, by repetition."""
-    tried = [(f"SciPy {m}, rtol {r:g}", {"method": m, "rtol": r, "atol": a}) for m, (r, a) in _SCIPY.items()]
-    tried.append(("NumPy Euler, 1 min", {"method": "euler", "step_min": 1.0}))
+    report: Report, body: type[AbstractPhysiology], cohort: t1djax.Cohort, envs: Path | None, repeat: int
+) -> _Others:
+    """Rows of SciPy and the Euler loop."""
+    told = jobs.patients(t1djax.Cohort(cohort.patients[:_SAMPLE], cohort.truth), body=body.__name__.lower())
+    tight = ask("scipy", {**_TIGHT, "patients": told}, envs=envs)
+    exact = np.asarray(tight.found["glucose_mg_dL"])
+    name = "" if body is Magdelaine else f", {body.__name__}"
+    tried = [(f"SciPy {m}, rtol {r:g}{name}", {"method": m, "rtol": r, "atol": a}) for m, (r, a) in _SCIPY.items()]
+    if body is Magdelaine:
+        tried.append(("NumPy Euler, 1 min", {"method": "euler", "step_min": 1.0}))
     lsoda: list[float] = []
     for system, settings in tried:
         answer = ask("scipy", {"task": "simulate", "patients": told, "repeat": repeat, **settings}, envs=envs)
@@ -214,7 +242,7 @@ def _peers(
             continue
         each = [s / len(told) for s in answer.found["seconds"]]
         lsoda = lsoda or each
-        error = np.abs(np.asarray(answer.found["glucose_mg_dL"]) - reference).max()
+        error = np.abs(np.asarray(answer.found["glucose_mg_dL"]) - exact).max()
         report.add(
             {
                 "system": system,
@@ -228,6 +256,10 @@ def _peers(
                 REPETITIONS: [s * len(told) for s in each],
             }
         )
+    return _Others(told, exact, lsoda, envs, repeat)
+
+
+def _simglucose(report: Report, envs: Path | None) -> None:
     answer = ask("simglucose", {"task": "simulate", "days": 1}, envs=envs)
     system = f"simglucose, another model ({PEERS['simglucose'].model})"
     if answer.ok:
@@ -235,7 +267,6 @@ def _peers(
         report.add({"system": system, "patients": 1, "seconds": answer.found["seconds"][0], "patient-days/s": days})
     else:
         report.add({"system": system, "status": answer.status, "why": answer.words})
-    return lsoda
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ PARTS = (
     Part("startup"),
     Part("simulation", ("--full",), peers=True),
     Part("cohorts", ("--full",), peers=True),
-    Part("devices", ("--full",)),
+    Part("devices"),
     Part("peers", peers=True),
     Part("bound"),
     Part("accuracy", ("--virtual", "50")),

@@ -11,6 +11,7 @@ import scipy.optimize
 
 import t1djax
 from t1djax.data import virtual_population
+from t1djax.inference import _least_squares
 from t1djax.physics import PHYSIOLOGIES, Kanderian, NoRestError, PhysiologyError, kanderian
 
 from .bodies import Bergman, bergman
@@ -265,3 +266,20 @@ def test_prediction_goes_on_from_the_end_and_from_a_file(ten: t1djax.Cohort, tmp
     told = [t1djax.predict(each, future).glucose_mg_dL for each in (model, t1djax.read_fitted(tmp_path / "3.json"))]
     np.testing.assert_array_equal(*told)
     np.testing.assert_allclose(told[0], ten.truth["3"].glucose_mg_dL[~first], atol=0.5)
+
+
+def test_who_needs_many_steps_goes_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large cohorts first take few steps: those that are cut off come out as if nothing had been."""
+    options = t1djax.LeastSquares(starts=1, max_steps=30)
+    people = t1djax.reference_cohort(interval_min=120, names=["Pat2", "Pat3"])
+    asked = lambda: t1djax.fit(people, model="ode", free=["ksi", "Tr"], options=options)
+    whole = asked()
+    monkeypatch.setattr(_least_squares, "_LARGE", 1)
+    monkeypatch.setattr(_least_squares, "_SOON", 4)
+    cut = asked()
+    assert whole.history.step[-1] > 4
+    for one, same in zip(whole, cut, strict=True):
+        assert one.ok
+        assert same.ok
+        for symbol, e in one.estimates.items():
+            assert same.estimates[symbol].value == pytest.approx(e.value, rel=1e-9)

@@ -14,7 +14,7 @@ import pytest
 import threadpoolctl
 
 import t1djax
-from t1djax.programs import _programs
+from t1djax.programs import _programs, at_work
 from t1djax.programs._blas import one_thread_per_factorisation
 from t1djax.programs._programs import compile_once
 
@@ -38,6 +38,12 @@ def test_double_precision_on_and_off_has_a_program_each():
 
 def _square(x: jax.Array) -> jax.Array:
     return x @ x
+
+
+def test_products_take_all_digits_on_an_accelerator_too():
+    with at_work("float32"):
+        asked = jax.jit(_square).lower(np.ones((8, 8), np.float32)).as_text()
+    assert "HIGHEST" in asked
 
 
 def test_each_precision_of_products_has_a_program():

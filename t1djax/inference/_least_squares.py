@@ -20,6 +20,8 @@ from ..twin import Physiology, Sensitivities
 from ._levenberg import Optimum, least_squares
 
 _FIRST_NOISE = 1.0  # mg/dL
+_SOON = 40  # steps that nearly all need; in a large cohort the others go on by themselves and hold nobody up
+_LARGE = 128  # patients that wait for each other
 _ROUNDS = 6  # solves, where priors weigh by a noise that the solve before estimates
 
 
@@ -49,6 +51,8 @@ class _Solution(NamedTuple):
     states: dict[str, Array]
     loss: Array
     steps: Array
+    cut: Bool[Array, ""]
+    """Whether a start was out of steps."""
     ok: Bool[Array, ""]
 
 
@@ -89,15 +93,24 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
     each = [problem.physiology(start=draw) for draw in draws]
     starts = {s: np.stack([np.asarray(body.free[s]) for body in each], axis=1) for s in problem.start}
     data = PatientArrays(patients)
-    solution, compile_s = over_cohort(_fit_patient, each[0], data, starts, static=(options, False))
-    low = (
-        np.flatnonzero(solution.found.values["G0"] < problem.limits("G0")[0]) if "G0" in problem.start else np.zeros(0)
-    )
-    if low.size:  # few, if any: everybody else's numbers are those of a problem without a least
+    soon = min(options.max_steps, _SOON) if len(patients) > _LARGE else options.max_steps
+    static = (options._replace(max_steps=soon), False)
+    solution, compile_s = over_cohort(_fit_patient, each[0], data, starts, static=static)
+
+    def again(solution: _Solution, rows: np.ndarray, held: bool) -> tuple[_Solution, float]:
+        if not rows.size:
+            return solution, 0.0
         with jax.enable_x64(True):
-            few = (jax.tree.map(lambda x: x[low], each[0]), data[low], {s: x[low] for s, x in starts.items()})
-        again, seconds = over_cohort(_fit_patient, *few, static=(options, True))
-        solution = jax.tree.map(lambda x, y: _put(x, low, y), solution, again)
+            few = (jax.tree.map(lambda x: x[rows], each[0]), data[rows], {s: x[rows] for s, x in starts.items()})
+        found, seconds = over_cohort(_fit_patient, *few, static=(options, held))
+        return jax.tree.map(lambda x, y: _put(x, rows, y), solution, found), seconds
+
+    late = solution.cut & (soon < options.max_steps)
+    solution, seconds = again(solution, np.flatnonzero(late), False)
+    compile_s += seconds
+    if "G0" in problem.start:  # few, if any: everybody else's numbers are those of a problem without a least
+        low = solution.found.values["G0"] < problem.limits("G0")[0]
+        solution, seconds = again(solution, np.flatnonzero(low), True)
         compile_s += seconds
     records = tuple(_records(patients, problem, solution, options))
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
@@ -137,7 +150,8 @@ def _fit_patient(
         found, start = jax.tree.map(lambda x: x[best], (each, starts))
     else:  # nothing is free: the states follow from the parameters
         start, nothing = {}, jnp.zeros(())
-        found = _Found({}, nothing, jnp.zeros((0, 0)), jnp.asarray(0), jnp.asarray(True))
+        found = _Found({}, nothing, jnp.zeros((0, 0)), jnp.asarray(0), jnp.asarray(False), jnp.asarray(True))
+        each = found
     trajectory = body.with_free(found.z).trajectory(data)
     loss = jnp.sum(jnp.where(data.fit, trajectory.glucose_mg_dL - data.glucose_mg_dL, 0.0) ** 2)
     return _Solution(
@@ -149,6 +163,7 @@ def _fit_patient(
         states={name: getattr(trajectory.state, leaf) for name, leaf in state_columns(body.body.States).items()},
         loss=loss / jnp.maximum(readings, 1),
         steps=found.steps,
+        cut=jnp.any(each.cut),
         ok=found.converged & trajectory.ok & jnp.isfinite(loss),
     )
 
@@ -158,6 +173,7 @@ class _Found(NamedTuple):
     score: Array
     information: Array
     steps: Array
+    cut: Array
     converged: Array
 
 
@@ -177,7 +193,9 @@ def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares, held: boo
 
     def result(found: Optimum, score: Array, steps: Array) -> _Found:
         J = of_readings(found)
-        return _Found(named(found.z), score, J.T @ J, steps, found.converged)
+        return _Found(
+            named(found.z), score, J.T @ J, jnp.sum(steps), jnp.any(steps >= options.max_steps), found.converged
+        )
 
     # One vector rather than a leaf per parameter: the sensitivities are then traced once.
     vector = jnp.stack([z0[symbol] for symbol in sorted(z0)])
@@ -196,7 +214,7 @@ def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares, held: boo
     # Nearly exact readings first: the noise is then what the equations miss, not what a wrong prior makes them miss.
     first = jnp.asarray(_FIRST_NOISE, vector.dtype)
     _, (rounds, scores) = jax.lax.scan(again, (vector, first), length=_ROUNDS)
-    return result(jax.tree.map(lambda x: x[-1], rounds), scores[-1], jnp.sum(rounds.steps))
+    return result(jax.tree.map(lambda x: x[-1], rounds), scores[-1], rounds.steps)
 
 
 def fisher_information(

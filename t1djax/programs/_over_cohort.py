@@ -19,8 +19,10 @@ _FEW = 16  # patients up to which a program is compiled in haste: it runs for a 
 
 @contextmanager
 def at_work(precision: Literal["float32", "float64"] = "float64") -> Iterator[None]:
-    """JAX in this precision, and one thread for each factorisation."""
-    with one_thread_per_factorisation(), jax.enable_x64(precision == "float64"):
+    """JAX in this precision, products of matrices in all of it, and one thread for each factorisation."""
+    # An accelerator would multiply float32 with the digits of a shorter type.
+    exact = jax.default_matmul_precision("highest")
+    with one_thread_per_factorisation(), jax.enable_x64(precision == "float64"), exact:
         yield
 
 
