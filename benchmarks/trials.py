@@ -5,7 +5,6 @@ and the memory of the process; `--people 100000 --days 1` shows that it is flat.
 """
 
 import argparse
-import resource
 import time
 
 import jax
@@ -13,6 +12,8 @@ import numpy as np
 
 from t1djax.physics import Hovorka, Kanderian, Magdelaine
 from t1djax.trials import MPC, PID, trial
+
+from .scale import peak_MiB
 
 CONTROLLERS = {"PID": PID(), "MPC": MPC()}
 
@@ -38,7 +39,7 @@ def main() -> None:
                 compile_s += found.compile_s
                 if i:
                     rates.append(args.people * args.days / (time.perf_counter() - began - found.compile_s))
-            speed, peak = float(np.median(rates)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            speed, peak = float(np.median(rates)), round(peak_MiB())
             print(f"{body.__name__}, {name} | {compile_s:.1f} | {speed:.0f} | {speed / plain:.0f} | {peak}", flush=True)
 
 

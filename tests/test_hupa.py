@@ -175,7 +175,8 @@ def test_arguments(tmp_path: Path) -> None:
         read_hupa(file, carbs_unit="g", start="2021-01-01")
     with pytest.raises((ValueError, TypeError), match="carbs_unit"):  # TypeError: where types are checked at run time
         read_hupa(file, carbs_unit="mg")  # pyright: ignore[reportArgumentType]
-    for wrong in ({"start": "tomorrow"}, {"hours": 0}):
+    wrongs: tuple[dict[str, Any], ...] = ({"start": "tomorrow"}, {"hours": 0})
+    for wrong in wrongs:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             read_hupa(file, carbs_unit="g", **wrong)
 

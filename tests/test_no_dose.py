@@ -276,7 +276,7 @@ def test_exchanges_have_a_size(tmp_path: Path) -> None:
     file = cases.tidepool(tmp_path, cases.cbg(), food)
     assert about(inspect_file(file), "10 g", "assumed")
     for size, grams in ((10, 340 / 1.5), (12, 340 / 1.25), (15, 340)):
-        report = inspect_file(file, carbs_unit=f"exchange-{size}g")  # pyright: ignore[reportArgumentType]
+        report = inspect_file(file, carbs_unit=f"exchange-{size}g")
         assert report.carbs_g_day == pytest.approx(grams / DAYS)
         assert not about(report, "assumed")
 

@@ -15,10 +15,11 @@ from ..data import Patient
 from ..physics import Doses
 from ..programs import over_cohort
 from ..records import Replay
+from ._body import unit_of
 from ._filter import draw_paths, kalman_filter
 from ._fit import REACH, PatientStateSpace, constants
 from ._hyper import Form
-from ._model import build
+from ._model import Model, build
 from ._person import Person
 from ._steps import Steps, stack_steps, steps_of
 
@@ -180,8 +181,13 @@ def _drawn_constants(person: PatientStateSpace, key: Key) -> Float[Array, "draws
     return jnp.asarray(z) + jnp.asarray(np.nan_to_num(spread, nan=1.0)) * unit
 
 
+def _model(z: Array, person: Person, steps: Steps, form: Form) -> Model:
+    h = constants(z, form)
+    return build(h, person, steps, form, unit_of(h, person.level_mg_dL, form))[0]
+
+
 def _explained(z: Array, key_data: Array, steps: Steps, person: Person, form: Form, paths: int) -> _Paths:
-    model, _ = build(constants(z, form), person, steps, form)
+    model = _model(z, person, steps, form)
     x = draw_paths(model, kalman_filter(model), paths, key=jax.random.wrap_key_data(key_data))
     each = jax.tree.map(lambda row: row[:-1], model.motion.each)
     ahead = jax.vmap(jax.vmap(lambda row, x: model.motion.step(row, x)[0]), in_axes=(None, 0))(each, x[:, :-1])
@@ -192,7 +198,7 @@ def _changed(steps: Steps, z: Array, whole: _Paths, person: Person, form: Form) 
     """How much higher a sensor would have read under other doses, mg/dL."""
 
     def under(z: Array, paths: _Paths) -> Array:
-        model, _ = build(constants(z, form), person, steps, form)
+        model = _model(z, person, steps, form)
         each = jax.tree.map(lambda row: row[:-1], model.motion.each)
 
         def walk(x: Array, unexplained: Array) -> Array:
