@@ -102,6 +102,9 @@ class Problem:
 
         Args:
             name: the patient.
+
+        Returns:
+            The balance.
         """
         return self.body.facts.balance if name in self.c_assumed else None
 
@@ -129,6 +132,9 @@ class Problem:
 
         Args:
             symbol: a free parameter.
+
+        Returns:
+            The lowest and the highest.
         """
         return self.bounds.get(symbol, (LEAST_G0_MG_DL if symbol == "G0" else 0.0, np.inf))
 

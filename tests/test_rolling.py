@@ -286,6 +286,7 @@ _RIDGE = {"0022": (15.0, 19.5), "0002": (16.9, 31.8)}
 _PERSISTENCE = {"0022": (15.9, 21.7), "0002": (21.2, 37.2)}
 
 
+@pytest.mark.filterwarnings("ignore:.*meals are of exactly 1 g:t1djax.DataWarning")
 @pytest.mark.parametrize("who", _RIDGE)
 def test_real_people_are_forecast_as_well_as_known(shared, who):
     """Root mean square errors at 30 and 60 min of a study apart from this package, trained on the first 70 %."""

@@ -17,7 +17,7 @@ from ._cells import Cells
 from ._facts import Facts, Symmetry
 from ._inputs import Inputs
 from ._lags import Lags, cascade
-from ._magdelaine_facts import FACTS, INITIAL_STATES, KB_BODY_MASS, PARAMETERS, POPULATION, symmetries
+from ._magdelaine_facts import FACTS, INITIAL_STATES, KB_BODY_MASS, PARAMETERS, TRAITS, symmetries
 from ._parameters import Parameter
 from ._physiology import AbstractPhysiology, Trajectory
 from ._prior import Prior
@@ -67,7 +67,7 @@ class Magdelaine(AbstractPhysiology):
     parameters: ClassVar[Mapping[str, Parameter]] = PARAMETERS
     States: ClassVar[type[eqx.Module]] = State
     facts: ClassVar[Facts] = FACTS
-    population: ClassVar[Mapping[str, Prior]] = POPULATION
+    population: ClassVar[Mapping[str, Prior]] = TRAITS
     part_min: ClassVar[float] = math.inf
 
     ksi: Scalar = eqx.field(converter=scalar)
@@ -135,6 +135,9 @@ class Magdelaine(AbstractPhysiology):
         Args:
             free: symbols of what is estimated and leaves a trace.
             values: every parameter by symbol.
+
+        Returns:
+            Those that the free parameters allow.
         """
         return symmetries(free, values)
 

@@ -49,7 +49,7 @@ INITIAL_STATES: Mapping[str, Parameter] = row_table(
 
 _SOURCE = "Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, doi 10.1109/TBME.2015.2393105"
 _COHORT = "mean and standard deviation over Pat2..Pat11 (`PARAMETERS`), cut off at two standard deviations"
-POPULATION = prior_table(
+TRAITS = prior_table(
     Prior("M", "kg", "body mass", 85.0, 12.5, 65.0, 110.0, False, _COHORT + "; from 65 kg, so that kb < 2"),
     Prior("ksi", "mg/U/min", "insulin sensitivity", 236.0, 42.0, 152.0, 320.0, True, _COHORT),
     Prior("Tu", "min", "time constant of insulin absorption", 105.5, 19.0, 67.0, 144.0, True, _COHORT),

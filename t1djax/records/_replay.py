@@ -33,11 +33,16 @@ class Replay:
     remarks: tuple[str, ...]
     """What the record cannot support of the answer; empty where it can."""
 
-    def interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def interval(
+        self, level: float = 0.9
+    ) -> tuple[Float[np.ndarray, " readings"], Float[np.ndarray, " readings"], Float[np.ndarray, " readings"]]:
         """Median and ends of an interval of the change, mg/dL, at each reading.
 
         Args:
             level: its probability.
+
+        Returns:
+            Median, lower end, upper end.
         """
         low, middle, high = np.quantile(self.change_mg_dL, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
         return middle, low, high
@@ -47,6 +52,9 @@ class Replay:
 
         Args:
             level: probability of the intervals.
+
+        Returns:
+            The table.
         """
         import pandas as pd  # noqa: PLC0415 - heavy
 
@@ -63,6 +71,9 @@ class Replay:
 
         Args:
             level: probability of the intervals.
+
+        Returns:
+            The table.
         """
         import pandas as pd  # noqa: PLC0415 - heavy
 

@@ -65,6 +65,9 @@ class MLflowTracker:
     def begin(self, info: RunInfo) -> None:
         """Open the course of a program; one that was stopped goes on in the same MLflow runs.
 
+        Args:
+            info: its name, its fits, its configuration.
+
         Raises:
             ValueError: where the name is none for a folder, or a run of this name is of other fits.
         """
@@ -85,6 +88,11 @@ class MLflowTracker:
     def chunk(self, name: str, rows: Sequence[tuple[str, int]], chunk: ChunkMetrics) -> None:
         """Keep the metrics of a step, unless the course has them from before a restart.
 
+        Args:
+            name: the program, as `begin` named it.
+            rows: the fits that trained.
+            chunk: losses and estimates after these steps, one number per fit.
+
         Raises:
             ValueError: where the program has not begun, or a fit is none of its own.
         """
@@ -98,10 +106,20 @@ class MLflowTracker:
             self._warn(f"{name}: {e.strerror or e}; some of what happens is not kept")
 
     def result(self, name: str, row: tuple[str, int], folder: str | Path) -> None:
-        """Nothing: results are found in the results folder when they are sent."""
+        """Nothing: results are found in the results folder when they are sent.
+
+        Args:
+            name: the program, as `begin` named it.
+            row: patient and seed of the fit.
+            folder: where its result is.
+        """
 
     def end(self, name: str) -> None:
-        """No more steps of a program; one that never began is passed over."""
+        """No more steps of a program; one that never began is passed over.
+
+        Args:
+            name: the program, as `begin` named it.
+        """
         if (program := self._programs.pop(name, None)) is not None:
             program.close()
 

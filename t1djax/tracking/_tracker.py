@@ -38,11 +38,21 @@ class Tracker(Protocol):
         ...
 
     def result(self, name: str, row: tuple[str, int], folder: str | Path) -> None:
-        """The result folder of the fit `row` of the program `name` is complete."""
+        """The result folder of a fit is complete.
+
+        Args:
+            name: the program, as `begin` named it.
+            row: patient and seed of the fit.
+            folder: where its result is.
+        """
         ...
 
     def end(self, name: str) -> None:
-        """The program `name` is done with all its fits."""
+        """A program is done with all its fits.
+
+        Args:
+            name: the program, as `begin` named it.
+        """
         ...
 
     def close(self) -> None:

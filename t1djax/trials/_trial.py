@@ -88,6 +88,9 @@ class Trial:
             outcome: one of `OUTCOMES`.
             margin: difference that would not matter, in the outcome's unit, for a test of equivalence.
 
+        Returns:
+            The difference, over people who have an outcome of both.
+
         Raises:
             ArgumentError: where a name is not known, or the margin is not positive.
         """
