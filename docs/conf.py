@@ -42,7 +42,8 @@ nitpick_ignore_regex = [
     # Names of t1djax.trials have a page of their own (howto/trials).
     ("py:class", r"t1djax\.trials\._(controllers\.AbstractController|life\.Rules|trial\.Difference)"),
     # Bodies of t1djax.physics have a page of their own (howto/own-physiology); `Asked` is the fields of `Question`.
-    ("py:class", r"t1djax\.(physics\._(physiology\.AbstractPhysiology|cells\.Cells|facts\.(Balance|Symmetry))|question\.Asked)"),
+    ("py:class", r"t1djax\.physics\._(physiology\.AbstractPhysiology|cells\.Cells|facts\.(Balance|Symmetry))"),
+    ("py:class", r"t1djax\.question\.Asked"),
     ("py:exc", r"(NoRest|Physiology)Error"),
 ]
 

@@ -57,7 +57,7 @@ def glucose(patient: t1djax.Patient, cls: type[AbstractPhysiology], symbols: tup
     def of(z: jax.Array) -> jax.Array:
         values = dict(patient.known) | dict(zip(symbols, jnp.exp(z), strict=True))
         p = cls.of(values)
-        return p.solution(inputs, ts, p.start(values["G0"], insulin), steps=steps).glucose_mg_dL
+        return p.solution(inputs, ts, p.start(jnp.asarray(values["G0"]), insulin), steps=steps).glucose_mg_dL
 
     return of
 
