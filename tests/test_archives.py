@@ -78,6 +78,7 @@ def test_networks_and_fitted_patients_are_read(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*goes on under other conditions")
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.chdir(unpacked(STOPPED, tmp_path))
     steps = []

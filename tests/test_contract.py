@@ -153,7 +153,7 @@ def _fit(name: str) -> t1djax.Fit:
     return t1djax.fit(cohort(), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])
 
 
-@architectures(*FAST, "flax_nnx")
+@architectures("pinn", "flax_nnx")
 def test_a_fit_improves_and_its_networks_survive_a_round_trip(name, tmp_path):
     fit, options = _fit(name), ARCHITECTURES[name]
     assert fit.model == options.model

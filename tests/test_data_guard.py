@@ -222,6 +222,7 @@ def test_an_exception_is_for_one_content(tmp_path: Path) -> None:
     assert "made_up.md" in text
 
 
+@pytest.mark.slow
 def test_the_project_passes_with_few_exceptions() -> None:
     """Each tracked file, but for the archives of made-up people."""
     done = subprocess.run([sys.executable, ".ci/check_data.py"], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -62,6 +62,7 @@ def people(cohort) -> list[t1djax.Patient]:
     return cut
 
 
+@pytest.mark.slow
 def test_who_has_little_borrows_and_who_has_much_does_not(cohort, people) -> None:
     problem = pose(people, mode="inverse", free=["ksi", "Tu"], key=KEY)
     alone = fit_ode(people, problem, key=KEY)

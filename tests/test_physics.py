@@ -284,6 +284,7 @@ def test_gradient_against_finite_differences() -> None:
         np.testing.assert_allclose(gradient(at)[symbol], numeric, rtol=1e-5, err_msg=symbol)
 
 
+@pytest.mark.slow
 def test_gradient_through_diffrax_is_the_exact_one() -> None:
     _, exact, at = objective(t1djax.propagate)
     _, solved, _ = objective(t1djax.simulate)

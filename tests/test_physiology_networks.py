@@ -73,7 +73,10 @@ def _small(body: AbstractPhysiology, free: tuple[str, ...]) -> tuple:
     return eqx.tree_at(lambda t: t.surrogate.readout, twin, readout), networks.first(data), d
 
 
-@pytest.mark.parametrize(("body", "free"), [(kanderian()["1"], ("SI", "tauM")), (hovorka(), ("SI2", "tau_G"))])
+@pytest.mark.parametrize(
+    ("body", "free"),
+    [(kanderian()["1"], ("SI", "tauM")), pytest.param(hovorka(), ("SI2", "tau_G"), marks=pytest.mark.slow)],
+)
 def test_cells_are_linearised_as_autodiff_does(body: AbstractPhysiology, free: tuple[str, ...]) -> None:
     """Normal equations by cells against the Jacobian of the whole vector of residuals."""
     with jax.enable_x64(True):

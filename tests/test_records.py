@@ -86,6 +86,7 @@ def test_doses_before_the_first_row_act(begun_at_lunch):
     assert alone.estimates["ksi"].value == pytest.approx(found["Ben"].estimates["ksi"].value, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_doses_before_the_first_row_act_in_a_network(begun_at_lunch, tmp_path):
     options = t1djax.PINNOptions(width=48, depth=1)
     fit = t1djax.fit(begun_at_lunch, options=options, free=["ksi"])

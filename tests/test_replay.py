@@ -83,6 +83,7 @@ def test_less_insulin_raises_glucose_and_ranges_follow(fitted):
     assert len(figure.axes) == 3
 
 
+@pytest.mark.slow
 def test_a_right_body_gives_the_counterfactual_of_its_equations():
     """Truth: the same equations run again with a smaller bolus. No sensor noise, no disturbance."""
     found = trial({"pump": BasalBolus()}, {"7": kanderian()["7"]}, days=3, key=KEY, traced=1)

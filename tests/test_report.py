@@ -200,6 +200,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
     return int(left.value.code or 0), said.out, said.err
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_page_and_says_the_metrics(tmp_path, capsys, monkeypatch):
     reference = ("report", "reference", "--patients", "Pat2", "--interval-min", "30", "--out", str(tmp_path / "r.html"))
     code, out, _ = run(capsys, monkeypatch, *reference, "--forecast", "--json")

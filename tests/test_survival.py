@@ -334,6 +334,7 @@ def test_a_run_is_held_by_one_process():
     assert busy
 
 
+@pytest.mark.slow
 def test_batches_share_a_program_and_find_the_same():
     network = {**NETWORK, "stages": STAGES[1:2]}
     config = small(patients="2,3,4", network=network)

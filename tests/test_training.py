@@ -211,6 +211,7 @@ def test_what_is_said_of_the_estimates_is_said_where_they_are(free, stages):
     np.testing.assert_allclose(found.gradient, gradient, rtol=1e-4, atol=float(1e-6 * np.max(np.abs(gradient))))
 
 
+@pytest.mark.slow
 def test_one_factor_serves_whatever_ksi_becomes():
     """Two steps by one factor are two steps by a factor each, up to its damping, though ksi has moved in between."""
     with jax.enable_x64(True):
@@ -381,6 +382,7 @@ def test_as_many_threads_as_there_are_cores_give_what_one_gives(monkeypatch):
     assert (other.shape, other.dtype) == (one.shape, one.dtype) == (one.shape, jnp.float64)
 
 
+@pytest.mark.slow
 def test_forward_fit_of_more_patients_than_a_block():
     cohort = t1djax.reference_cohort(interval_min=60)
     fit = t1djax.fit(cohort, mode="forward", options=SMALL, stages=[t1djax.Stage(steps=2)])
@@ -507,7 +509,7 @@ def test_weighing_the_terms():
 @pytest.mark.parametrize(
     "options",
     [
-        {"optimizer": "lbfgs", "steps": 30},
+        pytest.param({"optimizer": "lbfgs", "steps": 30}, marks=pytest.mark.slow),
         {"optimizer": "adam", "steps": 150, "balance": "gradient_norm"},
         pytest.param({"optimizer": "adam", "steps": 150, "balance": "ntk"}, marks=pytest.mark.slow),
         {"optimizer": "adam", "steps": 150, "causal": 1.0, "clip_norm": 1.0},

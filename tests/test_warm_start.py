@@ -50,6 +50,7 @@ def test_the_same_data_has_converged_already():
     assert again.problem.notes[-1] == "starts from the earlier fit: ksi, G0, the networks"
 
 
+@pytest.mark.slow
 def test_a_longer_record_takes_half_of_the_steps():
     short = t1djax.fit([until(p, 2000.0) for p in people()], options=SMALL)
     longer = t1djax.fit(people(), options=SMALL, warm_start=t1djax.WarmStart.of(short))
@@ -119,6 +120,7 @@ def test_the_restored_network_says_what_was_written(results):
         assert value == pytest.approx(shown.metadata["estimates"]["ksi"]["value"], rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_recurrent_network_of_the_shorter_record_is_restored(tmp_path):
     """The steps of its rollout follow from the longest record of those that trained together."""
     first, second = people()
