@@ -35,6 +35,11 @@ QUIET = Rules(cgm=CGM(noise_sd_mg_dL=0.0, dropout=0.0), pump=Pump(basal_step_U_h
 DAYS = 3
 
 
+def states(cls, y):
+    with jax.enable_x64(True):
+        return cls.States(**{s: jnp.asarray(x) for s, x in y.items()})
+
+
 def numpy_rates(cls, p, y, u, r):
     """The equations once more, by name."""
     d = {}
@@ -47,7 +52,7 @@ def numpy_rates(cls, p, y, u, r):
         d["G"] = -(p["GEZI"] + y["Ieff"]) * y["G"] + p["EGP"] + y["RA"]
         return d
     with jax.enable_x64(True):
-        found = cls.of({s: jnp.asarray(x) for s, x in p.items()}).rates(cls.States(**y), u, r)  # tested by themselves
+        found = cls.of({s: jnp.asarray(x) for s, x in p.items()}).rates(states(cls, y), u, r)  # tested by themselves
     return {f.name: float(getattr(found, f.name)) for f in dataclasses.fields(found)}
 
 
@@ -159,7 +164,11 @@ def test_a_controller_is_the_rule_of_a_plain_loop(cls, kind):
             np.concatenate([getattr(p, x) for p in plans]) for x in ("carbs_g", "main", "counted_g")
         )
     y = {f.name: float(getattr(start, f.name)) for f in dataclasses.fields(start)}
-    glucose = lambda y: float(body.glucose(cls.States(**y)))
+
+    def glucose(y):
+        with jax.enable_x64(True):
+            return float(body.glucose(states(cls, y)))
+
     loop, a, b, g_min, left, since, inter = Loops(kind, profile), 0.0, 0.0, 0.0, 0.0, 1e4, values["G0"]
     basal = float(profile.basal_U_h)
     found = []

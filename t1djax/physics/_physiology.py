@@ -402,7 +402,8 @@ class AbstractPhysiology(eqx.Module):
             stated: the proxy's value.
             value: the parameter's.
         """
-        follows = cls.complete({proxy.symbol: stated})[proxy.of]
+        with np.errstate(over="ignore"):  # of a number that no person has, which is refused elsewhere
+            follows = cls.complete({proxy.symbol: stated})[proxy.of]
         return abs(value - follows) > _ALIKE * follows
 
     @classmethod

@@ -354,7 +354,7 @@ def _record(patient: Patient, end: float, s: _Solution, person: Person, *, form:
     prior_sd = [float(person.effect_sd[0]), *np.sqrt(np.diagonal(prior_cov)).tolist()]
     sds = np.sqrt(np.diagonal(found.cov)[at])
     weak = sds**2 > 0.75 * np.square(prior_sd)
-    values = np.append(found.mean[at[0]], positive(found.mean[where.core :], person, form))
+    values = np.append(found.mean[at[0]], positive(jnp.asarray(found.mean[where.core :]), person, form))
     if not form.exact:  # of a logarithm the error grows with the value
         sds[1:] *= values[1:] / prior_mean
     effects = {

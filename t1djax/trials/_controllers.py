@@ -111,9 +111,9 @@ def meal_bolus(profile: Profile, observation: Observation) -> Scalar:
 class BasalBolus(AbstractController):
     """The profile's basal rate, and a bolus calculator for meals that are announced; corrections between them."""
 
-    high_mg_dL: float = 270.0
+    high_mg_dL: float | Scalar = 270.0
     """Glucose above which a correction is taken between meals, mg/dL."""
-    wait_min: float = 180.0
+    wait_min: float | Scalar = 180.0
     """Least time from one bolus to a correction, min."""
 
     def init(self, profile: Profile) -> tuple[Profile, Scalar]:
@@ -156,19 +156,19 @@ class PID(AbstractController):
     55:1995-2000, 2006. The numbers are this library's, chosen on bodies drawn of Kanderian's population.
     """
 
-    gain: float = 0.01
+    gain: float | Scalar = 0.01
     """Proportional gain, per mg/dL: the share of the mean rate of a usual day."""
-    integral_min: float = 450.0
+    integral_min: float | Scalar = 450.0
     """Integration time, min."""
-    derivative_min: float = 60.0
+    derivative_min: float | Scalar = 60.0
     """Derivative time, min."""
-    feedback: float = 0.5
+    feedback: float | Scalar = 0.5
     """Share of the insulin on its way that is taken back."""
-    lag_min: float = 60.0
+    lag_min: float | Scalar = 60.0
     """Time constant of each lag of insulin, min."""
-    target_mg_dL: float = 120.0
+    target_mg_dL: float | Scalar = 120.0
     """Glucose aimed at, mg/dL."""
-    meal_share: float = 0.0
+    meal_share: float | Scalar = 0.0
     """Share of the calculator's bolus given for an announced meal."""
 
     def init(self, profile: Profile) -> _PIDMemory:
@@ -214,11 +214,11 @@ class TempBasal(AbstractController):
     absorption of meals or sensitivity detection.
     """
 
-    low_mg_dL: float = 80.0
+    low_mg_dL: float | Scalar = 80.0
     """Glucose below which nothing is delivered, seen or foreseen, mg/dL."""
-    most_on_board: float = 0.1
+    most_on_board: float | Scalar = 0.1
     """Most insulin on board that rates add to, as a share of the daily dose."""
-    most_rate: float = 3.0
+    most_rate: float | Scalar = 3.0
     """Highest rate, in basal rates of the profile."""
 
     def init(self, profile: Profile) -> _TempBasalMemory:
@@ -267,15 +267,15 @@ class MPC(AbstractController):
     """How far ahead, min."""
     moves: int = eqx.field(default=12, static=True)
     """Rates that are free, each for 15 min; the basal rate after them."""
-    weight: float = 15.0
+    weight: float | Scalar = 15.0
     """What a U/h away from the basal rate costs, in mg/dL."""
     gains: tuple[float, float] = (0.4, 0.05)
     """Of the filter, for glucose and for the drift."""
-    fades_min: float = 60.0
+    fades_min: float | Scalar = 60.0
     """Time constant of the drift, min."""
-    food_min: float = 40.0
+    food_min: float | Scalar = 40.0
     """Time constant of each lag of food, min."""
-    most_rate: float = 5.0
+    most_rate: float | Scalar = 5.0
     """Highest rate, in basal rates of the profile."""
     iterations: int = eqx.field(default=20, static=True)
     """Of projected gradients."""
@@ -318,7 +318,7 @@ class MPC(AbstractController):
         length = 1 / jnp.max(jnp.sum(jnp.abs(H), axis=1))
         low, high = -profile.basal_U_h, (self.most_rate - 1) * profile.basal_U_h
 
-        def descend(_: int, v: Any) -> Any:
+        def descend(_: Any, v: Any) -> Any:
             return jnp.clip(v - length * (H @ v + g), low, high)
 
         v = jax.lax.fori_loop(0, self.iterations, descend, jnp.zeros_like(g))

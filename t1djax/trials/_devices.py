@@ -10,17 +10,17 @@ from .._types import Scalar
 class CGM(eqx.Module):
     """A sensor read every 5 min: interstitial glucose lags, errors remember, some readings are lost."""
 
-    noise_sd_mg_dL: float = 10.0
+    noise_sd_mg_dL: float | Scalar = 10.0
     """Standard deviation of the error, mg/dL."""
-    noise_rho: float = 0.7
+    noise_rho: float | Scalar = 0.7
     """Correlation of the error from one reading to the next."""
-    lag_min: float = 7.0
+    lag_min: float | Scalar = 7.0
     """Time constant of interstitial glucose, min; zero for none."""
-    dropout: float = 0.02
+    dropout: float | Scalar = 0.02
     """Share of the readings lost, each on its own; the one before stays, and its age grows."""
-    lowest_mg_dL: float = 40.0
+    lowest_mg_dL: float | Scalar = 40.0
     """What lower readings are reported as, mg/dL."""
-    highest_mg_dL: float = 400.0
+    highest_mg_dL: float | Scalar = 400.0
     """What higher readings are reported as, mg/dL."""
 
     def follow(self, interstitial_mg_dL: Scalar, glucose_mg_dL: Scalar, minutes: float) -> Scalar:
@@ -38,17 +38,17 @@ class CGM(eqx.Module):
 class Pump(eqx.Module):
     """A pump: what it can meter, what it never exceeds, and how often its way is blocked."""
 
-    basal_step_U_h: float = 0.05
+    basal_step_U_h: float | Scalar = 0.05
     """Resolution of basal rates, U/h; zero for none."""
-    bolus_step_U: float = 0.05
+    bolus_step_U: float | Scalar = 0.05
     """Resolution of boluses, U; zero for none."""
-    largest_rate_U_h: float = 15.0
+    largest_rate_U_h: float | Scalar = 15.0
     """Highest basal rate, U/h."""
-    largest_bolus_U: float = 25.0
+    largest_bolus_U: float | Scalar = 25.0
     """Largest bolus, U."""
-    occlusions_per_day: float = 0.0
+    occlusions_per_day: float | Scalar = 0.0
     """How often an occlusion begins; nothing is delivered until it ends."""
-    occlusion_min: float = 180.0
+    occlusion_min: float | Scalar = 180.0
     """How long it lasts, min."""
 
     def metered(self, basal_U_h: Scalar, bolus_U: Scalar) -> tuple[Scalar, Scalar]:
@@ -62,6 +62,6 @@ class Pump(eqx.Module):
         return rate, _rounded(jnp.clip(bolus_U, 0.0, self.largest_bolus_U), self.bolus_step_U)
 
 
-def _rounded(x: Scalar, step: float) -> Scalar:
+def _rounded(x: Scalar, step: float | Scalar) -> Scalar:
     down = jnp.where(step > 0, jnp.floor(x / jnp.maximum(step, 1e-9) + 1e-6) * step, x)
     return x + jax.lax.stop_gradient(down - x)

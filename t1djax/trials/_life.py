@@ -27,9 +27,9 @@ class Rules(eqx.Module):
     """The sensor."""
     pump: Pump = Pump()
     """The pump."""
-    rescue_g: float = 16.0
+    rescue_g: float | Scalar = 16.0
     """Carbohydrate taken against a low, g; zero for none."""
-    rescue_wait_min: float = 20.0
+    rescue_wait_min: float | Scalar = 20.0
     """Least time between two of these, min."""
 
 
