@@ -1,6 +1,7 @@
 """The application: options that commands share, warnings and errors in words."""
 
 import contextlib
+import os
 import signal
 import sys
 import warnings
@@ -95,11 +96,21 @@ Interval = Annotated[
 ]
 
 
+def _end_at_once(*_: Any) -> None:
+    """While modules are imported, nothing is at work yet, and some of them do not survive an exit in their middle."""
+    os._exit(EXIT_STOPPED)
+
+
+def _end_in_order(*_: Any) -> None:
+    """Until a training keeps its state on it."""
+    sys.exit(EXIT_STOPPED)
+
+
 @written(as_flags)
 def main() -> None:
     """Entry point: known errors end in one line and an exit code, never in a traceback."""
     with contextlib.suppress(ValueError):  # not of the main thread
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_STOPPED))  # until a training keeps its state on it
+        signal.signal(signal.SIGTERM, _end_at_once)
     try:
         code = app()  # leaves by SystemExit; wrong flags, --help and interrupts are its own business
     except SystemExit as e:
@@ -157,7 +168,8 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    if signal.getsignal(signal.SIGTERM) is _end_at_once:  # the command is imported
+        signal.signal(signal.SIGTERM, _end_in_order)
 
 
 @contextmanager
