@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 1024  # people at a time: a scan's step costs the same for one as for hundreds
 _Z = 1.959964  # of 95 %
+_MOST_MG_DL = 1e4  # beyond any glucose: the body's steps did not hold
 OUTCOMES = ("in_range_percent", "low_percent", "very_low_percent", "high_percent", "very_high_percent", "mean_mg_dL",
             "cv_percent", "gri", "low_events_per_week", "insulin_U_per_day", "carbs_g_per_day")  # fmt: skip
 """What tables show of a person."""
@@ -249,7 +250,8 @@ def _outcomes(controller: str, names: list[str], tally: Tally, days: int) -> "pd
     steps = days * STEPS_PER_DAY
     share = 100 * tally.steps_in_range / steps
     mean = tally.total_mg_dL / steps
-    sd = np.sqrt(np.maximum(tally.squares / steps - mean**2, 0.0) * steps / (steps - 1))
+    with np.errstate(over="ignore", invalid="ignore"):  # of people whose glucose did not stay finite
+        sd = np.sqrt(np.maximum(tally.squares / steps - mean**2, 0.0) * steps / (steps - 1))
     found = {
         "controller": controller,
         "person": names,
@@ -271,12 +273,13 @@ def _outcomes(controller: str, names: list[str], tally: Tally, days: int) -> "pd
     }
     table = pd.DataFrame(found)
     numbers = table.columns[2:]
-    good = np.isfinite(mean) & (tally.invalid == 0)
+    good = (mean < _MOST_MG_DL) & (tally.invalid == 0)
     table.loc[~good, numbers] = np.nan
     if not good.all():
         bad = int((~good).sum())
         who = ", ".join(np.array(names)[~good][:3])
-        why = "asked for no number or less than nothing" if (tally.invalid > 0).any() else "led to no finite glucose"
+        finite = np.isfinite(mean) & (mean < _MOST_MG_DL)
+        why = "asked for no number or less than nothing" if finite.all() else "glucose did not stay finite"
         warnings.warn(f"{controller}: {why} in {counted(bad, 'person', 'people')} ({who}); left out", stacklevel=3)
     return table
 
