@@ -7,7 +7,7 @@ import numpy as np
 from ..data import Patient
 from ..physics import Doses
 from ..records import Replay
-from ._clinical import _clock
+from ._clinical import _clock, _clock_axis
 from ._results import _FIT, _FORECAST, _STYLE
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: 
         glucose.plot(x, was, ".", ms=3, color="0.45", label="as it was")
         glucose.fill_between(x, was + low, was + high, color=_FIT, alpha=0.25, lw=0, label=f"{100 * level:.0f} %")
         glucose.plot(x, was + middle, color=_FIT, label="as the model would have it")
-        glucose.set(ylabel="glucose, mg/dL", title=f"{replay.name}: {replay.scenario}. A model's answer, no advice.")
-        glucose.legend(loc="upper right", ncols=3)
+        glucose.set(ylabel="glucose, mg/dL", title=f"{replay.name}: {replay.scenario}. A model's answer, no advice.\n")
+        glucose.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3)
         end = begin + 60 * hours
         for given, colour, name, side in (
             (replay.recorded, "0.45", "as it was", -0.04),
@@ -59,7 +59,8 @@ def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: 
         change.axhline(0, color="0.6", lw=0.8)
         change.fill_between(x, low, high, color=_FORECAST, alpha=0.25, lw=0)
         change.plot(x, middle, color=_FORECAST)
-        change.set(ylabel="change, mg/dL", xlabel="time of day, h", xlim=(x[0], max(x[-1], x[0] + 1)))
+        change.set(ylabel="change, mg/dL", xlim=(x[0], max(x[-1], x[0] + 1)))
+        _clock_axis(change, patient, x[0], x[-1])
     return figure
 
 
