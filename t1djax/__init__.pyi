@@ -81,6 +81,7 @@ from .evaluation import glycaemia_table as glycaemia_table
 from .evaluation import metrics as metrics
 from .evaluation import parkes_zones as parkes_zones
 from .evaluation import persistence_rmse as persistence_rmse
+from .evaluation import pooled_forecasts as pooled_forecasts
 from .evaluation import recovery as recovery
 from .evaluation import results_table as results_table
 from .evaluation import score_forecasts as score_forecasts

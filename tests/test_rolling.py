@@ -172,6 +172,36 @@ def test_the_ridge_solves_its_normal_equations():
     np.testing.assert_allclose(_fit(x, y, penalty)(x), np.c_[np.ones(60), z] @ wanted)
 
 
+def test_the_autoregression_knows_readings_alone(ada):
+    one = t1djax.baseline_forecasts(ada, "autoregression")
+    fasting = dataclasses.replace(ada, doses=t1djax.Doses.of(basal=0.1))
+    np.testing.assert_array_equal(one.mean_mg_dL, t1djax.baseline_forecasts(fasting, "autoregression").mean_mg_dL)
+    assert not np.array_equal(one.mean_mg_dL, t1djax.baseline_forecasts(ada, "ridge").mean_mg_dL)
+
+
+def test_the_pooled_autoregression_is_least_squares_over_other_people():
+    """Two others who follow one rule: the person, whose own training part follows another, is forecast by theirs."""
+
+    def follows(name: str, seed: int, first: float, second: float) -> t1djax.Patient:
+        rng, g = np.random.default_rng(seed), [150.0, 150.0]
+        for _ in range(600):
+            g.append(150 + first * (g[-1] - 150) + second * (g[-2] - 150) + rng.normal(0, 4))
+        return t1djax.Patient(name, 5.0 * np.arange(len(g)), np.array(g), t1djax.Doses.of(basal=1.0))
+
+    own, others = follows("Ada", 1, 0.2, 0.0), [follows("Ben", 2, 1.5, -0.6), follows("Cem", 3, 1.5, -0.6)]
+    slow = dataclasses.replace(others[0], name="Dee", time_min=3 * others[0].time_min)  # another sensor's step
+    pooled = t1djax.pooled_forecasts(own, [own, *others, slow], horizon_min=(5.0,))
+    at = np.searchsorted(own.time_min, pooled.origin_min)
+    g = own.glucose_mg_dL - 150
+    wanted = 150 + 1.5 * g[at] - 0.6 * g[at - 1]
+    assert np.sqrt(np.mean((pooled.mean_mg_dL[:, 0] - wanted) ** 2)) < 1.0
+    part = own.time_min <= t1djax.training_end(own)
+    miss = (1.5 * g[1:-1] - 0.6 * g[:-2] - g[2:])[part[2:]]
+    assert pooled.sd_mg_dL[0, 0] == pytest.approx(np.sqrt(np.mean(miss**2)), rel=0.05)
+    with pytest.raises(ValueError):
+        t1djax.pooled_forecasts(own, [own, slow])
+
+
 def test_a_column_that_never_varies_does_no_harm():
     rng = np.random.default_rng(2)
     x, y = rng.normal(0, 1, (40, 2)), rng.normal(0, 1, 40)
@@ -199,7 +229,7 @@ def test_the_ridge_learns_what_doses_do():
         glucose += carbs * after / 30 * np.exp(-after / 30)
     patient = t1djax.Patient("Cy", time, glucose, t1djax.Doses.of(basal=1.0, meals=meals))
     rmse = {}
-    for method in (t1djax.BASELINES[0], t1djax.BASELINES[2]):
+    for method in ("persistence", "ridge"):
         f = t1djax.baseline_forecasts(patient, method, horizon_min=(15.0,))
         begins = np.array([start for start, _, _ in meals]) - f.origin_min[:, None]
         foreseen = ~((begins > -1) & (begins < 15)).any(axis=1)

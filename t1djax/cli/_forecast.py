@@ -11,7 +11,7 @@ import typer
 from .._words import counted
 from ..config import ConfigError
 from ..data import HORIZONS_MIN, TRAINING_SHARE, Cohort
-from ..evaluation import BASELINES, baseline_forecasts, score_forecasts
+from ..evaluation import BASELINES, baseline_forecasts, pooled_forecasts, score_forecasts
 from ..plotting import plot_forecasts
 from ..records import RollingForecasts
 from ..statespace import StateSpaceFit, fit_state_space, state_space_forecasts
@@ -138,6 +138,11 @@ def by_every_method(
         for method in BASELINES:
             try:
                 made.append(baseline_forecasts(patient, method, horizon_min=horizon_min, train_until_min=end))
+            except ValueError as e:
+                say("warning", e)
+        if len(cohort) > 1:
+            try:
+                made.append(pooled_forecasts(patient, list(cohort), horizon_min=horizon_min, train_until_min=end))
             except ValueError as e:
                 say("warning", e)
     return made

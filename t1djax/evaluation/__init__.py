@@ -2,6 +2,7 @@ from ._baselines import BASELINES as BASELINES
 from ._baselines import BaselineMethod as BaselineMethod
 from ._baselines import RidgeOptions as RidgeOptions
 from ._baselines import baseline_forecasts as baseline_forecasts
+from ._baselines import pooled_forecasts as pooled_forecasts
 from ._error_grids import SURVEILLANCE_LEVELS as SURVEILLANCE_LEVELS
 from ._error_grids import clarke_zones as clarke_zones
 from ._error_grids import error_grid as error_grid

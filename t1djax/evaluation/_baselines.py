@@ -1,4 +1,4 @@
-"""What a forecaster must beat: persistence, linear extrapolation, and a ridge regression on readings and doses."""
+"""What a forecaster must beat: persistence, linear extrapolation, and ridge regressions, own and of other people."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,13 +10,14 @@ from jaxtyping import Bool, Float
 from ..data import HORIZONS_MIN, Delivered, Patient, readings_ahead, readings_before, rolling_origins, training_end
 from ..records import FutureInputs, RollingForecasts
 
-BaselineMethod = Literal["persistence", "linear", "ridge"]
+BaselineMethod = Literal["persistence", "linear", "autoregression", "ridge"]
 """A method that every forecaster must beat."""
 BASELINES: tuple[BaselineMethod, ...] = get_args(BaselineMethod)
 """The methods that `baseline_forecasts` knows."""
 _PENALTIES = 10.0 ** np.arange(-2.0, 5.1, 0.5)
 _FOLDS = 5
 _LEAST_PAIRS = 20
+_SAME_STEP_MIN = 0.5  # clocks of sensors jitter by seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,23 +53,26 @@ def baseline_forecasts(
     With `G` the reading at the origin and `G15` the record 15 min before it, at horizon `h`:
 
     ```
-    persistence   G
-    linear        G + (G - G15) h/15
-    ridge         G + b_h + w_h x     x: six readings, eleven 15-min sums of basal, bolus and carbohydrate
+    persistence      G
+    linear           G + (G - G15) h/15
+    autoregression   G + b_h + w_h x     x: the last six readings
+    ridge            G + b_h + w_h x     x: those, and eleven 15-min sums of basal, bolus and carbohydrate
     ```
 
-    The ridge regression minimises `|y - b - X w|^2 + penalty |w|^2` over the training part, on standardised columns,
+    The autoregression is the one to beat: on most people the sums of doses cost more than they bring.
+
+    Both regressions minimise `|y - b - X w|^2 + penalty |w|^2` over the training part, on standardised columns,
     for each horizon by itself; the penalty is chosen there by cross-validation over five consecutive blocks. A
     lag that falls between two readings is interpolated from those two, both before the origin, where they are at most
-    35 min apart. The standard deviations are the root mean square errors of the training part, for the ridge on blocks
-    that its weights have not seen.
+    35 min apart. The standard deviations are the root mean square errors of the training part, for the regressions on
+    blocks that their weights have not seen.
 
     Nothing after the end of training is learnt from, and nothing after an origin is looked at, except as
     `future_inputs` says.
 
     Args:
         patient: the record.
-        method: `"persistence"`, `"linear"` or `"ridge"`.
+        method: one of `BASELINES`.
         origin_min: times to forecast from, min; left out, `rolling_origins` after the training part.
         horizon_min: how far ahead, min.
         train_until_min: end of the training part, min; left out, `training_end(patient)`.
@@ -103,11 +107,7 @@ def baseline_forecasts(
         raise ValueError(
             f"{patient.name}: the origin at {origins.min():g} min lies in the training part, which ends at {end:g} min"
         )
-    seen = np.where(patient.valid & (patient.time_min <= end), patient.glucose_mg_dL, np.nan)
-    if not np.isfinite(seen).any():
-        raise ValueError(f"{patient.name}: there is no reading until {end:g} min to learn from")
-    # The training part as a record of its own: what is not in it cannot be learnt from.
-    part = dataclasses.replace(patient, glucose_mg_dL=seen)
+    part = _training_part(patient, end)
     pairs = rolling_origins(part, after_min=-np.inf)
     target = readings_ahead(part, pairs, horizon_min)
     horizons = np.asarray(horizon_min, dtype=np.float64)
@@ -116,11 +116,83 @@ def baseline_forecasts(
         mean = simple[method](patient, origins, horizons)
         sd = np.sqrt(_mean((target - simple[method](part, pairs, horizons)) ** 2))
     else:
-        ridge = _Ridge(options or RidgeOptions(), step_min(part), future_inputs == "recorded")
+        looks = options or RidgeOptions()
+        looks = dataclasses.replace(looks, bins=0) if method == "autoregression" else looks
+        ridge = _Ridge(looks, step_min(part), future_inputs == "recorded")
         mean, sd = ridge.forecasts(part, pairs, target, patient, origins, horizons)
     ahead = readings_ahead(patient, origins, horizon_min)
     spread = np.where(np.isfinite(mean), sd, np.nan)
     return RollingForecasts(patient.name, method, future_inputs, origins, horizons, mean, spread, ahead)
+
+
+def pooled_forecasts(
+    patient: Patient,
+    others: Sequence[Patient],
+    *,
+    origin_min: Float[np.ndarray, " origins"] | None = None,
+    horizon_min: Sequence[float] = HORIZONS_MIN,
+    train_until_min: float | None = None,
+) -> RollingForecasts:
+    """Forecast a record by the autoregression of other people, who are pooled.
+
+    The weights of the last six readings are those of the training parts of the others, of whom each reading counts the
+    same; the person's own training part gives the standard deviations alone.
+
+    Args:
+        patient: the record; where it is among the others it is left out of them.
+        others: people to learn from; those whose sensors read at another step are left out.
+        origin_min: times to forecast from, min; left out, `rolling_origins` after the training part.
+        horizon_min: how far ahead, min.
+        train_until_min: end of the person's training part, min; left out, `training_end(patient)`.
+
+    Returns:
+        The forecasts, as method `pooled`; NaN where one of the six readings is missing.
+
+    Raises:
+        ValueError: where nobody else has a sensor of this step, or there is no reading in the training part.
+
+    Example:
+        >>> import t1djax
+        >>> people = t1djax.reference_cohort(interval_min=15, names=["Pat2", "Pat3", "Pat4"])
+        >>> t1djax.pooled_forecasts(people["Pat2"], list(people), horizon_min=(30.0,)).mean_mg_dL.shape
+        (58, 1)
+    """
+    end = training_end(patient) if train_until_min is None else train_until_min
+    origins = rolling_origins(patient, after_min=end) if origin_min is None else origin_min
+    part = _training_part(patient, end)
+    step = step_min(part)
+    pool = [_training_part(p, training_end(p)) for p in others if p.name != patient.name]
+    pool = [p for p in pool if abs(step_min(p) - step) <= _SAME_STEP_MIN]
+    if not pool:
+        raise ValueError(f"{patient.name}: nobody else has readings each {step:g} min to learn an autoregression from")
+    horizons = np.asarray(horizon_min, dtype=np.float64)
+    look = _Ridge(RidgeOptions(bins=0), step, recorded=False)
+    ahead, now = look.columns(patient, origins, 0.0)
+    own = rolling_origins(part, after_min=-np.inf)
+    x, base = look.columns(part, own, 0.0)
+    each = [(look.columns(p, at := rolling_origins(p, after_min=-np.inf), 0.0), p, at) for p in pool]
+    mean, sd = np.full((len(origins), len(horizons)), np.nan), np.full(len(horizons), np.nan)
+    for h, horizon in enumerate(horizons.tolist()):
+        rows = np.concatenate([columns for (columns, _), _, _ in each])
+        change = np.concatenate([readings_ahead(p, at, (horizon,))[:, 0] - base for (_, base), p, at in each])
+        use = np.isfinite(rows).all(axis=1) & np.isfinite(change)
+        if use.sum() < _LEAST_PAIRS:
+            continue
+        weights = _fit(rows[use], change[use], 1.0)
+        mean[:, h] = now + weights(ahead)
+        miss = base + weights(x) - readings_ahead(part, own, (horizon,))[:, 0]
+        sd[h] = np.sqrt(_mean(miss[:, None] ** 2))[0]
+    observed = readings_ahead(patient, origins, horizon_min)
+    spread = np.where(np.isfinite(mean), sd, np.nan)
+    return RollingForecasts(patient.name, "pooled", "none", origins, horizons, mean, spread, observed)
+
+
+def _training_part(patient: Patient, end: float) -> Patient:
+    """As a record of its own: what is not in it cannot be learnt from."""
+    seen = np.where(patient.valid & (patient.time_min <= end), patient.glucose_mg_dL, np.nan)
+    if not np.isfinite(seen).any():
+        raise ValueError(f"{patient.name}: there is no reading until {end:g} min to learn from")
+    return dataclasses.replace(patient, glucose_mg_dL=seen)
 
 
 def step_min(patient: Patient) -> float:
