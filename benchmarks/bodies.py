@@ -130,7 +130,7 @@ def speed(n: int) -> None:
     cohort = virtual_population(n, key=jax.random.key(3), physiology=Kanderian)
     people = noisy(cohort, 1)
     question = t1djax.Question(physiology=Kanderian, free=FREE[Kanderian])
-    call = lambda: t1djax.fit(people, question, model="ode", options=t1djax.LeastSquares(starts=1))
+    call = lambda: t1djax.fit(people, question, model="ode", options=t1djax.inference.LeastSquares(starts=1))
     compile_s, began, cpu = call().cost.compile_s, time.perf_counter(), time.process_time()
     fit = call()
     mine, mine_cpu = (time.perf_counter() - began) / n, (time.process_time() - cpu) / n

@@ -77,6 +77,8 @@ def _bound_percent(patient: t1djax.Patient, truth: t1djax.Truth) -> float:
     with jax.enable_x64(True):
         z = {symbol: jnp.log(jnp.asarray(truth.parameters[symbol])) for symbol in FREE}
         known = {s: jnp.asarray(v) for s, v in patient.known.items() if s not in FREE and s != "M"}
-        information = t1djax.fisher_information(known, z, t1djax.series(patient), noise_sd_mg_dL=NOISE_SD)
+        information = t1djax.inference.fisher_information(
+            known, z, t1djax.data.series(patient), noise_sd_mg_dL=NOISE_SD
+        )
         sd = np.sqrt(np.diagonal(np.linalg.inv(np.asarray(information))))
     return 100 * float(dict(zip(sorted(z), sd, strict=True))["ksi"])

@@ -72,7 +72,7 @@ def _mechanistic(report: Report, cohort: t1djax.Cohort, free: tuple[str, ...]) -
     problem = t1djax.pose(people, mode="inverse", free=free, key=jax.random.key(0))
     progress(f"fit of {name}")
     began = time.perf_counter()
-    fit = t1djax.fit_ode(people, problem, key=jax.random.key(1))
+    fit = t1djax.inference.fit_ode(people, problem, key=jax.random.key(1))
     seconds = time.perf_counter() - began
     _add(report, cohort, name, "mechanistic fit, Fisher", {s: _normal(fit, s) for s in free}, seconds, judged=True)
     progress(f"profiles of {name}")
@@ -94,7 +94,7 @@ def _networks(report: Report, cohort: t1djax.Cohort, model: str, members: int) -
     ensemble = t1djax.fit_ensemble(cohort, model=model, mode="inverse", free=free, seeds=range(members))
     seconds = time.perf_counter() - began
     _add(report, cohort, ", ".join(free), f"{model}, Laplace", {s: _normal(ensemble.members[0], s) for s in free}, None)
-    table = t1djax.spread(ensemble)
+    table = t1djax.evaluation.spread(ensemble)
     claims = {
         s: [
             Claim(m - _Z * sd, m + _Z * sd, bool(ok))
@@ -110,7 +110,7 @@ def _pool(report: Report, cohort: t1djax.Cohort) -> None:
     short = set(cohort.names[::4])
     people = [_cut(p, *SHORT_MIN) if p.name in short else p for p in cohort]
     problem = t1djax.pose(people, mode="inverse", free=["ksi"], key=jax.random.key(0), estimate_initial_state=True)
-    alone = t1djax.fit_ode(people, problem, key=jax.random.key(1))
+    alone = t1djax.inference.fit_ode(people, problem, key=jax.random.key(1))
     progress("hierarchy")
     pooled = t1djax.fit_hierarchy(people, problem, key=jax.random.key(2))
     few = cohort.select(name for name in cohort.names if name in short)

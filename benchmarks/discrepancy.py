@@ -14,7 +14,7 @@ from .report import Report
 from .runners import Scope
 
 HORIZONS_MIN = (30.0, 60.0, 120.0)
-"""Those that are scored; forecasts are at `t1djax.HORIZONS_MIN`."""
+"""Those that are scored; forecasts are at `t1djax.data.HORIZONS_MIN`."""
 STATED = 2 / 3
 """Share of the virtual people's meals that their records state."""
 
@@ -23,7 +23,7 @@ class Group(NamedTuple):
     """People, and the stochastic model's forecasts from each of their readings."""
 
     people: tuple[t1djax.Patient, ...]
-    forecasts: tuple[t1djax.RollingForecasts, ...]
+    forecasts: tuple[t1djax.records.RollingForecasts, ...]
 
 
 def run(scope: Scope, out: Path, *, hupa: Path | None = None) -> Report:
@@ -33,7 +33,7 @@ def run(scope: Scope, out: Path, *, hupa: Path | None = None) -> Report:
         "Mean over people of the RMSE (mg/dL) after the training part, before and after correction. Virtual people "
         "live 7 days with a reading each 15 min, AR(1) noise of 6 mg/dL, and a third of their meals off the record."
     )
-    options = t1djax.DiscrepancyOptions(steps=10) if scope.quick else t1djax.DiscrepancyOptions()
+    options = t1djax.statespace.DiscrepancyOptions(steps=10) if scope.quick else t1djax.statespace.DiscrepancyOptions()
     count, others, days = (2, 2, 3) if scope.quick else (10, 12, 7)
     ten = _group(_virtual(count, 7, days), quick=scope.quick)
     twelve = _group(_virtual(others, 8, days), quick=scope.quick)
@@ -43,7 +43,7 @@ def run(scope: Scope, out: Path, *, hupa: Path | None = None) -> Report:
         _folds(report, "other virtual", twelve, 4, options)
     if hupa is not None:
         files = [hupa / f"HUPA{who}P.csv" for who in ("0022", "0002", "0004")]
-        real = _group([t1djax.read_hupa(file, carbs_unit="g") for file in files], quick=scope.quick)
+        real = _group([t1djax.io.read_hupa(file, carbs_unit="g") for file in files], quick=scope.quick)
         _transfer(report, ("virtual", ten), ("HUPA-UCM", real), options)
         _folds(report, "HUPA-UCM", real, 3, options)
     return report
@@ -66,31 +66,37 @@ def _virtual(n: int, seed: int, days: int) -> list[t1djax.Patient]:
 def _group(people: Sequence[t1djax.Patient], *, quick: bool) -> Group:
     form = t1djax.StateSpaceOptions(horizons_min=(), max_steps=3) if quick else t1djax.StateSpaceOptions()
     fit = t1djax.fit_state_space(people, options=form)
-    every = (t1djax.rolling_origins(p, after_min=-np.inf) for p in people)
+    every = (t1djax.data.rolling_origins(p, after_min=-np.inf) for p in people)
     each = (t1djax.state_space_forecasts(fit, p, origin_min=t) for p, t in zip(people, every, strict=True))
     return Group(tuple(people), tuple(each))
 
 
-def _learn(group: Group, names: Sequence[str], options: t1djax.DiscrepancyOptions) -> t1djax.Discrepancy:
+def _learn(
+    group: Group, names: Sequence[str], options: t1djax.statespace.DiscrepancyOptions
+) -> t1djax.statespace.Discrepancy:
     some = [(f, p) for f, p in zip(group.forecasts, group.people, strict=True) if p.name in names]
-    return t1djax.fit_discrepancy([f for f, _ in some], [p for _, p in some], options=options, key=jax.random.key(0))
+    return t1djax.statespace.fit_discrepancy(
+        [f for f, _ in some], [p for _, p in some], options=options, key=jax.random.key(0)
+    )
 
 
 def _transfer(
-    report: Report, source: tuple[str, Group], target: tuple[str, Group], options: t1djax.DiscrepancyOptions
+    report: Report, source: tuple[str, Group], target: tuple[str, Group], options: t1djax.statespace.DiscrepancyOptions
 ) -> None:
     learnt = _learn(source[1], [p.name for p in source[1].people], options)
     _row(report, f"{len(learnt.people)} {source[0]}", target[0], target[1], [learnt] * len(target[1].people))
 
 
-def _folds(report: Report, label: str, group: Group, folds: int, options: t1djax.DiscrepancyOptions) -> None:
-    learnt: dict[str, t1djax.Discrepancy] = {}
-    for fold in t1djax.people_split([p.name for p in group.people], folds):
+def _folds(report: Report, label: str, group: Group, folds: int, options: t1djax.statespace.DiscrepancyOptions) -> None:
+    learnt: dict[str, t1djax.statespace.Discrepancy] = {}
+    for fold in t1djax.statespace.people_split([p.name for p in group.people], folds):
         learnt |= dict.fromkeys(fold.unseen, _learn(group, fold.train, options))
     _row(report, f"{label}, {folds} folds", label, group, [learnt[p.name] for p in group.people])
 
 
-def _row(report: Report, source: str, target: str, group: Group, learnt: Sequence[t1djax.Discrepancy]) -> None:
+def _row(
+    report: Report, source: str, target: str, group: Group, learnt: Sequence[t1djax.statespace.Discrepancy]
+) -> None:
     after = [c.correct(f, p) for c, f, p in zip(learnt, group.forecasts, group.people, strict=True)]
     before, corrected = (np.array([_rmse(f, p) for f, p in zip(each, group.people, strict=True)])
                          for each in (group.forecasts, after))  # fmt: skip
@@ -102,8 +108,8 @@ def _row(report: Report, source: str, target: str, group: Group, learnt: Sequenc
     report.add(row | {"steps": " ".join(str(c.steps) for c in dict.fromkeys(learnt))})
 
 
-def _rmse(forecasts: t1djax.RollingForecasts, patient: t1djax.Patient) -> np.ndarray:
-    later = forecasts.origin_min > t1djax.training_end(patient)
+def _rmse(forecasts: t1djax.records.RollingForecasts, patient: t1djax.Patient) -> np.ndarray:
+    later = forecasts.origin_min > t1djax.data.training_end(patient)
     at = np.isin(forecasts.horizon_min, HORIZONS_MIN)
     miss = (forecasts.mean_mg_dL - forecasts.observed_mg_dL)[later][:, at]
     return np.sqrt(np.nanmean(miss**2, axis=0))

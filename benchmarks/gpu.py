@@ -116,7 +116,7 @@ def _glucose(body: str, precision: str, n: int) -> tuple[np.ndarray, float, floa
         column = lambda values: jnp.asarray(list(values), precision)
         p = cls(**{f.name: column(x.known[f.name] for x in people) for f in dataclasses.fields(cls)})
         basal = column(x.doses.basal_U_h[0] / 60 for x in people)
-        args = (p, t1djax.stack(people), jnp.full_like(basal, 120.0), basal)
+        args = (p, t1djax.data.stack(people), jnp.full_like(basal, 120.0), basal)
         program = jax.jit(jax.vmap(one))
         began = time.perf_counter()
         glucose = np.asarray(program(*args))
@@ -154,7 +154,7 @@ def _estimates(model: str, body: str, n: int) -> tuple[dict[str, np.ndarray], np
         return values, np.array([f.ok for f in fit]), fit.cost.compile_s, fit.cost.run_s
     problem = t1djax.pose(tuple(people), question, key=jax.random.key(0))
     with at_work():
-        posed, data = problem.physiology(), t1djax.stack(tuple(people))
+        posed, data = problem.physiology(), t1djax.data.stack(tuple(people))
     each = (posed, data, dict(posed.free))
     block = _BLOCK.get(jax.default_backend(), 8192)
     began = time.perf_counter()
@@ -165,7 +165,7 @@ def _estimates(model: str, body: str, n: int) -> tuple[dict[str, np.ndarray], np
 def _one(body: Physiology, data: Series, start: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Array]:
     """Least squares of one person from one start: the estimates alone."""
     starts = {symbol: x[None] for symbol, x in start.items()}
-    found = _fit_patient(body, data, starts, t1djax.LeastSquares(starts=1), False)
+    found = _fit_patient(body, data, starts, t1djax.inference.LeastSquares(starts=1), False)
     return {symbol: found.found.values[symbol] for symbol in starts}, found.ok
 
 

@@ -28,7 +28,7 @@ def _people(body: AbstractPhysiology, n: int) -> AbstractPhysiology:
     return jax.tree.map(lambda x: jnp.asarray(float(x) * np.exp(0.1 * rng.standard_normal(n))), body)
 
 
-def _ways(inputs: t1djax.Inputs, ts: jax.Array) -> dict[str, Callable[[AbstractPhysiology, Any], jax.Array]]:
+def _ways(inputs: t1djax.physics.Inputs, ts: jax.Array) -> dict[str, Callable[[AbstractPhysiology, Any], jax.Array]]:
     def steps(longest: float) -> Callable[[AbstractPhysiology, Any], jax.Array]:
         room = count_steps(ts, inputs.break_min, longest)
         return lambda p, y0: p.glucose(runge_kutta(p.rates, inputs, ts, y0, steps=room, longest_min=longest)[0])

@@ -45,9 +45,9 @@ def record(name: str, days: float, *, seed: int = 0) -> t1djax.Patient:
     end = max(5.0, days * DAY_MIN)
     meals = [(at, grams) for at, grams in meals if at < end - 5]
     doses = t1djax.Doses.of(basal=0.83, boluses=[(at, 4.0) for at, _ in meals], meals=meals)
-    subject = t1djax.Subject(name, t1djax.presets()["Pat2"].parameters, doses, 0, end)
+    subject = t1djax.data.Subject(name, t1djax.presets()["Pat2"].parameters, doses, 0, end)
     sensor = t1djax.Sensor(t1djax.WhiteNoise(5.0), interval_min=5)
-    return t1djax.simulate_cohort([subject], sensor, key=jax.random.key(seed))[name]
+    return t1djax.data.simulate_cohort([subject], sensor, key=jax.random.key(seed))[name]
 
 
 def fits(quick: bool) -> Iterator[dict[str, Any]]:
@@ -110,7 +110,7 @@ def rows(quick: bool) -> Iterator[dict[str, Any]]:
             file.write("time_min,glucose_mg_dL,basal_U_h,bolus_U,carbs_g\n0,120,0.8,,\n")
             file.writelines(f"{i},{g},,,\n" for i, g in enumerate(values.tolist(), 1))
         began = time.perf_counter()
-        read = t1djax.read_patient(path)
+        read = t1djax.io.read_patient(path)
         yield {"rows": len(read.time_min), "s": time.perf_counter() - began, "peak, MiB": peak_MiB()}
 
 

@@ -190,7 +190,7 @@ def _score(report: Report, data: Data, *, quick: bool) -> None:
     people = tuple(data.people)
     posed = {"mode": "inverse", "free": data.free, "key": jax.random.key(0), "assume_population": True}
     problem = t1djax.pose(people, **posed)
-    fit = t1djax.fit_ode(people, problem, key=jax.random.key(1))
+    fit = t1djax.inference.fit_ode(people, problem, key=jax.random.key(1))
     values = np.array([p.derived["p1"].value for p in fit])
     errors = np.array([p.derived["p1"].standard_error for p in fit], dtype=np.float64)
     ok = [p.ok for p in fit]
@@ -235,8 +235,8 @@ def _of_p1(data: Data, values: np.ndarray, claims: list[Claim]) -> dict[str, Any
     return cells
 
 
-def _of_readings(posterior: t1djax.Posterior, people: Sequence[t1djax.Patient]) -> dict[str, float]:
-    glucose = t1djax.posterior_glucose(posterior, people, key=jax.random.key(3), draws=200)
+def _of_readings(posterior: t1djax.records.Posterior, people: Sequence[t1djax.Patient]) -> dict[str, float]:
+    glucose = t1djax.inference.posterior_glucose(posterior, people, key=jax.random.key(3), draws=200)
     rng = np.random.default_rng(UNSEEN)
     inside: dict[str, list[float]] = {"held_out": [], "forecast": []}
     squares: list[float] = []
@@ -250,7 +250,7 @@ def _of_readings(posterior: t1djax.Posterior, people: Sequence[t1djax.Patient]) 
             found.append(float(np.mean((p.glucose_mg_dL >= low)[where] & (p.glucose_mg_dL <= high)[where])))
         squares.append(float(np.mean((np.median(G, axis=0) - p.glucose_mg_dL)[masks.forecast] ** 2)))
     percent = lambda name: 100 * float(np.mean(inside[name]))
-    hold = [t1djax.persistence_rmse(p) ** 2 for p in people]
+    hold = [t1djax.evaluation.persistence_rmse(p) ** 2 for p in people]
     return {
         "held-out readings covered, %": percent("held_out"),
         "forecast readings covered, %": percent("forecast"),

@@ -23,7 +23,7 @@ _CALIBRATION = 100  # steps, two chunks: the second one is timed
 PLAIN = t1djax.Stage(optimizer="adam", learning_rate=1e-2, residual_weight=(100.0, 100.0))
 _ADAM = {"pinn": PLAIN, "modified_mlp": PLAIN, "birnn": dataclasses.replace(PLAIN, clip_norm=1.0)}
 _LBFGS = t1djax.Stage(optimizer="lbfgs", residual_weight=(100.0, 100.0))
-_OPTIONS: dict[str, type[t1djax.NetworkOptions]] = {
+_OPTIONS: dict[str, type[t1djax.networks.NetworkOptions]] = {
     "pinn": t1djax.PINNOptions,
     "modified_mlp": t1djax.ModifiedMLPOptions,
     "birnn": t1djax.BIRNNOptions,
@@ -37,7 +37,7 @@ class Course:
         self.stamps: list[tuple[int, int, float]] = [(0, 0, time.perf_counter())]
         self.ksi: list[np.ndarray] = []
 
-    def __call__(self, p: t1djax.Progress) -> None:
+    def __call__(self, p: t1djax.training.Progress) -> None:
         """Called after each chunk."""
         self.stamps.append((p.stage, p.step, time.perf_counter()))
         self.ksi.append(p.values["ksi"])
@@ -85,17 +85,17 @@ def run(scope: Scope, out: Path, *, budget_s: float = 30.0, models: tuple[str, .
     return report
 
 
-def _options(scope: Scope, model: str, precision: str) -> t1djax.NetworkOptions:
+def _options(scope: Scope, model: str, precision: str) -> t1djax.networks.NetworkOptions:
     options = scope.options(model) or _OPTIONS[model]()
     return dataclasses.replace(options, precision=precision)
 
 
 def _plan(
-    name: str, model: str, options: t1djax.NetworkOptions, budget: float, scope: Scope
+    name: str, model: str, options: t1djax.networks.NetworkOptions, budget: float, scope: Scope
 ) -> tuple[t1djax.Stage, ...]:
     """Stages that fill the budget, by the seconds that a few steps took."""
     if name == "gauss_newton":
-        return t1djax.default_stages("inverse", ["ksi"], options)
+        return t1djax.training.default_stages("inverse", ["ksi"], options)
     stages = (_ADAM[model],) if name == "adam" else (_ADAM[model], _LBFGS)
     if scope.quick:
         return tuple(dataclasses.replace(stage, steps=_CALIBRATION) for stage in stages)
@@ -114,7 +114,7 @@ def _row(
     case: Case,
     model: str,
     name: str,
-    options: t1djax.NetworkOptions,
+    options: t1djax.networks.NetworkOptions,
     stages: tuple[t1djax.Stage, ...],
 ) -> None:
     cohort = case.reference(0, scope.names)

@@ -13,7 +13,7 @@ from .runners import Scope, solve
 _BASE = t1djax.ModifiedMLPOptions(width=64)
 _ADAM = t1djax.Stage(optimizer="adam", steps=1000, learning_rate=1e-2, residual_weight=(100.0, 100.0))
 _UNWEIGHTED = dataclasses.replace(_ADAM, residual_weight=(1.0, 1.0))
-_time = lambda **kw: dataclasses.replace(_BASE, time=t1djax.TimeFeatureOptions(**kw))
+_time = lambda **kw: dataclasses.replace(_BASE, time=t1djax.networks.TimeFeatureOptions(**kw))
 
 NETWORK: dict[str, t1djax.ModifiedMLPOptions] = {
     "as it is (octaves, dose memories)": _BASE,

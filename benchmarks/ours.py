@@ -29,7 +29,7 @@ CASES = {
     "30 virtual, white 10 mg/dL": (WHITE, 30),
 }
 """What is identified: ksi alone, from readings every 5 min, of the reference cohort or of so many virtual patients."""
-_NETWORKS: dict[str, type[t1djax.NetworkOptions]] = {
+_NETWORKS: dict[str, type[t1djax.networks.NetworkOptions]] = {
     "pinn": t1djax.PINNOptions,
     "modified_mlp": t1djax.ModifiedMLPOptions,
     "birnn": t1djax.BIRNNOptions,

@@ -95,7 +95,9 @@ def bound_percent(patient: t1djax.Patient, truth: t1djax.Truth) -> np.ndarray:
     with jax.enable_x64(True):
         z = {symbol: jnp.log(jnp.asarray(truth.parameters[symbol])) for symbol in FIVE}
         known = {s: jnp.asarray(v) for s, v in patient.known.items() if s not in FIVE and s != "M"}
-        information = t1djax.fisher_information(known, z, t1djax.series(patient), noise_sd_mg_dL=NOISE_SD)
+        information = t1djax.inference.fisher_information(
+            known, z, t1djax.data.series(patient), noise_sd_mg_dL=NOISE_SD
+        )
         sd = np.sqrt(np.diagonal(np.linalg.inv(np.asarray(information))))
     by_symbol = dict(zip(sorted(z), sd, strict=True))
     kl, kb = truth.parameters["kl"], truth.parameters["kb"]

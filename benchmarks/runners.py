@@ -12,7 +12,7 @@ NETWORKS = ("pinn", "modified_mlp", "birnn")
 """The architectures that are compared."""
 MODELS = ("ode", "guess", *NETWORKS)
 """Everything that gets a row: least squares, the random start itself, and the architectures."""
-_QUICK: dict[str, t1djax.NetworkOptions] = {
+_QUICK: dict[str, t1djax.networks.NetworkOptions] = {
     "pinn": t1djax.PINNOptions(width=8, depth=1, cell_min=30.0),
     "modified_mlp": t1djax.ModifiedMLPOptions(width=8, depth=1, cell_min=30.0),
     "birnn": t1djax.BIRNNOptions(units=8, step_min=30.0, cell_min=30.0),
@@ -36,7 +36,7 @@ class Scope:
         some = tuple(t1djax.presets())[: 2 if quick else patients]
         return cls(quick, (0,) if quick else tuple(range(seeds)), some)
 
-    def options(self, model: str) -> t1djax.NetworkOptions | None:
+    def options(self, model: str) -> t1djax.networks.NetworkOptions | None:
         """The options of a network: the defaults, unless it is to be quick."""
         return _QUICK.get(model) if self.quick else None
 
@@ -71,9 +71,9 @@ def solve(
     seeds: Sequence[int],
     free: Sequence[str],
     *,
-    options: t1djax.NetworkOptions | None = None,
+    options: t1djax.networks.NetworkOptions | None = None,
     stages: Sequence[t1djax.Stage] | None = None,
-    on_progress: Callable[[t1djax.Progress], None] | None = None,
+    on_progress: Callable[[t1djax.training.Progress], None] | None = None,
 ) -> Outcome:
     """Fit each cohort from its seed and score it against the truth."""
     fits = [
@@ -112,7 +112,7 @@ def _scored(fit: t1djax.Fit, cohort: t1djax.Cohort, model: str) -> pd.DataFrame:
         true = np.array([cohort.truth[name].parameters[symbol] for name in cohort.names])
         table[f"{symbol}_error_percent"] = 100 * np.abs(start / true - 1)
     for symbol in ("p1", "c"):
-        found = [t1djax.recovery(patient, cohort.truth[patient.name]).get(symbol, {}) for patient in fit]
+        found = [t1djax.evaluation.recovery(patient, cohort.truth[patient.name]).get(symbol, {}) for patient in fit]
         table[f"{symbol}_error_percent"] = [row.get("error_percent") for row in found]
     return table
 

@@ -41,7 +41,7 @@ class _Arrays:
 
     def __init__(self, body: type[AbstractPhysiology], cohort: t1djax.Cohort, n: int, precision: str) -> None:
         with jax.enable_x64(precision == "float64"):
-            data = t1djax.stack(tuple(cohort))
+            data = t1djax.data.stack(tuple(cohort))
             truth = [cohort.truth[name].parameters for name in cohort.names]
             column = lambda symbol: jnp.asarray([row[symbol] for row in truth])
             copies = -(-n // len(cohort))
@@ -155,14 +155,14 @@ def _timed(program: Callable[..., Any], arrays: _Arrays, times: int) -> float:
 def _own(steps: int | None) -> Callable[..., jax.Array]:
     """The body's own solution in so many steps."""
 
-    def one(p: Any, inputs: t1djax.Inputs, ts: jax.Array, G0: jax.Array, basal_U_h: jax.Array) -> jax.Array:
+    def one(p: Any, inputs: t1djax.physics.Inputs, ts: jax.Array, G0: jax.Array, basal_U_h: jax.Array) -> jax.Array:
         return p.solution(inputs, ts, p.start(G0, basal_U_h / 60), steps=steps).glucose_mg_dL
 
     return one
 
 
 def _diffrax(
-    p: AbstractPhysiology, inputs: t1djax.Inputs, ts: jax.Array, G0: jax.Array, basal_U_h: jax.Array
+    p: AbstractPhysiology, inputs: t1djax.physics.Inputs, ts: jax.Array, G0: jax.Array, basal_U_h: jax.Array
 ) -> jax.Array:
     return t1djax.simulate(p, inputs, ts, y0=p.start(G0, basal_U_h / 60)).glucose_mg_dL
 
@@ -170,7 +170,7 @@ def _diffrax(
 def batched(one: Callable[..., jax.Array], batching: str) -> Callable[..., jax.Array]:
     """A function of one patient made one of all, in one of `BATCHINGS`, to be called from Python."""
     if batching == "map_patients":
-        return functools.partial(t1djax.map_patients, one)
+        return functools.partial(t1djax.programs.map_patients, one)
     if batching == "vmap":
         return jax.jit(jax.vmap(one))
     size = int(batching.split()[1])

@@ -1,4 +1,4 @@
-"""Sphinx: strict, self-contained, with the API page made from the package itself."""
+"""Sphinx: strict, self-contained, with the API made from the package itself."""
 
 import dataclasses
 import hashlib
@@ -8,8 +8,10 @@ import sys
 import typing
 from pathlib import Path
 
+import nbformat
 from docutils import nodes
 from latex2mathml.converter import convert
+from myst_nb.core.read import read_myst_markdown_notebook
 from sphinx.ext.napoleon import GoogleDocstring
 
 # jaxtyping then prints `Float[Array, "times"]` as it is written.
@@ -18,7 +20,7 @@ typing.GENERATING_DOCUMENTATION = True  # pyright: ignore[reportAttributeAccessI
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from surface import Attribute, attribute_docs, is_data, public_names  # noqa: E402
+from surface import Attribute, attribute_docs, is_data, public_names, rooms  # noqa: E402
 
 import t1djax  # noqa: E402
 
@@ -30,7 +32,7 @@ release = t1djax.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "sphinx_design"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "tutorials/notebooks"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}
 default_role = "literal"
 nitpicky = True
@@ -42,7 +44,7 @@ nitpick_ignore_regex = [
     # Names of t1djax.trials have a page of their own (howto/trials).
     ("py:class", r"t1djax\.trials\._(controllers\.AbstractController|life\.Rules|trial\.Difference)"),
     # Bodies of t1djax.physics have a page of their own (howto/own-physiology); `Asked` is the fields of `Question`.
-    ("py:class", r"t1djax\.physics\._(physiology\.AbstractPhysiology|cells\.Cells|facts\.(Balance|Symmetry))"),
+    ("py:class", r"t1djax\.physics\._(cells\.Cells|facts\.(Balance|Symmetry))"),
     ("py:class", r"t1djax\.question\.Asked"),
     ("py:exc", r"(NoRest|Physiology)Error"),
 ]
@@ -79,43 +81,81 @@ html_copy_source = False
 html_math_renderer = "mathml"
 
 
-READING = (
-    "Everything that `import t1djax` offers. Units stand in every entry.",
-    "",
-    "Shapes stand in the types. `Float[Array, 'times']` is an array of JAX with one axis, `Float[ndarray, 'rows']` one",
-    "of NumPy. Axes of one name have one length; `''` is a single number; `*batch` is any number of leading axes, such",
-    "as that of the patients. A `PRNGKeyArray` is a random key, such as `jax.random.key(0)`.",
-)
+TASKS = {
+    "People, doses, sensors": ("data",),
+    "Physiologies": ("physics",),
+    "Files": ("io",),
+    "Questions and fits": ("experiment", "question", "problem", "config", "_arguments"),
+    "Networks and training": ("networks", "training", "twin", "programs"),
+    "What the readings tell": ("identifiability", "inference"),
+    "Forecasts and replays": ("statespace", "forecasting", "prediction"),
+    "Controllers": ("trials",),
+    "Scores and reports": ("evaluation", "reporting", "_types"),
+    "What comes back": ("records",),
+    "Tracking and removal": ("tracking", "registry", "privacy"),
+}
+"""In the order of the work: the rooms whose names a task needs."""
+
+READING = """
+One page for each name. What stands under *first hour* is at the top level, `t1djax.fit`; the rest is in the namespace
+that its name begins with. Units stand in every entry.
+
+Shapes stand in the types. `Float[Array, 'times']` is an array of JAX with one axis, `Float[ndarray, 'rows']` one of
+NumPy. Axes of one name have one length; `''` is a single number; `*batch` is any number of leading axes, such as that of
+the patients. A `PRNGKeyArray` is a random key, such as `jax.random.key(0)`.
+"""
 
 
-def write_api_page() -> None:
-    """Write `api.rst`: every public name, so that a new export cannot be forgotten."""
-    docs = attribute_docs(t1djax)
-    groups: dict[str, list[str]] = {"Functions": [], "Records and models": [], "Tables and constants": []}
-    for name, value in public_names(t1djax).items():
+def write_api_pages() -> None:
+    """Write a page for every public name, and their list by task, so that a new export cannot be forgotten."""
+    docs, room = attribute_docs(t1djax), rooms(t1djax)
+    pages: dict[str, str] = {}
+    listed: dict[str, dict[str, list[str]]] = {task: {"First hour": [], "More": []} for task in TASKS}
+    for name, value in PUBLIC.items():
+        space, _, short = name.rpartition(".")
         if is_data(value):
-            groups["Tables and constants"] += [f".. py:data:: t1djax.{name}", "", *indent(linked(docs[name].doc)), ""]
-            continue
-        # Annotations then refer to the public name.
-        value.__module__ = "t1djax"
-        if isinstance(value, type):
-            groups["Records and models"] += class_entry(name, docs)
+            entry, line = [f".. py:data:: t1djax.{name}", "", *indent(linked(docs[short].doc)), ""], docs[short].doc
         else:
-            groups["Functions"] += [f".. autofunction:: t1djax.{name}", ""]
-    lines = ["API", "===", "", *READING, ""]
-    for title, entries in groups.items():
-        lines += [title, "-" * len(title), "", *entries]
-    page, text = HERE / "api.rst", "\n".join(lines) + "\n"
-    if not page.exists() or page.read_text(encoding="utf-8") != text:
-        page.write_text(text, encoding="utf-8")
+            value.__module__ = f"t1djax.{space}".rstrip(".")  # annotations then refer to the public name
+            line = inspect.getdoc(value) or ""
+            entry = class_entry(name, docs) if isinstance(value, type) else [f".. autofunction:: t1djax.{name}", ""]
+        page = page_of(name)
+        pages[page] = "\n".join([":orphan:", "", short, "=" * len(short), "", *entry])
+        task = next(task for task, each in TASKS.items() if room[name] in each)
+        first = linked(re.split(r"(?<=\.)\s", line.partition("\n\n")[0].replace("\n", " "))[0])
+        listed[task]["More" if space else "First hour"] += [f"   * - :doc:`{name} <{page}>`", f"     - {first}"]
+    index = ["API", "===", READING]
+    for task, parts in listed.items():
+        index += [task, "-" * len(task), ""]
+        for title, rows in parts.items():
+            index += [f".. list-table:: {title}", "   :widths: 30 70", "", *rows, ""] if rows else []
+    pages["index"] = "\n".join(index)
+    folder = HERE / "api"
+    for page, text in pages.items():
+        file = folder / f"{page}.rst"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists() or file.read_text(encoding="utf-8") != text + "\n":
+            file.write_text(text + "\n", encoding="utf-8")
+    for file in folder.rglob("*.rst"):
+        if str(file.relative_to(folder).with_suffix("")) not in pages:
+            file.unlink()
+
+
+PUBLIC = public_names(t1djax)
+
+
+def page_of(name: str) -> str:
+    """Where a name is described; classes have a folder of their own: to some disks `Fit` and `fit` are one name."""
+    return f"types/{name}" if isinstance(PUBLIC[name], type) else name
 
 
 def class_entry(name: str, docs: dict[str, Attribute]) -> list[str]:
     """A class with its fields first, which autodoc does not find under the public name."""
-    fields = {key.split(".")[1]: field for key, field in docs.items() if key.startswith(f"{name}.")}
+    short = name.rpartition(".")[2]
+    fields = {key.split(".")[1]: field for key, field in docs.items() if key.startswith(f"{short}.")}
     fields = {key: field for key, field in fields.items() if not key.startswith("_")}
     lines = [f".. autoclass:: t1djax.{name}", "   :members:"]
-    lines += ["   :special-members: __call__"] if written(getattr(t1djax, name), "__call__") else []
+    lines += ["   :special-members: __call__"] if written(PUBLIC[name], "__call__") else []
     lines += [f"   :exclude-members: {', '.join(fields)}", ""] if fields else [""]
     for key, field in fields.items():
         lines += [f"   .. py:attribute:: {key}"]
@@ -134,7 +174,7 @@ def linked(text: str) -> str:
     """Public names between backticks as links; a small word is one only after "see", for it may mean something else."""
     return NAMED.sub(
         lambda found: (
-            f"{found[1] or ''}:py:obj:`~t1djax.{found[2]}`"
+            f"{found[1] or ''}:py:obj:`~t1djax.{LINKS[found[2]]}`"
             if found[2] in LINKS and (found[1] or not found[2].islower() or "_" in found[2])
             else found[0]
         ),
@@ -143,7 +183,7 @@ def linked(text: str) -> str:
 
 
 NAMED = re.compile(r"(\b[Ss]ee )?(?<!`)`(\w+)`(?!`)")
-LINKS = frozenset(public_names(t1djax))
+LINKS = {name.rpartition(".")[2]: name for name in PUBLIC}
 
 
 def without_checks(annotation: str) -> str:
@@ -191,6 +231,17 @@ def fences_to_rst(app, what, name, obj, options, lines: list[str]) -> None:
     lines[:] = out
 
 
+def write_notebooks() -> None:
+    """Write each tutorial as a notebook to download, without outputs."""
+    folder = HERE / "tutorials" / "notebooks"
+    folder.mkdir(exist_ok=True)
+    for page in sorted((HERE / "tutorials").glob("*.md")):
+        text = nbformat.writes(read_myst_markdown_notebook(page.read_text(encoding="utf-8")))
+        file = folder / f"{page.stem}.ipynb"
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+
+
 def visit_math(self, node) -> None:
     """Formulas as MathML, which browsers show without a script."""
     display = "block" if node.tagname == "math_block" else "inline"
@@ -224,7 +275,8 @@ GoogleDocstring._consume_returns_section = lambda self, preprocess_types=False: 
 
 def setup(app) -> None:
     """Connect the hooks."""
-    write_api_page()
+    write_api_pages()
+    write_notebooks()
     app.connect("autodoc-process-docstring", fences_to_rst, priority=100)
     app.connect("autodoc-process-signature", readable_signature)
     app.connect("html-page-context", for_screen_readers, priority=900)

@@ -1,20 +1,39 @@
-"""What `import t1djax` offers: the list from which the API page is made and against which tests hold it."""
+"""The public surface: the list from which the API pages are made and against which tests hold docstrings."""
 
 import ast
 import inspect
 import itertools
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, get_origin
 
+from t1djax._moved import NAMESPACE_OF
+
 
 def public_names(package: ModuleType) -> dict[str, Any]:
-    """Every public name of the package but its modules, in alphabetical order."""
-    return {
+    """What a user may rely on, as it is written after `t1djax.`: the top level, and what lives in the namespaces."""
+    top = {
         name: getattr(package, name)
         for name in sorted(dir(package), key=str.lower)
         if not name.startswith("_") and not inspect.ismodule(getattr(package, name))
     }
+    return top | {
+        f"{space}.{name}": getattr(import_module(f"{package.__name__}.{space}"), name)
+        for name, space in sorted(NAMESPACE_OF.items(), key=lambda pair: (pair[1], pair[0].lower()))
+    }
+
+
+def rooms(package: ModuleType) -> dict[str, str]:
+    """The room that each public name is defined in, by the name as `public_names` has it."""
+    stub = ast.parse(Path(package.__path__[0], "__init__.pyi").read_text(encoding="utf-8"))
+    top = {
+        alias.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    return top | {f"{space}.{name}": space for name, space in NAMESPACE_OF.items()}
 
 
 def is_data(value: Any) -> bool:

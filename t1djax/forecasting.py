@@ -13,7 +13,7 @@ class WarmUp(NamedTuple):
     """How the readings before a forecast correct a free rollout.
 
     Example:
-        >>> from t1djax import WarmUp
+        >>> from t1djax.forecasting import WarmUp
         >>> WarmUp(memory_min=90.0).drift_sd_mg_dL_min
         0.1
     """

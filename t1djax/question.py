@@ -54,7 +54,7 @@ def population_belief(symbol: str, physiology: str | type[AbstractPhysiology] = 
         ArgumentError: where the symbol is not known.
 
     Example:
-        >>> from t1djax import population_belief
+        >>> from t1djax.question import population_belief
         >>> round(population_belief("ksi").median)
         221
     """

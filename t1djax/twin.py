@@ -48,7 +48,7 @@ class Physiology(eqx.Module):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from t1djax import Physiology
+        >>> from t1djax.twin import Physiology
         >>> body = Physiology(known={"M": jnp.float32(72), "kl": jnp.float32(1.94)}, free={"ksi": jnp.log(200.0)})
         >>> round(float(body.values()["ksi"]))
         200

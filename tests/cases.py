@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from t1djax import ReadReport, inspect_file
+from t1djax import inspect_file
+from t1djax.io import ReadReport
 
 Record = dict[str, Any]
 START = dt.datetime(2024, 3, 4, tzinfo=dt.UTC)

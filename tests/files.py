@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from t1djax import DataWarning, Recording, read_recording
+from t1djax import DataWarning, read_recording
+from t1djax.io import Recording
 
 START = dt.datetime(2024, 5, 1)
 

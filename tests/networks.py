@@ -15,7 +15,7 @@ from t1djax.programs import Spread
 from t1djax.training._fit import _build
 
 KEY = jax.random.key(0)
-_TIME = t1djax.TimeFeatureOptions(octaves=4)
+_TIME = t1djax.networks.TimeFeatureOptions(octaves=4)
 
 
 def nnx_module(features: int, rngs: flax.nnx.Rngs) -> flax.nnx.Module:
@@ -32,11 +32,11 @@ class LinenModule(flax.linen.Module):
 
 
 SMALL = t1djax.PINNOptions(width=16, depth=1, time=_TIME, cell_min=60.0)
-ARCHITECTURES: dict[str, t1djax.NetworkOptions] = {
+ARCHITECTURES: dict[str, t1djax.networks.NetworkOptions] = {
     "pinn": SMALL,
     "modified_mlp": t1djax.ModifiedMLPOptions(width=12, time=_TIME, cell_min=60.0),
     "modified_mlp_factorised": t1djax.ModifiedMLPOptions(
-        width=12, factorised=True, time=t1djax.TimeFeatureOptions(waves="random", octaves=4), cell_min=60.0
+        width=12, factorised=True, time=t1djax.networks.TimeFeatureOptions(waves="random", octaves=4), cell_min=60.0
     ),
     "birnn": t1djax.BIRNNOptions(units=6, step_min=60.0, cell_min=60.0),
     "birnn_min_gru": t1djax.BIRNNOptions(units=6, step_min=60.0, cell="min_gru", cell_min=60.0),
@@ -53,12 +53,14 @@ def cohort(interval: float = 30.0, count: int = 3) -> t1djax.Cohort:
     return t1djax.reference_cohort(interval_min=interval, names=list(t1djax.presets())[:count])
 
 
-def pose(mode: str = "inverse", free: tuple[str, ...] = ("ksi",)) -> t1djax.Problem:
+def pose(mode: str = "inverse", free: tuple[str, ...] = ("ksi",)) -> t1djax.problem.Problem:
     """A problem for `cohort()`."""
     return t1djax.pose(cohort().patients, mode=mode, free=free if mode == "inverse" else (), key=KEY)  # pyright: ignore[reportArgumentType]
 
 
-def twins(problem: t1djax.Problem, options: t1djax.NetworkOptions = SMALL) -> tuple[t1djax.Twin, Drive, t1djax.Series]:
+def twins(
+    problem: t1djax.problem.Problem, options: t1djax.networks.NetworkOptions = SMALL
+) -> tuple[t1djax.twin.Twin, Drive, t1djax.data.Series]:
     """Untrained twins of `cohort()`, stacked, with their collocation and data."""
     args = _ingredients(problem, options)
     each = Spread().split(args).members()
@@ -67,8 +69,8 @@ def twins(problem: t1djax.Problem, options: t1djax.NetworkOptions = SMALL) -> tu
 
 
 def shapes_of_twins(
-    problem: t1djax.Problem, options: t1djax.NetworkOptions
-) -> tuple[t1djax.Twin, Drive, t1djax.Series]:
+    problem: t1djax.problem.Problem, options: t1djax.networks.NetworkOptions
+) -> tuple[t1djax.twin.Twin, Drive, t1djax.data.Series]:
     """The shapes and types of what `twins` gives, without compiling it."""
     args = _ingredients(problem, options)
     build = jax.vmap(functools.partial(_build, options=options, cells=options.cells(2880.0)))
@@ -76,9 +78,9 @@ def shapes_of_twins(
 
 
 def _ingredients(
-    problem: t1djax.Problem, options: t1djax.NetworkOptions
-) -> tuple[jax.Array, t1djax.Series, Any, Places]:
-    data = t1djax.stack(cohort().patients)
+    problem: t1djax.problem.Problem, options: t1djax.networks.NetworkOptions
+) -> tuple[jax.Array, t1djax.data.Series, Any, Places]:
+    data = t1djax.data.stack(cohort().patients)
     where = places(data, options.cells(2880.0))
     return jax.random.split(KEY, len(cohort())), data, problem.physiology(options.dtype), where
 

@@ -89,7 +89,7 @@ def test_noisy_readings_are_fitted_as_well_as_least_squares_on_the_equations_doe
 def test_five_parameters_and_G0_at_once(model):
     cohort = _clean(5.0)
     fit = t1djax.fit(cohort, model=model, free=SIX)
-    errors = [t1djax.recovery(found, cohort.truth[found.name]) for found in fit]
+    errors = [t1djax.evaluation.recovery(found, cohort.truth[found.name]) for found in fit]
     worst = {s: max(float(e[s]["error_percent"] or 0.0) for e in errors) for s in ("p1", "c", "Tu", "Tr", "kr_Vb")}
     print(model, {s: round(v, 4) for s, v in worst.items()})
     assert max(worst.values()) < 1.0

@@ -59,7 +59,7 @@ def test_the_oldest_networks_say_that_they_are_not_there(tmp_path):
         3, "train", "--config", root / "config.yaml", "--data", root / "cohort", "--warm-start", root / "results",
         "--results", tmp_path / "new",
     )  # fmt: skip
-    warm = t1djax.read_warm_start(root / "results", model="ode")
+    warm = t1djax.io.read_warm_start(root / "results", model="ode")
     assert warm.values["ksi"] == pytest.approx([KSI], abs=5e-4)
 
 
@@ -83,7 +83,7 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.chdir(unpacked(STOPPED, tmp_path))
     steps = []
     config = t1djax.load_experiment("config.yaml")
-    execution = t1djax.Execution(resume=True, figures=False)
+    execution = t1djax.experiment.Execution(resume=True, figures=False)
     run = t1djax.run(config, execution=execution, on_progress=lambda p: steps.append(p.step))
     assert steps == [6]
     assert run.name == next(Path("results/.runs").iterdir()).name

@@ -95,9 +95,9 @@ def test_a_stated_mass_moves_no_estimate(pat2):
 
 def test_what_an_assumption_sets_is_not_called_determined():
     parameters = {**t1djax.presets()["Pat2"].parameters, "kl": 128 / 72 + TYPICAL_C}  # the assumption is right
-    ada = t1djax.Subject("ada", parameters, t1djax.presets()["Pat2"].doses, 0, 2880)
+    ada = t1djax.data.Subject("ada", parameters, t1djax.presets()["Pat2"].doses, 0, 2880)
     sensor = t1djax.Sensor(t1djax.WhiteNoise(10.0), interval_min=15)
-    record = knowing(t1djax.simulate_cohort([ada], sensor, key=KEY)["ada"], M=72.0)
+    record = knowing(t1djax.data.simulate_cohort([ada], sensor, key=KEY)["ada"], M=72.0)
     fit = t1djax.fit([record], model="ode", free=["ksi"], assume_population=True)
     report = t1djax.identify(fit, [record], what_if=False)
     verdicts = {s: d.verdict for s, d in {**report["ada"].parameters, **report["ada"].derived}.items()}
@@ -127,7 +127,7 @@ def test_a_liver_that_gives_less_than_the_brain_takes_is_refused(pat2, mode):
 def test_a_subject_without_balance_is_refused():
     pat2 = t1djax.presets()["Pat2"]
     with pytest.raises(ValueError, match=r"kl = 1\.5.*odd"):
-        t1djax.Subject("odd", {**pat2.parameters, "kl": 1.5}, pat2.doses, 0, 600)
+        t1djax.data.Subject("odd", {**pat2.parameters, "kl": 1.5}, pat2.doses, 0, 600)
 
 
 def test_preflight_looks_where_people_are(pat2):

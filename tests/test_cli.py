@@ -127,7 +127,7 @@ def edited(cohort: Path, to: Path, **change: Callable[[pd.DataFrame], object]) -
     return to
 
 
-def results_of(said: Any) -> list[t1djax.Result]:
+def results_of(said: Any) -> list[t1djax.records.Result]:
     return [t1djax.read_result(Path(folder)) for folder in said["folders"]]
 
 

@@ -103,7 +103,7 @@ def test_an_error_grid_shows_every_pair_in_its_zone(grid, most, edge):
     assert ax.get_xlim() == ax.get_ylim() == (0, edge)
     assert f"A {pairs.percent['A']:.1f} %" in {str(c.get_label()) for c in ax.collections}
     # Every letter stands in the zone it names.
-    zones = t1djax.clarke_zones if grid == "clarke" else t1djax.parkes_zones
+    zones = t1djax.evaluation.clarke_zones if grid == "clarke" else t1djax.evaluation.parkes_zones
     options: Any = {} if grid == "clarke" else {"diabetes_type": int(grid[-1])}
     for text in ax.texts:
         x, y = (np.array([float(v)]) for v in text.get_position())
@@ -115,8 +115,8 @@ def test_an_empty_grid_is_drawn_too():
 
 
 @pytest.fixture(scope="module")
-def forecasts() -> list[t1djax.RollingForecasts]:
-    return [t1djax.baseline_forecasts(person(), method) for method in t1djax.BASELINES]
+def forecasts() -> list[t1djax.records.RollingForecasts]:
+    return [t1djax.baseline_forecasts(person(), method) for method in t1djax.evaluation.BASELINES]
 
 
 def test_fans_hold_the_forecasts(forecasts):

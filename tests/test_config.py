@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 import t1djax
-from t1djax import ReadOptions
 from t1djax.config import ConfigError, Experiment, load_experiment, with_defaults
+from t1djax.io import ReadOptions
 from t1djax.question import Asked, Question
 from t1djax.training import Optimizer, Stage, default_stages
 

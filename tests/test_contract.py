@@ -234,7 +234,7 @@ def test_members_of_an_ensemble_are_the_fits_of_their_seeds(name):
             assert a.estimates["ksi"].value == pytest.approx(b.estimates["ksi"].value, rel=1e-9)
             np.testing.assert_allclose(a.glucose_mg_dL, b.glucose_mg_dL, atol=1e-6)
         assert member.history.values["ksi"].shape == (3, 3)
-    table = t1djax.spread(ensemble)
+    table = t1djax.evaluation.spread(ensemble)
     values = np.array([[f.estimates["ksi"].value for f in member] for member in ensemble])
     np.testing.assert_allclose(table["ksi_sd"], values.std(axis=0, ddof=1))
     np.testing.assert_allclose(table["ksi"], values.mean(axis=0))

@@ -11,7 +11,7 @@ import t1djax
 from t1djax.statespace._known import known_at_origins
 
 HORIZONS = (30.0, 60.0)
-OPTIONS = t1djax.DiscrepancyOptions(
+OPTIONS = t1djax.statespace.DiscrepancyOptions(
     width=6, most_sd=1.0, steps=60, every=20, learning_rate=0.03, weight_decay=0.01, settle_min=0.0
 )
 STEP = 15.0
@@ -29,20 +29,22 @@ def person(name: str, *, seed: int, n: int = 160) -> t1djax.Patient:
 
 def forecasts_of(patient: t1djax.Patient, *, origins: np.ndarray | None = None, learnable: bool = True):
     """Persistence from every reading; what is then read lies half a standard deviation higher where it rises now."""
-    origins = t1djax.rolling_origins(patient, after_min=60.0) if origins is None else origins
+    origins = t1djax.data.rolling_origins(patient, after_min=60.0) if origins is None else origins
     now = np.interp(origins, patient.time_min[patient.valid], patient.glucose_mg_dL[patient.valid])
     shape = (len(origins), len(HORIZONS))
     mean, sd = np.repeat(now[:, None], shape[1], axis=1), np.full(shape, 20.0)
     rising = known_at_origins(empty(patient, origins, mean, sd), patient)[:, [1]] < 0
-    ahead = t1djax.readings_ahead(patient, origins, HORIZONS)
+    ahead = t1djax.data.readings_ahead(patient, origins, HORIZONS)
     # The miss is put into the forecast, not into the record.
     mean = ahead - np.where(rising, 10.0, -10.0) if learnable else mean
     return empty(patient, origins, np.where(np.isnan(mean), now[:, None], mean), sd)
 
 
-def empty(patient, origins, mean, sd) -> t1djax.RollingForecasts:
-    ahead = t1djax.readings_ahead(patient, origins, HORIZONS)
-    return t1djax.RollingForecasts(patient.name, "stochastic", "none", origins, np.asarray(HORIZONS), mean, sd, ahead)
+def empty(patient, origins, mean, sd) -> t1djax.records.RollingForecasts:
+    ahead = t1djax.data.readings_ahead(patient, origins, HORIZONS)
+    return t1djax.records.RollingForecasts(
+        patient.name, "stochastic", "none", origins, np.asarray(HORIZONS), mean, sd, ahead
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +53,13 @@ def people() -> list[t1djax.Patient]:
 
 
 @pytest.fixture(scope="module")
-def learnt(people) -> t1djax.Discrepancy:
-    return t1djax.fit_discrepancy(
+def learnt(people) -> t1djax.statespace.Discrepancy:
+    return t1djax.statespace.fit_discrepancy(
         [forecasts_of(p) for p in people[:2]], people[:2], options=OPTIONS, key=jax.random.key(0)
     )
 
 
-def rmse(forecasts: t1djax.RollingForecasts, after: float = 0.0) -> float:
+def rmse(forecasts: t1djax.records.RollingForecasts, after: float = 0.0) -> float:
     miss = forecasts.mean_mg_dL - forecasts.observed_mg_dL
     return float(np.sqrt(np.nanmean(miss[forecasts.origin_min > after] ** 2)))
 
@@ -76,7 +78,7 @@ def test_a_known_miss_is_learnt_for_a_person_never_seen(people, learnt):
 
 def test_no_training_is_no_change(people):
     each = [forecasts_of(p) for p in people]
-    none = t1djax.fit_discrepancy(each, people, options=OPTIONS._replace(steps=0), key=jax.random.key(1))
+    none = t1djax.statespace.fit_discrepancy(each, people, options=OPTIONS._replace(steps=0), key=jax.random.key(1))
     assert none.steps == 0
     assert np.array_equal(none.correct(each[0], people[0]).mean_mg_dL, each[0].mean_mg_dL)
 
@@ -86,7 +88,7 @@ def test_where_people_contradict_each_other_nothing_is_learnt(people):
     one, other = (forecasts_of(p) for p in people[:2])
     miss = np.where(np.isnan(other.observed_mg_dL), 0.0, other.observed_mg_dL - other.mean_mg_dL)
     opposite = dataclasses.replace(other, mean_mg_dL=other.mean_mg_dL + 2 * miss)
-    found = t1djax.fit_discrepancy([one, opposite], people[:2], options=OPTIONS, key=jax.random.key(0))
+    found = t1djax.statespace.fit_discrepancy([one, opposite], people[:2], options=OPTIONS, key=jax.random.key(0))
     assert found.steps == 0
     assert np.array_equal(found.correct(one, people[0]).mean_mg_dL, one.mean_mg_dL)
 
@@ -111,7 +113,7 @@ def changed_after(patient: t1djax.Patient, time: float) -> t1djax.Patient:
 
 def test_nothing_after_the_origin_counts(people, learnt):
     patient = people[2]
-    origin = t1djax.rolling_origins(patient, after_min=600.0)[[40]]
+    origin = t1djax.data.rolling_origins(patient, after_min=600.0)[[40]]
     other = changed_after(patient, float(origin[0]))
     before = forecasts_of(patient, origins=origin, learnable=False)
     later = forecasts_of(other, origins=origin, learnable=False)
@@ -127,14 +129,14 @@ def test_nothing_after_the_origin_counts(people, learnt):
 
 def test_nothing_after_the_training_part_is_learnt(people, learnt):
     """Readings, doses and forecasts of the rest are others: the same correction, to the last bit."""
-    ends = [t1djax.training_end(p) for p in people[:2]]
+    ends = [t1djax.data.training_end(p) for p in people[:2]]
     changed = [changed_after(p, end + 1e-6) for p, end in zip(people, ends, strict=False)]
     each = []
     for p, end in zip(people[:2], ends, strict=True):
         f = forecasts_of(p)
         mean = np.where(f.origin_min[:, None] > end, 40.0, f.mean_mg_dL)
         each.append(dataclasses.replace(f, mean_mg_dL=mean, observed_mg_dL=np.full(mean.shape, 77.0)))
-    again = t1djax.fit_discrepancy(each, changed, options=OPTIONS, key=jax.random.key(0))
+    again = t1djax.statespace.fit_discrepancy(each, changed, options=OPTIONS, key=jax.random.key(0))
     assert np.array_equal(again.held_out, learnt.held_out)
     assert jax.tree.all(jax.tree.map(np.array_equal, again.network, learnt.network))
     assert np.array_equal(again.centre, learnt.centre)
@@ -162,27 +164,27 @@ def test_columns_by_hand():
 
 def test_people_are_split_and_never_their_readings():
     names = [f"P{i}" for i in range(7)]
-    folds = t1djax.people_split(names, 3)
+    folds = t1djax.statespace.people_split(names, 3)
     assert sorted(n for fold in folds for n in fold.unseen) == names
     assert all(set(fold.train) | set(fold.unseen) == set(names) for fold in folds)
     assert not any(set(fold.train) & set(fold.unseen) for fold in folds)
-    assert [fold.unseen for fold in t1djax.people_split(names)] == [(n,) for n in names]
+    assert [fold.unseen for fold in t1djax.statespace.people_split(names)] == [(n,) for n in names]
 
 
 def test_what_cannot_be_learnt_or_corrected_is_refused(people, learnt):
     each, key = [forecasts_of(p) for p in people], jax.random.key(0)
     with pytest.raises(ValueError):
-        t1djax.fit_discrepancy(each[:1], people[:1], key=key)
+        t1djax.statespace.fit_discrepancy(each[:1], people[:1], key=key)
     with pytest.raises(ValueError, match=r"D0.*D1"):
-        t1djax.fit_discrepancy(each[:2], people[1::-1], key=key)
-    rest = forecasts_of(people[0], origins=t1djax.rolling_origins(people[0]))
+        t1djax.statespace.fit_discrepancy(each[:2], people[1::-1], key=key)
+    rest = forecasts_of(people[0], origins=t1djax.data.rolling_origins(people[0]))
     with pytest.raises(ValueError):
-        t1djax.fit_discrepancy([rest, each[1]], people[:2], key=key)
+        t1djax.statespace.fit_discrepancy([rest, each[1]], people[:2], key=key)
     with pytest.raises(ValueError):
         learnt.correct(dataclasses.replace(each[2], future_inputs="recorded"), people[2])
     with pytest.raises(ValueError, match="D1"):
         learnt.correct(each[2], people[1])
     with pytest.raises(ValueError):
-        t1djax.people_split(["A", "A"])
+        t1djax.statespace.people_split(["A", "A"])
     with pytest.raises(ValueError):
-        t1djax.people_split(["A", "B"], 1)
+        t1djax.statespace.people_split(["A", "B"], 1)

@@ -64,12 +64,12 @@ def test_parkes_zones_are_those_of_the_published_polygons(kind):
                 shape = np.vstack([corners(PARKES[kind][side][zone]), close])
                 wanted[Path(shape).contains_points(np.column_stack([x, y]))] = zone
     assert {*wanted} == set("ABCDE")
-    np.testing.assert_array_equal(t1djax.parkes_zones(x, y, diabetes_type=kind), wanted)
+    np.testing.assert_array_equal(t1djax.evaluation.parkes_zones(x, y, diabetes_type=kind), wanted)
 
 
 def test_the_grids_differ_where_the_types_do():
     x, y = points(550)
-    assert np.mean(t1djax.parkes_zones(x, y) != t1djax.parkes_zones(x, y, diabetes_type=2)) > 0.02
+    assert np.mean(t1djax.evaluation.parkes_zones(x, y) != t1djax.evaluation.parkes_zones(x, y, diabetes_type=2)) > 0.02
 
 
 @pytest.mark.parametrize("kind", [1, 2])
@@ -78,14 +78,14 @@ def test_corners_lie_on_the_side_of_less_harm(kind):
     for upper, lines in ((True, PARKES_UPPER[kind]), (False, PARKES_LOWER[kind])):
         for zone, line in lines.items():
             x, y = np.array(line, dtype=float)[1:].T
-            np.testing.assert_array_equal(t1djax.parkes_zones(x, y, diabetes_type=kind), less[zone])
+            np.testing.assert_array_equal(t1djax.evaluation.parkes_zones(x, y, diabetes_type=kind), less[zone])
             beyond = (x, y + 1e-6) if upper else (x + 1e-6, y)
-            np.testing.assert_array_equal(t1djax.parkes_zones(*beyond, diabetes_type=kind), zone)
+            np.testing.assert_array_equal(t1djax.evaluation.parkes_zones(*beyond, diabetes_type=kind), zone)
 
 
 @pytest.mark.parametrize("kind", [1, 2])
 def test_further_from_the_reference_is_never_better(kind):
-    rank = lambda x, y: np.searchsorted(list("ABCDE"), t1djax.parkes_zones(x, y, diabetes_type=kind))
+    rank = lambda x, y: np.searchsorted(list("ABCDE"), t1djax.evaluation.parkes_zones(x, y, diabetes_type=kind))
     predicted = np.linspace(0, 800, 1601)
     for reference in (10.0, 45.0, 70.0, 100.0, 180.0, 251.0, 400.0, 600.0):
         zone = rank(np.full(predicted.shape, reference), predicted)
@@ -99,7 +99,7 @@ def test_parkes_goes_on_beyond_the_grid():
     # On the last piece of each line, twice as far out: 280/380 to 430/550 goes on to 580/720.
     x = np.array([580.0, 580.0, 700.0, 700.0])
     y = np.array([719.9, 720.1, 205.1, 204.9])  # and 250/40 to 550/150 to 700/205
-    assert t1djax.parkes_zones(x, y).tolist() == ["A", "B", "C", "D"]
+    assert t1djax.evaluation.parkes_zones(x, y).tolist() == ["A", "B", "C", "D"]
 
 
 def test_clarke_zones_are_those_of_the_published_polygons():
@@ -108,7 +108,7 @@ def test_clarke_zones_are_those_of_the_published_polygons():
     for zone, shapes in CLARKE.items():
         for shape in shapes:
             wanted[Path(corners(shape)).contains_points(np.column_stack([x, y]))] = zone
-    np.testing.assert_array_equal(t1djax.clarke_zones(x, y), wanted)
+    np.testing.assert_array_equal(t1djax.evaluation.clarke_zones(x, y), wanted)
     assert {*wanted} == set("ABCDE")
 
 
@@ -123,22 +123,22 @@ def test_clarke_zones_are_those_of_the_published_polygons():
     ],
 )  # fmt: skip
 def test_clarke_at_its_edges(reference, predicted, zone):
-    assert t1djax.clarke_zones(np.array([float(reference)]), np.array([float(predicted)])).tolist() == [zone]
+    assert t1djax.evaluation.clarke_zones(np.array([float(reference)]), np.array([float(predicted)])).tolist() == [zone]
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.2])
 def test_whole_numbers_within_twenty_percent_are_in_zone_a(factor):
     """No rounding of 0.2 pushes a point off the edge."""
     reference = np.arange(75.0, 400.0, 5.0)
-    assert set(t1djax.clarke_zones(reference, np.rint(factor * reference))) == {"A"}
+    assert set(t1djax.evaluation.clarke_zones(reference, np.rint(factor * reference))) == {"A"}
 
 
 def test_what_is_missing_has_no_zone_and_a_negative_reference_is_refused():
     nan, one = np.array([np.nan, 100.0, 100.0]), np.array([100.0, np.nan, -20.0])
-    assert t1djax.clarke_zones(nan, one).tolist() == ["", "", "B"]
-    assert t1djax.parkes_zones(nan, one).tolist() == ["", "", "B"]
+    assert t1djax.evaluation.clarke_zones(nan, one).tolist() == ["", "", "B"]
+    assert t1djax.evaluation.parkes_zones(nan, one).tolist() == ["", "", "B"]
     with pytest.raises(ValueError):
-        t1djax.clarke_zones(one, one)
+        t1djax.evaluation.clarke_zones(one, one)
 
 
 def test_a_grid_counts_its_pairs():
@@ -158,13 +158,16 @@ def test_an_infinite_prediction_is_in_the_worst_zone():
 def test_surveillance_levels_come_from_the_callers_table():
     made_up = np.zeros((601, 601))
     made_up[100, :8] = [0.0, 0.5, 0.51, 1.0, 1.2, 3.4, 3.6, 4.0]
-    found = t1djax.surveillance_levels(np.full(8, 100.0), np.arange(8.0), risk=made_up)
+    found = t1djax.evaluation.surveillance_levels(np.full(8, 100.0), np.arange(8.0), risk=made_up)
     assert found.tolist() == ["none", "none", "slight, lower", "slight, lower", "slight, higher", "severe, higher",
                               "extreme", "extreme"]  # fmt: skip
-    from_one = t1djax.surveillance_levels(np.full(7, 100.2), np.arange(1.0, 8.0), risk=made_up[1:, 1:])
+    from_one = t1djax.evaluation.surveillance_levels(np.full(7, 100.2), np.arange(1.0, 8.0), risk=made_up[1:, 1:])
     np.testing.assert_array_equal(from_one, found[1:])
-    assert t1djax.surveillance_levels(np.array([np.nan, 900.0]), np.zeros(2), risk=made_up).tolist() == ["", "none"]
+    assert t1djax.evaluation.surveillance_levels(np.array([np.nan, 900.0]), np.zeros(2), risk=made_up).tolist() == [
+        "",
+        "none",
+    ]
     with pytest.raises(ValueError):
-        t1djax.surveillance_levels(np.zeros(1), np.zeros(1), risk=np.zeros((10, 10)))
+        t1djax.evaluation.surveillance_levels(np.zeros(1), np.zeros(1), risk=np.zeros((10, 10)))
     with pytest.raises(ValueError):
-        t1djax.surveillance_levels(np.zeros(1), np.zeros(1), risk=made_up - 1)
+        t1djax.evaluation.surveillance_levels(np.zeros(1), np.zeros(1), risk=made_up - 1)

@@ -35,7 +35,7 @@ def fitted(p: t1djax.Patient, glucose: np.ndarray) -> PatientFit:
 
 
 def test_glucose_errors_by_hand():
-    errors = t1djax.glucose_errors(
+    errors = t1djax.evaluation.glucose_errors(
         np.array([103.0, 46.0, 0.0, 1e6]), np.array([100.0, 50.0, 30.0, 7.0]), np.array([True, True, True, False])
     )
     assert errors["rmse_mg_dL"] == pytest.approx(math.sqrt((9 + 16 + 900) / 3))
@@ -44,13 +44,15 @@ def test_glucose_errors_by_hand():
 
 
 def test_mard_begins_at_40():
-    at = lambda reading: t1djax.glucose_errors(np.array([44.0]), np.array([reading]), np.array([True]))["mard_percent"]
+    at = lambda reading: t1djax.evaluation.glucose_errors(np.array([44.0]), np.array([reading]), np.array([True]))[
+        "mard_percent"
+    ]
     assert at(40.0) == pytest.approx(10.0)
     assert math.isnan(at(39.999))
 
 
 def test_an_empty_set_gives_nan_without_a_warning():
-    errors = t1djax.glucose_errors(np.array([100.0]), np.array([90.0]), np.array([False]))
+    errors = t1djax.evaluation.glucose_errors(np.array([100.0]), np.array([90.0]), np.array([False]))
     assert set(errors) == {"rmse_mg_dL", "mae_mg_dL", "mard_percent"}
     assert all(math.isnan(value) for value in errors.values())
 
@@ -88,9 +90,11 @@ def test_a_network_that_does_not_follow_the_equations_is_doubted():
     assert any("0.5 mg/dL away from the equations' own solution" in doubt for doubt in t1djax.doubts(far, p))
     # A network that is too small for the equations is such a one, and its estimate is off.
     cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
-    poor = t1djax.PINNOptions(width=4, depth=1, time=t1djax.TimeFeatureOptions(octaves=2, lags_min=()), cell_min=60.0)
+    poor = t1djax.PINNOptions(
+        width=4, depth=1, time=t1djax.networks.TimeFeatureOptions(octaves=2, lags_min=()), cell_min=60.0
+    )
     fit = t1djax.fit(cohort, options=poor)["Pat3"]
-    assert (t1djax.recovery(fit, cohort.truth["Pat3"])["ksi"]["error_percent"] or 0.0) > 1.0
+    assert (t1djax.evaluation.recovery(fit, cohort.truth["Pat3"])["ksi"]["error_percent"] or 0.0) > 1.0
     assert any("own solution" in doubt for doubt in t1djax.doubts(fit, cohort["Pat3"]))
 
 
@@ -109,7 +113,7 @@ def test_without_truth_nothing_is_said_of_it():
     found = t1djax.metrics(fitted(p, p.glucose_mg_dL), p)
     assert not any("true" in key for key in found)
     assert math.isnan(found["rmse_held_out_mg_dL"])  # three readings: none is the tenth
-    rows = t1djax.recovery(fitted(p, p.glucose_mg_dL), None)
+    rows = t1djax.evaluation.recovery(fitted(p, p.glucose_mg_dL), None)
     assert {symbol: (row["truth"], row["error_percent"]) for symbol, row in rows.items()} == dict.fromkeys(
         ["ksi", "G0", "p1"], (None, None)
     )
@@ -118,7 +122,7 @@ def test_without_truth_nothing_is_said_of_it():
 def test_recovery_is_the_absolute_relative_error_in_percent():
     p = patient([0.0, 5.0], [100.0, 100.0])
     truth = t1djax.Truth({"ksi": 200.0, "ku_Vi": 0.05, "G0": 96.0}, np.zeros(2), {})
-    rows = t1djax.recovery(fitted(p, p.glucose_mg_dL), truth)
+    rows = t1djax.evaluation.recovery(fitted(p, p.glucose_mg_dL), truth)
     assert rows["ksi"] == {
         "value": 198.0, "initial": 250.0, "standard_error": 2.0, "prior_dominated": False, "at_bound": False,
         "white_error": None, "c_assumed": False, "truth": 200.0, "error_percent": pytest.approx(1.0),
@@ -131,14 +135,14 @@ def test_recovery_is_the_absolute_relative_error_in_percent():
 def test_persistence_holds_the_last_reading_before_the_forecast():
     time = [10.0 * i for i in range(11)]
     glucose = [100.0] * 8 + [130.0, nan, 145.0]  # the forecast is t > 90; the last reading before it is at 80
-    assert t1djax.persistence_rmse(patient(time, glucose)) == pytest.approx(15.0)
-    assert math.isnan(t1djax.persistence_rmse(patient([0.0, 5.0], [100.0, nan])))
+    assert t1djax.evaluation.persistence_rmse(patient(time, glucose)) == pytest.approx(15.0)
+    assert math.isnan(t1djax.evaluation.persistence_rmse(patient([0.0, 5.0], [100.0, nan])))
 
 
 def test_persistence_may_start_from_a_held_out_reading():
     time = [float(i) for i in range(12)]
     glucose = [100.0] * 9 + [160.0, 170.0, 150.0]  # index 9 is held out and the last before the forecast (t > 9.9)
-    assert t1djax.persistence_rmse(patient(time, glucose)) == pytest.approx(10.0)
+    assert t1djax.evaluation.persistence_rmse(patient(time, glucose)) == pytest.approx(10.0)
 
 
 def test_summary_has_a_row_per_patient_and_what_was_estimated():
@@ -151,7 +155,7 @@ def test_summary_has_a_row_per_patient_and_what_was_estimated():
     )
     fit = t1djax.Fit(
         "ode", posed, tuple(fitted(p, p.glucose_mg_dL + 3) for p in cohort),
-        t1djax.History(np.array([0]), {}, {}), t1djax.Cost(0.0, 0.0),
+        t1djax.records.History(np.array([0]), {}, {}), t1djax.records.Cost(0.0, 0.0),
     )  # fmt: skip
     table = t1djax.summary(fit, cohort)
     assert t1djax.summary(fit)["rmse_fit_mg_dL"].tolist() == table["rmse_fit_mg_dL"].tolist()

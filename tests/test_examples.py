@@ -155,7 +155,7 @@ def test_weights_that_are_batched_are_those_of_the_stages() -> None:
     for weight, error in zip((100.0, 1000.0), found, strict=True):
         stages = [t1djax.Stage(steps=6, residual_weight=(weight / 1000, weight))]
         options = t1djax.PINNOptions(width=8, depth=1, cell_min=30)
-        fit = t1djax.fit_network(tuple(cohort), problem, key=jax.random.key(2), options=options, stages=stages)
+        fit = t1djax.training.fit_network(tuple(cohort), problem, key=jax.random.key(2), options=options, stages=stages)
         ksi = np.array([f.estimates["ksi"].value for f in fit])
         assert error == pytest.approx(100 * np.sqrt(np.mean((ksi / truth - 1) ** 2)), rel=1e-5)
     assert found[0] != found[1]
@@ -205,7 +205,7 @@ def test_script_and_pipeline_share_their_commands() -> None:
 
 def test_study_reports_the_signed_mean_and_the_spread() -> None:
     study = load("examples/reproduction/study.py")
-    result = lambda patient, value: t1djax.Result(
+    result = lambda patient, value: t1djax.records.Result(
         Path(), {"model": "pinn", "mode": "inverse", "patient": patient, "seed": 0,
                  "estimates": {"ksi": {"value": value, "initial": 150.0, "truth": 200.0}}}, {}, {},
     )  # fmt: skip

@@ -129,7 +129,7 @@ def test_parameters_show_their_meaning() -> None:
 def test_posterior_shows_intervals(cohort: t1djax.Cohort) -> None:
     rng = np.random.default_rng(0)
     draws = {"ksi": rng.normal(200, 10, (2, 500))}
-    one = t1djax.PatientPosterior(
+    one = t1djax.records.PatientPosterior(
         "<Ada>", t1djax.Outcome.chains_disagree, draws, {"ksi": 1.2}, {"ksi": 40.0}, {"ksi": 30.0}, 0, 0.9
     )
     shown = read(one)
@@ -143,7 +143,7 @@ def test_error_grid_and_forecasts() -> None:
     assert column(read(grid), "zone") == list("ABCDE")
     assert repr(grid).startswith("ErrorGrid(parkes1 of 2 pairs: A 50.0 %")
     observed = np.array([[100.0], [np.nan], [104.0]])
-    ahead = t1djax.RollingForecasts(
+    ahead = t1djax.records.RollingForecasts(
         "Ada", "linear", "none", np.arange(3.0), np.array([30.0]), np.full((3, 1), 100.0), np.ones((3, 1)), observed
     )
     assert read(ahead).rows[1] == ["30", "2", f"{np.sqrt(8):.4g}"]
@@ -151,7 +151,7 @@ def test_error_grid_and_forecasts() -> None:
 
 
 def test_reading_report_shows_warnings() -> None:
-    report = t1djax.ReadReport("a&b.csv", "table", readings=12, warnings=("odd <b>",))
+    report = t1djax.io.ReadReport("a&b.csv", "table", readings=12, warnings=("odd <b>",))
     shown = read(report)
     assert shown.caption == "What was read of a&b.csv"
     assert shown.text[-1] == "Warning: odd <b>"

@@ -55,12 +55,12 @@ def test_a_warm_up_makes_a_wrong_model_useful(cohort, wrong, horizon):
 def test_level_and_drift_are_those_of_a_known_line(cohort, wrong):
     patient, fit = cohort["Pat2"], wrong["Pat2"]
     line = dataclasses.replace(patient, glucose_mg_dL=fit.glucose_mg_dL + 20.0 + 0.03 * (patient.time_min - 1500.0))
-    ahead = t1djax.forecast(fit, line, origin_min=1500.0, warm_up=t1djax.WarmUp(drift_sd_mg_dL_min=1e6))
+    ahead = t1djax.forecast(fit, line, origin_min=1500.0, warm_up=t1djax.forecasting.WarmUp(drift_sd_mg_dL_min=1e6))
     assert ahead.level_mg_dL == pytest.approx(20.0, rel=1e-6)
     assert ahead.drift_mg_dL_min == pytest.approx(0.03, rel=1e-6)
     rollout = fit.glucose_mg_dL[patient.time_min > 1500.0]
     assert ahead.glucose_mg_dL[-1] - rollout[-1] == pytest.approx(20.0 + 0.03 * 120.0, rel=1e-3)  # the drift has faded
-    flat = t1djax.forecast(fit, line, origin_min=1500.0, warm_up=t1djax.WarmUp(drift_sd_mg_dL_min=0.0))
+    flat = t1djax.forecast(fit, line, origin_min=1500.0, warm_up=t1djax.forecasting.WarmUp(drift_sd_mg_dL_min=0.0))
     assert flat.drift_mg_dL_min == 0.0
     np.testing.assert_allclose(flat.glucose_mg_dL - rollout, flat.level_mg_dL)
 
@@ -77,7 +77,9 @@ def test_another_patients_fit_is_refused(cohort, wrong):
     with pytest.raises(ValueError, match="Pat2"):
         t1djax.forecast(wrong["Pat2"], cohort["Pat3"], origin_min=1500.0)
     with pytest.raises(ValueError, match="memory_min"):
-        t1djax.forecast(wrong["Pat2"], cohort["Pat2"], origin_min=1500.0, warm_up=t1djax.WarmUp(memory_min=0.0))
+        t1djax.forecast(
+            wrong["Pat2"], cohort["Pat2"], origin_min=1500.0, warm_up=t1djax.forecasting.WarmUp(memory_min=0.0)
+        )
 
 
 @pytest.mark.parametrize("origin", [-1.0, 2880.0, 1e6])

@@ -154,7 +154,7 @@ def test_no_training_beside_a_removal(root: Path, where: str) -> None:
         with pytest.raises(Busy) as told:
             t1djax.run(t1djax.Experiment.model_validate({"model": "ode", **content}))
         with pytest.raises(Busy):
-            t1djax.sweep(t1djax.SweepConfig.model_validate({"models": ("ode",), **content}))
+            t1djax.sweep(t1djax.config.SweepConfig.model_validate({"models": ("ode",), **content}))
         with pytest.raises(Busy):
             t1djax.sync(mine)
         assert where == "here" or f"from {os.path.realpath(other)}" in str(told.value)

@@ -204,7 +204,7 @@ def json_read(text: str) -> str:
     return text.encode().decode("unicode_escape") if "\\u" in text else text
 
 
-def removed(world: World, name: str) -> t1djax.Forgotten:
+def removed(world: World, name: str) -> t1djax.privacy.Forgotten:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return t1djax.forget(name, data=world.named[:1], results=world.named[1:2], also=world.named[2:])

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 import t1djax
-from t1djax import HMC, fit_hierarchy, fit_ode, pose
+from t1djax import fit_hierarchy, pose
+from t1djax.inference import HMC, fit_ode
 from t1djax.inference._hierarchy import _log_density_of_spread, _mean_given_spread, _Quadratic, _reduce, _Reduced
 
 KEY = jax.random.key(1)

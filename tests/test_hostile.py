@@ -138,7 +138,7 @@ def test_a_name_is_no_formula_of_a_spreadsheet(name: str, tmp_path: Path) -> Non
 
 def test_a_fitted_patient_is_for_whom_the_umask_says(tmp_path: Path) -> None:
     cohort = t1djax.reference_cohort(interval_min=60, names=["Pat2"])
-    model = t1djax.fitted_patient(t1djax.fit(cohort, model="ode"), cohort["Pat2"])
+    model = t1djax.prediction.fitted_patient(t1djax.fit(cohort, model="ode"), cohort["Pat2"])
     before = os.umask(0o077)
     try:
         assert stat.S_IMODE(write_fitted(model, tmp_path).stat().st_mode) == 0o600

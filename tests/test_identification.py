@@ -139,7 +139,7 @@ def test_coloured_information_equals_the_dense_product():
     J = rng.normal(size=(40, 3))
     patient = t1djax.Patient("A", t, np.full(40, 100.0), t1djax.Doses.of())
     with jax.enable_x64(True):
-        found = coloured(jnp.asarray(J), t1djax.series(patient), jnp.asarray([0.4, 0.05]))
+        found = coloured(jnp.asarray(J), t1djax.data.series(patient), jnp.asarray([0.4, 0.05]))
     R = 0.4 * np.exp(-0.05 * np.abs(t[:, None] - t[None])) + 0.6 * np.eye(40)
     np.testing.assert_allclose(found, J.T @ R @ J, rtol=1e-12)
 

@@ -111,7 +111,7 @@ def test_fisher_information_equals_finite_differences():
     with jax.enable_x64(True):
         known = {s: jnp.asarray(v) for s, v in patient.known.items() if s not in ("ksi", "G0")}
         z = {s: jnp.log(patient.known[s]) for s in ("ksi", "G0")}
-        information = fisher_information(known, z, t1djax.series(patient), noise_sd_mg_dL=10.0)
+        information = fisher_information(known, z, t1djax.data.series(patient), noise_sd_mg_dL=10.0)
         covariance = np.linalg.inv(np.asarray(information))
     assert np.sqrt(covariance[1, 1]) == pytest.approx(_bound(patient, 10.0), rel=1e-5)
 

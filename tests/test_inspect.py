@@ -13,10 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 import t1djax
-from t1djax import DataError, DataWarning, ReadReport, cli, inspect_file, read_recording
+from t1djax import DataError, DataWarning, cli, inspect_file, read_recording
 from t1djax.cli import app
 from t1djax.cli._data import read_people
 from t1djax.experiment import load_cohort
+from t1djax.io import ReadReport
 
 
 class Said(NamedTuple):
@@ -75,7 +76,7 @@ def test_people_of_hupa(data: Path, person: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         mine = read_recording(file, carbs_unit="g").patient
-        theirs = t1djax.read_hupa(file, carbs_unit="g")
+        theirs = t1djax.io.read_hupa(file, carbs_unit="g")
     assert np.array_equal(mine.time_min[mine.valid], theirs.time_min[theirs.valid])
     assert np.array_equal(mine.glucose_mg_dL[mine.valid], theirs.glucose_mg_dL[theirs.valid])
     for name in vars(theirs.doses):
@@ -258,7 +259,7 @@ def test_convert_makes_a_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_experiment_reads_any_format(tmp_path: Path) -> None:
-    config = t1djax.Experiment(data=str(small(tmp_path)), layout="auto", reading=t1djax.ReadOptions(hours=6))
+    config = t1djax.Experiment(data=str(small(tmp_path)), layout="auto", reading=t1djax.io.ReadOptions(hours=6))
     (patient,) = load_cohort(config)
     assert (patient.name, len(patient.time_min)) == ("adult", 73)
     with pytest.raises(ValueError, match="info goes with layout hupa"):

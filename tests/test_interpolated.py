@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t1djax import ReadReport, inspect_file
+from t1djax import inspect_file
+from t1djax.io import ReadReport
 from t1djax.io._interpolated import own_readings, share_on_lines
 
 from .files import quietly, walk

@@ -167,7 +167,7 @@ def test_a_name_too_long_for_a_folder_is_refused_before_the_fit(
     (patient,) = t1djax.reference_cohort(interval_min=60.0, names=["Pat2"]).patients
     asked = experiment(data="cohort", patients="all", sensor={}, inverse_params=tuple(named), assume_population=True)
 
-    def try_with(name: str) -> t1djax.Run:
+    def try_with(name: str) -> t1djax.experiment.Run:
         shutil.rmtree("cohort", ignore_errors=True)
         t1djax.write_cohort(t1djax.Cohort((dataclasses.replace(patient, name=name),)), Path("cohort"))
         return run(asked, execution=Execution(figures=False))

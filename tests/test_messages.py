@@ -127,21 +127,21 @@ def test_an_output_that_is_there_ends_with_2(command: tuple[str, ...], tmp_path:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (t1djax.Stopped("at step 3"), 143),
+        (t1djax.io.Stopped("at step 3"), 143),
         (t1djax.DataError([]), 3),
-        (t1djax.ResultError("gone"), 3),
-        (t1djax.CheckpointError("damaged"), 3),
+        (t1djax.io.ResultError("gone"), 3),
+        (t1djax.io.CheckpointError("damaged"), 3),
         (MissingPathError("a.yaml: there is no such file"), 3),
         (NotRegisteredError("no such version"), 3),
         (KeyError("no patient 'Ada'"), 3),
         (FileNotFoundError("x: holds no tracked runs"), 3),
         (FileNotFoundError(2, "No such file or directory", "/proc/x"), 1),
         (UnreachableError("does not answer"), 1),
-        (t1djax.TrackingError("does not answer"), 1),
+        (t1djax.tracking.TrackingError("does not answer"), 1),
         (PermissionError(13, "Permission denied", "x"), 1),
         (MemoryError("21 TiB"), 1),
         (RegistryError("name=a/b"), 2),
-        (t1djax.ConfigError("wrong"), 2),
+        (t1djax.config.ConfigError("wrong"), 2),
         (t1djax.UnidentifiableError("wrong"), 2),
         (FileExistsError("x is not empty"), 2),
         (IsADirectoryError(21, "Is a directory", "x"), 2),
@@ -275,7 +275,7 @@ def test_flags_of_a_record() -> None:
     (names,) = flags_of(Dummy, only=("names",))
     assert (names.doc, names.flags) == ("Which names; first sentence.", ("--names",))
     for wrong in ("M", "M=x", "M=1:2"):
-        assert isinstance(runner.invoke(app, ["--known", wrong]).exception, t1djax.ConfigError)
+        assert isinstance(runner.invoke(app, ["--known", wrong]).exception, t1djax.config.ConfigError)
 
 
 def test_a_missing_parameter_is_said_in_each_language(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_the_first_doubt_is_in_the_title_of_a_result(tmp_path: Path) -> None:
     left = ("residual_G_mg_dL_min", "residual_I_U_dL_min", "residual_D_mg_dL_min2")
     told = {"patient": "Ada", "model": "ode", "mode": "forward", "seed": 0, "metrics": {"rmse_fit_mg_dL": 61.2}}
     predictions = dict.fromkeys((*series, *left), rows) | masks
-    result = t1djax.Result(tmp_path, told | {"doubts": [doubt, "and more"]}, predictions, {})
+    result = t1djax.records.Result(tmp_path, told | {"doubts": [doubt, "and more"]}, predictions, {})
     figure = plotting.plot_result(result)["glucose"]
     title = figure.axes[0].get_title(loc="left")
     assert " ".join(title.splitlines()[1:3]) == doubt
@@ -409,10 +409,12 @@ def test_a_sweep_warns_once_of_each_patient(tmp_path: Path) -> None:
     t1djax.write_cohort(t1djax.Cohort(tuple(low)), tmp_path / "c")
     common = {"data": str(tmp_path / "c"), "results": str(tmp_path / "r")}
     sets = (("ksi",), ("ksi", "kl"))
-    config = t1djax.SweepConfig(models=("ode",), modes=("forward", "inverse"), inverse_params=sets, common=common)
+    config = t1djax.config.SweepConfig(
+        models=("ode",), modes=("forward", "inverse"), inverse_params=sets, common=common
+    )
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        plan = t1djax.plan_sweep(config)
+        plan = t1djax.experiment.plan_sweep(config)
     assert len(plan) == 3
     about = [str(w.message) for w in said if "below 40 mg/dL" in str(w.message)]
     assert len(about) == 2

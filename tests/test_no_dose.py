@@ -8,16 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from t1djax import (
-    Cohort,
-    Doses,
-    Patient,
-    frame_to_patient,
-    inspect_file,
-    patient_to_frame,
-    read_cohort,
-    read_recording,
-)
+from t1djax import Cohort, Doses, Patient, frame_to_patient, inspect_file, patient_to_frame, read_cohort, read_recording
 from t1djax.data import split
 from t1djax.io import write_cohort
 from t1djax.io._insulin import is_equivalent, is_priming, kind_of_insulin

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from t1djax import ReadReport, inspect_file
+from t1djax import inspect_file
+from t1djax.io import ReadReport
 
 from . import cases
 

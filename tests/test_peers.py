@@ -87,7 +87,7 @@ def test_lags_that_peers_are_given_are_those_of_the_library(cohort: t1djax.Cohor
     ts = np.arange(0.0, 2881.0, 7.0)
     inputs = cohort["Pat2"].doses.inputs(0.0, 2880.0)
     p = t1djax.presets()["Pat2"].model()
-    exact = t1djax.propagate(p, inputs, jnp.asarray(ts), y0=t1djax.State(*(jnp.zeros(()) for _ in range(5))))
+    exact = t1djax.propagate(p, inputs, jnp.asarray(ts), y0=t1djax.physics.State(*(jnp.zeros(()) for _ in range(5))))
     first, second = module.lags(row, "insulin_U_min", float(p.Tu), float(p.ku_Vi)).at(ts)
     np.testing.assert_allclose(first, np.asarray(exact.state.S), atol=1e-5 * np.abs(first).max())
     np.testing.assert_allclose(second, np.asarray(exact.state.I), atol=1e-5 * np.abs(second).max())

@@ -20,7 +20,8 @@ import pytest
 import scipy.linalg
 
 import t1djax
-from t1djax import Doses, Inputs, Magdelaine, SecondOrderState, State
+from t1djax import Doses, Magdelaine
+from t1djax.physics import Inputs, SecondOrderState, State
 
 SYMBOLS = tuple(field.name for field in dataclasses.fields(Magdelaine))
 PRESETS = tuple(t1djax.presets())
@@ -158,12 +159,12 @@ def test_exact_and_solved_against_the_paper(name: str, at_start: str) -> None:
         x0 += [0.0, 4e-3, 2e-5, 1.2, -3e-3]
     expected = paper_states(p, BUSY, ts, x0)
     inputs = BUSY.doses().inputs(0.0, 1200.0)
-    y0 = t1djax.from_second_order(p, SecondOrderState(*(jnp.asarray(x) for x in x0)))
+    y0 = t1djax.physics.from_second_order(p, SecondOrderState(*(jnp.asarray(x) for x in x0)))
     exact = single(t1djax.propagate)(p, inputs, jnp.asarray(ts), y0)
     solved = single(t1djax.simulate)(p, inputs, jnp.asarray(ts), y0)
     scale = np.abs(expected).max(axis=0)
     for trajectory, tolerance in ((exact, 1e-10), (solved, 1e-5)):
-        error = np.abs(columns(t1djax.to_second_order(p, trajectory.state)) - expected) / scale
+        error = np.abs(columns(t1djax.physics.to_second_order(p, trajectory.state)) - expected) / scale
         assert error.max() < tolerance
 
 
@@ -210,13 +211,13 @@ def random_point(seed: int) -> tuple[Magdelaine, SecondOrderState, float, float]
 @pytest.mark.parametrize("seed", range(3))
 def test_second_order_rates_are_the_papers(seed: int) -> None:
     p, x, u, r = random_point(seed)
-    dx = t1djax.second_order_rates(p, x, u, r)
+    dx = t1djax.physics.second_order_rates(p, x, u, r)
     np.testing.assert_allclose(dx.G, -p.ksi * x.I + p.kl - p.kb + x.D, rtol=1e-12)
     np.testing.assert_allclose(dx.I, x.dI, rtol=1e-10)
     np.testing.assert_allclose(dx.dI + 2 / p.Tu * x.dI + x.I / p.Tu**2, p.ku_Vi * u / p.Tu**2, rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(dx.D, x.dD, rtol=1e-10)
     np.testing.assert_allclose(dx.dD + 2 / p.Tr * x.dD + x.D / p.Tr**2, p.kr_Vb * r / p.Tr**2, rtol=1e-10, atol=1e-12)
-    back = t1djax.to_second_order(p, t1djax.from_second_order(p, x))
+    back = t1djax.physics.to_second_order(p, t1djax.physics.from_second_order(p, x))
     np.testing.assert_allclose(columns(back), columns(x), rtol=1e-10)
 
 
@@ -237,12 +238,12 @@ def test_residual_of_the_exact_solution_is_zero() -> None:
     inputs = BUSY.doses().inputs(0.0, 1200.0)
     h = 1e-3
     middle = np.asarray(inputs.break_min[:-1] + jnp.diff(inputs.break_min) / 2)
-    y0 = t1djax.steady_state(p, 150.0)
+    y0 = t1djax.physics.steady_state(p, 150.0)
     at = lambda ts: single(t1djax.propagate)(p, inputs, jnp.asarray(ts), y0).state
     dy = jax.tree.map(lambda after, before: (after - before) / (2 * h), at(middle + h), at(middle - h))
-    missed = t1djax.residual(p, at(middle), dy, *inputs.at(jnp.asarray(middle)))
+    missed = t1djax.physics.residual(p, at(middle), dy, *inputs.at(jnp.asarray(middle)))
     assert (np.abs(columns(missed)) / np.abs(columns(dy)).max(axis=0)).max() < 1e-6
-    wrong = t1djax.residual(
+    wrong = t1djax.physics.residual(
         eqx.tree_at(lambda p: p.ksi, p, p.ksi * 1.01), at(middle), dy, *inputs.at(jnp.asarray(middle))
     )
     np.testing.assert_allclose(wrong.G - missed.G, 0.01 * p.ksi * at(middle).I, rtol=1e-9)
@@ -252,7 +253,7 @@ def test_two_symmetries_leave_glucose_alone() -> None:
     """What glucose cannot tell: (ksi, I, ku_Vi) -> (ksi/a, a I, a ku_Vi) and (kl, kb) -> (kl + d, kb + d)."""
     p, inputs, G0 = patient("Pat3")
     run = single(t1djax.propagate)
-    glucose = lambda p: np.asarray(run(p, inputs, jnp.asarray(GRID), t1djax.steady_state(p, G0)).glucose_mg_dL)
+    glucose = lambda p: np.asarray(run(p, inputs, jnp.asarray(GRID), t1djax.physics.steady_state(p, G0)).glucose_mg_dL)
     change = lambda **new: dataclasses.replace(p, **new)
     np.testing.assert_allclose(glucose(change(ksi=p.ksi / 1.7, ku_Vi=p.ku_Vi * 1.7)), glucose(p), atol=1e-9)
     np.testing.assert_allclose(glucose(change(kl=p.kl + 0.3, kb=p.kb + 0.3)), glucose(p), atol=1e-9)
@@ -303,7 +304,7 @@ def test_vmap_equals_loop(solve) -> None:
     assert together.ok.shape == (len(PRESETS),)
     for i in (0, 1, 9):
         p, inputs, G0 = patient(PRESETS[i])
-        alone = single(solve)(p, inputs, ts, t1djax.steady_state(p, G0))
+        alone = single(solve)(p, inputs, ts, t1djax.physics.steady_state(p, G0))
         np.testing.assert_allclose(columns(together.state)[i], columns(alone.state), rtol=1e-7, atol=1e-7)
 
 

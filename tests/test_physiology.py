@@ -67,18 +67,18 @@ _TIMES, _STEPS, _BREAKS = 1160, 2160, 40  # of every run here, so that each body
 
 
 @eqx.filter_jit
-def _run(p: AbstractPhysiology, inputs: t1djax.Inputs, ts: Any, y0: Any) -> t1djax.Trajectory:
+def _run(p: AbstractPhysiology, inputs: t1djax.physics.Inputs, ts: Any, y0: Any) -> t1djax.physics.Trajectory:
     return p.solution(inputs, ts, y0, steps=_STEPS)
 
 
-def live(p: AbstractPhysiology, ts: Any = TS, *, y0: Any = None, **doses: Any) -> t1djax.Trajectory:
+def live(p: AbstractPhysiology, ts: Any = TS, *, y0: Any = None, **doses: Any) -> t1djax.physics.Trajectory:
     """From rest at 120 mg/dL under the basal rate that holds it, with these doses."""
     rest, basal = p.rest(120.0)
     inputs = Doses.of(**{"basal": float(basal), **doses}).inputs(0, float(ts[-1])).pad(_BREAKS)
     padded = jnp.asarray(np.pad(ts, (0, _TIMES - len(ts)), mode="edge"))
     path = _run(p, inputs, padded, rest if y0 is None else y0)
     few = lambda tree: jax.tree.map(lambda x: x[: len(ts)], tree)
-    return t1djax.Trajectory(few(path.time_min), few(path.state), few(path.glucose_mg_dL), path.ok)
+    return t1djax.physics.Trajectory(few(path.time_min), few(path.state), few(path.glucose_mg_dL), path.ok)
 
 
 @EVERY

@@ -27,7 +27,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(cohort: Path) -> list[t1djax.Result]:
+def results(cohort: Path) -> list[t1djax.records.Result]:
     where = cohort.parent / "results"
     run("train", "--physiology", "kanderian", "--model", "ode", "--data", cohort, "--results", where)
     return [t1djax.read_result(folder) for folder in t1djax.find_results([where])]
@@ -41,7 +41,7 @@ def test_tables_take_the_symbols_of_the_physiology(cohort: Path) -> None:
         assert set(read.truth[patient.name].states) == {f"{s}" for s in t1djax.physics.state_columns(Kanderian.States)}
 
 
-def test_a_results_folder_holds_estimates_states_and_figures(results: list[t1djax.Result]) -> None:
+def test_a_results_folder_holds_estimates_states_and_figures(results: list[t1djax.records.Result]) -> None:
     assert len(results) == 2
     for result in results:
         assert result.body is Kanderian
@@ -54,7 +54,7 @@ def test_a_results_folder_holds_estimates_states_and_figures(results: list[t1dja
         assert "mL/uU/min" in result._repr_html_()
 
 
-def test_the_stored_configuration_asks_the_same_again(results: list[t1djax.Result]) -> None:
+def test_the_stored_configuration_asks_the_same_again(results: list[t1djax.records.Result]) -> None:
     again = load_experiment(results[0].folder / "config.yaml")
     assert (again.question.physiology, again.question.free) == ("kanderian", ("SI",))
 

@@ -58,7 +58,7 @@ def test_least_squares_is_that_of_scipy(ten: t1djax.Cohort) -> None:
     patient = people["3"]
     found = t1djax.fit(people, model="ode", physiology=Kanderian, free=["SI", "VG"])["3"]
     with jax.enable_x64(True):
-        data = t1djax.series(patient)
+        data = t1djax.data.series(patient)
         known = {s: jnp.asarray(v) for s, v in patient.known.items()}
         basal = float(patient.doses.basal_U_h[0]) / 60
 
@@ -83,7 +83,7 @@ def test_errors_are_those_of_the_curvature(ten: t1djax.Cohort) -> None:
     found, patient = t1djax.fit(people, question, model="ode")["1"], people["1"]
     symbols = (*FREE, "G0")
     with jax.enable_x64(True):
-        data, known = t1djax.series(patient), {s: jnp.asarray(v) for s, v in patient.known.items()}
+        data, known = t1djax.data.series(patient), {s: jnp.asarray(v) for s, v in patient.known.items()}
         basal = jnp.asarray(float(patient.doses.basal_U_h[0]) / 60)
         steps = t1djax.physics.count_steps(data.time_min, data.inputs.break_min, 5.0)
 
@@ -259,7 +259,7 @@ def test_prediction_goes_on_from_the_end_and_from_a_file(ten: t1djax.Cohort, tmp
     first = whole.time_min <= 1440
     day = dataclasses.replace(whole, time_min=whole.time_min[first], glucose_mg_dL=whole.glucose_mg_dL[first])
     found = t1djax.fit([day], model="ode", physiology="kanderian", free=["SI", "VG"])
-    model = t1djax.fitted_patient(found, day)
+    model = t1djax.prediction.fitted_patient(found, day)
     t1djax.write_fitted(model, tmp_path / "3.json")
     future = t1djax.patient_to_frame(whole).drop(columns="glucose_mg_dL").query("time_min > 1440")
     future = future.fillna({"basal_U_h": float(whole.doses.basal_U_h[0]), "bolus_U": 0.0, "carbs_g": 0.0})
@@ -270,7 +270,7 @@ def test_prediction_goes_on_from_the_end_and_from_a_file(ten: t1djax.Cohort, tmp
 
 def test_who_needs_many_steps_goes_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large cohorts first take few steps: those that are cut off come out as if nothing had been."""
-    options = t1djax.LeastSquares(starts=1, max_steps=30)
+    options = t1djax.inference.LeastSquares(starts=1, max_steps=30)
     people = t1djax.reference_cohort(interval_min=120, names=["Pat2", "Pat3"])
     asked = lambda: t1djax.fit(people, model="ode", free=["ksi", "Tr"], options=options)
     whole = asked()

@@ -124,9 +124,9 @@ def test_glucose_of_draws_is_that_of_the_body(fits: dict[str, Fit]) -> None:
     patient = fit["Ada"].patient
     problem = t1djax.pose([patient], physiology=Kanderian, free=["SI"], noise_sd_mg_dL=SD, key=KEY)
     drawn = {"SI": np.array([[6e-4]]), "G0": np.array([[150.0]])}
-    one = t1djax.PatientPosterior("Ada", t1djax.Outcome.converged, drawn, {}, {}, {}, 0, 1.0, Kanderian)
-    posterior = t1djax.Posterior(problem, "white", (one,), fit.cost)
-    found = t1djax.posterior_glucose(posterior, [patient], key=KEY, draws=2)["Ada"]
+    one = t1djax.records.PatientPosterior("Ada", t1djax.Outcome.converged, drawn, {}, {}, {}, 0, 1.0, Kanderian)
+    posterior = t1djax.records.Posterior(problem, "white", (one,), fit.cost)
+    found = t1djax.inference.posterior_glucose(posterior, [patient], key=KEY, draws=2)["Ada"]
     expected = glucose(patient, Kanderian, ("SI", "G0"))(jnp.log(jnp.asarray([6e-4, 150.0])))
     np.testing.assert_allclose(found, np.stack([expected] * 2), rtol=1e-9)
 

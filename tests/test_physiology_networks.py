@@ -59,13 +59,13 @@ def test_trained_networks_of_another_body_are_read_back(fit: t1djax.Fit, tmp_pat
 
 def _small(body: AbstractPhysiology, free: tuple[str, ...]) -> tuple:
     """A twin away from any solution, its record and its cells."""
-    options = t1djax.PINNOptions(width=6, depth=1, time=t1djax.TimeFeatureOptions(octaves=2), cell_min=120.0)
+    options = t1djax.PINNOptions(width=6, depth=1, time=t1djax.networks.TimeFeatureOptions(octaves=2), cell_min=120.0)
     doses = t1djax.Doses.of(basal=0.9, boluses=[(700.0, 4.0)], meals=[(720.0, 50.0, 20.0)])
     known = {s: float(x) for s, x in body.values().items() if s not in free} | {"G0": 120.0}
     times = np.arange(0.0, 2881.0, 60.0)
     patient = t1djax.Patient("1", times, 120 + 30 * np.sin(times / 300), doses, known=known)
     problem = t1djax.pose([patient], physiology=type(body), free=free, key=KEY)
-    data, cells = t1djax.stack([patient]), options.cells(2880.0)
+    data, cells = t1djax.data.stack([patient]), options.cells(2880.0)
     parts = (jax.random.split(KEY, 1), data, problem.physiology(options.dtype), places(data, cells))
     built, _ = Spread().call(_build, *Spread().split(parts).members(), static=(options, cells), effort="least")
     twin, d = networks.first(built.joined())

@@ -17,11 +17,11 @@ ROWS = 60
 
 def result(
     folder: Path, *, symbols: tuple[str, ...] = ("ksi", "G0"), truth: bool = True, **change: Any
-) -> t1djax.Result:
+) -> t1djax.records.Result:
     time = 100.0 + 5.0 * np.arange(ROWS)
     valid = np.full(ROWS, True)
     valid[5] = False
-    masks = t1djax.split(time, valid)
+    masks = t1djax.data.split(time, valid)
     wave = 120 + 30 * np.sin(time / 40)
     course = {"step": np.array([0, 2, 4]), "value": np.array([250.0, 210.0, 200.0])}
     metrics = {"rmse_fit_mg_dL": 1.25, "rmse_held_out_mg_dL": None, "rmse_forecast_mg_dL": float("nan")}
@@ -40,7 +40,7 @@ def result(
     }
     metadata = {"patient": "Ada", "model": "pinn", "mode": "inverse", "seed": 3, "metrics": metrics}
     evolution = {s: course | ({"truth": np.asarray(201.0)} if truth else {}) for s in symbols}
-    return t1djax.Result(folder, metadata, predictions | change, evolution)
+    return t1djax.records.Result(folder, metadata, predictions | change, evolution)
 
 
 def _labels(figure: Any) -> list[str]:
@@ -104,10 +104,10 @@ def test_truth_is_drawn_where_it_is_known(tmp_path):
     assert [line.get_label() for line in without.lines] == ["estimate"]
 
 
-@pytest.mark.parametrize("symbol", [*t1djax.PARAMETERS, *t1djax.INITIAL_STATES])
+@pytest.mark.parametrize("symbol", [*t1djax.PARAMETERS, *t1djax.physics.INITIAL_STATES])
 def test_every_parameter_can_be_drawn(tmp_path, symbol):
     (ax,) = plot_result(result(tmp_path, symbols=(symbol,)))["parameters"].axes
-    unit = {**t1djax.PARAMETERS, **t1djax.INITIAL_STATES}[symbol].unit
+    unit = {**t1djax.PARAMETERS, **t1djax.physics.INITIAL_STATES}[symbol].unit
     assert ax.get_ylabel() == f"{symbol}, {unit}"
 
 

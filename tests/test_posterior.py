@@ -10,7 +10,8 @@ from jaxtyping import ArrayLike
 from scipy import stats
 
 import t1djax
-from t1djax import HMC, NUTS, LogNormal, fit_ode, pose, posterior_glucose, sample_posterior
+from t1djax import LogNormal, pose, sample_posterior
+from t1djax.inference import HMC, NUTS, fit_ode, posterior_glucose
 from t1djax.inference._chains import trust
 from t1djax.inference._posterior import Target
 from t1djax.plotting import plot_draws, plot_forest
@@ -33,7 +34,7 @@ def people() -> tuple[t1djax.Patient, ...]:
 
 
 @pytest.fixture(scope="module")
-def problem(people) -> t1djax.Problem:
+def problem(people) -> t1djax.problem.Problem:
     return pose(
         people,
         mode="inverse",
@@ -143,7 +144,7 @@ def test_density_is_that_of_a_dense_covariance(people, noise) -> None:
     ours, theirs = [], []
     with jax.enable_x64(True):
         body = jax.tree.map(lambda x: x[0], problem.physiology())
-        target = Target(body, t1djax.series(patient), noise)
+        target = Target(body, t1djax.data.series(patient), noise)
         for point, tau in zip(points, (10.0, 40.0), strict=True):
             x = jnp.asarray([*point, np.log(tau)][: 3 + (noise == "ar1")])
             ours.append(float(target.log_density(x)))

@@ -14,9 +14,10 @@ import pytest
 from scipy.special import ndtri
 
 import t1djax
-from t1djax import Doses, FittedPatient, Patient
+from t1djax import Doses, Patient
 from t1djax.io import read_fitted_cohort, write_fitted_cohort
 from t1djax.programs import _programs
+from t1djax.records import FittedPatient
 
 FREE = ["ksi", "kl", "Tu"]
 END = 1440.0
@@ -58,7 +59,7 @@ def cohort() -> t1djax.Cohort:
     rows = np.arange(0.0, END + 1, 10.0)
     for name, start in (("Pat2", None), ("Pat3", dt.datetime(2026, 3, 1, 6, 30))):
         known = dict(t1djax.presets()[name].parameters)
-        exact = glucose(t1djax.with_derived(known), rows)
+        exact = glucose(t1djax.physics.with_derived(known), rows)
         people.append(Patient(name, rows, exact + 4 * rng.standard_normal(rows.size), DOSES, known, start))
     return t1djax.Cohort(tuple(people))
 
@@ -69,7 +70,7 @@ def fit(cohort: t1djax.Cohort) -> t1djax.Fit:
         cohort,
         model="ode",
         free=FREE,
-        options=t1djax.LeastSquares(starts=1),
+        options=t1djax.inference.LeastSquares(starts=1),
         priors={"Tu": t1djax.LogNormal(100.0, 0.3)},
         bounds={"ksi": (50.0, 900.0)},
     )
@@ -107,7 +108,7 @@ def test_errors_are_those_of_the_fit(fit: t1djax.Fit, cohort: t1djax.Cohort, mod
 def test_one_patient_is_the_same_alone(
     fit: t1djax.Fit, cohort: t1djax.Cohort, models: dict[str, FittedPatient]
 ) -> None:
-    alone = t1djax.fitted_patient(fit, cohort["Pat3"])
+    alone = t1djax.prediction.fitted_patient(fit, cohort["Pat3"])
     np.testing.assert_allclose(alone.covariance, models["Pat3"].covariance, rtol=1e-9)
     assert alone.state == {s: pytest.approx(x, rel=1e-12) for s, x in models["Pat3"].state.items()}
     assert alone.start == dt.datetime(2026, 3, 1, 6, 30)
@@ -149,12 +150,12 @@ def test_no_reading_is_in_the_file(cohort: t1djax.Cohort, models: dict[str, Fitt
 def test_the_hash_is_of_the_data(cohort: t1djax.Cohort) -> None:
     patient = cohort["Pat2"]
     renamed = dataclasses.replace(patient, name="Ada", known={})
-    assert t1djax.data_hash(renamed) == t1djax.data_hash(patient)
+    assert t1djax.data.data_hash(renamed) == t1djax.data.data_hash(patient)
     nudged = patient.glucose_mg_dL.copy()
     nudged[-1] = np.nextafter(nudged[-1], 0)
-    assert t1djax.data_hash(dataclasses.replace(patient, glucose_mg_dL=nudged)) != t1djax.data_hash(patient)
+    assert t1djax.data.data_hash(dataclasses.replace(patient, glucose_mg_dL=nudged)) != t1djax.data.data_hash(patient)
     more = dataclasses.replace(patient.doses, bolus_U=patient.doses.bolus_U + 1)
-    assert t1djax.data_hash(dataclasses.replace(patient, doses=more)) != t1djax.data_hash(patient)
+    assert t1djax.data.data_hash(dataclasses.replace(patient, doses=more)) != t1djax.data.data_hash(patient)
 
 
 # Forecasts
@@ -172,7 +173,7 @@ def test_forecast_goes_on_where_the_record_ends(models: dict[str, FittedPatient]
 def test_forecast_agrees_with_a_fit_on_the_longer_record(cohort: t1djax.Cohort) -> None:
     """Forward, with every parameter known: the fit of a record that goes on sees the same future."""
     patient = cohort["Pat2"]
-    model = t1djax.fitted_patient(t1djax.fit([patient], model="ode", mode="forward"), patient)
+    model = t1djax.prediction.fitted_patient(t1djax.fit([patient], model="ode", mode="forward"), patient)
     rows = np.concatenate([patient.time_min, FUTURE.time_min])
     longer = dataclasses.replace(
         patient, time_min=rows, glucose_mg_dL=np.concatenate([patient.glucose_mg_dL, np.full(len(FUTURE), np.nan)])
@@ -279,7 +280,7 @@ def test_a_file_predicts_what_the_model_did(models: dict[str, FittedPatient], tm
         pd.testing.assert_frame_equal(t1djax.predict(again, FUTURE), t1djax.predict(model, FUTURE), check_exact=True)
         assert again.start == model.start
         assert again.data_hash == model.data_hash
-    assert [file.parent.name for file in t1djax.find_fitted([tmp_path])] == ["Pat2", "Pat3"]
+    assert [file.parent.name for file in t1djax.io.find_fitted([tmp_path])] == ["Pat2", "Pat3"]
     write_fitted_cohort(models.values(), tmp_path / "all.json")
     assert list(read_fitted_cohort(tmp_path / "all.json")) == ["Pat2", "Pat3"]
 
@@ -311,7 +312,7 @@ def test_damaged_files_are_named(
 ) -> None:
     file = t1djax.write_fitted(models["Pat2"], tmp_path)
     file.write_text(json.dumps(damaged(json.loads(file.read_text()), key, value)))
-    with pytest.raises(t1djax.ResultError, match=message) as error:
+    with pytest.raises(t1djax.io.ResultError, match=message) as error:
         t1djax.read_fitted(file)
     assert str(file) in str(error.value)
 
@@ -319,11 +320,11 @@ def test_damaged_files_are_named(
 def test_truncated_and_missing_files_are_named(models: dict[str, FittedPatient], tmp_path: Path) -> None:
     file = t1djax.write_fitted(models["Pat2"], tmp_path)
     file.write_text(file.read_text()[:500])
-    with pytest.raises(t1djax.ResultError, match=r"model\.json"):
+    with pytest.raises(t1djax.io.ResultError, match=r"model\.json"):
         t1djax.read_fitted(tmp_path)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(t1djax.ResultError):
-        t1djax.find_fitted([empty])
-    with pytest.raises(t1djax.ResultError):
-        t1djax.find_fitted([tmp_path / "nowhere"])
+    with pytest.raises(t1djax.io.ResultError):
+        t1djax.io.find_fitted([empty])
+    with pytest.raises(t1djax.io.ResultError):
+        t1djax.io.find_fitted([tmp_path / "nowhere"])

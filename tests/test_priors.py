@@ -97,7 +97,7 @@ def test_values_and_coordinates_are_inverse_and_stay_inside():
     with jax.enable_x64(True):
         limits = np.log([[50.0, 600.0]] * 4)
         asked = np.array([40.0, 60.0, 599.0, 1e4])
-        body = t1djax.Physiology.at({}, {"ksi": jnp.asarray(asked)}, bounds={"ksi": jnp.asarray(limits)})
+        body = t1djax.twin.Physiology.at({}, {"ksi": jnp.asarray(asked)}, bounds={"ksi": jnp.asarray(limits)})
         values = np.asarray(body.estimates()["ksi"])
         far = body.with_free({"ksi": jnp.asarray([-1e3, -5.0, 9.0, 1e3])}).estimates()["ksi"]
     assert values[1] == pytest.approx(60.0, rel=1e-12)
@@ -137,7 +137,7 @@ def test_without_its_input_a_parameter_is_its_prior(doses, free, median):
     patient = dataclasses.replace(cohort(names=("Pat2",)).patients[0], doses=doses)
     with pytest.raises(t1djax.UnidentifiableError, match=f"{free}.*Pat2"):
         t1djax.pose([patient], mode="inverse", free=[free], key=KEY)
-    options = t1djax.LeastSquares(starts=1)
+    options = t1djax.inference.LeastSquares(starts=1)
     found = ode([patient], [free], priors={free: LogNormal(median, 0.2)}, options=options)["Pat2"].estimates[free]
     assert found.value == pytest.approx(median, rel=1e-6)
     assert found.standard_error == pytest.approx(0.2 * median, rel=1e-4)
@@ -193,12 +193,12 @@ def test_other_subsets_are_refused_unless_a_prior_helps(free, says, priors):
     with pytest.raises(t1djax.UnidentifiableError) as error:
         t1djax.pose(patients, mode="inverse", free=free, key=KEY)
     assert says in str(error.value)
-    t1djax.check_identifiable(patients, free, priors)
+    t1djax.identifiability.check_identifiable(patients, free, priors)
 
 
 def test_one_parameter_in_two_guises_is_refused_with_any_prior():
     with pytest.raises(t1djax.UnidentifiableError, match=r"kb.*M"):
-        t1djax.check_identifiable(cohort().patients, ["kb", "M"], ["kb", "M"])
+        t1djax.identifiability.check_identifiable(cohort().patients, ["kb", "M"], ["kb", "M"])
 
 
 # The network
@@ -230,7 +230,7 @@ def test_network_and_equations_agree_with_a_prior(given):
 
 def test_a_first_order_stage_feels_the_prior():
     people = cohort(names=("Pat2",))
-    small = t1djax.PINNOptions(width=8, depth=1, time=t1djax.TimeFeatureOptions(octaves=3), cell_min=60.0)
+    small = t1djax.PINNOptions(width=8, depth=1, time=t1djax.networks.TimeFeatureOptions(octaves=3), cell_min=60.0)
     stages = [t1djax.Stage(trains="physiology", steps=300, optimizer="adam", learning_rate=0.02)]
     options: Any = {"free": ["kr_Vb"], "priors": {"kr_Vb": LogNormal(0.0025, 0.001)}, "noise_sd_mg_dL": 10.0}
     found = t1djax.fit(people, options=small, stages=stages, **options)["Pat2"].estimates["kr_Vb"]

@@ -31,7 +31,7 @@ def test_double_precision_on_and_off_has_a_program_each():
     whole = np.arange(4, dtype=np.int32)
     for wide in (False, True, False, True):
         with jax.enable_x64(wide):
-            found = t1djax.map_patients(_thirds, whole)
+            found = t1djax.programs.map_patients(_thirds, whole)
             assert found.dtype == (jnp.float64 if wide else jnp.float32)
             np.testing.assert_allclose(found, whole / 3, rtol=1e-15 if wide else 1e-7)
 
@@ -50,7 +50,7 @@ def test_each_precision_of_products_has_a_program():
     x = np.ones((2, 8, 8), np.float32)
     for precision in ("default", "highest", "default", "highest"):
         with jax.default_matmul_precision(precision):
-            t1djax.map_patients(_square, x)
+            t1djax.programs.map_patients(_square, x)
     assert len([key for key in _programs.PROGRAMS if key.one is _square]) == 2
 
 

@@ -127,7 +127,7 @@ def test_annotations_are_checked_where_asked(request: pytest.FixtureRequest) -> 
     if not request.config.getoption("--jaxtyping-packages"):
         pytest.skip("annotations are checked in .ci/run")
     with pytest.raises(jaxtyping.TypeCheckError):
-        t1djax.Inputs(jnp.zeros(3), jnp.zeros(2), jnp.zeros(3))
+        t1djax.physics.Inputs(jnp.zeros(3), jnp.zeros(2), jnp.zeros(3))
 
 
 def test_flags_that_a_later_compiler_may_not_know_are_left_out():

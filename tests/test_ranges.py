@@ -111,7 +111,7 @@ def test_millimoles():
 def test_errors_by_range_by_hand():
     observed = np.array([50.0, 60.0, 100.0, 150.0, 200.0, np.nan])
     predicted = np.array([60.0, 54.0, 110.0, 120.0, 240.0, 100.0])
-    table = t1djax.errors_by_range(predicted, observed).set_index("range")
+    table = t1djax.evaluation.errors_by_range(predicted, observed).set_index("range")
     assert table["n"].to_dict() == {"all": 5, "<54": 1, "54-69": 1, "70-180": 2, "181-250": 1, ">250": 0}
     row = table.loc["70-180"]
     assert row["bias_mg_dL"] == pytest.approx((10 - 30) / 2)

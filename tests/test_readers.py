@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from t1djax import DataError, DataWarning, inspect_file, read_hupa, read_patient, read_recording, write_cohort
+from t1djax import DataError, DataWarning, inspect_file, read_recording, write_cohort
 from t1djax.data import Cohort
-from t1djax.io import finished
+from t1djax.io import finished, read_hupa, read_patient
 from t1djax.io._schedule import changes, mean_rate
 from t1djax.io.formats import FORMATS, recognised
 

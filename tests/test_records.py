@@ -38,7 +38,7 @@ ENTRIES = {
     "sample_posterior": lambda patients, fit: t1djax.sample_posterior(patients, fit.problem, key=KEY),
     "fit_hierarchy": lambda patients, fit: t1djax.fit_hierarchy(patients, fit.problem, key=KEY),
     "fit_state_space": lambda patients, fit: t1djax.fit_state_space(patients),
-    "fit_discrepancy": lambda patients, fit: t1djax.fit_discrepancy([], patients, key=KEY),
+    "fit_discrepancy": lambda patients, fit: t1djax.statespace.fit_discrepancy([], patients, key=KEY),
     "fitted_patients": lambda patients, fit: t1djax.fitted_patients(fit, patients),
     "windows": lambda patients, fit: t1djax.windows(patients, length_h=12),
     "write_report": lambda patients, fit: t1djax.write_report(patients, "report.html"),
@@ -143,10 +143,10 @@ def test_what_people_have_is_plausible(cohort):
 
 
 def test_a_text_is_one_symbol(cohort):
-    assert t1djax.default_stages("inverse", "Tr") == t1djax.default_stages("inverse", ["Tr"])
+    assert t1djax.training.default_stages("inverse", "Tr") == t1djax.training.default_stages("inverse", ["Tr"])
     assert t1djax.preflight(cohort, free="ksi", what_if=False).verdict
     with pytest.raises(t1djax.UnidentifiableError, match="ksi of Pat2"):
-        t1djax.check_identifiable([dataclasses.replace(cohort["Pat2"], doses=t1djax.Doses.of())], "ksi")
+        t1djax.identifiability.check_identifiable([dataclasses.replace(cohort["Pat2"], doses=t1djax.Doses.of())], "ksi")
 
 
 def test_an_estimate_that_ran_to_zero_is_not_determined(cohort):
@@ -170,7 +170,7 @@ def test_a_path_may_be_a_text(room):
 
 def test_results_are_found_and_read_by_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(t1djax.ResultError):
+    with pytest.raises(t1djax.io.ResultError):
         t1djax.find_results(["nowhere"])
-    with pytest.raises(t1djax.ResultError):
+    with pytest.raises(t1djax.io.ResultError):
         t1djax.read_result("nowhere")

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from jaxtyping import ArrayLike
 
 import t1djax
@@ -19,9 +20,14 @@ DOCS = surface.attribute_docs(t1djax)
 CLASSES = {name: value for name, value in PUBLIC.items() if inspect.isclass(value)}
 
 
+def short(name: str) -> str:
+    """Without its namespace."""
+    return name.rpartition(".")[2]
+
+
 def doc_of(name: str) -> str:
     if surface.is_data(PUBLIC[name]):
-        return DOCS[name].doc if name in DOCS else ""
+        return DOCS[short(name)].doc if short(name) in DOCS else ""
     return inspect.getdoc(PUBLIC[name]) or ""
 
 
@@ -38,7 +44,9 @@ def functions() -> Iterator[tuple[str, Callable[..., Any], str]]:
             made = key in {"__post_init__", "__check_init__"}
             # Constructors and calls that somebody wrote, not those that dataclasses make.
             written = key in {"__init__", "__call__"} and f"\n    def {key}(" in inspect.getsource(value)
-            if inspect.isfunction(inner) and (made or written or not key.startswith("_")):
+            # What an override takes and gives stands at the method that it overrides.
+            overrides = any(hasattr(base, key) for base in value.__bases__) and not (made or written)
+            if inspect.isfunction(inner) and not overrides and (made or written or not key.startswith("_")):
                 yield f"{name}.{key}", inspect.unwrap(inner), doc_of(name) if made else inspect.getdoc(inner) or ""
 
 
@@ -94,12 +102,12 @@ def arrays_without_shape(annotation: Any) -> bool:
 
 def test_every_public_name_and_field_has_a_docstring() -> None:
     # Dataclasses make one up of their signature.
-    bare = [name for name in PUBLIC if not doc_of(name) or doc_of(name).startswith(f"{name}(")]
+    bare = [name for name in PUBLIC if not doc_of(name) or doc_of(name).startswith(f"{short(name)}(")]
     for name, value in CLASSES.items():
         bare += [
             key
             for key, (annotation, doc) in DOCS.items()
-            if key.startswith(f"{name}.") and annotation and not annotation.startswith("ClassVar")
+            if key.startswith(f"{short(name)}.") and annotation and not annotation.startswith("ClassVar")
             if not key.split(".")[1].startswith("_") and not doc
         ]
         for key, member in vars(value).items():
@@ -145,3 +153,12 @@ def test_every_array_has_a_shape() -> None:
         stated = {"return": signature.return_annotation} | {k: p.annotation for k, p in signature.parameters.items()}
         wrong += [f"{name}: {k}" for k, annotation in stated.items() if arrays_without_shape(annotation)]
     assert wrong == []
+
+
+def test_moved_names_warn_and_are_what_they_were() -> None:
+    assert 70 <= sum("." not in name for name in PUBLIC) <= 90
+    for name, namespace in surface.NAMESPACE_OF.items():
+        with pytest.warns(DeprecationWarning, match=rf"t1djax\.{namespace}\.{name}\b"):
+            assert getattr(t1djax, name) is PUBLIC[f"{namespace}.{name}"]
+    with pytest.raises(AttributeError):
+        _ = t1djax.nothing_of_the_kind  # pyright: ignore[reportAttributeAccessIssue]

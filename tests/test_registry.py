@@ -23,8 +23,9 @@ import pandas as pd
 import pytest
 
 import t1djax
-from t1djax import FittedPatient, registry
+from t1djax import registry
 from t1djax.programs import _programs
+from t1djax.records import FittedPatient
 
 from .test_cli import call
 

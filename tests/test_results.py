@@ -54,21 +54,21 @@ def fit_of(people: t1djax.Cohort, mode: Any = "inverse", free: tuple[str, ...] =
         for i, p in enumerate(people)
     )
     values = {s: np.array([[100.0, 101.0], [110.0, 111.0], [120.0, 121.0]]) for s in free}
-    history = t1djax.History(np.array([0, 2, 4]), values, {"data": np.ones((3, 2))})
-    return t1djax.Fit("ode", problem, records, history, t1djax.Cost(1.5, 2.25))
+    history = t1djax.records.History(np.array([0, 2, 4]), values, {"data": np.ones((3, 2))})
+    return t1djax.Fit("ode", problem, records, history, t1djax.records.Cost(1.5, 2.25))
 
 
 def write(root: Path, fit: t1djax.Fit | None = None, **other: Any) -> list[Path]:
     return [result.folder for result in written(root, fit, **other)]
 
 
-def written(root: Path, fit: t1djax.Fit | None = None, *, seed: int = 3, **other: Any) -> list[t1djax.Result]:
+def written(root: Path, fit: t1djax.Fit | None = None, *, seed: int = 3, **other: Any) -> list[t1djax.records.Result]:
     people = cohort()
     fit = fit_of(people) if fit is None else fit
     return write_results(
         root,
         fit,
-        recovered={f.name: t1djax.recovery(f, people.truth.get(f.name)) for f in fit},
+        recovered={f.name: t1djax.evaluation.recovery(f, people.truth.get(f.name)) for f in fit},
         scores={f.name: t1djax.metrics(f, truth=people.truth.get(f.name)) for f in fit},
         config={"model": "ode", "seed": seed, "nested": {"bad": float("inf")}},
         seed=seed,
@@ -140,7 +140,7 @@ def test_a_name_claimed_by_a_crash_is_passed_over(tmp_path):
 
 
 def test_a_crash_leaves_earlier_folders_whole_and_a_partial_one(tmp_path):
-    def draw(result: t1djax.Result) -> None:
+    def draw(result: t1djax.records.Result) -> None:
         assert result.folder.name.endswith(".partial")
         assert (result.folder / "metadata.json").is_file()
         if result.metadata["patient"] == "Bob":
@@ -153,7 +153,7 @@ def test_a_crash_leaves_earlier_folders_whole_and_a_partial_one(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [ada, bob.name]
     assert find_results([tmp_path]) == [tmp_path / ada]
     assert read_result(tmp_path / ada).metadata["patient"] == "Ada"
-    with pytest.raises(t1djax.ResultError):
+    with pytest.raises(t1djax.io.ResultError):
         find_results([bob])
 
 
@@ -259,7 +259,7 @@ def test_find_results_takes_runs_and_folders_of_runs_once_each(tmp_path):
 def test_find_results_names_what_holds_none(tmp_path, name):
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(t1djax.ResultError, match=name):
+    with pytest.raises(t1djax.io.ResultError, match=name):
         find_results([tmp_path / name])
 
 
@@ -321,7 +321,7 @@ def _npy(folder: Path) -> None:
 def test_a_damaged_result_is_named_with_its_mend(tmp_path, spoil, file, mend):
     folder = write(tmp_path)[0]
     spoil(folder)
-    with pytest.raises(t1djax.ResultError) as caught:
+    with pytest.raises(t1djax.io.ResultError) as caught:
         read_result(folder)
     assert str(caught.value).startswith(f"{folder / file}: ")
     assert mend in str(caught.value)

@@ -54,20 +54,20 @@ def ada() -> t1djax.Patient:
 
 
 def test_origins_are_real_readings_after_the_training_part(ada):
-    origins = t1djax.rolling_origins(ada)
+    origins = t1djax.data.rolling_origins(ada)
     seen = ada.time_min[ada.valid]
     end = seen[0] + 0.7 * (seen[-1] - seen[0])
     np.testing.assert_array_equal(origins, seen[seen > end])
-    sparse = t1djax.rolling_origins(ada, every_min=60.0)
+    sparse = t1djax.data.rolling_origins(ada, every_min=60.0)
     assert np.diff(sparse).min() >= 60
     assert set(sparse) < set(origins)
     with pytest.raises(ValueError):
-        t1djax.training_end(ada, share=1.5)
+        t1djax.data.training_end(ada, share=1.5)
 
 
 def test_scores_are_on_real_readings_only(ada):
-    origins = t1djax.rolling_origins(ada)
-    ahead = t1djax.readings_ahead(ada, origins, HORIZONS)
+    origins = t1djax.data.rolling_origins(ada)
+    ahead = t1djax.data.readings_ahead(ada, origins, HORIZONS)
     for i, origin in enumerate(origins):
         for h, horizon in enumerate(HORIZONS):
             away = np.abs(ada.time_min - origin - horizon)
@@ -82,10 +82,10 @@ def test_scores_are_on_real_readings_only(ada):
 # Nothing later is seen
 
 
-@pytest.mark.parametrize("method", t1djax.BASELINES)
+@pytest.mark.parametrize("method", t1djax.evaluation.BASELINES)
 def test_nothing_after_an_origin_is_used(ada, method):
-    end = t1djax.training_end(ada)
-    origins = t1djax.rolling_origins(ada)
+    end = t1djax.data.training_end(ada)
+    origins = t1djax.data.rolling_origins(ada)
     whole = t1djax.baseline_forecasts(ada, method)
     for origin in origins[[3, 20, 50]]:
         other = t1djax.baseline_forecasts(
@@ -99,7 +99,7 @@ def test_nothing_after_an_origin_is_used(ada, method):
 
 
 def test_a_record_that_ends_at_the_origin_gives_the_same_forecast(ada):
-    end, origin = t1djax.training_end(ada), t1djax.rolling_origins(ada)[10]
+    end, origin = t1djax.data.training_end(ada), t1djax.data.rolling_origins(ada)[10]
     whole = t1djax.baseline_forecasts(ada, "ridge")
     upto = ada.time_min <= origin
     cut = dataclasses.replace(ada, time_min=ada.time_min[upto], glucose_mg_dL=ada.glucose_mg_dL[upto])
@@ -108,7 +108,7 @@ def test_a_record_that_ends_at_the_origin_gives_the_same_forecast(ada):
 
 
 def test_the_test_part_teaches_nothing(ada):
-    end = t1djax.training_end(ada)
+    end = t1djax.data.training_end(ada)
     one = t1djax.baseline_forecasts(ada, "ridge")
     other = t1djax.baseline_forecasts(changed_after(ada, end), "ridge", train_until_min=end)
     spread = lambda f: f.sd_mg_dL[np.isfinite(f.sd_mg_dL[:, 0])][0]
@@ -116,8 +116,8 @@ def test_the_test_part_teaches_nothing(ada):
 
 
 def test_doses_on_record_are_used_where_declared_and_only_there(ada):
-    end = t1djax.training_end(ada)
-    origin = t1djax.rolling_origins(ada)[30:31]
+    end = t1djax.data.training_end(ada)
+    origin = t1djax.data.rolling_origins(ada)[30:31]
     d = ada.doses
     more = dataclasses.replace(
         d,
@@ -125,7 +125,7 @@ def test_doses_on_record_are_used_where_declared_and_only_there(ada):
         bolus_U=np.append(d.bolus_U, 6.0),
         bolus_duration_min=np.append(d.bolus_duration_min, 1.0),
     )
-    cases: list[tuple[t1djax.FutureInputs, bool]] = [("none", True), ("recorded", False)]
+    cases: list[tuple[t1djax.records.FutureInputs, bool]] = [("none", True), ("recorded", False)]
     for knows, same in cases:
         plain, dosed = (
             t1djax.baseline_forecasts(p, "ridge", origin_min=origin, train_until_min=end, future_inputs=knows)
@@ -247,9 +247,9 @@ def test_too_short_a_record_is_refused(ada):
 # Scores
 
 
-def made(mean, sd, observed, **change) -> t1djax.RollingForecasts:
+def made(mean, sd, observed, **change) -> t1djax.records.RollingForecasts:
     column = lambda x: np.asarray(x, dtype=float)[:, None]
-    record = t1djax.RollingForecasts("Ada", "mine", "none", 10.0 * np.arange(len(mean)), np.array([30.0]),
+    record = t1djax.records.RollingForecasts("Ada", "mine", "none", 10.0 * np.arange(len(mean)), np.array([30.0]),
                                      column(mean), column(sd), column(observed))  # fmt: skip
     return dataclasses.replace(record, **change)
 
@@ -292,12 +292,12 @@ def test_crps_is_its_integral(mean, sd, observed):
     """CRPS is the integral of (F(x) - [x >= observed])^2."""
     below, _ = integrate.quad(lambda x: stats.norm.cdf(x, mean, sd) ** 2, mean - 12 * sd - 100, observed)
     above, _ = integrate.quad(lambda x: stats.norm.sf(x, mean, sd) ** 2, observed, mean + 12 * sd + 100)
-    found = t1djax.gaussian_crps(np.array([float(mean)]), np.array([float(sd)]), np.array([float(observed)]))
+    found = t1djax.evaluation.gaussian_crps(np.array([float(mean)]), np.array([float(sd)]), np.array([float(observed)]))
     assert found[0] == pytest.approx(below + above, rel=1e-5)
 
 
 def test_crps_of_a_certain_forecast_is_its_error():
-    found = t1djax.gaussian_crps(np.array([100.0, 1.0]), np.array([0.0, np.nan]), np.array([93.0, 1.0]))
+    found = t1djax.evaluation.gaussian_crps(np.array([100.0, 1.0]), np.array([0.0, np.nan]), np.array([93.0, 1.0]))
     np.testing.assert_array_equal(found, [7.0, np.nan])
 
 
@@ -320,8 +320,8 @@ _PERSISTENCE = {"0022": (15.9, 21.7), "0002": (21.2, 37.2)}
 @pytest.mark.parametrize("who", _RIDGE)
 def test_real_people_are_forecast_as_well_as_known(shared, who):
     """Root mean square errors at 30 and 60 min of a study apart from this package, trained on the first 70 %."""
-    patient = t1djax.read_hupa(shared / "data" / "hupa_ucm" / f"HUPA{who}P.csv", carbs_unit="g")
-    cases: list[tuple[t1djax.BaselineMethod, tuple[float, float]]] = [
+    patient = t1djax.io.read_hupa(shared / "data" / "hupa_ucm" / f"HUPA{who}P.csv", carbs_unit="g")
+    cases: list[tuple[t1djax.evaluation.BaselineMethod, tuple[float, float]]] = [
         ("persistence", _PERSISTENCE[who]),
         ("ridge", _RIDGE[who]),
     ]
@@ -340,7 +340,7 @@ def test_readings_drawn_across_gaps_flatter_a_forecast(shared):
     Scored on them as well, persistence comes to the errors that are elsewhere given for this person.
     """
     file = shared / "data" / "hupa_ucm" / "HUPA0004P.csv"
-    real, drawn = (t1djax.read_hupa(file, carbs_unit="g", keep_interpolated=keep) for keep in (False, True))
+    real, drawn = (t1djax.io.read_hupa(file, carbs_unit="g", keep_interpolated=keep) for keep in (False, True))
     phase = real.time_min[real.valid][0] % 15
     every_15 = np.where(drawn.time_min % 15 == phase, drawn.glucose_mg_dL, np.nan)
     rmse = {}

@@ -1,6 +1,7 @@
 """Links of the pages that the site does not build lead somewhere, and tutorials are notebooks that the build runs."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,19 @@ def test_links_lead_somewhere(page: str) -> None:
     links = LINK.findall(CODE.sub("", (ROOT / page).read_text(encoding="utf-8")))
     lost = [link for link in links if not re.match(r"(https|mailto):", link) and not (ROOT / link).exists()]
     assert lost == []
+
+
+def test_readme_is_read_from_anywhere() -> None:
+    """A package index shows it: links are absolute, and those into the repository lead to files of this one."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = LINK.findall(CODE.sub("", text))
+    assert [link for link in links if not link.startswith("https://")] == []
+    home = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+    inside = [link.removeprefix(f"{home}/blob/main/") for link in links if link.startswith(f"{home}/blob/main/")]
+    assert len(inside) > 20
+    assert [path for path in inside if not (ROOT / path).exists()] == []
+    assert f"git clone {home}" in text
+    assert len(text.splitlines()) <= 120
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.name)

@@ -20,7 +20,7 @@ def test_bolus_in_one_compartment_is_the_closed_form() -> None:
     ts = np.array([0.0, 29.9, 30.5, 31.0, 45.0, 200.0])
     with jax.enable_x64(True):
         inputs = t1djax.Doses.of(boluses=[(30, 2.0)]).inputs(0, 200)
-        found = t1djax.solve(cleared, jnp.asarray(0.05), inputs, jnp.asarray(ts), y0=jnp.asarray(1.0))
+        found = t1djax.physics.solve(cleared, jnp.asarray(0.05), inputs, jnp.asarray(ts), y0=jnp.asarray(1.0))
     p, after = 0.05, np.clip(ts - 30, 0, 1)
     given = 2 / p * -np.expm1(-p * after) * np.exp(-p * np.clip(ts - 31, 0, None))
     assert bool(found.ok)
@@ -31,10 +31,10 @@ def test_model_of_the_package_is_one_of_them() -> None:
     preset = t1djax.presets()["Pat3"]
     with jax.enable_x64(True):
         p, inputs, ts = preset.model(), preset.doses.inputs(0, 600), jnp.arange(0.0, 601.0, 60.0)
-        y0 = t1djax.steady_state(p, 125.0)
-        own = t1djax.solve(t1djax.rates, p, inputs, ts, y0=y0)
+        y0 = t1djax.physics.steady_state(p, 125.0)
+        own = t1djax.physics.solve(t1djax.physics.rates, p, inputs, ts, y0=y0)
         exact = t1djax.propagate(p, inputs, ts, y0=y0)
-    assert isinstance(own.state, t1djax.State)
+    assert isinstance(own.state, t1djax.physics.State)
     np.testing.assert_allclose(own.state.G, exact.state.G, atol=1e-3)
 
 
@@ -64,7 +64,7 @@ def test_one_that_blows_up_says_so_and_spoils_no_other() -> None:
 
     inputs = t1djax.Doses.of(basal=0.0).inputs(0, 60)
     ts = jnp.array([0.0, 60.0])
-    one = lambda p: t1djax.solve(grows, p, inputs, ts, y0=jnp.asarray(1.0), max_steps=200)
+    one = lambda p: t1djax.physics.solve(grows, p, inputs, ts, y0=jnp.asarray(1.0), max_steps=200)
     found = jax.vmap(one)(jnp.array([1.0, -0.1]))  # the first is infinite after a minute
     assert found.ok.tolist() == [False, True]
     assert float(found.state[1, -1]) == pytest.approx(1 / 7, rel=1e-3)
@@ -73,7 +73,7 @@ def test_one_that_blows_up_says_so_and_spoils_no_other() -> None:
 def test_fixed_steps_are_refused() -> None:
     inputs = t1djax.Doses.of(basal=0.0).inputs(0, 60)
     with pytest.raises(ValueError, match="adaptive"):
-        t1djax.solve(
+        t1djax.physics.solve(
             cleared, 0.1, inputs, jnp.array([60.0]), y0=jnp.asarray(1.0), stepsize_controller=diffrax.ConstantStepSize()
         )
 
@@ -84,7 +84,7 @@ def test_least_squares_is_that_of_scipy_for_each_of_a_cohort() -> None:
     readings = np.stack([2 * np.exp(-a * t) + 0.05 * rng.standard_normal(30) for a in (0.5, 1.2)])
     with jax.enable_x64(True):
         curve = lambda z: jnp.exp(z[0] - jnp.exp(z[1]) * jnp.asarray(t))
-        fit = lambda y: t1djax.least_squares(lambda z: curve(z) - y, jnp.zeros(2))
+        fit = lambda y: t1djax.inference.least_squares(lambda z: curve(z) - y, jnp.zeros(2))
         found = jax.vmap(fit)(jnp.asarray(readings))
     assert found.converged.all()
     for i, y in enumerate(readings):

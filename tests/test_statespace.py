@@ -191,7 +191,7 @@ def test_without_noise_it_is_the_deterministic_model():
     steps = steps_of(patient)
     start, end = float(steps.time_min[0]), float(steps.time_min[-1])
     basal = steps.basal_U_min[0]
-    y0 = t1djax.State(G=jnp.asarray(140.0), S=0.06 * basal, I=0.06 * basal, E=jnp.zeros(()), D=jnp.zeros(()))
+    y0 = t1djax.physics.State(G=jnp.asarray(140.0), S=0.06 * basal, I=0.06 * basal, E=jnp.zeros(()), D=jnp.zeros(()))
     expected = t1djax.propagate(p, patient.doses.inputs(start, end + 1.0), steps.time_min, y0=y0).glucose_mg_dL
     bare = StateSpaceOptions(daily_rhythm=0, reversion=False, slow_disturbance=False, unannounced_meals=False)
     options = Form(bare)
@@ -279,7 +279,7 @@ def _root(Q: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> tuple[list[t1djax.Patient], t1djax.StateSpaceFit]:
+def fitted() -> tuple[list[t1djax.Patient], t1djax.statespace.StateSpaceFit]:
     with jax.enable_x64(True):
         people = drawn(6, 0)
     with jax.enable_x64(False):

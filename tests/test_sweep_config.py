@@ -181,14 +181,14 @@ def test_plan():
         {"models": ["pinn", "ode"], "seeds": 2, "patients": "2,3,4", "sensor": {"interval_min": 30.0},
          "overrides": {"pinn": {"network": {"width": 16}}}}
     )  # fmt: skip
-    pinn, ode = t1djax.plan_sweep(config, execution=t1djax.Execution(batch=4))
+    pinn, ode = t1djax.experiment.plan_sweep(config, execution=t1djax.experiment.Execution(batch=4))
     assert (pinn.model, pinn.patients, pinn.seeds, pinn.runs) == ("pinn", 3, 2, 6)
     # Four fits are two patients with two seeds each.
     assert (pinn.batches, pinn.batch) == (2, 4)
     assert pinn.memory_bytes is not None
     assert ode.memory is None
     larger = config.model_copy(update={"overrides": {"pinn": {"network": {"width": 256}}}})
-    other = t1djax.plan_sweep(larger, execution=t1djax.Execution(batch=4))[0]
+    other = t1djax.experiment.plan_sweep(larger, execution=t1djax.experiment.Execution(batch=4))[0]
     assert other.memory_bytes is not None
     assert other.memory_bytes > pinn.memory_bytes
 

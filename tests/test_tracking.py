@@ -17,17 +17,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t1djax import (
-    MLflowTracker,
-    RunInfo,
+from t1djax import MLflowTracker, sync
+from t1djax.records import RunInfo
+from t1djax.tracking import (
     TrackingError,
     TrackingWarning,
+    _client,
+    _course,
+    _names,
+    experiment_name,
     git_state,
-    sync,
+    params,
     tracked_runs,
     tracking_status,
 )
-from t1djax.tracking import _client, _course, _names, experiment_name, params
 
 from .persons import rows
 from .test_cli import call, done

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from t1djax import MLflowTracker, RunInfo, TrackingWarning, sync, tracked_runs, tracking_status
+from t1djax import MLflowTracker, sync
+from t1djax.records import RunInfo
+from t1djax.tracking import TrackingWarning, tracked_runs, tracking_status
 
 from .services import S3, MLflowServer, Postgres, wait_for
 from .test_survival_services import fill, little_disk  # noqa: F401 - a fixture

@@ -26,7 +26,7 @@ from .networks import cohort as _cohort
 from .networks import twins as _twins
 
 
-def _pose(cohort: t1djax.Cohort, free: tuple[str, ...] = ("ksi",)) -> t1djax.Problem:
+def _pose(cohort: t1djax.Cohort, free: tuple[str, ...] = ("ksi",)) -> t1djax.problem.Problem:
     return t1djax.pose(cohort.patients, mode="inverse", free=free, key=KEY)
 
 
@@ -42,8 +42,8 @@ def worst(table: pd.DataFrame, name: str) -> float:
 def test_the_exact_solution_has_no_residual_at_any_step_length(cell_min):
     preset = t1djax.presets()["Pat3"]
     with jax.enable_x64(True):
-        data = t1djax.series(_cohort()["Pat3"])
-        body = t1djax.Physiology({s: jnp.asarray(v) for s, v in preset.parameters.items()}, {})
+        data = t1djax.data.series(_cohort()["Pat3"])
+        body = t1djax.twin.Physiology({s: jnp.asarray(v) for s, v in preset.parameters.items()}, {})
         cells, r = round(2880 / cell_min), 1e-3
 
         @jax.jit
@@ -81,7 +81,7 @@ def test_pointwise_residuals_equal_finite_differences():
             body = twin.physiology
             at = jnp.split(twin.states(jnp.concatenate([ts - h, ts, ts + h])), 3)
             lags = t1djax.propagate(body.model(), twin.window.inputs, ts, y0=body.initial_state()).state
-            data = t1djax.Series(ts, ts, ts > 0, ts > 0, ts > 0, ts > 0, twin.window.inputs)
+            data = t1djax.data.Series(ts, ts, ts > 0, ts > 0, ts > 0, ts > 0, twin.window.inputs)
             return at, body.model(), lags, pointwise_residuals(twin, data, body.trajectory(data))
 
         (before, G_I_D, after), p, lags, miss = jax.tree.map(np.asarray, look(jax.tree.map(lambda x: x[1], twins)))
@@ -256,12 +256,12 @@ def test_readings_on_edges_are_not_looked_at_twice(interval, cell_min, between):
         moved = patients[1].time_min.copy()
         moved[5] += 0.5
         patients = (patients[0], dataclasses.replace(patients[1], time_min=moved))
-        data, cells = t1djax.stack(patients), round(2880 / cell_min)
+        data, cells = t1djax.data.stack(patients), round(2880 / cell_min)
         where = places(data, cells)
         assert where.between_min.shape == (2, between or 16)
-        apart = places(t1djax.stack(patients[:1]), cells, whole=patients)
+        apart = places(t1djax.data.stack(patients[:1]), cells, whole=patients)
         assert apart.between_min.shape[1] == where.between_min.shape[1]
-        assert places(t1djax.stack(patients[:1]), cells).between_min.shape == (1, between)
+        assert places(t1djax.data.stack(patients[:1]), cells).between_min.shape == (1, between)
 
         @jax.jit
         def seen(data, where):
@@ -396,7 +396,7 @@ def test_more_patients_than_a_block_give_the_same_as_fewer():
     options = dataclasses.replace(SMALL, depth=0)  # no random layers: copies of a patient are the same problem
     start = {"ksi": np.full(36, 210.0)}
     problem = dataclasses.replace(t1djax.pose(many, mode="inverse", free=["ksi"], key=KEY), start=start)
-    fit = t1djax.fit_network(many, problem, key=KEY, options=options)
+    fit = t1djax.training.fit_network(many, problem, key=KEY, options=options)
     values = np.array([f.estimates["ksi"].value for f in fit]).reshape(12, 3)
     np.testing.assert_allclose(values, values[:1].repeat(12, axis=0), rtol=1e-8)
 
@@ -430,9 +430,11 @@ def test_a_cohort_beyond_memory_trains_in_parts_by_one_program(monkeypatch):
 def test_a_hopeless_patient_leaves_the_others_alone():
     cohort = _cohort()
     problem = _pose(cohort)
-    alone = t1djax.fit_network(cohort.patients, problem, key=KEY, options=SMALL)
+    alone = t1djax.training.fit_network(cohort.patients, problem, key=KEY, options=SMALL)
     broken = {**problem.known, "kr_Vb": np.where(np.arange(3) == 1, 1e308, problem.known["kr_Vb"])}
-    fit = t1djax.fit_network(cohort.patients, dataclasses.replace(problem, known=broken), key=KEY, options=SMALL)
+    fit = t1djax.training.fit_network(
+        cohort.patients, dataclasses.replace(problem, known=broken), key=KEY, options=SMALL
+    )
     assert [f.ok for f in fit] == [True, False, True]
     assert fit["Pat3"].message
     for name in ("Pat2", "Pat4"):
@@ -450,7 +452,7 @@ def test_seed_sets_start_and_weights_and_nothing_else_does():
 
 
 def test_progress_is_told_after_each_chunk_or_step():
-    told: list[t1djax.Progress] = []
+    told: list[t1djax.training.Progress] = []
     stages = [t1djax.Stage(steps=4, residual_weight=(1.0, 10.0)), t1djax.Stage(steps=2, trains="network")]
     fit = t1djax.fit(_cohort(), options=SMALL, stages=stages, on_progress=told.append)
     assert [(p.stage, p.step, p.total_steps) for p in told] == [(1, 2, 6), (1, 4, 6), (2, 5, 6), (2, 6, 6)]
@@ -553,14 +555,14 @@ def test_long_windows_are_warned_about():
 
 
 def test_noise_is_read_off_the_readings():
-    level_of_each, level_of = jax.jit(jax.vmap(t1djax.noise_level)), jax.jit(t1djax.noise_level)
+    level_of_each, level_of = jax.jit(jax.vmap(t1djax.data.noise_level)), jax.jit(t1djax.data.noise_level)
     for sd in (3.0, 10.0):
         cohort = t1djax.reference_cohort(interval_min=5, noise=t1djax.WhiteNoise(sd), dropout=0.05, key=KEY)
-        found = level_of_each(t1djax.stack(cohort.patients))
+        found = level_of_each(t1djax.data.stack(cohort.patients))
         np.testing.assert_allclose(np.mean(found), sd, rtol=0.1)
-    assert np.max(level_of_each(t1djax.stack(_cohort(5.0, 10).patients))) < 0.5
+    assert np.max(level_of_each(t1djax.data.stack(_cohort(5.0, 10).patients))) < 0.5
     # Jitter of the clock, rows without readings, and every fourth reading missing change little.
-    regular = t1djax.series(cohort.patients[1])
+    regular = t1djax.data.series(cohort.patients[1])
     level = float(level_of(regular))
     jitter = 0.05 * jax.random.normal(KEY, regular.time_min.shape)
     thin = regular.fit & (jnp.arange(regular.fit.shape[0]) % 4 != 3)
@@ -570,12 +572,12 @@ def test_noise_is_read_off_the_readings():
     others = [
         dataclasses.replace(regular, time_min=regular.time_min + jitter),
         dataclasses.replace(regular, fit=thin),
-        t1djax.Series(
+        t1djax.data.Series(
             double(regular.time_min), double(regular.glucose_mg_dL), between, between, nothing, nothing, regular.inputs
         ),
     ]
     assert [float(level_of(x)) for x in others] == pytest.approx([level] * 3, rel=0.15)
-    data = t1djax.stack(_cohort().patients)
+    data = t1djax.data.stack(_cohort().patients)
     few = dataclasses.replace(data, fit=data.fit & (jnp.arange(data.fit.shape[1]) % 3 == 0))
     assert np.all(np.abs(np.asarray(level_of_each(few)) - 10.0) < 1e-9)  # too sparse to tell
 

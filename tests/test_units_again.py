@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t1djax import Cohort, DataError, ReadReport, inspect_file, read_cohort, write_cohort
+from t1djax import Cohort, DataError, inspect_file, read_cohort, write_cohort
 from t1djax.cli import app
-from t1djax.io import CarbsUnit
+from t1djax.io import CarbsUnit, ReadReport
 
 from .files import START, every, quietly, walk
 

@@ -56,7 +56,7 @@ def people() -> tuple[t1djax.Cohort, t1djax.Fit]:
 
 
 @pytest.fixture(scope="module")
-def report(people: tuple[t1djax.Cohort, t1djax.Fit]) -> t1djax.Identification:
+def report(people: tuple[t1djax.Cohort, t1djax.Fit]) -> t1djax.records.Identification:
     return t1djax.identify(people[1], people[0])
 
 
@@ -81,12 +81,12 @@ def test_within_the_model_verdicts_stay_and_an_unannounced_meal_takes_them_back(
 
 def test_the_verdict_of_an_ensemble_is_about_patients(people, report):
     _, fit = people
-    alike = t1djax.Ensemble((0, 1), (fit, fit))
+    alike = t1djax.records.Ensemble((0, 1), (fit, fit))
     assert quick_verdict(alike) == report.verdict
     first = fit.patients[0]
     beyond = {s: e._replace(at_bound=True) for s, e in first.estimates.items()}
     other = dataclasses.replace(fit, patients=(dataclasses.replace(first, estimates=beyond), *fit.patients[1:]))
-    said = quick_verdict(t1djax.Ensemble((0, 1, 2), (fit, fit, other)))
+    said = quick_verdict(t1djax.records.Ensemble((0, 1, 2), (fit, fit, other)))
     for symbol in first.estimates:
         of = said.split(f"{symbol} ")[1].split(";")[0]
         assert f"differing between seeds in 1 of {len(fit)}" in of

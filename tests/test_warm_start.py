@@ -40,7 +40,7 @@ def cold() -> t1djax.Fit:
 
 
 def test_the_same_data_has_converged_already():
-    warm = t1djax.WarmStart.of(cold())
+    warm = t1djax.records.WarmStart.of(cold())
     again = t1djax.fit(people(), options=SMALL, warm_start=warm, stages=LAST)
     np.testing.assert_array_equal([f.estimates["ksi"].initial for f in again], again.history.values["ksi"][0])
     np.testing.assert_allclose(again.history.values["ksi"][0], ksi(cold()), rtol=1e-12)
@@ -53,7 +53,7 @@ def test_the_same_data_has_converged_already():
 @pytest.mark.slow
 def test_a_longer_record_takes_half_of_the_steps():
     short = t1djax.fit([until(p, 2000.0) for p in people()], options=SMALL)
-    longer = t1djax.fit(people(), options=SMALL, warm_start=t1djax.WarmStart.of(short))
+    longer = t1djax.fit(people(), options=SMALL, warm_start=t1djax.records.WarmStart.of(short))
     assert longer.history.step[-1] == cold().history.step[-1] // 2
     np.testing.assert_array_equal(longer.history.values["ksi"][0], ksi(short))
     np.testing.assert_allclose(ksi(longer), ksi(cold()), rtol=1e-4)
@@ -62,9 +62,9 @@ def test_a_longer_record_takes_half_of_the_steps():
 def test_least_squares_take_fewer_steps():
     free = ["ksi", "kl"]
     begin = t1djax.fit([until(p, 2000.0) for p in people()], model="ode", free=free)
-    one = t1djax.LeastSquares(starts=1)
+    one = t1djax.inference.LeastSquares(starts=1)
     first = t1djax.fit(people(), model="ode", free=free, options=one)
-    second = t1djax.fit(people(), model="ode", free=free, options=one, warm_start=t1djax.WarmStart.of(begin))
+    second = t1djax.fit(people(), model="ode", free=free, options=one, warm_start=t1djax.records.WarmStart.of(begin))
     np.testing.assert_allclose(ksi(second), ksi(first), rtol=1e-6)
     assert second.history.step[-1] < first.history.step[-1]
 
@@ -73,7 +73,7 @@ def test_what_begins_elsewhere_starts_with_its_own_glucose():
     person = people()["Pat2"]
     same = dataclasses.replace(person, known={k: v for k, v in person.known.items() if k != "G0"})
     begin = t1djax.fit([same], model="ode")
-    warm = t1djax.WarmStart.of(begin)
+    warm = t1djax.records.WarmStart.of(begin)
     later = dataclasses.replace(same, time_min=same.time_min[9:], glucose_mg_dL=same.glucose_mg_dL[9:])
     starts = [t1djax.fit([p], model="ode", warm_start=warm)["Pat2"].estimates["G0"].initial for p in (same, later)]
     assert starts[0] == pytest.approx(begin["Pat2"].estimates["G0"].value)
@@ -81,7 +81,7 @@ def test_what_begins_elsewhere_starts_with_its_own_glucose():
 
 
 def test_refusals():
-    warm = t1djax.WarmStart.of(cold())
+    warm = t1djax.records.WarmStart.of(cold())
     with pytest.raises(ValueError, match=r"width=96.*width=9"):
         t1djax.fit(people(), options=dataclasses.replace(SMALL, width=9), warm_start=warm)
     with pytest.raises(ValueError, match=r"pinn.*Pat4.*Pat2, Pat3"):
@@ -93,7 +93,7 @@ def test_refusals():
 
 
 def test_other_parameters_than_those_that_were_estimated_are_warned_of():
-    warm = t1djax.WarmStart.of(t1djax.fit(people(), model="ode", free=["ksi"]))
+    warm = t1djax.records.WarmStart.of(t1djax.fit(people(), model="ode", free=["ksi"]))
     with pytest.warns(t1djax.DataWarning, match=r"ksi.*kl"):
         t1djax.fit(people(), model="ode", free=["kl"], warm_start=warm)
 
@@ -156,6 +156,6 @@ def test_folders_that_do_not_fit(results, tmp_path):
     done(*args, "--patients", "3", "--results", root / "twice", "--seed", "2")
     assert "holds several pinn results of Pat3" in train(3, "--patients", "3", "--warm-start", root / "twice")
     with pytest.raises(CheckpointError):
-        t1djax.read_warm_start(root / "first", model="pinn", options=SMALL)
-    with pytest.raises(t1djax.ResultError, match="birnn"):
-        t1djax.read_warm_start(root / "first", model="birnn")
+        t1djax.io.read_warm_start(root / "first", model="pinn", options=SMALL)
+    with pytest.raises(t1djax.io.ResultError, match="birnn"):
+        t1djax.io.read_warm_start(root / "first", model="birnn")

@@ -65,4 +65,4 @@ def test_windows_with_few_readings_or_long_gaps_are_left_out(record):
 def test_rows_before_the_first_reading_go(record):
     patient = record["Pat2"]
     late = dataclasses.replace(patient, glucose_mg_dL=np.where(patient.time_min < 100, np.nan, patient.glucose_mg_dL))
-    assert t1djax.from_first_reading(late).time_min[0] == 105.0
+    assert t1djax.data.from_first_reading(late).time_min[0] == 105.0

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from t1djax import ChunkMetrics, RunData, RunInfo, Tracker
+from t1djax.records import ChunkMetrics, RunData, RunInfo
+from t1djax.tracking import Tracker
 
 STARTED = dt.datetime(2026, 11, 23, 11, 30)
 TRUTH = {"P1": {"ksi": 200.0}, "P2": {"ksi": 100.0}}

@@ -67,7 +67,7 @@ def main() -> None:
         until = fit[patient.name].train_until_min
         made.append(ours)
         made += [t1djax.baseline_forecasts(patient, method, horizon_min=horizons, train_until_min=until)
-                 for method in t1djax.BASELINES]  # fmt: skip
+                 for method in t1djax.evaluation.BASELINES]  # fmt: skip
         start = float(until + (patient.time_min[-1] - until) / 2)
         figure = plot_forecasts(ours, patient, start_min=start, hours=18)
         figure.savefig(flags.out / f"{patient.name}.png", dpi=120)

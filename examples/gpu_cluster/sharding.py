@@ -45,7 +45,9 @@ def main() -> None:
         fits = []
         for _ in range(2):  # the first compiles
             began = time.perf_counter()
-            fits = t1djax.fit_members(tuple(cohort), [problem], keys=[jax.random.key(2)], options=options, devices=some)
+            fits = t1djax.training.fit_members(
+                tuple(cohort), [problem], keys=[jax.random.key(2)], options=options, devices=some
+            )
             seconds[name] = time.perf_counter() - began
         estimates[name] = np.array([f.estimates["ksi"].value for f in fits[0]])
         where = {d for leaf in jax.tree.leaves(fits[0].twins) for d in leaf.devices()}

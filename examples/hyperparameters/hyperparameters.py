@@ -73,7 +73,7 @@ def errors(cohort: t1djax.Cohort, shape: Shape, weights: Sequence[float], config
         some = problems[first : first + size]
         full = some + some[-1:] * (size - len(some))
         keys = [jax.random.key(2)] * size
-        fits += t1djax.fit_members(tuple(cohort), full, keys=keys, options=options, stages=stages)[: len(some)]
+        fits += t1djax.training.fit_members(tuple(cohort), full, keys=keys, options=options, stages=stages)[: len(some)]
     truth = np.array([cohort.truth[name].parameters["ksi"] for name in cohort.names])
     found = [np.array([f.estimates["ksi"].value for f in fit]) for fit in fits]
     # A fit that ends in numbers that are not finite is as bad as it gets.

@@ -70,7 +70,7 @@ def main() -> None:
     # The body may change over weeks, and the model drifts: two days at a time, insulin and food before them burnt in.
     cut = t1djax.windows(person, length_h=config["length_h"])
     free = config["free"]
-    beliefs = {symbol: t1djax.population_belief(symbol) for symbol in free}
+    beliefs = {symbol: t1djax.question.population_belief(symbol) for symbol in free}
     fit = t1djax.fit(cut, model="ode", free=[*free, "G0"], priors=beliefs, assume_population=True)
     found = t1djax.identify(fit, cut, what_if=False)
     for window, determined in zip(cut, found, strict=True):
@@ -78,7 +78,7 @@ def main() -> None:
         errors = t1djax.metrics(one, window)
         print(f"{determined.line}")
         print(f"  RMSE: fitted {errors['rmse_fit_mg_dL']:.0f}, forecast {errors['rmse_forecast_mg_dL']:.0f} mg/dL "
-              f"(the last reading held: {t1djax.persistence_rmse(window):.0f})")  # fmt: skip
+              f"(the last reading held: {t1djax.evaluation.persistence_rmse(window):.0f})")  # fmt: skip
         for doubt in t1djax.doubts(one, window, priors=fit.problem.priors):
             print(f"  doubt: {doubt}")
     print(found.verdict)

@@ -19,7 +19,7 @@ COLOURS = {"pinn": "#0072B2", "modified_mlp": "#E69F00", "birnn": "#009E73", "od
 FLOOR = 1e-9  # errors of the equations end in rounding, some at zero; %
 
 
-def read(folder: str) -> list[t1djax.Result]:
+def read(folder: str) -> list[t1djax.records.Result]:
     """All results below a folder, models in the order of `NAMES`, patients as people count them."""
     results = [t1djax.read_result(path) for path in t1djax.find_results([Path(folder)])]
     number = lambda name: (int("".join(c for c in name if c.isdigit()) or 0), name)
@@ -27,13 +27,13 @@ def read(folder: str) -> list[t1djax.Result]:
     return sorted(results, key=order)
 
 
-def signed_error(result: t1djax.Result, which: str) -> float:
+def signed_error(result: t1djax.records.Result, which: str) -> float:
     """Of ksi, %: its sign is kept, since the earlier study averaged with signs. `which` is `value` or `initial`."""
     ksi = result.metadata["estimates"]["ksi"]
     return 100 * (ksi[which] / ksi["truth"] - 1)
 
 
-def summary(results: list[t1djax.Result], earlier: dict) -> pd.DataFrame:
+def summary(results: list[t1djax.records.Result], earlier: dict) -> pd.DataFrame:
     """Error of ksi by model: then, now, and of the random starts."""
     rows = []
 
@@ -58,9 +58,9 @@ def summary(results: list[t1djax.Result], earlier: dict) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def by_model(results: list[t1djax.Result]) -> pd.DataFrame:
+def by_model(results: list[t1djax.records.Result]) -> pd.DataFrame:
     """Errors of glucose in each mode, median and worst over patients, and the seconds of all of them together."""
-    table = t1djax.results_table(r.metadata for r in results)
+    table = t1djax.evaluation.results_table(r.metadata for r in results)
     rows = []
     for (mode, model), part in table.groupby(["mode", "model"], sort=False):  # pyright: ignore[reportGeneralTypeIssues]
         row = {"mode": mode, "model": NAMES[model], "patients": part["patient"].nunique()}
@@ -72,7 +72,7 @@ def by_model(results: list[t1djax.Result]) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("mode", kind="stable")
 
 
-def by_patient(results: list[t1djax.Result]) -> pd.DataFrame:
+def by_patient(results: list[t1djax.records.Result]) -> pd.DataFrame:
     """ksi of every patient: truth, start, and each model's error."""
     rows: dict[str, dict] = {}
     for r in results:
@@ -105,7 +105,7 @@ def tidy(axes) -> None:
         ax.tick_params(labelsize=8)
 
 
-def draw_errors(results: list[t1djax.Result], earlier: dict) -> Figure:
+def draw_errors(results: list[t1djax.records.Result], earlier: dict) -> Figure:
     """Error of ksi of every patient by model, beside the spread of the earlier study."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     ax = figure.subplots()
@@ -135,7 +135,7 @@ def draw_errors(results: list[t1djax.Result], earlier: dict) -> Figure:
     return figure
 
 
-def draw_glucose(results: list[t1djax.Result]) -> Figure:
+def draw_glucose(results: list[t1djax.records.Result]) -> Figure:
     """Glucose of every patient, as each model has it in inverse mode."""
     inverse = [r for r in results if r.metadata["mode"] == "inverse" and r.metadata["seed"] == 0]
     patients = list(dict.fromkeys(r.metadata["patient"] for r in inverse))
@@ -162,7 +162,7 @@ def draw_glucose(results: list[t1djax.Result]) -> Figure:
     return figure
 
 
-def draw_states(results: list[t1djax.Result], truth: pd.DataFrame, patient: str) -> Figure:
+def draw_states(results: list[t1djax.records.Result], truth: pd.DataFrame, patient: str) -> Figure:
     """Insulin and digestion of one patient, which nobody measures, as the networks infer them."""
     chosen = [r for r in results if r.metadata["patient"] == patient and r.metadata["model"] != "ode"]
     modes = sorted({r.metadata["mode"] for r in chosen})
@@ -187,7 +187,7 @@ def draw_states(results: list[t1djax.Result], truth: pd.DataFrame, patient: str)
     return figure
 
 
-def draw_courses(results: list[t1djax.Result]) -> Figure:
+def draw_courses(results: list[t1djax.records.Result]) -> Figure:
     """ksi on its way from its random start, relative to the truth, by model."""
     networks = [r for r in results if r.metadata["mode"] == "inverse" and r.metadata["model"] != "ode"]
     models = list(dict.fromkeys(r.metadata["model"] for r in networks))

@@ -24,7 +24,7 @@ def data_hash(patient: Patient) -> str:
     Example:
         >>> import t1djax
         >>> a, b = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
-        >>> t1djax.data_hash(a) == t1djax.data_hash(b)
+        >>> t1djax.data.data_hash(a) == t1djax.data.data_hash(b)
         False
     """
     digest = hashlib.sha256()
@@ -54,7 +54,7 @@ def fingerprint(patients: Iterable[Patient]) -> str:
     Example:
         >>> import t1djax
         >>> cohort = t1djax.reference_cohort(interval_min=30)
-        >>> t1djax.fingerprint(cohort) == t1djax.fingerprint(cohort.select(cohort.names[:9]))
+        >>> t1djax.data.fingerprint(cohort) == t1djax.data.fingerprint(cohort.select(cohort.names[:9]))
         False
     """
     each = [[p.name, str(p.start), sorted(p.known.items()), data_hash(p)] for p in patients]

@@ -31,7 +31,7 @@ def training_end(patient: Patient, *, share: float = TRAINING_SHARE) -> float:
     Example:
         >>> import t1djax
         >>> patient = t1djax.reference_cohort(interval_min=5, names=["Pat2"])["Pat2"]
-        >>> round(t1djax.training_end(patient))
+        >>> round(t1djax.data.training_end(patient))
         2016
     """
     if not 0 < share < 1:
@@ -62,7 +62,7 @@ def rolling_origins(
     Example:
         >>> import t1djax
         >>> patient = t1djax.reference_cohort(interval_min=5, names=["Pat2"])["Pat2"]
-        >>> t1djax.rolling_origins(patient, every_min=240.0).tolist()
+        >>> t1djax.data.rolling_origins(patient, every_min=240.0).tolist()
         [2020.0, 2260.0, 2500.0, 2740.0]
     """
     if every_min is not None and not every_min > 0:
@@ -97,7 +97,7 @@ def readings_ahead(
         >>> import numpy as np, t1djax
         >>> patient = t1djax.Patient("Ada", np.array([0.0, 15.0, 31.0]), np.array([100.0, 110.0, 125.0]),
         ...                          t1djax.Doses.of(basal=1.0))
-        >>> t1djax.readings_ahead(patient, np.array([0.0]), (15, 30, 60)).tolist()
+        >>> t1djax.data.readings_ahead(patient, np.array([0.0]), (15, 30, 60)).tolist()
         [[110.0, 125.0, nan]]
     """
     seen, reading = patient.time_min[patient.valid], patient.glucose_mg_dL[patient.valid]

@@ -41,7 +41,7 @@ def split(time_min: Float[np.ndarray, " rows"], valid: Bool[np.ndarray, " rows"]
 
     Example:
         >>> import numpy as np
-        >>> from t1djax import split
+        >>> from t1djax.data import split
         >>> masks = split(np.arange(100.0), np.full(100, True))
         >>> [int(mask.sum()) for mask in masks]
         [81, 9, 10]

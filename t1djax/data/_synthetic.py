@@ -138,8 +138,8 @@ def simulate_cohort(
     Example:
         >>> import t1djax
         >>> pat2 = t1djax.presets()["Pat2"]
-        >>> fed = t1djax.Subject("fed", pat2.parameters, t1djax.Doses.of(basal=0.83, meals=[(60, 30)]), 0, 600)
-        >>> cohort = t1djax.simulate_cohort([fed], t1djax.Sensor(interval_min=5))
+        >>> fed = t1djax.data.Subject("fed", pat2.parameters, t1djax.Doses.of(basal=0.83, meals=[(60, 30)]), 0, 600)
+        >>> cohort = t1djax.data.simulate_cohort([fed], t1djax.Sensor(interval_min=5))
         >>> float(cohort.truth["fed"].glucose_mg_dL[-1]) > 250
         True
     """

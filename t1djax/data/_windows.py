@@ -159,7 +159,7 @@ def from_first_reading(patient: Patient) -> Patient:
         >>> import numpy as np
         >>> import t1djax
         >>> late = t1djax.Patient("Ada", np.arange(4.0), np.array([np.nan, 110.0, 112.0, 113.0]), t1djax.Doses.of())
-        >>> t1djax.from_first_reading(late).time_min
+        >>> t1djax.data.from_first_reading(late).time_min
         array([1., 2., 3.])
     """
     first = int(np.flatnonzero(patient.valid)[0])

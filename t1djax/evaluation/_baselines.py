@@ -25,7 +25,7 @@ class RidgeOptions:
     """What the ridge regression looks at.
 
     Example:
-        >>> from t1djax import RidgeOptions
+        >>> from t1djax.evaluation import RidgeOptions
         >>> RidgeOptions(readings=4).bins
         11
     """

@@ -47,7 +47,7 @@ def clarke_zones(
 
     Example:
         >>> import numpy as np, t1djax
-        >>> t1djax.clarke_zones(np.array([100.0, 60.0, 250.0]), np.array([110.0, 100.0, 60.0])).tolist()
+        >>> t1djax.evaluation.clarke_zones(np.array([100.0, 60.0, 250.0]), np.array([110.0, 100.0, 60.0])).tolist()
         ['A', 'D', 'E']
 
     Source: Clarke et al., Diabetes Care 10(5):622 (1987).
@@ -88,7 +88,7 @@ def parkes_zones(
 
     Example:
         >>> import numpy as np, t1djax
-        >>> t1djax.parkes_zones(np.array([100.0, 60.0, 300.0]), np.array([110.0, 100.0, 50.0])).tolist()
+        >>> t1djax.evaluation.parkes_zones(np.array([100.0, 60.0, 300.0]), np.array([110.0, 100.0, 50.0])).tolist()
         ['A', 'C', 'D']
 
     Source: Parkes et al., Diabetes Care 23(8):1143 (2000); corners by Pfützner et al., J. Diabetes Sci. Technol.
@@ -164,7 +164,8 @@ def surveillance_levels(
     Example:
         >>> import numpy as np, t1djax
         >>> made_up = np.abs(np.arange(601.0) - np.arange(601.0)[:, None]) / 150
-        >>> t1djax.surveillance_levels(np.array([100.0, 100.0]), np.array([110.0, 300.0]), risk=made_up).tolist()
+        >>> reference, reading = np.array([100.0, 100.0]), np.array([110.0, 300.0])
+        >>> t1djax.evaluation.surveillance_levels(reference, reading, risk=made_up).tolist()
         ['none', 'slight, higher']
 
     Source: Klonoff et al., J. Diabetes Sci. Technol. 8(4):658 (2014).

@@ -54,7 +54,7 @@ def errors_by_range(predicted: Float[np.ndarray, " n"], observed: Float[np.ndarr
 
     Example:
         >>> import numpy as np, t1djax
-        >>> table = t1djax.errors_by_range(np.array([60.0, 110.0, np.nan]), np.array([50.0, 100.0, 90.0]))
+        >>> table = t1djax.evaluation.errors_by_range(np.array([60.0, 110.0, np.nan]), np.array([50.0, 100.0, 90.0]))
         >>> table.loc[table["n"] > 0, ["range", "n", "bias_mg_dL"]].values.tolist()
         [['all', 2, 10.0], ['<54', 1, 10.0], ['70-180', 1, 10.0]]
 

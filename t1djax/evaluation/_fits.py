@@ -43,7 +43,7 @@ def glucose_errors(
 
     Example:
         >>> import numpy as np
-        >>> from t1djax import glucose_errors
+        >>> from t1djax.evaluation import glucose_errors
         >>> glucose_errors(np.array([110.0, 90.0]), np.array([100.0, 100.0]), np.array([True, True]))
         {'rmse_mg_dL': 10.0, 'mae_mg_dL': 10.0, 'mard_percent': 10.0}
     """
@@ -282,7 +282,7 @@ def comparison(table: "pd.DataFrame") -> "pd.DataFrame":
         >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
         >>> table = t1djax.summary(t1djax.fit(cohort, model="ode"), cohort)
         >>> table = table.assign(model="ode", mode="inverse", parameters="ksi", seed=0)
-        >>> t1djax.comparison(table)[["patients", "seeds", "failed"]].loc[0].tolist()
+        >>> t1djax.evaluation.comparison(table)[["patients", "seeds", "failed"]].loc[0].tolist()
         [2, 1, 0]
     """
     import pandas as pd  # noqa: PLC0415 - costs half a second at import
@@ -321,7 +321,7 @@ def spread(ensemble: Ensemble) -> "pd.DataFrame":
     Example:
         >>> import t1djax
         >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2"])
-        >>> list(t1djax.spread(t1djax.fit_ensemble(cohort, seeds=[0, 1], model="ode")))[:4]
+        >>> list(t1djax.evaluation.spread(t1djax.fit_ensemble(cohort, seeds=[0, 1], model="ode")))[:4]
         ['patient', 'ok', 'ksi', 'ksi_sd']
     """
     import pandas as pd  # noqa: PLC0415 - costs half a second at import

@@ -37,7 +37,7 @@ def gaussian_crps(
 
     Example:
         >>> import numpy as np, t1djax
-        >>> float(t1djax.gaussian_crps(np.zeros(1), np.ones(1), np.zeros(1))[0].round(4))
+        >>> float(t1djax.evaluation.gaussian_crps(np.zeros(1), np.ones(1), np.zeros(1))[0].round(4))
         0.2337
 
     Source: Gneiting and Raftery, J. Am. Stat. Assoc. 102:359 (2007), eq. 21.

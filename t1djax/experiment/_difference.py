@@ -94,7 +94,7 @@ def diff_results(first: str | Path, second: str | Path) -> Matched:
     Example:
         >>> import tempfile
         >>> import t1djax
-        >>> quiet = t1djax.Execution(figures=False)
+        >>> quiet = t1djax.experiment.Execution(figures=False)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for seed in (0, 1):
         ...         config = t1djax.Experiment(model="ode", patients="3", seed=seed, results=f"{folder}/{seed}")

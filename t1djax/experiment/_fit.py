@@ -102,7 +102,7 @@ def fit_ensemble(
         >>> import t1djax
         >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
         >>> ensemble = t1djax.fit_ensemble(cohort, seeds=[0, 1, 2], model="ode")
-        >>> t1djax.spread(ensemble)["ksi_sd"].max() < 1e-6
+        >>> t1djax.evaluation.spread(ensemble)["ksi_sd"].max() < 1e-6
         np.True_
     """
     return _fit_seeds(cohort, question_of(question, asked), tuple(seeds), model, options, stages, on_progress)

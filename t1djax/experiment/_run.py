@@ -43,7 +43,7 @@ class Execution:
         ArgumentError: where a number is below 1.
 
     Example:
-        >>> from t1djax import Execution
+        >>> from t1djax.experiment import Execution
         >>> Execution(checkpoint_every=10).resume
         False
     """

@@ -117,7 +117,7 @@ def plan_sweep(config: SweepConfig, *, execution: Execution | None = None) -> tu
 
     Example:
         >>> import t1djax
-        >>> plan = t1djax.plan_sweep(t1djax.SweepConfig(models=("ode",), seeds=3))
+        >>> plan = t1djax.experiment.plan_sweep(t1djax.config.SweepConfig(models=("ode",), seeds=3))
         >>> plan[0].runs, plan[0].batches
         (30, 1)
     """
@@ -185,8 +185,8 @@ def sweep(
         >>> import tempfile
         >>> import t1djax
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     config = t1djax.SweepConfig(models=("ode",), patients="2,3", results=folder)
-        ...     done = t1djax.sweep(config, execution=t1djax.Execution(figures=False))
+        ...     config = t1djax.config.SweepConfig(models=("ode",), patients="2,3", results=folder)
+        ...     done = t1djax.sweep(config, execution=t1djax.experiment.Execution(figures=False))
         >>> len(done.table)
         2
     """

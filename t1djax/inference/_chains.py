@@ -21,7 +21,7 @@ class HMC:
     Every patient of a batch costs the same, which suits a cohort in one program.
 
     Example:
-        >>> from t1djax import HMC
+        >>> from t1djax.inference import HMC
         >>> HMC(steps=6).steps
         6
 
@@ -39,7 +39,7 @@ class NUTS:
     It chooses its own length; in a batch every draw costs the longest trajectory of all patients.
 
     Example:
-        >>> from t1djax import NUTS
+        >>> from t1djax.inference import NUTS
         >>> NUTS().max_doublings
         5
 

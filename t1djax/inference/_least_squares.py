@@ -29,7 +29,7 @@ class LeastSquares(NamedTuple):
     """Options of the mechanistic fit.
 
     Example:
-        >>> from t1djax import LeastSquares
+        >>> from t1djax.inference import LeastSquares
         >>> LeastSquares().max_steps
         256
     """
@@ -244,7 +244,7 @@ def fisher_information(
         >>> patient = t1djax.reference_cohort(interval_min=30, names=["Pat3"])["Pat3"]
         >>> known = {symbol: jnp.asarray(value) for symbol, value in patient.known.items()}
         >>> z = {"ksi": jnp.log(known.pop("ksi"))}
-        >>> t1djax.fisher_information(known, z, t1djax.series(patient), noise_sd_mg_dL=10.0).shape
+        >>> t1djax.inference.fisher_information(known, z, t1djax.data.series(patient), noise_sd_mg_dL=10.0).shape
         (1, 1)
 
     Source: Kay, *Fundamentals of Statistical Signal Processing: Estimation Theory*, 1993, section 3.9.

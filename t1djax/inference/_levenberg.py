@@ -69,7 +69,7 @@ def least_squares(
         >>> import jax.numpy as jnp
         >>> import t1djax
         >>> x = jnp.arange(4.0)
-        >>> found = t1djax.least_squares(lambda z: jnp.exp(z[0]) * x - 2.0 * x, jnp.zeros(1), tolerance=1e-6)
+        >>> found = t1djax.inference.least_squares(lambda z: jnp.exp(z[0]) * x - 2.0 * x, jnp.zeros(1), tolerance=1e-6)
         >>> round(float(jnp.exp(found.z[0])), 3), bool(found.converged)
         (2.0, True)
 

@@ -26,7 +26,7 @@ class ProfileOptions(NamedTuple):
     """Options of a profile.
 
     Example:
-        >>> from t1djax import ProfileOptions
+        >>> from t1djax.inference import ProfileOptions
         >>> ProfileOptions().max_steps
         30
     """

@@ -17,7 +17,7 @@ from ._tables import natural
 
 MODEL_FILE = "model.json"
 """Its name in a results folder."""
-FITTED_FORMAT = "t1djax.fitted_patient"
+FITTED_FORMAT = "t1djax.prediction.fitted_patient"
 FITTED_VERSION = 1
 COHORT_FORMAT = "t1djax.fitted_cohort"
 
@@ -36,7 +36,7 @@ def write_fitted(model: FittedPatient, folder: str | Path) -> Path:
         >>> import tempfile
         >>> import t1djax
         >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
-        >>> model = t1djax.fitted_patient(t1djax.fit(cohort, model="ode"), cohort["Pat3"])
+        >>> model = t1djax.prediction.fitted_patient(t1djax.fit(cohort, model="ode"), cohort["Pat3"])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     t1djax.read_fitted(t1djax.write_fitted(model, folder))
         FittedPatient(Pat3: ode inverse of ksi, from minute 2880)

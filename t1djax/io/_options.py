@@ -16,7 +16,8 @@ class ReadOptions:
     """How to read a person's file; see `read_recording`.
 
     Example:
-        >>> from t1djax import Experiment, ReadOptions
+        >>> from t1djax import Experiment
+        >>> from t1djax.io import ReadOptions
         >>> Experiment(data="ada.csv", layout="auto", reading=ReadOptions(hours=48)).reading.hours
         48
 

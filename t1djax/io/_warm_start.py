@@ -35,8 +35,8 @@ def read_warm_start(
         >>> import t1djax
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     config = t1djax.Experiment(model="ode", patients="2,3", results=folder)
-        ...     _ = t1djax.run(config, execution=t1djax.Execution(figures=False))
-        ...     warm = t1djax.read_warm_start(folder, model="ode")
+        ...     _ = t1djax.run(config, execution=t1djax.experiment.Execution(figures=False))
+        ...     warm = t1djax.io.read_warm_start(folder, model="ode")
         >>> [round(value) for value in warm.values["ksi"]]
         [197, 274]
     """

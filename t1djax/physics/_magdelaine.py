@@ -160,7 +160,7 @@ class Magdelaine(AbstractPhysiology):
         return values
 
     def rates(self, y: State, insulin_U_min: Any, carbs_mg_min: Any) -> State:
-        """The equations: see `t1djax.rates`.
+        """The equations: see `t1djax.physics.rates`.
 
         Args:
             y: the state.
@@ -367,7 +367,8 @@ def rates(p: Magdelaine, y: State, u: Any, r: Any) -> State:
         The time derivative of each state, in its unit per minute.
 
     Example:
-        >>> from t1djax import Magdelaine, rates, steady_state
+        >>> from t1djax import Magdelaine
+        >>> from t1djax.physics import rates, steady_state
         >>> p = Magdelaine.from_mass(M=72, ksi=197, kl=1.94, Tu=122, ku_Vi=0.059, Tr=183, kr_Vb=0.0024)
         >>> dy = rates(p, steady_state(p, 120.0), p.equilibrium_basal_U_h / 60, 0.0)
         >>> abs(float(dy.G)) < 1e-6
@@ -395,7 +396,8 @@ def steady_state(p: Magdelaine, G0: ArrayLike) -> State:
         The state: at the basal rate `equilibrium_basal_U_h` it does not change.
 
     Example:
-        >>> from t1djax import Magdelaine, steady_state
+        >>> from t1djax import Magdelaine
+        >>> from t1djax.physics import steady_state
         >>> p = Magdelaine.from_mass(M=72, ksi=197, kl=1.94, Tu=122, ku_Vi=0.059, Tr=183, kr_Vb=0.0024)
         >>> float(steady_state(p, 120.0).D)
         0.0
@@ -441,7 +443,7 @@ def with_derived(values: Mapping[str, Any]) -> dict[str, Any]:
         A new dictionary: the given values, and those that follow from them.
 
     Example:
-        >>> from t1djax import with_derived
+        >>> from t1djax.physics import with_derived
         >>> with_derived({"M": 64.0, "kl": 2.25})
         {'M': 64.0, 'kl': 2.25, 'kb': 2.0, 'c': 0.25}
     """

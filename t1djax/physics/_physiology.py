@@ -245,11 +245,21 @@ class AbstractPhysiology(eqx.Module):
 
         Args:
             cell_min: length of the cell, min.
+
+        Returns:
+            Their number.
         """
         return max(1, math.ceil(cell_min / cls.part_min - 1e-6))
 
     def learnt_states(self, y: Any) -> Float[Array, "*shape states"]:
-        """The states that a network stands for, along the last axis."""
+        """The states that a network stands for.
+
+        Args:
+            y: the state.
+
+        Returns:
+            Their values, along the last axis.
+        """
         return jnp.stack([getattr(y, name) for name in self.facts.learnt], axis=-1)
 
     def with_learnt(self, y: Any, x: Float[Array, "*shape states"]) -> Any:
@@ -258,6 +268,9 @@ class AbstractPhysiology(eqx.Module):
         Args:
             y: the state.
             x: values, in the order of `Facts.learnt`.
+
+        Returns:
+            A new state.
         """
         pick = lambda y: [getattr(y, name) for name in self.facts.learnt]
         return eqx.tree_at(pick, y, [x[..., i] for i in range(x.shape[-1])])
@@ -268,6 +281,9 @@ class AbstractPhysiology(eqx.Module):
         Args:
             cells: the doses.
             y0: the state at the start of the window.
+
+        Returns:
+            The sizes, in the order of `Facts.learnt`.
         """
         return self.learnt_states(self.scales())
 
@@ -277,6 +293,9 @@ class AbstractPhysiology(eqx.Module):
         Args:
             glucose_mg_dL: size of glucose, mg/dL.
             sizes: sizes of the learnt states, each in its unit.
+
+        Returns:
+            One number for each, mg/dL per unit.
         """
         return glucose_mg_dL / sizes
 
@@ -401,6 +420,9 @@ class AbstractPhysiology(eqx.Module):
             proxy: one of `Facts.proxies`.
             stated: the proxy's value.
             value: the parameter's.
+
+        Returns:
+            Whether they disagree, in the shape of what was given.
         """
         with np.errstate(over="ignore"):  # of a number that no person has, which is refused elsewhere
             follows = cls.complete({proxy.symbol: stated})[proxy.of]
@@ -436,7 +458,7 @@ class AbstractPhysiology(eqx.Module):
         )
         return row_table(*(row(start_symbol(leaf), units[leaf]) for leaf in cls.facts.dose_states))
 
-    def values(self) -> dict[str, Array]:
+    def values(self) -> dict[str, Float[Array, "*shape"]]:
         """The fields by symbol."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 

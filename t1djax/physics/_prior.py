@@ -12,7 +12,7 @@ class Prior:
     """The distribution of one trait over a virtual population: normal or log-normal, cut off at its bounds.
 
     Example:
-        >>> from t1djax import POPULATION
+        >>> from t1djax.data import POPULATION
         >>> POPULATION["ksi"].mean
         236.0
     """

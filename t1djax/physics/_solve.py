@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Rates = Callable[[Any, Any, Any, Any], Any]
 """`rates(p, y, u, r)`: the time derivative of the state `y` (its unit per minute) of a person with parameters `p`, for
-insulin `u` (U/min) and carbohydrate `r` (mg/min). `t1djax.rates` is one."""
+insulin `u` (U/min) and carbohydrate `r` (mg/min). `t1djax.physics.rates` is one."""
 
 
 class Solution(eqx.Module):
@@ -74,7 +74,7 @@ def solve(
         >>> def cleared(p, y, u, r):
         ...     return u - p * y
         >>> inputs = t1djax.Doses.of(basal=0.6).inputs(0, 60)
-        >>> found = t1djax.solve(cleared, 0.1, inputs, jnp.array([0.0, 60.0]), y0=jnp.array(0.1))
+        >>> found = t1djax.physics.solve(cleared, 0.1, inputs, jnp.array([0.0, 60.0]), y0=jnp.array(0.1))
         >>> round(float(found.state[-1]), 3), bool(found.ok)
         (0.1, True)
     """

@@ -71,7 +71,7 @@ def fitted_patient(fit: Fit, patient: Patient) -> FittedPatient:
         >>> import t1djax
         >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"])
         >>> fit = t1djax.fit(cohort, model="ode", free=["ksi"])
-        >>> t1djax.fitted_patient(fit, cohort["Pat3"]).free
+        >>> t1djax.prediction.fitted_patient(fit, cohort["Pat3"]).free
         ('ksi',)
     """
     return fitted_patients(fit.take([fit.patients.index(fit[patient.name])]), [patient])[0]

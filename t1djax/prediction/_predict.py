@@ -60,7 +60,7 @@ def predict(
         >>> import pandas as pd
         >>> import t1djax
         >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
-        >>> model = t1djax.fitted_patient(t1djax.fit(cohort, model="ode"), cohort["Pat3"])
+        >>> model = t1djax.prediction.fitted_patient(t1djax.fit(cohort, model="ode"), cohort["Pat3"])
         >>> future = pd.DataFrame({"time_min": [2910, 2940], "basal_U_h": 0.8, "bolus_U": [4, 0], "carbs_g": [40, 0]})
         >>> t1djax.predict(model, future).columns.tolist()
         ['time_min', 'glucose_mg_dL', 'lower_mg_dL', 'upper_mg_dL']

@@ -121,8 +121,8 @@ def map_patients(one: Callable[..., Any], *args: Any, block: int = 1024) -> Any:
         >>> import jax
         >>> import t1djax
         >>> cohort = t1djax.reference_cohort(interval_min=60)
-        >>> data = t1djax.stack(cohort.patients)
-        >>> jax.device_get(t1djax.map_patients(lambda series: series.glucose_mg_dL[0], data)).shape
+        >>> data = t1djax.data.stack(cohort.patients)
+        >>> jax.device_get(t1djax.programs.map_patients(lambda series: series.glucose_mg_dL[0], data)).shape
         (10,)
     """
     sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in map(jnp.asarray, jax.tree.leaves(args))}

@@ -29,7 +29,7 @@ class RunInfo:
 
     Example:
         >>> import datetime as dt
-        >>> from t1djax import RunInfo
+        >>> from t1djax.records import RunInfo
         >>> RunInfo(
         ...     "ode_inverse_ksi_20261123_113000", "sweep_20261123", "ode", "inverse", ("ksi",), (("Pat2", 0),),
         ...     dt.datetime(2026, 11, 23, 11, 30),

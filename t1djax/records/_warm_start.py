@@ -20,7 +20,7 @@ class WarmStart:
     Example:
         >>> import t1djax
         >>> cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
-        >>> warm = t1djax.WarmStart.of(t1djax.fit(cohort, model="ode"))
+        >>> warm = t1djax.records.WarmStart.of(t1djax.fit(cohort, model="ode"))
         >>> t1djax.fit(cohort, model="ode", warm_start=warm).history.step[-1] < 6
         np.True_
     """

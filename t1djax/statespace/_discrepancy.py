@@ -26,7 +26,7 @@ class PeopleFold(NamedTuple):
     """People to learn from, and people to judge by.
 
     Example:
-        >>> from t1djax import PeopleFold
+        >>> from t1djax.statespace import PeopleFold
         >>> PeopleFold(("Ada", "Ben"), ("Cy",)).unseen
         ('Cy',)
     """
@@ -52,7 +52,7 @@ def people_split(names: Sequence[str], folds: int | None = None) -> tuple[People
 
     Example:
         >>> import t1djax
-        >>> [fold.unseen for fold in t1djax.people_split(["Ada", "Ben", "Cy"])]
+        >>> [fold.unseen for fold in t1djax.statespace.people_split(["Ada", "Ben", "Cy"])]
         [('Ada',), ('Ben',), ('Cy',)]
     """
     count = len(names) if folds is None else folds
@@ -68,7 +68,7 @@ class DiscrepancyOptions(NamedTuple):
     """Size of the correction, and how it is held back.
 
     Example:
-        >>> from t1djax import DiscrepancyOptions
+        >>> from t1djax.statespace import DiscrepancyOptions
         >>> DiscrepancyOptions(width=4).folds
         5
     """
@@ -220,8 +220,8 @@ def fit_discrepancy(
         >>> people = list(t1djax.reference_cohort(interval_min=30, names=names))
         >>> ahead = dict(horizon_min=(30.0,), train_until_min=600.0)
         >>> each = [t1djax.baseline_forecasts(p, "persistence", **ahead) for p in people]
-        >>> options = t1djax.DiscrepancyOptions(steps=10, settle_min=0.0)
-        >>> learnt = t1djax.fit_discrepancy(each[:2], people[:2], options=options, key=jax.random.key(0))
+        >>> options = t1djax.statespace.DiscrepancyOptions(steps=10, settle_min=0.0)
+        >>> learnt = t1djax.statespace.fit_discrepancy(each[:2], people[:2], options=options, key=jax.random.key(0))
         >>> learnt.correct(each[2], people[2]).method
         'persistence+network'
 

@@ -12,7 +12,7 @@ class Hyper(NamedTuple):
     """A constant of the model and its log-normal prior.
 
     Example:
-        >>> from t1djax import HYPERPARAMETERS
+        >>> from t1djax.statespace import HYPERPARAMETERS
         >>> HYPERPARAMETERS["fast"].unit
         'mg/dL/min'
     """

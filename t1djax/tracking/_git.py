@@ -26,7 +26,7 @@ def git_state(folder: str | Path) -> GitState:
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from t1djax import git_state
+        >>> from t1djax.tracking import git_state
         >>> git_state(Path(tempfile.gettempdir()))
         GitState(commit=None, dirty=None)
     """

@@ -172,7 +172,7 @@ def tracked_runs(results: str | Path, *, tracking_uri: str | None = None) -> tup
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from t1djax import tracked_runs
+        >>> from t1djax.tracking import tracked_runs
         >>> tracked_runs(Path(tempfile.mkdtemp()))
         Traceback (most recent call last):
         FileNotFoundError: ...: holds no tracked runs

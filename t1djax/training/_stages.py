@@ -154,7 +154,7 @@ def default_stages(
         The stages in order.
 
     Example:
-        >>> from t1djax import default_stages
+        >>> from t1djax.training import default_stages
         >>> default_stages("inverse", ["ksi"])[0].steps, default_stages("inverse", ["ksi", "Tr"])[0].steps
         (3, 24)
     """

@@ -54,7 +54,9 @@ def results() -> None:
 def interrupted() -> None:
     """A run that was stopped after its second chunk."""
     chunks = iter([False, True])
-    execution = t1djax.Execution(checkpoint_every=1, checkpoints_kept=1, figures=False, stop=lambda: next(chunks))
+    execution = t1djax.experiment.Execution(
+        checkpoint_every=1, checkpoints_kept=1, figures=False, stop=lambda: next(chunks)
+    )
     try:
         t1djax.run(t1djax.load_experiment("config.yaml"), execution=execution)
     except t1djax.io.Stopped as e:
