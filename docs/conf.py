@@ -101,8 +101,8 @@ One page for each name. What stands under *first hour* is at the top level, `t1d
 that its name begins with. Units stand in every entry.
 
 Shapes stand in the types. `Float[Array, 'times']` is an array of JAX with one axis, `Float[ndarray, 'rows']` one of
-NumPy. Axes of one name have one length; `''` is a single number; `*batch` is any number of leading axes, such as that of
-the patients. A `PRNGKeyArray` is a random key, such as `jax.random.key(0)`.
+NumPy. Axes of one name have one length; `''` is a single number; `*batch` is any number of leading axes, such as
+that of the patients. A `PRNGKeyArray` is a random key, such as `jax.random.key(0)`.
 """
 
 

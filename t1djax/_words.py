@@ -1,5 +1,6 @@
 """Numbers of things, in words; and words as lists."""
 
+import textwrap
 from collections.abc import Iterable
 
 
@@ -17,6 +18,11 @@ def counted(n: int, one: str, many: str = "") -> str:
         ('1 patient', '0 patients', '2 people')
     """
     return f"{n} {one if n == 1 else many or f'{one}s'}"
+
+
+def folded(text: str) -> str:
+    """A text in lines of a terminal, those after the first moved to the right."""
+    return textwrap.fill(text, 80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def each(names: str | Iterable[str]) -> tuple[str, ...]:

@@ -28,3 +28,29 @@ def test_records_are_found_by_name_and_keep_their_order(records: t1djax.Cohort |
     with pytest.raises(KeyError) as e:
         records["Cy"]
     assert all(name in str(e.value) for name in ("Cy", "Ada", "Ben"))
+
+
+def test_patients_by_position_and_slices_of_them() -> None:
+    cohort = t1djax.reference_cohort(interval_min=60, names=["Pat2", "Pat3", "Pat4"])
+    fit = t1djax.fit(cohort, model="ode", free=["ksi"])
+    assert cohort[0] is cohort["Pat2"]
+    assert cohort[-1] is cohort["Pat4"]
+    assert cohort[1:].names == ("Pat3", "Pat4")
+    assert set(cohort[1:].truth) == {"Pat3", "Pat4"}
+    assert fit[::2].names == ("Pat2", "Pat4")
+    assert fit[::2].history.values["ksi"].shape[1] == 2
+    with pytest.raises(IndexError):
+        _ = cohort[3]
+    assert fit["Pat3"].plot().axes[0].get_title(loc="left").startswith("Pat3\nksi")
+
+
+@pytest.mark.parametrize("wrong", [{"model": t1djax.PINNOptions()}, {"model": t1djax.PINNOptions}, {"options": "pinn"}])
+def test_a_model_that_is_no_name_is_refused_with_the_names(wrong: dict) -> None:
+    cohort = t1djax.reference_cohort(interval_min=60, names=["Pat2"])
+    with pytest.raises(TypeError, match="PINNOptions"):
+        t1djax.fit(cohort, **wrong)
+
+
+def test_long_records_fit_a_terminal() -> None:
+    cohort = t1djax.reference_cohort(interval_min=60, names=["Pat2"])
+    assert max(map(len, repr(cohort.truth["Pat2"]).splitlines())) <= 80

@@ -51,6 +51,13 @@ def test_a_day_shows_readings_and_doses():
     assert carbs.get_xlabel() == "time of day"
 
 
+def test_a_day_begins_at_midnight_where_a_whole_one_follows():
+    patient = person(3.0)  # minute zero is six o'clock
+    title = lambda p: plotting.plot_day(p).axes[0].get_title(loc="left")
+    assert "2026-03-02 00:00" in title(patient)
+    assert "2026-03-01 06:00" in title(person(1.0)), "there is no whole one"
+
+
 def test_millimoles_and_records_without_a_clock():
     figure = plotting.plot_day(person(clock=False), unit="mmol/L")
     drawn(figure)

@@ -34,6 +34,8 @@ def result(
         "mask_fit": masks.fit,
         "mask_held_out": masks.held_out,
         "mask_forecast": masks.forecast,
+        "bolus_U": np.where(np.arange(ROWS) == 3, 2.0, np.where(np.arange(ROWS) == 7, 4.0, 0.0)),
+        "carbs_g": np.where(np.arange(ROWS) == 4, 60.0, 0.0),
         "residual_G_mg_dL_min": wave * 1e-4,
         "residual_I_U_dL_min": wave * 1e-9,
         "residual_D_mg_dL_min2": np.zeros(ROWS),
@@ -50,13 +52,13 @@ def _labels(figure: Any) -> list[str]:
 def test_figures_have_their_axes_with_units(tmp_path):
     figures = plot_result(result(tmp_path))
     assert {name: _labels(figure) for name, figure in figures.items()} == {
-        "glucose": ["glucose, mg/dL"],
+        "glucose": ["glucose, mg/dL", "doses"],
         "states": ["I, U/dL", "D, mg/dL/min"],
         "residuals": ["G, mg/dL/min", "I, U/dL/min", "D, mg/dL/min²"],
         "parameters": ["ksi, mg/U/min", "G0, mg/dL"],
     }
     for name, figure in figures.items():
-        assert figure.axes[-1].get_xlabel() == ("step" if name == "parameters" else "time, h")
+        assert figure.axes[-1].get_xlabel() == ("step" if name == "parameters" else "time, h (shaded: forecast)")
         assert "Ada: pinn inverse, seed 3" in figure.axes[0].get_title(loc="left")
 
 
@@ -66,7 +68,8 @@ def test_forward_mode_has_no_parameters_to_draw(tmp_path):
 
 def test_the_glucose_figure_shows_each_set_and_the_model(tmp_path):
     r = result(tmp_path)
-    (ax,) = plot_result(r)["glucose"].axes
+    figure = plot_result(r)["glucose"]
+    ax, doses = figure.axes
     p = r.predictions
     drawn = {str(c.get_label()): np.asarray(c.get_offsets()) for c in ax.collections}
     for label, mask in (
@@ -83,9 +86,13 @@ def test_the_glucose_figure_shows_each_set_and_the_model(tmp_path):
     assert "fit 1.25" in title
     assert "held out none" in title
     assert "forecast none" in title
-    legend = ax.get_legend()
-    assert legend is not None
-    assert {text.get_text() for text in legend.get_texts()} == {*(k for k in drawn if not k.startswith("_")), "model"}
+    (legend,) = figure.legends
+    shown = {*(k for k in drawn if not k.startswith("_")), "model", "bolus, up to 4 U", "meal, up to 60 g"}
+    assert {text.get_text() for text in legend.get_texts()} == shown
+    bolus, meal = ([tuple(end) for _, end in c.get_segments()] for c in doses.collections[:2])  # pyright: ignore
+    hours = (p["time_min"] - 100) / 60
+    np.testing.assert_allclose(bolus, [(hours[3], 0.5), (hours[7], 1.0)])
+    np.testing.assert_allclose(meal, [(hours[4], -1.0)])
 
 
 def test_the_states_are_drawn_in_the_units_of_their_labels(tmp_path):

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 import t1djax
 
@@ -91,9 +92,17 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join([line(table.columns), line("---" for _ in table.columns), *rows])
 
 
+def missed(ax, hours, found: dict, truth) -> None:
+    """How far each model is from the truth, on a scale of powers of ten: the curves themselves are one line."""
+    for model, values in found.items():
+        ax.plot(hours, np.maximum(np.abs(values - truth), FLOOR), lw=0.8, color=COLOURS[model])
+    ax.set_yscale("log")
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
 def legend(figure: Figure, models: list[str], truth: str) -> None:
-    """Above the panels. The lines of the models are dashed, each in its own place: here they are whole."""
-    handles = [Line2D([], [], color="0.75", lw=5, label=truth)]
+    """Above the panels."""
+    handles = [Line2D([], [], color="0.4", lw=1.4, label=truth)]
     handles += [Line2D([], [], color=COLOURS[m], lw=1.6, label=NAMES[m]) for m in models]
     figure.legend(handles=handles, loc="outside upper center", ncols=5, frameon=False, fontsize=8)
 
@@ -136,28 +145,30 @@ def draw_errors(results: list[t1djax.records.Result], earlier: dict) -> Figure:
 
 
 def draw_glucose(results: list[t1djax.records.Result]) -> Figure:
-    """Glucose of every patient, as each model has it in inverse mode."""
+    """Glucose of every patient in inverse mode, and below it how far each model is from it."""
     inverse = [r for r in results if r.metadata["mode"] == "inverse" and r.metadata["seed"] == 0]
     patients = list(dict.fromkeys(r.metadata["patient"] for r in inverse))
     columns = min(5, len(patients))
     rows = -(-len(patients) // columns)
-    figure = Figure(figsize=(2.2 * columns + 0.8, 1.8 * rows + 0.9), layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, squeeze=False)
-    for ax, patient in zip(panels.flat, patients, strict=False):
+    figure = Figure(figsize=(2.2 * columns + 0.8, 2.6 * rows + 0.7), layout="constrained")
+    panels = figure.subplots(2 * rows, columns, sharex=True, squeeze=False, height_ratios=(3, 2) * rows)
+    for i, patient in enumerate(patients):
+        ax, below = panels[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]
         mine = [r for r in inverse if r.metadata["patient"] == patient]
         p = mine[0].predictions
         hours, later = p["time_min"] / 60, p["mask_forecast"]
-        ax.plot(hours, p["observed_mg_dL"], color="0.75", lw=5)
-        ax.axvspan(hours[later][0], hours[-1], color="#D55E00", alpha=0.1, lw=0)
-        for i, r in enumerate(mine):
-            model = r.metadata["model"]
-            dashes = (6 * i, (6, 6 * (len(mine) - 1)))  # each its own stretch of the line, for they coincide
-            ax.plot(hours, r.predictions["glucose_mg_dL"], lw=1.4, color=COLOURS[model], ls=dashes)
+        ax.plot(hours, p["observed_mg_dL"], color="0.4", lw=1.4)
+        ax.axhspan(70, 180, color="#009E73", alpha=0.08, lw=0)
+        missed(below, hours, {r.metadata["model"]: r.predictions["glucose_mg_dL"] for r in mine}, p["observed_mg_dL"])
+        for panel in (ax, below):
+            panel.axvspan(hours[later][0], hours[-1], color="0.2", alpha=0.07, lw=0)
         ax.set_title(patient, fontsize=8, loc="left")
         ax.set_xticks([0, 24, 48])
+        if i % columns == 0:
+            ax.set_ylabel("glucose,\nmg/dL", fontsize=8)
+            below.set_ylabel("off by,\nmg/dL", fontsize=8)
     tidy(panels)
-    figure.supxlabel("time, h (shaded: forecast)", fontsize=9)
-    figure.supylabel("glucose, mg/dL", fontsize=9)
+    figure.supxlabel("time, h (shaded: forecast; green: 70 to 180 mg/dL)", fontsize=9)
     legend(figure, list(dict.fromkeys(r.metadata["model"] for r in inverse)), "glucose")
     return figure
 
@@ -166,22 +177,23 @@ def draw_states(results: list[t1djax.records.Result], truth: pd.DataFrame, patie
     """Insulin and digestion of one patient, which nobody measures, as the networks infer them."""
     chosen = [r for r in results if r.metadata["patient"] == patient and r.metadata["model"] != "ode"]
     modes = sorted({r.metadata["mode"] for r in chosen})
-    figure = Figure(figsize=(3.6 * len(modes) + 0.4, 3.8), layout="constrained")
-    panels = figure.subplots(2, len(modes), sharex=True, sharey="row", squeeze=False)
+    figure = Figure(figsize=(3.6 * len(modes) + 0.4, 5.6), layout="constrained")
+    panels = figure.subplots(4, len(modes), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2, 3, 2))
     states = {"insulin_U_dL": (1000, "insulin I, mU/dL"), "digestion_mg_dL_min": (1, "digestion D,\nmg/dL/min")}
     for column, mode in enumerate(modes):
         panels[0, column].set_title(f"{patient}, {mode}", fontsize=9, loc="left")
         mine = [r for r in chosen if r.metadata["mode"] == mode]
         for row, (state, (factor, label)) in enumerate(states.items()):
-            ax = panels[row, column]
-            ax.plot(truth["time_min"] / 60, factor * truth[state], color="0.75", lw=5)
-            for i, r in enumerate(mine):
-                p, model = r.predictions, r.metadata["model"]
-                dashes = (6 * i, (6, 6 * (len(mine) - 1))) if len(mine) > 1 else "-"
-                ax.plot(p["time_min"] / 60, factor * p[state], lw=1.4, ls=dashes, color=COLOURS[model])
+            ax, below = panels[2 * row : 2 * row + 2, column]
+            time, true = truth["time_min"], factor * truth[state]
+            ax.plot(time / 60, true, color="0.4", lw=1.4)
+            inside = mine[0].predictions["time_min"]
+            found = {r.metadata["model"]: factor * r.predictions[state] for r in mine}
+            missed(below, inside / 60, found, np.interp(inside, time, true))
             if column == 0:
                 ax.set_ylabel(label, fontsize=9)
-        panels[1, column].set_xlabel("time, h", fontsize=9)
+                below.set_ylabel("off by", fontsize=9)
+        panels[-1, column].set_xlabel("time, h", fontsize=9)
     tidy(panels)
     legend(figure, list(dict.fromkeys(r.metadata["model"] for r in chosen)), "truth")
     return figure

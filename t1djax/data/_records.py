@@ -13,13 +13,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._by_name import ByName
 from .._html import html_table
-from .._words import counted
+from .._plotted import Plotted
+from .._words import counted, folded
 from ..physics import PHYSIOLOGIES, AbstractPhysiology, Doses, Inputs, count_steps, has_symbol, table_with
 from ._splits import Masks, split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Patient:
+class Patient(Plotted):
     """One person's record: readings, doses, and what is asserted of the physiology.
 
     There is no truth in it: that of a synthetic patient travels apart, as `Truth`.
@@ -129,7 +130,7 @@ class Truth:
     def __repr__(self) -> str:
         units = _units(self.parameters)
         values = (f"{s} {value:.4g} {units.get(s, '')}".rstrip() for s, value in self.parameters.items())
-        return f"Truth({', '.join(values)})"
+        return folded(f"Truth({', '.join(values)})")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -200,6 +201,17 @@ class Cohort(ByName[Patient]):
         """
         chosen = tuple(self[name] for name in names)
         return Cohort(chosen, {p.name: self.truth[p.name] for p in chosen if p.name in self.truth})
+
+    def take(self, which: Sequence[int]) -> "Cohort":
+        """The cohort of some patients, by position; `cohort[:3]` is that of the first three.
+
+        Args:
+            which: positions, from 0.
+
+        Returns:
+            A cohort of these patients, with their truth where it is known.
+        """
+        return self.select(self.names[i] for i in which)
 
     def asserting(self, known: Mapping[str, float]) -> "Cohort":
         """The cohort with these parameters asserted of everybody, in place of what was asserted before.

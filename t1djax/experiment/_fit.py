@@ -52,6 +52,7 @@ def fit(
         training went. `ok` is false for a patient whose fit failed; the others are not touched.
 
     Raises:
+        TypeError: where the model is no name, or options are none.
         ValueError: where the model is not known, a parameter is neither stated nor free, or the earlier fit lacks a
             patient or has networks of other options; an `ArgumentError` where the question makes no sense.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
@@ -95,6 +96,7 @@ def fit_ensemble(
         The members, each what `fit` gives for its seed; `spread` compares them.
 
     Raises:
+        TypeError: where the model is no name, or options are none.
         ValueError: where a seed comes twice or is out of range, and where `fit` raises it.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
 
@@ -133,6 +135,13 @@ def _fit_seeds(
 
 def _model(model: str | None, options: NetworkOptions | LeastSquares | None) -> str:
     """The model that name and options agree on."""
+    if not isinstance(model, str | None):
+        kind = model.__name__ if isinstance(model, type) else type(model).__name__
+        known = ", ".join(f'"{name}"' for name in [*ARCHITECTURES, "ode"])
+        raise TypeError(f"model is a name, {known}, and {kind} is none; your own network and shapes go into options")
+    if not isinstance(options, NetworkOptions | LeastSquares | None):
+        kind = type(options).__name__
+        raise TypeError(f"options is a {kind}; give NetworkOptions, such as PINNOptions(), or LeastSquares()")
     stated = "ode" if isinstance(options, LeastSquares) else None if options is None else options.model
     if model is None:
         return stated or "pinn"

@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 
 from ..data import data_hash
-from ..records import Fit, PatientFit, Result
+from ..records import Fit, Result
 from ._checkpoints import save_twins
 from ._remarks import DataError, Flaw
 from ._tables import natural
@@ -179,7 +179,7 @@ def write_results(
                 **made_by(),
             }
         )
-        predictions = _predictions(patient_fit)
+        predictions = patient_fit.arrays()
         np.savez_compressed(partial / "predictions.npz", allow_pickle=False, **predictions)
         evolution = {}
         for symbol, values in fit.history.values.items():
@@ -274,20 +274,6 @@ def _read_text(path: Path, key: str) -> object:
         return json.loads(path.read_text("utf-8")).get(key)
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def _predictions(fit: PatientFit) -> dict[str, np.ndarray]:
-    patient, masks = fit.patient, fit.patient.masks
-    return {
-        "time_min": patient.time_min,
-        "glucose_mg_dL": fit.glucose_mg_dL,
-        **fit.states,
-        "observed_mg_dL": patient.glucose_mg_dL,
-        "mask_fit": masks.fit,
-        "mask_held_out": masks.held_out,
-        "mask_forecast": masks.forecast,
-        **fit.residuals,
-    }
 
 
 def without_nan(x: Any) -> Any:

@@ -29,7 +29,8 @@ def plot_day(patient: Patient, *, start_min: float | None = None, hours: float =
 
     Args:
         patient: the record.
-        start_min: where to begin, min on the record's clock; left out, its first row.
+        start_min: where to begin, min on the record's clock; left out, the first midnight after which the record goes
+            on that long, or else its first row.
         hours: how much of it, h.
         unit: unit of glucose, `mg/dL` or `mmol/L`.
 
@@ -52,9 +53,9 @@ def plot_day(patient: Patient, *, start_min: float | None = None, hours: float =
     factor = _factor(unit)
     if not hours > 0:
         raise ValueError(f"plot_day: hours is {hours!r}; give a length of more than zero")
-    begin = float(patient.time_min[0]) if start_min is None else start_min
-    end = begin + 60 * hours
     clock = _clock(patient)
+    begin = _first_day(patient, clock, 60 * hours) if start_min is None else start_min
+    end = begin + 60 * hours
     x = lambda minutes: (minutes + clock) / 60
     with rc_context(_STYLE):
         figure = Figure(figsize=(7.2, 4.8))
@@ -241,6 +242,14 @@ def _clock(patient: Patient) -> float:
     """Minutes from midnight to minute zero."""
     start = patient.start
     return 0.0 if start is None else 60.0 * start.hour + start.minute + start.second / 60
+
+
+def _first_day(patient: Patient, clock: float, minutes: float) -> float:
+    """The first midnight with so much of the record after it, a reading's length left or taken; else the first row."""
+    first, last = float(patient.time_min[0]), float(patient.time_min[-1])
+    midnight = np.ceil((first + clock) / _DAY_MIN) * _DAY_MIN - clock
+    whole = patient.start is not None and midnight + minutes <= last + _GAP_MIN
+    return float(midnight) if whole else first
 
 
 def _date(patient: Patient, begin: float) -> str:

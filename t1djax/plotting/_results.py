@@ -1,14 +1,14 @@
 """Figures of a result: glucose with data and forecast, latent states, residuals, parameters on their way."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..physics import residual_columns, state_columns, state_units
-from ..records import Result, symbols_of
+from ..records import PatientFit, Result, symbols_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008): told apart by readers with any colour vision, and in grey.
 _INK, _FIT, _HELD_OUT, _FORECAST, _TRUTH = "#222222", "#0072B2", "#E69F00", "#D55E00", "#009E73"
 _TARGET_MG_DL = (70.0, 180.0)  # Battelino et al., Diabetes Care 42(8), 2019
-_TITLE = 95  # characters that a title's line holds
+_TITLE = 80  # characters that a title's line holds
 _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -41,8 +41,8 @@ def plot_result(result: Result) -> "dict[str, Figure]":
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     with rc_context(_STYLE):
-        figures = {"glucose": Figure(figsize=(7.2, 3.8))}
-        _glucose(figures["glucose"].subplots(), result)
+        figures = {"glucose": Figure(figsize=(7.2, 4.6))}
+        _glucose(figures["glucose"], result.predictions, _result_title(result))
         states, missed = state_columns(result.body.States), _missed(result)
         for name, panels, draw in (("states", len(states), _states), ("residuals", len(missed), _residuals)):
             figures[name] = Figure(figsize=(7.2, 0.8 + 1.5 * panels))
@@ -52,6 +52,36 @@ def plot_result(result: Result) -> "dict[str, Figure]":
             figures["parameters"] = Figure(figsize=(7.2, 1.2 + 1.7 * n))
             _parameters(figures["parameters"].subplots(n, 1, sharex=True, squeeze=False)[:, 0].tolist(), result)
     return figures
+
+
+def plot_fit(fit: PatientFit) -> "Figure":
+    """Readings of one patient, the fitted and forecast glucose, and the doses.
+
+    Args:
+        fit: of one patient.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> import t1djax
+        >>> fit = t1djax.fit(t1djax.reference_cohort(interval_min=30, names=["Pat2"]), model="ode", free=["ksi"])
+        >>> fit["Pat2"].plot().axes[0].get_ylabel()
+        'glucose, mg/dL'
+    """
+    from matplotlib import rc_context  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    units = symbols_of(fit.body)
+    each = [
+        f"{s} {e.value:.4g}" + (f" ± {e.standard_error:.2g}" if e.standard_error else "") + f" {units[s].unit}"
+        for s, e in fit.estimates.items()
+    ]
+    lines = textwrap.wrap(", ".join([*each, *([] if fit.ok else [f"failed: {fit.message}"])]), _TITLE)
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 4.6))
+        _glucose(figure, fit.arrays(), "\n".join([fit.name, *lines]))
+    return figure
 
 
 def save_figures(result: Result, folder: str | Path | None = None) -> list[Path]:
@@ -77,21 +107,34 @@ def _title(result: Result) -> str:
     return f"{m['patient']}: {m['model']} {m['mode']}, seed {m['seed']}"
 
 
-def _hours(result: Result) -> np.ndarray:
-    t = result.predictions["time_min"]
-    return (t - t[0]) / 60
+def _hours(p: Mapping[str, Any]) -> np.ndarray:
+    return (p["time_min"] - p["time_min"][0]) / 60
 
 
-def _forecast_region(axes: "Sequence[Axes]", result: Result) -> None:
-    forecast = result.predictions["mask_forecast"]
+def _forecast_region(axes: "Sequence[Axes]", p: Mapping[str, Any]) -> None:
+    forecast = p["mask_forecast"]
     if forecast.any():
-        hours = _hours(result)
+        hours = _hours(p)
         for ax in axes:
-            ax.axvspan(hours[forecast][0], hours[-1], color=_FORECAST, alpha=0.08, lw=0)
+            ax.axvspan(hours[forecast][0], hours[-1], color=_INK, alpha=0.06, lw=0, label="_forecast")
 
 
-def _glucose(ax: "Axes", result: Result) -> None:
-    p, hours = result.predictions, _hours(result)
+def _result_title(result: Result) -> str:
+    shown = [
+        k for k in ("rmse_fit_mg_dL", "rmse_held_out_mg_dL", "rmse_forecast_mg_dL") if k in result.metadata["metrics"]
+    ]
+    numbers = ", ".join(
+        f"{k.split('_', 1)[1].removesuffix('_mg_dL').replace('_', ' ')} {_number(result, k)}" for k in shown
+    )
+    # The first doubt in the title: a line that looks right is not to be taken for one that is.
+    first = textwrap.shorten("; ".join((result.metadata.get("doubts") or [])[:1]), 2 * _TITLE, placeholder=" ...")
+    return "\n".join([_title(result), *textwrap.wrap(first, _TITLE), f"RMSE, mg/dL: {numbers}"])
+
+
+def _glucose(figure: "Figure", p: Mapping[str, Any], title: str) -> None:
+    """Readings and model, and the doses below."""
+    ax, doses = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    hours = _hours(p)
     ax.axhspan(*_TARGET_MG_DL, color=_TRUTH, alpha=0.07, lw=0)
     many = p["mask_fit"].sum() > 600
     size = 14 if many else 8  # wider than the line: where the two agree, both are seen
@@ -103,19 +146,24 @@ def _glucose(ax: "Axes", result: Result) -> None:
         m = p[mask]
         ax.scatter(hours[m], p["observed_mg_dL"][m], s=size, color=colour, label=label, lw=0, alpha=0.6, zorder=2)
     ax.plot(hours, p["glucose_mg_dL"], color=_FIT, lw=1.0, label="model", zorder=3)
-    _forecast_region([ax], result)
-    shown = [
-        k for k in ("rmse_fit_mg_dL", "rmse_held_out_mg_dL", "rmse_forecast_mg_dL") if k in result.metadata["metrics"]
-    ]
-    numbers = ", ".join(
-        f"{k.split('_', 1)[1].removesuffix('_mg_dL').replace('_', ' ')} {_number(result, k)}" for k in shown
-    )
-    ax.set(xlabel="time, h", ylabel="glucose, mg/dL", xlim=(hours[0], hours[-1]))
-    # The first doubt in the title: a line that looks right is not to be taken for one that is.
-    first = textwrap.shorten("; ".join((result.metadata.get("doubts") or [])[:1]), 2 * _TITLE, placeholder=" ...")
-    doubts = textwrap.wrap(first, _TITLE)
-    ax.set_title("\n".join([_title(result), *doubts, f"RMSE, mg/dL: {numbers}"]))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, markerscale=1.5)
+    _doses(doses, p)
+    _forecast_region([ax, doses], p)
+    ax.set(ylabel="glucose, mg/dL", xlim=(hours[0], hours[-1]), title=title)
+    # Below both: readings and bars may stand anywhere inside.
+    figure.legend(loc="outside lower center", ncols=4, markerscale=1.5)
+
+
+def _doses(ax: "Axes", p: Mapping[str, Any]) -> None:
+    """Boluses upwards in U, meals downwards in g, each by its largest; results of 0.1 have none."""
+    hours = _hours(p)
+    for name, sign, colour, unit in (("bolus_U", 1, _FIT, "U"), ("carbs_g", -1, _HELD_OUT, "g")):
+        amounts = p.get(name, np.zeros(len(hours)))
+        given, most = amounts > 0, float(np.max(amounts, initial=0.0))
+        if most > 0:
+            label = f"{'bolus' if unit == 'U' else 'meal'}, up to {most:.3g} {unit}"
+            ax.vlines(hours[given], 0, sign * amounts[given] / most, color=colour, lw=2, label=label)
+    ax.axhline(0, color=_INK, lw=0.6)
+    ax.set(xlabel="time, h (shaded: forecast)", ylabel="doses", ylim=(-1.15, 1.15), yticks=[])
 
 
 def _number(result: Result, key: str) -> str:
@@ -126,7 +174,7 @@ def _number(result: Result, key: str) -> str:
 def _states(axes: "Sequence[Axes]", result: Result) -> None:
     units = state_units(result.body.States)
     for ax, (column, name) in zip(axes, state_columns(result.body.States).items(), strict=True):
-        ax.plot(_hours(result), result.predictions[column], color=_HELD_OUT, lw=1.4)
+        ax.plot(_hours(result.predictions), result.predictions[column], color=_FIT, lw=1.4)
         ax.set(ylabel=f"{name}, {units[name]}")
     _below(axes, result, "unmeasured states")
 
@@ -135,7 +183,7 @@ def _residuals(axes: "Sequence[Axes]", result: Result) -> None:
     units = state_units(result.body.States)
     for ax, (column, name) in zip(axes, _missed(result).items(), strict=True):
         ax.axhline(0, color=_INK, lw=0.6)
-        ax.plot(_hours(result), result.predictions[column], color=_FIT, lw=0.9)
+        ax.plot(_hours(result.predictions), result.predictions[column], color=_FIT, lw=0.9)
         ax.set(ylabel=f"{name},\n{units[name]}/min".replace("/min/min", "/min²"))
     _below(axes, result, "what the states miss of the equations")
 
@@ -150,8 +198,8 @@ def _below(axes: "Sequence[Axes]", result: Result, what: str) -> None:
     for ax in axes:
         ax.ticklabel_format(axis="y", scilimits=(-2, 3))
     axes[0].set_title(f"{_title(result)}: {what}")
-    axes[-1].set(xlabel="time, h", xlim=_hours(result)[[0, -1]])
-    _forecast_region(axes, result)
+    axes[-1].set(xlabel="time, h (shaded: forecast)", xlim=_hours(result.predictions)[[0, -1]])
+    _forecast_region(axes, result.predictions)
 
 
 def _parameters(axes: "Sequence[Axes]", result: Result) -> None:

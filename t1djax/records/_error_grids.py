@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._html import html_table
+from .._plotted import Plotted
 
 GridName = Literal["clarke", "parkes1", "parkes2"]
 """An error grid: Clarke's, or the consensus grid of Parkes for type 1 or type 2 diabetes."""
@@ -58,7 +59,7 @@ CLARKE_LINES: tuple[Line, ...] = (
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ErrorGrid:
+class ErrorGrid(Plotted):
     """Pairs of glucose on an error grid."""
 
     grid: GridName

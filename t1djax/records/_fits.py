@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from .._by_name import ByName
 from .._html import html_table
-from .._words import counted
+from .._plotted import Plotted
+from .._words import counted, folded
 from ..data import Cohort, Patient
 from ..networks import NetworkOptions
 from ..physics import AbstractPhysiology, Magdelaine, physiology_named
@@ -90,7 +91,7 @@ class Estimate(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PatientFit(WithOutcome):
+class PatientFit(WithOutcome, Plotted):
     """The fit of one patient, on the rows of the data."""
 
     patient: Patient
@@ -130,11 +131,33 @@ class PatientFit(WithOutcome):
 
         return pd.DataFrame({"time_min": self.time_min, "glucose_mg_dL": self.glucose_mg_dL, **self.states})
 
+    def arrays(self) -> dict[str, Shaped[np.ndarray, " rows"]]:
+        """What `predictions.npz` of a result holds: states, readings, masks, doses and residuals on the rows.
+
+        Returns:
+            By name; `bolus_U` and `carbs_g` are what was given from a row to the next.
+        """
+        patient, masks, d = self.patient, self.patient.masks, self.patient.doses
+        edges = [*patient.time_min, np.inf]
+        given = lambda times, amounts: np.histogram(times, edges, weights=amounts)[0]
+        return {
+            "time_min": patient.time_min,
+            "glucose_mg_dL": self.glucose_mg_dL,
+            **self.states,
+            "observed_mg_dL": patient.glucose_mg_dL,
+            "mask_fit": masks.fit,
+            "mask_held_out": masks.held_out,
+            "mask_forecast": masks.forecast,
+            "bolus_U": given(d.bolus_time_min, d.bolus_U),
+            "carbs_g": given(d.meal_time_min, d.carbs_g),
+            **self.residuals,
+        }
+
     def __repr__(self) -> str:
         rows = symbols_of(self.body)
         told = ", ".join(f"{symbol} {x.value:.4g} {rows[symbol].unit}" for symbol, x in self.estimates.items())
         trouble = "" if self.ok else f"; failed: {self.message}"
-        return f"PatientFit({self.name}: {told or 'states'}{trouble})"
+        return folded(f"PatientFit({self.name}: {told or 'states'}{trouble})")
 
     def _repr_html_(self) -> str:
         rows = [row[1:] for row in _estimate_rows(self)]

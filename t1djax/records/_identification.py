@@ -9,7 +9,8 @@ from jaxtyping import Float
 
 from .._by_name import ByName
 from .._html import html_table
-from .._words import counted
+from .._plotted import Plotted
+from .._words import counted, folded
 from ._symbols import Symbol, legend_line
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class WhatIf(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PatientIdentification:
+class PatientIdentification(Plotted):
     """What the readings of one patient tell of the parameters asked for."""
 
     name: str
@@ -189,7 +190,7 @@ class PatientIdentification:
         return misfit + "; ".join(_said(d) for d in self.parameters.values())
 
     def __repr__(self) -> str:
-        return f"PatientIdentification({self.line})"
+        return folded(f"PatientIdentification({self.line})")
 
     def _repr_html_(self) -> str:
         rows = [row[1:] for row in _verdict_rows(self)]

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from .._by_name import ByName
 from .._html import html_table
+from .._plotted import Plotted
 from .._words import counted
 from ..physics import AbstractPhysiology, Magdelaine
 from ..problem import Problem
@@ -48,7 +49,7 @@ def central_interval(draws: Mapping[str, np.ndarray], symbol: str, level: float)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PatientPosterior(WithOutcome):
+class PatientPosterior(WithOutcome, Plotted):
     """Draws from the posterior of one patient."""
 
     name: str
