@@ -43,9 +43,9 @@ nitpick_ignore_regex = [
     ("py:class", r"t1djax\.statespace\._(hyper\.Form|person\.Person|discrepancy\.CorrectionNetwork)"),
     # Names of t1djax.trials have a page of their own (howto/trials).
     ("py:class", r"t1djax\.trials\._(controllers\.AbstractController|life\.Rules|trial\.Difference)"),
-    # Bodies of t1djax.physics have a page of their own (howto/own-physiology); `Asked` is the fields of `Question`.
+    # Bodies of t1djax.physics have a page of their own (howto/own-physiology).
     ("py:class", r"t1djax\.physics\._(cells\.Cells|facts\.(Balance|Symmetry))"),
-    ("py:class", r"t1djax\.question\.Asked"),
+    ("py:class", r"t1djax\.question\.QuestionFields"),
     ("py:exc", r"(NoRest|Physiology)Error"),
 ]
 

@@ -87,7 +87,7 @@ def marked(folders: Iterable[Path], mark: str) -> Iterator[None]:
 
 def _check_around(places: list[Path]) -> None:
     for place in places:
-        for other in (x for x, _ in _around(place) if x not in places and _held(x)):
+        for other in (x for x, _ in _around(place) if x not in places and _locked_by_another(x)):
             raise Busy(f"{place}: {_OTHER} in {other}; {_WAIT}")
 
 
@@ -156,7 +156,7 @@ def _took(file: int, *, alone: bool, tries: int) -> bool:
     return True
 
 
-def _held(folder: Path) -> bool:
+def _locked_by_another(folder: Path) -> bool:
     """Whether a process holds the lock of a folder."""
     with _locked(folder, alone=True) as free:
         return not free

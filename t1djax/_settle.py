@@ -23,8 +23,8 @@ def check_plausible(patients: Sequence[Patient], free: tuple[str, ...], body: ty
         rows = PHYSIOLOGIES[theirs[0]].parameters if theirs else {}
         of = {s: f" (column {rows[s].column})" if s in rows and rows[s].column != s else "" for s in foreign}
         named = ", ".join(f"{symbol}{of[symbol]} of {name}" for symbol, name in list(foreign.items())[:5])
-        mend = f"; {argument('physiology', *theirs)} has them" if theirs else ""
-        raise ValueError(f"{named}: no parameter of {body.__name__}, which has {', '.join(body.parameters)}{mend}")
+        remedy = f"; {argument('physiology', *theirs)} has them" if theirs else ""
+        raise ValueError(f"{named}: no parameter of {body.__name__}, which has {', '.join(body.parameters)}{remedy}")
     for symbol, row in body.parameters.items():
         low, high = row.plausible
         odd = {p.name: p.known[symbol] for p in patients if symbol in p.known and not low <= p.known[symbol] <= high}
@@ -32,9 +32,9 @@ def check_plausible(patients: Sequence[Patient], free: tuple[str, ...], body: ty
             why = f"people have {row.low:g} to {row.high:g}" if value > 0 else "it is above 0"
             found.setdefault(f" = {value:g} {row.unit} ({why})", []).append(f"{row.column} of {name}")
     if found:
-        said = [some(names) + value for value, names in found.items()]
-        more = f"; and {len(said) - 8} more" if len(said) > 8 else ""
-        raise ValueError(f"far from what people have, is the unit another? {'; '.join(said[:8])}{more}")
+        listed = [some(names) + value for value, names in found.items()]
+        more = f"; and {len(listed) - 8} more" if len(listed) > 8 else ""
+        raise ValueError(f"far from what people have, is the unit another? {'; '.join(listed[:8])}{more}")
 
 
 def doubtful_mass(patient: Patient, free: Collection[str], body: type[AbstractPhysiology]) -> tuple[str, ...]:

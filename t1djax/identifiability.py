@@ -40,23 +40,23 @@ def check_identifiable(
         UnidentifiableError: naming the parameters, the reason, and what can be estimated instead.
     """
     free = each(free)
-    chosen, held = set(free), set(priors)
+    chosen, with_prior = set(free), set(priors)
     facts = physiology.facts
     reasons = [
         f"{' and '.join(sorted(group))}: {why}" + ", or give one of them a prior" * (not one)
         for group, why, one in facts.together
-        if group <= chosen and (one or not group & held)
+        if group <= chosen and (one or not group & with_prior)
     ]
     needs = (
         (facts.need_meal, _has_meal, "no meal before the last fit reading"),
         (facts.need_insulin, _has_insulin, "no insulin is given before the last fit reading"),
     )
     for symbols, present, why in needs:
-        asked = [symbol for symbol in free if symbol in symbols - held]
-        lacking = [patient.name for patient in patients if asked and not present(patient)]
+        without_prior = [symbol for symbol in free if symbol in symbols - with_prior]
+        lacking = [patient.name for patient in patients if without_prior and not present(patient)]
         if lacking:
-            mend = f"name other parameters, or give {' and '.join(asked)} a prior"
-            reasons.append(f"{', '.join(asked)} of {', '.join(lacking[:5])}: {why}; {mend}")
+            remedy = f"name other parameters, or give {' and '.join(without_prior)} a prior"
+            reasons.append(f"{', '.join(without_prior)} of {', '.join(lacking[:5])}: {why}; {remedy}")
     if reasons:
         raise UnidentifiableError("cannot be estimated from glucose: " + "; ".join(reasons))
 

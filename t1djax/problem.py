@@ -18,7 +18,7 @@ from .data import Cohort, Patient, PatientArrays, Series, steps_needed
 from .identifiability import check_identifiable
 from .physics import AbstractPhysiology, Balance, Magdelaine, Parameter, start_symbol
 from .programs import over_cohort
-from .question import Asked, LogNormal, Mode, Question, question_of
+from .question import LogNormal, Mode, Question, QuestionFields, question_of
 from .twin import LEAST_G0_MG_DL, Physiology
 
 _LOWEST_READING = 40.0  # what a sensor reports at the least; a start below it would have no logarithm
@@ -183,7 +183,7 @@ def pose(
     key: Key,
     start: Mapping[str, Float[np.ndarray, " patients"]] = {},
     refuse: bool = True,
-    **asked: Unpack[Asked],
+    **fields: Unpack[QuestionFields],
 ) -> Problem:
     """Settle what is known and what is free, before any long work.
 
@@ -194,7 +194,7 @@ def pose(
         start: starts in place of those drawn, by symbol, in the parameters' units; those of symbols that are not free
             are not looked at, and where one is NaN it is drawn.
         refuse: whether to refuse what glucose cannot tell apart; a report explains it instead.
-        asked: fields of `Question`, in place of one or on top of it.
+        fields: fields of `Question`, in place of one or on top of it.
 
     Returns:
         The problem. `G0` needs no naming: where a patient does not state it, it is estimated along, starting
@@ -207,7 +207,7 @@ def pose(
         UnidentifiableError: where glucose cannot tell the free parameters apart.
         PhysiologyError: where a physiology of your own does not keep its terms.
     """
-    question = question_of(question, asked)
+    question = question_of(question, fields)
     free, priors, bounds = tuple(question.free), question.priors, question.bounds
     patients = Cohort.of(patients).patients
     if not patients:

@@ -168,7 +168,7 @@ class Question:
                 raise ArgumentError(("priors", symbol), f"the median is {prior.median:g} {_far(row)}")
 
 
-class Asked(TypedDict, total=False):
+class QuestionFields(TypedDict, total=False):
     """The fields of `Question` as keywords of a call, for type checkers alone; a test compares the two."""
 
     mode: Mode
@@ -193,17 +193,17 @@ def symbols(text: str) -> tuple[str, ...]:
     return found
 
 
-def question_of(question: Question | None, asked: Mapping[str, Any]) -> Question:
+def question_of(question: Question | None, fields: Mapping[str, Any]) -> Question:
     """The question that a call states: as a record, by keywords, or both; keywords win.
 
     Args:
         question: the record, if given.
-        asked: fields of it.
+        fields: fields of it.
 
     Raises:
         TypeError: where there is no such field.
     """
-    return Question(**asked) if question is None else dataclasses.replace(question, **asked)
+    return Question(**fields) if question is None else dataclasses.replace(question, **fields)
 
 
 def _far(row: Parameter) -> str:

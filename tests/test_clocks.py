@@ -98,8 +98,8 @@ def test_day_and_month_swapped(put: Callable[..., Path], order: str) -> None:
     text = "Time,CGM,CHO,insulin\n"
     text += "".join(f"{swap(t).isoformat(' ')},{v:g},0,0.02\n" for t, v in zip(when, walk(len(when)), strict=True))
     file = put(text)
-    mend = "state their order" if order == "all" else "days up to the 12th are swapped and later ones are not"
-    with pytest.raises(DataError, match=rf"days with readings are far apart .* day and month look swapped; {mend}"):
+    remedy = "state their order" if order == "all" else "days up to the 12th are swapped and later ones are not"
+    with pytest.raises(DataError, match=rf"days with readings are far apart .* day and month look swapped; {remedy}"):
         read_recording(file)
     if order == "all":
         right = quietly(file, day_first=True)

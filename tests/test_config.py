@@ -13,7 +13,7 @@ import yaml
 import t1djax
 from t1djax.config import ConfigError, Experiment, load_experiment, with_defaults
 from t1djax.io import ReadOptions
-from t1djax.question import Asked, Question
+from t1djax.question import Question, QuestionFields
 from t1djax.training import Optimizer, Stage, default_stages
 
 
@@ -247,7 +247,9 @@ def test_a_question_is_told_from_a_file_by_its_fields_or_whole():
 
 
 def test_keywords_of_a_call_are_the_fields_of_a_question():
-    assert get_type_hints(Asked) == {f.name: get_type_hints(Question)[f.name] for f in dataclasses.fields(Question)}
+    assert get_type_hints(QuestionFields) == {
+        f.name: get_type_hints(Question)[f.name] for f in dataclasses.fields(Question)
+    }
 
 
 def test_an_experiment_does_not_change():

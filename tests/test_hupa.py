@@ -137,7 +137,7 @@ def test_carbohydrate_must_be_in_the_unit_stated(
         return
     with pytest.raises(DataError) as caught:
         read_hupa(file, carbs_unit=unit)
-    assert any(flaw.column == "carbs" and "carbs_unit=" in flaw.mend for flaw in caught.value.problems)
+    assert any(flaw.column == "carbs" and "carbs_unit=" in flaw.remedy for flaw in caught.value.problems)
 
 
 GOOD = (
@@ -204,7 +204,7 @@ def test_other_readers_name_this_one(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             read_cohort(path)
         assert [flaw.file for flaw in caught.value.problems] == [str(file)]
-        assert "read_hupa" in caught.value.problems[0].mend
+        assert "read_hupa" in caught.value.problems[0].remedy
     with pytest.raises(DataError, match='layout="hupa"'):
         read_patient(file)
 

@@ -353,10 +353,10 @@ def test_a_table_of_glucose_alone_is_told_the_columns_it_lacks(tmp_path: Path, m
     said = say(monkeypatch, "inspect", file)
     assert said.code == 3
     assert "its columns are time, glucose; read it with --columns time=time,glucose=glucose" in said.out
-    mended = say(monkeypatch, "inspect", file, "--columns", "time=time,glucose=glucose")  # as the message says
-    assert mended.code == 0, mended.out
-    assert "warning: no insulin is on record" in mended.out
-    assert "there is no basal rate in the file; it is taken as zero" in mended.out
+    repaired = say(monkeypatch, "inspect", file, "--columns", "time=time,glucose=glucose")  # as the message says
+    assert repaired.code == 0, repaired.out
+    assert "warning: no insulin is on record" in repaired.out
+    assert "there is no basal rate in the file; it is taken as zero" in repaired.out
 
 
 HUPA = "time;glucose;calories;heart_rate;steps;basal_rate;bolus_volume_delivered;carb_input"

@@ -307,8 +307,8 @@ def test_the_message_gives_the_line_that_reads_the_file(name: str, tmp_path: Pat
     argument = shlex.split(said.out.split("read it with --columns ")[1])[0]
     assert argument == line
     more = ("--subject", "P1") if name == "minutes" else ()
-    mended = say("inspect", file, "--columns", argument, *more)
-    assert mended.code == 0, mended.out
+    repaired = say("inspect", file, "--columns", argument, *more)
+    assert repaired.code == 0, repaired.out
 
 
 def test_only_what_is_there_is_claimed(tmp_path: Path) -> None:

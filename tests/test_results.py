@@ -297,7 +297,7 @@ def _npy(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "file", "mend"),
+    ("spoil", "file", "remedy"),
     [
         (lambda f: (f / "metadata.json").unlink(), "metadata.json", "no finished result"),
         (lambda f: (f / "metadata.json").write_text("{"), "metadata.json", "run the fit again"),
@@ -318,10 +318,10 @@ def _npy(folder: Path) -> None:
         (_save("parameter_evolution_ksi.npz", step=np.zeros(2)), "parameter_evolution_ksi.npz", "lacks value"),
     ],
 )
-def test_a_damaged_result_is_named_with_its_mend(tmp_path, spoil, file, mend):
+def test_a_damaged_result_is_named_with_its_remedy(tmp_path, spoil, file, remedy):
     folder = write(tmp_path)[0]
     spoil(folder)
     with pytest.raises(t1djax.io.ResultError) as caught:
         read_result(folder)
     assert str(caught.value).startswith(f"{folder / file}: ")
-    assert mend in str(caught.value)
+    assert remedy in str(caught.value)

@@ -113,7 +113,7 @@ def test_what_is_said_of_one_member_names_its_seed(capsys: pytest.CaptureFixture
     fits = [("Ada", 3, 1.0), ("Ada", 4, 2.0), ("Ada", 5, 2.0), ("Bob", 3, 2.0), ("Bob", 4, 2.0), ("Bob", 5, 2.0)]
     told = [{"patient": name, "seed": seed, "estimates": {"ksi": estimate(se)}} for name, seed, se in fits]
     _tell_of_errors(told, {3, 4, 5})
-    assert "residuals remember, in Ada (seeds 4, 5), Bob: `t1djax identify`" in capsys.readouterr().out
+    assert "residuals are autocorrelated, in Ada (seeds 4, 5), Bob: `t1djax identify`" in capsys.readouterr().out
     _tell_of_errors(told[1:2], {4})
     assert "in Ada: `t1djax identify`" in capsys.readouterr().out
 

@@ -89,6 +89,6 @@ def test_damage_is_named_or_harmless(name: str) -> None:
     for turn in range(150):
         raw, remarks = finished(kind.parse([(Path("dir", "file"), ways[turn % 3](text, rng))], ReadOptions()))
         assert raw is not None or remarks.problems
-        assert all("file" in problem.file and problem.mend for problem in remarks.problems)
+        assert all("file" in problem.file and problem.remedy for problem in remarks.problems)
         named += bool(remarks.problems)
     assert named > 30

@@ -59,7 +59,7 @@ def main() -> None:
         for text in getattr(report, kind):
             print(f"  {kind[:-1]}: {text}")
     if report.problems:
-        sys.exit("mend the file, or say in the configuration what it leaves open")
+        sys.exit("correct the file, or say in the configuration what it leaves open")
     person = t1djax.read_recording(file, **config["read"]).patient
 
     days = t1djax.glycaemia_table([person])

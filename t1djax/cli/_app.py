@@ -121,7 +121,7 @@ def main() -> None:
         code = exit_code(e)
         if code is None:
             raise
-        say("error", _said(e))
+        say("error", _message(e))
     sys.exit(code)
 
 
@@ -131,7 +131,7 @@ _GOES_ON = {
 }
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """What an error says, without the marks of Python."""
     if isinstance(error, MemoryError):
         return f"not enough memory ({error}); take fewer patients, days or readings"
@@ -155,11 +155,11 @@ def say(kind: Literal["error", "warning", "note"], text: object) -> None:
     stderr.print(f"{kind}: {text}", style=_STYLES[kind], markup=False, highlight=False, soft_wrap=True)
 
 
-def _version(asked: bool) -> bool:
-    if asked:
+def _version(wanted: bool) -> bool:
+    if wanted:
         typer.echo(f"t1djax {__version__}")
         raise typer.Exit
-    return asked
+    return wanted
 
 
 @app.callback()

@@ -33,16 +33,16 @@ def check_horizons(cohort: Cohort, horizon_min: Sequence[float]) -> None:
         wrong = tuple(h for h in horizon_min if abs(h - step * max(round(h / step), 1)) > allowed + 1e-9)
         if wrong:
             off.setdefault((step, wrong), []).append(patient.name)
-    said = []
+    problems = []
     for (step, wrong), names in off.items():
         near = sorted({step * k for h in wrong for k in (int(h // step), int(h // step) + 1) if k > 0})
         who = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        said.append(
+        problems.append(
             f"--horizons {_numbers(wrong)}: readings of {who} come each {step:g} min, so there is none at that "
             f"distance to score against; the nearest horizons that have readings are {_numbers(near)} min"
         )
-    if said:
-        raise ConfigError("\n".join(said))
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def check_length(cohort: Cohort, horizon_min: Sequence[float], train_share: float) -> list[str]:
@@ -65,35 +65,35 @@ def _impossible(patient: Patient, horizon_min: Sequence[float], share: float) ->
     end = training_end(patient, share=share)
     seen = patient.time_min[patient.valid]
     learnt, scored = int(np.sum(seen <= end)), _scored(patient, horizon_min, end)
-    mend = "give a longer record, change --train-share, or leave them out (--patients)"
+    remedy = "give a longer record, change --train-share, or leave them out (--patients)"
     if learnt < _LEAST_READINGS:
         return (
             f"{patient.name}: {learnt} readings in the first {100 * share:g} % of {_hours(patient):.1f} h to learn "
-            f"from, and the fit needs {_LEAST_READINGS}; {mend}"
+            f"from, and the fit needs {_LEAST_READINGS}; {remedy}"
         )
     if not any(scored.values()):
         return (
             f"{patient.name}: {int(np.sum(seen > end))} readings after the first {100 * share:g} % of "
             f"{_hours(patient):.1f} h, and none of them {_numbers(horizon_min)} min after another: nothing can be "
-            f"scored; {mend}, or shorten --horizons"
+            f"scored; {remedy}, or shorten --horizons"
         )
     return ""
 
 
 def _thin(patient: Patient, horizon_min: Sequence[float], share: float) -> list[str]:
     end = training_end(patient, share=share)
-    said = []
+    problems = []
     learnt_h = share * _hours(patient)
     if learnt_h < _DAY_H:
-        said.append(
+        problems.append(
             f"{patient.name}: {learnt_h:.1f} h to learn from, less than a day: the daily rhythm and most meals are not "
             "in it, and the forecasts rest on prior beliefs; several days are advised"
         )
     few = {h: n for h, n in _scored(patient, horizon_min, end).items() if n < _FEW}
     if few:
         counts = ", ".join(f"{n} at {h:g} min" for h, n in few.items())
-        said.append(f"{patient.name}: forecasts to score are few ({counts}): the scores are mostly chance")
-    return said
+        problems.append(f"{patient.name}: forecasts to score are few ({counts}): the scores are mostly chance")
+    return problems
 
 
 def _scored(patient: Patient, horizon_min: Sequence[float], end: float) -> dict[float, int]:

@@ -38,7 +38,7 @@ class Line(NamedTuple):
     what: str
     done: int
     total: int
-    says: str
+    detail: str
     now: bool
     """Whether to print it even if one was printed just now."""
     unit: str = ""
@@ -50,7 +50,7 @@ class Teller:
 
     def __init__(self, words: Callable[[Any], Line], bar: Progress | None) -> None:
         self._words, self._bar, self._last = words, bar, 0.0
-        self._task = None if bar is None else bar.add_task("", total=None, says="")
+        self._task = None if bar is None else bar.add_task("", total=None, detail="")
 
     def now(self, what: str) -> None:
         """Say what begins.
@@ -61,7 +61,7 @@ class Teller:
         if self._bar is None or self._task is None:
             return
         self._bar.tasks[0].total = None  # which an update cannot take back
-        self._bar.update(self._task, description=what, completed=0, says="")
+        self._bar.update(self._task, description=what, completed=0, detail="")
         if not stderr.is_terminal:
             stderr.print(what, highlight=False, markup=False, soft_wrap=True)
 
@@ -74,13 +74,13 @@ class Teller:
             description=line.what,
             total=line.total,
             completed=line.done,
-            says=f"{line.unit}  {line.says}".strip(),
+            detail=f"{line.unit}  {line.detail}".strip(),
         )
         if not stderr.is_terminal and (time.monotonic() - self._last > _OFTEN_S or line.now):
             self._last = time.monotonic()
             counted = " ".join(x for x in (f"{line.done} of {line.total}", line.unit) if x)
-            said = ", ".join(x for x in (f"{line.what}: {counted}", line.says) if x)
-            stderr.print(said, highlight=False, markup=False, soft_wrap=True)
+            text = ", ".join(x for x in (f"{line.what}: {counted}", line.detail) if x)
+            stderr.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def telling(words: Callable[[Any], Line], *, show: bool) -> Iterator[Teller]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         # The last column alone gives way where there is no room: the count stays whole.
-        TextColumn("{task.fields[says]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        TextColumn("{task.fields[detail]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal, expand=True) as bar:
         yield Teller(words, bar)
@@ -109,13 +109,13 @@ def telling(words: Callable[[Any], Line], *, show: bool) -> Iterator[Teller]:
 @contextmanager
 def stop_on_term() -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM came: training then ends at the next chunk of steps, its state on disk."""
-    asked = threading.Event()
+    stop_requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield stop_requested.is_set
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    before = signal.signal(signal.SIGTERM, lambda *_: stop_requested.set())
     try:
-        yield asked.is_set
+        yield stop_requested.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
 

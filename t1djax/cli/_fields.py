@@ -202,8 +202,8 @@ def _fields(record: type, at: tuple[str, ...]) -> Iterator[Field]:
     for name, default in _defaults(record):
         kind = _given(kinds[name])
         if name == "question":  # a file has its fields beside the others
-            called = {field: name for name, field in BESIDE.items()}
-            yield from (f._replace(path=(called[f.path[0]],)) for f in _fields(kind, at))
+            by_field = {field: name for name, field in BESIDE.items()}
+            yield from (f._replace(path=(by_field[f.path[0]],)) for f in _fields(kind, at))
         elif isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, pydantic.BaseModel)):
             yield from _fields(kind, (*at, name))
         elif kind in (bool, int, float, str) or (get_args(kind) and not _free_form(kind)):

@@ -12,7 +12,7 @@ from ..io import DataError, DataWarning, Flaw, Recording, inspect_file, people_i
 from ._per_file import Group, settings
 
 
-class Asked(NamedTuple):
+class ReadingJob(NamedTuple):
     """What is read at once, and how."""
 
     group: Group
@@ -24,14 +24,14 @@ def read_files(files: Sequence[Path], **how: Any) -> list[Recording]:
 
     Args:
         files: files and folders.
-        how: options of `read_recording` as people write them, see `asked`.
+        how: options of `read_recording` as people write them, see `reading_jobs`.
 
     Raises:
         DataError: listing everything wrong with any of them.
     """
     read: list[tuple[Group, Recording]] = []
     problems: list[Flaw] = []
-    for one in asked(files, **how):
+    for one in reading_jobs(files, **how):
         try:
             read += [(one.group, x) for x in _recordings(one.group, **one.how)]
         except DataError as e:
@@ -41,7 +41,7 @@ def read_files(files: Sequence[Path], **how: Any) -> list[Recording]:
     return _apart(read)
 
 
-def asked(files: Sequence[Path], *, together: bool = False, **how: Any) -> list[Asked]:
+def reading_jobs(files: Sequence[Path], *, together: bool = False, **how: Any) -> list[ReadingJob]:
     """Files one by one, but JSON files together, since Nightscout's belong to one person; with the options of each.
 
     An option is for every file, or for one, as in `ada.csv=mmol/L`. A unit of carbohydrate for every file is, among
@@ -69,7 +69,7 @@ def asked(files: Sequence[Path], *, together: bool = False, **how: Any) -> list[
         units = given.get("carbs_unit")
         if mixed and units is not None and number not in units.own and _states_carbs(group, mine):
             mine.pop("carbs_unit", None)
-        out.append(Asked(group, mine))
+        out.append(ReadingJob(group, mine))
     return out
 
 
@@ -134,9 +134,9 @@ def _apart(read: Sequence[tuple[Group, Recording]]) -> list[Recording]:
         if (name := renamed.get(x.patient.name, {}).get(file)) is None:
             out.append(x)
             continue
-        said = f"another file is called {x.patient.name} as well: this patient is named {name}, after the folder"
-        warnings.warn(f"{file}: {said}", DataWarning, stacklevel=2)
-        report = dataclasses.replace(x.report, subject=name, warnings=(*x.report.warnings, said))
+        warning = f"another file is called {x.patient.name} as well: this patient is named {name}, after the folder"
+        warnings.warn(f"{file}: {warning}", DataWarning, stacklevel=2)
+        report = dataclasses.replace(x.report, subject=name, warnings=(*x.report.warnings, warning))
         out.append(Recording(dataclasses.replace(x.patient, name=name), report))
     return out
 

@@ -25,7 +25,7 @@ from ._app import Json, commands, stderr, warnings_in_words
 from ._data import reading_flags
 from ._exit import EXIT_DATA
 from ._fields import Values, with_flags
-from ._files import asked, people, read_files
+from ._files import people, read_files, reading_jobs
 from ._tables import print_json
 
 Files = Annotated[
@@ -50,7 +50,7 @@ def inspect(
     """Report what files hold: span, gaps, units, doses per day, and what is wrong. Exit code 3 if something is."""
     reports = [
         inspect_file(one.group, **{**one.how, "subject": name})
-        for one in asked(files, **how)
+        for one in reading_jobs(files, **how)
         for name in people(one.group, one.how)
     ]
     if as_json:
@@ -135,8 +135,8 @@ def _limits(x: ReadReport, at: str = "") -> str | None:
     """How many readings are at a limit of the sensor; in brackets those that the file says to be beyond it."""
     if x.censored_share is None or x.readings is None:
         return None
-    n, said = round(x.censored_share * x.readings), stand_ins(x.as_dict())
-    return f"{n} ({100 * x.censored_share:.1f} %){at}" + (f": {said}" if said else "")
+    n, stands_for = round(x.censored_share * x.readings), stand_ins(x.as_dict())
+    return f"{n} ({100 * x.censored_share:.1f} %){at}" + (f": {stands_for}" if stands_for else "")
 
 
 def _rows(x: ReadReport) -> list[tuple[str, str]]:

@@ -58,8 +58,8 @@ def run_replay(
 
     What the model does not explain is kept as it was. It is a model's answer and no advice.
     """
-    asked = {"bolus": bolus, "basal": basal, "meals": meals}
-    factors = {name: factor(text, name) for name, text in asked.items() if text is not None}
+    texts = {"bolus": bolus, "basal": basal, "meals": meals}
+    factors = {name: factor(text, name) for name, text in texts.items() if text is not None}
     if not factors and bolus_earlier == 0:
         raise ConfigError("nothing is changed: give --bolus, --basal, --meals or --bolus-earlier")
     hours = _hours(between)

@@ -70,7 +70,7 @@ def report(
     if len(known) < len(results):
         others = sorted({r.metadata["patient"] for r in results} - set(cohort.names))
         say("note", f"results of {', '.join(others)} are left out: not among those read")
-    told = {} if identified is None else _of_cohort(_identified(identified), cohort)
+    verdicts = {} if identified is None else _of_cohort(_identified(identified), cohort)
     with telling(turn_line, show=not as_json) as tell:
         forecasts = []
         if forecast:
@@ -78,7 +78,7 @@ def report(
             forecasts = by_every_method(fit_state_space(list(cohort)), cohort, on_patient=tell)
         tell.now("writing the page")
         page = write_report(
-            cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts, identification=told
+            cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts, identification=verdicts
         )
     table = glycaemia_table(cohort, unit=unit)
     if as_json:

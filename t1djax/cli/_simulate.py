@@ -23,10 +23,10 @@ from ._tables import print_json
 @commands.command(
     epilog="Example: t1djax simulate --virtual 100 --seed 0 --noise white --noise-sd 10 --out cohort",
 )
-@with_flags(asked=flags_of(Experiment, only=("patients", "seed", "sensor", "physiology")))
+@with_flags(stated=flags_of(Experiment, only=("patients", "seed", "sensor", "physiology")))
 def simulate(
     *,
-    asked: Values,
+    stated: Values,
     out: Annotated[Path, typer.Option(help="Folder to write; it must be new or empty.")],
     virtual: Annotated[int | None, typer.Option(min=1, help="Draw so many virtual patients instead.")] = None,
     days: Annotated[
@@ -36,11 +36,11 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Simulate a cohort and write it as tables: one CSV per patient, patients.csv, and the truth in truth.csv."""
-    if virtual is not None and "patients" in asked:
+    if virtual is not None and "patients" in stated:
         raise ConfigError("--patients names patients of the reference cohort; it does not go with --virtual")
     if virtual is None and days is not None:
         raise ConfigError("--days goes with --virtual; the patients of the reference cohort live their 48 h")
-    experiment = checked(load_experiment(None, asked), asked)
+    experiment = checked(load_experiment(None, stated), stated)
     if virtual is None and experiment.question.body is not Magdelaine:
         raise ArgumentError("physiology", "the patients of the reference cohort are Magdelaine's; add --virtual")
     sensor = experiment.sensor

@@ -49,22 +49,22 @@ def run_sweep(
 
     What is finished in --results stays; training goes on from its last checkpoint, bit for bit.
     """
-    asked = load_sweep(config, matrix | common)
+    matrix_config = load_sweep(config, matrix | common)
     _join_processes(coordinator, processes, process)
     if dry_run:
         with warnings_in_words():
-            plan = plan_sweep(asked, execution=Execution(**how))
+            plan = plan_sweep(matrix_config, execution=Execution(**how))
         print_json([_planned(p) for p in plan]) if as_json else _print_plan(plan)
         return
     tracked = {"tracking": importlib.util.find_spec("mlflow") is not None} | tracked
     with (
         warnings_in_words(),
         stop_on_term() as stop,
-        tracker_of(Tracked(**tracked), asked.results) as tracker,
+        tracker_of(Tracked(**tracked), matrix_config.results) as tracker,
         telling(_line, show=not as_json) as tell,
     ):
         tell.now("reading")
-        done = sweep(asked, execution=Execution(**how, tracker=tracker, stop=stop), on_progress=tell)
+        done = sweep(matrix_config, execution=Execution(**how, tracker=tracker, stop=stop), on_progress=tell)
     if as_json:
         print_json(_as_json(done))
     else:
@@ -112,8 +112,8 @@ def _line(p: SweepProgress) -> Line:
         at = f"step {p.progress.step} of {p.progress.total_steps}, misfit {misfit:.3g} mg/dL"
     if p.phase == "compiling":  # least squares tells nothing on its way
         at = "compiling and fitting" if p.label.startswith("ode") else "compiling"
-    says = "  ".join(x for x in (at, left) if x)
-    return Line(f"{p.program}/{p.programs} {p.label}", p.runs_done, p.runs, says, p.progress is None, "fits done")
+    detail = "  ".join(x for x in (at, left) if x)
+    return Line(f"{p.program}/{p.programs} {p.label}", p.runs_done, p.runs, detail, p.progress is None, "fits done")
 
 
 def _as_json(done: Sweep) -> dict[str, Any]:

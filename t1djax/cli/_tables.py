@@ -117,11 +117,11 @@ def _table(shown: Mapping[str, Sequence[str]]) -> Table:
     return table
 
 
-def alike(said: Iterable[tuple[T, str]]) -> list[tuple[list[T], str]]:
+def alike(messages: Iterable[tuple[T, str]]) -> list[tuple[list[T], str]]:
     """Sentences that differ in numbers only, as one: with each number, or from which to which it goes.
 
     Args:
-        said: of whom, and what.
+        messages: of whom, and what.
 
     Returns:
         Of whom, each once, and what, in the order in which they came.
@@ -132,7 +132,7 @@ def alike(said: Iterable[tuple[T, str]]) -> list[tuple[list[T], str]]:
         [(['Ada', 'Bob'], 'misses by 9 to 12 mg/dL'), (['Bob'], 'failed')]
     """
     groups: dict[str, list[tuple[T, str]]] = {}
-    for name, text in said:
+    for name, text in messages:
         groups.setdefault(_NUMBER.sub("#", text), []).append((name, text))
     return [(list(dict.fromkeys(n for n, _ in group)), _merged([t for _, t in group])) for group in groups.values()]
 

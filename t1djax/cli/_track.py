@@ -61,11 +61,11 @@ def _show(report: SyncReport, as_json: bool) -> None:
         print_json({"uri": report.uri, "complete": report.complete, "runs": [run._asdict() for run in report.runs]})
         return
     print_table(pd.DataFrame([run._asdict() for run in report.runs]).drop(columns="message"))
-    said: dict[str, list[str]] = {}
+    by_message: dict[str, list[str]] = {}
     for run in report.runs:
         if run.message:
-            said.setdefault(run.message, []).append(run.name)
-    for message, names in said.items():
+            by_message.setdefault(run.message, []).append(run.name)
+    for message, names in by_message.items():
         typer.echo(message if len(names) == len(report.runs) else f"{', '.join(names)}: {message}")
     left = sum(run.left_bytes for run in report.runs)
     typer.echo(f"{report.uri}: " + ("complete" if report.complete else f"{left} bytes of journals are not there"))

@@ -29,17 +29,17 @@ from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, print_tab
     epilog="Example: t1djax train --model pinn --mode inverse --data reference --inverse-params ksi --seed 0\n\n"
     + PARAMETERS_HELP,
 )
-@with_flags(asked=flags_of(Experiment), how=flags_of(Execution), tracked=flags_of(Tracked))
+@with_flags(stated=flags_of(Experiment), how=flags_of(Execution), tracked=flags_of(Tracked))
 def train(
     *,
     config: Annotated[Path | None, typer.Option(help="YAML file of an experiment; flags win over it.")] = None,
-    asked: Values,
+    stated: Values,
     how: Values,
     tracked: Values,
     as_json: Json = False,
 ) -> None:
     """Fit every patient of a cohort at once, write a result folder for each, and print the table."""
-    experiment = checked(load_experiment(config, asked), asked)
+    experiment = checked(load_experiment(config, stated), stated)
     cohort: list[Cohort] = []
 
     def on_problem(patients_: Cohort, problem: Problem) -> None:
@@ -75,8 +75,8 @@ def _line(p: Progress) -> Line:
     middle = f"median of {p.patients}: {values}" if values else f"{counted(p.patients, 'patient')}"
     left = f"{p.seconds_left:.0f} s left" if p.seconds_left is not None else ""
     # What matters most stands first: a narrow terminal cuts the end off.
-    says = "  ".join(x for x in (f"misfit {np.sqrt(np.median(p.loss)):.3g} mg/dL", left, middle) if x)
-    return Line(f"stage {p.stage}, step", p.step, p.total_steps, says, p.step == p.total_steps)
+    detail = "  ".join(x for x in (f"misfit {np.sqrt(np.median(p.loss)):.3g} mg/dL", left, middle) if x)
+    return Line(f"stage {p.stage}, step", p.step, p.total_steps, detail, p.step == p.total_steps)
 
 
 def _as_json(finished: Run, model: str) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _tell_of_errors(metadata: Sequence[Mapping[str, Any]], seeds: Collection[int
     wider = [fit for fit, estimates in found.items() if any(e.widened for e in estimates)]
     for what, fits in (
         ("no \N{PLUS-MINUS SIGN}, since the model misses the readings", missed),
-        ("\N{PLUS-MINUS SIGN} is widened, since residuals remember", wider),
+        ("\N{PLUS-MINUS SIGN} is widened: residuals are autocorrelated", wider),
     ):
         if fits:
             typer.echo(f"{what}, in {some(whom(fits, seeds))}: `t1djax identify` says what the readings tell")

@@ -14,7 +14,7 @@ from .._arguments import ArgumentError, place
 
 
 class ConfigError(ValueError):
-    """A configuration is not valid; the message names each field and the mend."""
+    """A configuration is not valid; the message names each field and the remedy."""
 
 
 class MissingPathError(ConfigError, FileNotFoundError):
@@ -105,13 +105,13 @@ def say(error: Any, kind: type[pydantic.BaseModel] | None = None) -> str:
         return "is missing; state it"
     if error["type"] == "too_short":
         return "is empty; name at least one"
-    said = error["msg"].removeprefix("Value error, ")
-    if said.startswith("Input should be "):
-        said = f"must be {said.removeprefix('Input should be ')}"
+    text = error["msg"].removeprefix("Value error, ")
+    if text.startswith("Input should be "):
+        text = f"must be {text.removeprefix('Input should be ')}"
         for theirs, ours in _WORDS.items():
-            said = re.sub(f"{theirs}( or .*)?$", ours, said)
+            text = re.sub(f"{theirs}( or .*)?$", ours, text)
     given = error["input"]
-    return said if isinstance(given, Mapping) else f"{said} (given: {'nothing' if given is None else f'{given!r:.60}'})"
+    return text if isinstance(given, Mapping) else f"{text} (given: {'nothing' if given is None else f'{given!r:.60}'})"
 
 
 def nearest(name: Any, there: Iterable[str]) -> str:

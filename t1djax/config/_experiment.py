@@ -106,14 +106,14 @@ class Experiment(Strict):
         if not values.keys() & BESIDE.keys():
             return values
         rest = {name: value for name, value in values.items() if name not in BESIDE}
-        asked = rest.get("question", {})
-        asked = dict(vars(asked) if isinstance(asked, Question) else asked)
-        asked |= {BESIDE[name]: value for name, value in values.items() if name in BESIDE}
-        return rest | {"question": asked}
+        entries = rest.get("question", {})
+        entries = dict(vars(entries) if isinstance(entries, Question) else entries)
+        entries |= {BESIDE[name]: value for name, value in values.items() if name in BESIDE}
+        return rest | {"question": entries}
 
     @pydantic.field_validator("question", mode="before")
     @classmethod
-    def _asked(cls, value: Any) -> Any:
+    def _checked_question(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
         try:
@@ -122,8 +122,8 @@ class Experiment(Strict):
         except ArgumentError as e:
             raise Nested([_wrong(("inverse_params",), e.problem)], beside=True) from None
         except Nested as e:
-            called = {field: name for name, field in BESIDE.items()}
-            place = lambda loc: (called.get(loc[0], loc[0]), *loc[1:]) if loc else ()
+            by_field = {field: name for name, field in BESIDE.items()}
+            place = lambda loc: (by_field.get(loc[0], loc[0]), *loc[1:]) if loc else ()
             raise Nested(({**x, "loc": place(x["loc"])} for x in e.errors), beside=True) from None
 
     @pydantic.field_validator("reading", mode="before")
@@ -134,8 +134,8 @@ class Experiment(Strict):
     @pydantic.model_serializer(mode="wrap")
     def _beside(self, dump: Callable[[Any], Any]) -> dict[str, Any]:
         plain = dump(self)
-        asked = plain.pop("question", {})
-        return plain | {name: asked[field] for name, field in BESIDE.items() if field in asked}
+        entries = plain.pop("question", {})
+        return plain | {name: entries[field] for name, field in BESIDE.items() if field in entries}
 
     @pydantic.field_validator("data", "results", "info", "warm_start")
     @classmethod
@@ -203,8 +203,8 @@ class Experiment(Strict):
         stated = {name for name, value in vars(self.reading).items() if value != getattr(ReadOptions(), name)}
         fits = [layout for layout in ("auto", "hupa") if stated <= {*_OF_LAYOUT.get(layout, stated)}]
         if not stated <= {*_OF_LAYOUT.get(self.layout, stated)}:
-            said = ", ".join(argument(name) for name in vars(self.reading) if name in stated)
-            raise ValueError(f"{said}: for a file of another make; add {argument('layout', *fits)}")
+            stated_there = ", ".join(argument(name) for name in vars(self.reading) if name in stated)
+            raise ValueError(f"{stated_there}: for a file of another make; add {argument('layout', *fits)}")
         if self.layout != "table" and self.strict:
             raise ValueError(f"strict goes with t1djax's own tables: leave it, or layout={self.layout}, out")
         if self.layout != "hupa" and self.info is not None:
@@ -228,11 +228,11 @@ class Experiment(Strict):
         Returns:
             The stages in order; model `ode` has no use for them.
         """
-        given, asked = _stages(self.network), self.question
+        given, question = _stages(self.network), self.question
         if given is not None:
             return given
-        warm, priors = self.warm_start is not None, bool(asked.priors)
-        return default_stages(asked.mode, free, self.options(), warm=warm, priors=priors)
+        warm, priors = self.warm_start is not None, bool(question.priors)
+        return default_stages(question.mode, free, self.options(), warm=warm, priors=priors)
 
 
 def _wrong(at: tuple[str, ...], what: str) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def wrong_patterns(exclude: Sequence[Mapping[str, Any]], cells: Sequence[Cell], 
                 found = True
         if pattern and not found and not narrowed and not any(_matches(cell, pattern) for cell in cells):
             what = ", ".join(f"{key}: {'+'.join(_texts(value))}" for key, value in pattern.items())
-            yield ("exclude", i), f"matches nothing of the matrix ({what}); mend it, or leave it out"
+            yield ("exclude", i), f"matches nothing of the matrix ({what}); correct it, or leave it out"
 
 
 def completed(

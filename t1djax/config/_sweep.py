@@ -96,7 +96,7 @@ class SweepConfig(Strict):
         if not wrong and not without(cells, self.exclude) and not more:
             wrong.append((("exclude",), "nothing is left of the matrix"))
         if wrong:
-            raise Nested([{"type": "value_error", "loc": at, "msg": says, "input": {}} for at, says in wrong])
+            raise Nested([{"type": "value_error", "loc": at, "msg": problem, "input": {}} for at, problem in wrong])
         self.experiments()
         return self
 

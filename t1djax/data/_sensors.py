@@ -85,7 +85,7 @@ class WhiteNoise(AbstractNoise):
 
 
 class AR1Noise(AbstractNoise):
-    """Errors that remember the one before: `e[n] = rho e[n-1] + sqrt(1 - rho^2) sd v[n]`, `v` standard normal.
+    """Autocorrelated errors, AR(1): `e[n] = rho e[n-1] + sqrt(1 - rho^2) sd v[n]`, `v` standard normal.
 
     The first error has the stationary distribution, so `sd_mg_dL` is the standard deviation at every sample.
     `rho` is per sample, whatever the interval: at a longer interval the same `rho` is a longer memory in minutes.

@@ -92,17 +92,17 @@ def _none_left(patients: Iterable[Patient], rule: _Rule) -> str:
     if not hours:
         return "windows: there are no patients; give at least one"
     who = max(hours, key=lambda name: hours[name])
-    asked = f"windows: no record holds {rule.length_h:g} h"
-    asked += f" after {rule.burn_in_h:g} h of burn-in" if rule.burn_in_h else ""
+    why = f"windows: no record holds {rule.length_h:g} h"
+    why += f" after {rule.burn_in_h:g} h of burn-in" if rule.burn_in_h else ""
     longest = f"the longest, of {who}, has {math.floor(10 * hours[who]) / 10:g} h"
     most = math.floor(hours[who] - rule.burn_in_h)
     if hours[who] < rule.length_h + rule.burn_in_h:
         shorter = f"take {argument('length_h', most)} or less, " if most >= 1 else ""
         other = f"or estimate the initial state ({argument('estimate_initial_state', True)}), which needs no burn-in"
-        return f"{asked}; {longest}: {shorter}{other if rule.burn_in_h else 'or take the records whole'}"
+        return f"{why}; {longest}: {shorter}{other if rule.burn_in_h else 'or take the records whole'}"
     gap = "" if rule.max_gap_h is None else f" and no gap over {rule.max_gap_h:g} h"
     return (
-        f"{asked} with {100 * rule.min_share:g} % of its readings{gap}; {longest} but lacks readings: take a shorter "
+        f"{why} with {100 * rule.min_share:g} % of its readings{gap}; {longest} but lacks readings: take a shorter "
         f"{argument('length_h')}, which fits between the gaps, or the records whole"
     )
 

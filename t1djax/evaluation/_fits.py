@@ -142,10 +142,10 @@ def doubts(fit: PatientFit, patient: Patient | None = None, *, priors: Mapping[s
         table, meals = fit.body.parameters, fit.body.facts.need_meal
         shapes = [s for s, row in table.items() if s in meals or row.unit in ("min", "1/min")]
         assumed = [s for s in shapes if s not in fit.estimates and s not in patient.known]
-        mend = f" with the {', '.join(assumed)} that are assumed; estimate these along" if assumed else ""
+        remedy = f" with the {', '.join(assumed)} that are assumed; estimate these along" if assumed else ""
         found.append(
             f"the fit misses its own readings by {misfit:.3g} mg/dL, where a constant would miss them by "
-            f"{np.std(seen):.3g}: the model does not describe them{mend}"
+            f"{np.std(seen):.3g}: the model does not describe them{remedy}"
         )
     elif any(e.misfit for e in fit.estimates.values()):
         found.append(

@@ -26,15 +26,15 @@ def settings_of(metadata: Sequence[Mapping[str, Any]]) -> list[str]:
         differing = [key for key in keys if len({config.get(key, "-") for config in configs}) > 1]
         if not differing:
             continue
-        said: dict[tuple[str, ...], str] = {}
+        by_values: dict[tuple[str, ...], str] = {}
         for i, config in zip(which, configs, strict=True):
             own = tuple(config.get(key, "-") for key in differing)
-            if own not in said:
+            if own not in by_values:
                 pairs = [f"{key} {value}" for key, value in zip(differing, own, strict=True)]
                 text = ", ".join(pairs[:_SHOWN]) + (f", {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else "")
-                alone = text not in said.values()
-                said[own] = text if alone else f"{text} ({len(said) + 1})"
-            labels[i] = said[own]
+                alone = text not in by_values.values()
+                by_values[own] = text if alone else f"{text} ({len(by_values) + 1})"
+            labels[i] = by_values[own]
     return labels
 
 

@@ -64,8 +64,8 @@ def _read(config: Experiment) -> Cohort:
             raise
         what = "it is read as t1djax's own table"
         where = ", ".join(map(argument, ("columns", "glucose_unit", "day_first")))
-        mend = f"if it is of another make, add {argument('layout', 'auto')}, and {where} where that asks for them"
-        raise DataError([*e.problems, Flaw(config.data, None, (), (what,), mend)]) from None
+        remedy = f"if it is of another make, add {argument('layout', 'auto')}, and {where} where that asks for them"
+        raise DataError([*e.problems, Flaw(config.data, None, (), (what,), remedy)]) from None
 
 
 def source_of(config: Experiment) -> str:

@@ -7,7 +7,7 @@ from typing import Unpack
 from ..data import Cohort, Patient
 from ..inference import LeastSquares
 from ..networks import ARCHITECTURES, NetworkOptions
-from ..question import Asked, Question, question_of
+from ..question import Question, QuestionFields, question_of
 from ..records import Ensemble, Fit, WarmStart
 from ..training import Progress, Stage
 from ._problems import fit_in_parts
@@ -24,7 +24,7 @@ def fit(
     stages: Sequence[Stage] | None = None,
     warm_start: WarmStart | str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    **asked: Unpack[Asked],
+    **fields: Unpack[QuestionFields],
 ) -> Fit:
     """Fit every patient of a cohort at once.
 
@@ -45,7 +45,7 @@ def fit(
             or a folder with one result per patient. Parameters start at its estimates and networks with its weights;
             the default curriculum is then shorter.
         on_progress: called after each chunk of training steps with how far it is.
-        asked: fields of `Question`, in place of one or on top of it: `mode`, `free`, `priors`, `bounds` and so on.
+        fields: fields of `Question`, in place of one or on top of it: `mode`, `free`, `priors`, `bounds` and so on.
 
     Returns:
         The fit: by patient, estimates with units and standard errors, the states over the whole record, and how the
@@ -65,7 +65,7 @@ def fit(
         197.0
     """
     return _fit_seeds(
-        cohort, question_of(question, asked), (seed,), model, options, stages, on_progress, warm_start
+        cohort, question_of(question, fields), (seed,), model, options, stages, on_progress, warm_start
     ).members[0]
 
 
@@ -78,7 +78,7 @@ def fit_ensemble(
     options: NetworkOptions | LeastSquares | None = None,
     stages: Sequence[Stage] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    **asked: Unpack[Asked],
+    **fields: Unpack[QuestionFields],
 ) -> Ensemble:
     """Fit every patient of a cohort from several seeds at once: seeds times patients train as one program.
 
@@ -90,7 +90,7 @@ def fit_ensemble(
         options: the network's options, or `LeastSquares`.
         stages: the curriculum.
         on_progress: called after each chunk of training steps.
-        asked: fields of `Question`.
+        fields: fields of `Question`.
 
     Returns:
         The members, each what `fit` gives for its seed; `spread` compares them.
@@ -107,7 +107,7 @@ def fit_ensemble(
         >>> t1djax.evaluation.spread(ensemble)["ksi_sd"].max() < 1e-6
         np.True_
     """
-    return _fit_seeds(cohort, question_of(question, asked), tuple(seeds), model, options, stages, on_progress)
+    return _fit_seeds(cohort, question_of(question, fields), tuple(seeds), model, options, stages, on_progress)
 
 
 def _fit_seeds(

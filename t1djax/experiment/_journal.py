@@ -255,11 +255,11 @@ def check_same(journal: Journal, record: Mapping[str, Any], *, sweep: Path | Non
     before, now = (with_defaults(x["config"], Experiment) for x in (journal.record, record))
     wrong = differences(before, now)
     if "patients" in journal.record:
-        people, asked = journal.record["patients"], record["patients"]
-        pairs = {name: (people.get(name, "-"), asked.get(name, "-")) for name in {**people, **asked}}
+        people, given = journal.record["patients"], record["patients"]
+        pairs = {name: (people.get(name, "-"), given.get(name, "-")) for name in {**people, **given}}
         wrong += [f"data: the record of {name} changed ({a} -> {b})" for name, (a, b) in pairs.items() if a != b]
-        if not wrong and list(people) != list(asked):
-            wrong.append(f"patients: {', '.join(people)} -> {', '.join(asked)}")
+        if not wrong and list(people) != list(given):
+            wrong.append(f"patients: {', '.join(people)} -> {', '.join(given)}")
     elif journal.record["data"] != record["data"]:
         wrong.append(f"data: the records changed (fingerprint {journal.record['data']} -> {record['data']})")
     if wrong:

@@ -29,8 +29,8 @@ class Prepared:
         self.config = config
         self.cohort = load_cohort(config) if cohort is None else cohort
         self.seeds = tuple(range(config.seed, config.seed + config.members))
-        asked = config.question
-        check_run_names(config.model, asked.mode, self.cohort.names, asked.free, self.seeds[-1])
+        about = config.question
+        check_run_names(config.model, about.mode, self.cohort.names, about.free, self.seeds[-1])
         self.options = config.options()
         self.warm = warm_start_of(config.warm_start, self.cohort.patients, config.model, self.options)
         self.problems = posed(self.cohort.patients, config.question, self.seeds, self.warm)

@@ -26,10 +26,10 @@ from ..tracking import Tracker, git_state, write_info
 from ..training import Progress
 from ._cohort import read_by
 from ._journal import Journal, check_same, journals, new_journal
-from ._mend import mend
 from ._prepared import Prepared
 from ._problems import fit_problems, padded
 from ._processes import barrier, everybody
+from ._repair import repair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +185,7 @@ def carry_out(
     mine = range(jax.process_index(), len(batches), jax.process_count())
     journal.tidy()
     with journal.alone(f".{jax.process_index()}" if jax.process_count() > 1 else ""):
-        found = mend(journal, root, mine, len(prepared.seeds))
+        found = repair(journal, root, mine, len(prepared.seeds))
         info = _info(journal, prepared, [i for b in mine for i in batches[b]])
         if execution.tracker is not None:
             execution.tracker.begin(info)
@@ -410,7 +410,7 @@ def writing(root: Path) -> Iterator[None]:
         yield
     except OSError as e:
         raise OSError(
-            f"{root}: results cannot be written ({e.strerror or e}); when the cause is mended, {goes_on()}"
+            f"{root}: results cannot be written ({e.strerror or e}); when the cause is removed, {goes_on()}"
         ) from e
 
 

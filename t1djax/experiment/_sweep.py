@@ -21,10 +21,10 @@ from ..training import Memory, Progress
 from ._cohort import load_cohort, read_by, source_of
 from ._journal import Journal, check_record, check_same, is_plain, make_journal, read_journal, write_json
 from ._memory import memory_of
-from ._mend import mend
 from ._pace import Pace
 from ._prepared import Prepared
 from ._processes import barrier, everybody
+from ._repair import repair
 from ._run import Execution, Run, carry_out, prepare_results, run_label, warn_of_batch, warn_of_conditions, writing
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class _Steps:
         folder = self.root / ".runs" / f"{number + 1:02d}_{label}"
         if (folder / "run.json").exists():
             journal = read_journal(folder)
-            mend(journal, self.root, range(len(journal.record["batches"])), len(prepared.seeds))
+            repair(journal, self.root, range(len(journal.record["batches"])), len(prepared.seeds))
             if journal.done:
                 check_same(journal, prepared.record([]), sweep=self.root)
             else:

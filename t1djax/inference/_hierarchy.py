@@ -107,9 +107,11 @@ def _check(patients: tuple[Patient, ...], problem: Problem, pooled: tuple[str, .
     free = [s for s in pooled if s in problem.start]
     if not pooled or len(free) < len(pooled):
         raise ValueError(f"pooled is {', '.join(pooled) or 'empty'}; free are {', '.join(problem.start) or 'none'}")
-    held = [s for s in pooled if s in problem.priors or s in problem.bounds]
-    if held:
-        raise ValueError(f"{', '.join(held)}: pooled, so the population is its prior; leave out priors and bounds")
+    restricted = [s for s in pooled if s in problem.priors or s in problem.bounds]
+    if restricted:
+        raise ValueError(
+            f"{', '.join(restricted)}: pooled, so the population is its prior; leave out priors and bounds"
+        )
 
 
 def _near_the_median(values: np.ndarray, problem: Problem, symbol: str) -> np.ndarray:
@@ -190,16 +192,16 @@ def _improve(
     at = lambda x: body.with_free(target.named(x))
     precision = _embedded(jnp.exp(-2 * people.log_sd), index, state.x.size)
     mean = _embedded(people.mean, index, state.x.size)
-    held = lambda x: at(x).prior_misfit(jnp.ones(()))
+    prior_rows = lambda x: at(x).prior_misfit(jnp.ones(()))
 
     def cost(x: Array) -> Array:
         seen = jnp.sum(target.misfit(x) ** 2) / state.noise**2
-        return seen + jnp.sum(held(x) ** 2) + jnp.sum(precision * (x - mean) ** 2)
+        return seen + jnp.sum(prior_rows(x) ** 2) + jnp.sum(precision * (x - mean) ** 2)
 
     x, s2 = state.x, state.noise**2
     r, J = target.misfit(x), jax.jacfwd(target.misfit)(x)
-    K = jax.jacfwd(held)(x)
-    A, g = J.T @ J / s2 + K.T @ K, J.T @ r / s2 + K.T @ held(x)
+    K = jax.jacfwd(prior_rows)(x)
+    A, g = J.T @ J / s2 + K.T @ K, J.T @ r / s2 + K.T @ prior_rows(x)
     H = A + jnp.diag(precision)
     slope = g + precision * (x - mean)
     step = -jnp.linalg.solve(H + state.damping * jnp.diag(jnp.diagonal(H)), slope)
@@ -311,8 +313,8 @@ def _pool(
 
     def log_likelihood(x: Array, body: Physiology, d: Series, noise: Array) -> Array:
         target = Target(body, d, "white")
-        held = body.with_free(target.named(x)).prior_misfit(jnp.ones(()))
-        return -0.5 * (jnp.sum(target.misfit(x) ** 2) / noise**2 + jnp.sum(held**2))
+        prior_rows = body.with_free(target.named(x)).prior_misfit(jnp.ones(()))
+        return -0.5 * (jnp.sum(target.misfit(x) ** 2) / noise**2 + jnp.sum(prior_rows**2))
 
     def log_density(u: Array) -> Array:
         log_sd, mean, x, volume = split(u)

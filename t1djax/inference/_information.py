@@ -17,25 +17,25 @@ from ._least_squares import _Given, _jacobian
 _SIGNIFICANT = 2.0  # standard errors of an autocorrelation
 _AT_ONCE = 1024  # patients, which bounds the memory at work
 _FEWEST = 8  # residuals that say something of their memory
-_LONGEST = 0.5  # of the span of a record, time over which noise may be found to remember
+_LONGEST = 0.5  # of the span of a record, longest time over which noise may be found correlated
 _NOTHING = 1e-12  # share of the information, in units where each parameter has one, that is rounding
 _NO_SENSOR_MG_DL = 0.1  # root mean square of residuals that are no sensor's
 _UNSEEN_MG_DL = 1e-6  # change of glucose, per unit of a logarithm, that is rounding
 
 
-class Memory(NamedTuple):
-    """How the noise of a patient's readings remembers: `R_ij = (1 - share) 1_ij + share exp(-rate |t_i - t_j|)`."""
+class NoiseCorrelation(NamedTuple):
+    """How the noise of a patient's readings is correlated: `R_ij = (1 - share) 1_ij + share exp(-rate |t_i - t_j|)`."""
 
     correlation: float
     """From one reading to the next; zero where it cannot be told from zero."""
     share: float
-    """Part of the variance that remembers; the rest is new at each reading."""
-    forgets_per_min: float
-    """Rate at which it forgets, 1/min."""
+    """Part of the variance that is autocorrelated; the rest is new at each reading."""
+    decay_per_min: float
+    """Rate at which the correlation fades, 1/min."""
 
 
-WHITE = Memory(0.0, 0.0, 1.0)
-"""Noise that does not remember."""
+WHITE = NoiseCorrelation(0.0, 0.0, 1.0)
+"""White noise."""
 
 
 def residuals(patient: Patient, glucose_mg_dL: Float[np.ndarray, " rows"]) -> tuple[np.ndarray, np.ndarray]:
@@ -44,12 +44,14 @@ def residuals(patient: Patient, glucose_mg_dL: Float[np.ndarray, " rows"]) -> tu
     return patient.time_min[fit], patient.glucose_mg_dL[fit] - glucose_mg_dL[fit]
 
 
-def memory(time_min: Float[np.ndarray, " readings"], residual: Float[np.ndarray, " readings"]) -> Memory:
-    """`remembered` of one patient."""
-    return remembered([(time_min, residual)])[0]
+def noise_correlation(
+    time_min: Float[np.ndarray, " readings"], residual: Float[np.ndarray, " readings"]
+) -> NoiseCorrelation:
+    """`noise_correlations` of one patient."""
+    return noise_correlations([(time_min, residual)])[0]
 
 
-def remembered(left: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Memory]:
+def noise_correlations(left: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[NoiseCorrelation]:
     """The sum of white noise and an AR(1) process that the residuals of each patient look like.
 
     Its share and rate are those whose correlations are nearest, by least squares, to those of the residuals at 1, 2,
@@ -63,21 +65,21 @@ def remembered(left: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Memory]:
     found = [WHITE] * len(left)
     alike: dict[int, list[int]] = {}
     for i, (_, residual) in enumerate(left):
-        # Without noise what is left is rounding, or what a network leaves of the equations, and these remember.
+        # Without noise what is left is rounding, or what a network misses of the equations: both are autocorrelated.
         if len(residual) >= _FEWEST and _NO_SENSOR_MG_DL**2 <= np.mean(residual**2) < np.inf:
             alike.setdefault(len(residual), []).append(i)
     for everyone in alike.values():
         for some in np.array_split(everyone, -(-len(everyone) // _AT_ONCE)):
-            rows = _remember(np.stack([left[i][0] for i in some]), np.stack([left[i][1] for i in some]))
+            rows = _alike_correlations(np.stack([left[i][0] for i in some]), np.stack([left[i][1] for i in some]))
             for i, row in zip(some, rows, strict=True):
                 found[i] = row
     return found
 
 
-def _remember(
+def _alike_correlations(
     time_min: Float[np.ndarray, "patients readings"], residual: Float[np.ndarray, "patients readings"]
-) -> list[Memory]:
-    """`remembered` of patients with the same number of readings."""
+) -> list[NoiseCorrelation]:
+    """`noise_correlations` of patients with the same number of readings."""
     n = residual.shape[1]
     times = time_min[:1] if np.all(time_min == time_min[0]) else time_min  # once for all where they are the same
     power = np.mean(residual**2, axis=1)
@@ -97,11 +99,13 @@ def _remember(
     shares = np.clip(np.sum(shapes * weight * seen[:, None], axis=2) / (shapes**2 @ weight), 0.0, 1.0)
     best = np.argmin((shares[:, :, None] * shapes - seen[:, None]) ** 2 @ weight, axis=1)
     at_best = lambda x: np.take_along_axis(np.broadcast_to(x, shares.shape), best[:, None], axis=1)[:, 0]
-    told = zip(np.minimum(seen[:, 0], 1.0), at_best(shares), at_best(rates), strict=True)
-    return [Memory(*map(float, row)) if row[0] >= _SIGNIFICANT / np.sqrt(n) else WHITE for row in told]
+    best_of_each = zip(np.minimum(seen[:, 0], 1.0), at_best(shares), at_best(rates), strict=True)
+    return [
+        NoiseCorrelation(*map(float, row)) if row[0] >= _SIGNIFICANT / np.sqrt(n) else WHITE for row in best_of_each
+    ]
 
 
-class Told(NamedTuple):
+class Information(NamedTuple):
     """What readings tell of the free logarithms of one patient; leading axes for more."""
 
     white: Array
@@ -112,36 +116,38 @@ class Told(NamedTuple):
     """Values, slopes and the prior."""
 
 
-def told(body: Physiology, patients: Sequence[Patient], memories: Sequence[Memory]) -> Told:
+def reading_information(
+    body: Physiology, patients: Sequence[Patient], correlations: Sequence[NoiseCorrelation]
+) -> Information:
     """The information in the fit readings of each patient, computed from the exact equations, block by block.
 
     Args:
         body: physiologies of the patients, stacked, without bounds, at the values of interest.
         patients: give times, masks and doses; their readings do not count.
-        memories: how long the noise remembers.
+        correlations: of the noise of each.
     """
     if (steps := steps_needed(patients, body.body)) != body.steps:
         with jax.enable_x64(True):
             body = dataclasses.replace(jax.tree.map(jnp.asarray, body), steps=steps)
-    remembers = np.array([m[1:] for m in memories], np.float64)
-    return over_cohort(_told, body, PatientArrays(patients), remembers)[0]
+    correlation = np.array([m[1:] for m in correlations], np.float64)
+    return over_cohort(_information, body, PatientArrays(patients), correlation)[0]
 
 
-def _told(body: Physiology, data: Series, remembers: Array) -> Told:
+def _information(body: Physiology, data: Series, correlation: Array) -> Information:
     J = _jacobian(body.free, _Given(body, data))
-    return Told(J.T @ J, coloured(J, data, remembers), body.sensitivities())
+    return Information(J.T @ J, coloured(J, data, correlation), body.sensitivities())
 
 
-def coloured(J: Float[Array, "rows free"], data: Series, remembers: Float[Array, "2"]) -> Float[Array, "free free"]:
-    """`J'RJ` in one pass, with `R` as in `Memory`; `remembers` is the share and the rate."""
-    share, forgets_per_min = remembers
+def coloured(J: Float[Array, "rows free"], data: Series, correlation: Float[Array, "2"]) -> Float[Array, "free free"]:
+    """`J'RJ` in one pass, with `R` as in `NoiseCorrelation`, of which `correlation` is the share and the rate."""
+    share, decay_per_min = correlation
 
     def step(kept: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
         J_i, decay = row
         before = decay * kept
         return before + J_i, before
 
-    decays = jnp.exp(-forgets_per_min * jnp.diff(data.time_min, prepend=data.time_min[:1]))
+    decays = jnp.exp(-decay_per_min * jnp.diff(data.time_min, prepend=data.time_min[:1]))
     _, earlier = jax.lax.scan(step, jnp.zeros(J.shape[1], J.dtype), (J, decays))
     once = J.T @ earlier
     return share * (once + once.T) + J.T @ J

@@ -97,12 +97,12 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
     static = (options._replace(max_steps=soon), False)
     solution, compile_s = over_cohort(_fit_patient, each[0], data, starts, static=static)
 
-    def again(solution: _Solution, rows: np.ndarray, held: bool) -> tuple[_Solution, float]:
+    def again(solution: _Solution, rows: np.ndarray, with_priors: bool) -> tuple[_Solution, float]:
         if not rows.size:
             return solution, 0.0
         with jax.enable_x64(True):
             few = (jax.tree.map(lambda x: x[rows], each[0]), data[rows], {s: x[rows] for s, x in starts.items()})
-        found, seconds = over_cohort(_fit_patient, *few, static=(options, held))
+        found, seconds = over_cohort(_fit_patient, *few, static=(options, with_priors))
         return jax.tree.map(lambda x, y: _put(x, rows, y), solution, found), seconds
 
     late = solution.cut & (soon < options.max_steps)
@@ -140,12 +140,12 @@ def _misfit(z: dict[str, Array], given: _Given) -> Float[Array, " rows"]:
 
 
 def _fit_patient(
-    body: Physiology, data: Series, starts: dict[str, Array], options: LeastSquares, held: bool
+    body: Physiology, data: Series, starts: dict[str, Array], options: LeastSquares, with_priors: bool
 ) -> _Solution:
     given = _Given(body, data)
     readings = jnp.sum(data.fit)
     if starts:
-        each = jax.vmap(lambda z0: _solve(z0, given, options, held))(starts)
+        each = jax.vmap(lambda z0: _solve(z0, given, options, with_priors))(starts)
         best = jnp.argmin(jnp.where(jnp.isfinite(each.score), each.score, jnp.inf))
         found, start = jax.tree.map(lambda x: x[best], (each, starts))
     else:  # nothing is free: the states follow from the parameters
@@ -177,7 +177,7 @@ class _Found(NamedTuple):
     converged: Array
 
 
-def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares, held: bool) -> _Found:
+def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares, with_priors: bool) -> _Found:
     """The least squares from one start; `held` says whether nothing may go below its least."""
     body, readings = given.body, jnp.sum(given.data.fit)
     named = lambda vector: dict(zip(sorted(z0), vector, strict=True))
@@ -185,11 +185,11 @@ def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares, held: boo
 
     def solve(vector: Array, noise: Array) -> Optimum:
         def rows(vector: Array) -> Array:
-            held = body.with_free(named(vector)).prior_misfit(noise)
-            return jnp.concatenate([_misfit(named(vector), given), held])
+            prior_rows = body.with_free(named(vector)).prior_misfit(noise)
+            return jnp.concatenate([_misfit(named(vector), given), prior_rows])
 
         how = {"tolerance": options.tolerance, "max_steps": options.max_steps}
-        return least_squares(rows, vector, lowest=body.lowest() if held else None, **how)
+        return least_squares(rows, vector, lowest=body.lowest() if with_priors else None, **how)
 
     def result(found: Optimum, score: Array, steps: Array) -> _Found:
         J = of_readings(found)

@@ -9,13 +9,13 @@ from scipy import special
 from ..data import Patient, PatientArrays, noise_level
 from ..programs import over_cohort
 from ..records import Misfit
-from ._information import Memory
+from ._information import NoiseCorrelation
 
 SENSOR_MG_DL = 10.0
 """What the noise of a sensor may be where nobody states it."""
-_SENSOR_MIN = 60.0  # time constant with which a sensor's noise forgets, at the longest
+_SENSOR_MIN = 60.0  # longest time constant of a sensor's autocorrelated noise
 _USUAL_MIN = 30.0  # and twice the longest that studies of sensors report
-_SLOW_MIN, _SLOW_SHARE = 120.0, 0.5  # from here on residuals remember as no sensor does
+_SLOW_MIN, _SLOW_SHARE = 120.0, 0.5  # from here on residuals are correlated as no sensor's noise is
 _STATED, _GUESSED = 1.25, 1.5  # factors within which a noise is known
 _CHANCE = 0.99
 
@@ -23,7 +23,7 @@ _CHANCE = 0.99
 def misfits(
     patients: Sequence[Patient],
     left: Sequence[tuple[np.ndarray, np.ndarray]],
-    memories: Sequence[Memory],
+    correlations: Sequence[NoiseCorrelation],
     *,
     unknowns: int,
     noise_sd_mg_dL: float | None,
@@ -32,37 +32,37 @@ def misfits(
 
     `chi^2 = sum r^2 / ((n - k) s^2)` is compared with its 99 % quantile for as many independent readings as the
     autocorrelation leaves, times the square of the factor within which `s` is known: 1.25 where it is stated and 1.5
-    where it is not. Residuals that remember for more than two hours get no such allowance: no sensor's noise does.
+    where it is not. Residuals correlated for more than two hours get no such allowance: no sensor's noise does.
 
     Args:
         patients: give the readings.
         left: times of the fit readings (min) and residuals (mg/dL).
-        memories: what the residuals remember.
+        correlations: of the residuals.
         unknowns: how many parameters were estimated.
         noise_sd_mg_dL: of the sensor, where it is stated; else 10 mg/dL, or the roughness of the readings if that is
             more.
 
     Source: variance of the mean square of a stationary Gaussian process, Bartlett 1946.
     """
-    found = _compare(left, memories, unknowns, np.full(len(left), noise_sd_mg_dL or SENSOR_MG_DL), noise_sd_mg_dL)
+    found = _compare(left, correlations, unknowns, np.full(len(left), noise_sd_mg_dL or SENSOR_MG_DL), noise_sd_mg_dL)
     rough = [i for i, one in enumerate(found) if one.found] if noise_sd_mg_dL is None else []
     if rough:
         level, _ = over_cohort(noise_level, PatientArrays([patients[i] for i in rough]), effort="least")
         levels = np.maximum(level, SENSOR_MG_DL)
-        again = _compare([left[i] for i in rough], [memories[i] for i in rough], unknowns, levels, None)
+        again = _compare([left[i] for i in rough], [correlations[i] for i in rough], unknowns, levels, None)
         for i, one in zip(rough, again, strict=True):
             found[i] = one
     return found
 
 
-def slower_than_a_sensor(memory: Memory) -> bool:
+def slower_than_a_sensor(memory: NoiseCorrelation) -> bool:
     """Whether most of what the residuals are outlasts what a sensor's errors do."""
-    return memory.share > _SLOW_SHARE and memory.forgets_per_min * _USUAL_MIN < 1
+    return memory.share > _SLOW_SHARE and memory.decay_per_min * _USUAL_MIN < 1
 
 
 def _compare(
     left: Sequence[tuple[np.ndarray, np.ndarray]],
-    memories: Sequence[Memory],
+    correlations: Sequence[NoiseCorrelation],
     unknowns: int,
     sensor: Float[np.ndarray, " patients"],
     stated: float | None,
@@ -70,7 +70,7 @@ def _compare(
     n = np.array([len(r) for _, r in left], dtype=np.float64)
     squares = np.array([np.sum(r**2) for _, r in left])
     apart = np.array([np.median(np.diff(t)) if len(t) > 1 else np.inf for t, _ in left])
-    share, rate = (np.array([m[j] for m in memories]) for j in (1, 2))
+    share, rate = (np.array([m[j] for m in correlations]) for j in (1, 2))
     # As much memory as a sensor can have: a slow misfit is not to hide behind its own slowness.
     kept = np.exp(-2 * apart * np.maximum(rate, 1 / _SENSOR_MIN))
     independent = n / (1 + 2 * share**2 * kept / (1 - kept))

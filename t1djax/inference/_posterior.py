@@ -60,7 +60,7 @@ def sample_posterior(
         chains: how many, each with its own start and warm-up.
         draws: per chain.
         warmup: draws that adapt step size and mass matrix and are thrown away.
-        noise: whether errors of readings are independent (`white`) or remember (`ar1`).
+        noise: whether errors of readings are independent (`white`) or autocorrelated (`ar1`).
         sampler: `HMC()` if not given, or `NUTS()`.
         fit: the least-squares fit of the same problem, where it is at hand.
 

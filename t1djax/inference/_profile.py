@@ -13,7 +13,7 @@ from ..data import Cohort, Patient, PatientArrays, Series
 from ..programs import over_cohort
 from ..records import Fit, PatientProfile, Profile, fitted_records
 from ..twin import Physiology
-from ._information import WHITE, coloured, remembered, residuals
+from ._information import WHITE, coloured, noise_correlations, residuals
 from ._least_squares import _Given, _misfit
 from ._levenberg import Optimum, damped, least_squares
 
@@ -111,9 +111,9 @@ def profile(
         raise ValueError(f"profile: level is {level:g}; it lies between 0 and 1")
     order = sorted(problem.start)
     left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
-    memories = remembered(left) if autocorrelated else [WHITE] * len(left)
+    correlations = noise_correlations(left) if autocorrelated else [WHITE] * len(left)
     estimates = {s: np.array([f.estimates[s].value for f in fit]) for s in problem.start}
-    body, memory = problem.physiology(start=estimates), np.array([m[1:] for m in memories])
+    body, memory = problem.physiology(start=estimates), np.array([m[1:] for m in correlations])
     index = np.asarray(order.index(symbol))
     traced, _ = over_cohort(
         _trace, body, PatientArrays(patients), memory, shared=(index,), static=(options,), block=_BLOCK
@@ -131,7 +131,7 @@ def profile(
     return Profile(symbol, level, tuple(found))
 
 
-def _trace(body: Physiology, data: Series, remembers: Array, index: Array, options: ProfileOptions) -> _Traced:
+def _trace(body: Physiology, data: Series, correlation: Array, index: Array, options: ProfileOptions) -> _Traced:
     given, order, rows_seen = _Given(body, data), sorted(body.free), data.fit.size
     named = lambda z: dict(zip(order, z, strict=True))
     readings = jnp.sum(given.data.fit)
@@ -147,14 +147,14 @@ def _trace(body: Physiology, data: Series, remembers: Array, index: Array, optio
         return least_squares(rows, z, moves=moves, lowest=body.lowest(), **how)
 
     everything = jnp.ones_like(z0)
-    held = everything.at[index].set(0.0)
+    fixed = everything.at[index].set(0.0)
     best = relax(z0, everything)
     if body.noise_sd_mg_dL is None:
         noise = body.noise(jnp.sum(_misfit(named(best.z), given) ** 2), readings)
     noise = jnp.maximum(noise, _LEAST_NOISE_MG_DL)
     J, beliefs = best.jacobian[:rows_seen], best.jacobian[rows_seen:]
     inverse = _inverse(best.jacobian.T @ best.jacobian)
-    robust = inverse @ (coloured(J, given.data, remembers) + beliefs.T @ beliefs) @ inverse
+    robust = inverse @ (coloured(J, given.data, correlation) + beliefs.T @ beliefs) @ inverse
     inflation = jnp.sqrt(robust[index, index] / inverse[index, index])
     sd = jnp.minimum(noise * jnp.sqrt(robust[index, index]), options.widest)
 
@@ -162,8 +162,8 @@ def _trace(body: Physiology, data: Series, remembers: Array, index: Array, optio
         def to(point: tuple[Array, Array], multiple: Array) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
             z, A = point
             move = best.z[index] + side * multiple * sd - z[index]
-            start = (z + damped(A, held, -A[:, index] * move, 0.0)).at[index].add(move)
-            new = relax(start, held)
+            start = (z + damped(A, fixed, -A[:, index] * move, 0.0)).at[index].add(move)
+            new = relax(start, fixed)
             return (new.z, new.jacobian.T @ new.jacobian), (new.z, new.squares, new.converged)
 
         here = (best.z, best.jacobian.T @ best.jacobian)

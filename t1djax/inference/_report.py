@@ -12,7 +12,7 @@ from .._settle import doubtful_mass
 from .._types import Key
 from ..data import Cohort, Patient
 from ..problem import Problem, pose
-from ..question import Asked, Question, question_of
+from ..question import Question, QuestionFields, question_of
 from ..records import (
     Determination,
     Direction,
@@ -27,10 +27,20 @@ from ..records import (
     symbols_of,
 )
 from ._feedback import insulin_follows_glucose
-from ._information import WHITE, Bounds, Memory, Told, invert, remembered, residuals, sandwich, told
+from ._information import (
+    WHITE,
+    Bounds,
+    Information,
+    NoiseCorrelation,
+    invert,
+    noise_correlations,
+    reading_information,
+    residuals,
+    sandwich,
+)
 from ._misfit import SENSOR_MG_DL, slower_than_a_sensor
 from ._trust import misses
-from ._verdicts import Error, Errors, called, doubted, rests
+from ._verdicts import Error, Errors, doubted, qualified, verdict_of
 from ._what_if import changed
 from ._words import directions, listed, plus_minus, symmetries
 
@@ -79,10 +89,12 @@ def identify(
     values = {s: np.array([f.estimates[s].value for f in fit]) for s in fit.problem.start}
     left = [residuals(p, f.glucose_mg_dL) for p, f in zip(patients, fit, strict=True)]
     noise = [_noise(fit.problem, r) for _, r in left]
-    memories = remembered(left)
-    said = [_of_fit(f.outcome, left_, p) for f, left_, p in zip(fit, left, patients, strict=True)]
-    asked = _Asked(fit.problem, values, noise, memories, said, level, misses(fit, patients, left, memories))
-    return _report(patients, asked, what_if)
+    correlations = noise_correlations(left)
+    remarks = [_of_fit(f.outcome, left_, p) for f, left_, p in zip(fit, left, patients, strict=True)]
+    evidence = _Evidence(
+        fit.problem, values, noise, correlations, remarks, level, misses(fit, patients, left, correlations)
+    )
+    return _report(patients, evidence, what_if)
 
 
 def preflight(
@@ -93,7 +105,7 @@ def preflight(
     level: float = 0.9,
     what_if: bool = True,
     key: Key | None = None,
-    **asked: Unpack[Asked],
+    **fields: Unpack[QuestionFields],
 ) -> Identification:
     """Say before any fit what the doses, meals and reading times of a cohort can tell, whatever is asked for.
 
@@ -107,7 +119,7 @@ def preflight(
         level: probability of the intervals.
         what_if: whether to compute what other data would bring.
         key: not needed; draws what has no value.
-        asked: fields of `Question`, in place of one or on top of it.
+        fields: fields of `Question`, in place of one or on top of it.
 
     Returns:
         One record per patient.
@@ -122,7 +134,7 @@ def preflight(
         >>> report["Pat3"].directions[0].words
         'ksi and ku_Vi move together: only ksi*ku_Vi is determined (±0.089 %)'
     """
-    patients, question = tuple(cohort), question_of(question, asked)
+    patients, question = tuple(cohort), question_of(question, fields)
     noise = SENSOR_MG_DL if question.noise_sd_mg_dL is None else question.noise_sd_mg_dL
     key = jax.random.key(0) if key is None else key
     problem = pose(patients, question, key=key, noise_sd_mg_dL=noise, refuse=False)
@@ -140,18 +152,18 @@ def preflight(
     known = {s: np.full(len(patients), values[s]) if s in values else v for s, v in problem.known.items()}
     problem = dataclasses.replace(problem, known=known)
     n = len(patients)
-    everywhere = _Asked(problem, here, [noise] * n, [WHITE] * n, [()] * n, level, [None] * n)
+    everywhere = _Evidence(problem, here, [noise] * n, [WHITE] * n, [()] * n, level, [None] * n)
     return _report(patients, everywhere, what_if)
 
 
-class _Asked(NamedTuple):
+class _Evidence(NamedTuple):
     """The question, patient by patient."""
 
     problem: Problem
     values: Mapping[str, np.ndarray]
     noise: Sequence[float]
-    memories: Sequence[Memory]
-    said: Sequence[tuple[str, ...]]
+    correlations: Sequence[NoiseCorrelation]
+    remarks: Sequence[tuple[str, ...]]
     level: float
     misfits: Sequence[Misfit | None]
 
@@ -161,10 +173,10 @@ class _One(NamedTuple):
 
     free: list[str]
     values: Mapping[str, float]
-    told: Told
+    information: Information
     noise: float
     readings: int
-    memory: Memory
+    memory: NoiseCorrelation
     problem: Problem
     misfit: Misfit | None
 
@@ -176,49 +188,58 @@ def _noise(problem: Problem, residual: np.ndarray) -> float:
 
 
 def _of_fit(outcome: Outcome, left: tuple[np.ndarray, np.ndarray], patient: Patient) -> tuple[str, ...]:
-    said = () if outcome.ok else (f"the fit failed: {outcome.value}",)
+    remarks = () if outcome.ok else (f"the fit failed: {outcome.value}",)
     feedback = insulin_follows_glucose(patient, *left)
-    return (*said, feedback) if feedback else said
+    return (*remarks, feedback) if feedback else remarks
 
 
-def _report(patients: Sequence[Patient], asked: _Asked, what_if: bool) -> Identification:
-    problem = dataclasses.replace(asked.problem, bounds={})  # of no account for what readings tell
+def _report(patients: Sequence[Patient], evidence: _Evidence, what_if: bool) -> Identification:
+    problem = dataclasses.replace(evidence.problem, bounds={})  # of no account for what readings tell
     plans = changed(patients) if what_if else []
     everyone = [*patients, *(p for plan in plans for p in plan.patients)]
     rounds = 1 + len(plans)
-    body = jax.tree.map(lambda x: np.concatenate([x] * rounds), problem.physiology(start=asked.values))
-    all_told = told(body, everyone, list(asked.memories) * rounds)
-    free, n = sorted(asked.values), len(patients)
+    body = jax.tree.map(lambda x: np.concatenate([x] * rounds), problem.physiology(start=evidence.values))
+    every = reading_information(body, everyone, list(evidence.correlations) * rounds)
+    free, n = sorted(evidence.values), len(patients)
     records = []
     for i, patient in enumerate(patients):
         at = lambda by, i=i: {s: float(v[i]) for s, v in by.items()}
-        mine = jax.tree.map(lambda x, i=i: x[i], all_told)
-        values = at(problem.known) | at(asked.values)
+        mine = jax.tree.map(lambda x, i=i: x[i], every)
+        values = at(problem.known) | at(evidence.values)
         readings = int(patient.masks.fit.sum())
-        one = _One(free, values, mine, asked.noise[i], readings, asked.memories[i], asked.problem, asked.misfits[i])
+        one = _One(
+            free,
+            values,
+            mine,
+            evidence.noise[i],
+            readings,
+            evidence.correlations[i],
+            evidence.problem,
+            evidence.misfits[i],
+        )
         others = {
-            plan.change: tuple(np.asarray(x[(j + 1) * n + i]) for x in (all_told.white, all_told.coloured))
+            plan.change: tuple(np.asarray(x[(j + 1) * n + i]) for x in (every.white, every.coloured))
             for j, plan in enumerate(plans)
         }
-        said = (*asked.said[i], *doubtful_mass(patient, asked.problem.start, asked.problem.body))
-        records.append(_of_patient(patient.name, one, others, said, asked.level))
-    return Identification(tuple(records), asked.level, asked.problem.notes)
+        remarks = (*evidence.remarks[i], *doubtful_mass(patient, evidence.problem.start, evidence.problem.body))
+        records.append(_of_patient(patient.name, one, others, remarks, evidence.level))
+    return Identification(tuple(records), evidence.level, evidence.problem.notes)
 
 
 def _of_patient(
-    name: str, one: _One, others: Mapping[str, tuple[np.ndarray, ...]], said: tuple[str, ...], level: float
+    name: str, one: _One, others: Mapping[str, tuple[np.ndarray, ...]], remarks: tuple[str, ...], level: float
 ) -> PatientIdentification:
     s2, k = one.noise**2, len(one.free)
-    white, prior = np.asarray(one.told.white), np.asarray(one.told.found.prior)
-    remembered = np.asarray(one.told.coloured)
+    white, prior = np.asarray(one.information.white), np.asarray(one.information.found.prior)
+    coloured = np.asarray(one.information.coloured)
     blind = np.diagonal(white) <= _NO_TRACE_MG_DL**2 * one.readings
     body = one.problem.body
     exact = symmetries(one.free, body, one.values, white, blind)
     alone = _scaled(invert(white, one.readings, len(exact)), s2)
-    alone_robust = sandwich(alone, remembered / s2, 0 * prior) if s2 else alone
+    alone_robust = sandwich(alone, coloured / s2, 0 * prior) if s2 else alone
     total = white + s2 * prior
     both = _scaled(invert(total, one.readings, len(exact) if not prior.any() else 0), s2)
-    robust = sandwich(both, remembered / s2, prior) if s2 else both
+    robust = sandwich(both, coloured / s2, prior) if s2 else both
     bounds_ = Errors(alone, alone_robust, both, robust)
     found = directions(one.free, body, exact, alone_robust, alone)
     quantile = float(special.stdtrit(max(one.readings - k, 1), (1 + level) / 2))
@@ -230,19 +251,19 @@ def _of_patient(
         e = bounds_.of(np.eye(k)[i])
         verdict, reason = _judge(symbol, i, e, one, found, correlation, white + s2 * prior)
         verdict, reason = doubted(verdict, reason, e, one.misfit)
-        verdict, reason = rests(verdict, reason, symbol, one.problem, name)
+        verdict, reason = qualified(verdict, reason, symbol, one.problem, name)
         parameters[symbol] = _determination(symbol, one.values[symbol], e, quantile, verdict, reason, one.problem)
     for symbol in (row.symbol for row in body.facts.derived):
-        value, slope = float(one.told.found.values[symbol]), np.asarray(one.told.found.slopes[symbol])
+        value, slope = float(one.information.found.values[symbol]), np.asarray(one.information.found.slopes[symbol])
         if np.any(slope):
             e = bounds_.of(slope / (value or 1.0))
-            verdict, reason = called(e), f"the readings alone leave {plus_minus(e.alone_robust)}"
+            verdict, reason = verdict_of(e), f"the readings alone leave {plus_minus(e.alone_robust)}"
             verdict, reason = doubted(verdict, reason, e, one.misfit)
-            verdict, reason = rests(verdict, reason, symbol, one.problem, name)
+            verdict, reason = qualified(verdict, reason, symbol, one.problem, name)
             derived[symbol] = _determination(symbol, value, e, quantile, verdict, reason, one.problem)
     values = np.linalg.eigvalsh(white) if np.all(np.isfinite(white)) else np.full(k, np.nan)
     rank = k - alone.open.shape[1]
-    gains = tuple(_gain(change, one, told_, bounds_) for change, told_ in others.items())
+    gains = tuple(_gain(change, one, information_, bounds_) for change, information_ in others.items())
     return PatientIdentification(
         name=name,
         parameters=parameters,
@@ -254,7 +275,7 @@ def _of_patient(
         correlation=correlation,
         directions=tuple(found),
         what_if=gains,
-        warnings=_warnings(said, one, parameters),
+        warnings=_warnings(remarks, one, parameters),
         misfit=one.misfit,
     )
 
@@ -324,7 +345,7 @@ def _judge(
             else high
         )
         return "at its bound", f"it stands at its bound {near:g}: the readings want it beyond, or tell nothing of it"
-    verdict = called(e)
+    verdict = verdict_of(e)
     concerned = [d for d in found if symbol in d.undetermined and (d.structural or abs(d.undetermined[symbol]) > 0.5)]
     exact = [d for d in concerned if d.structural]
     if verdict == "set by the prior":
@@ -351,18 +372,18 @@ def _judge(
 
 
 def _gain(change: str, one: _One, after: tuple[np.ndarray, ...], before: Errors) -> WhatIf:
-    s2, prior = one.noise**2, np.asarray(one.told.found.prior)
-    white, remembered = after
+    s2, prior = one.noise**2, np.asarray(one.information.found.prior)
+    white, coloured = after
     then = _scaled(invert(white + s2 * prior, one.readings), s2)
-    then = sandwich(then, remembered / s2, prior) if s2 else then
+    then = sandwich(then, coloured / s2, prior) if s2 else then
     unit = np.eye(len(one.free))
     return WhatIf(
         change, {s: (100 * before.robust.sd(row), 100 * then.sd(row)) for s, row in zip(one.free, unit, strict=True)}
     )
 
 
-def _warnings(said: tuple[str, ...], one: _One, parameters: Mapping[str, Determination]) -> tuple[str, ...]:
-    found = list(said)
+def _warnings(remarks: tuple[str, ...], one: _One, parameters: Mapping[str, Determination]) -> tuple[str, ...]:
+    found = list(remarks)
     if one.misfit is not None and one.misfit.found:
         found.append(one.misfit.words)
     ratios = [d.robust_percent / d.error_percent for d in parameters.values() if 0 < d.error_percent < np.inf]
@@ -374,7 +395,7 @@ def _warnings(said: tuple[str, ...], one: _One, parameters: Mapping[str, Determi
         )
         if slower_than_a_sensor(one.memory) and not (one.misfit is not None and one.misfit.found):
             found.append(
-                f"residuals keep their sign for about {1 / one.memory.forgets_per_min:.0f} min, longer than errors of "
+                f"residuals keep their sign for about {1 / one.memory.decay_per_min:.0f} min, longer than errors of "
                 "a sensor do: something is missing from the model, and estimates may be off by more than their "
                 "intervals; compare several windows, and estimate the initial state too"
             )

@@ -34,7 +34,7 @@ class Errors(NamedTuple):
         return Error(*(bounds.sd(g) for bounds in self))
 
 
-def called(e: Error) -> Verdict:
+def verdict_of(e: Error) -> Verdict:
     """The verdict of the errors alone."""
     if e.alone_robust > _DOMINATED * e.robust:
         return "set by the prior"
@@ -43,7 +43,7 @@ def called(e: Error) -> Verdict:
     return "weakly determined" if e.robust <= _WEAKLY else "not determined"
 
 
-def held(verdict: Verdict, misfit: Misfit | None) -> Verdict:
+def unless_misfit(verdict: Verdict, misfit: Misfit | None) -> Verdict:
     """What is left of a verdict where the model does not hold."""
     claims = verdict in ("determined", "weakly determined")
     return "model misfit" if claims and misfit is not None and misfit.found else verdict
@@ -51,7 +51,7 @@ def held(verdict: Verdict, misfit: Misfit | None) -> Verdict:
 
 def doubted(verdict: Verdict, reason: str, e: Error, misfit: Misfit | None) -> tuple[Verdict, str]:
     """A verdict and its reason, and what is left of both where the model does not hold."""
-    if misfit is None or held(verdict, misfit) == verdict:
+    if misfit is None or unless_misfit(verdict, misfit) == verdict:
         return verdict, reason
     return "model misfit", (
         f"{verdict} ({plus_minus(e.robust)}) only if the model held; it misses its readings by "
@@ -59,7 +59,7 @@ def doubted(verdict: Verdict, reason: str, e: Error, misfit: Misfit | None) -> t
     )
 
 
-def rests(verdict: Verdict, reason: str, symbol: str, problem: Problem, name: str) -> tuple[Verdict, str]:
+def qualified(verdict: Verdict, reason: str, symbol: str, problem: Problem, name: str) -> tuple[Verdict, str]:
     """A verdict and its reason, and what becomes of both where the patient's balance is assumed."""
     b = problem.goes_by(name)
     if b is None or symbol not in problem.body.facts.by_balance or verdict not in ("determined", "weakly determined"):

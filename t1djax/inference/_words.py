@@ -100,17 +100,19 @@ def directions(
         return found  # of a fit that failed
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     weakest = [i for i in np.argsort(values)[::-1] if values[i] > _WEAK**2][:_MOST]
-    said: list[Mapping[str, float]] = []  # products of powers that a sentence has told of
+    stated: list[Mapping[str, float]] = []  # products of powers that a sentence has told of
     for i in weakest:
         exponents = _shown(free, vectors[:, i])
-        if not any(set(exponents) == set(d.undetermined) for d in found) and not _told(exponents, said, free):
-            found.append(_weak(free, exponents, covariance, said))
+        if not any(set(exponents) == set(d.undetermined) for d in found) and not _already_stated(
+            exponents, stated, free
+        ):
+            found.append(_weak(free, exponents, covariance, stated))
     return found
 
 
-def _told(product: Mapping[str, float], said: Sequence[Mapping[str, float]], free: Sequence[str]) -> bool:
+def _already_stated(product: Mapping[str, float], stated: Sequence[Mapping[str, float]], free: Sequence[str]) -> bool:
     """Whether nearly this product was told of before."""
-    v, *others = (np.array([x.get(s, 0.0) for s in free]) for x in (product, *said))
+    v, *others = (np.array([x.get(s, 0.0) for s in free]) for x in (product, *stated))
     return any(abs(float(v @ w)) > _SAME * float(np.linalg.norm(v) * np.linalg.norm(w)) for w in others)
 
 
@@ -137,10 +139,10 @@ def _unexplained(free: Sequence[str], opened: np.ndarray, exact: Sequence[Unseen
 
 
 def _weak(
-    free: Sequence[str], exponents: Mapping[str, float], covariance: np.ndarray, said: list[Mapping[str, float]]
+    free: Sequence[str], exponents: Mapping[str, float], covariance: np.ndarray, stated: list[Mapping[str, float]]
 ) -> Direction:
     """A weak direction in words; what it tells of is added to what was said."""
-    said.append(exponents)
+    stated.append(exponents)
     members = [free.index(s) for s in exponents]
     sd = _of_product(exponents, free, covariance)
     if len(members) == 1:
@@ -150,11 +152,11 @@ def _weak(
     best = _shown([free[i] for i in members], w[:, 0])
     sd_best = _of_product(best, free, covariance)
     left = f"is known to {plus_minus(sd)} only" if sd < _FACTOR else "stays open"
-    told = ""
-    if sd_best < _FACTOR and not _told(best, said, free):
-        told = f", {power(best)} is known to {plus_minus(sd_best)}"
-        said.append(best)
-    text = f"{listed(list(exponents))} move together: {power(exponents)} {left}{told}"
+    addition = ""
+    if sd_best < _FACTOR and not _already_stated(best, stated, free):
+        addition = f", {power(best)} is known to {plus_minus(sd_best)}"
+        stated.append(best)
+    text = f"{listed(list(exponents))} move together: {power(exponents)} {left}{addition}"
     return Direction(False, exponents, 100 * sd, power(best), 100 * sd_best, text)
 
 

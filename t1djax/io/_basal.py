@@ -28,14 +28,14 @@ _HOLE_MIN = 1.5
 
 
 def basal_of(
-    raw: Raw, minutes: Rates, asked: BasalUnit | None, span: tuple[float, float], bolus_U_day: float
+    raw: Raw, minutes: Rates, wanted: BasalUnit | None, span: tuple[float, float], bolus_U_day: float
 ) -> Step[tuple[Rates, Rates]]:
     """When the rate changes, min, and to what, U/h.
 
     Args:
         raw: the parsed file.
         minutes: when each of its rates begins.
-        asked: the unit that the caller insists on.
+        wanted: the unit that the caller insists on.
         span: of the record, min.
         bolus_U_day: boluses, U/day.
     """
@@ -45,12 +45,12 @@ def basal_of(
         if not raw.long_acting:
             yield Note("there is no basal rate in the file; it is taken as zero")
         return nothing
-    unit: BasalUnit = asked or raw.basal_unit or "U/h"
-    by = "asked for" if asked else "stated or documented" if raw.basal_unit else "assumed"
+    unit: BasalUnit = wanted or raw.basal_unit or "U/h"
+    by = "asked for" if wanted else "stated or documented" if raw.basal_unit else "assumed"
     yield Facts(basal_unit=unit, basal_unit_by=by)
     if by == "assumed":
-        mend = f"pass {argument('basal_unit', 'U/h', 'U/min', 'U/5min')}"
-        yield flaw(file, "the unit of the basal rate is not stated", mend, column="basal")
+        remedy = f"pass {argument('basal_unit', 'U/h', 'U/min', 'U/5min')}"
+        yield flaw(file, "the unit of the basal rate is not stated", remedy, column="basal")
     rate = np.array([entry.rate for entry in raw.basal], dtype=np.float64)
     bad = ~np.isfinite(rate) | (rate < 0)
     where = np.array([entry.where for entry in raw.basal])
@@ -76,7 +76,7 @@ def basal_of(
             "the basal before is held, and nothing is taken as eaten or injected"
         )
     mean = mean_rate(time, rate, span)
-    yield from _check_unit(mean, bolus_U_day, unit, raw.basal_unit, asked, rows=rows, merged=merged, file=file)
+    yield from _check_unit(mean, bolus_U_day, unit, raw.basal_unit, wanted, rows=rows, merged=merged, file=file)
     # Pumps step by fractions of a U/h; the twelfths in a file are rounded back to them.
     rate = np.round(rate * _PER_DAY[unit] / 24, 9)
     most = TOO_MUCH[BASAL] if not merged else 60 * TOO_MUCH[BOLUS]
@@ -104,7 +104,7 @@ def _holes(
 
 
 def _check_unit(
-    mean: float, bolus_U_day: float, unit: BasalUnit, stated: BasalUnit | None, asked: BasalUnit | None,
+    mean: float, bolus_U_day: float, unit: BasalUnit, stated: BasalUnit | None, wanted: BasalUnit | None,
     *, rows: bool, merged: bool, file: str,
 ) -> Step[None]:  # fmt: skip
     """Hold a day's basal against what people use.
@@ -121,14 +121,14 @@ def _check_unit(
         low = units < _FEW or (rows and not merged and share < 0.12 and units < 6)
         return "low" if low else "high" if units > _MANY else None
 
-    if asked is not None and stated is not None and asked != stated and mean:
+    if wanted is not None and stated is not None and wanted != stated and mean:
         text = (
-            f"this format has basal in {_WORD[stated]}, {day[stated]:.3g} U/day; as {_WORD[asked]}, asked for, it is "
-            f"{day[asked]:.3g}"
+            f"this format has basal in {_WORD[stated]}, {day[stated]:.3g} U/day; as {_WORD[wanted]}, asked for, it is "
+            f"{day[wanted]:.3g}"
         )
         if odd(day[stated]) is None and day[stated] <= _PLAIN[merged]:
             yield flaw(file, text, f"leave {argument('basal_unit')} out", column="basal")
-        elif odd(day[asked]) is None:  # else it is said below
+        elif odd(day[wanted]) is None:  # else it is said below
             yield Doubt(f"{text}: check the unit")
     if (how := odd(day[unit])) is None:
         return
@@ -137,15 +137,15 @@ def _check_unit(
     text += "".join(f"; as {_WORD[u]} it is {day[u]:.3g}" for u in others)
     if how == "low" and day[unit] >= _FEW:
         text += f" (boluses come to {bolus_U_day:.3g} U/day)"
-    if asked is not None or not others or _MANY < day[unit] <= _TOO_MANY[merged]:
+    if wanted is not None or not others or _MANY < day[unit] <= _TOO_MANY[merged]:
         yield Doubt(f"{text}: check the unit")
     else:
-        mend = f"pass {argument('basal_unit', *others)}, or {unit} if that is right"
-        yield flaw(file, text, mend, column="basal")
+        remedy = f"pass {argument('basal_unit', *others)}, or {unit} if that is right"
+        yield flaw(file, text, remedy, column="basal")
 
 
 def check_insulin(
-    basal_U_day: float, bolus_U: float, days: float, *, merged: bool, asked: bool, file: str
+    basal_U_day: float, bolus_U: float, days: float, *, merged: bool, wanted: bool, file: str
 ) -> Step[None]:
     """Report insulin that nobody takes: people with type 1 diabetes take 0.2 to 2.5 U/kg a day.
 
@@ -154,7 +154,7 @@ def check_insulin(
         bolus_U: boluses of the covered days, U.
         days: how many those are.
         merged: whether basal holds the boluses.
-        asked: whether the caller insists on the unit of basal; then only boluses are refused.
+        wanted: whether the caller insists on the unit of basal; then only boluses are refused.
         file: the file.
     """
     bolus = bolus_U / max(days, SHORTEST)
@@ -162,10 +162,10 @@ def check_insulin(
     if bolus > _BOLUS and not merged:
         text = f"boluses sum to {bolus:.4g} U/day (basal is {basal_U_day:.3g}), which nobody takes"
         yield flaw(file, text, "are they in U? put the file right", column="bolus")
-    elif total > _INSULIN and not asked:
+    elif total > _INSULIN and not wanted:
         text = f"insulin sums to {total:.4g} U/day, which nobody takes"
-        mend = f"check the units of basal ({argument('basal_unit')}) and boluses"
-        yield flaw(file, text, mend, column="insulin")
+        remedy = f"check the units of basal ({argument('basal_unit')}) and boluses"
+        yield flaw(file, text, remedy, column="insulin")
     elif total > _MUCH_INSULIN:
         yield Doubt(f"insulin sums to {total:.4g} U/day, which hardly anybody takes: check the units")
     if 0 < total < _LITTLE_INSULIN and days >= 1:

@@ -64,8 +64,8 @@ class Meals(NamedTuple):
             return "every entry is 1: a flag, not an amount", f"pass {argument('carbs_unit', 'none')}"
         ways = argument("carbs_unit", "exchange", "none")
         if unit == "g" and ratio < 4 and size >= _A_MEAL_G and not sure:
-            mend = f"are the boluses in U? put them right; or pass {ways}"
-            return f"{evidence}: of grams by the size, but not by the boluses", mend
+            remedy = f"are the boluses in U? put them right; or pass {ways}"
+            return f"{evidence}: of grams by the size, but not by the boluses", remedy
         if unit == "g" and against((ratio < 4, size < 10)):
             return f"{evidence}, which are not grams", f"pass {ways}"
         if unit in G_PER_EXCHANGE and against((ratio > 6, size > 20)):
@@ -73,17 +73,17 @@ class Meals(NamedTuple):
         return None
 
 
-def unit_of_carbs(meals: Meals, stated: CarbsUnit | None, asked: CarbsUnit | None, file: str) -> Step[str]:
+def unit_of_carbs(meals: Meals, stated: CarbsUnit | None, wanted: CarbsUnit | None, file: str) -> Step[str]:
     """The unit to take meals in: as asked for, as stated; none where it is refused or left out.
 
     Args:
         meals: the meals; at least one.
         stated: by the file or its format.
-        asked: by the caller.
+        wanted: by the caller.
         file: the file.
     """
-    unit = asked or stated
-    by = "asked for" if asked else "stated or documented" if stated else None
+    unit = wanted or stated
+    by = "asked for" if wanted else "stated or documented" if stated else None
     yield Facts(carbs_unit=unit, carbs_unit_by=by)
     if unit is None or (stated is None and unit == "g/min" and np.all(meals.duration_min <= 1)):
         flags = len(meals.amount) > 2 and bool(np.all(meals.amount == 1))
@@ -91,8 +91,8 @@ def unit_of_carbs(meals: Meals, stated: CarbsUnit | None, asked: CarbsUnit | Non
         ratio = f", {np.median(meals.per_U):.3g} per U of bolus" if len(meals.per_U) else ""
         why = "the unit is not stated" if unit is None else "they are amounts, not rates in g/min"
         likely = f"the median is {np.median(meals.amount):g} a meal{ratio}: {'flags (none)' if flags else fits}"
-        mend = f"pass {argument('carbs_unit', 'g', 'exchange', 'none')}; an exchange is 10 g"
-        yield flaw(file, f"{why}; {likely} by its size", mend, column="carbs")
+        remedy = f"pass {argument('carbs_unit', 'g', 'exchange', 'none')}; an exchange is 10 g"
+        yield flaw(file, f"{why}; {likely} by its size", remedy, column="carbs")
         return "none"
     exchanges = stated == "exchange" and unit in G_PER_EXCHANGE
     if stated is not None and unit not in (stated, "none") and not exchanges:
@@ -103,8 +103,8 @@ def unit_of_carbs(meals: Meals, stated: CarbsUnit | None, asked: CarbsUnit | Non
         # One or two meals tell nothing.
         if int(meals.inside.sum()) >= 3 and meals.doubt(stated) is None and meals.day(stated) <= _MOST:
             ways = argument("carbs_unit", stated, "none")
-            mend = f"leave {argument('carbs_unit')} out, or pass {ways}, which skips it"
-            yield flaw(file, text, mend, column="carbs")
+            remedy = f"leave {argument('carbs_unit')} out, or pass {ways}, which skips it"
+            yield flaw(file, text, remedy, column="carbs")
             return stated
         yield Doubt(f"{text}: check the unit")
     elif exchanges and unit == "exchange":
@@ -135,8 +135,8 @@ def check_carbs(meals: Meals, unit: str, sure: bool, per_U: Float[np.ndarray, " 
     others = [u for u in others if u != "g/min" or day["g/min"] != day["g"]]
     text += "".join(f"; as {u} it is {day[u]:.4g}" for u in others)
     if day[unit] > _MOST:
-        mend = f"pass {argument('carbs_unit', *others)}, or put the file right" if others else "put the file right"
-        yield flaw(file, f"{text}; nobody eats that much", mend, column="carbs")
+        remedy = f"pass {argument('carbs_unit', *others)}, or put the file right" if others else "put the file right"
+        yield flaw(file, f"{text}; nobody eats that much", remedy, column="carbs")
     elif day[unit] > _MUCH:
         yield Doubt(f"{text}: check the unit")
     if len(per_U) >= _FEWEST_PAIRS:
@@ -145,8 +145,8 @@ def check_carbs(meals: Meals, unit: str, sure: bool, per_U: Float[np.ndarray, " 
         text = f"the median is {pairs}, where people have 3 to 30"
         if not _PER_U[0] <= ratio <= _PER_U[1]:
             if doubt is None and day[unit] <= _MOST:
-                mend = f"check the units of boluses and of carbohydrate ({argument('carbs_unit')})"
-                yield flaw(file, text, f"{mend}, and put the file right", column="carbs")
+                remedy = f"check the units of boluses and of carbohydrate ({argument('carbs_unit')})"
+                yield flaw(file, text, f"{remedy}, and put the file right", column="carbs")
         elif not _USUAL_PER_U[0] <= ratio <= _USUAL_PER_U[1]:
             yield Doubt(f"{text}: check the units of boluses and of carbohydrate")
     small = int(np.sum(meals.grams(unit) == 1))

@@ -38,7 +38,7 @@ AROUND = 256 * 1024
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be read; the message names the file and the mend."""
+    """A checkpoint cannot be read; the message names the file and the remedy."""
 
 
 class SavedTwins(NamedTuple):
@@ -263,7 +263,7 @@ def _end_with_the_parent() -> None:
 def _write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
 
-    with said_here(), ocp.StandardCheckpointer() as checkpointer:
+    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, arrays)
 
 
@@ -278,7 +278,7 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def said_here() -> Iterator[None]:
+def quiet_orbax() -> Iterator[None]:
     """What Orbax logs of failures, with tracebacks, is said in one line by who calls it."""
     logger = logging.getLogger("absl")
     logger.addFilter(not_of_orbax)

@@ -21,7 +21,7 @@ HUPA = ("time", "glucose", "basal_rate", "bolus_volume_delivered", "carb_input")
 HUPA_SEEN = "this is the HUPA-UCM layout, not a canonical table"
 
 
-def hupa_mend() -> str:
+def hupa_remedy() -> str:
     return f"read it with read_hupa, or train with {argument('layout', 'hupa')}"
 
 
@@ -72,12 +72,12 @@ class Table:
         return [cell.strip(BLANKS) for cell in self.columns.get(name, [""] * len(self))]
 
 
-def flag(table: Table, column: str, bad: Bool[np.ndarray, " rows"], what: str, mend: str) -> Step[None]:
+def flag(table: Table, column: str, bad: Bool[np.ndarray, " rows"], what: str, remedy: str) -> Step[None]:
     """One kind of problem in the marked rows; `{}` in `what` becomes the cell."""
     where = np.flatnonzero(bad).tolist()
     if where:
         texts = tuple(what.replace("{}", quote(table.columns[column][i])) for i in where[:SHOWN])
-        yield Flaw(table.file, column, tuple(table.lines[i] for i in where), texts, mend)
+        yield Flaw(table.file, column, tuple(table.lines[i] for i in where), texts, remedy)
 
 
 def quote(cell: str) -> str:
@@ -96,7 +96,7 @@ def split_table(file: str, text: str, *, delimiter: str = ",") -> Step[Table | N
     if len(names) == 1:
         other = next((d for d in (",", ";", "\t", "|") if d != delimiter and d in names[0]), None)
         if other is not None and delimiter == "," and set(HUPA) <= set(names[0].split(other)):
-            yield flaw(file, HUPA_SEEN, hupa_mend(), row=header)
+            yield flaw(file, HUPA_SEEN, hupa_remedy(), row=header)
             return None
         if other is not None:
             what = f"its cells are separated by {other!r}, not by {delimiter!r}"
@@ -122,8 +122,8 @@ def section(file: str, names: Sequence[str], rows: Sequence[Sequence[str]], line
     if ragged:
         what = tuple(f"it has {len(even[i])} cells, the header {width}" for i in ragged[:SHOWN])
         cut = ragged == [len(rows) - 1] and len(even[-1]) < width
-        mend = "is the file cut short? export it again" if cut else "is there a decimal comma, or a comma unquoted?"
-        yield Flaw(file, None, tuple(lines[i] for i in ragged), what, mend)
+        remedy = "is the file cut short? export it again" if cut else "is there a decimal comma, or a comma unquoted?"
+        yield Flaw(file, None, tuple(lines[i] for i in ragged), what, remedy)
     skip = set(ragged)
     keep = [i for i in range(len(even)) if i not in skip]
     return Table(file, names, [even[i] for i in keep], [lines[i] for i in keep])
@@ -162,8 +162,8 @@ def check_columns(table: Table, required: Sequence[str], optional: Sequence[str]
     missing = [name for name in required if name not in table.names]
     for name in missing:
         close = difflib.get_close_matches(name, unknown, n=1, cutoff=0.5)
-        mend = f"is it {quote_name(close[0])}? rename it and mind the unit" if close else "add it"
-        yield flaw(table.file, "the column is missing", mend, column=name)
+        remedy = f"is it {quote_name(close[0])}? rename it and mind the unit" if close else "add it"
+        yield flaw(table.file, "the column is missing", remedy, column=name)
     for name in unknown:
         close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
         hint = f"; is {close[0]} meant?" if close else ""
@@ -230,8 +230,8 @@ def clock(table: Table, column: str) -> Step[tuple[Float[np.ndarray, " rows"], d
         except ValueError:
             times.append(None)
     wrong = np.array([t is None for t in times], dtype=bool) & ~blank(table, column)
-    mend = "write ISO 8601 to the microsecond at most, such as 2024-05-01T07:30:00+02:00"
-    yield from flag(table, column, wrong, "{} is not a timestamp", mend)
+    remedy = "write ISO 8601 to the microsecond at most, such as 2024-05-01T07:30:00+02:00"
+    yield from flag(table, column, wrong, "{} is not a timestamp", remedy)
     first = next((t for t in times if t is not None), None)
     minutes = np.full(len(cells), np.nan)
     if first is None:
@@ -249,7 +249,7 @@ def clock(table: Table, column: str) -> Step[tuple[Float[np.ndarray, " rows"], d
         try:
             first = first.astimezone(dt.UTC)
         except OverflowError:
-            yield flaw(table.file, "the first time has no UTC equivalent", mend, column=column)
+            yield flaw(table.file, "the first time has no UTC equivalent", remedy, column=column)
     return minutes, first
 
 

@@ -22,7 +22,7 @@ _SORTED_MEND = (
     "the rows are sorted by time, so nothing tells the two hours apart: export again in the order of recording, write "
     "times with their offset from UTC, or leave that hour out"
 )
-_PARTLY_MEND = (
+_PARTLY_REMEDY = (
     "days up to the 12th are swapped and later ones are not, as spreadsheets do it: write all dates as year-month-day "
     "from the original"
 )
@@ -139,8 +139,8 @@ def _check_dates(dates: Iterable[dt.date], file: str) -> Step[None]:
         text = ", ".join(f"{day}" for day in days[:3])
         order = f"{argument('day_first', True)} or {argument('day_first', False)}"
         swap = f"state their order with {order}; if the dates are right, cut with start and hours"
-        mend = _PARTLY_MEND if any(day.day > 12 for day in days) else swap
-        yield flaw(file, f"days with readings are far apart ({text}, ...): day and month look swapped", mend,
+        remedy = _PARTLY_REMEDY if any(day.day > 12 for day in days) else swap
+        yield flaw(file, f"days with readings are far apart ({text}, ...): day and month look swapped", remedy,
                   column="time")  # fmt: skip
     today = dt.datetime.now(dt.UTC).date()
     if days[-1] > today + dt.timedelta(days=2):
@@ -165,8 +165,8 @@ def _localise(
     if stated is None:
         if turn is not None:
             what = f"the clock goes back from {turn[0].isoformat(' ')} to {turn[1].isoformat(' ')}"
-            mend = f"pass {argument('time_zone')}, such as Europe/Madrid, to place the hour that stands twice"
-            yield flaw(raw.file, what, mend, column="time", row=turn[2])
+            remedy = f"pass {argument('time_zone')}, such as Europe/Madrid, to place the hour that stands twice"
+            yield flaw(raw.file, what, remedy, column="time", row=turn[2])
         elif doubled is not None:
             what = f"the hour from {doubled.isoformat(' ')} stands twice, with two readings at one time"
             yield flaw(raw.file, what, _SORTED_MEND, column="time")

@@ -49,8 +49,8 @@ def once(
     if track is None:
         if chosen is not None:
             there = ", ".join(dict.fromkeys(name for name in names.tolist() if name)) or "one only"
-            mend = f"leave {argument('device')} out; the file has {there}"
-            yield flaw(file, f"there is no sensor {chosen!r}", mend, column="glucose")
+            remedy = f"leave {argument('device')} out; the file has {there}"
+            yield flaw(file, f"there is no sensor {chosen!r}", remedy, column="glucose")
         return keep
     second = np.full(len(time_min), False)
     second[keep] = track

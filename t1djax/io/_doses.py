@@ -70,7 +70,7 @@ def doses_of(
         yield Note(f"{counted(late, 'dose')} after the last reading are left out: given later, or only planned")
     if not any(flaw.column == "basal" for flaw in seen.problems):
         insist = options.basal_unit is not None
-        yield from check_insulin(basal_U_day, bolus_U, days, merged=raw.merged_insulin, asked=insist, file=raw.file)
+        yield from check_insulin(basal_U_day, bolus_U, days, merged=raw.merged_insulin, wanted=insist, file=raw.file)
     if raw.merged_insulin:
         basal_rate, boluses = _bursts(basal_time, basal_rate, boluses)
     meals = yield from _carbs(raw, options, part, meals, boluses)

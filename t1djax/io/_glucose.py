@@ -23,7 +23,7 @@ _EMPTY = 0.25
 
 
 def mixed_units(values: Float[np.ndarray, " readings"], rows: Sequence[Any]) -> tuple[str, str] | None:
-    """What to say of a column that holds mmol/L and mg/dL at any share of either, and the mend; None where it does not.
+    """What to say of a column that holds mmol/L and mg/dL at any share of either, and the remedy, or None.
 
     Sensors report 39 to 500 mg/dL, or 2.2 to 27.8 mmol/L. Readings on both sides of an empty range from 25 to 40 are
     therefore of two kinds. So are zeros beside readings: some programs write them for a missing one.
@@ -90,7 +90,7 @@ def glucose_factor(
     values: Float[np.ndarray, " readings"],
     where: Sequence[Any],
     stated: GlucoseUnit | None,
-    asked: GlucoseUnit | None,
+    wanted: GlucoseUnit | None,
     file: str,
 ) -> Step[float]:
     """mg/dL in one unit of the file's glucose. A unit that the values contradict is a problem."""
@@ -100,8 +100,8 @@ def glucose_factor(
         looks = "mmol/L"
     elif middle >= 40:
         looks = "mg/dL"
-    unit = asked or stated or looks
-    by = "asked for" if asked else "stated" if stated else "by its values"
+    unit = wanted or stated or looks
+    by = "asked for" if wanted else "stated" if stated else "by its values"
     yield Facts({"glucose_unit": unit, "glucose_unit_by": by if unit else None})
     if (two := mixed_units(values, where)) is not None:
         yield flaw(file, *two, column="glucose")
@@ -112,7 +112,7 @@ def glucose_factor(
         return 1.0
     factor = MG_DL_PER_MMOL_L if unit == "mmol/L" else 1.0
     if looks is not None and looks != unit:
-        what = f"it is {by if asked else 'labelled'} {unit}, but a median of {middle:.3g} looks like {looks}"
+        what = f"it is {by if wanted else 'labelled'} {unit}, but a median of {middle:.3g} looks like {looks}"
         yield flaw(file, what, f"pass {argument('glucose_unit', looks)}", column="glucose")
         return factor
     if unit == "mmol/L" and most > 40:

@@ -66,8 +66,8 @@ def warning(facts: Mapping[str, Any]) -> str:
     Args:
         facts: see `facts_of`.
     """
-    if not (said := stand_ins(facts)):
+    if not (text := stand_ins(facts)):
         return ""
     n = facts["censored_low"] + facts["censored_high"]
     are = f"{counted(n, 'reading')} {'is' if n == 1 else 'are'}"
-    return f"{are} beyond what the sensor reports: {said}; how far beyond, nobody knows"
+    return f"{are} beyond what the sensor reports: {text}; how far beyond, nobody knows"

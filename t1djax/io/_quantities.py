@@ -89,12 +89,12 @@ def glucose_column(table: Table, column: str, *, strict: bool = False) -> Step[F
     return glucose
 
 
-def amounts_column(table: Table, column: str, most: float, mend: str) -> Step[Float[np.ndarray, " rows"]]:
+def amounts_column(table: Table, column: str, most: float, remedy: str) -> Step[Float[np.ndarray, " rows"]]:
     """Amounts or rates, none negative nor more than `most`; NaN where there is none."""
     values = yield from numbers(table, column)
     yield from flag(table, column, values < 0, "{} is negative", "give amounts and rates of zero or more")
     values[values < 0] = np.nan
-    yield from _too_much(table, column, values, most, mend)
+    yield from _too_much(table, column, values, most, remedy)
     return values
 
 
@@ -120,9 +120,9 @@ def time_column(table: Table) -> Step[str | None]:
     return columns[0] if len(columns) == 1 else None
 
 
-def _too_much(table: Table, column: str, values: Float[np.ndarray, " rows"], most: float, mend: str) -> Step[None]:
+def _too_much(table: Table, column: str, values: Float[np.ndarray, " rows"], most: float, remedy: str) -> Step[None]:
     bad = np.abs(values) > most
-    yield from flag(table, column, bad, f"{{}} is more than {most:g}", mend)
+    yield from flag(table, column, bad, f"{{}} is more than {most:g}", remedy)
     values[bad] = np.nan
 
 
@@ -151,8 +151,8 @@ def check_basal_unit(
     stated = np.isfinite(basal)
     if len(step) == 0 or not np.allclose(step, 5.0, rtol=0, atol=1e-3) or not np.any(basal[stated] > 0):
         return
-    held = np.flatnonzero(stated)[np.maximum(np.cumsum(stated) - 1, 0)]
-    daily = 24 * float(np.mean(basal[held]))
+    last_stated = np.flatnonzero(stated)[np.maximum(np.cumsum(stated) - 1, 0)]
+    daily = 24 * float(np.mean(basal[last_stated]))
     if daily < 0.5:
         what = f"it comes to {daily:.2g} U a day on 5-min rows, which looks like U per 5 min or U/min"
         yield flaw(table.file, what, "give basal rates in U/h: multiply by 12 or by 60", column=BASAL)

@@ -58,9 +58,9 @@ def read_recording(
 ) -> Recording:
     """Read a person's file in any format that is known by its content.
 
-    Units are held against what bodies and devices do, and a file that contradicts its own is refused with the mend.
-    Gaps stay gaps. Readings that someone drew between the sensor's own are left without a value. Doses of the day
-    before the first reading are kept, at negative minutes.
+    Units are checked against what bodies and devices do: a file that contradicts its own units is refused with the
+    remedy. Gaps stay gaps. Readings that someone drew between the sensor's own are left without a value. Doses of the
+    day before the first reading are kept, at negative minutes.
 
     Args:
         path: the file; of a person with several, their list, their folder, or an archive of them.
@@ -92,7 +92,7 @@ def read_recording(
         The patient and the report. Minute zero is the first row kept.
 
     Raises:
-        DataError: listing everything wrong, with lines and mends.
+        DataError: listing everything wrong, with lines and remedies.
         ValueError: where an argument is not one of those above.
 
     Example:
@@ -199,27 +199,27 @@ def _name(path: Paths) -> str:
     return str(path) if isinstance(path, str | Path) else ", ".join(map(str, path))
 
 
-def _read(path: Paths, asked: str | None, options: ReadOptions, known: Mapping[str, float]) -> Step[_Read]:
+def _read(path: Paths, layout: str | None, options: ReadOptions, known: Mapping[str, float]) -> Step[_Read]:
     texts = yield from sound(_texts(path))
     if not texts:
-        return _Read(format=asked)
+        return _Read(format=layout)
     if options.columns is not None:
-        asked = "table"
+        layout = "table"
         if not options.columns:
             yield unknown_format(next(iter(texts.values()))).facts
-    elif asked is None and len(texts) > 1 and isinstance(path, str | Path):
+    elif layout is None and len(texts) > 1 and isinstance(path, str | Path):
         texts = yield from _of_one_format(texts)
     kinds: list[Format] = []
     for file, text in texts.items():
-        kind = FORMATS[asked] if asked is not None else (yield from _kind(file, text))
+        kind = FORMATS[layout] if layout is not None else (yield from _kind(file, text))
         kinds += [] if kind is None else [kind]
     if len(kinds) < len(texts):
         return _Read()
     kind, names = kinds[0], {kind.name for kind in kinds}
     in_one = isinstance(path, str | Path)
     if len(names) > 1 or (in_one and len(texts) > 1 and not kind.joins and options.columns is None):
-        mend = "read one person's file at a time, or say which columns are which in tables of one person"
-        yield flaw(_name(path), f"these are {len(texts)} files of {', '.join(sorted(names))}", mend)
+        remedy = "read one person's file at a time, or say which columns are which in tables of one person"
+        yield flaw(_name(path), f"these are {len(texts)} files of {', '.join(sorted(names))}", remedy)
         return _Read(format=kind.name)
     for file, text in texts.items():
         if not text.endswith(("\n", "\r", "}", "]", ">")):
@@ -281,8 +281,8 @@ def _inside(folder: Path) -> Step[list[Path]]:
     if not own and not tables:
         files = [file.name for file in there]
         what = f"the folder holds {', '.join(files[:SHOWN])}{', ...' if len(files) > SHOWN else ''} and no tables"
-        mend = "a folder is for the files of one person, or for t1djax's own tables; else name the files in it"
-        yield flaw(str(folder), what if files else "the folder is empty", mend)
+        remedy = "a folder is for the files of one person, or for t1djax's own tables; else name the files in it"
+        yield flaw(str(folder), what if files else "the folder is empty", remedy)
     files = own or tables
     twice = [name for name, count in collections.Counter(file.name for file in files).items() if count > 1]
     if twice:
@@ -309,10 +309,10 @@ def _kind(file: Path, text: str) -> Step[Format | None]:
         yield flaw(str(file), what, f"name one of them with {argument('format', 'NAME')}")
     elif {"weight", "bw"} & set(text.split("\n", 1)[0].strip().split(",")):
         mass = f"state a body mass with {argument('known', {'M': 72})} (kg)"
-        mend = f"{mass}; read_hupa takes the table as info"
-        yield flaw(str(file), "this is a table about people, not a recording", mend)
+        remedy = f"{mass}; read_hupa takes the table as info"
+        yield flaw(str(file), "this is a table about people, not a recording", remedy)
     else:
         unknown = unknown_format(text)
-        yield flaw(str(file), unknown.what, unknown.mend)
+        yield flaw(str(file), unknown.what, unknown.remedy)
         yield unknown.facts
     return None

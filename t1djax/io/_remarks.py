@@ -39,18 +39,24 @@ class Flaw:
     JSON; may be empty."""
     what: Sequence[str]
     """What is wrong: one text for each of the first few rows, or one for all."""
-    mend: str
+    remedy: str
     """What to do about it."""
     unit: str = "row"
     """What is numbered: a row, a line, or a record."""
+
+    @property
+    def mend(self) -> str:
+        """The former name of `remedy`, until 0.3."""
+        warnings.warn("Flaw.mend is Flaw.remedy now", DeprecationWarning, stacklevel=2)
+        return self.remedy
 
     def __str__(self) -> str:
         place = f", column {self.column}" if self.column else ""
         what = self.what[0]
         if len(self.rows) > 1:
             first = ", ".join(map(str, self.rows[:SHOWN])) + ", ..." * (len(self.rows) > SHOWN)
-            return f"{self.file}, {len(self.rows)} {self.unit}s ({first}){place}: {what}; {self.mend}"
-        return f"{self.file}{''.join(f', {self.unit} {row}' for row in self.rows)}{place}: {what}; {self.mend}"
+            return f"{self.file}, {len(self.rows)} {self.unit}s ({first}){place}: {what}; {self.remedy}"
+        return f"{self.file}{''.join(f', {self.unit} {row}' for row in self.rows)}{place}: {what}; {self.remedy}"
 
 
 class DataError(ValueError):
@@ -132,7 +138,7 @@ def finished(step: Step[T]) -> tuple[T, Remarks]:
             return end.value, out
         match remark:
             case Flaw(unit="record" | "line"):
-                at = places.setdefault((remark.file, remark.column, remark.mend), len(out.problems))
+                at = places.setdefault((remark.file, remark.column, remark.remedy), len(out.problems))
                 if at == len(out.problems):
                     out.problems.append(dataclasses.replace(remark, rows=[]))
                 rows = out.problems[at].rows
@@ -169,15 +175,15 @@ def settled(value: T | None, remarks: Remarks) -> T:
     return value
 
 
-def flaw(file: str, what: str, mend: str, *, column: str | None = None, row: Any = None) -> Flaw:
+def flaw(file: str, what: str, remedy: str, *, column: str | None = None, row: Any = None) -> Flaw:
     """One problem at one place."""
-    return Flaw(file, column, () if row is None else (row,), (what,), mend)
+    return Flaw(file, column, () if row is None else (row,), (what,), remedy)
 
 
 def flaw_of_rows(
-    file: str, column: str | None, bad: Bool[np.ndarray, " n"], where: np.ndarray, what: str, mend: str
+    file: str, column: str | None, bad: Bool[np.ndarray, " n"], where: np.ndarray, what: str, remedy: str
 ) -> Step[None]:
     """One problem of the marked rows, where there are any."""
     rows = tuple(where[bad].tolist())
     if rows:
-        yield Flaw(file, column, rows, (what,), mend)
+        yield Flaw(file, column, rows, (what,), remedy)

@@ -150,8 +150,8 @@ class ReadReport:
             for name, value in vars(self).items()
             if value not in (None, ()) and name not in ("file", "problems", "warnings", "notes", "gap_list")
         ]
-        said = {"Problem": self.problems, "Warning": self.warnings, "Note": self.notes}
-        notes = [f"{word}: {text}" for word, texts in said.items() for text in texts]
+        by_kind = {"Problem": self.problems, "Warning": self.warnings, "Note": self.notes}
+        notes = [f"{word}: {text}" for word, texts in by_kind.items() for text in texts]
         return html_table(f"What was read of {self.file}", ["fact", "value"], rows, notes=notes)
 
 

@@ -46,7 +46,7 @@ _PACKAGES = ("t1djax", "jax", "jaxlib", "equinox", "diffrax", "optax", "optimist
 
 
 class ResultError(ValueError):
-    """A results folder cannot be read; the message names the file and the mend."""
+    """A results folder cannot be read; the message names the file and the remedy."""
 
 
 class NewerFormatError(ResultError):
@@ -190,8 +190,8 @@ def write_results(
             np.savez_compressed(partial / f"parameter_evolution_{symbol}.npz", allow_pickle=False, **course)
         if fit.twins is not None:
             save_twins(fit.take([i]), partial / CHECKPOINTS)
-        told = yaml.safe_dump(metadata["config"], sort_keys=False, allow_unicode=True)
-        (partial / CONFIG).write_text(told, encoding="utf-8")
+        as_yaml = yaml.safe_dump(metadata["config"], sort_keys=False, allow_unicode=True)
+        (partial / CONFIG).write_text(as_yaml, encoding="utf-8")
         text = json.dumps(metadata, indent=2, allow_nan=False)
         (partial / "metadata.json").write_text(text + "\n", encoding="utf-8")
         if draw is not None:

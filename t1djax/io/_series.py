@@ -71,8 +71,8 @@ def series(raw: Raw, placed: Placed, options: ReadOptions) -> Step[tuple[Series,
     bad |= missing
     if bad.all():
         return None
-    stated, asked = raw.glucose_unit, options.glucose_unit
-    factor = yield from glucose_factor(value[~bad], where[~bad].tolist(), stated, asked, raw.file)
+    stated, wanted = raw.glucose_unit, options.glucose_unit
+    factor = yield from glucose_factor(value[~bad], where[~bad].tolist(), stated, wanted, raw.file)
     glucose = value * factor
     bad |= glucose > TOO_MUCH[GLUCOSE]
     much = glucose > TOO_MUCH[GLUCOSE]
@@ -86,8 +86,8 @@ def series(raw: Raw, placed: Placed, options: ReadOptions) -> Step[tuple[Series,
     judged = own_readings(rows.time_min, rows.glucose_mg_dL)
     yield Facts(glucose_step_mg_dL=judged.step_mg_dL or None)
     if judged.doubt:
-        mend = "read the parts by themselves (start, hours), or get the sensor's own export"
-        yield Doubt(f"{judged.doubt}; {mend}")
+        remedy = "read the parts by themselves (start, hours), or get the sensor's own export"
+        yield Doubt(f"{judged.doubt}; {remedy}")
     elif judged.unjudged:
         yield Note(judged.unjudged)
     return (rows._replace(own=judged.own), judged.how)

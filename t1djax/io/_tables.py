@@ -22,7 +22,7 @@ from ._checks import (
     check_order,
     clock,
     flag,
-    hupa_mend,
+    hupa_remedy,
     numbers,
     quote,
     safe_name,
@@ -104,8 +104,8 @@ def _read_single(path: Path, strict: bool, truth: bool) -> Step[Cohort]:
     name = path.stem
     why = safe_name(name)
     if why is not None:
-        mend = "give the cohort's folder" if why == "is reserved" else "rename the file"
-        yield flaw(str(path), f"the patient's name {why}", mend)
+        remedy = "give the cohort's folder" if why == "is reserved" else "rename the file"
+        yield flaw(str(path), f"the patient's name {why}", remedy)
         return Cohort(())
     asserted = yield from read_asserted(path.parent / PATIENTS_FILE)
     return (yield from _cohort(path.parent, {name: path}, asserted, strict, truth))
@@ -135,8 +135,8 @@ def _read_folder(folder: Path, patients: Sequence[str] | None, strict: bool, tru
         if name not in there:
             yield flaw(str(folder), f"there is no patient {quote(name)}", f"there are {', '.join(there) or 'none'}")
         elif name not in files:
-            mend = f"write {name}.csv, or remove the row"
-            yield flaw(str(folder / PATIENTS_FILE), f"patient {quote(name)} has no file", mend, column="patient")
+            remedy = f"write {name}.csv, or remove the row"
+            yield flaw(str(folder / PATIENTS_FILE), f"patient {quote(name)} has no file", remedy, column="patient")
     paths = {name: files[name] for name in dict.fromkeys(chosen) if name in files}
     for name, path in paths.items():
         if (why := safe_name(name)) is not None:
@@ -229,7 +229,7 @@ def _truth(path: Path, parameters: Mapping[str, float]) -> Step[Truth | None]:
 def table_to_patient(table: Table, name: str, known: Mapping[str, float], strict: bool) -> Step[Patient | None]:
     """A patient from the cells of a table; None where something is wrong."""
     if set(HUPA) <= set(table.names):
-        yield flaw(table.file, HUPA_SEEN, hupa_mend())
+        yield flaw(table.file, HUPA_SEEN, hupa_remedy())
         return None
     read = yield from sound(_columns(table, strict))
     if read is None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .._arguments import argument
 from ..records import TrainState
-from ._checkpoints import AROUND, apart, not_of_orbax, said_here, sizes_as_now
+from ._checkpoints import AROUND, apart, not_of_orbax, quiet_orbax, sizes_as_now
 from ._differences import differences
 from ._remarks import DataWarning
 from ._results import ResultError, without_nan
@@ -230,7 +230,7 @@ def _save(manager: Any, step: int, arrays: dict[str, np.ndarray], meta: dict[str
 
 def _write(folder: Path, step: int, arrays: dict[str, np.ndarray], meta: dict[str, Any], most: int) -> None:
     """The same from beginning to end."""
-    with said_here(), _open(folder, most) as manager:
+    with quiet_orbax(), _open(folder, most) as manager:
         _save(manager, step, arrays, meta)
         manager.wait_until_finished()
 
@@ -239,7 +239,7 @@ def _read(folder: Path, step: int) -> tuple[dict[str, Any], dict[str, np.ndarray
     """What was saved of a step."""
     import orbax.checkpoint as ocp  # noqa: PLC0415 - heavy
 
-    with said_here(), ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+    with quiet_orbax(), ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
         meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         if meta["format_version"] > FORMAT_VERSION:
             return meta, {}

@@ -24,10 +24,10 @@ _HOURS = re.compile(r"\(h+:mm(:ss)?\)|hh:mm", re.I)
 
 
 class Unknown(NamedTuple):
-    """What is wrong with a file, the mend, and the guess."""
+    """What is wrong with a file, the remedy, and the guess."""
 
     what: str
-    mend: str
+    remedy: str
     columns: Mapping[str, str] = {}
     """Columns by the library's names."""
     unplaced: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Unknown(NamedTuple):
 
 
 def unknown_format(text: str) -> Unknown:
-    """What is wrong with a file of no known format, and the mend: for a table, the columns that it likely has.
+    """What is wrong with a file of no known format, and the remedy: for a table, the columns that it likely has.
 
     Args:
         text: of the file.
@@ -65,7 +65,7 @@ def unknown_format(text: str) -> Unknown:
     kinds = {OWN_COLUMNS[own].kind for own in guess} | ({"glucose"} if "value" in guess else set())
     if not {"time", "glucose"} <= kinds:
         words = {"time": "time (written 2024-05-01 07:30 or 01.05.2024 07:30)", "glucose": "glucose"}
-        missing = " and ".join(said for kind, said in words.items() if kind not in kinds)
+        missing = " and ".join(word for kind, word in words.items() if kind not in kinds)
         way = argument("columns", "time=NAME,glucose=NAME")
         how = f"none of them looks like {missing}: say which are which, as in {way}"
         return Unknown(what, f"{how}; {known}", guess, unplaced)

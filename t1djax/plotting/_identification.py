@@ -45,8 +45,8 @@ def plot_identification(patient: PatientIdentification) -> "Figure":
         _errors(left, patient)
         _correlations(right, patient)
         noise = f"noise {patient.noise_sd_mg_dL:.3g} mg/dL, rank {patient.rank} of {len(patient.parameters)}"
-        said = [patient.line, noise, *(d.words for d in patient.directions[:2]), *patient.warnings[:2]]
-        title = "\n".join(textwrap.fill(line, _TITLE, subsequent_indent="    ") for line in said)
+        lines = [patient.line, noise, *(d.words for d in patient.directions[:2]), *patient.warnings[:2]]
+        title = "\n".join(textwrap.fill(line, _TITLE, subsequent_indent="    ") for line in lines)
         figure.suptitle(title, fontsize=8, x=0.01, ha="left")
     return figure
 

@@ -69,10 +69,10 @@ def predict(
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level:g}; it is a probability, such as 0.9")
-    asked = settled(*finished(_asked(model, table)))
+    requests = settled(*finished(_requests(model, table)))
     glucose, sd = np.full((2, len(table)), np.nan)
-    shapes: dict[tuple[int, int, type[AbstractPhysiology]], list[_Asked]] = {}
-    for one in asked:
+    shapes: dict[tuple[int, int, type[AbstractPhysiology]], list[_Request]] = {}
+    for one in requests:
         shapes.setdefault((_size(len(one.rows)), _size(len(one.inputs[0])), one.body), []).append(one)
     for (rows, breaks, _), alike in shapes.items():
         mean, spread = _solve(alike, rows, breaks)
@@ -83,13 +83,13 @@ def predict(
     return table[kept].assign(glucose_mg_dL=glucose, lower_mg_dL=glucose - half, upper_mg_dL=glucose + half)
 
 
-def _asked(model: FittedPatient | Mapping[str, FittedPatient], table: "pd.DataFrame") -> Step[list["_Asked"]]:
-    asked = []
+def _requests(model: FittedPatient | Mapping[str, FittedPatient], table: "pd.DataFrame") -> Step[list["_Asked"]]:
+    requests = []
     for one, rows in (yield from _by_patient(model, table)):
         inputs = yield from future_inputs(table.iloc[rows], one)
         if inputs is not None:
-            asked.append(_ask(one, rows, *inputs))
-    return asked
+            requests.append(_ask(one, rows, *inputs))
+    return requests
 
 
 def _by_patient(
@@ -124,7 +124,7 @@ def _some(models: Mapping[str, FittedPatient]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-class _Asked(NamedTuple):
+class _Request(NamedTuple):
     """What is asked of one patient, as arrays."""
 
     rows: np.ndarray
@@ -140,7 +140,7 @@ class _Asked(NamedTuple):
     body: type[AbstractPhysiology]
 
 
-def _ask(model: FittedPatient, rows: np.ndarray, time_min: np.ndarray, doses: Doses) -> _Asked:
+def _ask(model: FittedPatient, rows: np.ndarray, time_min: np.ndarray, doses: Doses) -> _Request:
     here = {**model.parameters, **model.state}
     theta = np.array([here[s] for s in model.moving])
     slopes = np.stack([model.slopes[s] for s in model.moving])
@@ -148,10 +148,10 @@ def _ask(model: FittedPatient, rows: np.ndarray, time_min: np.ndarray, doses: Do
     if not all(np.all(np.isfinite(x)) for x in (theta, covariance, model.noise_sd_mg_dL)):
         raise ValueError(f"the fit of {model.name} failed, it predicts nothing: {model.message or 'not finite'}")
     inputs = doses.rates(model.end_min, float(time_min[-1]))
-    return _Asked(rows, time_min, inputs, theta, covariance, np.array([model.noise_sd_mg_dL]), model.body)
+    return _Request(rows, time_min, inputs, theta, covariance, np.array([model.noise_sd_mg_dL]), model.body)
 
 
-def _solve(alike: list[_Asked], rows: int, breaks: int) -> tuple[np.ndarray, np.ndarray]:
+def _solve(alike: list[_Request], rows: int, breaks: int) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations, mg/dL, of patients that fit into one size of program."""
     everyone = alike + alike[-1:] * (_size(len(alike), 1) - len(alike))
     columns = (

@@ -142,12 +142,12 @@ class Plan:
                 look(self, here)
 
     def _result(self, here: Here) -> None:
-        folder, told = here.path, of_format(here.path / METADATA, "t1djax.result", "patient")
-        if told is None:
+        folder, metadata = here.path, of_format(here.path / METADATA, "t1djax.result", "patient")
+        if metadata is None:
             return
         mine = [folder / name for name in sorted(here.files) if _RESULT.fullmatch(name)]
-        self.names.add(told["patient"])
-        if self.person.same(told["patient"]):
+        self.names.add(metadata["patient"])
+        if self.person.same(metadata["patient"]):
             self.series += _readings(folder / "predictions.npz")
             self.copied += [path for path in mine if re.fullmatch(_TELLING, path.name)]
             self.remove(OWN, [*mine, folder / METADATA], "a result of the person")
@@ -158,26 +158,26 @@ class Plan:
 
     def _model(self, here: Here) -> None:
         path = here.path / MODEL_FILE
-        if (told := of_format(path, "t1djax.prediction.fitted_patient", "name")) is None:
+        if (metadata := of_format(path, "t1djax.prediction.fitted_patient", "name")) is None:
             return
-        self.names.add(told["name"])
-        if self.person.same(told["name"]):
+        self.names.add(metadata["name"])
+        if self.person.same(metadata["name"]):
             self.copied.append(path)
             self.remove(OWN, [path], "the person, fitted")
         else:
             self.ours.add(path)
 
     def _networks(self, here: Here) -> None:
-        folder, told = here.path, of_format(here.path / RECIPE, "t1djax.twins", "patients")
-        if told is None:
+        folder, metadata = here.path, of_format(here.path / RECIPE, "t1djax.twins", "patients")
+        if metadata is None:
             return
         arrays = [folder / name for name in here.folders if name.startswith("arrays")]
         here.folders[:] = [name for name in here.folders if folder / name not in arrays]
-        names, gone = told["patients"], [*filter(self.person.same, told["patients"])]
+        names, gone = metadata["patients"], [*filter(self.person.same, metadata["patients"])]
         files = {folder / RECIPE}.union(*map(_files, arrays))
         self.names |= set(names)
         self.ours |= files
-        for stale in (path for path in arrays if path.name != told.get("arrays", "arrays")):
+        for stale in (path for path in arrays if path.name != metadata.get("arrays", "arrays")):
             self.tree(SHARED, stale, "left by a rewriting that was interrupted")
 
         def remove() -> None:

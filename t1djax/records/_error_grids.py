@@ -78,8 +78,8 @@ class ErrorGrid(Plotted):
         return {name: share(name) for name in ZONES}
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{zone} {percent:.1f} %" for zone, percent in self.percent.items())
-        return f"ErrorGrid({self.grid} of {len(self.zone)} pairs: {told})"
+        listed = ", ".join(f"{zone} {percent:.1f} %" for zone, percent in self.percent.items())
+        return f"ErrorGrid({self.grid} of {len(self.zone)} pairs: {listed})"
 
     def _repr_html_(self) -> str:
         title = f"Error grid {self.grid}, {len(self.zone)} pairs"

@@ -33,8 +33,8 @@ class Estimate(NamedTuple):
     initial: float
     """Where the fit started."""
     standard_error: float | None
-    """One standard deviation: `white_error`, widened where the residuals remember; None where it was not computed, or
-    the model misses its readings by more than a sensor errs."""
+    """One standard deviation: `white_error`, widened where the residuals are autocorrelated; None where it was not
+    computed, or the model misses its readings by more than a sensor errs."""
     prior_dominated: bool = False
     """Whether the prior rather than the readings sets it: they alone would leave over twice the standard error."""
     at_bound: bool = False
@@ -72,7 +72,7 @@ class Estimate(NamedTuple):
 
     @property
     def widened(self) -> bool:
-        """Whether its error is wider than noise that forgets would leave it."""
+        """Whether its error is wider than white noise would leave it."""
         if self.standard_error is None or self.white_error is None:
             return False
         return self.standard_error > self.white_error
@@ -80,14 +80,14 @@ class Estimate(NamedTuple):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What to know before believing it, each in a few words."""
-        said = {
+        applies = {
             "set by its prior": self.prior_dominated,
             "at its bound": self.at_bound,
             "goes by an assumed balance": self.c_assumed,
             "model misfit: no error": self.misfit,
-            "error widened: noise remembers": self.widened,
+            "error widened: noise is autocorrelated": self.widened,
         }
-        return tuple(words for words, true in said.items() if true)
+        return tuple(words for words, true in applies.items() if true)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,9 +155,9 @@ class PatientFit(WithOutcome, Plotted):
 
     def __repr__(self) -> str:
         rows = symbols_of(self.body)
-        told = ", ".join(f"{symbol} {x.value:.4g} {rows[symbol].unit}" for symbol, x in self.estimates.items())
+        listed = ", ".join(f"{symbol} {x.value:.4g} {rows[symbol].unit}" for symbol, x in self.estimates.items())
         trouble = "" if self.ok else f"; failed: {self.message}"
-        return folded(f"PatientFit({self.name}: {told or 'states'}{trouble})")
+        return folded(f"PatientFit({self.name}: {listed or 'states'}{trouble})")
 
     def _repr_html_(self) -> str:
         rows = [row[1:] for row in _estimate_rows(self)]

@@ -58,8 +58,8 @@ class PooledPatient(WithOutcome):
     def __repr__(self) -> str:
         trouble = "" if self.ok else f"; failed: {self.message}"
         of = symbols_of(self.body)
-        told = ", ".join(f"{symbol} {np.median(draws):.4g} {of[symbol].unit}" for symbol, draws in self.draws.items())
-        return f"PooledPatient({self.name}: {told}{trouble})"
+        listed = ", ".join(f"{symbol} {np.median(draws):.4g} {of[symbol].unit}" for symbol, draws in self.draws.items())
+        return f"PooledPatient({self.name}: {listed}{trouble})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -187,7 +187,7 @@ class PatientIdentification(Plotted):
     def verdict(self) -> str:
         """What the readings tell, in one line; first of all where the model does not describe them."""
         misfit = "the model does not describe these readings; " if self.misfit is not None and self.misfit.found else ""
-        return misfit + "; ".join(_said(d) for d in self.parameters.values())
+        return misfit + "; ".join(_in_words(d) for d in self.parameters.values())
 
     def __repr__(self) -> str:
         return folded(f"PatientIdentification({self.line})")
@@ -230,7 +230,7 @@ def _meanings(patients: Iterable[PatientIdentification]) -> tuple[list[str], dic
     return list(found), found
 
 
-def _said(d: Determination) -> str:
+def _in_words(d: Determination) -> str:
     return f"{d.symbol} {d.verdict}" + (f" (±{d.robust_percent:.2g} %)" if d.robust_percent < 1000 else "")
 
 

@@ -83,13 +83,13 @@ def promote(
     if not re.fullmatch(ALIAS, alias, re.ASCII) or re.fullmatch(r"latest|v\d+", alias, re.ASCII | re.IGNORECASE):
         raise ArgumentError("alias", f"{alias!r}: take letters, digits, dashes and underscores, no latest and no v1")
     with mlflow_at(tracking_uri or default_uri()) as client:
-        asked = find(client, name, version)
-        models = fetch(client, name, asked.version)
+        candidate = find(client, name, version)
+        models = fetch(client, name, candidate.version)
         holders = client.get_registered_model(name).aliases
-        held = holders.get(alias)
+        holder = holders.get(alias)
         _, error, worst = cohort_errors(models)
-        known = (name, int(asked.version), alias)
-        if held is not None and int(held) == int(asked.version):
+        known = (name, int(candidate.version), alias)
+        if holder is not None and int(holder) == int(candidate.version):
             # It stays what it is; whether it would become so is said.
             against = _against(models, None, target_mg_dL, alias)
             reason = "; ".join([f"it is the {alias} already", *(against or ["its errors are below the target"])])
@@ -101,10 +101,10 @@ def promote(
                 target_mg_dL,
                 error,
                 worst,
-                int(held),
+                int(holder),
                 error,
             )
-        other = None if held is None else fetch(client, name, held)
+        other = None if holder is None else fetch(client, name, holder)
         against = _against(models, other, target_mg_dL, alias)
         promoted = not against or force
         reason = "; ".join(against) or _for(error, worst, target_mg_dL, other, alias)
@@ -117,17 +117,17 @@ def promote(
             "target_mg_dL": repr(float(target_mg_dL)),
             "error_mg_dL": repr(error),
             "worst_mg_dL": repr(worst),
-            "champion": "" if held is None else str(held),
+            "champion": "" if holder is None else str(holder),
             "champion_error_mg_dL": "" if other_error is None else repr(other_error),
             "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         }
         for key, value in facts.items():
-            client.set_model_version_tag(name, asked.version, f"{PREFIX}gate.{key}", value)
+            client.set_model_version_tag(name, candidate.version, f"{PREFIX}gate.{key}", value)
         if promoted:
-            client.set_registered_model_alias(name, alias, asked.version)
-            if held is not None:
-                client.set_registered_model_alias(name, f"former_{alias}", held)
-            if int(holders.get(CHALLENGER, 0)) == int(asked.version):
+            client.set_registered_model_alias(name, alias, candidate.version)
+            if holder is not None:
+                client.set_registered_model_alias(name, f"former_{alias}", holder)
+            if int(holders.get(CHALLENGER, 0)) == int(candidate.version):
                 client.delete_registered_model_alias(name, CHALLENGER)
     return Promotion(
         *known,
@@ -137,7 +137,7 @@ def promote(
         target_mg_dL,
         error,
         worst,
-        None if held is None else int(held),
+        None if holder is None else int(holder),
         other_error,
     )
 

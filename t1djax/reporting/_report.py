@@ -80,7 +80,7 @@ def write_report(
     if not people:
         raise ValueError("write_report: give at least one patient")
     ahead = list(forecasts)
-    told, identified = _by_name(read or {}), _by_name(identification)
+    sources, identified = _by_name(read or {}), _by_name(identification)
     fitted = fit_blocks(fits, {patient.name: patient for patient in people})
     names = {patient.name for patient in people}
     windows: dict[str, list[Mapping[str, Any]]] = {}
@@ -88,7 +88,7 @@ def write_report(
         windows.setdefault(person_of(name, names) or name, []).append({"name": name, **one})
     found = {name: identified[name] for name in windows if name in identified}
     windows = {name: [one for one in many if one["name"] != name] for name, many in windows.items()}
-    for what, owners in (("read", told), ("fits", fitted), ("forecasts", {f.name for f in ahead}),
+    for what, owners in (("read", sources), ("fits", fitted), ("forecasts", {f.name for f in ahead}),
                          ("identification", windows)):  # fmt: skip
         if strange := sorted(set(owners) - names):
             raise ValueError(f"write_report: {what} of {', '.join(strange)}, who is not among the patients")
@@ -103,7 +103,7 @@ def write_report(
                 "name": patient.name,
                 "anchor": f"person-{k + 1}",
                 "control": control(glycaemia(patient, unit=unit), patient),
-                "read": stated(told.get(patient.name)),
+                "read": stated(sources.get(patient.name)),
                 "identification": verdicts(found.get(patient.name)),
                 "windows": window_table(windows.get(patient.name, [])),
                 "window_figures": window_figures(patient.name, windows.get(patient.name, [])) if drawn else [],

@@ -94,9 +94,9 @@ def stated(read: Mapping[str, Any] | None) -> dict[str, Any]:
     """What was read of a file: rows of a table, and the problems, warnings and notes apart."""
     if read is None:
         return {}
-    said = {k: [text(x) for x in read.get(k) or ()] for k in ("problems", "warnings", "notes")}
-    rows = [(_words(k), text(v)) for k, v in read.items() if k not in said and v not in (None, "", (), [])]
-    return {"rows": rows, **said}
+    texts = {k: [text(x) for x in read.get(k) or ()] for k in ("problems", "warnings", "notes")}
+    rows = [(_words(k), text(v)) for k, v in read.items() if k not in texts and v not in (None, "", (), [])]
+    return {"rows": rows, **texts}
 
 
 def verdicts(found: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -119,9 +119,9 @@ def verdicts(found: Mapping[str, Any] | None) -> dict[str, Any]:
     directions = [d.get("words", "") if isinstance(d, Mapping) else str(d) for d in found.get("directions") or ()]
     known = {"name", "parameters", "derived", "directions", "warnings", "correlation", "what_if", "misfit"}
     rest = [(_words(k), text(v)) for k, v in found.items() if k not in known]
-    said = [*directions, *map(str, found.get("warnings") or ())]
+    texts = [*directions, *map(str, found.get("warnings") or ())]
     more = {row["symbol"]: Symbol(row["unit"], row["meaning"]) for row in rows if row["meaning"]}
-    return {"rows": rows, "said": said, "rest": rest, "legend": legend((row["symbol"] for row in rows), more)}
+    return {"rows": rows, "said": texts, "rest": rest, "legend": legend((row["symbol"] for row in rows), more)}
 
 
 def window_table(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -137,11 +137,11 @@ def window_table(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for (label, _), window in zip(rows, windows, strict=True):
         for warning in window.get("warnings") or ():
             warned.setdefault(str(warning), []).append(label)
-    said = [f"{', '.join(labels[:_LONGEST])}: {warning}" for warning, labels in warned.items()]
-    more = [] if len(said) <= _LONGEST else [f"and {len(said) - _LONGEST} more warnings"]
+    texts = [f"{', '.join(labels[:_LONGEST])}: {warning}" for warning, labels in warned.items()]
+    more = [] if len(texts) <= _LONGEST else [f"and {len(texts) - _LONGEST} more warnings"]
     units = [next((cells[k]["unit"] for _, cells in rows if cells[k]), "") for k in range(len(symbols))]
     heads = list(zip(symbols, units, strict=True))
-    return {"symbols": heads, "rows": rows, "said": said[:_LONGEST] + more, "legend": legend(symbols)}
+    return {"symbols": heads, "rows": rows, "said": texts[:_LONGEST] + more, "legend": legend(symbols)}
 
 
 def fit_blocks(fits: Fit | Iterable[Result], people: Mapping[str, Patient]) -> dict[str, list[dict[str, Any]]]:

@@ -163,7 +163,7 @@ class Projection:
         else:
             tags = lambda fit: {"t1djax.patient": fit[0], "t1djax.seed": str(fit[1])}
             wanted = {fit: (row_key(info, fit), row_name(info, fit), tags(fit)) for fit in info.rows}
-        found = {fit: run(*asked) for fit, asked in wanted.items()}
+        found = {fit: run(*how) for fit, how in wanted.items()}
         self._runs = {fit: run for fit, run in found.items() if run is not None}
 
     def _experiment(self, name: str, make: bool) -> str | None:

@@ -12,7 +12,7 @@ class TrackingWarning(UserWarning):
 
 
 class TrackingError(RuntimeError):
-    """What was tracked cannot be sent as things are; the message names the mend."""
+    """What was tracked cannot be sent as things are; the message names the remedy."""
 
 
 @runtime_checkable

@@ -31,9 +31,9 @@ class Source(NamedTuple):
     """From 1, or the line where the records stand one on a line."""
     data: Record
 
-    def flaw(self, key: str, what: str, mend: str) -> Flaw:
+    def flaw(self, key: str, what: str, remedy: str) -> Flaw:
         """One problem with a field."""
-        return Flaw(self.file, key, (self.number,), (what,), mend, "record")
+        return Flaw(self.file, key, (self.number,), (what,), remedy, "record")
 
     def inside(self, data: Any) -> "Source":
         """A record within this one; empty where it is none."""

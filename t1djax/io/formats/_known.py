@@ -74,8 +74,8 @@ def _basal_of_glupredkit(file: str, amounts: Mapping[str, Any]) -> Step[BasalUni
         if np.mean(np.abs(insulin - bolus - basal / rows) < 1e-4 + 1e-3 * np.abs(insulin)) > 0.99:
             yield Note(f"basal is in {unit}: with it, insulin is the sum of basal and bolus")
             return unit
-    mend = "put them right, or drop basal and bolus to read insulin as delivered"
-    yield flaw(file, "it is not the sum of basal and bolus, per 5 min or per hour", mend, column="insulin")
+    remedy = "put them right, or drop basal and bolus to read insulin as delivered"
+    yield flaw(file, "it is not the sum of basal and bolus, per 5 min or per hour", remedy, column="insulin")
     return None
 
 

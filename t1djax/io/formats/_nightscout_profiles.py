@@ -199,12 +199,14 @@ def _schedule(row: Source, name: str, data: Any) -> Step[Schedule | None]:
         rate = yield from part.number_of("value")
         second = _second(part)
         if rate is None or second is None:
-            yield row.flaw(key, f"{quote(str(entry))} is no time of day and rate", "mend the profile and export again")
+            yield row.flaw(
+                key, f"{quote(str(entry))} is no time of day and rate", "correct the profile and export again"
+            )
             return None
         steps.append((second, rate))
     steps.sort()
     if not steps or steps[0][0] != 0:
-        yield row.flaw(key, "no rate is stated for midnight", "mend the profile and export again")
+        yield row.flaw(key, "no rate is stated for midnight", "correct the profile and export again")
         return None
     zone = yield from _zone(row, name, data.get("timezone") or row.data.get("timezone"))
     return None if zone is None else Schedule(tuple(steps), zone, row.number)
@@ -235,8 +237,8 @@ def _zone(row: Source, name: str, stated: object) -> Step[zoneinfo.ZoneInfo | No
         known = names.get(str(stated).casefold())
         if known is not None:
             return zoneinfo.ZoneInfo(known)
-    mend = "write a zone such as Europe/Madrid"
-    yield row.flaw(f"store.{name}.timezone", f"{quote(str(stated))} is no time zone", mend)
+    remedy = "write a zone such as Europe/Madrid"
+    yield row.flaw(f"store.{name}.timezone", f"{quote(str(stated))} is no time zone", remedy)
     return None
 
 

@@ -52,9 +52,9 @@ class _Event(NamedTuple):
             yield self._flaw("ts_end", "ends before it begins", "put the end after the beginning")
         return None if end is None or end < begin else (end - begin) / _MINUTE
 
-    def _flaw(self, name: str, what: str, mend: str) -> Flaw:
+    def _flaw(self, name: str, what: str, remedy: str) -> Flaw:
         text = quote(self.attributes.get(name, ""))
-        return Flaw(self.file, f"{self.kind}/{name}", (self.line,), (f"{text} {what}",), mend, "line")
+        return Flaw(self.file, f"{self.kind}/{name}", (self.line,), (f"{text} {what}",), remedy, "line")
 
 
 def recognise(head: str) -> bool:

@@ -259,8 +259,8 @@ def _clean(table: Table, amounts: Amounts, most: Mapping[str, float]) -> Step[Am
         first = ", ".join(str(table.lines[i]) for i in np.flatnonzero(bad)[:SHOWN].tolist())
         what = f"{bad.sum()} rows have {kind} above {most[kind]:g} (the first are {first}), which nobody has"
         if share > _DAMAGED_SHARE:
-            mend = "leave them out of the file, or put them right: is a decimal point lost?"
-            yield flaw(table.file, f"{what}, and are {100 * share:.0f} % of all", mend, column=kind)
+            remedy = "leave them out of the file, or put them right: is a decimal point lost?"
+            yield flaw(table.file, f"{what}, and are {100 * share:.0f} % of all", remedy, column=kind)
         else:
             yield Doubt(f"{what} and left out")
         out[kind] = np.where(bad, np.nan, amounts[kind])

@@ -138,15 +138,15 @@ def tables_of(files: Files, columns: Mapping[str, str] | None, known: Known | No
     kinds = {kind for mapped in out for kind in mapped.columns} | {OWN_COLUMNS[own].kind for own in columns or {}}
     for kind in ("time", "glucose"):
         if kind not in kinds and not (kind == "glucose" and "value" in kinds):
-            mend = f"name it, as in {argument('columns', f'{kind}=NAME')}; its columns are {there}"
-            wrong.append(flaw(file, f"no column is named as {kind}", mend, row=line))
+            remedy = f"name it, as in {argument('columns', f'{kind}=NAME')}; its columns are {there}"
+            wrong.append(flaw(file, f"no column is named as {kind}", remedy, row=line))
     for mapped in out:
         if "time" not in mapped.columns and "time" in kinds and not wrong:
-            mend = f"its columns are {', '.join(mapped.unread)}"
-            wrong.append(flaw(mapped.table.file, "no column is named as time", mend))
+            remedy = f"its columns are {', '.join(mapped.unread)}"
+            wrong.append(flaw(mapped.table.file, "no column is named as time", remedy))
         if not len(mapped.table):
-            mend = "write the rows below it"
-            wrong.append(flaw(mapped.table.file, "there is a header and no row", mend, row=line))
+            remedy = "write the rows below it"
+            wrong.append(flaw(mapped.table.file, "there is a header and no row", remedy, row=line))
     if not wrong and (passed := sum(sheet is None for *_, sheet in each)):
         yield Note(f"{passed} tables with no readings or doses are not read")
     yield from wrong
@@ -213,8 +213,8 @@ def _one(mapped: Mapped, subject: str | None) -> Step[Mapped | None]:
             return mapped
         what = f"{len(set(cells[other]))} people seem to be in it"
         way = argument("columns", f"patient={other},...")
-        mend = f"name the column, as in {way}, or remove it where it is none of persons"
-        yield flaw(table.file, what, mend, column=quote_name(other))
+        remedy = f"name the column, as in {way}, or remove it where it is none of persons"
+        yield flaw(table.file, what, remedy, column=quote_name(other))
         return None
     who = table.stripped(column)
     there = list(dict.fromkeys(who))
@@ -222,8 +222,8 @@ def _one(mapped: Mapped, subject: str | None) -> Step[Mapped | None]:
         return mapped
     if subject not in there:
         what = f"{len(there)} people are in it" if subject is None else f"{subject!a} is not in it"
-        mend = f"choose with {argument('subject', 'NAME')}, one of {', '.join(there[:30])}"
-        yield flaw(table.file, what, mend, column=column)
+        remedy = f"choose with {argument('subject', 'NAME')}, one of {', '.join(there[:30])}"
+        yield flaw(table.file, what, remedy, column=column)
         return None
     return mapped._replace(table=table.take([i for i, name in enumerate(who) if name == subject]))
 

@@ -62,8 +62,8 @@ def from_clock(table: Table, column: str, day_first: bool | None, hint: str = ""
         if not any(written):
             what = f"{quote(stated[0])} is no time" if stated else "there is no time"
             two = argument("columns", "time=Date+Time")
-            mend = f"write 2024-05-01 07:30 or 01.05.2024 07:30; two columns are joined as in {two}"
-            yield flaw(table.file, what, f"{mend}; minutes are time_min", column=quote_name(column))
+            remedy = f"write 2024-05-01 07:30 or 01.05.2024 07:30; two columns are joined as in {two}"
+            yield flaw(table.file, what, f"{remedy}; minutes are time_min", column=quote_name(column))
             return [None] * len(cells), False
         order, turn = False, bool(day_first)
         if not all(part.year_first for part in written if part is not None):
@@ -189,11 +189,11 @@ def check_grid(table: Table, column: str, when: Times, row_min: float) -> Step[N
         return
     minutes = np.array([(t - stated[0]) / _MINUTE for t in stated])
     even = lambda x: np.mean(np.isclose(np.abs(np.diff(x)), row_min)) >= 0.9
-    mend = "amounts are per row: resample the file"
+    remedy = "amounts are per row: resample the file"
     if not even(minutes):
         sorted_even = even(np.sort(minutes))
         what = "the rows are out of order" if sorted_even else f"fewer than nine of ten rows are {row_min:g} min apart"
-        yield flaw(table.file, what, "sort them by time" if sorted_even else mend, column=column)
+        yield flaw(table.file, what, "sort them by time" if sorted_even else remedy, column=column)
         return
     off = np.array([t is not None and ((t - stated[0]) / _MINUTE) % row_min != 0 for t in when], dtype=bool)
-    yield from flag(table, column, off, f"{{}} is off the {row_min:g}-min grid of this format", mend)
+    yield from flag(table, column, off, f"{{}} is off the {row_min:g}-min grid of this format", remedy)

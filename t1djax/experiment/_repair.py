@@ -9,7 +9,7 @@ from ..io import DataWarning, NewerFormatError, ResultError, read_result
 from ._journal import Journal
 
 
-def mend(journal: Journal, root: Path, batches: Iterable[int], seeds: int) -> dict[int, list[Mapping[str, Any]]]:
+def repair(journal: Journal, root: Path, batches: Iterable[int], seeds: int) -> dict[int, list[Mapping[str, Any]]]:
     """Take back that batches are finished where their results are not there, with a warning.
 
     Damaged folders are moved into the run's own folder, so that nothing is lost and their names are free. Those of the

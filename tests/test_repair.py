@@ -1,4 +1,4 @@
-"""Sweeps and runs whose files were removed or damaged afterwards: they mend themselves, and say so."""
+"""Sweeps and runs whose files were removed or damaged afterwards: they are run again, and say so."""
 
 import dataclasses
 import json
