@@ -12,8 +12,8 @@ MOVED: dict[str, str] = {
     ),
     "evaluation": (
         "BaselineMethod BASELINES clarke_zones comparison errors_by_range gaussian_crps glucose_errors "
-        "GLUCOSE_RANGES Glycaemia parkes_zones persistence_rmse pooled_forecasts recovery results_table RidgeOptions spread "
-        "SURVEILLANCE_LEVELS surveillance_levels"
+        "GLUCOSE_RANGES Glycaemia parkes_zones persistence_rmse pooled_forecasts recovery results_table "
+        "RidgeOptions spread SURVEILLANCE_LEVELS surveillance_levels"
     ),
     "experiment": "Busy Execution Matched Pair plan_sweep Program ResultDifference Run Sweep SweepProgress",
     "forecasting": "Forecast WarmUp",

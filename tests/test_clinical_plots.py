@@ -172,7 +172,7 @@ def test_methods_are_drawn_against_the_horizon(forecasts):
     drawn(figure)
     (ax,) = figure.axes
     named = {str(line.get_label()): line for line in ax.lines if not str(line.get_label()).startswith("_")}
-    assert [*named] == [*t1djax.BASELINES]
+    assert [*named] == [*t1djax.evaluation.BASELINES]
     own = scores[(scores["method"] == "ridge") & (scores["range"] == "all")]
     np.testing.assert_allclose(np.asarray(named["ridge"].get_ydata()), 2 * own["rmse_mg_dL"])
     assert ax.get_ylabel() == "RMSE, mg/dL"

@@ -115,7 +115,7 @@ def test_forecasting(tmp_path: Path) -> None:
     out = tmp_path / "out/forecasting"
     assert_drawn(out, "horizons.png", "V0001.png")
     scores = pd.read_csv(out / "scores.csv")
-    assert set(scores["method"]) == {"stochastic", *t1djax.BASELINES}
+    assert set(scores["method"]) == {"stochastic", *t1djax.evaluation.BASELINES}
     rows = [row for row in scores.to_dict("records") if row["range"] == "all"]
     every = {(row["method"], row["horizon_min"]): row["rmse_mg_dL"] for row in rows}
     assert every["stochastic", 30] < every["linear", 30]

@@ -190,16 +190,16 @@ def test_the_pooled_autoregression_is_least_squares_over_other_people():
 
     own, others = follows("Ada", 1, 0.2, 0.0), [follows("Ben", 2, 1.5, -0.6), follows("Cem", 3, 1.5, -0.6)]
     slow = dataclasses.replace(others[0], name="Dee", time_min=3 * others[0].time_min)  # another sensor's step
-    pooled = t1djax.pooled_forecasts(own, [own, *others, slow], horizon_min=(5.0,))
+    pooled = t1djax.evaluation.pooled_forecasts(own, [own, *others, slow], horizon_min=(5.0,))
     at = np.searchsorted(own.time_min, pooled.origin_min)
     g = own.glucose_mg_dL - 150
     wanted = 150 + 1.5 * g[at] - 0.6 * g[at - 1]
     assert np.sqrt(np.mean((pooled.mean_mg_dL[:, 0] - wanted) ** 2)) < 1.0
-    part = own.time_min <= t1djax.training_end(own)
+    part = own.time_min <= t1djax.data.training_end(own)
     miss = (1.5 * g[1:-1] - 0.6 * g[:-2] - g[2:])[part[2:]]
     assert pooled.sd_mg_dL[0, 0] == pytest.approx(np.sqrt(np.mean(miss**2)), rel=0.05)
     with pytest.raises(ValueError):
-        t1djax.pooled_forecasts(own, [own, slow])
+        t1djax.evaluation.pooled_forecasts(own, [own, slow])
 
 
 def test_a_column_that_never_varies_does_no_harm():

@@ -154,7 +154,7 @@ def pooled_forecasts(
     Example:
         >>> import t1djax
         >>> people = t1djax.reference_cohort(interval_min=15, names=["Pat2", "Pat3", "Pat4"])
-        >>> t1djax.pooled_forecasts(people["Pat2"], list(people), horizon_min=(30.0,)).mean_mg_dL.shape
+        >>> t1djax.evaluation.pooled_forecasts(people["Pat2"], list(people), horizon_min=(30.0,)).mean_mg_dL.shape
         (58, 1)
     """
     end = training_end(patient) if train_until_min is None else train_until_min
