@@ -217,6 +217,13 @@ def test_arrays_are_stored_exactly_on_the_rows_of_the_data(tmp_path):
             "mask_fit": masks.fit, "mask_held_out": masks.held_out, "mask_forecast": masks.forecast,
     "glucose_mg_dL": f.glucose_mg_dL, **f.states, **f.residuals,
         }  # fmt: skip
+        for name, times, amounts in (
+            ("bolus_U", p.doses.bolus_time_min, p.doses.bolus_U), ("carbs_g", p.doses.meal_time_min, p.doses.carbs_g)
+        ):  # fmt: skip
+            wanted[name] = np.zeros(ROWS)
+            for time, amount in zip(times, amounts, strict=True):
+                if time >= p.time_min[0]:
+                    wanted[name][np.flatnonzero(p.time_min <= time)[-1]] += amount
         assert set(r.predictions) == set(wanted)
         for name, array in wanted.items():
             assert r.predictions[name].shape == (ROWS,)

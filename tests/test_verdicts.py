@@ -14,7 +14,7 @@ import t1djax
 from t1djax import cli
 from t1djax.cli import app
 from t1djax.inference import quick_verdict
-from t1djax.inference._information import Bounds, memory, residuals
+from t1djax.inference._information import Bounds, noise_correlation, residuals
 from t1djax.inference._misfit import misfits
 from t1djax.inference._words import directions
 from t1djax.records import interval_words, person_of
@@ -96,24 +96,24 @@ def test_the_verdict_of_an_ensemble_is_about_patients(people, report):
 def test_noise_that_nobody_states_is_that_of_a_sensor(people):
     cohort, fit = people
     left = [residuals(cohort[f.name], f.glucose_mg_dL) for f in fit]
-    memories = [memory(t, r) for t, r in left]
-    found = misfits(cohort.patients, left, memories, unknowns=2, noise_sd_mg_dL=None)
+    correlations = [noise_correlation(t, r) for t, r in left]
+    found = misfits(cohort.patients, left, correlations, unknowns=2, noise_sd_mg_dL=None)
     flagged = lambda kind: np.mean([one.found for one, p in zip(found, cohort, strict=True) if p.name.startswith(kind)])
     assert flagged("white") == flagged("red") == 0
     assert flagged("meal") == 1
     # Stated as 3 mg/dL, a noise of 10 is a misfit; 30 mg/dL of white noise is not, as the readings show their noise.
-    strict = misfits(cohort.patients[:2], left[:2], memories[:2], unknowns=2, noise_sd_mg_dL=3.0)
+    strict = misfits(cohort.patients[:2], left[:2], correlations[:2], unknowns=2, noise_sd_mg_dL=3.0)
     assert all(one.found for one in strict)
     loud = cohort.patients[0]
     e = np.random.default_rng(0).normal(0, 30, len(loud.time_min))
     loud = dataclasses.replace(loud, glucose_mg_dL=200 + e)
     left_ = residuals(loud, np.full(len(e), 200.0))
-    (one,) = misfits([loud], [left_], [memory(*left_)], unknowns=2, noise_sd_mg_dL=None)
+    (one,) = misfits([loud], [left_], [noise_correlation(*left_)], unknowns=2, noise_sd_mg_dL=None)
     assert not one.found
     assert 20 < one.sensor_mg_dL < 40
     # A failed fit leaves nothing to trust.
     broken = (left_[0], np.full(len(left_[0]), np.nan))
-    assert misfits([loud], [broken], [memory(*broken)], unknowns=2, noise_sd_mg_dL=None)[0].found
+    assert misfits([loud], [broken], [noise_correlation(*broken)], unknowns=2, noise_sd_mg_dL=None)[0].found
 
 
 def test_what_other_data_would_bring_is_in_the_errors_of_the_table(report):

@@ -83,7 +83,7 @@ def predict(
     return table[kept].assign(glucose_mg_dL=glucose, lower_mg_dL=glucose - half, upper_mg_dL=glucose + half)
 
 
-def _requests(model: FittedPatient | Mapping[str, FittedPatient], table: "pd.DataFrame") -> Step[list["_Asked"]]:
+def _requests(model: FittedPatient | Mapping[str, FittedPatient], table: "pd.DataFrame") -> Step[list["_Request"]]:
     requests = []
     for one, rows in (yield from _by_patient(model, table)):
         inputs = yield from future_inputs(table.iloc[rows], one)
