@@ -101,6 +101,7 @@ from .records import PatientFit as PatientFit
 from .reporting import write_report as write_report
 from .statespace import StateSpaceOptions as StateSpaceOptions
 from .statespace import fit_state_space as fit_state_space
+from .statespace import person_settings as person_settings
 from .statespace import replay as replay
 from .statespace import smoothed_states as smoothed_states
 from .statespace import state_space_forecasts as state_space_forecasts

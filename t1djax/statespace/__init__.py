@@ -17,3 +17,4 @@ from ._paths import smoothed_states as smoothed_states
 from ._replay import replay as replay
 from ._scenarios import factor as factor
 from ._scenarios import other_doses as other_doses
+from ._settings import person_settings as person_settings

@@ -30,6 +30,23 @@ REACH = 2.0
 """No constant lies further from the median of its prior than so many standard deviations of its logarithm."""
 
 
+class Joint(NamedTuple):
+    """Constants and states at the end of training as one normal distribution.
+
+    ```
+    z ~ N(z0, C),   x | z ~ N(m + J (z - z0), P):   var(x) = P + J C J',   cov(x, z) = J C
+    ```
+
+    with `C` the inverse curvature of the readings' likelihood and the prior, `m` and `P` the filter's at `z0`, and `J`
+    the slope of `m` by the constants. The filter alone takes the constants for known.
+    """
+
+    mean: Float[np.ndarray, " all"]
+    """Standardised logarithms of the constants, then the states, in the order of the form."""
+    cov: Float[np.ndarray, "all all"]
+    """Their covariance."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class PatientStateSpace(WithOutcome):
     """The stochastic model of one person."""
@@ -45,7 +62,8 @@ class PatientStateSpace(WithOutcome):
     those of the marginal likelihood and the prior, from the curvature that is expected in the logarithms."""
     effects: Mapping[str, Estimate]
     """`c` (mg/dL/min), `p1` (mg/dL/U), `q` (mg/dL/g), and `r` (mg/dL/U), which a bolus without carbohydrate on record
-    raises: posterior means at the end of training, prior means as initial values."""
+    raises: posterior means at the end of training, prior means as initial values; standard errors carry what is not
+    known of the constants (`together`)."""
     log_likelihood: float
     """Marginal log-likelihood of the training readings, without unit."""
     readings: int
@@ -56,6 +74,8 @@ class PatientStateSpace(WithOutcome):
     """Level and priors."""
     form: Form
     """Form of the model."""
+    joint: "Joint"
+    """What is known of constants and states together."""
 
     def __repr__(self) -> str:
         trouble = "" if self.ok else f"; failed: {self.message}"
@@ -123,6 +143,8 @@ class _Found(NamedTuple):
     """Of the whole objective, as it is expected."""
     information: Array
     """Of the likelihood of the readings alone, likewise."""
+    moves: Array
+    """Slope of the last states by the constants."""
     log_likelihood: Array
     mean: Array
     cov: Array
@@ -268,8 +290,8 @@ def _evaluate(z: Array, data: _Data, form: Form) -> _Found:
             miss, log_var = data.target - data.person.level_mg_dL - expected.mean, jnp.log(expected.var)
             cost += jnp.sum(data.weight * (log_var + miss**2 / expected.var)) / 2
             theirs = miss.ravel(), log_var.ravel()
-        values = cost, *ours, *theirs
-        return values, (*values, log_likelihood, filtered.mean[-1], filtered.cov[-1])
+        values = cost, *ours, *theirs, filtered.mean[-1]
+        return values, (*values[:-1], log_likelihood, filtered.mean[-1], filtered.cov[-1])
 
     slopes, values = jax.jacfwd(terms, has_aux=True)(z)
 
@@ -281,7 +303,7 @@ def _evaluate(z: Array, data: _Data, form: Form) -> _Found:
     readings = information(1, data.steps.valid.astype(z.dtype))
     forecasts = information(3, data.weight.ravel())
     eye = jnp.eye(len(z))
-    return _Found(values[0], slopes[0], readings + forecasts + eye, readings + eye, *values[-3:])
+    return _Found(values[0], slopes[0], readings + forecasts + eye, readings + eye, slopes[-1], *values[-3:])
 
 
 _CLOSE = 1e-2  # what a whole step would still gain in the objective
@@ -336,7 +358,10 @@ def _solve(data: _Data, form: Form) -> _Solution:
 def _record(patient: Patient, end: float, s: _Solution, person: Person, *, form: Form) -> PatientStateSpace:
     where, found = layout(form), s.found
     finite = bool(np.all(np.isfinite(s.z)) and np.isfinite(found.cost))
-    spread = np.sqrt(np.diagonal(np.linalg.inv(found.information))) if finite else np.full(len(s.z), np.nan)
+    unknown = np.linalg.inv(found.information) if finite else np.full((len(s.z), len(s.z)), np.nan)
+    across = found.moves @ unknown
+    cov = np.block([[unknown, across.T], [across, found.cov + across @ found.moves.T]])
+    spread = np.sqrt(np.diagonal(unknown))
     fitted = {}
     for i, row in enumerate(form.constants):
         inside = np.tanh(s.z[i] / REACH)
@@ -352,7 +377,7 @@ def _record(patient: Patient, end: float, s: _Solution, person: Person, *, form:
     prior_mean, prior_cov = (np.asarray(x) for x in effect_prior(person, form))
     means = [float(person.effect_mean[0]), *prior_mean.tolist()]
     prior_sd = [float(person.effect_sd[0]), *np.sqrt(np.diagonal(prior_cov)).tolist()]
-    sds = np.sqrt(np.diagonal(found.cov)[at])
+    sds = np.sqrt(np.diagonal(cov)[len(s.z) :][at])
     weak = sds**2 > 0.75 * np.square(prior_sd)
     values = np.append(found.mean[at[0]], positive(jnp.asarray(found.mean[where.core :]), person, form))
     if not form.exact:  # of a logarithm the error grows with the value
@@ -372,6 +397,7 @@ def _record(patient: Patient, end: float, s: _Solution, person: Person, *, form:
         steps=int(s.steps),
         person=person,
         form=form,
+        joint=Joint(np.concatenate([s.z, found.mean]), cov),
     )
 
 

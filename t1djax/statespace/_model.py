@@ -313,7 +313,7 @@ def full_noise(
 
 
 _START_SD = 60.0  # of glucose about its level before the first reading, mg/dL
-_RHYTHM_SD = 0.3  # of each coefficient of the first harmonic, mg/dL/min
+RHYTHM_SD = 0.3  # of each coefficient of the first harmonic, mg/dL/min
 
 
 def prior(
@@ -334,7 +334,7 @@ def prior(
     for harmonic in range(1, form.options.daily_rhythm + 1):
         # A random phase: the same whatever the clock says at the start.
         i = at(f"day{harmonic}_sin")
-        sd = sd.at[i : i + 2].set(_RHYTHM_SD / harmonic)
+        sd = sd.at[i : i + 2].set(RHYTHM_SD / harmonic)
     if pools:
         basal = steps.basal_U_min[0] * person.effect_mean[1] / unit.gross[INSULIN]
         y = unit.body.start(person.level_mg_dL, basal)

@@ -1,0 +1,251 @@
+"""Settings of a person from the whole record: simulated people whose settings are known, and halves of real records.
+
+`python -m benchmarks.settings people --n 16` lets people of Kanderian's and Hovorka's bodies live for 14 days, half of
+them on a pump with a fixed basal rate and half in a closed loop, with a dawn effect, meals counted with an error of 15
+to 30 %, a fifth of the snacks not on record, and sensor noise; then asks `person_settings`.
+`python -m benchmarks.settings real FOLDER` asks the halves of each record in a folder.
+"""
+
+import argparse
+import dataclasses
+import datetime as dt
+import time
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import t1djax
+from t1djax.data import STEP_MIN, Therapy, draw_people, plan_day
+from t1djax.physics import AbstractPhysiology, Hovorka, HovorkaState, Kanderian, KanderianState, settings, state
+from t1djax.records import SETTINGS, PersonSettings
+from t1djax.trials import CGM, PID, BasalBolus, Rules
+from t1djax.trials._life import live_in_loop, profile_of
+
+_MINUTES = 1440.0
+SENSITIVITIES = {Kanderian: ("SI",), Hovorka: ("SI1", "SI2", "SI3")}
+OUTPUT = {Kanderian: "EGP", Hovorka: "EGP0"}
+CONTROLLERS = {"pump": BasalBolus(), "loop": PID()}
+
+
+class KanderianAtClock(KanderianState):
+    """A state, and the time of day at which it is."""
+
+    minute: Any = state("min")
+
+
+class HovorkaAtClock(HovorkaState):
+    """A state, and the time of day at which it is."""
+
+    minute: Any = state("min")
+
+
+class WithDawn(AbstractPhysiology):
+    """A body whose liver gives more, and whose insulin does less, about six in the morning."""
+
+    body: AbstractPhysiology
+    more: jax.Array
+    less: jax.Array
+
+    @property
+    def clocked(self) -> Any:
+        """States with the time."""
+        return KanderianAtClock if isinstance(self.body, Kanderian) else HovorkaAtClock
+
+    def _with(self, y: Any, minute: Any) -> Any:
+        return self.clocked(**{f.name: getattr(y, f.name) for f in dataclasses.fields(y)}, minute=minute)
+
+    def at(self, minute: Any) -> AbstractPhysiology:
+        """The body at a time of day."""
+        bump = jnp.exp(-(((minute % _MINUTES - 360.0) / 120.0) ** 2) / 2)
+        return self.scaled(1 + self.more * bump, 1 - self.less * bump)
+
+    def scaled(self, output: Any, sensitivity: Any) -> AbstractPhysiology:
+        """The body with these factors."""
+        cls = type(self.body)
+        values = self.body.values()
+        values[OUTPUT[cls]] = values[OUTPUT[cls]] * output
+        return cls.of(values | {s: values[s] * sensitivity for s in SENSITIVITIES[cls]})
+
+    def in_part(self, part: int | None, parts: int) -> AbstractPhysiology:
+        """The body with the means of a part of the day, or of all of it."""
+        whole = jnp.arange(0.0, _MINUTES, 5.0)
+        minute = whole if part is None else whole[(whole // (_MINUTES / parts)) == part]
+        bump = jnp.exp(-(((minute - 360.0) / 120.0) ** 2) / 2)
+        return self.scaled(jnp.mean(1 + self.more * bump), jnp.exp(jnp.mean(jnp.log(1 - self.less * bump))))
+
+    def rates(self, y: Any, insulin_U_min: Any, carbs_mg_min: Any) -> Any:
+        """Those of the body at this time of day."""
+        return self._with(self.at(y.minute).rates(y, insulin_U_min, carbs_mg_min), jnp.ones_like(y.minute))
+
+    def glucose(self, y: Any) -> Any:
+        """Of the body."""
+        return self.body.glucose(y)
+
+    def steady(self, glucose_mg_dL: Any) -> Any:
+        """Of the mean day."""
+        y, basal = self.in_part(None, 1).steady(glucose_mg_dL)
+        return self._with(y, jnp.zeros_like(glucose_mg_dL)), basal
+
+    def start(self, glucose_mg_dL: Any, insulin_U_min: Any) -> Any:
+        """At midnight."""
+        return self._with(self.in_part(None, 1).start(glucose_mg_dL, insulin_U_min), jnp.zeros_like(glucose_mg_dL))
+
+    def scales(self) -> Any:
+        """Of the body."""
+        return self._with(self.body.scales(), jnp.asarray(1.0))
+
+
+def _life(values: Any, traits: Any, key: Any, cls: Any, days: int, controller: Any) -> Any:
+    more, less, cv = traits
+    person = WITH_DAWN[cls](cls.of(values), more, less)
+    rules = Rules(therapy=eqx.tree_at(lambda t: t.counting_cv, Therapy(), cv), cgm=CGM())
+    _, trace = live_in_loop(controller, person, values["G0"], values["daily_carbs"], key, rules, days=days, traced=True)
+    settings_key, day_key, _, _ = jax.random.split(key, 4)
+    _, lead = profile_of(person, values["daily_carbs"], settings_key, rules.therapy)
+    plan = lambda day: plan_day(jax.random.fold_in(day_key, day), values["daily_carbs"], lead, rules.therapy)
+    return trace, jax.vmap(plan)(jnp.arange(days))
+
+
+class KanderianWithDawn(WithDawn):
+    """Of Kanderian's."""
+
+    States = KanderianAtClock
+    facts = Kanderian.facts
+
+
+class HovorkaWithDawn(WithDawn):
+    """Of Hovorka's."""
+
+    States = HovorkaAtClock
+    facts = Hovorka.facts
+
+
+WITH_DAWN = {Kanderian: KanderianWithDawn, Hovorka: HovorkaWithDawn}
+
+
+def simulate(
+    cls: type[AbstractPhysiology], kind: str, n: int, *, days: int, seed: int
+) -> list[tuple[t1djax.Patient, WithDawn]]:
+    """People and their records."""
+    rng = np.random.default_rng([seed, cls is Hovorka, kind == "loop"])
+    found: list[tuple[t1djax.Patient, WithDawn]] = []
+    with jax.enable_x64(True):
+        drawn = draw_people(cls, n, key=jax.random.key(seed + 1000 * (kind == "loop")))
+        traits = np.stack([rng.uniform(0.1, 0.4, n), rng.uniform(0.0, 0.3, n), rng.uniform(0.15, 0.3, n)])
+        keys = jax.random.split(jax.random.key(seed), n)
+        values = {s: jnp.asarray(x) for s, x in drawn.values.items()}
+        run = jax.jit(jax.vmap(lambda v, t, k: _life(v, tuple(t), k, cls, days, CONTROLLERS[kind])))
+        trace, plan = jax.device_get(run(values, jnp.asarray(traits.T), keys))
+        for i in range(n):
+            one = lambda tree, i=i: jax.tree.map(lambda x: x[i], tree)
+            body = WITH_DAWN[cls](cls.of(one(values)), jnp.asarray(traits[0, i]), jnp.asarray(traits[1, i]))
+            name = f"{cls.__name__}-{kind}-{i:02d}"
+            found.append((_patient(name, one(trace), one(plan), traits[2, i], rng), body))
+    return found
+
+
+def _patient(name: str, trace: Any, plan: Any, cv: float, rng: np.random.Generator) -> t1djax.Patient:
+    """What is on record: readings, what the pump gave, and carbohydrate as it was counted."""
+    at = STEP_MIN * np.arange(len(trace.glucose_mg_dL), dtype=float)
+    counted, main = plan.counted_g.reshape(-1), plan.main.reshape(-1)
+    eaten = np.flatnonzero(trace.carbs_g)
+    planned = plan.carbs_g.reshape(-1) > 0
+    meals = []
+    for i in eaten:
+        near = np.arange(max(0, i - 6), min(len(counted), i + 10))
+        near = near[counted[near] > 0]
+        if not planned[i]:  # against a low
+            stated = trace.carbs_g[i] if rng.random() > 0.2 else 0.0
+        elif len(near):
+            stated = counted[near[np.argmin(np.abs(near - i))]]
+        else:
+            stated = trace.carbs_g[i] * max(0.2, 1 + cv * rng.normal())
+            stated = stated if main[i] or rng.random() > 0.2 else 0.0
+        if stated > 0:
+            meals.append((at[i], float(np.round(stated)), float(trace.meal_min[i])))
+    change = np.flatnonzero(np.diff(trace.basal_U_h, prepend=np.nan) != 0)
+    bolus = np.flatnonzero(trace.bolus_U)
+    when, grams, lasts = (np.asarray(x, float) for x in zip(*meals, strict=True))
+    doses = t1djax.physics.Doses(at[change], trace.basal_U_h[change], at[bolus], trace.bolus_U[bolus],
+                                 np.full(len(bolus), float(STEP_MIN)), when, grams, lasts)  # fmt: skip
+    return t1djax.Patient(name, at, np.round(trace.reading_mg_dL), doses, start=dt.datetime(2025, 3, 3))
+
+
+def truth_of(body: WithDawn, parts: int, at_mg_dL: float = 120.0) -> dict[str, np.ndarray]:
+    """Settings of the whole day and each part, by small experiments on the true body."""
+    with jax.enable_x64(True):
+        each = [settings(body.in_part(k, parts), jnp.asarray(at_mg_dL)) for k in (None, *range(parts))]
+    pick = {"isf": "fall_per_U", "cr": "g_per_U", "basal": "basal_U_h"}
+    return {w: np.array([float(getattr(s, name)) for s in each]) for w, name in pick.items()}
+
+
+def people(n: int, *, days: int, parts: int, physiology: str, seed: int, interval_min: int) -> None:
+    """Coverage and errors on people whose settings are known."""
+    rows: list[tuple[str, PersonSettings, dict[str, np.ndarray]]] = []
+    each = n // 4
+    for cls in (Kanderian, Hovorka):
+        for kind in CONTROLLERS:
+            began = time.process_time()
+            living = simulate(cls, kind, each, days=days, seed=seed)
+            lived = time.process_time() - began
+            records = [_thinned(p, interval_min) for p, _ in living]
+            found = t1djax.person_settings(records, physiology=physiology, parts=parts, key=jax.random.key(seed))
+            print(f"{cls.__name__}, {kind}: {lived:.0f} CPU-s to live, {time.process_time() - began - lived:.0f} CPU-s "
+                  f"to learn, {sum(f.ok for f in found)} of {each} converged", flush=True)  # fmt: skip
+            rows += [(f"{cls.__name__} {kind}", f, truth_of(b, parts)) for f, (_, b) in zip(found, living, strict=True)]
+            _score(f"{cls.__name__} {kind}", rows[-each:])
+    for kind in CONTROLLERS:
+        _score(kind, [r for r in rows if kind in r[0]])
+    _score("all", rows)
+
+
+def _thinned(p: t1djax.Patient, interval_min: int) -> t1djax.Patient:
+    every = interval_min // STEP_MIN
+    return dataclasses.replace(p, time_min=p.time_min[::every], glucose_mg_dL=p.glucose_mg_dL[::every])
+
+
+def _score(name: str, rows: list[tuple[str, PersonSettings, dict[str, np.ndarray]]]) -> None:
+    for w in SETTINGS:
+        inside, blocks, errors, better, share, know = [], [], [], [], [], []
+        for _, f, truth in rows:
+            s = f.setting(w)
+            inside.append(s.low <= truth[w][0] <= s.high)
+            errors.append(np.log(s.value / truth[w][0]) if s.value > 0 else np.nan)
+            rule = np.log(f.rules[w] / truth[w][0])
+            better.append(abs(errors[-1]) < abs(rule))
+            share.append(s.prior_share)
+            know.append(s.knowledge == "the record does not tell")
+            for k in range(len(f.starts_h)):
+                b = f.setting(w, k)
+                blocks.append(b.low <= truth[w][k + 1] <= b.high)
+        e = np.asarray(errors)
+        print(
+            f"  {name:18} {w:5} inside {100 * np.mean(inside):3.0f} %, parts {100 * np.mean(blocks):3.0f} %, "
+            f"median error {100 * np.nanmedian(np.abs(np.expm1(e))):3.0f} %, "
+            f"bias {100 * np.expm1(np.nanmedian(e)):+3.0f} %, "
+            f"better than the rule {100 * np.mean(better):3.0f} %, prior {100 * np.median(share):3.0f} %, "
+            f"does not tell {100 * np.mean(know):3.0f} %", flush=True,
+        )  # fmt: skip
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=8)
+    parser.add_argument("--days", type=int, default=14)
+    parser.add_argument("--parts", type=int, default=6)
+    parser.add_argument("--physiology", default="kanderian")
+    parser.add_argument("--interval", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--real", type=Path)
+    args = parser.parse_args()
+    people(args.n, days=args.days, parts=args.parts, physiology=args.physiology, seed=args.seed,
+           interval_min=args.interval)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

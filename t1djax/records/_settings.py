@@ -1,0 +1,210 @@
+"""What a whole record says of a person: insulin sensitivity factor, carbohydrate ratio, basal need."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from .._html import html_table
+from ._outcomes import Outcome, WithOutcome
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SettingName = Literal["isf", "cr", "basal"]
+
+
+class SettingMeaning(NamedTuple):
+    """What a setting is."""
+
+    unit: str
+    """Its unit."""
+    column: str
+    """Its name in tables, with the unit."""
+    meaning: str
+    """In words."""
+
+
+SETTINGS: Mapping[SettingName, SettingMeaning] = {
+    "isf": SettingMeaning("mg/dL per U", "isf_mg_dL_per_U", "insulin sensitivity: how far a small dose lowers glucose"),
+    "cr": SettingMeaning("g per U", "cr_g_per_U", "carbohydrate ratio: how much carbohydrate a unit covers"),
+    "basal": SettingMeaning("U/h", "basal_U_h", "basal need: the rate that holds glucose between meals"),
+}
+"""The three numbers."""
+
+Knowledge = Literal["known", "roughly known", "the record does not tell"]
+_KNOWN, _ROUGHLY = 1.25, 1.6  # factors from the middle of a 90 % interval to its ends
+_MOSTLY_PRIOR = 0.5
+
+
+class Informative(NamedTuple):
+    """How much of a record can tell something, in a part of the day or in all of it."""
+
+    corrections: int
+    """Boluses of insulin alone, three hours from carbohydrate and other boluses."""
+    meals: int
+    """Meals on record."""
+    fasting_h: float
+    """Hours without carbohydrate and boluses in the four hours before."""
+
+
+class Setting(NamedTuple):
+    """One number of one person, of the whole day or a part of it."""
+
+    value: float
+    """Median, in the unit of `SETTINGS`."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end."""
+    prior_share: float
+    """How much of the prior's variance is left: near 1 the record says nothing."""
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """In a word: *known* to a quarter, *roughly known* to 60 %, or the record does not tell."""
+        if not self.low > 0 or not np.isfinite(self.high) or self.prior_share > _MOSTLY_PRIOR:
+            return "the record does not tell"
+        factor = float(np.sqrt(self.high / self.low))
+        return "known" if factor <= _KNOWN else "roughly known" if factor <= _ROUGHLY else "the record does not tell"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PersonSettings(WithOutcome):
+    """Settings of a person with what is not known of them.
+
+    Settings of a model of a person are no settings of a pump. They describe what the record shows, and are no advice.
+    """
+
+    name: str
+    """The person."""
+    outcome: Outcome
+    """How the fit ended."""
+    physiology: str
+    """The body."""
+    at_mg_dL: float
+    """Glucose from which the small experiments start, mg/dL."""
+    draws: Mapping[SettingName, Float[np.ndarray, "draws parts"]]
+    """Draws: of the whole day, then of each of its parts."""
+    prior_log_sd: Mapping[SettingName, Float[np.ndarray, " parts"]]
+    """Standard deviations of the logarithms before anything is seen, likewise."""
+    starts_h: tuple[float, ...]
+    """Hours at which the parts of the day begin."""
+    days: float
+    """Length of the record, days."""
+    readings: int
+    """How many readings it has."""
+    daily_U: float
+    """Insulin a day, U."""
+    informative: tuple[Informative, ...]
+    """What can tell something: in all, then in each part."""
+    reasons: tuple[str, ...]
+    """What keeps a record from telling; empty where nothing does."""
+
+    @property
+    def rules(self) -> dict[SettingName, float]:
+        """What rules of thumb give: 1800/TDD (mg/dL per U), 500/TDD (g per U), half the daily insulin (U/h).
+
+        Source: Davidson et al., Endocr. Pract. 14(9), 2008.
+        """
+        return {"isf": 1800 / self.daily_U, "cr": 500 / self.daily_U, "basal": self.daily_U / 48}
+
+    def setting(self, which: SettingName, part: int | None = None, *, level: float = 0.9) -> Setting:
+        """One of the numbers.
+
+        Args:
+            which: `isf`, `cr` or `basal`.
+            part: number of the part of the day, from 0; of the whole day if not given.
+            level: probability of the interval.
+
+        Returns:
+            Its median and interval, and how much is prior.
+        """
+        at = 0 if part is None else part + 1
+        x = self.draws[which][:, at]
+        low, value, high = np.quantile(x, [(1 - level) / 2, 0.5, (1 + level) / 2])
+        good = x[x > 0]
+        spread = np.std(np.log(good)) if len(good) > len(x) / 2 else np.inf
+        share = min(1.0, float(spread / self.prior_log_sd[which][at]) ** 2)
+        return Setting(float(value), float(low), float(high), share)
+
+    @property
+    def help(self) -> str:
+        """What would make the record tell more, in a sentence."""
+        return _help(self)
+
+    def table(self, level: float = 0.9) -> "pd.DataFrame":
+        """A row for the day and one for each part: the three numbers with intervals, and what tells of them.
+
+        Args:
+            level: probability of the intervals.
+
+        Returns:
+            The table.
+        """
+        import pandas as pd  # noqa: PLC0415 - heavy
+
+        rows = []
+        for part, seen in zip((None, *range(len(self.starts_h))), self.informative, strict=False):
+            row: dict[str, object] = {"patient": self.name, "part": self.hours(part)}
+            for which, meaning in SETTINGS.items():
+                found = self.setting(which, part, level=level)
+                row |= {
+                    meaning.column: found.value, f"{meaning.column}_low": found.low,
+                    f"{meaning.column}_high": found.high,
+                    f"{which}_prior_share": found.prior_share, f"{which}_knowledge": found.knowledge,
+                }  # fmt: skip
+            rows.append(row | seen._asdict())
+        return pd.DataFrame(rows)
+
+    def hours(self, part: int | None) -> str:
+        """Hours of a part of the day, in words."""
+        if part is None:
+            return "whole day"
+        ends = (*self.starts_h[1:], 24.0)
+        return f"{self.starts_h[part]:g}-{ends[part]:g} h"
+
+    def __repr__(self) -> str:
+        if not self.ok:
+            return f"PersonSettings({self.name}: failed: {self.message})"
+        said = ", ".join(
+            f"{which} {s.value:.3g} ({s.low:.3g} to {s.high:.3g}) {m.unit}"
+            for which, m in SETTINGS.items()
+            for s in [self.setting(which)]
+        )
+        return f"PersonSettings({self.name}: {said})"
+
+    def _repr_html_(self) -> str:
+        rows = [(self.hours(part), *(_cell(self.setting(w, part)) for w in SETTINGS))
+                for part in (None, *range(len(self.starts_h)))]  # fmt: skip
+        columns = ("part of the day", *(f"{w.upper() if w != 'basal' else w}, {m.unit}" for w, m in SETTINGS.items()))
+        return html_table(f"Settings of {self.name}", columns, rows, notes=[self.help])
+
+
+def _cell(s: Setting) -> str:
+    if s.knowledge == "the record does not tell":
+        return "the record does not tell"
+    return f"{s.value:.3g} ({s.low:.3g} to {s.high:.3g})"
+
+
+_FEW_CORRECTIONS_A_WEEK, _FEW_FASTING_H_A_DAY, _SHORT_DAYS = 3.0, 4.0, 10.0
+
+
+def _help(person: PersonSettings) -> str:
+    seen, weeks = person.informative[0], person.days / 7
+    if not person.ok:
+        return "the fit did not converge; look at the record with `t1djax inspect`"
+    unknown = [w for w in SETTINGS if person.setting(w).knowledge == "the record does not tell"]
+    if not unknown:
+        return "a longer record would tell more of the parts of the day"
+    if person.days < _SHORT_DAYS:
+        return f"a longer record: this one has {person.days:.3g} days"
+    if seen.meals < 2 * person.days:
+        return "carbohydrate on record for every meal and snack"
+    if "isf" in unknown and seen.corrections < _FEW_CORRECTIONS_A_WEEK * weeks:
+        return "insulin that acts alone, hours from meals and other boluses; the record has little of it"
+    if "basal" in unknown and seen.fasting_h < _FEW_FASTING_H_A_DAY * person.days:
+        return "hours without meals and boluses"
+    return "a longer record, with every meal and bolus on it"

@@ -1,0 +1,235 @@
+"""Settings of a person from the whole record: the stochastic model, and small experiments on what it found."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._types import Key
+from ..data import Cohort, Patient
+from ..physics import AbstractPhysiology, settings
+from ..programs import over_cohort
+from ..records import SETTINGS, Informative, PersonSettings
+from ._fit import PatientStateSpace, constants, fit_state_space
+from ._hyper import Form, StateSpaceOptions, layout
+from ._model import RHYTHM_SD, effect_prior, positive
+from ._own_body import own_body
+from ._person import Person
+from ._steps import MINUTES_PER_DAY, unpaired
+
+_DRAWS = 256
+_ALONE_MIN, _FASTING_MIN = 180.0, 240.0
+_ALIKE, _LOOP_CHANGES, _FEW_CORRECTIONS, _FEW_MEALS = 0.15, 12.0, 3.0, 2.0
+
+
+def person_settings(
+    patients: Sequence[Patient],
+    *,
+    physiology: str | type[AbstractPhysiology] = "kanderian",
+    parts: int = 6,
+    at_mg_dL: float = 120.0,
+    until_min: float = np.inf,
+    draws: int = _DRAWS,
+    key: Key,
+) -> list[PersonSettings]:
+    """Insulin sensitivity factor, carbohydrate ratio and basal need of each person, and of parts of the day.
+
+    The stochastic model is fitted to the whole record by maximum a posteriori (`fit_state_space`). What is not known
+    of its constants and effects is one normal distribution of their logarithms (`Joint`). For each draw of it small
+    experiments are made on the body that the draw makes (`physics.settings`): from rest at `at_mg_dL`, a small dose
+    and a small meal. Doses count as given by what was read before them, so that insulin which answers glucose is no
+    cause of bias where the model is right.
+
+    Args:
+        patients: the records.
+        physiology: the body, by name or class; one with a set point gives part of a unit's effect back.
+        parts: into how many equal parts the day is divided; more than one needs records with a clock.
+        at_mg_dL: glucose at which the experiments begin.
+        until_min: readings and doses after this time are left out, min.
+        draws: how many draws.
+        key: draws.
+
+    Returns:
+        One record for each person.
+
+    Raises:
+        ValueError: where there is no patient, fewer than twenty readings, or no clock for parts of the day.
+
+    Example:
+        >>> import jax
+        >>> import t1djax
+        >>> patient = t1djax.reference_cohort(interval_min=15, names=["Pat3"])["Pat3"]
+        >>> found = t1djax.person_settings([patient], parts=1, key=jax.random.key(0))[0]
+        >>> found.setting("isf").low < found.setting("isf").value
+        True
+
+    Source: Laplace's method, as in Tierney and Kadane, JASA 81(393), 1986.
+    """
+    people = Cohort.of(patients).patients
+    options = StateSpaceOptions(horizons_min=(), sensitivity_blocks=parts, daily_rhythm=2)
+    fit = fit_state_space(people, physiology=physiology, options=options, train_until_min=until_min)
+    return settings_of(fit.patients, people, at_mg_dL=at_mg_dL, draws=draws, key=key)
+
+
+def settings_of(
+    fitted: Sequence[PatientStateSpace], patients: Sequence[Patient], *, at_mg_dL: float, draws: int, key: Key
+) -> list[PersonSettings]:
+    """The experiments on people who were fitted with one form."""
+    form = fitted[0].form
+    ends = np.array([_last(p, f.train_until_min) for p, f in zip(patients, fitted, strict=True)])
+    clock = np.array([(t + _clock_min(p)) % MINUTES_PER_DAY for p, t in zip(patients, ends, strict=True)])
+    unit = np.asarray(jax.random.normal(key, (2, draws, len(fitted[0].joint.mean))), np.float64)
+    drawn = [_drawn(f, form, unit) for f in fitted]
+    each = (np.stack(drawn), clock, jax.tree.map(lambda *x: np.stack(x), *[f.person for f in fitted]))
+    found, _ = over_cohort(_measured, *each, shared=(np.asarray(at_mg_dL),), static=(form,))
+    records = []
+    for i, (f, p, end) in enumerate(zip(fitted, patients, ends, strict=True)):
+        posterior, before = ({w: found[i, k, :, :, j] for j, w in enumerate(SETTINGS)} for k in (0, 1))
+        records.append(_record(f, p, end, posterior, before, at_mg_dL, form))
+    return records
+
+
+def _clock_min(patient: Patient) -> float:
+    at = patient.start
+    return 0.0 if at is None else at.hour * 60 + at.minute + at.second / 60
+
+
+def _last(patient: Patient, until_min: float) -> float:
+    return float(patient.time_min[patient.valid & (patient.time_min <= until_min)][-1])
+
+
+def _drawn(f: PatientStateSpace, form: Form, unit: np.ndarray) -> Float[np.ndarray, "2 draws all"]:
+    """Constants and states: from the joint distribution, and from the prior."""
+    where, n = layout(form), len(form.constants)
+    with jax.enable_x64(True):
+        effects, spread = (np.asarray(x) for x in effect_prior(f.person, form))
+    mean, cov = np.zeros_like(f.joint.mean), np.zeros_like(f.joint.cov)
+    cov[range(n), range(n)] = 1.0
+    at = n + where.at("c")
+    mean[at], cov[at, at] = float(f.person.effect_mean[0]), float(f.person.effect_sd[0]) ** 2
+    for harmonic in range(1, form.options.daily_rhythm + 1):
+        i = n + where.at(f"day{harmonic}_sin")
+        cov[[i, i + 1], [i, i + 1]] = (RHYTHM_SD / harmonic) ** 2
+    mean[n + where.core :], cov[n + where.core :, n + where.core :] = effects, spread
+    sets = ((f.joint.mean, f.joint.cov), (mean, cov))
+    return np.stack([m + u @ _root(P).T for (m, P), u in zip(sets, unit, strict=True)])
+
+
+def _root(P: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh((P + P.T) / 2)
+    return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def _measured(
+    drawn: Float[Array, "2 draws all"], end_clock_min: Array, person: Person, at_mg_dL: Array, form: Form
+) -> Float[Array, "2 draws parts settings"]:
+    """Settings of the whole day and its parts, for each draw."""
+    where, n, parts = layout(form), len(form.constants), form.options.sensitivity_blocks
+
+    def one(v: Array) -> Array:
+        h, x = constants(v[:n], form), v[n:]
+        effects = positive(x[where.core :], person, form)
+        p1, q = effects[:parts], effects[parts]
+        rises = jnp.stack([_rhythm(x, k, end_clock_min, form) for k in range(parts)])
+        c = x[where.at("c")] + jnp.concatenate([jnp.zeros(1), rises])
+        whole = jnp.exp(jnp.mean(jnp.log(p1))) if not form.exact else jnp.mean(p1)
+
+        def part(p1: Array, c: Array) -> Array:
+            found = settings(own_body(h, person, form, p1=p1, q=q, drift_mg_dL_min=c), at_mg_dL)
+            return jnp.stack([found.fall_per_U, found.g_per_U, found.basal_U_h])
+
+        return jax.vmap(part)(jnp.append(whole, p1), c)
+
+    return jax.vmap(jax.vmap(one))(drawn)
+
+
+def _rhythm(x: Array, part: int, end_clock_min: Array, form: Form) -> Array:
+    """Mean rise by the daily rhythm in a part of the day, mg/dL/min."""
+    where, parts = layout(form), form.options.sensitivity_blocks
+    length = MINUTES_PER_DAY / parts
+    begin = part * length - end_clock_min
+    total = jnp.zeros(())
+    for harmonic in range(1, form.options.daily_rhythm + 1):
+        i, omega = where.at(f"day{harmonic}_sin"), 2 * jnp.pi * harmonic / MINUTES_PER_DAY
+        a, b = omega * begin, omega * (begin + length)
+        total += (x[i] * (jnp.sin(b) - jnp.sin(a)) + x[i + 1] * (jnp.cos(a) - jnp.cos(b))) / (omega * length)
+    return total * (parts > 1)
+
+
+def _record(
+    f: PatientStateSpace,
+    patient: Patient,
+    end: float,
+    posterior: dict,
+    before: dict,
+    at_mg_dL: float,
+    form: Form,
+) -> PersonSettings:
+    parts = form.options.sensitivity_blocks
+    start = float(patient.time_min[patient.valid][0])
+    days = (end - start) / MINUTES_PER_DAY
+    seen = _informative(patient, start, end, parts)
+    insulin = float(np.asarray(patient.doses.inputs(start, end).delivered(jnp.asarray([start, end])))[0, -1])
+    log_sd = {w: np.nanstd(np.log(np.where(x > 0, x, np.nan)), axis=0) for w, x in before.items()}
+    return PersonSettings(
+        name=f.name,
+        outcome=f.outcome,
+        physiology=form.physiology.__name__,
+        at_mg_dL=at_mg_dL,
+        draws=posterior,
+        prior_log_sd=log_sd,
+        starts_h=tuple(24 * k / parts for k in range(parts)) if parts > 1 else (),
+        days=days,
+        readings=f.readings,
+        daily_U=insulin / days,
+        informative=seen,
+        reasons=_reasons(patient, start, end, days, seen[0]),
+    )
+
+
+def _informative(patient: Patient, start: float, end: float, parts: int) -> tuple[Informative, ...]:
+    doses = patient.doses
+    part = lambda t: np.floor((t + _clock_min(patient)) % MINUTES_PER_DAY * parts / MINUTES_PER_DAY).astype(int)
+    inside = lambda t: (t >= start) & (t <= end)
+    given = doses.bolus_time_min
+    others = np.sort(np.concatenate([given, doses.meal_time_min]))
+    alone = unpaired(doses) & (doses.bolus_U > 0) & inside(given)
+    near = np.searchsorted(others, given + _ALONE_MIN) - np.searchsorted(others, given - _ALONE_MIN)
+    corrections = part(given[alone & (near <= 1)])
+    meals = part(doses.meal_time_min[inside(doses.meal_time_min) & (doses.carbs_g > 0)])
+    grid = np.arange(start, end, 15.0)
+    before = np.searchsorted(others, grid, side="right") - np.searchsorted(others, grid - _FASTING_MIN)
+    fasting = part(grid[before == 0])
+    count = lambda x, k: len(x) if k is None else int(np.sum(x == k))
+    return tuple(
+        Informative(count(corrections, k), count(meals, k), count(fasting, k) / 4)
+        for k in (None, *(range(parts) if parts > 1 else ()))
+    )
+
+
+def _reasons(patient: Patient, start: float, end: float, days: float, seen: Informative) -> tuple[str, ...]:
+    """What keeps a record from telling insulin from food and from what it answers."""
+    doses, found = patient.doses, []
+    changes = np.sum((doses.basal_time_min >= start) & (doses.basal_time_min <= end))
+    if changes > _LOOP_CHANGES * days:
+        found.append("a closed loop answers glucose: its insulin follows what it should explain")
+    if seen.corrections < _FEW_CORRECTIONS * days / 7:
+        found.append("there is little insulin that acts alone, hours from meals and other boluses")
+    if seen.meals < _FEW_MEALS * days:
+        found.append("few meals are on record")
+    ratios = _ratios(patient, start, end)
+    if len(ratios) and np.std(np.log(ratios)) < _ALIKE:
+        found.append("meals are always covered alike, so that insulin and food cancel each other")
+    return tuple(found)
+
+
+def _ratios(patient: Patient, start: float, end: float) -> np.ndarray:
+    """Carbohydrate for each unit of the meals that have boluses, g/U."""
+    doses, found = patient.doses, []
+    for t, g in zip(doses.meal_time_min, doses.carbs_g, strict=True):
+        near = np.abs(doses.bolus_time_min - t) <= 20.0
+        if start <= t <= end and g > 0 and np.sum(doses.bolus_U[near]) > 0:
+            found.append(g / np.sum(doses.bolus_U[near]))
+    return np.asarray(found)

@@ -1,0 +1,103 @@
+"""Settings of a body and of a person."""
+
+import dataclasses
+import datetime as dt
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import t1djax
+from t1djax.physics import Kanderian, Magdelaine, kanderian, settings
+from t1djax.records import SETTINGS, PersonSettings
+from t1djax.statespace._hyper import Form, StateSpaceOptions
+from t1djax.statespace._own_body import own_body
+from t1djax.statespace._person import Person
+
+
+def test_settings_of_magdelaine_are_its_closed_forms():
+    with jax.enable_x64(True):
+        body = Magdelaine.from_mass(M=72, ksi=197, kl=1.94, Tu=122, ku_Vi=0.059, Tr=183, kr_Vb=0.0024)
+        found = settings(body, jnp.asarray(120.0), within_min=30 * 183.0)
+    fall, rise = 197 * 0.059, 1000 * 0.0024
+    assert float(found.fall_per_U) == pytest.approx(fall, rel=1e-6)
+    assert float(found.rise_per_g) == pytest.approx(rise, rel=1e-6)
+    assert float(found.g_per_U) == pytest.approx(fall / rise, rel=1e-6)
+    assert float(found.basal_U_h) == pytest.approx(60 * (1.94 - 128 / 72) / fall, rel=1e-6)
+
+
+@pytest.mark.parametrize("level", [120.0, 160.0])
+def test_a_body_in_the_form_of_the_filter_has_the_settings_of_itself(level):
+    """Effects and drift of a known body, by hand, about two levels."""
+    with jax.enable_x64(True):
+        body = kanderian()["3"]
+        h = {s: getattr(body, s) for s in Kanderian.facts.followed}
+        p1, q = 1e6 * level * body.SI / body.CI, 1000 / body.VG
+        somebody = Person(jnp.asarray(level), jnp.zeros(4), jnp.ones(4))
+        mine = own_body(h, somebody, Form(StateSpaceOptions(), Kanderian), p1=p1, q=q,
+                        drift_mg_dL_min=body.EGP - body.GEZI * level)  # fmt: skip
+        found, true = (settings(b, jnp.asarray(120.0)) for b in (mine, body))
+    np.testing.assert_allclose(found, true, rtol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def patient() -> t1djax.Patient:
+    cohort = t1djax.reference_cohort(
+        interval_min=15, names=["Pat3"], noise=t1djax.WhiteNoise(5.0), key=jax.random.key(0)
+    )
+    return dataclasses.replace(cohort["Pat3"], start=dt.datetime(2025, 3, 2, 6, 0))
+
+
+@pytest.fixture(scope="module")
+def found(patient) -> PersonSettings:
+    return t1djax.person_settings([patient], physiology="magdelaine", parts=4, key=jax.random.key(0))[0]
+
+
+def test_errors_of_effects_carry_those_of_the_constants(patient):
+    """The slope by which they do, against differences of filters under other constants."""
+    options = t1djax.StateSpaceOptions(horizons_min=())
+    fit = t1djax.fit_state_space([patient], options=options, train_until_min=np.inf)
+    one = fit.patients[0]
+    n = len(one.constants)
+    C, across, whole = one.joint.cov[:n, :n], one.joint.cov[n:, :n], one.joint.cov[n:, n:]
+    J = across @ np.linalg.inv(C)
+    i = n - 1  # the sensor's noise, whose logarithm has a spread of 0.7
+    inside = np.tanh(one.joint.mean[i] / 2)
+    ends, alone = [], None
+    for step in (0.0, 0.01, -0.01):
+        e = one.constants["noise"]
+        moved = e._replace(value=e.value * np.exp(step * 0.7 * (1 - inside**2)))
+        other = dataclasses.replace(
+            fit, patients=(dataclasses.replace(one, constants={**one.constants, "noise": moved}),)
+        )
+        states = t1djax.smoothed_states(other, patient)
+        ends.append(states.mean["p1"][-1])
+        alone = states.sd["p1"][-1] if step == 0.0 else alone
+    at = whole.shape[0] - 3
+    assert J[at, i] == pytest.approx((ends[1] - ends[2]) / 0.02, rel=1e-2)
+    assert one.effects["p1"].standard_error ** 2 == pytest.approx(alone**2 + J[at] @ C @ J[at], rel=1e-6)
+
+
+def test_settings_of_a_person_hold_the_truth_and_name_what_is_not_told(found):
+    table = found.table()
+    assert list(table["part"]) == ["whole day", "0-6 h", "6-12 h", "12-18 h", "18-24 h"]
+    body = t1djax.reference_cohort(interval_min=15, names=["Pat3"]).truth["Pat3"].parameters
+    ratio = body["ksi"] * body["ku_Vi"] / (1000 * body["kr_Vb"])
+    cr = found.setting("cr")
+    assert cr.low < ratio < cr.high
+    assert cr.prior_share < 0.5
+    assert found.informative[0].meals == sum(seen.meals for seen in found.informative[1:])
+    assert all(0 <= found.setting(w, k).prior_share <= 1 for w in SETTINGS for k in (None, 0, 3))
+
+
+def test_without_insulin_alone_the_sensitivity_is_not_told(found):
+    assert found.setting("isf").knowledge == "the record does not tell"
+    assert found.informative[0].corrections == 0
+    assert found.reasons
+    assert found.help
+
+
+def test_parts_of_the_day_need_a_clock(patient):
+    with pytest.raises(ValueError, match="no clock"):
+        t1djax.person_settings([dataclasses.replace(patient, start=None)], parts=4, key=jax.random.key(0))
