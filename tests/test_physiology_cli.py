@@ -1,7 +1,10 @@
 """Another physiology from tables and flags to a results folder."""
 
+import warnings
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -95,3 +98,43 @@ def test_the_reference_cohort_is_of_its_own_physiology(tmp_path: Path) -> None:
     assert isinstance(done.exception, t1djax.ArgumentError)
     assert done.exception.argument == ("physiology",)
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy", "ignore::DeprecationWarning")
+def test_runs_versions_and_a_page_of_the_physiology(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What MLflow holds of a run, what the registry serves of its people, and the report of both."""
+    with warnings.catch_warnings():  # MLflow warns of its own type hints
+        warnings.simplefilter("ignore")
+        mlflow = pytest.importorskip("mlflow")
+        pytest.importorskip("mlflow.pyfunc.model")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    where = tmp_path / "results"
+    run("train", "--physiology", "kanderian", "--model", "ode", "--data", cohort, "--results", where, "--tracking")
+    run("registry", "register", where, "--name", "people")
+    uri = t1djax.registry.default_uri(where)
+    client = mlflow.MlflowClient(uri)
+    kept = {
+        r.data.tags["t1djax.patient"]: r.data
+        for e in client.search_experiments()
+        for r in client.search_runs([e.experiment_id])
+        if "t1djax.patient" in r.data.tags
+    }
+    results = {r.metadata["patient"]: r for r in map(t1djax.read_result, t1djax.find_results([where]))}
+    assert set(kept) == set(results) == set(read_cohort(cohort).names)
+    for name, data in kept.items():
+        assert data.params["physiology"] == "kanderian"
+        assert data.metrics["final_SI"] == results[name].metadata["estimates"]["SI"]["value"]
+    models = t1djax.registry.load("people", 1, tracking_uri=uri)
+    end = models["V0001"].end_min
+    meal = pd.DataFrame(
+        {"patient": "V0001", "time_min": end + 15.0 * np.arange(1, 9), "basal_U_h": 0.8, "bolus_U": 0.0, "carbs_g": 0.0}
+    )
+    meal.loc[0, "carbs_g"] = 40.0
+    served = t1djax.predict(models, meal)
+    here = t1djax.predict(t1djax.read_fitted(results["V0001"].folder), meal)
+    pd.testing.assert_frame_equal(served, here, check_exact=True)
+    page = tmp_path / "report.html"
+    run("report", cohort, "--fit-results", where, "--out", page)
+    assert "mL/uU/min" in page.read_text(encoding="utf-8")

@@ -14,12 +14,12 @@ from ._gauss_newton import (
     Evaluated,
     LinearMisses,
     Prepared,
+    Reduced,
     Slopes,
     judge,
     least_damping,
     limited,
     misses_of,
-    prepared_losses,
     sizes,
 )
 
@@ -62,12 +62,13 @@ def factored_steps(
         steps: how many.
         moves: whether the physiology moves.
     """
-    misses = LinearMisses(prepared=prepared, twin=twin, weight=weight, drive=d, network_moves=jnp.asarray(True))
-    lower, effects = _factor(misses.readout_block(misses.start())), _effects(twin)
+    rest = {"prepared": prepared, "weight": weight, "drive": d, "network_moves": jnp.asarray(True)}
+    at = lambda twin: LinearMisses(twin=twin, **rest)
+    lower, effects = _factor(at(twin).readout_block(at(twin).start())), _effects(twin)
 
     def step(i: Array, carry: tuple[Twin, Damping, Course]) -> tuple[Twin, Damping, Course]:
         before, state, course = carry
-        twin, state, squares = _step(before, state, weight, prepared, d, lower, _effects(before) / effects, moves)
+        twin, state, squares = _step(at(before), state, lower, _effects(before) / effects, moves)
         course = _noted(course, i, before, squares)
         return twin, state, course._replace(gradient_norm=course.gradient_norm.at[i + 1].set(state.gradient_norm))
 
@@ -78,7 +79,9 @@ def factored_steps(
         nothing,
     )
     twin, state, course = jax.lax.fori_loop(0, steps, step, (twin, state, course))
-    return twin, state, _noted(course, steps, twin, prepared_losses(twin, prepared, d))
+    found, unit = _slopes(at(twin), _effects(twin) / effects)
+    state = state._replace(reduced=_reduced(found, lower, unit))
+    return twin, state, _noted(course, steps, twin, found.squares)
 
 
 def _noted(course: Course, i: Array, twin: Twin, squares: Terms) -> Course:
@@ -98,15 +101,6 @@ def _factor(A: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return jax.lax.while_loop(fails, lambda tried: at(10 * tried[0]), start)[1]
 
 
-class Reduced(NamedTuple):
-    """The normal equations of the free coordinates, the readout eliminated; see `_gauss_newton.Slopes`."""
-
-    information: Float[Array, "free free"]
-    """Of the readings about the free coordinates, without priors, per (mg/dL)^2 of noise."""
-    gradient: Float[Array, " free"]
-    """Of half the sum of squares, priors included, (mg/dL)^2."""
-
-
 def reduced(twin: Twin, prepared: Prepared | Evaluated, d: Drive, weight: Float[Array, ""]) -> Reduced:
     """What readings and equations say of the free coordinates where the twin is.
 
@@ -119,8 +113,11 @@ def reduced(twin: Twin, prepared: Prepared | Evaluated, d: Drive, weight: Float[
     misses = misses_of(twin, weight, prepared, d, jnp.asarray(True))
     w, z = twin.surrogate.readout.T, misses.start()
     A, found = misses.normal_equations(w, z)
-    lower = _factor(A)
-    side, rest = _eliminated(found, lower, jnp.ones((), lower.dtype))
+    return _reduced(found, _factor(A), jnp.ones((), A.dtype))
+
+
+def _reduced(found: Slopes, lower: Array, unit: Array) -> Reduced:
+    side, rest = _eliminated(found, lower, unit)
     return Reduced(found.corner - side.T @ side - found.held, found.free - side.T @ rest)
 
 
@@ -135,32 +132,35 @@ def _effects(twin: Twin) -> Float[Array, " states"]:
     return twin.physiology.model().effects(twin.scales.glucose_mg_dL, twin.scales.states)
 
 
+def _slopes(misses: LinearMisses, ratio: Float[Array, " states"]) -> tuple[Slopes, Float[Array, "readout 1"]]:
+    """Slopes where the twin is, and the readout's units beside those of the factor, by the ratios of effects."""
+    w = misses.twin.surrogate.readout.T
+    return misses.slopes(w, misses.start()), jnp.repeat(ratio, w.shape[1])[:, None]
+
+
 def _step(
-    twin: Twin,
+    misses: LinearMisses,
     state: Damping,
-    weight: Array,
-    prepared: Prepared,
-    d: Drive,
     lower: Float[Array, "readout readout"],
     ratio: Float[Array, " states"],
     moves: Array,
 ) -> tuple[Twin, Damping, Terms]:
     """One step, by the factor of the readout's block and the ratios of effects to those for which it was made; and the
     losses before it."""
-    misses = LinearMisses(prepared=prepared, twin=twin, weight=weight, drive=d, network_moves=jnp.asarray(True))
+    twin = misses.twin
     w, z = twin.surrogate.readout.T, misses.start()
-    found, unit = misses.slopes(w, z), jnp.repeat(ratio, w.shape[1])
-    side, rest = _eliminated(found, lower, unit[:, None])
+    found, unit = _slopes(misses, ratio)
+    side, rest = _eliminated(found, lower, unit)
     schur = found.corner - side.T @ side
     diagonal = jnp.maximum(jnp.diag(schur), least_damping(w.dtype) * jnp.diag(found.corner))
     root = jnp.linalg.cholesky(schur + jnp.diag(state.damping * diagonal))
     dz = -jax.scipy.linalg.cho_solve((root, True), found.free - side.T @ rest)
     dz = jnp.where(moves, limited(dz, z, twin), 0.0)
-    dw = -jax.scipy.linalg.solve_triangular(lower, rest + side @ dz, lower=True, trans=1) / unit
+    dw = -jax.scipy.linalg.solve_triangular(lower, rest + side @ dz, lower=True, trans=1) / unit[:, 0]
     dw = dw.reshape(w.shape)
     better, damping = judge(found.total, misses.sum_of_squares(w + dw, z + dz), state.damping)
     w = jnp.where(better, misses.readout(w + dw, z + dz), w)
     z = jnp.where(better, z + dz, z)
     moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
     gradient = jnp.concatenate([found.readout, jnp.where(moves, found.free, 0.0)])
-    return moved, Damping(damping, jnp.linalg.norm(gradient)), found.squares
+    return moved, state._replace(damping=damping, gradient_norm=jnp.linalg.norm(gradient)), found.squares

@@ -22,7 +22,7 @@ from ..problem import Problem, patient_keys
 from ..programs import at_work, on_device, spread_over, training_block
 from ..records import Cost, Estimate, Fit, History, Outcome, PatientFit, WarmStart, window_marks
 from ..twin import Physiology, Scales, Sensitivities, Twin
-from ._factored import Reduced
+from ._gauss_newton import Reduced
 from ._keeper import Keeper
 from ._stages import Progress, Stage, default_stages
 from ._train import effort_once, train

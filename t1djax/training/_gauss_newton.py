@@ -52,12 +52,23 @@ class Evaluated(NamedTuple):
         return jnp.sum(self.fit)
 
 
+class Reduced(NamedTuple):
+    """The normal equations of the free coordinates, the readout eliminated; see `Slopes`."""
+
+    information: Float[Array, "free free"]
+    """Of the readings about the free coordinates, without priors, per (mg/dL)^2 of noise."""
+    gradient: Float[Array, " free"]
+    """Of half the sum of squares, priors included, (mg/dL)^2."""
+
+
 class Damping(NamedTuple):
     """State of the solver."""
 
     damping: Float[Array, ""]
     gradient_norm: Float[Array, ""]
     """Of half the sum of squares before the last step, by what moves: (mg/dL)^2."""
+    reduced: Reduced
+    """Where the twin is, after steps that one factorisation served; zeros after others."""
 
 
 def prepare(twin: Twin, data: Series, d: Drive) -> Prepared | Evaluated:
@@ -85,8 +96,9 @@ def prepared_losses(twin: Twin, prepared: Prepared | Evaluated, d: Drive) -> Ter
 
 def initial_damping(twin: Twin) -> Damping:
     """The solver's state before the first step."""
-    dtype = twin.scales.noise.dtype
-    return Damping(jnp.asarray(1e-3, dtype), jnp.zeros((), dtype))
+    dtype, k = twin.scales.noise.dtype, len(twin.physiology.free)
+    nothing = Reduced(jnp.zeros((k, k), dtype), jnp.zeros(k, dtype))
+    return Damping(jnp.asarray(1e-3, dtype), jnp.zeros((), dtype), nothing)
 
 
 def gauss_newton_step(
@@ -127,7 +139,7 @@ def gauss_newton_step(
     w = jnp.where(better, misses.readout(w + dw, z + dz), w)
     z = jnp.where(better, z + dz, z)
     moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
-    return moved, Damping(damping, jnp.linalg.norm(g))
+    return moved, state._replace(damping=damping, gradient_norm=jnp.linalg.norm(g))
 
 
 def limited(dz: Float[Array, " free"], z: Float[Array, " free"], twin: Twin) -> Float[Array, " free"]:

@@ -16,9 +16,18 @@ from ..losses import Drive, Terms, losses
 from ..programs import Effort, Shares, Spread, on_device, spread_over, training_block
 from ..records import History, TrainState
 from ..twin import Twin
-from ._factored import MOST_STEPS, Reduced, factored_steps, reduced
+from ._factored import MOST_STEPS, factored_steps, reduced
 from ._first_order import first_order_steps, initial_moments
-from ._gauss_newton import Damping, Evaluated, Prepared, gauss_newton_step, initial_damping, prepare, prepared_losses
+from ._gauss_newton import (
+    Damping,
+    Evaluated,
+    Prepared,
+    Reduced,
+    gauss_newton_step,
+    initial_damping,
+    prepare,
+    prepared_losses,
+)
 from ._keeper import Keeper
 from ._stages import GAUSS_NEWTON, Progress, Stage, stays_linear
 
@@ -201,6 +210,8 @@ class _Run:
         k = len(self.free)
         if not k:
             return Reduced(jnp.zeros((self.patients, k, k)), jnp.zeros((self.patients, k)))
+        if self.stages and self.factored_once(self.stages[-1]):  # found with the last of its steps
+            return self.solver.pick(lambda solver: solver.reduced).joined()
         with jax.enable_x64(True):  # in single precision too little of it is left when the readout is eliminated
             if self.dtype != np.float64:
                 self.twins, self.data, self.drive = (x.pick(_wide) for x in (self.twins, self.data, self.drive))
