@@ -30,7 +30,9 @@ TS = np.arange(0.0, 721.0, 15.0)
 MEALS, BOLUSES = [(120.0, 50.0, 15.0), (400.0, 70.0, 15.0)], [(115.0, 4.0), (390.0, 5.0)]
 FREE = {Kanderian: ("SI", "VG"), Hovorka: ("SI1", "EGP0"), Bergman: ("SI", "VG")}
 BODIES = {"kanderian": lambda: kanderian()["3"], "hovorka": hovorka, "bergman": bergman}
-EVERY = pytest.mark.parametrize("name", list(BODIES))
+EVERY = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "bergman" else pytest.mark.slow) for name in BODIES]
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -92,9 +94,7 @@ def test_ends_of_a_profile_are_those_of_refits_by_scipy(fits: dict[str, Fit], na
     np.testing.assert_allclose(excess, found.threshold, rtol=0.02)
 
 
-@pytest.mark.parametrize(
-    "name", ["kanderian", *(pytest.param(s, marks=pytest.mark.slow) for s in ("hovorka", "bergman"))]
-)
+@EVERY
 def test_posterior_is_the_density_on_a_grid(fits: dict[str, Fit], name: str) -> None:
     fit = fits[name]
     body, patient = fit.problem.body, fit["Ada"].patient
@@ -131,6 +131,7 @@ def test_glucose_of_draws_is_that_of_the_body(fits: dict[str, Fit]) -> None:
     np.testing.assert_allclose(found, np.stack([expected] * 2), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_hierarchy_is_that_of_normal_people(fits: dict[str, Fit]) -> None:
     """Informative records: each person's fit is a normal reading of the logarithm, and the population follows on a
     grid of its middle and spread."""
