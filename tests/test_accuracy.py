@@ -42,7 +42,8 @@ def _least_squares(seed: int, kind: str) -> pd.DataFrame:
     return t1djax.summary(t1djax.fit(cohort, model="ode", free=["ksi"], seed=seed), cohort)
 
 
-@pytest.mark.parametrize(
+# Of pinn test_priors has as much.
+@pytest.mark.parametrize("model", [pytest.param("modified_mlp", marks=pytest.mark.slow), "birnn"])
     "model", [pytest.param("modified_mlp", marks=pytest.mark.slow), "birnn"]
 )  # of pinn test_priors has as much
 def test_two_patients_without_noise(model):
