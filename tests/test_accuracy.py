@@ -44,8 +44,6 @@ def _least_squares(seed: int, kind: str) -> pd.DataFrame:
 
 # Of pinn test_priors has as much.
 @pytest.mark.parametrize("model", [pytest.param("modified_mlp", marks=pytest.mark.slow), "birnn"])
-    "model", [pytest.param("modified_mlp", marks=pytest.mark.slow), "birnn"]
-)  # of pinn test_priors has as much
 def test_two_patients_without_noise(model):
     cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3", "Pat8"])
     table = t1djax.summary(t1djax.fit(cohort, model=model, free=["ksi"]), cohort)

@@ -10,14 +10,30 @@ import pytest
 import t1djax
 from t1djax.physics import Doses, Kanderian, kanderian
 from t1djax.plotting import plot_replay
-from t1djax.statespace import factor, other_doses
-from t1djax.trials import BasalBolus, trial
+from t1djax.statespace import AbstractAnswer, Dose, RescueCarbs, factor, other_doses, replaced_doses
+from t1djax.trials import PID, BasalBolus, LoopAnswer, profile_by_rules, trial
 
 from .test_cli import done, refused
 
 KEY = jax.random.key(3)
 PLAIN = t1djax.StateSpaceOptions(horizons_min=(), max_steps=8, daily_rhythm=0, slow_disturbance=False,
                                  unannounced_meals=False)  # fmt: skip
+
+
+def test_a_table_replaces_the_doses_of_its_times():
+    patient = t1djax.reference_cohort(interval_min=60, names=["Pat2"])["Pat2"]
+    d = patient.doses
+    span = {"from_min": 300.0, "to_min": 900.0}
+    other = replaced_doses(patient, basal=[(300.0, 2.0), (600.0, 0.5)], boluses=[(400.0, 1.5)], **span)
+    inside = (d.bolus_time_min >= 300) & (d.bolus_time_min <= 900)
+    assert other.bolus_U.sum() == pytest.approx(d.bolus_U[~inside].sum() + 1.5)
+    assert other.carbs_g.sum() == d.carbs_g[(d.meal_time_min < 300) | (d.meal_time_min > 900)].sum()
+    rate = lambda x, t: x.basal_U_h[np.searchsorted(x.basal_time_min, t, side="right") - 1]
+    assert [rate(other, t) for t in (299, 300, 599, 600, 899)] == [rate(d, 299), 2.0, 2.0, 0.5, 0.5]
+    assert rate(other, 901) == rate(d, 901)
+    with pytest.raises(t1djax.ArgumentError) as outside:
+        replaced_doses(patient, boluses=[(901.0, 1.0)], **span)
+    assert outside.value.argument == ("boluses",)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +146,62 @@ def test_command_line(tmp_path):
     assert told["patient"] == "Pat3"
     assert told["readings"][-1]["change_mg_dL"] > 0
     assert (tmp_path / "r" / "Pat3.png").stat().st_size > 10_000
-    assert "nothing is changed" in refused(2, "replay", "reference")
+    table = tmp_path / "other.csv"
+    table.write_text("time,bolus_U,carbs_g\n1450,3,\n1460,,40\n2000,2,\n")
+    words[words.index("--bolus=-20%")] = "--rescue=20"
+    told = done(*words, "--doses", table, "--loop", "pid", "--json").json[0]
+    assert told["scenario"] == "other.csv"
+    assert set(told["answered"]) == {"insulin_U", "carbs_g"}
+    assert "--bolus" in refused(2, "replay", "reference")
+    table.write_text("time,bolus_U\n1450,-3\n")
+    assert "row 2" in refused(2, *words, "--doses", table)
+    table.write_text("time,insulin\n1450,3\n")
+    assert "insulin" in refused(2, *words, "--doses", table)
+    refused(2, *words, "--doses", table, "--bolus=-20%")
+    refused(2, "replay", "reference", "--bolus=-20%", "--loop", "mine")
+    refused(2, "replay", "reference", "--bolus=-20%,-30%", "--meals=0.8,0.9")
     refused(2, "replay", "reference", "--bolus", "much")
     refused(2, "replay", "reference", "--bolus=-20%", "--between", "6-30")
+
+
+def test_a_loop_and_rescue_carbohydrate_answer_the_changed_glucose(fitted):
+    """Against plain loops over the reported course of one draw; unchanged glucose gets the recorded doses."""
+    patient, person = fitted
+    sure = dataclasses.replace(
+        person, constants={s: e._replace(standard_error=0.0) for s, e in person.constants.items()}
+    )
+    run = lambda doses, *answers: t1djax.replay(
+        sure, patient, doses, key=KEY, answers=answers, trust=0.0, timing_min=0.0, draws=16
+    )[0]
+    less = other_doses(patient, bolus=0.5, from_min=1200.0, to_min=1900.0)
+    profile = profile_by_rules(patient)
+    loop = run(less, LoopAnswer(PID(), profile))
+    alone = run(less)
+    assert alone.answered is None
+    peak = np.argmax(np.median(alone.change_mg_dL, 0))
+    assert np.all(loop.answered[:, 0] > 0)
+    assert np.median(loop.change_mg_dL[:, peak:], 0).max() < np.median(alone.change_mg_dL[:, peak:], 0).max()
+    more = other_doses(patient, bolus=2.5, from_min=1200.0, to_min=1900.0)
+    low, rescued = run(more), run(more, RescueCarbs(grams=20.0))
+    replayed = patient.glucose_mg_dL[patient.time_min >= low.time_min[0]] + low.change_mg_dL
+    assert np.any(replayed < 70)
+    assert np.all(np.isclose(rescued.answered[:, 1] % 20.0, 0, atol=1e-6) | np.isclose(rescued.answered[:, 1] % 20, 20))
+    assert np.all(rescued.answered[:, 1][np.any(replayed < 60, axis=1)] >= 20)
+    assert np.all(rescued.change_mg_dL >= low.change_mg_dL - 1e-6)
+
+
+def test_what_a_loop_adds_follows_from_both_glucoses(fitted):
+    """The rule that gives a fixed rate per mg/dL is linear: what it adds is that rate times the change."""
+    patient, person = fitted
+
+    class Proportional(AbstractAnswer):
+        def init(self):
+            return jnp.zeros(())
+
+        def step(self, memory, seen):
+            return memory, Dose(1e-5 * seen.glucose_mg_dL, jnp.zeros(()), jnp.zeros(()))
+
+    less = other_doses(patient, bolus=0.5, from_min=1200.0, to_min=1900.0)
+    found = t1djax.replay(person, patient, less, key=KEY, answers=Proportional(), trust=0.0, timing_min=0.0)[0]
+    held = np.diff(found.time_min, append=found.time_min[-1])
+    np.testing.assert_allclose(found.answered[:, 0], 1e-5 * found.change_mg_dL @ held, rtol=0.02)

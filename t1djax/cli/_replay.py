@@ -10,10 +10,21 @@ import typer
 
 from .._arguments import ArgumentError
 from ..config import ConfigError
-from ..data import Patient
+from ..data import Cohort, Patient
+from ..physics import Doses
 from ..plotting import plot_replay
 from ..records import Replay
-from ..statespace import StateSpaceOptions, factor, fit_state_space, other_doses, replay
+from ..statespace import (
+    AbstractAnswer,
+    RescueCarbs,
+    StateSpaceOptions,
+    factor,
+    fit_state_space,
+    other_doses,
+    replaced_doses,
+    replay,
+)
+from ..trials import MPC, PID, BasalBolus, LoopAnswer, TempBasal, profile_by_rules
 from ._app import Interval, Json, commands, say, warnings_in_words
 from ._data import READING, Data, Names, read_people
 from ._execution import telling
@@ -23,7 +34,11 @@ from ._tables import print_json, print_table
 
 _TABLE = "replay.csv"
 _SHOWN_MIN = (60.0, 120.0, 240.0, 360.0)
-_Change = Annotated[str | None, typer.Option(help="Change of it: -20%, +10%, or a factor such as 0.8.")]
+_Change = Annotated[
+    str | None, typer.Option(help="Change of it: -20%, +10%, or a factor such as 0.8; several side by side: -20%,-50%.")
+]
+_LOOPS = {"basal-bolus": BasalBolus, "pid": PID, "temp-basal": TempBasal, "mpc": MPC}
+_COLUMNS = ("time", "basal_U_h", "bolus_U", "carbs_g")
 
 
 @commands.command(
@@ -38,6 +53,17 @@ def run_replay(
     basal: _Change = None,
     meals: _Change = None,
     bolus_earlier: Annotated[float, typer.Option(help="Minutes by which boluses come earlier.")] = 0.0,
+    doses: Annotated[
+        Path | None,
+        typer.Option(help=f"Table with columns {', '.join(_COLUMNS)}: they replace the record's over its times."),
+    ] = None,
+    rescue: Annotated[
+        float, typer.Option(min=0, help="Carbohydrate taken where replayed glucose is below 70 mg/dL, g.")
+    ] = 0.0,
+    loop: Annotated[
+        str | None,
+        typer.Option(help=f"Controller that answers the changed glucose: {', '.join(_LOOPS)}, set by 1800/TDD."),
+    ] = None,
     begin: Annotated[
         str | None, typer.Option("--from", help="First time that is changed: local, or minutes of the record.")
     ] = None,
@@ -59,44 +85,90 @@ def run_replay(
     What the model does not explain is kept as it was. It is a model's answer and no advice.
     """
     texts = {"bolus": bolus, "basal": basal, "meals": meals}
-    factors = {name: factor(text, name) for name, text in texts.items() if text is not None}
-    if not factors and bolus_earlier == 0:
-        raise ConfigError("nothing is changed: give --bolus, --basal, --meals or --bolus-earlier")
+    several = _several({name: text for name, text in texts.items() if text is not None}, bolus_earlier)
+    if (not several) == (doses is None):
+        raise ConfigError("give --bolus, --basal, --meals or --bolus-earlier, or a table by --doses")
+    if loop is not None and loop not in _LOOPS:
+        raise ArgumentError("loop", f"{loop!r} is none of {', '.join(_LOOPS)}")
     hours = _hours(between)
     if out is not None:
         check_folder(out, _TABLE, "replays", overwrite=overwrite)
     with warnings_in_words():
         cohort = read_people(data, names=patients, interval_min=interval_min, **reading).cohort
     with telling(lambda line: line, show=not as_json) as tell:
-        others = [
-            other_doses(p, **factors, bolus_earlier_min=bolus_earlier, between_h=hours,
-                        from_min=_minute(p, begin, "from", -np.inf), to_min=_minute(p, end, "to", np.inf))
-            for p in cohort
-        ]  # fmt: skip
+        others: list[dict[str, Doses]] = []
+        for p in cohort:
+            span = {"from_min": _minute(p, begin, "from", -np.inf), "to_min": _minute(p, end, "to", np.inf)}
+            scenarios = {name: other_doses(p, **change, between_h=hours, **span) for name, change in several.items()}
+            others.append(scenarios if doses is None else {doses.name: _of_table(p, doses)})
         tell.now("learning from the record")
         options = StateSpaceOptions(horizons_min=())
         fits = [
             fit_state_space(list(cohort), physiology=body.strip(), options=options, train_until_min=np.inf)
             for body in physiology.split(",")
         ]
-        what = ", ".join([f"{name} x {x:g}" for name, x in factors.items()]
-                         + [f"boluses {bolus_earlier:g} min earlier"] * (bolus_earlier != 0))  # fmt: skip
         tell.now("replaying")
-        found = [
-            replay([fit[p.name] for fit in fits], p, {what: other}, key=jax.random.key(seed))[0]
-            for p, other in zip(cohort, others, strict=True)
-        ]
+        found = []
+        for p, other in zip(cohort, others, strict=True):
+            rules: list[AbstractAnswer] = [RescueCarbs(grams=rescue)] if rescue else []
+            rules += [LoopAnswer(_LOOPS[loop](), profile_by_rules(p))] if loop is not None else []
+            found += replay([fit[p.name] for fit in fits], p, other, key=jax.random.key(seed), answers=rules)
     for fit in fits:
         for p in fit:
             if not p.ok:
                 say("warning", f"{p.name}, {fit.form.physiology.__name__}: {p.message}")
     if out is not None:
-        _write(out, found, list(cohort), level)
+        _write(out, found, cohort, level)
     if as_json:
         print_json([_as_json(r, level) for r in found])
         return
     for r in found:
         _print(r, level)
+
+
+def _several(asked: dict[str, str], earlier: float) -> dict[str, dict[str, float]]:
+    """Scenarios by name, of the words on the command line: one of them may have several values."""
+    found: dict[str, dict[str, float]] = {}
+    values = {name: [factor(part, name) for part in text.split(",")] for name, text in asked.items()}
+    if sum(len(each) > 1 for each in values.values()) > 1:
+        raise ConfigError(f"several values of {' and '.join(f'--{name}' for name in values)}: give them to one alone")
+    for i in range(max((len(each) for each in values.values()), default=1)):
+        change = {name: each[min(i, len(each) - 1)] for name, each in values.items()}
+        words = [f"{name} x {x:g}" for name, x in change.items()]
+        if earlier:
+            change["bolus_earlier_min"] = earlier
+            words.append(f"boluses {earlier:g} min earlier")
+        found |= {", ".join(words): change} if change else {}
+    return found
+
+
+def _of_table(patient: Patient, path: Path) -> Doses:
+    """The record's doses, those of a table in their place over its times."""
+    import pandas as pd  # noqa: PLC0415
+
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"--doses {path}: {e}; give a CSV table with columns {', '.join(_COLUMNS)}") from e
+    if "time" not in table or not set(_COLUMNS[1:]) & set(table) or not set(table) <= set(_COLUMNS) or not len(table):
+        raise ConfigError(
+            f"--doses {path}: columns are {', '.join(map(str, table))}; give time and some of {', '.join(_COLUMNS[1:])}"
+        )
+    times = np.asarray([_minute(patient, str(text), "doses", np.nan) for text in table["time"]])
+    if np.any(back := np.diff(times) < 0):
+        raise ConfigError(f"--doses {path}: row {int(np.argmax(back)) + 3}: time goes back; sort the rows")
+    given: dict[str, list[tuple[float, float]]] = {}
+    for column, name in zip(_COLUMNS[1:], ("basal", "boluses", "meals"), strict=True):
+        if column in table:
+            amounts = np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=float)
+            empty = table[column].isna().to_numpy()
+            if np.any(wrong := ~empty & ~(amounts >= 0)):
+                row = int(np.argmax(wrong))
+                text = f"row {row + 2}, {column}: {table[column].iloc[row]}"
+                raise ConfigError(f"--doses {path}: {text} is no amount of zero or more")
+            there = ~empty & ((amounts > 0) | (name == "basal"))
+            given[name] = list(zip(times[there].tolist(), amounts[there].tolist(), strict=True))
+    return replaced_doses(patient, **given, from_min=times[0], to_min=times[-1])
 
 
 def _minute(patient: Patient, text: str | None, flag: str, default: float) -> float:
@@ -125,20 +197,25 @@ def _hours(text: str) -> tuple[float, float]:
     return first, last
 
 
-def _write(out: Path, found: list[Replay], people: list[Patient], level: float) -> None:
+def _write(out: Path, found: list[Replay], cohort: Cohort, level: float) -> None:
     import pandas as pd  # noqa: PLC0415
 
     out.mkdir(parents=True, exist_ok=True)
-    for r, patient in zip(found, people, strict=True):
-        plot_replay(r, patient, level=level).savefig(out / f"{r.name}.png")
-    tables = [r.table(level).assign(patient=r.name) for r in found]
-    pd.concat(tables).set_index("patient").to_csv(out / _TABLE)
+    for r in found:
+        alone = sum(other.name == r.name for other in found) == 1
+        number = "" if alone else f"_{[o.scenario for o in found if o.name == r.name].index(r.scenario) + 1}"
+        plot_replay(r, cohort[r.name], level=level).savefig(out / f"{r.name}{number}.png")
+    tables = [r.table(level).assign(patient=r.name, scenario=r.scenario) for r in found]
+    pd.concat(tables).set_index(["patient", "scenario"]).to_csv(out / _TABLE)
 
 
 def _as_json(r: Replay, level: float) -> dict[str, Any]:
     ranges = r.in_ranges(level).to_dict(orient="records")
-    return {"patient": r.name, "scenario": r.scenario, "level": level, "remarks": list(r.remarks), "ranges": ranges,
-            "readings": r.table(level).to_dict(orient="records")}  # fmt: skip
+    found = {"patient": r.name, "scenario": r.scenario, "level": level, "remarks": list(r.remarks), "ranges": ranges}
+    if r.answered is not None:
+        insulin, carbs = np.median(r.answered, axis=0).tolist()
+        found["answered"] = {"insulin_U": insulin, "carbs_g": carbs}
+    return found | {"readings": r.table(level).to_dict(orient="records")}
 
 
 def _print(r: Replay, level: float) -> None:
@@ -162,5 +239,9 @@ def _print(r: Replay, level: float) -> None:
                        ranges[["replayed_percent", "low", "high"]].to_numpy()],
     })  # fmt: skip
     print_table(ranges)
+    if r.answered is not None:
+        ends = zip(*np.quantile(r.answered, [0.5, (1 - level) / 2, (1 + level) / 2], axis=0), ("U", "g"), strict=True)
+        each = [f"{m:+.3g} {unit} ({a:+.3g} to {b:+.3g})" for m, a, b, unit in ends]
+        typer.echo(f"answers to the changed glucose gave {' and '.join(each)} beside the other doses")
     for remark in r.remarks:
         say("warning", f"{r.name}: {remark}")

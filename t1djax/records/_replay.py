@@ -32,6 +32,8 @@ class Replay:
     """The other doses."""
     remarks: tuple[str, ...]
     """What the record cannot support of the answer; empty where it can."""
+    answered: Float[np.ndarray, "draws 2"] | None = None
+    """What answers gave beyond the other doses, insulin (U) and carbohydrate (g), where there were some."""
 
     def interval(
         self, level: float = 0.9

@@ -1,5 +1,9 @@
 """Linear-Gaussian models of real glucose."""
 
+from ._answers import AbstractAnswer as AbstractAnswer
+from ._answers import Dose as Dose
+from ._answers import RescueCarbs as RescueCarbs
+from ._answers import Seen as Seen
 from ._discrepancy import Discrepancy as Discrepancy
 from ._discrepancy import DiscrepancyOptions as DiscrepancyOptions
 from ._discrepancy import PeopleFold as PeopleFold
@@ -17,4 +21,5 @@ from ._paths import smoothed_states as smoothed_states
 from ._replay import replay as replay
 from ._scenarios import factor as factor
 from ._scenarios import other_doses as other_doses
+from ._scenarios import replaced_doses as replaced_doses
 from ._settings import person_settings as person_settings

@@ -15,17 +15,19 @@ from ..data import Patient
 from ..physics import Doses
 from ..programs import over_cohort
 from ..records import Replay
-from ._body import unit_of
+from ._answers import AbstractAnswer, Answering, Course, answered, begin
+from ._body import CHANNELS, unit_of
 from ._filter import draw_paths, kalman_filter
 from ._fit import REACH, PatientStateSpace, constants
-from ._hyper import Form
-from ._model import Model, build
+from ._hyper import Form, layout
+from ._model import Model, Transitions, after_doses, build, choices, effect_rows, matrices
 from ._person import Person
 from ._steps import Steps, stack_steps, steps_of
 
 _BEFORE_MIN, _AFTER_MIN = 1440.0, 720.0  # of the record around a change: to know what was on board, and what follows
 _CONSTANTS, _PATHS = 16, 8  # draws of the constants, and of the disturbances under each
 _TRUST, _TIMING_MIN = 0.2, 10.0
+_LOOP_CHANGES = 24  # of the basal rate a day, more than which a person does not make
 _SUPPORTED = 0.5  # change of insulin or carbohydrate, as a share of that recorded, beyond which nothing was seen
 
 
@@ -42,6 +44,7 @@ def replay(
     doses: Doses | Mapping[str, Doses],
     *,
     key: Key,
+    answers: AbstractAnswer | Sequence[AbstractAnswer] = (),
     draws: int = _CONSTANTS * _PATHS,
     trust: float = _TRUST,
     timing_min: float = _TIMING_MIN,
@@ -57,7 +60,9 @@ def replay(
     Draws carry what is not known: constants by their curvature, effects of insulin and food and the disturbances by
     backward simulation, and, for a body that is not the right one, a factor on the whole change (`trust`) and a shift
     in time (`timing_min`). The error of the sensor stays as it was. Recorded doses give back the record exactly. The
-    disturbance does not answer glucose: where insulin or rescue carbohydrate did, they do what they did.
+    disturbance does not answer glucose: where insulin or rescue carbohydrate did, they do what they did, unless
+    `answers` are given. These rules see both glucoses at every reading, and what they give on the one beyond what they
+    give on the other is added to the other doses.
 
     Args:
         person: what `fit_state_space` found; or of several bodies, whose draws are taken together: they agree on
@@ -65,6 +70,7 @@ def replay(
         patient: the record.
         doses: the other doses, whole; or several by name.
         key: draws what is not known.
+        answers: rules that dose by glucose: `RescueCarbs`, `t1djax.trials.LoopAnswer`, your own.
         draws: how many draws for each body.
         trust: standard deviation of the logarithm of that factor; zero for a body that is right.
         timing_min: standard deviation of that shift, min; zero for a body that is right.
@@ -105,25 +111,34 @@ def replay(
     near = (patient.time_min >= start - _BEFORE_MIN) & (patient.time_min <= end + _AFTER_MIN)
     part = dataclasses.replace(patient, glucose_mg_dL=np.where(near, patient.glucose_mg_dL, np.nan))
     paths, others = max(1, draws // _CONSTANTS), list(scenarios.values())
+    rules = tuple([answers] if isinstance(answers, AbstractAnswer) else answers)
     doubt_key, *keys = jax.random.split(key, 1 + len(people))
-    bodies = [_changes(one, part, others, paths, k) for one, k in zip(people, keys, strict=True)]
+    bodies = [_changes(one, part, others, rules, paths, k) for one, k in zip(people, keys, strict=True)]
     size, shift = np.asarray(jax.random.normal(doubt_key, (2, len(people) * _CONSTANTS * paths)))
     found = []
     for i, (name, other) in enumerate(scenarios.items()):
         shown = part.valid & (part.time_min >= spans[name][0])
         time = part.time_min[shown]
-        rows = [(at, row) for at, change in bodies for row in change[i]]
+        rows = [(at, row) for at, change, _ in bodies for row in change[i]]
+        more = np.concatenate([given[i] for *_, given in bodies]) if rules else None
         later = [np.interp(time - timing_min * s, at, row) for s, (at, row) in zip(shift, rows, strict=True)]
         change = np.exp(trust * size)[:, None] * np.stack(later)
         read = part.glucose_mg_dL[shown]
-        found.append(Replay(patient.name, name, time, read, change, patient.doses, other, _remarks(patient, other)))
+        remarks = _remarks(patient, other, answers=bool(rules))
+        found.append(Replay(patient.name, name, time, read, change, patient.doses, other, remarks, more))
     return found
 
 
 def _changes(
-    person: PatientStateSpace, part: Patient, others: list[Doses], paths: int, key: Key
-) -> tuple[np.ndarray, np.ndarray]:
-    """By one body: times of its steps, min; how much higher a sensor would have read, scenarios by draws by steps."""
+    person: PatientStateSpace,
+    part: Patient,
+    others: list[Doses],
+    rules: tuple[AbstractAnswer, ...],
+    paths: int,
+    key: Key,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By one body: times of its steps, min; how much higher a sensor would have read, scenarios by draws by steps; and
+    what answers gave beyond the record, scenarios by draws by insulin (U) and carbohydrate (g)."""
     form = person.form
     z_key, path_key = jax.random.split(key)
     with jax.enable_x64(True):
@@ -131,8 +146,10 @@ def _changes(
         z = _drawn_constants(person, z_key)
         keys = jax.random.key_data(jax.random.split(path_key, _CONSTANTS))
         whole, _ = over_cohort(_explained, z, keys, shared=(steps, person.person), static=(form, paths))
-        change, _ = over_cohort(_changed, changed, shared=(z, whole, person.person), static=(form,))
-    return np.asarray(steps.time_min), change
+        course = _courses(part, others, steps, changed)
+        shared = (z, whole, person.person, jax.tree.map(jnp.asarray, rules))
+        (change, more), _ = over_cohort(_changed, changed, course, shared=shared, static=(form,))
+    return np.asarray(steps.time_min), change, more
 
 
 def _span(patient: Patient, other: Doses, name: str) -> tuple[float, float]:
@@ -168,6 +185,24 @@ def _on_one_grid(patient: Patient, others: list[Doses], form: Form) -> tuple[Ste
     return take(0), take(slice(1, None))
 
 
+def _courses(patient: Patient, others: list[Doses], record: Steps, changed: Steps) -> Course:
+    """What answers see, by scenario."""
+    time = np.asarray(record.time_min)
+    clock = 0 if patient.start is None else 60 * patient.start.hour + patient.start.minute
+    stated = np.zeros((len(others), len(time), 2))
+    for row, other in zip(stated, others, strict=True):
+        for i, doses in enumerate((patient.doses, other)):
+            at = np.searchsorted(time, doses.meal_time_min, side="right") - 1
+            inside = (at >= 0) & (doses.meal_time_min < time[-1])
+            np.add.at(row[:, i], at[inside], doses.carbs_g[inside])
+    alike = lambda x: jnp.broadcast_to(x, (len(others), len(time)))
+    insulin = jnp.stack([alike(record.rates[:, 0]), changed.rates[..., 0]], axis=-1)
+    announced = jnp.asarray(stated)
+    minute = alike(jnp.asarray((time + clock) % 1440))
+    dt = alike(record.dt_min[record.interval])
+    return Course(alike(record.glucose_mg_dL), alike(record.valid), minute, dt, insulin, announced)
+
+
 def _drawn_constants(person: PatientStateSpace, key: Key) -> Float[Array, "draws free"]:
     """Standardised logarithms of the constants: the estimate first, then draws about it."""
     z, spread = [], []
@@ -194,29 +229,54 @@ def _explained(z: Array, key_data: Array, steps: Steps, person: Person, form: Fo
     return _Paths(x, x[:, 1:] - ahead)
 
 
-def _changed(steps: Steps, z: Array, whole: _Paths, person: Person, form: Form) -> Float[Array, "draws steps"]:
-    """How much higher a sensor would have read under other doses, mg/dL."""
+def _changed(
+    steps: Steps,
+    course: Course,
+    z: Array,
+    whole: _Paths,
+    person: Person,
+    rules: tuple[AbstractAnswer, ...],
+    form: Form,
+) -> tuple[Float[Array, "draws steps"], Float[Array, "draws 2"]]:
+    """How much higher a sensor would have read under other doses, mg/dL; and what answers gave beyond them."""
+    where, each_dt = layout(form), steps.dt_min[steps.interval][:-1]
 
-    def under(z: Array, paths: _Paths) -> Array:
-        model = _model(z, person, steps, form)
-        each = jax.tree.map(lambda row: row[:-1], model.motion.each)
+    def under(z: Array, paths: _Paths) -> tuple[Array, Array]:
+        h = constants(z, form)
+        unit = unit_of(h, person.level_mg_dL, form)
+        model, M = build(h, person, steps, form, unit)[0], matrices(h, unit, form, steps.dt_min)
+        motion: Any = model.motion
+        short = lambda tree: jax.tree.map(lambda row: row[:-1], tree)
+        each = (short(model.motion.each), short(course), steps.interval[:-1], choices(steps.block, form)[:-1])
 
-        def walk(x: Array, unexplained: Array) -> Array:
-            def go(now: Array, given: tuple[Any, Array]) -> tuple[Array, Array]:
-                row, w = given
-                now = model.motion.step(row, now)[0] + w
-                return now, now
+        def walk(x: Array, unexplained: Array) -> tuple[Array, Array]:
+            def go(carry: tuple[Array, Answering, Array], given: tuple[Any, Array, Array]) -> Any:
+                now, answering, on_board = carry
+                (row, seen, interval, choice), then, w = given  # row: of `model.motion.each`
+                rates = jnp.zeros(3)
+                if rules:
+                    answering, more = answered(rules, answering, (now - then) @ model.read, seen)
+                    rates = rates.at[:2].set(more)
+                if rules and isinstance(row, Transitions):
+                    rows = effect_rows(M, interval, on_board, rates) @ choice
+                    w = w.at[: where.driven].add(rows @ now[where.core :])
+                elif rules:
+                    row = row._replace(on_board=row.on_board + on_board, rates=row.rates + rates)
+                on_board = after_doses(M.lags[interval][jnp.asarray(CHANNELS)], on_board, rates)
+                now = motion.step(row, now)[0] + w
+                return (now, answering, on_board), (now, rates[:2])
 
-            _, later = jax.lax.scan(go, x[0], (each, unexplained))
-            return (jnp.concatenate([x[:1], later]) - x) @ model.read
+            start = (x[0], begin(rules), jnp.zeros((3, unit.push.shape[1])))
+            _, (later, rates) = jax.lax.scan(go, start, (each, x[:-1], unexplained))
+            return (jnp.concatenate([x[:1], later]) - x) @ model.read, each_dt @ rates
 
         return jax.vmap(walk)(*paths)
 
     found = jax.vmap(under)(z, whole)
-    return found.reshape(-1, found.shape[-1])
+    return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), found)
 
 
-def _remarks(patient: Patient, other: Doses) -> tuple[str, ...]:
+def _remarks(patient: Patient, other: Doses, *, answers: bool) -> tuple[str, ...]:
     """What the record cannot support."""
     start, end = (float(t) for t in patient.time_min[patient.valid][[0, -1]])
     total = lambda d: np.asarray(d.inputs(start, end).delivered(jnp.asarray([start, end])))[:, -1]
@@ -234,4 +294,7 @@ def _remarks(patient: Patient, other: Doses) -> tuple[str, ...]:
     insulin = total(before)[0], total(after)[0]
     if insulin[1] < _SUPPORTED * insulin[0]:
         found.append("there is less than half of the insulin; counter-regulation and ketones are not in the model")
+    rates = before.basal_U_h[inside(before.basal_time_min)]
+    if not answers and np.count_nonzero(np.diff(rates)) > _LOOP_CHANGES * (end - start) / 1440:
+        found.append("basal rates change as a closed loop changes them; it would have answered, give it as an answer")
     return tuple(found)

@@ -2,12 +2,15 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 from .._arguments import ArgumentError
 from ..data import Patient
 from ..physics import Doses
+
+_BOLUS_MIN, _MEAL_MIN = 1.0, 10.0  # over which new ones are given
 
 
 def factor(text: str, argument: str) -> float:
@@ -92,6 +95,66 @@ def other_doses(
         bolus_time_min=d.bolus_time_min - np.where(here, bolus_earlier_min, 0.0),
         bolus_U=d.bolus_U * np.where(here, bolus, 1.0),
         carbs_g=d.carbs_g * np.where(inside(d.meal_time_min), meals, 1.0),
+    )
+
+
+def replaced_doses(
+    patient: Patient,
+    *,
+    basal: Sequence[tuple[float, float]] = (),
+    boluses: Sequence[tuple[float, float]] = (),
+    meals: Sequence[tuple[float, float]] = (),
+    from_min: float,
+    to_min: float,
+) -> Doses:
+    """The doses of a record, others in the place of those in a stretch of it.
+
+    Args:
+        patient: the record.
+        basal: times and rates, min and U/h; where there are none, the record's stay.
+        boluses: times and amounts, min and U.
+        meals: times and carbohydrate, min and g, eaten over 10 min.
+        from_min: from when, min on the record's clock.
+        to_min: until when, and itself, min.
+
+    Returns:
+        The other doses.
+
+    Raises:
+        ArgumentError: where one is below zero or outside of the stretch.
+
+    Example:
+        >>> import t1djax
+        >>> patient = t1djax.reference_cohort(interval_min=60, names=["Pat2"])["Pat2"]
+        >>> other = t1djax.statespace.replaced_doses(patient, boluses=[(500.0, 4.0)], from_min=400.0, to_min=600.0)
+        >>> bool(other.bolus_U[other.bolus_time_min == 500.0] == 4.0)
+        True
+    """
+    given = {"basal": basal, "boluses": boluses, "meals": meals}
+    for name, rows in given.items():
+        if any(not (from_min <= t <= to_min and 0 <= x < np.inf) for t, x in rows):
+            raise ArgumentError(name, f"give amounts of zero or more between {from_min:g} and {to_min:g} min")
+    d = patient.doses
+    column = lambda rows, i: np.asarray([row[i] for row in rows], dtype=float)
+    outside = lambda t: (t < from_min) | (t > to_min)
+    times, rates = _cut_basal(d, patient, 0.0, 0.0, 1440.0, from_min, to_min)
+    if basal:
+        kept = (times < from_min) | (times >= to_min)
+        times = np.concatenate([times[kept], column(basal, 0)])
+        order = np.argsort(times, kind="stable")
+        times, rates = times[order], np.concatenate([rates[kept], column(basal, 1)])[order]
+    boluses_kept, meals_kept = outside(d.bolus_time_min), outside(d.meal_time_min)
+    merged = lambda old, new: np.concatenate([old, new])
+    return dataclasses.replace(
+        d,
+        basal_time_min=times,
+        basal_U_h=rates,
+        bolus_time_min=merged(d.bolus_time_min[boluses_kept], column(boluses, 0)),
+        bolus_U=merged(d.bolus_U[boluses_kept], column(boluses, 1)),
+        bolus_duration_min=merged(d.bolus_duration_min[boluses_kept], np.full(len(boluses), _BOLUS_MIN)),
+        meal_time_min=merged(d.meal_time_min[meals_kept], column(meals, 0)),
+        carbs_g=merged(d.carbs_g[meals_kept], column(meals, 1)),
+        meal_duration_min=merged(d.meal_duration_min[meals_kept], np.full(len(meals), _MEAL_MIN)),
     )
 
 

@@ -1,3 +1,5 @@
+from ._answer import LoopAnswer as LoopAnswer
+from ._answer import profile_by_rules as profile_by_rules
 from ._controllers import MPC as MPC
 from ._controllers import PID as PID
 from ._controllers import AbstractController as AbstractController

@@ -15,6 +15,24 @@ ON_BOARD_LAG_MIN = 55.0
 _H = float(STEP_MIN)
 
 
+def on_board_after(first: Scalar, second: Scalar, net_U_min: Scalar, dt_min: float | Scalar) -> tuple[Scalar, Scalar]:
+    """Insulin on board in two lags after a constant rate: `first' = net - first/lag`, `second' = (first - second)/lag`.
+
+    Args:
+        first: in the first lag, U.
+        second: in the second, U; it acts at `second / lag`.
+        net_U_min: rate beyond the basal rate of the profile, U/min.
+        dt_min: how long, min.
+
+    Returns:
+        Both at the end.
+    """
+    lag = ON_BOARD_LAG_MIN
+    kept = jnp.exp(-dt_min / lag)
+    later = kept * second + first * dt_min / lag * kept + net_U_min * (lag * (1 - kept) - dt_min * kept)
+    return kept * first + net_U_min * lag * (1 - kept), later
+
+
 class Profile(NamedTuple):
     """What a person's pump is set to."""
 

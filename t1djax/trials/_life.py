@@ -10,7 +10,7 @@ from jaxtyping import Array
 from .._types import Key, Scalar
 from ..data import STEP_MIN, STEPS_PER_DAY, Therapy, plan_day, pump_settings, titrate
 from ..physics import AbstractPhysiology, runge_kutta_step
-from ._controllers import ON_BOARD_LAG_MIN, AbstractController, Observation, Profile
+from ._controllers import ON_BOARD_LAG_MIN, AbstractController, Observation, Profile, on_board_after
 from ._devices import CGM, Pump
 
 _H = float(STEP_MIN)
@@ -219,12 +219,7 @@ def _step(
 
     insulin = rate / 60 + bolus / _H
     y = runge_kutta_step(body.rates, now.body, jnp.asarray(_H, G.dtype), insulin, 1000 * g_min)
-    kept = jnp.exp(-_H / ON_BOARD_LAG_MIN)
-    net = insulin - profile.basal_U_h / 60
-    first = kept * now.first + net * ON_BOARD_LAG_MIN * (1 - kept)
-    second = (
-        kept * now.second + now.first * _H / ON_BOARD_LAG_MIN * kept + net * (ON_BOARD_LAG_MIN * (1 - kept) - _H * kept)
-    )
+    first, second = on_board_after(now.first, now.second, insulin - profile.basal_U_h / 60, _H)
     lows, event = _hypoglycaemia(now.lows, now.event, G)
     t = now.tally
     where = (G >= 54.0).astype(int) + (G >= 70.0) + (G > 180.0) + (G > 250.0)
