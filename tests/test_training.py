@@ -289,6 +289,7 @@ def test_one_program_per_kind_of_stage_and_no_recompilation():
     stage = t1djax.Stage(steps=4, residual_weight=(10.0, 100.0))
     level = dataclasses.replace(stage, residual_weight=(10.0, 10.0))  # by one factorisation
     fit(stages=[stage, level])
+    fit(stages=[stage])  # what readings say at the end, where no factorisation has told it
     made_by = lambda k: k.one.__module__
     of_training = lambda: {k for k in _programs.PROGRAMS if made_by(k).startswith(("t1djax.training", "t1djax.losses"))}
     programs = of_training()
@@ -462,6 +463,7 @@ def test_progress_is_told_after_each_chunk_or_step():
     assert set(fit.history.losses) == {"data", "G", "I", "D"}
 
 
+@pytest.mark.slow
 def test_weighing_the_terms():
     """Balanced by gradients, every term pulls alike; causal weights fall where earlier cells are not met."""
     with jax.enable_x64(True):
@@ -512,7 +514,7 @@ def test_weighing_the_terms():
     "options",
     [
         pytest.param({"optimizer": "lbfgs", "steps": 30}, marks=pytest.mark.slow),
-        {"optimizer": "adam", "steps": 150, "balance": "gradient_norm"},
+        pytest.param({"optimizer": "adam", "steps": 150, "balance": "gradient_norm"}, marks=pytest.mark.slow),
         pytest.param({"optimizer": "adam", "steps": 150, "balance": "ntk"}, marks=pytest.mark.slow),
         {"optimizer": "adam", "steps": 150, "causal": 1.0, "clip_norm": 1.0},
     ],

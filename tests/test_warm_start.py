@@ -59,6 +59,7 @@ def test_a_longer_record_takes_half_of_the_steps():
     np.testing.assert_allclose(ksi(longer), ksi(cold()), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_least_squares_take_fewer_steps():
     free = ["ksi", "kl"]
     begin = t1djax.fit([until(p, 2000.0) for p in people()], model="ode", free=free)
