@@ -68,12 +68,17 @@ class Settlement:
     missing: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
     c_assumed: tuple[str, ...] = ()
+    by_patients: dict[tuple[str, ...], list[str]] = dataclasses.field(default_factory=dict)
 
     def assume(self, symbol: str, lacking: Sequence[str]) -> float:
         row = self.body.parameters[symbol]
         self.assumed[symbol] = row.typical
-        self.notes.append(f"{symbol} = {row.typical:.4g} {row.unit} is assumed for {some(lacking)}")
+        self.by_patients.setdefault(tuple(lacking), []).append(f"{symbol} = {row.typical:.4g} {row.unit}")
         return row.typical
+
+    def note_assumptions(self) -> None:
+        """One note for all that is assumed of the same patients."""
+        self.notes += [f"assumed for {some(who)}: {', '.join(values)}" for who, values in self.by_patients.items()]
 
 
 def settle(
@@ -135,6 +140,7 @@ def settle(
             f"{argument('known', {BODY_MASS.symbol: 72})}; name it among the parameters to estimate; or take the "
             f"population's value with {argument('assume_population', True)}"
         )
+    settled.note_assumptions()
     if fixed:
         _balance(settled, patients, free, fixed)
     return settled

@@ -1,5 +1,6 @@
 """Numbers of things, in words; and words as lists."""
 
+import difflib
 import textwrap
 from collections.abc import Iterable
 
@@ -18,6 +19,22 @@ def counted(n: int, one: str, many: str = "") -> str:
         ('1 patient', '0 patients', '2 people')
     """
     return f"{n} {one if n == 1 else many or f'{one}s'}"
+
+
+def did_you_mean(name: object, among: Iterable[str]) -> str:
+    """`: did you mean ...?`, where one of the names is close; else nothing.
+
+    Args:
+        name: what was written.
+        among: what there is.
+
+    Example:
+        >>> from t1djax._words import did_you_mean
+        >>> did_you_mean("ksy", ["ksi", "kl"]), did_you_mean("Tu", ["ksi"])
+        (': did you mean ksi?', '')
+    """
+    close = difflib.get_close_matches(str(name), list(among), n=1)
+    return f": did you mean {close[0]}?" if close else ""
 
 
 def folded(text: str) -> str:

@@ -229,7 +229,7 @@ def pose(
     }
     if "G0" in free or "G0" not in known:
         if "G0" not in free:
-            notes.append("G0 is not stated for every patient: it is estimated along, starting at the first fit reading")
+            notes.append("G0 is not stated: it is estimated along, starting at the first fit reading")
         known.pop("G0", None)
         starts["G0"] = np.array([_first_fit_reading(patient) for patient in patients])
     insulin = None if body.facts.exact else np.array([_in_force(patient) for patient in patients])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 from ._arguments import ArgumentError
+from ._words import did_you_mean
 from .physics import PHYSIOLOGIES, AbstractPhysiology, Parameter, check_class, physiology_named
 
 Mode = Literal["forward", "inverse"]
@@ -60,7 +61,9 @@ def population_belief(symbol: str, physiology: str | type[AbstractPhysiology] = 
     """
     table = physiology_named(physiology).parameters
     if symbol not in table:
-        raise ArgumentError("symbol", f"unknown parameter {symbol!r}; there are {', '.join(table)}")
+        raise ArgumentError(
+            "symbol", f"unknown parameter {symbol!r}{did_you_mean(symbol, table)}; there are {', '.join(table)}"
+        )
     return LogNormal(*table[symbol].prior)
 
 
@@ -130,8 +133,8 @@ class Question:
             raise ArgumentError("mode", f"must be forward or inverse, not {self.mode!r}")
         table = self.body.parameters
         if unknown := [symbol for symbol in self.free if symbol not in table]:
-            one_of = ", ".join(table)
-            raise ArgumentError("free", f"unknown parameter {', '.join(unknown)}; one can estimate {one_of}")
+            near, one_of = did_you_mean(unknown[0], table), ", ".join(table)
+            raise ArgumentError("free", f"unknown parameter {', '.join(unknown)}{near}; one can estimate {one_of}")
         if twice := [symbol for symbol in dict.fromkeys(self.free) if self.free.count(symbol) > 1]:
             raise ArgumentError("free", f"{', '.join(twice)} stands twice; name each parameter once")
         if self.mode == "forward" and self.free:
@@ -148,7 +151,8 @@ class Question:
         there = {**table, **self.body.initial_states()}
         for name in ("priors", "bounds"):
             if unknown := [symbol for symbol in getattr(self, name) if symbol not in there]:
-                raise ArgumentError(name, f"unknown parameter {', '.join(unknown)}; there are {', '.join(there)}")
+                near, one_of = did_you_mean(unknown[0], there), ", ".join(there)
+                raise ArgumentError(name, f"unknown parameter {', '.join(unknown)}{near}; there are {one_of}")
         for symbol, (low, high) in self.bounds.items():
             if not 0 < low < high < math.inf:
                 raise ArgumentError(("bounds", symbol), f"{low:g} to {high:g}; state 0 < low < high")

@@ -430,3 +430,19 @@ def test_the_shell_completes_commands_and_flags() -> None:
     found = subprocess.run([script], env={"PATH": "/usr/bin:/bin", "HOME": "/tmp", **words}, capture_output=True,
                            text=True, check=False)  # fmt: skip
     assert found.stdout.split() == ["--estimate-initial-state"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "near"),
+    [
+        (("--data", "reference", "--free", "ksy"), "did you mean ksi?"),
+        (("--data", "reference", "--model", "pin"), "did you mean pinn?"),
+        ((), "--data reference"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(flags: tuple[str, ...], near: str) -> None:
+    from typer.testing import CliRunner  # noqa: PLC0415
+
+    found = CliRunner().invoke(cli.app, ["train", *flags])
+    assert found.exit_code != 0
+    assert near in str(found.exception)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from .._words import did_you_mean
 from ..config import REFERENCE, ConfigError
 from ..data import Cohort, reference_cohort
 from ..experiment import patient_names
@@ -158,7 +159,8 @@ def known_values(texts: Sequence[str] | None) -> dict[str, float]:
                 f"--known {text}: write a symbol and a number, as in --known M=72, and repeat the flag for another"
             ) from None
         if not has_symbol(symbol):
-            raise ConfigError(f"--known {text}: unknown parameter {symbol!r}; one of {', '.join(PARAMETERS)}")
+            near, one_of = did_you_mean(symbol, PARAMETERS), ", ".join(PARAMETERS)
+            raise ConfigError(f"--known {text}: unknown parameter {symbol!r}{near}; one of {one_of}")
         if symbol in found:
             raise ConfigError(f"--known {text}: {symbol} stands twice")
         found[symbol] = value

@@ -1,5 +1,6 @@
 """`t1djax train`."""
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ import typer
 
 from .._settle import some
 from .._words import counted
-from ..config import Experiment, load_experiment
+from ..config import ConfigError, Experiment, load_experiment
 from ..data import Cohort
 from ..evaluation import persistence_rmse, spread
 from ..experiment import Execution, Run, run
@@ -39,6 +40,11 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Fit every patient of a cohort at once, write a result folder for each, and print the table."""
+    if config is None and not stated:
+        raise ConfigError(
+            "say what to fit: --data FILE or FOLDER; --data reference, the ten packaged patients; or --config FILE"
+        )
+    begun = time.monotonic()
     experiment = checked(load_experiment(config, stated), stated)
     cohort: list[Cohort] = []
 
@@ -65,7 +71,7 @@ def train(
     if as_json:
         print_json(_as_json(finished, experiment.model))
     else:
-        _print_summary(finished, cohort[0])
+        _print_summary(finished, cohort[0], time.monotonic() - begun)
     if not finished.table["ok"].to_numpy().all():
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
@@ -96,7 +102,7 @@ def _as_json(finished: Run, model: str) -> dict[str, Any]:
     }
 
 
-def _print_summary(finished: Run, cohort: Cohort) -> None:
+def _print_summary(finished: Run, cohort: Cohort, seconds: float) -> None:
     table, problem, ensemble = finished.table.copy(), finished.problems[0], finished.ensemble
     shown = ["patient"] if len(finished.problems) == 1 else ["patient", "seed"]
     for symbol in problem.start:
@@ -120,7 +126,7 @@ def _print_summary(finished: Run, cohort: Cohort) -> None:
         over = f" over {counted(len(ensemble), 'seed')}" if len(ensemble) > 1 else ""
         typer.echo(f"verdict{over}: {quick_verdict(ensemble)}")
     where = finished.folders[0].parent if finished.folders else ""
-    cost = f"compiled in {finished.compile_s:.1f} s, ran {finished.run_s:.1f} s"
+    cost = f"{seconds:.0f} s in all: compiling {finished.compile_s:.1f}, running {finished.run_s:.1f}, the rest files"
     typer.echo(f"{cost}; {counted(len(finished.folders), 'folder')} in {where}")
 
 
@@ -129,13 +135,10 @@ def _fit_of(metadata: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _tell_of_errors(metadata: Sequence[Mapping[str, Any]], seeds: Collection[int]) -> None:
-    """Say where standard errors are not those of white noise about a model that is right."""
-    found = {_fit_of(m): [Estimate.read(e) for e in m["estimates"].values()] for m in metadata}
-    missed = [fit for fit, estimates in found.items() if any(e.misfit for e in estimates)]
-    wider = [fit for fit, estimates in found.items() if any(e.widened for e in estimates)]
-    for what, fits in (
-        ("no \N{PLUS-MINUS SIGN}, since the model misses the readings", missed),
-        ("\N{PLUS-MINUS SIGN} is widened: residuals are autocorrelated", wider),
-    ):
-        if fits:
-            typer.echo(f"{what}, in {some(whom(fits, seeds))}: `t1djax identify` says what the readings tell")
+    """Say where standard errors are wider than those of white noise; where there are none, a doubt has said why."""
+    estimates = {_fit_of(m): [Estimate.read(e) for e in m["estimates"].values()] for m in metadata}
+    if wider := [fit for fit, each in estimates.items() if any(e.widened for e in each)]:
+        typer.echo(
+            f"\N{PLUS-MINUS SIGN} is widened: residuals are autocorrelated, in {some(whom(wider, seeds))}: "
+            "`t1djax identify` says what the readings tell"
+        )

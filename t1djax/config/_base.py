@@ -1,7 +1,6 @@
 """What all configurations share: strictness, and errors in words."""
 
 import dataclasses
-import difflib
 import functools
 import json
 import re
@@ -11,6 +10,7 @@ from typing import Any
 import pydantic
 
 from .._arguments import ArgumentError, place
+from .._words import did_you_mean
 
 
 class ConfigError(ValueError):
@@ -99,7 +99,7 @@ def say(error: Any, kind: type[pydantic.BaseModel] | None = None) -> str:
     """
     if error["type"] == "extra_forbidden" or error["msg"] == "Unexpected keyword argument":
         there = _fields_at(kind, error["loc"][:-1])
-        near = nearest(error["loc"][-1], there)
+        near = did_you_mean(error["loc"][-1], there)
         return f"there is no such field{near}; see help(t1djax.Experiment) or `t1djax train --help`"
     if error["type"] == "missing":
         return "is missing; state it"
@@ -111,13 +111,10 @@ def say(error: Any, kind: type[pydantic.BaseModel] | None = None) -> str:
         for theirs, ours in _WORDS.items():
             text = re.sub(f"{theirs}( or .*)?$", ours, text)
     given = error["input"]
-    return text if isinstance(given, Mapping) else f"{text} (given: {'nothing' if given is None else f'{given!r:.60}'})"
-
-
-def nearest(name: Any, there: Iterable[str]) -> str:
-    """`: did you mean ...?`, where one of the names is close."""
-    close = difflib.get_close_matches(str(name), list(there), n=1)
-    return f": did you mean {close[0]}?" if close else ""
+    if isinstance(given, Mapping):
+        return text
+    near = did_you_mean(given, re.findall(r"'(\w+)'", error["msg"])) if error["type"] == "literal_error" else ""
+    return f"{text} (given: {'nothing' if given is None else f'{given!r:.60}'}){near}"
 
 
 def _fields_at(kind: type[pydantic.BaseModel] | None, at: Sequence[str | int]) -> Iterable[str]:

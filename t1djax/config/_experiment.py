@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pydantic
 
 from .._arguments import ArgumentError, argument
+from .._words import did_you_mean
 from ..io import ReadOptions
 from ..networks import ARCHITECTURES, NetworkOptions
 from ..question import Question, symbols
@@ -176,7 +177,8 @@ class Experiment(Strict):
     def _asserted(cls, value: dict[str, float], info: Any) -> dict[str, float]:
         there = info.data["question"].body.parameters if "question" in info.data else value
         if unknown := [symbol for symbol in value if symbol not in there]:
-            raise ValueError(f"unknown parameter {', '.join(unknown)}; one of {', '.join(there)}")
+            near, one_of = did_you_mean(unknown[0], there), ", ".join(there)
+            raise ValueError(f"unknown parameter {', '.join(unknown)}{near}; one of {one_of}")
         return value
 
     @pydantic.model_validator(mode="after")

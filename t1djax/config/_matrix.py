@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
+from .._words import did_you_mean
 from ..physics import PHYSIOLOGIES
 from ..question import Mode
-from ._base import nearest
 from ._experiment import BESIDE, Experiment, Model
 
 OF_A_MODEL = ("network", *(name for name in BESIDE if name not in ("mode", "inverse_params")), "warm_start")
@@ -110,7 +110,7 @@ def wrong_includes(include: Sequence[Cell], sets: Sequence[tuple[str, ...]]) -> 
             if key == "results":
                 yield (*at, key), "a sweep has one results folder; state it at the top level"
             elif key not in Experiment.names():
-                yield (*at, str(key)), f"there is no such field{nearest(key, Experiment.names())}"
+                yield (*at, str(key)), f"there is no such field{did_you_mean(key, Experiment.names())}"
 
 
 def wrong_overrides(
@@ -131,7 +131,7 @@ def wrong_overrides(
             elif key in Experiment.names():
                 yield at, "is the same for all models that are compared; state it at the top level"
             else:
-                yield at, f"there is no such field{nearest(key, OF_A_MODEL)}; there are {', '.join(OF_A_MODEL)}"
+                yield at, f"there is no such field{did_you_mean(key, OF_A_MODEL)}; there are {', '.join(OF_A_MODEL)}"
 
 
 def wrong_sets(sets: Sequence[tuple[str, ...]]) -> Iterator[Wrong]:

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import pydantic
 
+from .._words import did_you_mean
 from ..physics import PHYSIOLOGIES
 from ..question import Mode
-from ._base import ConfigError, Nested, Strict, flat, merge, nearest, say
+from ._base import ConfigError, Nested, Strict, flat, merge, say
 from ._experiment import SWEEPS_OWN, Experiment, Model
 from ._matrix import (
     Cell,
@@ -144,7 +145,7 @@ def _wrong_common(common: Mapping[str, Any]) -> Iterator[Wrong]:
         if name in ("model", "mode", "members"):
             yield (name,), f"a sweep has {'seeds' if name == 'members' else f'{name}s'}"
         elif name not in Experiment.names():
-            yield (str(name),), f"there is no such field{nearest(name, [*_OWN, *Experiment.names()])}"
+            yield (str(name),), f"there is no such field{did_you_mean(name, [*_OWN, *Experiment.names()])}"
 
 
 _OWN = tuple(name for name in SweepConfig.model_fields if name != "common")

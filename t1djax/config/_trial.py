@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import pydantic
 
+from .._words import did_you_mean
 from ..io import safe_name
 from ..trials import CGM, MPC, PID, AbstractController, BasalBolus, Pump, Rules, TempBasal
-from ._base import Strict, nearest
+from ._base import Strict
 from ._yaml import read_yaml, validated
 
 CONTROLLERS: Mapping[str, type[AbstractController]] = {
@@ -65,7 +66,7 @@ class TrialConfig(Strict):
                 raise ValueError(f"controllers.{name}: a file bears its name, which {wrong}")
             kind = options.get("kind", name)
             if kind not in CONTROLLERS:
-                there = f"one of {', '.join(CONTROLLERS)}{nearest(kind, CONTROLLERS)}"
+                there = f"one of {', '.join(CONTROLLERS)}{did_you_mean(kind, CONTROLLERS)}"
                 raise ValueError(f"controllers.{name}: kind {kind!r} is not known; {there}")
             found[name] = _record(CONTROLLERS[str(kind)], options, f"controllers.{name}")
         return found
@@ -84,7 +85,7 @@ def _record(kind: Any, options: Options, at: str) -> Any:
     for name, value in numbers.items():
         if name not in fields:
             raise ValueError(
-                f"{at}.{name}: there is no such field{nearest(name, fields)}; there are {', '.join(fields)}"
+                f"{at}.{name}: there is no such field{did_you_mean(name, fields)}; there are {', '.join(fields)}"
             )
         if isinstance(value, str | bool) or isinstance(fields[name], tuple):
             raise ValueError(f"{at}.{name}: {value!r} is no number that a file can set")

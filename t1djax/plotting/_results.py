@@ -41,16 +41,18 @@ def plot_result(result: Result) -> "dict[str, Figure]":
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     with rc_context(_STYLE):
-        figures = {"glucose": Figure(figsize=(7.2, 4.6))}
+        figures = {"glucose": Figure(figsize=(7.2, 4.6), layout="none")}
         _glucose(figures["glucose"], result.predictions, _result_title(result))
         states, missed = state_columns(result.body.States), _missed(result)
         for name, panels, draw in (("states", len(states), _states), ("residuals", len(missed), _residuals)):
-            figures[name] = Figure(figsize=(7.2, 0.8 + 1.5 * panels))
+            figures[name] = Figure(figsize=(7.2, 0.8 + 1.5 * panels), layout="none")
             draw(figures[name].subplots(panels, 1, sharex=True, squeeze=False)[:, 0].tolist(), result)
+            _margins(figures[name])
         if result.evolution:
             n = len(result.evolution)
-            figures["parameters"] = Figure(figsize=(7.2, 1.2 + 1.7 * n))
+            figures["parameters"] = Figure(figsize=(7.2, 1.2 + 1.7 * n), layout="none")
             _parameters(figures["parameters"].subplots(n, 1, sharex=True, squeeze=False)[:, 0].tolist(), result)
+            _margins(figures["parameters"])
     return figures
 
 
@@ -79,7 +81,7 @@ def plot_fit(fit: PatientFit) -> "Figure":
     ]
     lines = textwrap.wrap(", ".join([*each, *([] if fit.ok else [f"failed: {fit.message}"])]), _TITLE)
     with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 4.6))
+        figure = Figure(figsize=(7.2, 4.6), layout="none")
         _glucose(figure, fit.arrays(), "\n".join([fit.name, *lines]))
     return figure
 
@@ -150,7 +152,18 @@ def _glucose(figure: "Figure", p: Mapping[str, Any], title: str) -> None:
     _forecast_region([ax, doses], p)
     ax.set(ylabel="glucose, mg/dL", xlim=(hours[0], hours[-1]), title=title)
     # Below both: readings and bars may stand anywhere inside.
-    figure.legend(loc="outside lower center", ncols=4, markerscale=1.5)
+    figure.legend(loc="lower center", ncols=3, markerscale=1.5, fontsize=8.5)
+    _margins(figure, bottom=0.95, title_lines=title.count("\n") + 1, between=0.12)
+
+
+def _margins(figure: "Figure", *, bottom: float = 0.5, title_lines: int = 1, between: float = 0.32) -> None:
+    """Room about the panels, inches: fixed, since a search for it takes as long as the drawing, of forty figures."""
+    width, height = figure.get_size_inches()
+    left, right, top = 0.8, 0.15, 0.22 + 0.17 * title_lines
+    figure.subplots_adjust(
+        left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - top / height, hspace=between
+    )
+    figure.align_ylabels()
 
 
 def _doses(ax: "Axes", p: Mapping[str, Any]) -> None:
