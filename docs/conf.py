@@ -90,7 +90,7 @@ TASKS = {
     "What the readings tell": ("identifiability", "inference"),
     "Forecasts and replays": ("statespace", "forecasting", "prediction"),
     "Controllers": ("trials",),
-    "Scores and reports": ("evaluation", "reporting", "_types"),
+    "Scores and reports": ("evaluation", "reporting", "plotting", "_types"),
     "What comes back": ("records",),
     "Tracking and removal": ("tracking", "registry", "privacy"),
 }

@@ -10,6 +10,12 @@ from typing import Any, NamedTuple, get_origin
 
 from t1djax._moved import NAMESPACE_OF
 
+NEW = dict.fromkeys(("Episodes", "episodes"), "evaluation") | dict.fromkeys(
+    ("plot", "plot_agp", "plot_day", "plot_days", "plot_forecasts", "plot_replay", "plot_trial"), "plotting"
+)
+"""Names that live in a namespace and never were elsewhere."""
+IN_NAMESPACES = NAMESPACE_OF | NEW
+
 
 def public_names(package: ModuleType) -> dict[str, Any]:
     """What a user may rely on, as it is written after `t1djax.`: the top level, and what lives in the namespaces."""
@@ -20,7 +26,7 @@ def public_names(package: ModuleType) -> dict[str, Any]:
     }
     return top | {
         f"{space}.{name}": getattr(import_module(f"{package.__name__}.{space}"), name)
-        for name, space in sorted(NAMESPACE_OF.items(), key=lambda pair: (pair[1], pair[0].lower()))
+        for name, space in sorted(IN_NAMESPACES.items(), key=lambda pair: (pair[1], pair[0].lower()))
     }
 
 
@@ -33,7 +39,7 @@ def rooms(package: ModuleType) -> dict[str, str]:
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
     }
-    return top | {f"{space}.{name}": space for name, space in NAMESPACE_OF.items()}
+    return top | {f"{space}.{name}": space for name, space in IN_NAMESPACES.items()}
 
 
 def is_data(value: Any) -> bool:

@@ -120,3 +120,15 @@ def test_errors_by_range_by_hand():
     assert row["mard_percent"] == pytest.approx(100 * (10 / 100 + 30 / 150) / 2)
     assert np.isnan(table["rmse_mg_dL"].to_dict()[">250"])
     assert reading_errors(predicted[:5], observed[:5])["bias_mg_dL"] == pytest.approx(table.loc["all", "bias_mg_dL"])
+
+
+def test_episodes_begin_and_end_after_fifteen_minutes() -> None:
+    def low(readings: list[float], step: float = 5.0) -> int:
+        time = step * np.arange(len(readings))
+        patient = t1djax.Patient("Ada", time, np.asarray(readings, dtype=float), t1djax.Doses.of())
+        return t1djax.evaluation.episodes(patient).low
+
+    assert low([90, 65, 65, 90, 90, 90]) == 0, "ten minutes"
+    assert low([90, 65, 65, 65, 90, 90, 90, 65, 65, 65, 90]) == 2
+    assert low([90, 65, 65, 65, 90, 90, 65, 65, 65, 90]) == 1, "ten minutes within do not end it"
+    assert low([90, 65, 90, 65], step=15.0) == 2

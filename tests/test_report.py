@@ -91,7 +91,7 @@ def test_everything_stands_in_it(full):
         assert words in said, words
     assert "nan" not in re.split(r"\W+", said.lower())
     alts = [a["alt"] for tag, a in found.tags if tag == "img"]
-    assert len(alts) == 2 + 2 * 5
+    assert len(alts) == 2 + 2 * 6
     assert "Error grid of Pat2, mine at 60 min" in alts  # the method that is no baseline is judged
 
 

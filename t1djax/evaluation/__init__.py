@@ -22,8 +22,10 @@ from ._fits import recovery as recovery
 from ._fits import results_table as results_table
 from ._fits import spread as spread
 from ._fits import summary as summary
+from ._ranges import Episodes as Episodes
 from ._ranges import Glycaemia as Glycaemia
 from ._ranges import blood_glucose_indices as blood_glucose_indices
+from ._ranges import episodes as episodes
 from ._ranges import glycaemia as glycaemia
 from ._ranges import glycaemia_table as glycaemia_table
 from ._scores import gaussian_crps as gaussian_crps

@@ -14,6 +14,7 @@ from ._errors import GLUCOSE_RANGES
 if TYPE_CHECKING:
     import pandas as pd
 
+_EPISODE_MIN = 15.0
 LEAST_DAYS, LEAST_DATA_PERCENT = 14.0, 70.0
 """Below so many days, or this share of the time with data, %, these numbers are not representative (consensus)."""
 
@@ -129,6 +130,50 @@ def glycaemia(patient: Patient, *, unit: GlucoseUnit = "mg/dL") -> Glycaemia:
         lbgi=lbgi,
         hbgi=hbgi,
     )
+
+
+class Episodes(NamedTuple):
+    """How often glucose was out of range for 15 min or longer."""
+
+    low: int
+    """Below 70 mg/dL."""
+    very_low: int
+    """Below 54 mg/dL."""
+    very_high: int
+    """Above 250 mg/dL."""
+
+
+def episodes(patient: Patient) -> Episodes:
+    """Episodes of a record: out of range for 15 min, until 15 min within; a reading stands for the sensor's own step.
+
+    Args:
+        patient: the record.
+
+    Returns:
+        Their numbers.
+
+    Example:
+        >>> import numpy as np, t1djax
+        >>> glucose = np.array([90.0, 65, 64, 63, 72, 66, 90, 90, 90, 60])
+        >>> person = t1djax.Patient("Ada", 5.0 * np.arange(10), glucose, t1djax.Doses.of())
+        >>> t1djax.evaluation.episodes(person).low
+        1
+
+    Source: Battelino et al., Lancet Diabetes Endocrinol. 11(1):42 (2023).
+    """
+    time, reading, step = patient.time_min[patient.valid], patient.glucose_mg_dL[patient.valid], step_min(patient)
+    count = lambda out: _count(time, out, step)
+    return Episodes(count(reading < 70), count(reading < 54), count(reading > 250))
+
+
+def _count(time: Float[np.ndarray, " n"], out: np.ndarray, step: float) -> int:
+    found, inside, since, was = 0, False, 0.0, None
+    for t, is_out in zip(time.tolist(), out.tolist(), strict=True):
+        since = t if is_out != was else since
+        was = is_out
+        if is_out != inside and t - since + step >= _EPISODE_MIN:
+            inside, found = is_out, found + is_out
+    return found
 
 
 def blood_glucose_indices(glucose_mg_dL: Float[np.ndarray, " n"]) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 from ._clinical import plot_agp as plot_agp
 from ._clinical import plot_day as plot_day
+from ._clinical import plot_days as plot_days
 from ._clinical import plot_error_grid as plot_error_grid
 from ._comparison import plot_comparison as plot_comparison
 from ._comparison import save_comparison as save_comparison

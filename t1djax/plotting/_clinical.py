@@ -86,6 +86,70 @@ def plot_day(patient: Patient, *, start_min: float | None = None, hours: float =
     return figure
 
 
+def plot_days(patient: Patient, *, days: int = 14, unit: str = "mg/dL") -> "Figure":
+    """The last days of a record as strips, a week a row, midnight to midnight, as an AGP report has them.
+
+    What is below 70 and above 180 mg/dL is filled. A record without a clock is cut at multiples of 24 h of its own
+    time.
+
+    Args:
+        patient: the record.
+        days: how many at most, a number.
+        unit: unit of glucose, `mg/dL` or `mmol/L`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: where the unit is unknown or there is no day to draw.
+
+    Example:
+        >>> import t1djax
+        >>> from t1djax.plotting import plot_days
+        >>> figure = plot_days(t1djax.reference_cohort(interval_min=15, names=["Pat2"])["Pat2"])
+        >>> len(figure.axes)
+        7
+    """
+    from matplotlib import rc_context  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    factor = _factor(unit)
+    if days < 1:
+        raise ValueError(f"plot_days: days is {days}; give 1 or more")
+    clock = _clock(patient)
+    at, reading = patient.time_min[patient.valid] + clock, patient.glucose_mg_dL[patient.valid] / factor
+    first, last = int(at[0] // _DAY_MIN), int(np.ceil(at[-1] / _DAY_MIN)) - 1  # midnight ends a day
+    last = max(first, last)
+    first = max(first, last - days + 1)
+    rows = -(-(last - first + 1) // 7)
+    low, high = (limit / factor for limit in _TARGET_MG_DL)
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 0.5 + 0.95 * rows))
+        panels = figure.subplots(rows, 7, sharex=True, sharey=True, squeeze=False)
+        for number, ax in enumerate(panels.flat):
+            day = first + number
+            if day > last:
+                ax.set_axis_off()
+                continue
+            mine = (at >= day * _DAY_MIN) & (at < (day + 1) * _DAY_MIN)
+            time, value = _with_gaps(at[mine] - day * _DAY_MIN, reading[mine])
+            hours = time / 60
+            _target(ax, factor)
+            ax.plot(hours, value, color=_INK, lw=0.8)
+            ax.fill_between(hours, value, low, where=value < low, color=_FORECAST, alpha=0.7, lw=0)
+            ax.fill_between(hours, value, high, where=value > high, color=_HELD_OUT, alpha=0.6, lw=0)
+            date = None if patient.start is None else patient.start.date() + dt.timedelta(days=day)
+            name = f"day {day + 1}" if date is None else f"{date:%a %d %b}"
+            ax.set_title(name, fontsize=7, pad=2)
+        panels[0, 0].set(xlim=(0, 24), ylim=(0, max(300 / factor, 1.05 * float(reading.max()))))
+        panels[0, 0].set_xticks((0, 12, 24), ("0", "12", "24"))
+        panels[0, 0].set_yticks([round(limit, 1) for limit in (low, high)])
+        for ax in panels.flat:
+            ax.tick_params(labelsize=7)
+        figure.supylabel(f"glucose, {unit}", fontsize=8)
+    return figure
+
+
 def plot_agp(patient: Patient, *, unit: str = "mg/dL") -> "Figure":
     """The ambulatory glucose profile: median and percentiles of all days by time of day.
 

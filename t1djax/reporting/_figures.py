@@ -12,6 +12,7 @@ from ..evaluation import BASELINES, error_grid
 from ..plotting import (
     plot_agp,
     plot_day,
+    plot_days,
     plot_error_grid,
     plot_forecasts,
     plot_horizons,
@@ -56,11 +57,12 @@ def picture(figure: "Figure", alt: str, *, vector: bool = True, narrow: bool = F
 
 
 def patient_figures(patient: Patient, unit: str) -> list[Picture]:
-    """The profile, and the last whole day of the record."""
+    """The profile, the days of the last two weeks, and the last whole day of the record."""
     first, last = patient.time_min[patient.valid][[0, -1]].tolist()
     day = max(first, last - 1440)
     return [
         picture(plot_agp(patient, unit=unit), f"Ambulatory glucose profile of {patient.name}"),
+        picture(plot_days(patient, unit=unit), f"Last days of {patient.name}, a strip each"),
         picture(plot_day(patient, start_min=day, unit=unit), f"Last day of {patient.name}: glucose, insulin, meals"),
     ]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data import Patient
-from ..evaluation import Glycaemia, doubts, metrics
+from ..evaluation import Glycaemia, doubts, episodes, metrics
 from ..physics import AbstractPhysiology
 from ..records import UNITS, Estimate, Fit, Result, Symbol, interval_words, legend, symbols_of
 
@@ -48,6 +48,7 @@ def control(found: Glycaemia, patient: Patient) -> dict[str, Any]:
     one = lambda x: _NOTHING if np.isnan(x) else f"{x:.1f}"
     digits = 0 if found.unit == "mg/dL" else 1
     basal, bolus, carbs = _per_day(patient)
+    out_of_range = {name.replace("_", " "): n for name, n in episodes(patient)._asdict().items()}
     few = [] if found.representative else [
         f"{one(found.days)} days with data for {found.data_percent:.0f} % of the time: the consensus asks for 14 days "
         "and 70 % before such numbers are taken to represent a person"
@@ -72,7 +73,8 @@ def control(found: Glycaemia, patient: Patient) -> dict[str, Any]:
             found.high_percent,
             found.very_high_percent,
         ],
-        "doses": {"basal, U/day": one(basal), "bolus, U/day": one(bolus), "carbohydrate, g/day": one(carbs)},
+        "doses": {"basal, U/day": one(basal), "bolus, U/day": one(bolus), "carbohydrate, g/day": one(carbs)}
+        | {f"episodes {name}, a week": f"{7 * n / max(found.days, 1.0):.1f}" for name, n in out_of_range.items()},
         "cautions": few,
     }
 
