@@ -203,7 +203,7 @@ def test_train_shows_no_error_of_what_does_not_fit(misfit, tmp_path):
     asked = ("train", "--model", "ode", "--data", tmp_path / "cohort", "--free", "ksi", "--no-figures", "--results")
     said = done(*asked, tmp_path / "shown")
     assert "\N{PLUS-MINUS SIGN}" not in said.out
-    assert "Pat2: the fit misses its readings" in said.err
+    assert "Pat2: the fit misses its own readings" in said.err
     row = done(*asked, tmp_path / "json", "--json").json["patients"][0]
     assert row["ksi_se"] is None
     (folder,) = (path for path in (tmp_path / "shown").glob("ode_*"))

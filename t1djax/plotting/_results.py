@@ -28,6 +28,7 @@ _STYLE: Any = {
     "savefig.dpi": 150,
     "figure.constrained_layout.use": True,
 }
+_FIXED: Any = _STYLE | {"figure.constrained_layout.use": False}
 
 
 def plot_result(result: Result) -> "dict[str, Figure]":
@@ -40,17 +41,17 @@ def plot_result(result: Result) -> "dict[str, Figure]":
     from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    with rc_context(_STYLE):
-        figures = {"glucose": Figure(figsize=(7.2, 4.6), layout="none")}
+    with rc_context(_FIXED):
+        figures = {"glucose": Figure(figsize=(7.2, 4.6))}
         _glucose(figures["glucose"], result.predictions, _result_title(result))
         states, missed = state_columns(result.body.States), _missed(result)
         for name, panels, draw in (("states", len(states), _states), ("residuals", len(missed), _residuals)):
-            figures[name] = Figure(figsize=(7.2, 0.8 + 1.5 * panels), layout="none")
+            figures[name] = Figure(figsize=(7.2, 0.8 + 1.5 * panels))
             draw(figures[name].subplots(panels, 1, sharex=True, squeeze=False)[:, 0].tolist(), result)
             _margins(figures[name])
         if result.evolution:
             n = len(result.evolution)
-            figures["parameters"] = Figure(figsize=(7.2, 1.2 + 1.7 * n), layout="none")
+            figures["parameters"] = Figure(figsize=(7.2, 1.2 + 1.7 * n))
             _parameters(figures["parameters"].subplots(n, 1, sharex=True, squeeze=False)[:, 0].tolist(), result)
             _margins(figures["parameters"])
     return figures
@@ -80,8 +81,8 @@ def plot_fit(fit: PatientFit) -> "Figure":
         for s, e in fit.estimates.items()
     ]
     lines = textwrap.wrap(", ".join([*each, *([] if fit.ok else [f"failed: {fit.message}"])]), _TITLE)
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 4.6), layout="none")
+    with rc_context(_FIXED):
+        figure = Figure(figsize=(7.2, 4.6))
         _glucose(figure, fit.arrays(), "\n".join([fit.name, *lines]))
     return figure
 
