@@ -14,6 +14,7 @@ from ..data import Cohort, Patient
 from ..physics import Doses
 from ..plotting import plot_replay
 from ..records import Replay
+from ..reporting import write_report
 from ..statespace import (
     AbstractAnswer,
     RescueCarbs,
@@ -32,7 +33,7 @@ from ._fields import Values, with_flags
 from ._output import Overwrite, check_folder
 from ._tables import print_json, print_table
 
-_TABLE = "replay.csv"
+_TABLE, _PAGE = "replay.csv", "replay.html"
 _SHOWN_MIN = (60.0, 120.0, 240.0, 360.0)
 _Change = Annotated[
     str | None, typer.Option(help="Change of it: -20%, +10%, or a factor such as 0.8; several side by side: -20%,-50%.")
@@ -74,7 +75,7 @@ def run_replay(
     ] = "kanderian,hovorka",
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="Probability of the intervals.")] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Sets the draws.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for replay.csv and a figure per patient.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for replay.csv, figures and a page, replay.html.")] = None,
     overwrite: Overwrite = False,
     interval_min: Interval = None,
     reading: Values,
@@ -134,7 +135,7 @@ def _several(asked: dict[str, str], earlier: float) -> dict[str, dict[str, float
         raise ConfigError(f"several values of {' and '.join(f'--{name}' for name in values)}: give them to one alone")
     for i in range(max((len(each) for each in values.values()), default=1)):
         change = {name: each[min(i, len(each) - 1)] for name, each in values.items()}
-        words = [f"{name} x {x:g}" for name, x in change.items()]
+        words = [f"{name} {100 * (x - 1):+.3g} %" for name, x in change.items()]
         if earlier:
             change["bolus_earlier_min"] = earlier
             words.append(f"boluses {earlier:g} min earlier")
@@ -205,6 +206,7 @@ def _write(out: Path, found: list[Replay], cohort: Cohort, level: float) -> None
         alone = sum(other.name == r.name for other in found) == 1
         number = "" if alone else f"_{[o.scenario for o in found if o.name == r.name].index(r.scenario) + 1}"
         plot_replay(r, cohort[r.name], level=level).savefig(out / f"{r.name}{number}.png")
+    write_report(cohort, out / _PAGE, title="Replay", replays=found)
     tables = [r.table(level).assign(patient=r.name, scenario=r.scenario) for r in found]
     pd.concat(tables).set_index(["patient", "scenario"]).to_csv(out / _TABLE)
 

@@ -16,10 +16,11 @@ from ..plotting import (
     plot_error_grid,
     plot_forecasts,
     plot_horizons,
+    plot_replay,
     plot_residuals,
     plot_windows,
 )
-from ..records import RollingForecasts
+from ..records import Replay, RollingForecasts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,11 @@ def patient_figures(patient: Patient, unit: str) -> list[Picture]:
         picture(plot_days(patient, unit=unit), f"Last days of {patient.name}, a strip each"),
         picture(plot_day(patient, start_min=day, unit=unit), f"Last day of {patient.name}: glucose, insulin, meals"),
     ]
+
+
+def replay_figure(replay: Replay, patient: Patient) -> Picture:
+    """The day as it was and as it would have been."""
+    return picture(plot_replay(replay, patient), f"Replay of {patient.name}: {replay.scenario}")
 
 
 def window_figures(name: str, windows: Sequence[Mapping[str, Any]]) -> list[Picture]:

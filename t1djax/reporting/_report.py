@@ -10,14 +10,15 @@ from typing import Any
 from .._types import GlucoseUnit
 from ..data import Cohort, Patient
 from ..evaluation import glycaemia, score_forecasts
-from ..records import Fit, Result, RollingForecasts, person_of
-from ._figures import forecast_figures, horizon_figures, patient_figures, window_figures
+from ..records import Fit, Replay, Result, RollingForecasts, person_of
+from ._figures import forecast_figures, horizon_figures, patient_figures, replay_figure, window_figures
 from ._tables import (
     cohort_scores,
     control,
     fit_blocks,
     patient_scores,
     plain,
+    replay_rows,
     score_rows,
     stated,
     verdicts,
@@ -37,6 +38,7 @@ def write_report(
     fits: Fit | Iterable[Result] = (),
     forecasts: Iterable[RollingForecasts] = (),
     identification: Mapping[str, Any] | Iterable[Any] = (),
+    replays: Iterable[Replay] = (),
     figures_for: int = _FIGURES_FOR,
     created: dt.datetime | None = None,
 ) -> Path:
@@ -56,6 +58,7 @@ def write_report(
         forecasts: of the patients, by one or several methods.
         identification: what the data can tell of the parameters, by patient or as records with a `name`; mappings or
             records with `as_dict`. Windows, of names such as `Ada@0012h`, stand together in their person's section.
+        replays: what glucose would have been with other doses.
         figures_for: how many people, in order, get figures; a hundred of them make a page that no browser likes.
         created: the time to state; left out, now.
 
@@ -79,7 +82,7 @@ def write_report(
     people = Cohort.of(patients).patients
     if not people:
         raise ValueError("write_report: give at least one patient")
-    ahead = list(forecasts)
+    ahead, replayed = list(forecasts), list(replays)
     sources, identified = _by_name(read or {}), _by_name(identification)
     fitted = fit_blocks(fits, {patient.name: patient for patient in people})
     names = {patient.name for patient in people}
@@ -89,7 +92,7 @@ def write_report(
     found = {name: identified[name] for name in windows if name in identified}
     windows = {name: [one for one in many if one["name"] != name] for name, many in windows.items()}
     for what, owners in (("read", sources), ("fits", fitted), ("forecasts", {f.name for f in ahead}),
-                         ("identification", windows)):  # fmt: skip
+                         ("identification", windows), ("replays", {r.name for r in replayed})):  # fmt: skip
         if strange := sorted(set(owners) - names):
             raise ValueError(f"write_report: {what} of {', '.join(strange)}, who is not among the patients")
     table = score_forecasts(ahead) if ahead else None
@@ -108,6 +111,11 @@ def write_report(
                 "windows": window_table(windows.get(patient.name, [])),
                 "window_figures": window_figures(patient.name, windows.get(patient.name, [])) if drawn else [],
                 "fits": fitted.get(patient.name, []),
+                "replays": [
+                    replay_rows(r) | {"figures": [replay_figure(r, patient)] if drawn else []}
+                    for r in replayed
+                    if r.name == patient.name
+                ],
                 "scores": patient_scores(rows, patient.name),
                 "figures": patient_figures(patient, unit) if drawn else [],
                 "forecast_figures": forecast_figures(patient, own) if drawn and own else [],

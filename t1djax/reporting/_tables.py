@@ -8,7 +8,7 @@ import numpy as np
 from ..data import Patient
 from ..evaluation import Glycaemia, doubts, episodes, metrics
 from ..physics import AbstractPhysiology
-from ..records import UNITS, Estimate, Fit, Result, Symbol, interval_words, legend, symbols_of
+from ..records import UNITS, Estimate, Fit, Replay, Result, Symbol, interval_words, legend, symbols_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -257,3 +257,17 @@ def _words(key: Any) -> str:
         if name.endswith(end) and name != end:
             return f"{name.removesuffix(end).replace('_', ' ')}, {unit}"
     return name.replace("_", " ")
+
+
+def replay_rows(replay: Replay) -> dict[str, Any]:
+    """Time in ranges of a replay, as it was and as it would have been, and what has to be known of it."""
+    ranges = replay.in_ranges()
+    rows = [
+        (name, f"{was:.1f}", f"{middle:.1f} ({low:.1f} to {high:.1f})")
+        for name, was, middle, low, high in ranges.itertuples(index=False)
+    ]
+    answered = None
+    if replay.answered is not None:
+        insulin, carbs = np.median(replay.answered, axis=0)
+        answered = f"{insulin:+.2f} U of insulin and {carbs:+.0f} g of carbohydrate"
+    return {"scenario": replay.scenario, "rows": rows, "remarks": replay.remarks, "answered": answered}
