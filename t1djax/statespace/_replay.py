@@ -22,7 +22,7 @@ from ._fit import REACH, PatientStateSpace, constants
 from ._hyper import Form, layout
 from ._model import Model, Transitions, after_doses, build, choices, effect_rows, matrices
 from ._person import Person
-from ._steps import Steps, stack_steps, steps_of
+from ._steps import Steps, round_up, stack_steps, steps_of
 
 _BEFORE_MIN, _AFTER_MIN = 1440.0, 720.0  # of the record around a change: to know what was on board, and what follows
 _CONSTANTS, _PATHS = 16, 8  # draws of the constants, and of the disturbances under each
@@ -113,7 +113,7 @@ def replay(
     paths, others = max(1, draws // _CONSTANTS), list(scenarios.values())
     rules = tuple([answers] if isinstance(answers, AbstractAnswer) else answers)
     doubt_key, *keys = jax.random.split(key, 1 + len(people))
-    bodies = [_changes(one, part, others, rules, paths, k) for one, k in zip(people, keys, strict=True)]
+    bodies = [_changes(one, part, others, rules, start, paths, k) for one, k in zip(people, keys, strict=True)]
     size, shift = np.asarray(jax.random.normal(doubt_key, (2, len(people) * _CONSTANTS * paths)))
     found = []
     for i, (name, other) in enumerate(scenarios.items()):
@@ -134,6 +134,7 @@ def _changes(
     part: Patient,
     others: list[Doses],
     rules: tuple[AbstractAnswer, ...],
+    start_min: float,
     paths: int,
     key: Key,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -148,8 +149,12 @@ def _changes(
         whole, _ = over_cohort(_explained, z, keys, shared=(steps, person.person), static=(form, paths))
         course = _courses(part, others, steps, changed)
         shared = (z, whole, person.person, jax.tree.map(jnp.asarray, rules))
-        (change, more), _ = over_cohort(_changed, changed, course, shared=shared, static=(form,))
-    return np.asarray(steps.time_min), change, more
+        time = np.asarray(steps.time_min)
+        # Before the first change both are the same; rules have to have seen a day.
+        gaps = len(time) - 1 if rules else len(time) - int(np.searchsorted(time, start_min))
+        gaps = min(round_up(gaps), len(time) - 1)
+        (change, more), _ = over_cohort(_changed, changed, course, shared=shared, static=(form, gaps))
+    return time[-gaps - 1 :], change, more
 
 
 def _span(patient: Patient, other: Doses, name: str) -> tuple[float, float]:
@@ -237,17 +242,19 @@ def _changed(
     person: Person,
     rules: tuple[AbstractAnswer, ...],
     form: Form,
+    gaps: int,
 ) -> tuple[Float[Array, "draws steps"], Float[Array, "draws 2"]]:
-    """How much higher a sensor would have read under other doses, mg/dL; and what answers gave beyond them."""
-    where, each_dt = layout(form), steps.dt_min[steps.interval][:-1]
+    """How much higher a sensor would have read under other doses over the last `gaps` steps, mg/dL; and what answers
+    gave beyond them."""
+    short = lambda tree: jax.tree.map(lambda row: row[-gaps - 1 : -1], tree)
+    where, each_dt = layout(form), short(steps.dt_min[steps.interval])
 
     def under(z: Array, paths: _Paths) -> tuple[Array, Array]:
         h = constants(z, form)
         unit = unit_of(h, person.level_mg_dL, form)
         model, M = build(h, person, steps, form, unit)[0], matrices(h, unit, form, steps.dt_min)
         motion: Any = model.motion
-        short = lambda tree: jax.tree.map(lambda row: row[:-1], tree)
-        each = (short(model.motion.each), short(course), steps.interval[:-1], choices(steps.block, form)[:-1])
+        each = short((model.motion.each, course, steps.interval, choices(steps.block, form)))
 
         def walk(x: Array, unexplained: Array) -> tuple[Array, Array]:
             def go(carry: tuple[Array, Answering, Array], given: tuple[Any, Array, Array]) -> Any:
@@ -266,8 +273,9 @@ def _changed(
                 now = motion.step(row, now)[0] + w
                 return (now, answering, on_board), (now, rates[:2])
 
+            x = x[-gaps - 1 :]
             start = (x[0], begin(rules), jnp.zeros((3, unit.push.shape[1])))
-            _, (later, rates) = jax.lax.scan(go, start, (each, x[:-1], unexplained))
+            _, (later, rates) = jax.lax.scan(go, start, (each, x[:-1], unexplained[-gaps:]))
             return (jnp.concatenate([x[:1], later]) - x) @ model.read, each_dt @ rates
 
         return jax.vmap(walk)(*paths)
