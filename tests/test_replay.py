@@ -46,9 +46,7 @@ def fitted():
 def test_the_change_of_a_linear_body_is_its_response_to_the_difference_of_doses(fitted):
     """`D' = -k D - p1 (lagged difference)`, by small Euler steps; every draw of effects scales one course."""
     patient, person = fitted
-    sure = dataclasses.replace(
-        person, constants={s: e._replace(standard_error=0.0) for s, e in person.constants.items()}
-    )
+    sure = dataclasses.replace(person, joint=person.joint._replace(cov=0.0 * person.joint.cov))
     more = other_doses(patient, bolus=1.5, from_min=1200.0, to_min=1900.0)
     found = t1djax.replay(sure, patient, more, key=KEY, trust=0.0, timing_min=0.0)[0]
     Tu, k = person.constants["Tu"].value, person.constants["k"].value
@@ -167,9 +165,7 @@ def test_command_line(tmp_path):
 def test_a_loop_and_rescue_carbohydrate_answer_the_changed_glucose(fitted):
     """Against plain loops over the reported course of one draw; unchanged glucose gets the recorded doses."""
     patient, person = fitted
-    sure = dataclasses.replace(
-        person, constants={s: e._replace(standard_error=0.0) for s, e in person.constants.items()}
-    )
+    sure = dataclasses.replace(person, joint=person.joint._replace(cov=0.0 * person.joint.cov))
     run = lambda doses, *answers: t1djax.replay(
         sure, patient, doses, key=KEY, answers=answers, trust=0.0, timing_min=0.0, draws=16
     )[0]

@@ -231,6 +231,12 @@ def constants(z: Float[Array, " free"], form: Form) -> dict[str, Array]:
     return {row.symbol: row.median * jnp.exp(row.log_sd * inside[i]) for i, row in enumerate(form.constants)}
 
 
+def root(cov: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """A matrix whose product with its own transpose is a covariance, which rounding may have left slightly negative."""
+    values, vectors = np.linalg.eigh((cov + cov.T) / 2)
+    return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
 def walked(patient: Patient, form: Form, until_min: float | None = None) -> Steps:
     """The steps of a record as a model of this form takes them."""
     longest = np.inf if form.exact else form.physiology.step_min

@@ -18,7 +18,7 @@ from ..records import Replay
 from ._answers import AbstractAnswer, Answering, Course, answered, begin
 from ._body import CHANNELS, unit_of
 from ._filter import draw_paths, kalman_filter
-from ._fit import REACH, PatientStateSpace, constants
+from ._fit import PatientStateSpace, constants, root
 from ._hyper import Form, layout
 from ._model import Model, Transitions, after_doses, build, choices, effect_rows, matrices
 from ._person import Person
@@ -210,15 +210,9 @@ def _courses(patient: Patient, others: list[Doses], record: Steps, changed: Step
 
 def _drawn_constants(person: PatientStateSpace, key: Key) -> Float[Array, "draws free"]:
     """Standardised logarithms of the constants: the estimate first, then draws about it."""
-    z, spread = [], []
-    for row in person.form.constants:
-        found = person.constants[row.symbol]
-        inside = np.clip(np.log(found.value / row.median) / (row.log_sd * REACH), -0.999, 0.999)
-        z.append(REACH * np.arctanh(inside))
-        error = found.standard_error if found.standard_error is not None else np.inf
-        spread.append(min(1.0, error / (found.value * row.log_sd * (1 - inside**2))))
-    unit = jax.random.normal(key, (_CONSTANTS, len(z))).at[0].set(0.0)
-    return jnp.asarray(z) + jnp.asarray(np.nan_to_num(spread, nan=1.0)) * unit
+    n = len(person.form.constants)
+    unit = np.asarray(jax.random.normal(key, (_CONSTANTS, n))) * (np.arange(_CONSTANTS) > 0)[:, None]
+    return jnp.asarray(person.joint.mean[:n] + unit @ root(person.joint.cov[:n, :n]).T)
 
 
 def _model(z: Array, person: Person, steps: Steps, form: Form) -> Model:

@@ -12,7 +12,7 @@ from ..data import Cohort, Patient
 from ..physics import AbstractPhysiology, settings
 from ..programs import over_cohort
 from ..records import SETTINGS, Informative, PersonSettings
-from ._fit import PatientStateSpace, constants, fit_state_space
+from ._fit import PatientStateSpace, constants, fit_state_space, root
 from ._hyper import Form, StateSpaceOptions, layout
 from ._model import RHYTHM_SD, effect_prior, positive
 from ._own_body import own_body
@@ -114,12 +114,7 @@ def _drawn(f: PatientStateSpace, form: Form, unit: np.ndarray) -> Float[np.ndarr
         cov[[i, i + 1], [i, i + 1]] = (RHYTHM_SD / harmonic) ** 2
     mean[n + where.core :], cov[n + where.core :, n + where.core :] = effects, spread
     sets = ((f.joint.mean, f.joint.cov), (mean, cov))
-    return np.stack([m + u @ _root(P).T for (m, P), u in zip(sets, unit, strict=True)])
-
-
-def _root(P: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh((P + P.T) / 2)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
+    return np.stack([m + u @ root(P).T for (m, P), u in zip(sets, unit, strict=True)])
 
 
 def _measured(
