@@ -13,7 +13,6 @@ from . import closed_loop as closed_loop_
 from . import cohorts as cohorts_
 from . import coverage as coverage_
 from . import devices as devices_
-from . import discrepancy as discrepancy_
 from . import identification as identification_
 from . import longuse as longuse_
 from . import matrix as matrix_
@@ -188,16 +187,6 @@ def coverage(
     parts = _known(part, coverage_.PARTS, "--part")
     sizes = {"patients": n, "network_patients": network_patients, "members": members}
     _done(coverage_.run(Scope.of(quick, 1), out, **sizes, parts=parts), whole=set(parts) >= set(coverage_.PARTS))
-
-
-@app.command()
-def discrepancy(
-    hupa: Annotated[Path | None, typer.Option(help="Folder of the HUPA-UCM files of 0022, 0002 and 0004.")] = None,
-    quick: Quick = False,
-    out: Out = _OUT,
-) -> None:
-    """A neural correction of the stochastic model's forecasts, judged on people that it never saw."""
-    _done(discrepancy_.run(Scope.of(quick, 1), out, hupa=hupa))
 
 
 @app.command()

@@ -40,7 +40,7 @@ nitpicky = True
 # The parts of the stochastic model and of its correction are passed on whole, and are described where they are made.
 nitpick_ignore_regex = [
     ("py:class", r"(?!t1djax\.).*"),
-    ("py:class", r"t1djax\.statespace\._(hyper\.Form|person\.Person|discrepancy\.CorrectionNetwork)"),
+    ("py:class", r"t1djax\.statespace\._(hyper\.Form|person\.Person)"),
     # Names of t1djax.trials have a page of their own (howto/trials).
     ("py:class", r"t1djax\.trials\._(controllers\.AbstractController|life\.Rules|trial\.Difference)"),
     # Bodies of t1djax.physics have a page of their own (howto/own-physiology).

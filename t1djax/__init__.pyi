@@ -10,6 +10,7 @@ from . import losses as losses
 from . import networks as networks
 from . import physics as physics
 from . import plotting as plotting
+from . import population as population
 from . import prediction as prediction
 from . import privacy as privacy
 from . import problem as problem
@@ -88,6 +89,10 @@ from .physics import Magdelaine as Magdelaine
 from .physics import presets as presets
 from .physics import propagate as propagate
 from .physics import simulate as simulate
+from .population import fit_population as fit_population
+from .population import population_forecasts as population_forecasts
+from .population import read_population as read_population
+from .population import shipped_forecaster as shipped_forecaster
 from .prediction import fitted_patients as fitted_patients
 from .prediction import predict as predict
 from .privacy import forget as forget

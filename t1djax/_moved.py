@@ -33,6 +33,7 @@ MOVED: dict[str, str] = {
         "from_second_order INITIAL_STATES Inputs Parameter Preset Prior Rates rates residual second_order_rates "
         "SecondOrderState Solution solve State steady_state to_second_order Trajectory with_derived"
     ),
+    "population": "people_split PeopleFold",
     "prediction": "fitted_patient",
     "privacy": "ForgetStep Forgotten Searched Trace",
     "problem": "Problem",
@@ -44,10 +45,7 @@ MOVED: dict[str, str] = {
         "PatientProfile PooledPatient Posterior Profile Replay Result RollingForecasts RunData RunInfo TrainState "
         "WarmStart WhatIf"
     ),
-    "statespace": (
-        "Discrepancy DiscrepancyOptions fit_discrepancy Hyper HYPERPARAMETERS PatientStateSpace people_split "
-        "PeopleFold SmoothedStates StateSpaceFit"
-    ),
+    "statespace": ("Hyper HYPERPARAMETERS PatientStateSpace SmoothedStates StateSpaceFit"),
     "tracking": (
         "git_state GitState RunSync SyncReport tracked_runs TrackedRun Tracker tracking_status TrackingError "
         "TrackingWarning"

@@ -38,7 +38,6 @@ ENTRIES = {
     "sample_posterior": lambda patients, fit: t1djax.sample_posterior(patients, fit.problem, key=KEY),
     "fit_hierarchy": lambda patients, fit: t1djax.fit_hierarchy(patients, fit.problem, key=KEY),
     "fit_state_space": lambda patients, fit: t1djax.fit_state_space(patients),
-    "fit_discrepancy": lambda patients, fit: t1djax.statespace.fit_discrepancy([], patients, key=KEY),
     "fitted_patients": lambda patients, fit: t1djax.fitted_patients(fit, patients),
     "windows": lambda patients, fit: t1djax.windows(patients, length_h=12),
     "write_report": lambda patients, fit: t1djax.write_report(patients, "report.html"),

@@ -1,6 +1,7 @@
 """`t1djax forecast`: rolling forecasts by the stochastic model, beside the simple methods."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -13,6 +14,7 @@ from ..config import ConfigError
 from ..data import HORIZONS_MIN, TRAINING_SHARE, Cohort
 from ..evaluation import BASELINES, baseline_forecasts, pooled_forecasts, score_forecasts
 from ..plotting import plot_forecasts
+from ..population import population_forecasts, shipped_forecaster
 from ..records import RollingForecasts
 from ..statespace import StateSpaceFit, fit_state_space, state_space_forecasts
 from ._app import Interval, Json, commands, say, warnings_in_words
@@ -125,7 +127,7 @@ def by_every_method(
     announced_min: float = 30.0,
     on_patient: Callable[[Turn], None] = lambda _: None,
 ) -> list[RollingForecasts]:
-    """The stochastic model, and the simple methods, which know no later inputs; those that fail are told of."""
+    """The stochastic model, and those that know no later inputs, the shipped one and simple methods."""
     made = []
     for k, patient in enumerate(cohort, 1):
         on_patient(Turn(k, len(cohort), patient.name))
@@ -134,15 +136,13 @@ def by_every_method(
                 fit, patient, horizon_min=horizon_min, future_inputs=future_inputs, announced_min=announced_min
             )
         )
-        end = fit[patient.name].train_until_min
-        for method in BASELINES:
+        ask: Any = {"horizon_min": horizon_min, "train_until_min": fit[patient.name].train_until_min}
+        others = [partial(population_forecasts, shipped_forecaster(), patient, **ask)]
+        others += [partial(baseline_forecasts, patient, method, **ask) for method in BASELINES]
+        others += [partial(pooled_forecasts, patient, list(cohort), **ask)] if len(cohort) > 1 else []
+        for other in others:
             try:
-                made.append(baseline_forecasts(patient, method, horizon_min=horizon_min, train_until_min=end))
-            except ValueError as e:
-                say("warning", e)
-        if len(cohort) > 1:
-            try:
-                made.append(pooled_forecasts(patient, list(cohort), horizon_min=horizon_min, train_until_min=end))
+                made.append(other())
             except ValueError as e:
                 say("warning", e)
     return made

@@ -4,11 +4,6 @@ from ._answers import AbstractAnswer as AbstractAnswer
 from ._answers import Dose as Dose
 from ._answers import RescueCarbs as RescueCarbs
 from ._answers import Seen as Seen
-from ._discrepancy import Discrepancy as Discrepancy
-from ._discrepancy import DiscrepancyOptions as DiscrepancyOptions
-from ._discrepancy import PeopleFold as PeopleFold
-from ._discrepancy import fit_discrepancy as fit_discrepancy
-from ._discrepancy import people_split as people_split
 from ._fit import PatientStateSpace as PatientStateSpace
 from ._fit import StateSpaceFit as StateSpaceFit
 from ._fit import fit_state_space as fit_state_space

@@ -1,0 +1,121 @@
+"""Population forecasters on disk: numbers as text, so that everybody can see that no readings are among them."""
+
+import functools
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ._known import COLUMNS
+from ._network import KNOTS_MIN, PopulationForecaster, PopulationNetwork
+
+FORMAT, FORMAT_VERSION = "t1djax.population", 1
+_DIGITS = 4
+
+
+def write_population(forecaster: PopulationForecaster, file: str | Path) -> Path:
+    """Write a forecaster as one JSON file.
+
+    Args:
+        forecaster: what `fit_population` gave.
+        file: where; what is there is replaced.
+
+    Returns:
+        The file. Numbers have four digits.
+
+    Raises:
+        OSError: where the file system refuses.
+
+    Example:
+        >>> import tempfile, pathlib, t1djax
+        >>> shipped = t1djax.shipped_forecaster()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = t1djax.population.write_population(shipped, pathlib.Path(folder) / "own.json")
+        ...     t1djax.read_population(file)
+        PopulationForecaster(12 people)
+    """
+    file = Path(file)
+    leaves = jax.tree.leaves(forecaster.networks)
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "people": list(forecaster.people),
+        "columns": list(COLUMNS),
+        "knots_min": list(KNOTS_MIN),
+        "width": int(forecaster.networks.second.bias.shape[1]),
+        "members": int(forecaster.networks.second.bias.shape[0]),
+    }
+    arrays = {"scale": forecaster.scale, "usual": forecaster.usual}
+    arrays |= {f"weights_{i}": x for i, x in enumerate(leaves)}
+    lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items()]
+    lines += [f"  {json.dumps(name)}: [{', '.join(map(_number, np.ravel(x)))}]" for name, x in arrays.items()]
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    return partial.replace(file)
+
+
+def _number(x: float) -> str:
+    return f"{x:.{_DIGITS}g}"
+
+
+def read_population(file: str | Path) -> PopulationForecaster:
+    """Read a forecaster.
+
+    Args:
+        file: what `write_population` wrote.
+
+    Returns:
+        The forecaster.
+
+    Raises:
+        ValueError: where the file is something else, or was written for other columns or horizons.
+        OSError: where it cannot be read.
+
+    Example:
+        >>> import t1djax
+        >>> t1djax.shipped_forecaster().usual.shape
+        (11,)
+    """
+    return _parse(Path(file).read_text(encoding="utf-8"), str(file))
+
+
+@functools.cache
+def shipped_forecaster() -> PopulationForecaster:
+    """The package's own forecaster: learnt from the twelve people of AZT1D at hand, as `weights.md` beside it says.
+
+    Returns:
+        The forecaster.
+
+    Raises:
+        ValueError: where the installed file is damaged.
+
+    Example:
+        >>> import t1djax
+        >>> t1djax.shipped_forecaster()
+        PopulationForecaster(12 people)
+
+    Source: Khamesian et al., AZT1D, Mendeley Data, doi 10.17632/gk9m674wcx.1, 2025 (CC BY 4.0).
+    """
+    return _parse(files("t1djax.population").joinpath("weights.json").read_text(encoding="utf-8"), "weights.json")
+
+
+def _parse(text: str, name: str) -> PopulationForecaster:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    if not isinstance(content, dict) or any(content.get(key) != value for key, value in head.items()):
+        raise ValueError(f"{name}: is no population forecaster of this version; make one with t1djax population train")
+    if content["columns"] != list(COLUMNS) or content["knots_min"] != list(KNOTS_MIN):
+        raise ValueError(f"{name}: was learnt from other columns or horizons; train it again with this version")
+    one = jax.eval_shape(lambda key: PopulationNetwork(content["width"], key=key), jax.random.key(0))
+    shapes, tree = jax.tree.flatten(one)
+    members = content["members"]
+    leaves = [np.asarray(content[f"weights_{i}"]).reshape(members, *x.shape) for i, x in enumerate(shapes)]
+    small = lambda x: np.asarray(x, np.float32)
+    return PopulationForecaster(
+        tuple(content["people"]), small(content["scale"]), small(content["usual"]), jax.tree.unflatten(tree, leaves)
+    )

@@ -1,0 +1,188 @@
+"""The population forecaster: it learns from people, forecasts others, and sees nothing later."""
+
+import dataclasses
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import t1djax
+from t1djax.population._forecast import _OWN_PENALTY_MIN
+from t1djax.population._known import COLUMNS, acted, known_at
+from t1djax.population._network import KNOTS_MIN, standard
+
+from .test_rolling import changed_after, person
+
+QUICK = t1djax.population.PopulationOptions(width=8, members=1, steps=300, batch=256, learning_rate=1e-2)
+KEY = jax.random.key(0)
+
+
+def follows(name: str, seed: int, n: int = 900) -> t1djax.Patient:
+    """Somebody whose glucose swings: what was before an origin says what comes, other than the reading at it."""
+    rng, g = np.random.default_rng(seed), [150.0, 152.0]
+    for _ in range(n):
+        g.append(150 + 1.8 * (g[-1] - 150) - 0.85 * (g[-2] - 150) + rng.normal(0, 4))
+    return t1djax.Patient(name, 5.0 * np.arange(len(g)), np.array(g).clip(41, 399), t1djax.Doses.of(basal=1.0))
+
+
+@pytest.fixture(scope="module")
+def people() -> list[t1djax.Patient]:
+    return [follows(name, seed) for seed, name in enumerate(("Ada", "Ben", "Cem"))]
+
+
+@pytest.fixture(scope="module")
+def learnt(people) -> tuple[t1djax.population.PopulationForecaster, ...]:
+    return t1djax.fit_population(people, options=QUICK, key=KEY, unseen=[["Cem"]])
+
+
+@pytest.fixture(scope="module")
+def shipped() -> t1djax.population.PopulationForecaster:
+    return t1djax.shipped_forecaster()
+
+
+def rmse(forecasts: t1djax.records.RollingForecasts) -> float:
+    return float(np.sqrt(np.nanmean((forecasts.mean_mg_dL - forecasts.observed_mg_dL) ** 2)))
+
+
+def test_a_person_never_seen_is_forecast_by_what_others_taught(people, learnt):
+    cem, unseen = people[2], learnt[1]
+    assert unseen.people == ("Ada", "Ben")
+    origins = t1djax.data.rolling_origins(cem)
+    found = t1djax.population_forecasts(unseen, cem, horizon_min=(30.0,), origin_min=origins, train_until_min=-1.0)
+    by_rule = t1djax.baseline_forecasts(cem, "autoregression", horizon_min=(30.0,), origin_min=origins)
+    held = t1djax.baseline_forecasts(cem, "persistence", horizon_min=(30.0,), origin_min=origins)
+    assert rmse(found) < 0.75 * rmse(held)
+    assert rmse(found) < 1.15 * rmse(by_rule)
+    inside = np.abs(found.mean_mg_dL - found.observed_mg_dL) < 1.645 * found.sd_mg_dL
+    assert 0.8 < inside[np.isfinite(found.observed_mg_dL)].mean() < 0.97
+
+
+def test_who_is_left_out_changes_nothing(people, learnt):
+    other = dataclasses.replace(people[2], glucose_mg_dL=300.0 - 0.5 * people[2].glucose_mg_dL)
+    again = t1djax.fit_population([*people[:2], other], options=QUICK, key=KEY, unseen=[["Cem"]])
+    for one, two in zip(jax.tree.leaves(learnt[1].networks), jax.tree.leaves(again[1].networks), strict=True):
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(learnt[1].scale, again[1].scale)
+    assert not np.array_equal(learnt[0].scale, again[0].scale)
+
+
+def test_a_training_goes_on_where_it_was(people, learnt, tmp_path):
+    file = tmp_path / "training"
+
+    class Stopped(Exception): ...
+
+    def stop(course: t1djax.population.Course) -> None:
+        if course.step < course.of:
+            raise Stopped
+
+    ask: dict[str, Any] = {"options": QUICK, "key": KEY, "unseen": [["Cem"]], "checkpoint": file}
+    with pytest.raises(Stopped):
+        t1djax.fit_population(people, **ask, on_chunk=stop)
+    seen: list[int] = []
+    again = t1djax.fit_population(people, **ask, on_chunk=lambda course: seen.append(course.step))
+    assert seen == [300]  # the first 250 were on disk
+    for one, two in zip(jax.tree.leaves(learnt[0].networks), jax.tree.leaves(again[0].networks), strict=True):
+        np.testing.assert_array_equal(one, two)
+    with pytest.raises(ValueError, match="training"):
+        t1djax.fit_population(people[:2], options=QUICK, key=KEY, checkpoint=file)
+
+
+def test_what_is_asked_wrongly_is_refused(people, shipped):
+    with pytest.raises(ValueError):
+        t1djax.fit_population(people[:1], options=QUICK, key=KEY)
+    with pytest.raises(ValueError, match="Dee"):
+        t1djax.fit_population(people, options=QUICK, key=KEY, unseen=[["Dee"]])
+    with pytest.raises(ValueError, match="240"):
+        t1djax.population_forecasts(shipped, people[0], horizon_min=(300.0,))
+    with pytest.raises(ValueError, match="Ada"):
+        t1djax.population_forecasts(shipped, people[0], origin_min=np.array([7.0]), train_until_min=0.0)
+
+
+def test_nothing_after_an_origin_is_used(shipped):
+    ada = dataclasses.replace(person(), start=dt.datetime(2025, 3, 1, 7, 20))
+    end, origins = t1djax.data.training_end(ada), t1djax.data.rolling_origins(ada)
+    whole = t1djax.population_forecasts(shipped, ada)
+    for origin in origins[[3, 40]]:
+        ask: dict[str, Any] = {"origin_min": origins[origins <= origin], "train_until_min": end}
+        other = t1djax.population_forecasts(shipped, changed_after(ada, origin), **ask)
+        n = len(other.origin_min)
+        np.testing.assert_array_equal(other.mean_mg_dL, whole.mean_mg_dL[:n])
+        np.testing.assert_array_equal(other.sd_mg_dL, whole.sd_mg_dL[:n])
+        assert np.isfinite(other.mean_mg_dL).all()
+
+
+def test_a_record_of_readings_alone_is_forecast(shipped):
+    ada = person()
+    alone = dataclasses.replace(ada, doses=t1djax.Doses.of(basal=0.0))
+    known = known_at(alone, t1djax.data.rolling_origins(alone)).columns
+    lacking = {name.partition("_")[0] for name, column in zip(COLUMNS, known.T, strict=True) if np.isnan(column).all()}
+    assert {"bolus", "basal", "carbs", "sin", "usual"} <= lacking
+    found = t1djax.population_forecasts(shipped, alone)
+    assert np.isfinite(found.mean_mg_dL).all()
+    assert rmse(found) < rmse(t1djax.baseline_forecasts(alone, "persistence"))
+
+
+def test_own_days_are_a_ridge_regression_of_the_misses(shipped):
+    """Against the normal equations by NumPy."""
+    ada = person(days=4.0)
+    end = t1djax.data.training_end(ada)
+    origins, own = t1djax.data.rolling_origins(ada), ada.time_min[ada.valid & (ada.time_min <= end)]
+    with_own = t1djax.population_forecasts(shipped, ada, horizon_min=(30.0,))
+    fresh = lambda at: t1djax.population_forecasts(
+        shipped, ada, horizon_min=(30.0,), origin_min=at, train_until_min=float(own[0]) - 1
+    )
+    known = known_at(ada, np.concatenate([own, origins]))
+    with jax.enable_x64(True):
+        z = np.asarray(standard(jnp.asarray(known.columns), shipped.scale.astype(np.float64))[0])
+    target = t1djax.data.readings_ahead(ada, own, (30.0,))[:, 0]
+    use = np.isfinite(target) & (own + 30 <= end)
+    miss = ((target - fresh(own).mean_mg_dL[:, 0]) / known.spread_mg_dL[: len(own)])[use]
+    x = z[: len(own)][use]
+    w = np.linalg.solve(15 * x.T @ x + _OWN_PENALTY_MIN * np.eye(x.shape[1]), 15 * x.T @ miss)
+    wanted = fresh(origins).mean_mg_dL[:, 0] + known.spread_mg_dL[len(own) :] * (z[len(own) :] @ w)
+    np.testing.assert_allclose(with_own.mean_mg_dL[:, 0], wanted, rtol=0.01)
+    assert np.abs(with_own.mean_mg_dL - fresh(origins).mean_mg_dL).max() > 1.0
+
+
+def test_a_dose_acts_as_two_lags_say():
+    from scipy.integrate import solve_ivp  # noqa: PLC0415
+
+    lag = 55.0
+    rates = lambda t, y: [-y[0] / lag, (y[0] - y[1]) / lag, y[1] / lag]
+    ends = solve_ivp(rates, (0, 200), [1.0, 0.0, 0.0], t_eval=[0, 30, 90, 200], rtol=1e-10, atol=1e-12).y[2]
+    np.testing.assert_allclose(acted(np.array([0.0, 30.0, 90.0, 200.0]), lag), ends, atol=1e-8)
+
+
+def test_forecasters_are_kept_as_numbers(learnt, tmp_path):
+    file = t1djax.population.write_population(learnt[0], tmp_path / "own.json")
+    again = t1djax.read_population(file)
+    assert again.people == learnt[0].people
+    for one, two in zip(jax.tree.leaves(learnt[0].networks), jax.tree.leaves(again.networks), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-6)
+    (tmp_path / "other.json").write_text(json.dumps({"format": "something else"}))
+    with pytest.raises(ValueError, match=r"other\.json"):
+        t1djax.read_population(tmp_path / "other.json")
+
+
+@pytest.mark.filterwarnings("ignore::t1djax.DataWarning")
+def test_no_training_window_can_be_read_back(shipped, shared: Path):
+    """The numbers are fewer than the readings; no row of weights is like a window of theirs more than of others'."""
+    numbers = sum(np.size(x) for x in jax.tree.leaves(shipped.networks))
+    people = [t1djax.read_recording(shared / "data" / "azt1d" / f"Subject {k}.csv").patient for k in (2, 5)]
+    others = [t1djax.io.read_hupa(shared / "data" / "hupa_ucm" / "HUPA0022P.csv", carbs_unit="g")]
+    assert numbers < 0.2 * 12 * min(p.valid.sum() for p in people)
+
+    def likeness(patient: t1djax.Patient) -> float:
+        g = patient.glucose_mg_dL[patient.valid]
+        rows = np.concatenate([np.asarray(x, float).reshape(-1, x.shape[-1]) for x in jax.tree.leaves(shipped.networks)
+                               if x.shape[-1] == len(KNOTS_MIN)])  # fmt: skip
+        windows = np.lib.stride_tricks.sliding_window_view(g, len(KNOTS_MIN))[:1200]
+        unit = lambda x: (x - x.mean(1, keepdims=True)) / (x.std(1, keepdims=True) + 1e-9) / np.sqrt(x.shape[1])
+        return float(np.quantile((unit(rows) @ unit(windows).T).max(axis=1), 0.9))
+
+    assert max(map(likeness, people)) < max(map(likeness, others)) + 0.03
