@@ -175,10 +175,13 @@ def _patient(name: str, trace: Any, plan: Any, cv: float, rng: np.random.Generat
     return t1djax.Patient(name, at, np.round(trace.reading_mg_dL), doses, start=dt.datetime(2025, 3, 3))
 
 
+_SETTINGS = jax.jit(settings)
+
+
 def truth_of(body: WithDawn, parts: int, at_mg_dL: float = 120.0) -> dict[str, np.ndarray]:
     """Settings of the whole day and each part, by small experiments on the true body."""
     with jax.enable_x64(True):
-        each = [settings(body.in_part(k, parts), jnp.asarray(at_mg_dL)) for k in (None, *range(parts))]
+        each = [_SETTINGS(body.in_part(k, parts), jnp.asarray(at_mg_dL)) for k in (None, *range(parts))]
     pick = {"isf": "fall_per_U", "cr": "g_per_U", "basal": "basal_U_h"}
     return {w: np.array([float(getattr(s, name)) for s in each]) for w, name in pick.items()}
 

@@ -73,7 +73,8 @@ class Settlement:
     def assume(self, symbol: str, lacking: Sequence[str]) -> float:
         row = self.body.parameters[symbol]
         self.assumed[symbol] = row.typical
-        self.by_patients.setdefault(tuple(lacking), []).append(f"{symbol} = {row.typical:.4g} {row.unit}")
+        where = f" (fits of real records: {row.real[0]:g} to {row.real[1]:g})" if row.real else ""
+        self.by_patients.setdefault(tuple(lacking), []).append(f"{symbol} = {row.typical:.4g} {row.unit}{where}")
         return row.typical
 
     def note_assumptions(self) -> None:

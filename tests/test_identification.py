@@ -185,7 +185,7 @@ def test_only_what_a_sensor_may_leave_remembers(rms_mg_dL, remembers):
     smooth = np.sin(t / 200)
     found = noise_correlation(t, rms_mg_dL * smooth / np.sqrt(np.mean(smooth**2)))
     assert (found != WHITE) == remembers
-    assert (widening(t, found) > 2) == remembers
+    assert (widening(t, found, 1) > 2) == remembers
 
 
 def test_errors_without_noise_are_not_widened_and_with_it_they_are():
@@ -281,7 +281,8 @@ def test_command_line(pat3, tmp_path):
     assert "determined" in done.output
     assert "profile of Pat3: ksi" in done.output
     assert {p.name for p in out.iterdir()} == {
-        "identification.csv", "identification.json", "profile_ksi.csv", "Pat3.png", "Pat3_profiles.png",
+        "identification.csv", "identification.json", "profile_ksi.csv", "Pat3.png", "Pat3_fit.png",
+        "Pat3_profiles.png",
     }  # fmt: skip
     done = CliRunner().invoke(app, ["identify", str(tmp_path / "data"), "--free", "ksi,ku_Vi", "--preflight", "--json"])
     assert json.loads(done.stdout)["patients"][0]["rank"] == 2

@@ -2,15 +2,19 @@
 
 import dataclasses
 import datetime as dt
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import t1djax
+from t1djax.cli import app
 from t1djax.physics import Kanderian, Magdelaine, kanderian, settings
-from t1djax.records import SETTINGS, PersonSettings
+from t1djax.records import NOT_TOLD, SETTINGS, PersonSettings, Setting
 from t1djax.statespace._hyper import Form, StateSpaceOptions
 from t1djax.statespace._own_body import own_body
 from t1djax.statespace._person import Person
@@ -91,8 +95,21 @@ def test_settings_of_a_person_hold_the_truth_and_name_what_is_not_told(found):
     assert all(0 <= found.setting(w, k).prior_share <= 1 for w in SETTINGS for k in (None, 0, 3))
 
 
-def test_without_insulin_alone_the_sensitivity_is_not_told(found):
-    assert found.setting("isf").knowledge == "the record does not tell"
+@pytest.mark.parametrize(
+    ("setting", "knowledge"),
+    [
+        (Setting(30.0, 25.0, 36.0, 0.1), "known"),
+        (Setting(30.0, 21.0, 45.0, 0.1), "roughly known"),
+        (Setting(30.0, 15.0, 60.0, 0.1), NOT_TOLD),
+        (Setting(30.0, 25.0, 36.0, 0.6), NOT_TOLD),
+        (Setting(0.3, -0.1, 0.6, 0.1), NOT_TOLD),
+    ],
+)
+def test_what_is_wide_or_the_priors_is_not_told(setting, knowledge):
+    assert setting.knowledge == knowledge
+
+
+def test_a_record_says_why_it_does_not_tell(found):
     assert found.informative[0].corrections == 0
     assert found.reasons
     assert found.help
@@ -101,3 +118,24 @@ def test_without_insulin_alone_the_sensitivity_is_not_told(found):
 def test_parts_of_the_day_need_a_clock(patient):
     with pytest.raises(ValueError, match="no clock"):
         t1djax.person_settings([dataclasses.replace(patient, start=None)], parts=4, key=jax.random.key(0))
+
+
+def test_command_line(patient, found, tmp_path):
+    t1djax.write_cohort(t1djax.Cohort((patient,)), tmp_path / "data")
+    out = tmp_path / "out"
+    command = ["settings", str(tmp_path / "data"), "--physiology", "magdelaine", "--parts", "4"]
+    done = CliRunner().invoke(app, [*command, "--out", str(out), "--json"])
+    assert done.exit_code == 0, done.output
+    (person,) = json.loads(done.stdout)
+    assert person["patient"] == "Pat3"
+    assert person["parts"][0]["cr_g_per_U"] == pytest.approx(found.setting("cr").value, rel=1e-3)
+    assert {p.name for p in out.iterdir()} == {"settings.csv", "Pat3.png"}
+    assert len(pd.read_csv(out / "settings.csv")) == 5
+    page = CliRunner().invoke(app, command)
+    assert max(map(len, page.stdout.splitlines())) <= 120
+    assert "not a medical device" in page.stdout
+
+
+def test_the_figure_has_three_panels_over_the_clock(found):
+    axes = found.plot().axes
+    assert [ax.get_xlim() for ax in axes] == [(0, 24)] * 3

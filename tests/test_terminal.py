@@ -179,7 +179,7 @@ def test_warnings_of_windows_are_grouped_and_identify_does_not_name_itself(tmp_p
     readings = np.maximum(patient.glucose_mg_dL + noise, 41)
     noisy = t1djax.Patient("Ada", patient.time_min, readings, patient.doses, known=patient.known)
     t1djax.write_cohort(t1djax.Cohort((noisy,)), tmp_path / "c")
-    said = call("identify", tmp_path / "c", "--windows", "12", "--step", "6")
+    said = call("identify", tmp_path / "c", "--windows", "12", "--step", "6", "--verbose")
     assert "t1djax identify" not in said.err
     about = [line for line in said.err.splitlines() if "residuals are autocorrelated" in line]
     assert len(about) == 1

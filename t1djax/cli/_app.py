@@ -30,6 +30,7 @@ _COMMANDS = {
     "train": ("_train", "Fit every patient of a cohort at once."),
     "sweep": ("_sweep", "Run models by modes by parameters, or go on with it."),
     "identify": ("_identify", "Estimate parameters; say what the readings tell of them."),
+    "settings": ("_settings", "Say what records tell of sensitivity, carbohydrate ratio, basal need."),
     "forecast": ("_forecast", "Forecast each record from every reading, and score it."),
     "replay": ("_replay", "Say what glucose would have been with other doses."),
     "trial": ("_trial", "Treat virtual people in closed loop by several controllers."),

@@ -1,9 +1,12 @@
 """`t1djax identify`."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import typer
 
 from .._arguments import ArgumentError
@@ -17,7 +20,7 @@ from ..inference import identify as identify_
 from ..inference import preflight, profile
 from ..physics import PHYSIOLOGIES, AbstractPhysiology
 from ..question import Question, population_belief
-from ..records import Fit, Identification, Profile, interval_words, symbols_of
+from ..records import Fit, Identification, PatientIdentification, Profile, interval_words, person_of, symbols_of
 from ._app import Interval, commands, say, stderr, warnings_in_words
 from ._app import Json as Json_
 from ._data import READING, Data, Known, Names, known_values, read_people, reading_flags
@@ -25,10 +28,11 @@ from ._execution import Line, telling
 from ._exit import EXIT_FAILED_PATIENTS
 from ._fields import POPULATION, Values, flags_of, with_flags
 from ._output import Overwrite, check_folder, remove_figures
-from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, symbols_json
+from ._tables import PARAMETERS_HELP, alike, print_json, print_legend, print_table, symbols_json
 
 IDENTIFICATION_FILE = "identification.json"
 _TABLE = "identification.csv"
+_WORTHWHILE = 1.25  # gain in error that is worth a sentence
 _FEW = 20  # figures are drawn for so many patients at the most
 
 
@@ -56,6 +60,10 @@ def identify(
     interval_min: Interval = None,
     reading: Values,
     seed: Annotated[int, typer.Option(min=0, help="Sets the starts.")] = 0,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Reasons, windows, combinations, warnings, other data."),
+    ] = False,
     as_json: Json_ = False,
 ) -> None:
     """Estimate parameters by the mechanistic fit and say what the readings tell of each, and why."""
@@ -81,6 +89,7 @@ def identify(
             known=known,
             **reading,
         ).cohort
+        cohort_names = cohort.names
         if length_h is not None:
             burn_in = 0.0 if question.estimate_initial_state else 12.0
             cohort = windows(cohort, length_h=length_h, step_h=step_h, burn_in_h=burn_in)
@@ -105,11 +114,13 @@ def identify(
                 likelihoods.append(profile(fitted, symbol=symbol, level=level))
         if out is not None:
             tell.now("writing tables and figures")
-            _write(out, report, likelihoods)
+            _write(out, report, fitted, likelihoods)
     if as_json:
         print_json(_as_json(report, fitted, likelihoods, question.body))
-    else:
+    elif verbose:
         _print(report, fitted, likelihoods, question.body)
+    else:
+        _print_short(report, fitted, likelihoods, cohort_names)
     if fitted is not None and not all(f.ok for f in fitted):
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
@@ -140,6 +151,59 @@ def _as_json(
     }
 
 
+def _print_short(report: Identification, fitted: Fit | None, likelihoods: list[Profile], names: Sequence[str]) -> None:
+    """A row for each parameter of each person, windows taken together, and one recommendation."""
+    for note in report.notes:
+        say("note", note)
+    groups: dict[str, list[PatientIdentification]] = {}
+    for p in report:
+        groups.setdefault(person_of(p.name, names) or p.name, []).append(p)
+    rows, doubted = [], _doubts(fitted)
+    for name, many in groups.items():
+        for symbol in dict.fromkeys(s for p in many for s in (*p.parameters, *p.derived)):
+            each = [d for p in many for d in [{**p.parameters, **p.derived}.get(symbol)] if d is not None]
+            kinds = Counter(d.verdict for d in each).most_common()
+            spread = interval_words(*each[0].interval) if len(each) == 1 else _spread([d.value for d in each])
+            verdict = kinds[0][0] if len(each) == 1 else ", ".join(f"{k} {n}" for k, n in kinds)
+            rows.append((name, symbol, each[0].unit, f"{np.median([d.value for d in each]):.4g}", spread, verdict))
+    windows = " or range of windows" if len(report) > len(groups) else ""
+    heads = ["patient", "parameter", "unit", "value", f"interval{windows}", "verdict"]
+    print_table(pd.DataFrame(rows, columns=heads))
+    for likelihood in likelihoods:
+        for one in likelihood:
+            typer.echo(f"profile of {one.words}")
+    typer.echo(f"recommendation: {_recommendation(report)}")
+    hidden = len({text for p in report for text in (*doubted.get(p.name, ()), *p.warnings)})
+    if hidden:
+        typer.echo(f"{counted(hidden, 'warning')} and all reasons: --verbose")
+
+
+def _spread(values: list[float]) -> str:
+    return f"{min(values):.4g} to {max(values):.4g}, {counted(len(values), 'window')}"
+
+
+def _recommendation(report: Identification) -> str:
+    """The one thing to do next."""
+    verdicts = [d.verdict for p in report for d in p.parameters.values()]
+    wrong = verdicts.count("model misfit")
+    if 2 * wrong > len(verdicts):
+        return (
+            "the equations alone miss these readings by more than a sensor errs, and no estimate can be trusted; "
+            "`t1djax settings` follows the whole record, with what the equations do not explain"
+        )
+    if all(v == "determined" for v in verdicts):
+        return "none; the readings determine what was asked for, if the model holds"
+    gains = [
+        (_gain(*change.percent[s]), change.change, s, change.percent[s]) for p in report for change in p.what_if
+        for s in change.percent
+    ]  # fmt: skip
+    best = max(gains, default=None, key=lambda g: g[0])
+    if best is None or best[0] <= _WORTHWHILE:
+        return "estimate fewer parameters, or state a prior; nothing else that was tried would help"
+    _, change, symbol, (before, then) = best
+    return f"{change}: {symbol} from {_percent(before)} to {_percent(then)}"
+
+
 def _print(
     report: Identification, fitted: Fit | None, likelihoods: list[Profile], body: type[AbstractPhysiology]
 ) -> None:
@@ -160,7 +224,7 @@ def _print(
         for change in p.what_if:
             best = max(change.percent, key=lambda s, c=change: _gain(*c.percent[s]))
             before, then = change.percent[best]
-            if _gain(before, then) > 1.25:
+            if _gain(before, then) > _WORTHWHILE:
                 typer.echo(f"  {change.change}: {best} from {_percent(before)} to {_percent(then)}")
     for names, warning in alike((p.name, text) for p in report for text in (*doubted.get(p.name, ()), *p.warnings)):
         say("warning", f"{some(names)}: {warning}")
@@ -187,14 +251,14 @@ def _gain(before: float, after: float) -> float:
     return np.inf if not np.isfinite(before) else before / max(after, 1e-12)
 
 
-def _write(out: Path, report: Identification, likelihoods: list[Profile]) -> None:
+def _write(out: Path, report: Identification, fitted: Fit | None, likelihoods: list[Profile]) -> None:
     import json  # noqa: PLC0415
 
     from ..io import without_nan  # noqa: PLC0415
-    from ..plotting import plot_identification, plot_profiles  # noqa: PLC0415 - heavy
+    from ..plotting import plot_fit, plot_identification, plot_profiles  # noqa: PLC0415 - heavy
 
     out.mkdir(parents=True, exist_ok=True)
-    remove_figures(out / _TABLE, (".png", "_profiles.png"))
+    remove_figures(out / _TABLE, (".png", "_fit.png", "_profiles.png"))
     for symbol in {symbol for body in PHYSIOLOGIES.values() for symbol in body.parameters}:
         (out / f"profile_{symbol}.csv").unlink(missing_ok=True)
     report.table().to_csv(out / _TABLE, index=False)  # first: by it the folder is known, should the rest not come
@@ -204,5 +268,7 @@ def _write(out: Path, report: Identification, likelihoods: list[Profile]) -> Non
         likelihood.table().to_csv(out / f"profile_{likelihood.symbol}.csv", index=False)
     for p in report.patients[:_FEW]:
         plot_identification(p).savefig(out / f"{p.name}.png")
+        if fitted is not None:
+            plot_fit(fitted[p.name]).savefig(out / f"{p.name}_fit.png")
         if likelihoods:
             plot_profiles(likelihoods, p.name).savefig(out / f"{p.name}_profiles.png")

@@ -105,6 +105,47 @@ def _alike_correlations(
     ]
 
 
+def unbiased(correlation: NoiseCorrelation, time_min: np.ndarray, unknowns: int) -> NoiseCorrelation:
+    """The correlation of noise from that of residuals, of which a fit took what looks like its parameters.
+
+    ```
+    E rho_residual = rho - (k (1 + rho) + 2 rho) / n
+    ```
+
+    for `k` regressors that change slowly, of which a mean is the first.
+
+    Args:
+        correlation: of the residuals.
+        time_min: times of the readings, min.
+        unknowns: how many parameters were estimated.
+
+    Source: Kendall, Biometrika 41, 1954, and Marriott and Pope, ibid., for a mean; each further regressor alike.
+    """
+    if correlation == WHITE or len(time_min) < _FEWEST:
+        return correlation
+    apart, n, k = float(np.median(np.diff(time_min))), len(time_min), unknowns
+    rho = np.exp(-correlation.decay_per_min * apart)
+    rho = min((rho + k / n) / (1 - (k + 2) / n), 1 - _SLOWEST / n)
+    return correlation._replace(decay_per_min=float(-np.log(rho) / apart))
+
+
+def absorbed(readings: int, unknowns: int, taken: float) -> float:
+    """By how much residuals understate the variance of autocorrelated noise, of which a fit takes its part.
+
+    `E r'r = s^2 (n - tr((J'J)^-1 J'RJ))`, against `s^2 (n - k)` of white noise, by which `s` was estimated.
+
+    Args:
+        readings: `n`.
+        unknowns: `k`.
+        taken: the trace.
+    """
+    return max(1.0, (readings - unknowns) / max(readings - taken, _LEAST_LEFT * readings))
+
+
+_LEAST_LEFT = 0.1
+_SLOWEST = 2.0  # share of a record in which noise forgets, at the most half
+
+
 class Information(NamedTuple):
     """What readings tell of the free logarithms of one patient; leading axes for more."""
 

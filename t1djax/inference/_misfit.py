@@ -55,6 +55,20 @@ def misfits(
     return found
 
 
+def independent(readings: int, apart_min: float, correlation: NoiseCorrelation) -> float:
+    """As many independent readings as tell the same of the variance of this noise.
+
+    Args:
+        readings: how many there are.
+        apart_min: time between them, min.
+        correlation: of their noise.
+
+    Source: Bartlett 1946.
+    """
+    kept = np.exp(-2 * apart_min * correlation.decay_per_min)
+    return float(readings / (1 + 2 * correlation.share**2 * kept / (1 - kept)))
+
+
 def slower_than_a_sensor(memory: NoiseCorrelation) -> bool:
     """Whether most of what the residuals are outlasts what a sensor's errors do."""
     return memory.share > _SLOW_SHARE and memory.decay_per_min * _USUAL_MIN < 1

@@ -32,13 +32,15 @@ from ._information import (
     Bounds,
     Information,
     NoiseCorrelation,
+    absorbed,
     invert,
     noise_correlations,
     reading_information,
     residuals,
     sandwich,
+    unbiased,
 )
-from ._misfit import SENSOR_MG_DL, slower_than_a_sensor
+from ._misfit import SENSOR_MG_DL, independent, slower_than_a_sensor
 from ._trust import misses
 from ._verdicts import Error, Errors, doubted, qualified, verdict_of
 from ._what_if import changed
@@ -91,9 +93,9 @@ def identify(
     noise = [_noise(fit.problem, r) for _, r in left]
     correlations = noise_correlations(left)
     remarks = [_of_fit(f.outcome, left_, p) for f, left_, p in zip(fit, left, patients, strict=True)]
-    evidence = _Evidence(
-        fit.problem, values, noise, correlations, remarks, level, misses(fit, patients, left, correlations)
-    )
+    missed = misses(fit, patients, left, correlations)
+    slower = [unbiased(c, times, len(values)) for c, (times, _) in zip(correlations, left, strict=True)]
+    evidence = _Evidence(fit.problem, values, noise, slower, remarks, level, missed)
     return _report(patients, evidence, what_if)
 
 
@@ -176,6 +178,7 @@ class _One(NamedTuple):
     information: Information
     noise: float
     readings: int
+    apart_min: float
     memory: NoiseCorrelation
     problem: Problem
     misfit: Misfit | None
@@ -213,6 +216,7 @@ def _report(patients: Sequence[Patient], evidence: _Evidence, what_if: bool) -> 
             mine,
             evidence.noise[i],
             readings,
+            float(np.median(np.diff(patient.time_min[patient.masks.fit]))) if readings > 1 else np.inf,
             evidence.correlations[i],
             evidence.problem,
             evidence.misfits[i],
@@ -236,13 +240,16 @@ def _of_patient(
     body = one.problem.body
     exact = symmetries(one.free, body, one.values, white, blind)
     alone = _scaled(invert(white, one.readings, len(exact)), s2)
-    alone_robust = sandwich(alone, coloured / s2, 0 * prior) if s2 else alone
+    stated = one.problem.noise_sd_mg_dL is not None or not s2 or not np.all(np.isfinite(coloured))
+    wider = 1.0 if stated else absorbed(one.readings, k, float(np.trace(alone.covariance @ coloured)) / s2)
+    alone_robust = sandwich(alone, wider * coloured / s2, 0 * prior) if s2 else alone
     total = white + s2 * prior
     both = _scaled(invert(total, one.readings, len(exact) if not prior.any() else 0), s2)
-    robust = sandwich(both, coloured / s2, prior) if s2 else both
+    robust = sandwich(both, wider * coloured / s2, prior) if s2 else both
     bounds_ = Errors(alone, alone_robust, both, robust)
     found = directions(one.free, body, exact, alone_robust, alone)
-    quantile = float(special.stdtrit(max(one.readings - k, 1), (1 + level) / 2))
+    freedom = max(independent(one.readings, one.apart_min, one.memory) - k, 1)
+    quantile = float(special.stdtrit(freedom, (1 + level) / 2))
     if one.problem.noise_sd_mg_dL is not None:
         quantile = float(special.ndtri((1 + level) / 2))
     correlation = _correlation(total)

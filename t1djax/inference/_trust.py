@@ -7,7 +7,7 @@ import numpy as np
 
 from ..data import Patient
 from ..records import Ensemble, Estimate, Fit, Misfit, tally
-from ._information import NoiseCorrelation, noise_correlations, residuals
+from ._information import NoiseCorrelation, absorbed, noise_correlations, residuals, unbiased
 from ._misfit import misfits
 from ._verdicts import Error, qualified, unless_misfit, verdict_of
 
@@ -26,21 +26,24 @@ def misses(
     return misfits(patients, left, correlations, unknowns=len(problem.start), noise_sd_mg_dL=problem.noise_sd_mg_dL)
 
 
-def widening(time_min: np.ndarray, correlation: NoiseCorrelation) -> float:
+def widening(time_min: np.ndarray, correlation: NoiseCorrelation, unknowns: int) -> float:
     """How many times too small errors for white noise are: as that of a mean is.
 
-    `sqrt(1 + 2 s r / (1 - r))` with `s` the autocorrelated share of the noise and `r` its correlation from one reading
-    to the next. `identify` has the errors of the sandwich formula, parameter by parameter; for a sensor's noise they
-    agree within 15 %, these being the larger.
+    `w^2 = 1 + 2 s r / (1 - r)` with `s` the autocorrelated share of the noise and `r` its correlation from one reading
+    to the next; and since the fit takes its part of such noise, `w^2 (n - k)/(n - k w^2)`. `identify` has the errors of
+    the sandwich formula, parameter by parameter; for a sensor's noise they agree within 15 %, these being the larger.
 
     Args:
         time_min: times of the fit readings, min.
         correlation: of the residuals.
+        unknowns: how many parameters were estimated.
 
     Source: variance of the mean of an AR(1) process.
     """
+    n, correlation = len(time_min), unbiased(correlation, time_min, unknowns)
     rho = np.exp(-correlation.decay_per_min * np.median(np.diff(time_min))) if len(time_min) > 1 else 0.0
-    return float(np.sqrt(1 + 2 * correlation.share * rho / (1 - rho)))
+    w2 = 1 + 2 * correlation.share * rho / (1 - rho)
+    return float(np.sqrt(w2 * absorbed(n, unknowns, unknowns * w2)))
 
 
 def trusted(fit: Fit) -> Fit:
@@ -56,9 +59,9 @@ def trusted(fit: Fit) -> Fit:
     if not fit.problem.start:
         return fit
     left, correlations, missed = _left(fit)
-    found = []
+    unknowns, found = len(fit.problem.start), []
     for patient, (times, _), correlation, miss in zip(fit, left, correlations, missed, strict=True):
-        wider = None if miss.found else widening(times, correlation)
+        wider = None if miss.found else widening(times, correlation, unknowns)
         b = fit.problem.goes_by(patient.name)
         on_c = set() if b is None else {*fit.problem.body.facts.by_balance, b.symbol}
         each = lambda by, wider=wider, on_c=on_c: {s: _trusted(e, wider, s in on_c) for s, e in by.items()}
@@ -109,7 +112,7 @@ def _verdicts_of(fit: Fit) -> list[dict[str, str]]:
     left, correlations, missed = _left(fit)
     found: list[dict[str, str]] = []
     for patient, (times, _), correlation, miss in zip(fit, left, correlations, missed, strict=True):
-        wider = widening(times, correlation)
+        wider = widening(times, correlation, len(fit.problem.start))
         found.append({})
         for symbol, e in sorted(patient.estimates.items()):
             white = e.standard_error if e.white_error is None else e.white_error

@@ -16,10 +16,11 @@ PARAMETERS: Mapping[str, Parameter] = parameter_table(
     Parameter("ksi", "mg/U/min", "insulin sensitivity", "ksi", 152.0, 320.0, 150.0, 300.0),
     Parameter("kl", "mg/dL/min", "liver glucose output at zero insulin", "kl", 1.58, 2.07, 1.7, 2.07),
     Parameter("kb", "mg/dL/min", "glucose use of the brain", "kb", 1.16, 1.98, 1.16, 1.6),
-    Parameter("Tu", "min", "time constant of insulin absorption", "Tu_min", 67.0, 144.0, 67.0, 144.0),
+    Parameter("Tu", "min", "time constant of insulin absorption", "Tu_min", 67.0, 144.0, 67.0, 144.0,
+              real=(45.0, 85.0)),  # fits of the stochastic model to 11 people of AZT1D and HUPA-UCM
     Parameter("ku_Vi", "min/dL", "insulin clearance time over volume", "ku_Vi", 0.057, 0.065, 0.057, 0.065),
     Parameter("Tr", "min", "time constant of meal absorption", "Tr_min", 1.0, 259.0, 40.0, 200.0,
-              prior_range=(40.0, 200.0)),  # at a minute, no meal is absorbed
+              prior_range=(40.0, 200.0), real=(25.0, 80.0)),  # at a minute, no meal is absorbed; likewise
     Parameter("kr_Vb", "1/dL", "carbohydrate bioavailability over volume", "kr_Vb", 0.0018, 0.0026, 0.0018, 0.0026),
 )  # fmt: skip
 """The parameters that a table may assert and a fit may estimate, by symbol.

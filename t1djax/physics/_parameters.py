@@ -41,11 +41,14 @@ class Parameter:
     possible: tuple[float, float] | None = None
     """Range outside of which a number is one in another unit; left out, from a twentieth of the typical value to
     twenty times of it, and what people have."""
+    real: tuple[float, float] | None = None
+    """Range that records of real people show, where the population's does not cover it."""
 
     @property
     def typical(self) -> float:
-        """Middle of the population's range: the value that `assume_population` takes, but see `Facts.balance`."""
-        return (self.low + self.high) / 2
+        """The value that `assume_population` takes, but see `Facts.balance`: the middle of what real people show, or of
+        the population's range."""
+        return (self.low + self.high) / 2 if self.real is None else math.sqrt(self.real[0] * self.real[1])
 
     @property
     def plausible(self) -> tuple[float, float]:

@@ -17,4 +17,5 @@ from ._replay import plot_replay as plot_replay
 from ._results import plot_fit as plot_fit
 from ._results import plot_result as plot_result
 from ._results import save_figures as save_figures
+from ._settings import plot_settings as plot_settings
 from ._trials import plot_trial as plot_trial

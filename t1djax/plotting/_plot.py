@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..data import Patient
-from ..records import ErrorGrid, PatientFit, PatientIdentification, PatientPosterior
+from ..records import ErrorGrid, PatientFit, PatientIdentification, PatientPosterior, PersonSettings
 from ._clinical import plot_day, plot_error_grid
 from ._identification import plot_identification
 from ._posterior import plot_draws
 from ._results import plot_fit
+from ._settings import plot_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,11 +20,12 @@ _USUAL: Mapping[type, Callable[..., Any]] = {
     PatientIdentification: plot_identification,
     PatientPosterior: plot_draws,
     ErrorGrid: plot_error_grid,
+    PersonSettings: plot_settings,
 }
 
 
 def plot(record: Any, **how: Any) -> "Figure":
-    """Draw a record: a day of a patient, a fit, an identification, draws of a posterior, an error grid.
+    """Draw a record: a day of a patient, a fit, an identification, draws of a posterior, an error grid, settings.
 
     Args:
         record: one of these; each has it as its method `plot` as well.

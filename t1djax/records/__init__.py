@@ -41,10 +41,12 @@ from ._replay import Replay as Replay
 from ._runs import ChunkMetrics as ChunkMetrics
 from ._runs import RunData as RunData
 from ._runs import RunInfo as RunInfo
+from ._settings import NOT_TOLD as NOT_TOLD
 from ._settings import SETTINGS as SETTINGS
 from ._settings import Informative as Informative
 from ._settings import PersonSettings as PersonSettings
 from ._settings import Setting as Setting
+from ._settings import rounded as rounded
 from ._symbols import SYMBOLS as SYMBOLS
 from ._symbols import UNITS as UNITS
 from ._symbols import Symbol as Symbol

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._html import html_table
+from .._plotted import Plotted
 from ._outcomes import Outcome, WithOutcome
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ class SettingMeaning(NamedTuple):
 
 
 SETTINGS: Mapping[SettingName, SettingMeaning] = {
-    "isf": SettingMeaning("mg/dL per U", "isf_mg_dL_per_U", "insulin sensitivity: how far a small dose lowers glucose"),
-    "cr": SettingMeaning("g per U", "cr_g_per_U", "carbohydrate ratio: how much carbohydrate a unit covers"),
-    "basal": SettingMeaning("U/h", "basal_U_h", "basal need: the rate that holds glucose between meals"),
+    "isf": SettingMeaning("mg/dL per U", "isf_mg_dL_per_U", "insulin sensitivity"),
+    "cr": SettingMeaning("g per U", "cr_g_per_U", "carbohydrate ratio"),
+    "basal": SettingMeaning("U/h", "basal_U_h", "basal need"),
 }
-"""The three numbers."""
+"""Insulin sensitivity factor, how far a small dose lowers glucose; carbohydrate ratio, what a unit covers; and the rate
+that holds glucose between meals."""
 
 Knowledge = Literal["known", "roughly known", "the record does not tell"]
+NOT_TOLD: Knowledge = "the record does not tell"
 _KNOWN, _ROUGHLY = 1.25, 1.6  # factors from the middle of a 90 % interval to its ends
 _MOSTLY_PRIOR = 0.5
 
@@ -66,13 +69,13 @@ class Setting(NamedTuple):
     def knowledge(self) -> Knowledge:
         """In a word: *known* to a quarter, *roughly known* to 60 %, or the record does not tell."""
         if not self.low > 0 or not np.isfinite(self.high) or self.prior_share > _MOSTLY_PRIOR:
-            return "the record does not tell"
+            return NOT_TOLD
         factor = float(np.sqrt(self.high / self.low))
-        return "known" if factor <= _KNOWN else "roughly known" if factor <= _ROUGHLY else "the record does not tell"
+        return "known" if factor <= _KNOWN else "roughly known" if factor <= _ROUGHLY else NOT_TOLD
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PersonSettings(WithOutcome):
+class PersonSettings(WithOutcome, Plotted):
     """Settings of a person with what is not known of them.
 
     Settings of a model of a person are no settings of a pump. They describe what the record shows, and are no advice.
@@ -135,6 +138,22 @@ class PersonSettings(WithOutcome):
         """What would make the record tell more, in a sentence."""
         return _help(self)
 
+    def verdict(self, level: float = 0.9) -> str:
+        """What the record says of the three numbers and what not, why, and what would help: in plain words.
+
+        Args:
+            level: probability of the intervals.
+        """
+        by: dict[str, list[str]] = {}
+        for which, meaning in SETTINGS.items():
+            s = self.setting(which, level=level)
+            number = f" {rounded(s.value)} {meaning.unit}" * (s.knowledge != NOT_TOLD)
+            by.setdefault(s.knowledge, []).append(meaning.meaning + number)
+        lines = [f"{kind}: {', '.join(names)}" for kind, names in by.items()]
+        if NOT_TOLD in by and self.reasons:
+            lines.append("why: " + "; ".join(self.reasons))
+        return "\n".join([*lines, f"what would help: {self.help}"])
+
     def table(self, level: float = 0.9) -> "pd.DataFrame":
         """A row for the day and one for each part: the three numbers with intervals, and what tells of them.
 
@@ -169,12 +188,12 @@ class PersonSettings(WithOutcome):
     def __repr__(self) -> str:
         if not self.ok:
             return f"PersonSettings({self.name}: failed: {self.message})"
-        said = ", ".join(
-            f"{which} {s.value:.3g} ({s.low:.3g} to {s.high:.3g}) {m.unit}"
+        numbers = ", ".join(
+            f"{which} {rounded(s.value)} ({rounded(s.low)} to {rounded(s.high)}) {m.unit}"
             for which, m in SETTINGS.items()
             for s in [self.setting(which)]
         )
-        return f"PersonSettings({self.name}: {said})"
+        return f"PersonSettings({self.name}: {numbers})"
 
     def _repr_html_(self) -> str:
         rows = [(self.hours(part), *(_cell(self.setting(w, part)) for w in SETTINGS))
@@ -183,10 +202,21 @@ class PersonSettings(WithOutcome):
         return html_table(f"Settings of {self.name}", columns, rows, notes=[self.help])
 
 
+def rounded(x: float) -> str:
+    """A setting as people read it: two digits, and all those before the point.
+
+    Example:
+        >>> from t1djax.records import rounded
+        >>> rounded(123.4), rounded(7.25), rounded(0.866)
+        ('123', '7.2', '0.87')
+    """
+    if not np.isfinite(x) or x == 0:
+        return f"{x:g}"
+    return f"{x:.{max(0, 1 - int(np.floor(np.log10(abs(x)))))}f}"
+
+
 def _cell(s: Setting) -> str:
-    if s.knowledge == "the record does not tell":
-        return "the record does not tell"
-    return f"{s.value:.3g} ({s.low:.3g} to {s.high:.3g})"
+    return NOT_TOLD if s.knowledge == NOT_TOLD else f"{rounded(s.value)} ({rounded(s.low)} to {rounded(s.high)})"
 
 
 _FEW_CORRECTIONS_A_WEEK, _FEW_FASTING_H_A_DAY, _SHORT_DAYS = 3.0, 4.0, 10.0
@@ -196,7 +226,7 @@ def _help(person: PersonSettings) -> str:
     seen, weeks = person.informative[0], person.days / 7
     if not person.ok:
         return "the fit did not converge; look at the record with `t1djax inspect`"
-    unknown = [w for w in SETTINGS if person.setting(w).knowledge == "the record does not tell"]
+    unknown = [w for w in SETTINGS if person.setting(w).knowledge == NOT_TOLD]
     if not unknown:
         return "a longer record would tell more of the parts of the day"
     if person.days < _SHORT_DAYS:

@@ -240,7 +240,8 @@ def root(cov: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
 def walked(patient: Patient, form: Form, until_min: float | None = None) -> Steps:
     """The steps of a record as a model of this form takes them."""
     longest = np.inf if form.exact else form.physiology.step_min
-    return steps_of(patient, until_min=until_min, longest_min=longest, blocks=form.options.sensitivity_blocks)
+    blocks, ahead_min = form.options.sensitivity_blocks, form.options.paired_ahead_min
+    return steps_of(patient, until_min=until_min, longest_min=longest, blocks=blocks, ahead_min=ahead_min)
 
 
 def run_filter(
@@ -253,7 +254,11 @@ def run_filter(
 
 def _stack(patients: Sequence[Patient], ends: Sequence[float], form: Form) -> _Data:
     each = [walked(p, form, end) for p, end in zip(patients, ends, strict=True)]
-    people = [person_of(p, until_min=end) for p, end in zip(patients, ends, strict=True)]
+    o = form.options
+    people = [
+        person_of(p, until_min=end, ahead_min=o.paired_ahead_min, wide=o.wide_effects)
+        for p, end in zip(patients, ends, strict=True)
+    ]
     horizons = form.options.horizons_min
     rows = []
     for patient, end, s in zip(patients, ends, each, strict=True):

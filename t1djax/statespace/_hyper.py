@@ -48,6 +48,12 @@ class StateSpaceOptions(NamedTuple):
     """Harmonics of a daily rhythm of unknown size and phase; 0 for none."""
     unannounced_meals: bool = True
     """Whether a bolus without carbohydrate on record also stands for a meal, as large as the person's data say."""
+    paired_ahead_min: float = 0.0
+    """Carbohydrate stated at most so long after a bolus belongs to it as well, min: for records that are looked back
+    on; a forecast does not know it."""
+    wide_effects: bool = False
+    """Whether a unit and a gram may do half or twice as much as rules of thumb have it: for bodies whose effects are
+    positive by their form. In others meals and their boluses would trade places until insulin raises glucose."""
     sensitivity_walk: float = 0.0
     """Random walk of the insulin effect `p1`: its standard deviation in a day, as a share; 0 keeps it constant."""
     sensitivity_blocks: int = 1

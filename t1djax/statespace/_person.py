@@ -20,7 +20,7 @@ class Person(eqx.Module):
     """Their standard deviations."""
 
 
-def person_of(patient: Patient, *, until_min: float) -> Person:
+def person_of(patient: Patient, *, until_min: float, ahead_min: float = 0.0, wide: bool = False) -> Person:
     """Level and priors of one patient.
 
     ```
@@ -37,14 +37,18 @@ def person_of(patient: Patient, *, until_min: float) -> Person:
     """
     seen = patient.valid & (patient.time_min <= until_min)
     start, end = float(patient.time_min[seen][0]), float(patient.time_min[seen][-1])
-    steps = steps_of(patient, until_min=until_min)
+    steps = steps_of(patient, until_min=until_min, ahead_min=ahead_min)
     dt = np.asarray(steps.dt_min)[np.asarray(steps.interval)]
     mean = lambda rate: float(np.sum(np.asarray(rate) * dt) / (end - start))
     u, carbs, alone = (mean(x) for x in np.asarray(steps.rates).T)
     p1 = 1700.0 / float(np.clip(u * MINUTES_PER_DAY, 10.0, 200.0))
-    q, r = 3.4, 0.5 * p1
+    q, r = 4.5 if wide else 3.4, 0.5 * p1
+    own = (_WIDE * p1, _WIDE * q) if wide else (0.3 * p1, 1.0)
     return Person(
         level_mg_dL=jnp.asarray(np.median(patient.glucose_mg_dL[seen])),
         effect_mean=jnp.asarray([p1 * u - q * carbs - r * alone, p1, q, r]),
-        effect_sd=jnp.asarray([0.5, 0.3 * p1, 1.0, 0.3 * p1]),
+        effect_sd=jnp.asarray([0.5, *own, 0.3 * p1]),
     )
+
+
+_WIDE = 0.45  # standard deviation of the logarithm

@@ -172,10 +172,11 @@ def _span(patient: Patient, other: Doses, name: str) -> tuple[float, float]:
 
 def _on_one_grid(patient: Patient, others: list[Doses], form: Form) -> tuple[Steps, Steps]:
     """The record, and each scenario on the same steps; meals that boluses hint at are those of the record."""
-    longest, blocks = np.inf if form.exact else form.physiology.step_min, form.options.sensitivity_blocks
+    longest, o = np.inf if form.exact else form.physiology.step_min, form.options
+    blocks, ahead_min = o.sensitivity_blocks, o.paired_ahead_min
     people = [patient, *(dataclasses.replace(patient, doses=other) for other in others)]
     cuts = np.unique(np.concatenate([np.asarray(steps_of(p).time_min) for p in people]))
-    each = [steps_of(p, longest_min=longest, blocks=blocks, cut_min=cuts) for p in people]
+    each = [steps_of(p, longest_min=longest, blocks=blocks, ahead_min=ahead_min, cut_min=cuts) for p in people]
     record = each[0]
     kept = [
         dataclasses.replace(

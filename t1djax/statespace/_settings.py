@@ -20,6 +20,7 @@ from ._person import Person
 from ._steps import MINUTES_PER_DAY, unpaired
 
 _DRAWS = 256
+_AHEAD_MIN = 30.0
 _ALONE_MIN, _FASTING_MIN = 180.0, 240.0
 _ALIKE, _LOOP_CHANGES, _FEW_CORRECTIONS, _FEW_MEALS = 0.15, 12.0, 3.0, 2.0
 
@@ -68,7 +69,7 @@ def person_settings(
     Source: Laplace's method, as in Tierney and Kadane, JASA 81(393), 1986.
     """
     people = Cohort.of(patients).patients
-    options = StateSpaceOptions(horizons_min=(), sensitivity_blocks=parts, daily_rhythm=2)
+    options = StateSpaceOptions(horizons_min=(), sensitivity_blocks=parts, daily_rhythm=2, paired_ahead_min=_AHEAD_MIN)
     fit = fit_state_space(people, physiology=physiology, options=options, train_until_min=until_min)
     return settings_of(fit.patients, people, at_mg_dL=at_mg_dL, draws=draws, key=key)
 
@@ -190,7 +191,7 @@ def _informative(patient: Patient, start: float, end: float, parts: int) -> tupl
     inside = lambda t: (t >= start) & (t <= end)
     given = doses.bolus_time_min
     others = np.sort(np.concatenate([given, doses.meal_time_min]))
-    alone = unpaired(doses) & (doses.bolus_U > 0) & inside(given)
+    alone = unpaired(doses, ahead_min=_AHEAD_MIN) & (doses.bolus_U > 0) & inside(given)
     near = np.searchsorted(others, given + _ALONE_MIN) - np.searchsorted(others, given - _ALONE_MIN)
     corrections = part(given[alone & (near <= 1)])
     meals = part(doses.meal_time_min[inside(doses.meal_time_min) & (doses.carbs_g > 0)])

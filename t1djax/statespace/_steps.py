@@ -53,6 +53,7 @@ def steps_of(
     until_min: float | None = None,
     longest_min: float = np.inf,
     blocks: int = 1,
+    ahead_min: float = 0.0,
     cut_min: Float[np.ndarray, " cuts"] = _NONE,
 ) -> Steps:
     """The steps of one patient, in JAX's current default precision.
@@ -62,6 +63,7 @@ def steps_of(
         until_min: readings and doses after this time are left out, min.
         longest_min: longest step, min.
         blocks: into how many equal parts the day is divided, on whose ends steps end.
+        ahead_min: carbohydrate stated so long after a bolus belongs to it too, min.
         cut_min: times between the first and the last reading at which a step begins too, min.
 
     Raises:
@@ -75,7 +77,7 @@ def steps_of(
     doses = patient.doses
     every = doses.inputs(start, end)
     # Insulin of a bolus without a meal, in the place of the carbohydrate.
-    alone = unpaired(doses)
+    alone = unpaired(doses, ahead_min=ahead_min)
     hidden = Doses(
         *doses.background, _NONE, _NONE, _NONE,
         doses.bolus_time_min[alone], doses.bolus_U[alone], doses.bolus_duration_min[alone],
@@ -121,13 +123,13 @@ def _midnight(patient: Patient) -> float:
     return -(at - at.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() / 60
 
 
-def unpaired(doses: Doses) -> Bool[np.ndarray, " boluses"]:
+def unpaired(doses: Doses, *, ahead_min: float = 0.0) -> Bool[np.ndarray, " boluses"]:
     """Which boluses have no carbohydrate stated with them or in the hour before.
 
-    What is stated later does not count: it is not known when the bolus is given.
+    What is stated later does not count, but for `ahead_min`: it is not known when the bolus is given.
     """
     meals = np.sort(doses.meal_time_min)
-    upto = np.searchsorted(meals, doses.bolus_time_min, side="right")
+    upto = np.searchsorted(meals, doses.bolus_time_min + ahead_min, side="right")
     since = np.searchsorted(meals, doses.bolus_time_min - PAIRING_MIN, side="left")
     return upto == since
 

@@ -1,0 +1,109 @@
+"""`t1djax settings`: insulin sensitivity, carbohydrate ratio and basal need of each person, by time of day."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import pandas as pd
+import typer
+
+from ..plotting import plot_settings
+from ..records import NOT_TOLD, SETTINGS, PersonSettings, rounded
+from ..statespace import person_settings
+from ._app import Interval, Json, commands, say, warnings_in_words
+from ._data import READING, Data, Names, read_people
+from ._execution import telling
+from ._exit import EXIT_FAILED_PATIENTS
+from ._fields import Values, with_flags
+from ._output import Overwrite, check_folder, remove_figures
+from ._tables import print_json, print_table
+
+_TABLE = "settings.csv"
+_INTENDED_USE = """Research software, not a medical device. These numbers describe a model of the record; they are no
+settings for a pump and no dose to take. Talk about changes of treatment with your clinic."""
+_HEADS = {"isf": "ISF", "cr": "CR", "basal": "basal"}
+
+
+@commands.command("settings", epilog="Example: t1djax settings ada.csv --parts 6 --out settings")
+@with_flags(reading=READING)
+def run_settings(
+    *,
+    data: Data,
+    patients: Names = None,
+    parts: Annotated[int, typer.Option(min=1, max=24, help="Parts of the day; 1 needs no clock.")] = 6,
+    physiology: Annotated[str, typer.Option(help="The body: kanderian, hovorka or magdelaine.")] = "kanderian",
+    at: Annotated[float, typer.Option("--at-mg-dL", help="Glucose from which the small experiments start.")] = 120.0,
+    level: Annotated[float, typer.Option(min=0.5, max=0.99, help="Probability of the intervals.")] = 0.9,
+    seed: Annotated[int, typer.Option(min=0, help="Sets the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for settings.csv and a figure per person.")] = None,
+    overwrite: Overwrite = False,
+    interval_min: Interval = None,
+    reading: Values,
+    as_json: Json = False,
+) -> None:
+    """Say what each record tells of a person's insulin sensitivity, carbohydrate ratio and basal need, and what not.
+
+    They describe a model of the person, with intervals. They are no settings for a pump and no advice.
+    """
+    if out is not None:
+        check_folder(out, _TABLE, "settings", overwrite=overwrite)
+    with warnings_in_words():
+        cohort = read_people(data, names=patients, interval_min=interval_min, **reading).cohort
+    with telling(lambda line: line, show=not as_json) as tell:
+        tell.now("learning from the whole record")
+        found = person_settings(list(cohort), physiology=physiology, parts=parts, at_mg_dL=at, key=jax.random.key(seed))
+        if out is not None:
+            tell.now("writing tables and figures")
+            _write(out, found, level)
+    if as_json:
+        print_json([_as_json(p, level) for p in found])
+    else:
+        for p in found:
+            _print(p, level)
+        typer.echo(_INTENDED_USE)
+    for p in found:
+        if not p.ok:
+            say("warning", f"{p.name}: {p.message}")
+    if not all(p.ok for p in found):
+        raise typer.Exit(EXIT_FAILED_PATIENTS)
+
+
+def _write(out: Path, found: list[PersonSettings], level: float) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    remove_figures(out / _TABLE)
+    pd.concat([p.table(level) for p in found]).to_csv(out / _TABLE, index=False)
+    for p in found:
+        plot_settings(p, level=level).savefig(out / f"{p.name}.png", dpi=150)
+
+
+def _as_json(p: PersonSettings, level: float) -> dict[str, Any]:
+    units = {which: row.unit for which, row in SETTINGS.items()}
+    return {
+        "patient": p.name, "ok": p.ok, "physiology": p.physiology, "at_mg_dL": p.at_mg_dL, "level": level,
+        "days": p.days, "readings": p.readings, "daily_U": p.daily_U, "units": units,
+        "parts": p.table(level).drop(columns="patient").to_dict(orient="records"),
+        "rules_of_thumb": p.rules, "reasons": list(p.reasons), "verdict": p.verdict(level),
+        "help": p.help,
+    }  # fmt: skip
+
+
+def _print(p: PersonSettings, level: float) -> None:
+    typer.echo(
+        f"{p.name}: {p.days:.3g} days, {p.readings} readings, {p.daily_U:.3g} U a day; {100 * level:.0f} % intervals, "
+        f"by {p.physiology}'s body at {p.at_mg_dL:g} mg/dL"
+    )
+    numbers = (None, *range(len(p.starts_h)))
+    columns: dict[str, list[str]] = {"part of\nthe day": [*(p.hours(k) for k in numbers), "rules"]}
+    for which, row in SETTINGS.items():
+        cells = [_cell(p, which, k, level) for k in numbers]
+        columns[f"{_HEADS[which]}\n{row.unit}"] = [*cells, rounded(p.rules[which])]
+    columns["insulin\nalone"] = [*(str(seen.corrections) for seen in p.informative), ""]
+    columns["meals"] = [*(str(seen.meals) for seen in p.informative), ""]
+    columns["fasting\nh"] = [*(f"{seen.fasting_h:.0f}" for seen in p.informative), ""]
+    print_table(pd.DataFrame(columns))
+    typer.echo(p.verdict(level) + "\n")
+
+
+def _cell(p: PersonSettings, which: Any, part: int | None, level: float) -> str:
+    s = p.setting(which, part, level=level)
+    return f"{rounded(s.value)} ({rounded(s.low)} to {rounded(s.high)})" + "?" * (s.knowledge == NOT_TOLD)

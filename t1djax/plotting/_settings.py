@@ -1,0 +1,61 @@
+"""Figures of settings: three numbers over the clock with their bands, and what tells of them."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..records import NOT_TOLD, SETTINGS, PersonSettings, rounded
+from ._results import _FIT, _STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NAMES = {"isf": "insulin sensitivity (ISF)", "cr": "carbohydrate ratio (CR)", "basal": "basal need"}
+_EVENTS = {"isf": "corrections", "cr": "meals", "basal": "fasting_h"}
+_COUNTED = {"isf": "insulin alone", "cr": "meals", "basal": "h fasting"}
+
+
+def plot_settings(person: PersonSettings, *, level: float = 0.9) -> "Figure":
+    """The three settings over the clock: medians and bands of the parts of the day, the whole day, and the rule.
+
+    Args:
+        person: what `person_settings` found.
+        level: probability of the bands.
+
+    Returns:
+        The figure.
+    """
+    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    starts = person.starts_h or (0.0,)
+    edges = np.array([*starts, 24.0])
+    parts = range(len(person.starts_h)) if person.starts_h else (None,)
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 7.0))
+        axes = figure.subplots(3, 1, sharex=True)
+        for ax, (which, row) in zip(axes, SETTINGS.items(), strict=True):
+            whole = person.setting(which, level=level)
+            each = [person.setting(which, k, level=level) for k in parts]
+            rule = person.rules[which]
+            shown: set[bool] = set()
+            for k, (a, b, s) in enumerate(zip(edges[:-1], edges[1:], each, strict=True)):
+                told = s.knowledge != NOT_TOLD
+                label = f"{100 * level:.0f} %" + ", the record does not tell" * (not told)
+                ax.fill_between([a, b], s.low, s.high, color=_FIT if told else "0.6", alpha=0.25, lw=0,
+                                label=None if told in shown else label)  # fmt: skip
+                shown.add(told)
+                ax.plot([a, b], [s.value] * 2, color=_FIT if told else "0.5", ls="-" if told else ":")
+                seen = person.informative[k + 1 if person.starts_h else 0]
+                number = getattr(seen, _EVENTS[which])
+                ax.annotate(f"{number:.0f} {_COUNTED[which]}", ((a + b) / 2, 0.02), xycoords=("data", "axes fraction"),
+                            ha="center", fontsize=7, color="0.4")  # fmt: skip
+            ax.axhline(whole.value, color="0.2", lw=0.8, ls="--", label=f"whole day, {rounded(whole.value)}")
+            ax.axhline(rule, color="0.6", lw=0.8, ls="-.", label=f"rule of thumb, {rounded(rule)}")
+            top = 1.2 * max([s.high for s in each] + [rule])
+            ax.set(ylabel=f"{_NAMES[which]}\n{row.unit}", ylim=(0, top))
+            ax.legend(loc="upper right", ncols=4, fontsize=7)
+        axes[0].set_title(f"{person.name}: what the record says. A model's answer, no advice.")
+        axes[-1].set(xlim=(0, 24), xlabel="time of day")
+        axes[-1].set_xticks(range(0, 25, 4), [f"{h:02d}:00" for h in range(0, 25, 4)])
+    return figure
