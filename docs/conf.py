@@ -40,11 +40,8 @@ nitpicky = True
 # The parts of the stochastic model and of its correction are passed on whole, and are described where they are made.
 nitpick_ignore_regex = [
     ("py:class", r"(?!t1djax\.).*"),
-    ("py:class", r"t1djax\.statespace\._(hyper\.Form|person\.Person)"),
-    # Names of t1djax.trials have a page of their own (howto/trials).
-    ("py:class", r"t1djax\.trials\._(controllers\.AbstractController|life\.Rules|trial\.Difference)"),
-    # Bodies of t1djax.physics have a page of their own (howto/own-physiology).
-    ("py:class", r"t1djax\.physics\._(cells\.Cells|facts\.(Balance|Symmetry))"),
+    # Parts that are passed on whole, and are described where they are made; states of bodies are in their equations.
+    ("py:class", r"t1djax\.(statespace|trials|physics)\._\w+\.\w+"),
     ("py:class", r"t1djax\.question\.QuestionFields"),
     ("py:exc", r"(NoRest|Physiology)Error"),
 ]
