@@ -36,12 +36,11 @@ exclude_patterns = ["_build", "tutorials/notebooks"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}
 default_role = "literal"
 nitpicky = True
-# Types of other packages, which these pages do not describe. Those of t1djax must be public.
-# The parts of the stochastic model and of its correction are passed on whole, and are described where they are made.
+# Types of other packages, which these pages do not describe.
 nitpick_ignore_regex = [
     ("py:class", r"(?!t1djax\.).*"),
     # Parts that are passed on whole, and are described where they are made; states of bodies are in their equations.
-    ("py:class", r"t1djax\.(statespace|trials|physics)\._\w+\.\w+"),
+    ("py:class", r"t1djax\.\w+\._\w+\.\w+"),
     ("py:class", r"t1djax\.question\.QuestionFields"),
     ("py:exc", r"(NoRest|Physiology)Error"),
 ]

@@ -10,12 +10,8 @@ from typing import Any, NamedTuple, get_origin
 
 from t1djax._moved import NAMESPACE_OF
 
-NEW = (
-    {"PersonSettings": "records", "Setting": "records"}
-    | dict.fromkeys(("Episodes", "episodes"), "evaluation")
-    | dict.fromkeys(
-        ("plot", "plot_agp", "plot_day", "plot_days", "plot_forecasts", "plot_replay", "plot_trial"), "plotting"
-    )
+NEW = dict.fromkeys(("Episodes", "episodes"), "evaluation") | dict.fromkeys(
+    ("plot", "plot_agp", "plot_day", "plot_days", "plot_forecasts", "plot_replay", "plot_trial"), "plotting"
 )
 """Names that live in a namespace and never were elsewhere."""
 IN_NAMESPACES = NAMESPACE_OF | NEW
