@@ -162,3 +162,20 @@ def test_neither_pyplot_nor_a_window_is_opened():
     )
     ran = subprocess.run([sys.executable, "-c", load + code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_a_notebook_shows_a_figure_made_without_pyplot():
+    """In a process of its own: the shell of IPython is one for all."""
+    pytest.importorskip("IPython")
+    code = (
+        "import sys\n"
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance()\n"
+        "import t1djax\n"
+        "person = t1djax.reference_cohort(interval_min=60, names=['Pat2'])[0]\n"
+        "shown, _ = shell.display_formatter.format(person.plot(), include={'image/png'})\n"
+        "assert shown['image/png'][:4] == b'\\x89PNG'\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr

@@ -10,6 +10,7 @@ from ._forecasts import plot_residuals as plot_residuals
 from ._identification import plot_identification as plot_identification
 from ._identification import plot_profiles as plot_profiles
 from ._identification import plot_windows as plot_windows
+from ._notebooks import show_figures
 from ._plot import plot as plot
 from ._posterior import plot_draws as plot_draws
 from ._posterior import plot_forest as plot_forest
@@ -19,3 +20,5 @@ from ._results import plot_result as plot_result
 from ._results import save_figures as save_figures
 from ._settings import plot_settings as plot_settings
 from ._trials import plot_trial as plot_trial
+
+show_figures()
