@@ -93,9 +93,12 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def missed(ax, hours, found: dict, truth) -> None:
-    """How far each model is from the truth, on a scale of powers of ten: the curves themselves are one line."""
+    """How far each model is from the truth, the largest of each hour, in powers of ten: the curves are one line."""
+    hour = np.floor(np.asarray(hours))
+    first = np.flatnonzero(np.diff(hour, prepend=-1.0))
     for model, values in found.items():
-        ax.plot(hours, np.maximum(np.abs(values - truth), FLOOR), lw=0.8, color=COLOURS[model])
+        worst = np.maximum.reduceat(np.nan_to_num(np.abs(np.asarray(values) - np.asarray(truth))), first)
+        ax.plot(hour[first] + 0.5, np.maximum(worst, FLOOR), lw=1.1, color=COLOURS[model], drawstyle="steps-mid")
     ax.set_yscale("log")
     ax.yaxis.set_minor_locator(NullLocator())
 
