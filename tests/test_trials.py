@@ -19,6 +19,8 @@ from t1djax.trials import (
     AbstractController,
     Action,
     BasalBolus,
+    Fault,
+    Meals,
     Pump,
     Rules,
     TempBasal,
@@ -160,8 +162,9 @@ def test_a_controller_is_the_rule_of_a_plain_loop(cls, kind):
         profile, lead = profile_of(body, daily, settings_key, QUIET.therapy)
         plans = [plan_day(jax.random.fold_in(day_key, d), daily, lead, QUIET.therapy) for d in range(DAYS)]
         start = body.start(jnp.asarray(values["G0"]), profile.basal_U_h / 60)
+        moments = [jax.vmap(plan.at)(jnp.arange(288)) for plan in plans]
         carbs, main, counted = (
-            np.concatenate([getattr(p, x) for p in plans]) for x in ("carbs_g", "main", "counted_g")
+            np.concatenate([getattr(m, x) for m in moments]) for x in ("carbs_g", "main", "counted_g")
         )
     y = {f.name: float(getattr(start, f.name)) for f in dataclasses.fields(start)}
 
@@ -279,6 +282,65 @@ def test_the_slope_of_risk_by_a_gain_is_that_of_differences():
     assert float(slope) == pytest.approx(float(apart), rel=1e-3)
 
 
+def test_gradients_can_reach_back_over_some_days_alone():
+    values = person(Kanderian)
+
+    def outcome(gain, days):
+        body = Kanderian.of(jax.tree.map(jnp.asarray, values))
+        given = jnp.asarray(values["G0"]), jnp.asarray(values["daily_carbs"])
+        return live_in_loop(PID(gain=gain), body, *given, KEY, QUIET, days=2, gradient_days=days)[0].risk
+
+    with jax.enable_x64(True):
+        both = jax.jit(lambda gain: [jax.value_and_grad(outcome)(gain, days) for days in (1, 2)])(jnp.asarray(0.008))
+    assert float(both[0][0]) == float(both[1][0])
+    assert float(both[0][1]) != pytest.approx(float(both[1][1]), rel=1e-6)
+
+
+class _Tuned(AbstractController):
+    """A bolus calculator with shares of the profile's ratio and factor."""
+
+    shares: jax.Array
+
+    def init(self, profile):
+        ratio, factor = self.shares
+        mine = profile._replace(g_per_U=ratio * profile.g_per_U, mg_dL_per_U=factor * profile.mg_dL_per_U)
+        return BasalBolus().init(mine)
+
+    def step(self, memory, observation, key):
+        return BasalBolus().step(memory, observation, key)
+
+
+@pytest.mark.slow
+def test_a_ratio_and_a_factor_are_tuned_by_gradient_through_a_week():
+    """Settings that are far off get better on other days; the gradient is that of differences."""
+    values = person(Kanderian)
+    rules = dataclasses.replace(QUIET, therapy=t1djax.Therapy(missed_bolus=0.0, settings_cv=0.0))
+
+    def lives(shares, keys, days=7):
+        body = Kanderian.of(jax.tree.map(jnp.asarray, values))
+        given = jnp.asarray(values["G0"]), jnp.asarray(values["daily_carbs"])
+        one = lambda key: live_in_loop(_Tuned(shares), body, *given, key, rules, days=days)[0]
+        return jax.vmap(one)(keys)
+
+    with jax.enable_x64(True):
+        keys, others = jax.random.split(jax.random.key(1), 2), jax.random.split(jax.random.key(2), 2)
+        risk = lambda log: lives(jnp.exp(log), keys).risk.mean() / (7 * 288)
+        both, value = jax.jit(jax.value_and_grad(risk)), jax.jit(risk)
+        at = start = jnp.log(jnp.asarray([2.0, 0.5]))
+        slope = both(at)[1]
+        apart = jnp.stack([value(at + 1e-6 * e) - value(at - 1e-6 * e) for e in jnp.eye(2)]) / 2e-6
+        np.testing.assert_allclose(slope, apart, rtol=1e-3)
+        mean, square = jnp.zeros(2), jnp.zeros(2)
+        for i in range(1, 26):  # Adam
+            slope = both(at)[1]
+            mean, square = 0.9 * mean + 0.1 * slope, 0.99 * square + 0.01 * slope**2
+            at = at - 0.08 * (mean / (1 - 0.9**i)) / (jnp.sqrt(square / (1 - 0.99**i)) + 1e-8)
+        inside = lambda tally: 100 * (1 - float((tally.below_70 + tally.above_180).mean()) / (7 * 288))
+        before, after = (inside(lives(jnp.exp(x), others)) for x in (start, at))
+    print(f"shares {np.exp(start)} to {np.exp(at)}; time in range on other days {before:.1f} to {after:.1f} %")
+    assert after > before + 3
+
+
 class _Wrong(AbstractController):
     kind: str = eqx.field(static=True)
 
@@ -297,6 +359,50 @@ def test_a_controller_that_keeps_no_shape_is_refused_before_any_work(kind):
     with pytest.raises(t1djax.ArgumentError) as refused:
         trial({"odd": _Wrong(kind)}, 1, days=1, key=KEY)
     assert refused.value.argument == ("controllers", "odd")
+
+
+class _Draws(AbstractController):
+    """Not pure: it draws from a generator of its own, or keeps what it saw."""
+
+    how: str = eqx.field(static=True)
+
+    def init(self, profile):
+        return profile.basal_U_h
+
+    def step(self, memory, observation, key):
+        if self.how == "numpy":
+            return memory, Action(memory * np.random.default_rng().uniform(), 0.0 * memory)
+        if self.how == "print":
+            jax.debug.print("{}", memory)
+        if self.how == "branch" and observation.glucose_mg_dL > 100:
+            return memory, Action(0.0 * memory, 0.0 * memory)
+        if self.how == "set":
+            self.seen = observation
+        return memory, Action(memory, 0.0 * memory)
+
+
+@pytest.mark.parametrize("how", ["numpy", "print", "branch", "set"])
+def test_a_controller_that_is_not_pure_is_refused_by_name(how):
+    with pytest.raises(t1djax.ArgumentError) as refused:
+        trial({"odd": _Draws(how)}, 1, days=1, key=KEY)
+    assert refused.value.argument == ("controllers", "odd")
+
+
+@pytest.mark.parametrize(
+    ("meals", "place"),
+    [([], ("meals",)), ([(450, 60), (1440, 60)], ("meals", 1)), ([(450, 60), (700, 40), (460, 50)], ("meals", 2)),
+     ([(450, 0)], ("meals", 0))],
+)  # fmt: skip
+def test_meals_that_cannot_be_eaten_are_named(meals, place):
+    with pytest.raises(t1djax.ArgumentError) as refused:
+        Meals.of(*meals)
+    assert refused.value.argument == place
+
+
+def test_somebody_unknown_cannot_be_traced():
+    with pytest.raises(t1djax.ArgumentError) as refused:
+        trial({"pump": BasalBolus()}, 1, days=1, key=KEY, traced=["nobody"])
+    assert refused.value.argument == ("traced",)
 
 
 @pytest.mark.parametrize("kind", ["nan", "negative"])
@@ -330,6 +436,68 @@ def test_who_does_not_rest_is_named_and_the_others_go_on():
     assert list(found.outcomes["person"]) == ["1"]
 
 
+class _Constant(AbstractController):
+    """The profile's basal rate, whatever happens."""
+
+    def init(self, profile):
+        return profile.basal_U_h
+
+    def step(self, memory, observation, key):
+        return memory, Action(memory, 0.0 * memory + (observation.announced_g > 0))
+
+
+def faulty(*faults, **pump):
+    """A life of a day with faults, of somebody who eats at stated times, by one program for all sizes of faults."""
+    meals = Meals.of((480, 50), (780, 70))
+    therapy = t1djax.Therapy(late_bolus=0.0, missed_bolus=0.0, skipped_meal=0.0)
+    rules = Rules(therapy=therapy, meals=meals, cgm=QUIET.cgm, rescue_g=0.0, faults=faults,
+                  pump=Pump(basal_step_U_h=0.0, bolus_step_U=0.0, **pump))  # fmt: skip
+    return lived(_Constant(), Kanderian, rules, days=1)[1]
+
+
+@pytest.fixture(scope="module")
+def well():
+    return faulty()
+
+
+def test_stated_meals_are_eaten_when_they_are_stated(well):
+    assert np.flatnonzero(well.carbs_g).tolist() == [96, 156]
+    assert well.carbs_g[[96, 156]].tolist() == [50, 70]
+    assert well.bolus_U.sum() == 2
+
+
+def test_an_occlusion_stops_insulin_and_nobody_on_the_outside_sees_it(well):
+    ill = faulty(Fault("occlusion", 300.0, 120.0))
+    assert not ill.basal_U_h[60:84].any()
+    np.testing.assert_array_equal(np.delete(ill.basal_U_h, np.s_[60:84]), np.delete(well.basal_U_h, np.s_[60:84]))
+    assert ill.glucose_mg_dL[120] > well.glucose_mg_dL[120] + 3
+
+
+def test_faults_of_the_sensor_change_readings_alone(well):
+    lost, offset, stuck = (
+        faulty(Fault(kind, 300.0, 60.0, 30.0)) for kind in ("sensor_lost", "sensor_offset", "sensor_stuck")
+    )
+    there = np.s_[60:72]
+    assert np.isnan(lost.reading_mg_dL[there]).all()
+    np.testing.assert_allclose((offset.reading_mg_dL - well.reading_mg_dL)[there], 30.0)
+    assert set(stuck.reading_mg_dL[there]) == {well.reading_mg_dL[59]}
+    for ill in (lost, offset, stuck):
+        np.testing.assert_array_equal(ill.glucose_mg_dL, well.glucose_mg_dL)
+        np.testing.assert_array_equal(np.delete(ill.reading_mg_dL, there), np.delete(well.reading_mg_dL, there))
+
+
+def test_a_meal_that_is_not_announced_gets_no_bolus(well):
+    assert faulty(Fault("unannounced", 400.0, 180.0)).bolus_U.sum() == 1
+
+
+def test_a_pump_carries_out_decisions_late(well):
+    late = faulty(delay_min=20)
+    at = np.flatnonzero(well.bolus_U)
+    assert (np.flatnonzero(late.bolus_U) == at + 4).all()
+    with pytest.raises(t1djax.ArgumentError):
+        Pump(delay_min=7)
+
+
 def test_an_occluded_pump_delivers_nothing():
     blocked = eqx.tree_at(lambda r: (r.pump.occlusions_per_day,), QUIET, (288.0,))
     _, trace = lived(BasalBolus(), Kanderian, blocked, days=1)
@@ -338,16 +506,31 @@ def test_an_occluded_pump_delivers_nothing():
     assert trace.glucose_mg_dL[-1] > 200
 
 
+def test_fast_bodies_take_more_steps_and_none_is_lost():
+    """The fastest of some drawn people, whom steps of 5 min do not hold."""
+    people = draw_people(Hovorka, 300, key=jax.random.key(0)).values
+    i = int(np.argmax(people["SI1"] / people["VI"]))
+    fast = {"fast": Hovorka.of({s: float(x[i]) for s, x in people.items()})}
+    row = trial({"pump": BasalBolus()}, fast, days=1, key=KEY).outcomes.iloc[0]
+    assert 40 < row.mean_mg_dL < 300
+
+
 # From a file
 
 
 def test_a_file_gives_a_table_a_figure_and_goes_on(tmp_path):
     file = tmp_path / "trial.yaml"
-    file.write_text("people: 2\ndays: 1\ncontrollers:\n  pump: {kind: basal_bolus}\n  PID: {kind: pid, gain: 0.012}\n")
+    file.write_text(
+        "people: 2\ndays: 1\nrecorded: 1\ncontrollers:\n  pump: {kind: basal_bolus}\n  PID: {kind: pid, gain: 0.012}\n"
+    )
     out = tmp_path / "out"
     first = done("trial", file, "--out", out, "--json").json
     assert [row["controller"] for row in first["controllers"]] == ["pump", "PID"]
     assert (out / "trial.png").stat().st_size > 10_000
+    assert "equivalent" in (out / "trial.html").read_text()
+    written = t1djax.read_cohort(out / "recordings-PID", truth=True)
+    assert [p.name for p in written] == ["V0001"]
+    assert "SI" in written.truth["V0001"].parameters
     made = (out / "outcomes-PID.csv").stat().st_mtime_ns
     (out / "outcomes-pump.csv").unlink()
     assert done("trial", file, "--out", out, "--json").json == first
@@ -358,7 +541,9 @@ def test_a_file_gives_a_table_a_figure_and_goes_on(tmp_path):
 @pytest.mark.parametrize(
     "text",
     ["controllers: {loop: {kind: pdi}}", "controllers: {pid: {gian: 0.1}}", "people: 0", "cgm: {lag: 3}",
-     "controllers: {}", "controllers: {pid: {gain: high}}"],
+     "controllers: {}", "controllers: {pid: {gain: high}}", "faults: {occlusion: {begins_min: 3}}",
+     "faults: {occluded: {begins_min: 3, lasts_min: 3}}", "pump: {delay_min: 7}",
+     "meals: [{at: '07:30', carbs_g: 50}, {at: '07:40', carbs_g: 50}]", "meals: [{at: '24:10', carbs_g: 50}]"],
 )  # fmt: skip
 def test_a_file_with_a_slip_is_refused_before_any_work(tmp_path, text):
     file = tmp_path / "trial.yaml"

@@ -1,13 +1,17 @@
 """`t1djax trial`."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..config import TrialConfig, load_trial
 from ..experiment import TrialRun, run_trial
 from ..plotting import plot_trial
+from ..reporting import write_trial_page
+from ..trials import Difference
 from ._app import Json, commands, warnings_in_words
 from ._execution import telling
 from ._fields import Values, flags_of, with_flags
@@ -37,25 +41,17 @@ def trial(
     with warnings_in_words(), telling(lambda line: line, show=not as_json) as tell:
         done = run_trial(config, out, on_controller=lambda name, i, n: tell.now(f"{name} ({i + 1} of {n})"))
     plot_trial(done.trial.outcomes, done.profiles).savefig(out / "trial.png")
+    differences = done.trial.differences(margins={"in_range_percent": config.margin_percent})
+    write_trial_page(done.trial, out / "trial.html", profiles=done.profiles, differences=differences,
+                     setting=json.loads(config.model_dump_json()))  # fmt: skip
     if as_json:
         print_json({"folder": str(out), "controllers": done.trial.table().to_dict("records"),
-                    "differences": _differences(done, config)})  # fmt: skip
+                    "differences": [x._asdict() for x in differences]})  # fmt: skip
     else:
-        _print(done, config, out)
+        _print(done, differences, config, out)
 
 
-def _differences(done: TrialRun, config: TrialConfig) -> list[dict[str, Any]]:
-    first, *others = config.controllers
-    margins = {"in_range_percent": config.margin_percent}
-    return [
-        {"first": other, "second": first}
-        | done.trial.difference(other, first, outcome, margin=margins.get(outcome))._asdict()
-        for other in others
-        for outcome in ("in_range_percent", "low_percent", "insulin_U_per_day")
-    ]
-
-
-def _print(done: TrialRun, config: TrialConfig, out: Path) -> None:
+def _print(done: TrialRun, differences: Sequence[Difference], config: TrialConfig, out: Path) -> None:
     import pandas as pd  # noqa: PLC0415
 
     found = done.trial.table()
@@ -65,13 +61,12 @@ def _print(done: TrialRun, config: TrialConfig, out: Path) -> None:
     whose = f"{config.people} people of {config.physiology.capitalize()}'s population, {config.days} days"
     typer.echo(f"{whose}: mean ± standard deviation over people")
     print_table(table)
-    first = next(iter(config.controllers))
-    for x in _differences(done, config):
-        if x["outcome"] == "in_range_percent":
-            same = "equivalent" if x["equivalent"] else "not equivalent"
+    for x in differences:
+        if x.outcome == "in_range_percent":
+            same = "equivalent" if x.equivalent else "not equivalent"
             typer.echo(
-                f"{x['first']} against {first}: time in range {x['mean']:+.1f} points (95 %: {x['low']:+.1f} to "
-                f"{x['high']:+.1f}), more in {100 * x['better']:.0f} % of people, {same} within "
+                f"{x.first} against {x.second}: time in range {x.mean:+.1f} points (95 %: {x.low:+.1f} to "
+                f"{x.high:+.1f}), more in {100 * x.more:.0f} % of people, {same} within "
                 f"{config.margin_percent:g} points"
             )
-    typer.echo(f"outcomes, profiles and trial.png in {out}")
+    typer.echo(f"outcomes, profiles, trial.png and trial.html in {out}")

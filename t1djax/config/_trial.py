@@ -9,7 +9,7 @@ import pydantic
 
 from .._words import did_you_mean
 from ..io import safe_name
-from ..trials import CGM, MPC, PID, AbstractController, BasalBolus, Pump, Rules, TempBasal
+from ..trials import CGM, KINDS, MPC, PID, AbstractController, BasalBolus, Fault, Meals, Pump, Rules, TempBasal
 from ._base import Strict
 from ._yaml import read_yaml, validated
 
@@ -22,6 +22,21 @@ CONTROLLERS: Mapping[str, type[AbstractController]] = {
 """Controllers that a file can name."""
 
 Options = Mapping[str, float | int | str]
+
+
+class MealConfig(Strict):
+    """A meal of every day."""
+
+    at: str = pydantic.Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    """When it is eaten, HH:MM."""
+    carbs_g: float = pydantic.Field(gt=0)
+    """Carbohydrate, g."""
+
+    @property
+    def minute(self) -> int:
+        """Time of day, min."""
+        hours, minutes = self.at.split(":")
+        return 60 * int(hours) + int(minutes)
 
 
 class TrialConfig(Strict):
@@ -43,6 +58,16 @@ class TrialConfig(Strict):
     """Draws people, meals and the sensor's errors: the same for every controller."""
     controllers: Mapping[str, Options] = pydantic.Field(default={"basal-bolus": {"kind": "basal_bolus"}}, min_length=1)
     """By name: `kind` (basal_bolus, pid, temp_basal, mpc) and its numbers."""
+    meals: tuple[MealConfig, ...] = pydantic.Field(default=(), strict=False)
+    """Meals at stated times; drawn by the habits if there are none."""
+    meal_timing_sd_min: float = pydantic.Field(default=0.0, ge=0)
+    """By how much stated meals are earlier or later, standard deviation, min."""
+    meal_amount_cv: float = pydantic.Field(default=0.0, ge=0)
+    """By how much stated meals are larger or smaller, standard deviation as a share."""
+    faults: Mapping[str, Options] = pydantic.Field(default_factory=dict)
+    """By name: `kind` (the name if not given; see `t1djax.trials.KINDS`), `begins_min`, `lasts_min`, `size`."""
+    recorded: int = pydantic.Field(default=0, ge=0)
+    """Of how many people, the first, the days are written as recordings with their truth."""
     therapy: Options = pydantic.Field(default_factory=dict)
     """Habits of eating and counting: fields of `Therapy`."""
     cgm: Options = pydantic.Field(default_factory=dict)
@@ -73,9 +98,32 @@ class TrialConfig(Strict):
 
     def rules(self) -> Rules:
         """Habits, sensor and pump."""
+        meals = None
+        if self.meals:
+            meals = Meals.of(*((meal.minute, meal.carbs_g) for meal in self.meals), amount_cv=self.meal_amount_cv,
+                             timing_sd_min=self.meal_timing_sd_min)  # fmt: skip
         therapy = type(Rules().therapy)
-        return Rules(_record(therapy, self.therapy, "therapy"), _record(CGM, self.cgm, "cgm"),
-                     _record(Pump, self.pump, "pump"))  # fmt: skip
+        return Rules(
+            therapy=_record(therapy, self.therapy, "therapy"),
+            meals=meals,
+            cgm=_record(CGM, self.cgm, "cgm"),
+            pump=_record(Pump, self.pump, "pump"),
+            faults=tuple(map(_fault, self.faults, self.faults.values())),
+        )
+
+
+def _fault(name: str, options: Options) -> Fault:
+    kind, numbers = str(options.get("kind", name)), {k: x for k, x in options.items() if k != "kind"}
+    if kind not in KINDS:
+        raise ValueError(
+            f"faults.{name}: kind {kind!r} is not known; one of {', '.join(KINDS)}{did_you_mean(kind, KINDS)}"
+        )
+    if lacking := {"begins_min", "lasts_min"} - set(numbers):
+        raise ValueError(f"faults.{name}: {', '.join(sorted(lacking))} missing; state them in min")
+    for field, value in numbers.items():
+        if field not in ("begins_min", "lasts_min", "size") or isinstance(value, str | bool):
+            raise ValueError(f"faults.{name}.{field}: {value!r}; there are begins_min, lasts_min and size, all numbers")
+    return Fault(kind, **{field: float(value) for field, value in numbers.items()})
 
 
 def _record(kind: Any, options: Options, at: str) -> Any:

@@ -2,6 +2,16 @@ from ._before import Delivered as Delivered
 from ._before import readings_before as readings_before
 from ._fingerprint import data_hash as data_hash
 from ._fingerprint import fingerprint as fingerprint
+from ._habits import MEAL_MIN as MEAL_MIN
+from ._habits import SNACK_MIN as SNACK_MIN
+from ._habits import STEP_MIN as STEP_MIN
+from ._habits import STEPS_PER_DAY as STEPS_PER_DAY
+from ._habits import DayPlan as DayPlan
+from ._habits import Meals as Meals
+from ._habits import Moment as Moment
+from ._habits import Plate as Plate
+from ._habits import Therapy as Therapy
+from ._habits import plan_day as plan_day
 from ._noise_level import noise_level as noise_level
 from ._origins import HORIZONS_MIN as HORIZONS_MIN
 from ._origins import TOLERANCE_MIN as TOLERANCE_MIN
@@ -37,10 +47,6 @@ from ._splits import split as split
 from ._synthetic import Subject as Subject
 from ._synthetic import reference_cohort as reference_cohort
 from ._synthetic import simulate_cohort as simulate_cohort
-from ._therapy import STEP_MIN as STEP_MIN
-from ._therapy import STEPS_PER_DAY as STEPS_PER_DAY
-from ._therapy import Therapy as Therapy
-from ._therapy import plan_day as plan_day
 from ._therapy import pump_settings as pump_settings
 from ._titration import titrate as titrate
 from ._windows import from_first_reading as from_first_reading

@@ -12,10 +12,11 @@ from jaxtyping import Shaped
 
 from .._types import Key
 from ..physics import AbstractPhysiology, Doses, Magdelaine, NoRestError, Prior, prior_table, settings
+from ._habits import STEP_MIN, STEPS_PER_DAY, Therapy
 from ._records import Cohort
 from ._sensors import AbstractNoise, RandomGaps, Sensor
 from ._synthetic import Subject, simulate_cohort
-from ._therapy import STEP_MIN, STEPS_PER_DAY, Course, Person, Therapy, live
+from ._therapy import Course, Person, live
 
 _CHUNK = 256  # people who live together in one program, always this many: bounded memory, one compilation
 _DRAWS = 100  # for each person wanted, after which a population is taken to hold nobody

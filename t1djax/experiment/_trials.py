@@ -11,6 +11,7 @@ import numpy as np
 
 from ..config import ConfigError, TrialConfig
 from ..data import STEPS_PER_DAY, Cohort
+from ..io import write_cohort
 from ..physics import physiology_named
 from ..trials import Trial, trial
 from ._journal import write_json
@@ -36,6 +37,8 @@ def run_trial(
     config: TrialConfig, out: str | Path, *, on_controller: Callable[[str, int, int], None] | None = None
 ) -> TrialRun:
     """Run a trial and write it: `outcomes-NAME.csv` and `profile-NAME.csv` for each controller.
+
+    Where the configuration asks for recordings there is a folder `recordings-NAME` as well, which `read_cohort` reads.
 
     The same configuration again goes on with the controllers that are missing.
 
@@ -73,10 +76,12 @@ def run_trial(
                 physiology=physiology_named(config.physiology),
                 days=config.days,
                 rules=config.rules(),
-                traced=_TRACED,
+                traced=max(_TRACED, config.recorded),
             )
             compile_s += found.compile_s
-            _write(profile, _profile(found.traces[name]))
+            _write(profile, _profile(found.traces[name][:_TRACED]))
+            if config.recorded:
+                write_cohort(found.traces[name][: config.recorded], folder / f"recordings-{name}", overwrite=True)
             _write(outcomes, found.outcomes)
         tables.append(pd.read_csv(outcomes, dtype={"person": str, "controller": str}))
         profiles[name] = pd.read_csv(profile)

@@ -66,5 +66,6 @@ from ._states import state as state
 from ._states import state_columns as state_columns
 from ._states import state_units as state_units
 from ._steps import count_steps as count_steps
+from ._steps import fastest_rate as fastest_rate
 from ._steps import runge_kutta as runge_kutta
 from ._steps import runge_kutta_step as runge_kutta_step

@@ -113,3 +113,27 @@ def runge_kutta_step(rates: Callable[[Any, Array, Array], Any], y: Any, h: Array
     k3 = rates(add(k2, 0.5), u, r)
     k4 = rates(add(k3, 1.0), u, r)
     return jax.tree.map(lambda y, a, b, c, d: y + h / 6 * (a + 2 * (b + c) + d), y, k1, k2, k3, k4)
+
+
+def fastest_rate(body: Any, y: Any) -> Float[Array, ""]:
+    """The fastest rate of a body's equations, linearised at a state, 1/min: no step should be long beside it.
+
+    ```
+    largest |eigenvalue| of A  <=  |A^16|^(1/16),   A = slopes of the rates by the states, in units of their scales
+    ```
+
+    Args:
+        body: one person's.
+        y: the state.
+    """
+    sizes, structure = jax.tree.flatten(body.scales())
+    scale = jnp.stack(sizes)
+    made = lambda v: structure.unflatten(list(v * scale))
+    none = jnp.zeros_like(scale[0])
+    rates = lambda v: jnp.stack(jax.tree.leaves(body.rates(made(v), none, none))) / scale
+    A = jax.jacfwd(rates)(jnp.stack(jax.tree.leaves(y)) / scale)
+    size = jnp.sqrt(jnp.sum(jnp.square(A)))
+    power = A / size
+    for _ in range(4):
+        power = power @ power
+    return size * jnp.sum(jnp.square(power)) ** (1 / 32)

@@ -19,6 +19,7 @@ from ._results import plot_fit as plot_fit
 from ._results import plot_result as plot_result
 from ._results import save_figures as save_figures
 from ._settings import plot_settings as plot_settings
+from ._trials import grid_zones as grid_zones
 from ._trials import plot_trial as plot_trial
 
 show_figures()

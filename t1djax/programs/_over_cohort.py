@@ -34,6 +34,7 @@ def over_cohort(
     block: int = 128,
     effort: Effort | None = None,
     factorises: bool = True,
+    threaded: bool = False,
 ) -> tuple[Any, float]:
     """What a function of one patient gives for all of a cohort: in float64, compiled once, on all devices.
 
@@ -43,10 +44,13 @@ def over_cohort(
             indexed with, as `PatientArrays` does.
         shared: arrays that are the same for everybody.
         static: hashable options.
-        block: most patients at a time on a device: bounds memory, and one slow patient holds up its block alone.
+        block: most patients at a time on a device, or in a thread: bounds memory, and one slow patient holds up its
+            block alone.
         effort: of the compiler; haste for few patients if not given.
         factorises: whether `one` may factorise matrices; if not, the threads of the library for that are left alone,
             which saves small programs a fraction of a millisecond.
+        threaded: whether each core of a CPU takes its share of the patients in a thread: for programs of many small
+            steps, each of which is one core's.
 
     Returns:
         The tree that `one` gives as arrays of the host, with a leading axis of patients; and the seconds spent
@@ -56,11 +60,13 @@ def over_cohort(
         each = jax.tree.map(on_host, each)
         count, whole, compile_s = len(jax.tree.leaves(each)[0]), None, 0.0
         spread = spread_over(count, count)
-        for here in blocks(count, block, spread.devices):
+        if threaded:
+            spread = spread.on_threads(count)
+        for here in blocks(count, block, spread.devices * spread.threads):
             some = spread.split(jax.tree.map(lambda x, here=here: x[here], each))
             haste = "least" if some.rows <= _FEW else "some"
             found, seconds = spread.call(one, *some.members(), shared=shared, static=static, effort=effort or haste)
-            part = jax.tree.map(np.asarray, found.each[0])
+            part = jax.tree.map(np.asarray, found.joined())
             compile_s += seconds
             if whole is None and some.rows >= count:
                 return jax.tree.map(lambda x: x[:count], part), compile_s

@@ -1,9 +1,7 @@
 """One self-contained page per cohort."""
 
 import datetime as dt
-import importlib.resources
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from ..data import Cohort, Patient
 from ..evaluation import glycaemia, score_forecasts
 from ..records import Fit, Replay, Result, RollingForecasts, person_of
 from ._figures import forecast_figures, horizon_figures, patient_figures, replay_figure, window_figures
+from ._page import rendered
 from ._tables import (
     cohort_scores,
     control,
@@ -77,8 +76,6 @@ def write_report(
         ...     "not a medical device" in page.read_text(encoding="utf-8")
         True
     """
-    import jinja2  # noqa: PLC0415 - only reports need it
-
     people = Cohort.of(patients).patients
     if not people:
         raise ValueError("write_report: give at least one patient")
@@ -121,14 +118,11 @@ def write_report(
                 "forecast_figures": forecast_figures(patient, own) if drawn and own else [],
             }
         )
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True)  # fmt: skip
-    source = importlib.resources.files(__package__ or "t1djax.reporting").joinpath("report.html.jinja")
-    page = environment.from_string(source.read_text(encoding="utf-8")).render(
+    page = rendered(
+        "report.html.jinja",
         title=title,
         unit=unit,
         created=f"{created or dt.datetime.now():%Y-%m-%d %H:%M}",
-        version=version("t1djax"),
         people=blocks,
         undrawn=max(0, len(people) - figures_for),
         scores=cohort_scores(rows),

@@ -1,3 +1,4 @@
+from ..data import Meals as Meals
 from ._answer import LoopAnswer as LoopAnswer
 from ._answer import profile_by_rules as profile_by_rules
 from ._controllers import MPC as MPC
@@ -11,11 +12,18 @@ from ._controllers import TempBasal as TempBasal
 from ._controllers import meal_bolus as meal_bolus
 from ._devices import CGM as CGM
 from ._devices import Pump as Pump
-from ._life import Rules as Rules
+from ._environment import FEATURES as FEATURES
+from ._environment import HIGHEST_ACTION as HIGHEST_ACTION
+from ._environment import Environment as Environment
+from ._environment import Policy as Policy
+from ._environment import environment as environment
+from ._faults import KINDS as KINDS
+from ._faults import Fault as Fault
 from ._life import Tally as Tally
-from ._life import Trace as Trace
 from ._life import live_in_loop as live_in_loop
-from ._life import profile_of as profile_of
+from ._loop import Rules as Rules
+from ._loop import Trace as Trace
+from ._loop import profile_of as profile_of
 from ._trial import OUTCOMES as OUTCOMES
 from ._trial import Difference as Difference
 from ._trial import Trial as Trial

@@ -4,7 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._arguments import ArgumentError
 from .._types import Scalar
+from ..data import STEP_MIN
 
 
 class CGM(eqx.Module):
@@ -50,6 +52,12 @@ class Pump(eqx.Module):
     """How often an occlusion begins; nothing is delivered until it ends."""
     occlusion_min: float | Scalar = 180.0
     """How long it lasts, min."""
+    delay_min: int = eqx.field(default=0, static=True)
+    """Time from a decision until the pump carries it out, min: a multiple of 5."""
+
+    def __check_init__(self) -> None:
+        if self.delay_min < 0 or self.delay_min % STEP_MIN:
+            raise ArgumentError("delay_min", f"is {self.delay_min}; give a multiple of {STEP_MIN} min")
 
     def metered(self, basal_U_h: Scalar, bolus_U: Scalar) -> tuple[Scalar, Scalar]:
         """What is delivered of what is asked for; gradients pass as if nothing were rounded.
