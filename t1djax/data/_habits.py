@@ -134,7 +134,8 @@ class DayPlan(NamedTuple):
         slots = range(self.carbs_g.shape[-1])
         eaten, covered = (lambda i: self.meal_step[i] == step), (lambda i: self.bolus_step[i] == step)
         # One after another: a sum over so short an axis is no work for a vector.
-        some = lambda there, what: sum(jnp.where(there(i), what[i], 0.0) for i in slots)
+        none = jnp.zeros_like(self.carbs_g[0])
+        some = lambda there, what: sum((jnp.where(there(i), what[i], 0.0) for i in slots), none)
         return Moment(
             some(eaten, self.carbs_g),
             some(eaten, self.carbs_g * self.main) > 0,

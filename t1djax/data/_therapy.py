@@ -81,7 +81,7 @@ def live(key: Key, person: Person, *, steps: int, first_step: Array, therapy: Th
         plan = plan_day(key, person.daily_carbs_g, settings.lead, therapy)
         return jax.vmap(plan.at)(jnp.arange(STEPS_PER_DAY)), reading_errors(key, person.G0.dtype)
 
-    plan = jax.tree.map(
+    moments, errors = jax.tree.map(
         lambda x: jax.lax.dynamic_slice_in_dim(x.reshape(-1), first_step, steps), jax.vmap(a_day)(jnp.arange(days))
     )
     hour = ((first_step + jnp.arange(steps)) % STEPS_PER_DAY) * (STEP_MIN / 60)
@@ -91,7 +91,9 @@ def live(key: Key, person: Person, *, steps: int, first_step: Array, therapy: Th
     begin = _Life(
         p.start(person.G0, settings.basal_U_h / 60), Plate(zero, zero), queue, zero + _REST_MIN, zero + _REST_MIN
     )
-    _, course = jax.lax.scan(lambda life, now: _step(p, known, settings, therapy, life, *now), begin, (*plan, awake))
+    _, course = jax.lax.scan(
+        lambda life, now: _step(p, known, settings, therapy, life, *now), begin, (moments, errors, awake)
+    )
     return Course(settings.basal_U_h, *course)
 
 
