@@ -44,6 +44,7 @@ class Workspace:
              self.uri)  # fmt: skip
         (root / "other" / "notes.txt").write_text(f"{GONE} came late; {ALIKE} did not\n", encoding="utf-8")
         self.before, self.kept = snapshot(root), self.others()
+        self.worst = self.of_all()
         query = f"select run_uuid from tags where key = 't1djax.patient' and value = '{GONE}'"
         self.runs = [run for (run,) in rows(self.results / "mlflow.db", query)]
         self.places = ("--data", self.data, "--results", self.results, "--also", root / "other")
@@ -54,6 +55,10 @@ class Workspace:
         keep = [part for path in (root / "other").iterdir() for part in ("--keep", path)]
         self.said = call("forget", GONE, *self.places, *keep, "--yes", "--json")
         self.after = snapshot(root)
+
+    def of_all(self) -> list[tuple[Any, ...]]:
+        """Median and worst of the cohort, on the parents of its runs."""
+        return rows(self.results / "mlflow.db", "select key, value from metrics where key like 'ksi/%' order by 1")
 
     def others(self) -> list[tuple[Any, ...]]:
         """What MLflow has of the other people: their runs with all metrics."""
@@ -110,6 +115,12 @@ def test_others_keep_every_byte(workspace: Workspace) -> None:
             assert config(old).pop("patients") == ",".join(NAMES)
             assert config(new).pop("patients") == ",".join(LEFT)
             assert old == new
+
+
+def test_numbers_over_the_person_and_others_go(workspace: Workspace) -> None:
+    assert {key for key, _ in workspace.worst} >= {"ksi/rmse_fit_mg_dL_median", "ksi/rmse_fit_mg_dL_worst"}
+    left = rows(workspace.results / "mlflow.db", "select key from metrics where key like 'ksi/%'")
+    assert left == rows(workspace.results / "mlflow.db", "select key from latest_metrics where key like 'ksi/%'") == []
 
 
 def test_what_is_left_still_works(workspace: Workspace) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -128,8 +128,20 @@ class Store:
         if reached:
             why = f"{counted(len(reached), 'run or model')} of the person in MLflow, with all that hangs on them"
             plan.do(SHARED, "remove", self.shown, why, lambda: self._delete(reached))
+        self._numbers_of_all(
+            plan, {v for run, key, v in tags if key == "mlflow.parentRunId" and run in theirs} - theirs
+        )
         ours = {run for run, key, _ in tags if key == "t1djax.run"} - theirs
         self._mentions(plan, [open_(uri) for run, uri in runs if run in ours])
+
+    def _numbers_of_all(self, plan: Plan, parents: Collection[str]) -> None:
+        """Median and worst of a cohort, on the parent of its runs: they were made of the person's numbers too."""
+        there = [self.tables[name] for name in ("metrics", "latest_metrics") if name in self.tables]
+        has = {run for (run,) in self._select("metrics", "run_uuid")} & set(parents)
+        if has:
+            gone = [self.sa.delete(t).where(t.c.run_uuid.in_(has)) for t in there]
+            where, why = f"{self.shown}: metrics of {counted(len(has), 'parent run')}", "median and worst of the cohort"
+            plan.do(SHARED, "rewrite", where, why, lambda: self._execute(gone), ())
 
     def _mentions(self, plan: Plan, others: Sequence["_Files"]) -> None:
         """The list of patients in the params of others' runs, and in copies of their results and summaries."""

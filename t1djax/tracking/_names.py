@@ -41,15 +41,17 @@ def row_name(info: RunInfo, row: tuple[str, int]) -> str:
 
 
 def params(config: Mapping[str, Any]) -> dict[str, str]:
-    """A nested configuration as flat params, within the lengths that MLflow takes.
+    """A nested configuration as flat params, within the lengths that MLflow takes; what is empty or none is left out.
 
     Example:
         >>> from t1djax.tracking import params
-        >>> params({"seed": 0, "network": {"width": 32, "stages": [{"steps": 100}]}})
+        >>> params({"seed": 0, "network": {"width": 32, "stages": [{"steps": 100}]}, "priors": {}, "config": None})
         {'seed': '0', 'network.width': '32', 'network.stages.0.steps': '100'}
     """
     flat: dict[str, str] = {}
     for key, value in config.items():
+        if value is None or (isinstance(value, str | Mapping | list | tuple) and not value):
+            continue
         inside = value if isinstance(value, Mapping) else None
         if isinstance(value, list | tuple) and any(isinstance(v, Mapping | list | tuple) for v in value):
             inside = {str(i): v for i, v in enumerate(value)}

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ WHOLE = ("", -1)  # the fit that stands for a program whose patients are too man
 _QUANTILES = {"median": 0.5, "p05": 0.05, "p95": 0.95}
 _MOST_METRICS, _MOST_PARAMS, _BATCH_BYTES = 1000, 100, 2_000_000
 _ENDED = ("FINISHED", "FAILED")
+_COMPARED = re.compile(r"rmse_|final_.*_error_percent$")
 
 
 class Projection:
@@ -300,9 +301,27 @@ class Projection:
             self._client.log_text(whole.info.run_id, text.getvalue(), "summary.csv")
             self._client.set_terminated(whole.info.run_id, "FINISHED")
         self._client.log_text(self.parent, text.getvalue(), f"summary/{as_key(info.name)}.csv")
+        self._compared(info, rows)
         self._client.set_terminated(self.parent, "FINISHED")
         self._client.set_tag(self.parent, f"{self._tag(info)}.complete", str(len(info.rows)))
         self.complete = True
+
+    def _compared(self, info: RunInfo, rows: Sequence[Mapping[str, Any]]) -> None:
+        """On the parent: the cohort's median and worst, so that models of one cohort stand beside each other."""
+        from mlflow.entities import Metric, Param  # noqa: PLC0415 - seconds
+
+        files = [self.place.results / row["folder"] / "metadata.json" for row in rows]
+        ms = max((int(file.stat().st_mtime * 1000) for file in files), default=0)  # the same when it is sent again
+        of = "+".join(info.named) or info.mode
+        metrics = []
+        for name in dict.fromkeys(name for row in rows for name in row if _COMPARED.match(name)):
+            sizes = [abs(row[name]) for row in rows if name in row]
+            each = {"median": np.median(sizes), "worst": np.max(sizes)}
+            metrics += [Metric(as_key(f"{of}/{name}_{which}"), float(v), ms, 0) for which, v in each.items()]
+        params = [Param("model", info.model), Param("mode", info.mode)]
+        for start in range(0, max(len(metrics), 1), _MOST_METRICS):
+            part = metrics[start : start + _MOST_METRICS]
+            self._client.log_batch(self.parent, metrics=part, params=params if start == 0 else [])
 
 
 def _has(run: "Run", metadata: Mapping[str, Any]) -> bool:
