@@ -20,7 +20,7 @@ typing.GENERATING_DOCUMENTATION = True  # pyright: ignore[reportAttributeAccessI
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from surface import Attribute, attribute_docs, is_data, public_names, rooms  # noqa: E402
+from surface import TASKS, Attribute, attribute_docs, is_data, public_names, rooms  # noqa: E402
 
 import t1djax  # noqa: E402
 
@@ -76,21 +76,6 @@ html_show_sourcelink = False
 html_copy_source = False
 html_math_renderer = "mathml"
 
-
-TASKS = {
-    "People, doses, sensors": ("data",),
-    "Physiologies": ("physics",),
-    "Files": ("io",),
-    "Questions and fits": ("experiment", "question", "problem", "config", "_arguments"),
-    "Networks and training": ("networks", "training", "twin", "programs"),
-    "What the readings tell": ("identifiability", "inference"),
-    "Forecasts and replays": ("statespace", "forecasting", "prediction"),
-    "Controllers": ("trials",),
-    "Scores and reports": ("evaluation", "reporting", "plotting", "_types"),
-    "What comes back": ("records",),
-    "Tracking and removal": ("tracking", "registry", "privacy"),
-}
-"""In the order of the work: the rooms whose names a task needs."""
 
 READING = """
 One page for each name. What stands under *first hour* is at the top level, `t1djax.fit`; the rest is in the namespace

@@ -16,6 +16,21 @@ NEW = dict.fromkeys(("Episodes", "episodes"), "evaluation") | dict.fromkeys(
 """Names that live in a namespace and never were elsewhere."""
 IN_NAMESPACES = NAMESPACE_OF | NEW
 
+TASKS = {
+    "People, doses, sensors": ("data",),
+    "Physiologies": ("physics",),
+    "Files": ("io",),
+    "Questions and fits": ("experiment", "question", "problem", "config", "_arguments"),
+    "Networks and training": ("networks", "training", "twin", "programs"),
+    "What the readings tell": ("identifiability", "inference"),
+    "Forecasts and replays": ("statespace", "population", "forecasting", "prediction"),
+    "Controllers": ("trials",),
+    "Scores and reports": ("evaluation", "reporting", "plotting", "_types"),
+    "What comes back": ("records",),
+    "Tracking and removal": ("tracking", "registry", "privacy"),
+}
+"""In the order of the work: the rooms whose names a task needs."""
+
 
 def public_names(package: ModuleType) -> dict[str, Any]:
     """What a user may rely on, as it is written after `t1djax.`: the top level, and what lives in the namespaces."""

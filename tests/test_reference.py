@@ -162,3 +162,10 @@ def test_moved_names_warn_and_are_what_they_were() -> None:
             assert getattr(t1djax, name) is PUBLIC[f"{namespace}.{name}"]
     with pytest.raises(AttributeError):
         _ = t1djax.nothing_of_the_kind  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_every_public_name_has_a_task() -> None:
+    """Under which the pages list it."""
+    rooms = surface.rooms(t1djax)
+    listed = {room for each in surface.TASKS.values() for room in each}
+    assert {rooms[name] for name in PUBLIC} <= listed
