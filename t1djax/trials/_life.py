@@ -10,7 +10,7 @@ from .._types import Key, Scalar
 from ..data import STEP_MIN, STEPS_PER_DAY, Moment
 from ..physics import AbstractPhysiology
 from ._controllers import AbstractController
-from ._loop import Life, Luck, Outcome, Rules, Subject, Trace, begin, observe, profile_of, treat
+from ._loop import Life, Luck, Rules, StepOutcome, Subject, Trace, begin, observe, profile_of, treat
 
 
 class Tally(NamedTuple):
@@ -56,7 +56,7 @@ class Tally(NamedTuple):
         counts = dict.fromkeys(cls._fields, zero)
         return cls(**counts | {"lowest_mg_dL": G0, "highest_mg_dL": G0})
 
-    def with_step(self, found: Outcome) -> "Tally":
+    def with_step(self, found: StepOutcome) -> "Tally":
         """With what came of a step."""
         (G, _, rate, bolus, carbs, _), t = found.trace, self
         return Tally(

@@ -104,7 +104,7 @@ class Trace(NamedTuple):
     """Time over which that is eaten, min."""
 
 
-class Outcome(NamedTuple):
+class StepOutcome(NamedTuple):
     """What came of a step, beside its trace."""
 
     trace: Trace
@@ -226,7 +226,7 @@ def treat(
     action: Action,
     step: Array,
     substeps: int | Array = 1,
-) -> tuple[Life, Outcome]:
+) -> tuple[Life, StepOutcome]:
     """What comes of an action in the next 5 min.
 
     Args:
@@ -279,7 +279,7 @@ def treat(
         waiting=waiting,
     )
     shown = jnp.where(life.age > 0, jnp.nan, life.reading)
-    return after, Outcome(Trace(G, shown, rate, bolus, begun, meal_min), rescue, event > life.event, valid)
+    return after, StepOutcome(Trace(G, shown, rate, bolus, begun, meal_min), rescue, event > life.event, valid)
 
 
 def _body_step(body: AbstractPhysiology, y: Any, insulin_U_min: Array, carbs_mg_min: Array, substeps: Any) -> Any:

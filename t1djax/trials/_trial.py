@@ -99,6 +99,9 @@ class Trial:
         Args:
             outcomes: some of `OUTCOMES`.
             margins: by outcome, the difference that would not matter, for a test of equivalence.
+
+        Returns:
+            One difference for each of the others and each outcome.
         """
         first, *others = dict.fromkeys(self.outcomes["controller"])
         margins = margins or {}
