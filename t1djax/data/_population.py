@@ -16,7 +16,7 @@ from ._habits import STEP_MIN, STEPS_PER_DAY, Therapy
 from ._records import Cohort
 from ._sensors import AbstractNoise, RandomGaps, Sensor
 from ._synthetic import Subject, simulate_cohort
-from ._therapy import Course, Person, live
+from ._therapy import DoseSchedule, VirtualPerson, live
 
 _CHUNK = 256  # people who live together in one program, always this many: bounded memory, one compilation
 _DRAWS = 100  # for each person wanted, after which a population is taken to hold nobody
@@ -237,9 +237,9 @@ def _lives(
     steps: int,
     first_step: jax.Array,
     therapy: Therapy,
-) -> Course:
-    def one(i: jax.Array, values: dict[str, jax.Array]) -> Course:
-        person = Person(cls.of(values), values["G0"], values["daily_carbs"])
+) -> DoseSchedule:
+    def one(i: jax.Array, values: dict[str, jax.Array]) -> DoseSchedule:
+        person = VirtualPerson(cls.of(values), values["G0"], values["daily_carbs"])
         return live(_keys(key, i)[1], person, steps=steps, first_step=first_step, therapy=therapy)
 
     return jax.vmap(one)(number, values)
@@ -255,7 +255,7 @@ def _traits(key: Key, table: Mapping[str, Prior]) -> dict[str, jax.Array]:
     return {row.symbol: value[i] for i, row in enumerate(rows)}
 
 
-def _doses(course: Course) -> Doses:
+def _doses(course: DoseSchedule) -> Doses:
     basal, carbs, meal_min, boluses, bolus_min = map(np.asarray, course)
     meal, bolus = np.flatnonzero(carbs), np.flatnonzero(boluses)
     return Doses(

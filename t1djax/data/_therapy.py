@@ -18,7 +18,7 @@ _STEPS_IN_STEP = 2  # of the body: while a bolus is delivered, and after it
 _REST_MIN = 1e4  # since an event that has not happened yet
 
 
-class Person(NamedTuple):
+class VirtualPerson(NamedTuple):
     """What a virtual person brings: a body, a start, and lasting habits."""
 
     body: AbstractPhysiology
@@ -29,7 +29,7 @@ class Person(NamedTuple):
     """Usual carbohydrate of a day without snacks, g."""
 
 
-class Course(NamedTuple):
+class DoseSchedule(NamedTuple):
     """What was eaten and delivered, by step of `STEP_MIN`; zero where nothing began."""
 
     basal_U_h: Scalar
@@ -64,7 +64,7 @@ class _Life(NamedTuple):
     since_rescue: Array
 
 
-def live(key: Key, person: Person, *, steps: int, first_step: Array, therapy: Therapy) -> Course:
+def live(key: Key, person: VirtualPerson, *, steps: int, first_step: Array, therapy: Therapy) -> DoseSchedule:
     """Let a person live for `steps` of 5 min, from `first_step` of the first day.
 
     Every draw of a day comes from the day's own key: a longer life begins with the same days. Pure JAX for one
@@ -94,7 +94,7 @@ def live(key: Key, person: Person, *, steps: int, first_step: Array, therapy: Th
     _, course = jax.lax.scan(
         lambda life, now: _step(p, known, settings, therapy, life, *now), begin, (moments, errors, awake)
     )
-    return Course(settings.basal_U_h, *course)
+    return DoseSchedule(settings.basal_U_h, *course)
 
 
 def pump_settings(key: Key, known: Titration, therapy: Therapy) -> PumpSettings:

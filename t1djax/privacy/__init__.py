@@ -2,7 +2,7 @@
 
 from ._forget import Forgotten as Forgotten
 from ._forget import forget as forget
-from ._person import Person as Person
+from ._person import NamedPerson as NamedPerson
 from ._plan import ForgetStep as ForgetStep
 from ._plan import Trace as Trace
 from ._search import Searched as Searched

@@ -12,7 +12,7 @@ from .._arguments import argument
 from .._in_use import alone, marked
 from ..config import ConfigError, MissingPathError
 from ._log import DONE, LOG, Log, under_way
-from ._person import Person
+from ._person import NamedPerson
 from ._places import Places
 from ._plan import OWN, SHARED, ForgetStep, Plan, Trace
 from ._search import Search, Searched
@@ -105,7 +105,7 @@ def forget(
         stores = [Store(uri, artifacts) for uri in _databases(places, tracking_uri)]
         for store in stores:
             stack.callback(store.close)
-        plan, events = Plan(places, Person(patient)), under_way(record, patient)
+        plan, events = Plan(places, NamedPerson(patient)), under_way(record, patient)
         for here in places.walk():
             plan.look(here)
         for store in stores:

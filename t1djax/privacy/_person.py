@@ -5,7 +5,7 @@ import unicodedata
 from typing import Any, TypeGuard
 
 
-class Person:
+class NamedPerson:
     """Who is removed. Accents may be part of their letters or signs of their own (Unicode's NFC and NFD).
 
     Args:

@@ -27,7 +27,7 @@ from ..experiment import SUMMARY, read_journal
 from ..io import CONFIG, MODEL_FILE, REPORT_FILE, CheckpointError, ResultError, drop_twins, from_cell
 from ..physics import PHYSIOLOGIES
 from ..tracking import COURSE, INFO, drop_patient, read_info
-from ._person import Person
+from ._person import NamedPerson
 from ._places import SCRATCH, Here, Places
 
 SHARED, OWN = range(2)
@@ -82,7 +82,7 @@ class Plan:
         person: who.
     """
 
-    def __init__(self, places: Places, person: Person) -> None:
+    def __init__(self, places: Places, person: NamedPerson) -> None:
         self.places, self.person = places, person
         self.tasks: dict[str, Task] = {}
         """By the place."""
@@ -314,7 +314,7 @@ def as_json(content: Any) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def unlisted(data: bytes, person: Person, name: str) -> bytes:
+def unlisted(data: bytes, person: NamedPerson, name: str) -> bytes:
     """A file without the person in its list of patients; where it is not as t1djax writes it, as it is."""
     yaml_ = lambda content: yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
     written = yaml_ if name.endswith(".yaml") else as_json
@@ -332,7 +332,7 @@ def _rows(data: bytes) -> Iterator[tuple[str, list[str]]]:
         before = reader.line_num
 
 
-def without_rows(data: bytes, column: str, person: Person) -> bytes:
+def without_rows(data: bytes, column: str, person: NamedPerson) -> bytes:
     """A table without the rows that have the person in a column; the others' as they are."""
     rows = list(_rows(data))
     at = rows[0][1].index(column)
