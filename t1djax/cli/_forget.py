@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..config import ConfigError
-from ..privacy import Forgotten, Person
+from ..privacy import Forgotten, NamedPerson
 from ..privacy import forget as forget_
 from ._app import Json, commands
 from ._exit import EXIT_REMAINS
@@ -65,7 +65,7 @@ def forget(
         dry_run=dry_run,
     )
 
-    person = Person(patient)
+    person = NamedPerson(patient)
 
     def hide(text: str) -> str:
         return text if dry_run else person.masked(text, done.pseudonym)
