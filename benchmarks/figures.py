@@ -5,9 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cycler import cycler
+
 from .report import Report
 
 Rows = list[dict[str, Any]]
+
+# Okabe and Ito (2008), told apart by readers with any colour vision, with a mark for each line; from the ninth on dashed.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#222222", "#8A8A8A")
+_STYLE: Any = {
+    "svg.hashsalt": "t1djax",
+    "axes.prop_cycle": cycler(linestyle=("-", "--")) * cycler(color=_COLOURS, marker="osD^vPX*"),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+}
 
 
 def draw(report: Report) -> Path | None:
@@ -18,8 +31,8 @@ def draw(report: Report) -> Path | None:
     import matplotlib as mpl  # noqa: PLC0415 - only for pictures
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    with mpl.rc_context({"svg.hashsalt": "t1djax"}):
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
         if not how(figure.subplots(), report.rows):
             return None
         path = report.out / f"{report.name}.png"
@@ -37,7 +50,7 @@ def _lines(axes: Any, rows: Rows, x: str, y: str, label: Callable[[dict[str, Any
     for row in rows:
         lines[label(row)].append((row[x], row[y]))
     for name, points in lines.items():
-        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
+        axes.plot(*zip(*sorted(points), strict=True), label=name)
     axes.set(xscale="log", yscale="log")
     axes.grid(alpha=0.3)
     if lines:
@@ -52,7 +65,7 @@ def _peers(axes: Any, rows: Rows) -> bool:
     for row in noise_free:
         reached = [(row[head], percent) for head, percent in level.items() if isinstance(row.get(head), int | float)]
         if reached:
-            axes.plot(*zip(*reached, strict=True), marker="o", label=str(row["system"])[:45])
+            axes.plot(*zip(*reached, strict=True), label=str(row["system"])[:45])
             shown = True
     axes.set(xscale="log", yscale="log", xlabel="seconds for all patients, compilation left out")
     axes.set(ylabel="worst error of ksi, %", title="Ten patients, noise-free: time to accuracy")
