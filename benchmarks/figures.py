@@ -11,7 +11,7 @@ from .report import Report
 
 Rows = list[dict[str, Any]]
 
-# Okabe and Ito (2008), told apart by readers with any colour vision, with a mark for each line; from the ninth on dashed.
+# Okabe and Ito (2008), told apart by readers with any colour vision, a mark for each line; the ninth on are dashed.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#222222", "#8A8A8A")
 _STYLE: Any = {
     "svg.hashsalt": "t1djax",
