@@ -134,6 +134,15 @@ def test_custom_physics(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_policy(tmp_path: Path) -> None:
+    said = run("policy/policy.py", tmp_path, "--quick")
+    assert "network - PID: time in range" in said
+    outcomes = pd.read_csv(tmp_path / "out" / "policy" / "outcomes.csv")
+    assert (outcomes.groupby("controller").size() == 8).all()
+    assert outcomes["in_range_percent"].between(0, 100).all()
+
+
+@pytest.mark.slow
 def test_hyperparameters(tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason="optuna is in the dependency group examples")
     said = run("hyperparameters/hyperparameters.py", tmp_path, "--quick")
