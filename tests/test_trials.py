@@ -155,7 +155,7 @@ def lived(controller, cls, rules=QUIET, days=DAYS):
 @pytest.mark.parametrize(
     ("cls", "kind"),
     [(Kanderian, kind) for kind in CONTROLLERS]
-    + [pytest.param(cls, "pid", marks=pytest.mark.slow) for cls in (Hovorka, Magdelaine)],
+    + [pytest.param(cls, kind, marks=pytest.mark.slow) for cls in (Hovorka, Magdelaine) for kind in CONTROLLERS],
     ids=lambda x: getattr(x, "__name__", x),
 )
 def test_a_controller_is_the_rule_of_a_plain_loop(cls, kind):
