@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE))
 from surface import TASKS, Attribute, attribute_docs, is_data, public_names, rooms  # noqa: E402
 
 import t1djax  # noqa: E402
+from t1djax._plotted import Plotted  # noqa: E402
 
 project = "t1djax"
 author = "The t1djax authors"
@@ -138,6 +139,7 @@ def class_entry(name: str, docs: dict[str, Attribute]) -> list[str]:
     lines = [f".. autoclass:: t1djax.{name}", "   :members:"]
     lines += ["   :special-members: __call__"] if written(PUBLIC[name], "__call__") else []
     lines += [f"   :exclude-members: {', '.join(fields)}", ""] if fields else [""]
+    lines += [f"   .. automethod:: t1djax.{name}.plot", ""] if issubclass(PUBLIC[name], Plotted) else []
     for key, field in fields.items():
         lines += [f"   .. py:attribute:: {key}"]
         lines += [f"      :type: {without_checks(field.annotation)}"] if field.annotation else []
