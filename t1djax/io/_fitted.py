@@ -17,7 +17,7 @@ from ._tables import natural
 
 MODEL_FILE = "model.json"
 """Its name in a results folder."""
-FITTED_FORMAT = "t1djax.prediction.fitted_patient"
+FITTED_FORMAT = "t1djax.fitted_patient"
 FITTED_VERSION = 1
 COHORT_FORMAT = "t1djax.fitted_cohort"
 

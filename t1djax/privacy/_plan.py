@@ -158,7 +158,7 @@ class Plan:
 
     def _model(self, here: Here) -> None:
         path = here.path / MODEL_FILE
-        if (metadata := of_format(path, "t1djax.prediction.fitted_patient", "name")) is None:
+        if (metadata := of_format(path, "t1djax.fitted_patient", "name")) is None:
             return
         self.names.add(metadata["name"])
         if self.person.same(metadata["name"]):
