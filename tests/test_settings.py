@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import t1djax
 from t1djax.cli import app
 from t1djax.physics import Kanderian, Magdelaine, kanderian, settings
-from t1djax.records import NOT_TOLD, SETTINGS, PersonSettings, Setting
+from t1djax.records import NOT_TOLD, SETTINGS, PersonSettings, Setting, rounded
 from t1djax.statespace._hyper import Form, StateSpaceOptions
 from t1djax.statespace._own_body import own_body
 from t1djax.statespace._person import Person
@@ -115,9 +115,12 @@ def test_a_record_says_why_it_does_not_tell(found):
     assert found.help
 
 
-def test_parts_of_the_day_need_a_clock(patient):
-    with pytest.raises(ValueError, match="no clock"):
-        t1djax.person_settings([dataclasses.replace(patient, start=None)], parts=4, key=jax.random.key(0))
+def test_records_without_a_clock_have_no_parts_of_the_day(patient, found):
+    timeless = dataclasses.replace(patient, start=None, name="Ben")
+    both = t1djax.person_settings([timeless, patient], physiology="magdelaine", parts=4, key=jax.random.key(0))
+    assert [p.name for p in both] == ["Ben", "Pat3"]
+    assert len(both[0].table()) == 1
+    assert both[1].setting("cr", 2) == found.setting("cr", 2)
 
 
 def test_command_line(patient, found, tmp_path):
@@ -139,3 +142,9 @@ def test_command_line(patient, found, tmp_path):
 def test_the_figure_has_three_panels_over_the_clock(found):
     axes = found.plot().axes
     assert [ax.get_xlim() for ax in axes] == [(0, 24)] * 3
+
+
+def test_a_report_holds_them(patient, found, tmp_path):
+    page = t1djax.write_report([patient], tmp_path / "report.html", settings=[found]).read_text(encoding="utf-8")
+    assert "carbohydrate ratio, g per U" in page
+    assert f"{rounded(found.setting('cr').value)} (" in page

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import typer
 
 from .._settle import some
@@ -14,7 +15,7 @@ from ..evaluation import glycaemia_table, score_forecasts
 from ..io import ResultError, find_results, read_result
 from ..records import person_of
 from ..reporting import write_report
-from ..statespace import fit_state_space
+from ..statespace import fit_state_space, person_settings
 from ._app import Interval, Json, commands, say, warnings_in_words
 from ._data import READING, Data, Names, read_people
 from ._execution import telling
@@ -38,6 +39,9 @@ def report(
     forecast: Annotated[
         bool,
         typer.Option("--forecast", help="Forecast the last 30 % of each record, several methods."),
+    ] = False,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Sensitivity, carbohydrate ratio and basal need of each record.")
     ] = False,
     fit_results: Annotated[
         list[Path] | None, typer.Option(help="Result folders of fits, or folders that hold some; repeatable.")
@@ -76,10 +80,15 @@ def report(
         if forecast:
             tell.now(f"learning from {counted(len(cohort), 'patient')}")
             forecasts = by_every_method(fit_state_space(list(cohort)), cohort, on_patient=tell)
+        told = []
+        if settings:
+            tell.now("learning from the whole record")
+            told = person_settings(list(cohort), key=jax.random.key(0))
         tell.now("writing the page")
         page = write_report(
-            cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts, identification=verdicts
-        )
+            cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts, identification=verdicts,
+            settings=told,
+        )  # fmt: skip
     table = glycaemia_table(cohort, unit=unit)
     if as_json:
         scores = score_forecasts(forecasts).to_dict(orient="records") if forecasts else []

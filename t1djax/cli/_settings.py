@@ -30,7 +30,7 @@ def run_settings(
     *,
     data: Data,
     patients: Names = None,
-    parts: Annotated[int, typer.Option(min=1, max=24, help="Parts of the day; 1 needs no clock.")] = 6,
+    parts: Annotated[int, typer.Option(min=1, max=24, help="Parts of the day.")] = 6,
     physiology: Annotated[str, typer.Option(help="The body: kanderian, hovorka or magdelaine.")] = "kanderian",
     at: Annotated[float, typer.Option("--at-mg-dL", help="Glucose from which the small experiments start.")] = 120.0,
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="Probability of the intervals.")] = 0.9,

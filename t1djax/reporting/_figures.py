@@ -18,9 +18,10 @@ from ..plotting import (
     plot_horizons,
     plot_replay,
     plot_residuals,
+    plot_settings,
     plot_windows,
 )
-from ..records import Replay, RollingForecasts
+from ..records import PersonSettings, Replay, RollingForecasts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +72,11 @@ def patient_figures(patient: Patient, unit: str) -> list[Picture]:
 def replay_figure(replay: Replay, patient: Patient) -> Picture:
     """The day as it was and as it would have been."""
     return picture(plot_replay(replay, patient), f"Replay of {patient.name}: {replay.scenario}")
+
+
+def settings_figure(person: PersonSettings) -> Picture:
+    """The three numbers over the clock."""
+    return picture(plot_settings(person), f"Insulin sensitivity, carbohydrate ratio and basal need of {person.name}")
 
 
 def window_figures(name: str, windows: Sequence[Mapping[str, Any]]) -> list[Picture]:

@@ -8,8 +8,8 @@ from typing import Any
 from .._types import GlucoseUnit
 from ..data import Cohort, Patient
 from ..evaluation import glycaemia, score_forecasts
-from ..records import Fit, Replay, Result, RollingForecasts, person_of
-from ._figures import forecast_figures, horizon_figures, patient_figures, replay_figure, window_figures
+from ..records import Fit, PersonSettings, Replay, Result, RollingForecasts, person_of
+from ._figures import forecast_figures, horizon_figures, patient_figures, replay_figure, settings_figure, window_figures
 from ._page import rendered
 from ._tables import (
     cohort_scores,
@@ -19,6 +19,7 @@ from ._tables import (
     plain,
     replay_rows,
     score_rows,
+    settings_rows,
     stated,
     verdicts,
     window_table,
@@ -38,6 +39,7 @@ def write_report(
     forecasts: Iterable[RollingForecasts] = (),
     identification: Mapping[str, Any] | Iterable[Any] = (),
     replays: Iterable[Replay] = (),
+    settings: Iterable[PersonSettings] = (),
     figures_for: int = _FIGURES_FOR,
     created: dt.datetime | None = None,
 ) -> Path:
@@ -58,6 +60,7 @@ def write_report(
         identification: what the data can tell of the parameters, by patient or as records with a `name`; mappings or
             records with `as_dict`. Windows, of names such as `Ada@0012h`, stand together in their person's section.
         replays: what glucose would have been with other doses.
+        settings: sensitivity, carbohydrate ratio and basal need, as `person_settings` finds them.
         figures_for: how many people, in order, get figures; a hundred of them make a page that no browser likes.
         created: the time to state; left out, now.
 
@@ -79,7 +82,7 @@ def write_report(
     people = Cohort.of(patients).patients
     if not people:
         raise ValueError("write_report: give at least one patient")
-    ahead, replayed = list(forecasts), list(replays)
+    ahead, replayed, told = list(forecasts), list(replays), list(settings)
     sources, identified = _by_name(read or {}), _by_name(identification)
     fitted = fit_blocks(fits, {patient.name: patient for patient in people})
     names = {patient.name for patient in people}
@@ -89,7 +92,8 @@ def write_report(
     found = {name: identified[name] for name in windows if name in identified}
     windows = {name: [one for one in many if one["name"] != name] for name, many in windows.items()}
     for what, owners in (("read", sources), ("fits", fitted), ("forecasts", {f.name for f in ahead}),
-                         ("identification", windows), ("replays", {r.name for r in replayed})):  # fmt: skip
+                         ("identification", windows), ("replays", {r.name for r in replayed}),
+                         ("settings", {s.name for s in told})):  # fmt: skip
         if strange := sorted(set(owners) - names):
             raise ValueError(f"write_report: {what} of {', '.join(strange)}, who is not among the patients")
     table = score_forecasts(ahead) if ahead else None
@@ -112,6 +116,11 @@ def write_report(
                     replay_rows(r) | {"figures": [replay_figure(r, patient)] if drawn else []}
                     for r in replayed
                     if r.name == patient.name
+                ],
+                "settings": [
+                    settings_rows(s) | {"figures": [settings_figure(s)] if drawn else []}
+                    for s in told
+                    if s.name == patient.name
                 ],
                 "scores": patient_scores(rows, patient.name),
                 "figures": patient_figures(patient, unit) if drawn else [],

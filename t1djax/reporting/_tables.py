@@ -8,7 +8,21 @@ import numpy as np
 from ..data import Patient
 from ..evaluation import Glycaemia, doubts, episodes, metrics
 from ..physics import AbstractPhysiology
-from ..records import UNITS, Estimate, Fit, Replay, Result, Symbol, interval_words, legend, symbols_of
+from ..records import (
+    NOT_TOLD,
+    SETTINGS,
+    UNITS,
+    Estimate,
+    Fit,
+    PersonSettings,
+    Replay,
+    Result,
+    Symbol,
+    interval_words,
+    legend,
+    rounded,
+    symbols_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -271,3 +285,20 @@ def replay_rows(replay: Replay) -> dict[str, Any]:
         insulin, carbs = np.median(replay.answered, axis=0)
         answered = f"{insulin:+.2f} U of insulin and {carbs:+.0f} g of carbohydrate"
     return {"scenario": replay.scenario, "rows": rows, "remarks": replay.remarks, "answered": answered}
+
+
+def settings_rows(person: PersonSettings) -> dict[str, Any]:
+    """Three numbers for the whole day and its parts, the rules of thumb, and the verdict."""
+    parts = (None, *range(len(person.starts_h)))
+    cell = lambda s: f"{rounded(s.value)} ({rounded(s.low)} to {rounded(s.high)})"
+    rows = [
+        (person.hours(k), [(cell(s), s.knowledge != NOT_TOLD) for w in SETTINGS for s in [person.setting(w, k)]])
+        for k in parts
+    ]
+    rows.append(("rules of thumb", [(rounded(person.rules[w]), True) for w in SETTINGS]))
+    heads = [f"{row.meaning}, {row.unit}" for row in SETTINGS.values()]
+    about = (
+        f"{person.days:.3g} days, {person.readings} readings, {person.daily_U:.3g} U a day; largest change within "
+        f"eight hours from rest at {person.at_mg_dL:g} mg/dL, by {person.physiology}'s body; 90 % intervals"
+    )
+    return {"heads": heads, "rows": rows, "lines": person.verdict().splitlines(), "about": about}

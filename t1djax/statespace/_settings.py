@@ -11,6 +11,7 @@ from .._types import Key
 from ..data import Cohort, Patient
 from ..physics import AbstractPhysiology, settings
 from ..programs import over_cohort
+from ..question import Question
 from ..records import SETTINGS, Informative, PersonSettings
 from ._fit import PatientStateSpace, constants, fit_state_space, root
 from ._hyper import Form, StateSpaceOptions, layout
@@ -46,7 +47,7 @@ def person_settings(
     Args:
         patients: the records.
         physiology: the body, by name or class; one with a set point gives part of a unit's effect back.
-        parts: into how many equal parts the day is divided; more than one needs records with a clock.
+        parts: into how many equal parts the day is divided; records without a clock have none.
         at_mg_dL: glucose at which the experiments begin.
         until_min: readings and doses after this time are left out, min.
         draws: how many draws.
@@ -56,7 +57,7 @@ def person_settings(
         One record for each person.
 
     Raises:
-        ValueError: where there is no patient, fewer than twenty readings, or no clock for parts of the day.
+        ValueError: where a record has fewer than twenty readings.
 
     Example:
         >>> import jax
@@ -69,9 +70,19 @@ def person_settings(
     Source: Laplace's method, as in Tierney and Kadane, JASA 81(393), 1986.
     """
     people = Cohort.of(patients).patients
-    options = StateSpaceOptions(horizons_min=(), sensitivity_blocks=parts, daily_rhythm=2, paired_ahead_min=_AHEAD_MIN)
-    fit = fit_state_space(people, physiology=physiology, options=options, train_until_min=until_min)
-    return settings_of(fit.patients, people, at_mg_dL=at_mg_dL, draws=draws, key=key)
+    wide = not Form(physiology=Question(physiology=physiology).body).exact
+    found: dict[str, PersonSettings] = {}
+    for clock in (True, False):
+        some = [p for p in people if (p.start is not None) == clock]
+        options = StateSpaceOptions(
+            horizons_min=(), sensitivity_blocks=parts if clock else 1, daily_rhythm=2, paired_ahead_min=_AHEAD_MIN,
+            wide_effects=wide,
+        )  # fmt: skip
+        if some:
+            fit = fit_state_space(some, physiology=physiology, options=options, train_until_min=until_min)
+            each = settings_of(fit.patients, some, at_mg_dL=at_mg_dL, draws=draws, key=key)
+            found |= {p.name: p for p in each}
+    return [found[p.name] for p in people]
 
 
 def settings_of(
