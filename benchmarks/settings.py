@@ -1,9 +1,9 @@
 """Settings of a person from the whole record: simulated people whose settings are known, and halves of real records.
 
-`python -m benchmarks.settings people --n 16` lets people of Kanderian's and Hovorka's bodies live for 14 days, half of
+`python -m benchmarks.settings --n 16` lets people of Kanderian's and Hovorka's bodies live for 14 days, half of
 them on a pump with a fixed basal rate and half in a closed loop, with a dawn effect, meals counted with an error of 15
 to 30 %, a fifth of the snacks not on record, and sensor noise; then asks `person_settings`.
-`python -m benchmarks.settings real FOLDER` asks the halves of each record in a folder.
+`python -m benchmarks.settings --real FOLDER` asks the halves of each record in a folder.
 """
 
 import argparse
@@ -235,6 +235,40 @@ def _score(name: str, rows: list[tuple[str, PersonSettings, dict[str, np.ndarray
         )  # fmt: skip
 
 
+def real(folder: Path, *, physiology: str, parts: int, at_once: int = 3) -> None:
+    """The first half of each record of a folder against the second."""
+    read = []
+    for file in sorted(folder.glob("*.csv")):
+        try:
+            read.append(t1djax.read_recording(file).patient)
+        except t1djax.DataError as e:
+            print(f"{file.name} is left out: {str(e)[:100]}")
+    middles = {p.name: float(np.mean(p.time_min[p.valid][[0, -1]])) for p in read}
+    later = lambda p: np.where(p.time_min > middles[p.name], p.glucose_mg_dL, np.nan)
+    earlier = lambda p: np.where(p.time_min <= middles[p.name], p.glucose_mg_dL, np.nan)
+    halves: list[list[PersonSettings]] = [[], []]
+    for i in range(0, len(read), at_once):
+        for k, half in enumerate((earlier, later)):
+            some = [dataclasses.replace(p, glucose_mg_dL=half(p)) for p in read[i : i + at_once]]
+            began = time.process_time()
+            halves[k] += t1djax.person_settings(some, physiology=physiology, parts=parts, key=jax.random.key(k))
+            print(*halves[k][-len(some) :], f"{time.process_time() - began:.0f} CPU-s", sep="\n", flush=True)
+    for w in SETTINGS:
+        both = [(a.setting(w), b.setting(w)) for a, b in zip(*halves, strict=True)]
+        good = [(a, b) for a, b in both if a.value > 0 and b.value > 0]
+        x = np.log([[a.value, b.value] for a, b in good])
+        n = len(x)
+        between = 2 * np.sum((x.mean(axis=1) - x.mean()) ** 2) / (n - 1)
+        within = np.sum((x[:, 0] - x[:, 1]) ** 2) / (2 * n)
+        inside = np.mean([b.low <= a.value <= b.high for a, b in both] + [a.low <= b.value <= a.high for a, b in both])
+        rules = np.log([h.rules[w] for h, (a, b) in zip(halves[0], both, strict=True) if a.value > 0 and b.value > 0])
+        ranks = np.corrcoef(np.argsort(np.argsort(x.mean(axis=1))), np.argsort(np.argsort(rules)))[0, 1]
+        icc = (between - within) / (between + within)
+        print(f"{w}: {n} of {len(both)} people, ICC of the logarithm {icc:.2f}, one half "
+              f"inside the other's 90 % interval {100 * inside:.0f} %, rank correlation with the rule {ranks:.2f}",
+              flush=True)  # fmt: skip
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -246,6 +280,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--real", type=Path)
     args = parser.parse_args()
+    if args.real:
+        real(args.real, physiology=args.physiology, parts=args.parts)
+        return
     people(args.n, days=args.days, parts=args.parts, physiology=args.physiology, seed=args.seed,
            interval_min=args.interval)  # fmt: skip
 

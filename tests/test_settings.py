@@ -15,7 +15,10 @@ import t1djax
 from t1djax.cli import app
 from t1djax.physics import Kanderian, Magdelaine, kanderian, settings
 from t1djax.records import NOT_TOLD, SETTINGS, PersonSettings, Setting, rounded
+from t1djax.statespace._body import unit_of
+from t1djax.statespace._fit import walked
 from t1djax.statespace._hyper import Form, StateSpaceOptions
+from t1djax.statespace._model import build
 from t1djax.statespace._own_body import own_body
 from t1djax.statespace._person import Person
 
@@ -88,7 +91,7 @@ def test_settings_of_a_person_hold_the_truth_and_name_what_is_not_told(found):
     assert list(table["part"]) == ["whole day", "0-6 h", "6-12 h", "12-18 h", "18-24 h"]
     body = t1djax.reference_cohort(interval_min=15, names=["Pat3"]).truth["Pat3"].parameters
     ratio = body["ksi"] * body["ku_Vi"] / (1000 * body["kr_Vb"])
-    cr = found.setting("cr")
+    cr = found.setting("cr", level=0.99)
     assert cr.low < ratio < cr.high
     assert cr.prior_share < 0.5
     assert found.informative[0].meals == sum(seen.meals for seen in found.informative[1:])
@@ -148,3 +151,26 @@ def test_a_report_holds_them(patient, found, tmp_path):
     page = t1djax.write_report([patient], tmp_path / "report.html", settings=[found]).read_text(encoding="utf-8")
     assert "carbohydrate ratio, g per U" in page
     assert f"{rounded(found.setting('cr').value)} (" in page
+
+
+def test_a_meal_that_is_doubted_adds_what_its_share_would_do_to_glucose():
+    """Variance of glucose with and without, against the response of two lags; nothing returns glucose here."""
+    meal = t1djax.Doses.of(basal=0.0, boluses=[], meals=[(60.0, 50.0)])
+    patient = t1djax.Patient("Ada", 15.0 * np.arange(30), np.full(30, 120.0), meal)
+    somebody = Person(jnp.asarray(120.0), jnp.asarray([0.0, 30.0, 4.0, 10.0]), jnp.asarray([0.5, 9.0, 1.0, 7.0]))
+    found = []
+    with jax.enable_x64(True):
+        for doubt in (0.0, 0.3):
+            form = Form(StateSpaceOptions(reversion=False, meal_doubt=doubt), Magdelaine)
+            h = {row.symbol: jnp.asarray(row.median) for row in form.constants}
+            steps = walked(patient, form)
+            model, _ = build(h, somebody, steps, form, unit_of(h, somebody.level_mg_dL, form))
+            P, variance = np.asarray(model.cov), []
+            for F, Q in zip(*(np.asarray(x) for x in model.motion.each), strict=True):
+                variance.append(P[0, 0])
+                P = F @ P @ F.T + Q
+            found.append(np.asarray(variance))
+    since = np.maximum(np.asarray(steps.time_min) - 61.0, 0.0) / float(h["Tr"])
+    response = 0.3 * 4.0 * 50.0 * (1 - (1 + since) * np.exp(-since))
+    late = since > 0.3
+    np.testing.assert_allclose((found[1] - found[0])[late], response[late] ** 2, rtol=1e-6)

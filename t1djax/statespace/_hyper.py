@@ -51,6 +51,9 @@ class StateSpaceOptions(NamedTuple):
     paired_ahead_min: float = 0.0
     """Carbohydrate stated at most so long after a bolus belongs to it as well, min: for records that are looked back
     on; a forecast does not know it."""
+    meal_doubt: float = 0.0
+    """Standard deviation of what a meal holds about what is stated of it, as a share: what a miscounted meal does
+    to glucose lasts as long as the meal, and is not blamed on the insulin that answers it."""
     wide_effects: bool = False
     """Whether a unit and a gram may do half or twice as much as rules of thumb have it: for bodies whose effects are
     positive by their form. In others meals and their boluses would trade places until insulin raises glucose."""
@@ -158,12 +161,19 @@ def effect_names(options: StateSpaceOptions) -> tuple[str, ...]:
     return ("p1",) if parts == 1 else tuple(f"p1_{24 * k / parts:04.1f}h" for k in range(parts))
 
 
+def meal_names(form: Form) -> list[str]:
+    """States of what meals hold beyond what is stated of them."""
+    doubted = form.options.meal_doubt > 0
+    return [f"meal{i + 1}" for i in range(len(form.physiology.facts.meal_states))] if doubted else []
+
+
 def layout(form: Form) -> Layout:
     """States of a model of this form: glucose less the level and the body's other pools, the sensor, disturbances,
     `c`, the rhythm, then `p1`, `q`, `r`."""
     o = form.options
     names = ["G", *form.pools[1:], *["Gi"] * o.sensor_lag]
     driven = len(names)
+    names += meal_names(form)
     names += [*["error"] * o.sensor_memory, "fast", *["slow"] * o.slow_disturbance, "c"]
     for n in range(1, o.daily_rhythm + 1):
         names += [f"day{n}_sin", f"day{n}_cos"]

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ._body import CHANNELS, INSULIN, Unit, coupling, flow
+from ._body import CHANNELS, FOOD, INSULIN, Unit, coupling, flow
 from ._exponential import discrete, exponential
-from ._hyper import Form, Layout, layout
+from ._hyper import Form, Layout, layout, meal_names
 from ._person import Person
 from ._steps import MINUTES_PER_DAY, Steps
 
@@ -80,6 +80,10 @@ def system(h: Mapping[str, Array], unit: Unit, form: Form) -> tuple[Float[Array,
             A = A.at[i, i].set(-1 / h[f"{name}_min"])
             A = A if name == "error" else A.at[0, i].set(1.0)
             spectral = spectral.at[i].set(2 * h[name] ** 2 / h[f"{name}_min"])
+    if more := meal_names(form):
+        i, m = at(more[0]), len(more)
+        acts = coupling(unit, form)[1][FOOD, :m]
+        A = A.at[i : i + m, i : i + m].set(unit.lag[FOOD, :m, :m]).at[0, i : i + m].set(acts)
     for harmonic in range(1, options.daily_rhythm + 1):
         i, omega = at(f"day{harmonic}_sin"), 2 * jnp.pi * harmonic / MINUTES_PER_DAY
         A = A.at[0, i].set(1.0).at[i, i + 1].set(omega).at[i + 1, i].set(-omega)
@@ -148,6 +152,8 @@ class Stretch(NamedTuple):
     """Which of the effects are in force."""
     dt_min: Float[Array, "*steps"]
     """Its length, min."""
+    doubt: Float[Array, "*steps states states"]
+    """Covariance that meals add whose size is not known."""
 
 
 class Linearised(eqx.Module):
@@ -179,7 +185,7 @@ class Linearised(eqx.Module):
         )
         F = half @ J
         parts = self.form.options.sensitivity_blocks
-        return half @ x, F @ half, (F @ Q @ F.T + Q).at[m : m + parts, m : m + parts].add(now.walk)
+        return half @ x, F @ half, (F @ Q @ F.T + Q).at[m : m + parts, m : m + parts].add(now.walk) + now.doubt
 
 
 def through_body(
@@ -265,16 +271,18 @@ def build(
     """The model of one record under the constants `h`, and what is on board at its steps."""
     where, at, dt = layout(form), steps.interval, steps.dt_min
     choice = choices(steps.block, form)
+    doubt = meal_noise(unit, person, steps, form)
     walk = (form.options.sensitivity_walk * person.effect_mean[1]) ** 2 / MINUTES_PER_DAY * dt
     if form.exact:
         M = matrices(h, unit, form, dt)
         on_board = lags(M, unit, steps)
         rows = effect_rows(M, at, on_board, steps.rates) @ choice
-        motion = Exact(Transitions(full_transition(M.transition[at], rows, where), full_noise(M.noise, walk, form)[at]))
+        noise = full_noise(M.noise, walk, form)[at] + doubt
+        motion = Exact(Transitions(full_transition(M.transition[at], rows, where), noise))
     else:
         M, half = with_halves(h, unit, form, dt)
         on_board = lags(M, unit, steps)
-        each = Stretch(half.transition[at], half.noise[at], walk[at], on_board, steps.rates, choice, dt[at])
+        each = Stretch(half.transition[at], half.noise[at], walk[at], on_board, steps.rates, choice, dt[at], doubt)
         motion = Linearised(each, unit, person, form)
     mean, cov = prior(h, unit, person, steps, form)
     return Model(
@@ -287,6 +295,16 @@ def build(
         read=reading_row(where),
         noise_sd=h["noise"],
     ), on_board
+
+
+def meal_noise(unit: Unit, person: Person, steps: Steps, form: Form) -> Float[Array, "steps states states"]:
+    """Covariance that each step adds to what meals hold beyond what is stated, for a person's usual effect of food."""
+    where, more = layout(form), meal_names(form)
+    enters = jnp.zeros(len(where.names), unit.push.dtype)
+    if more:
+        enters = enters.at[where.at(more[0]) : where.at(more[-1]) + 1].set(unit.push[FOOD, : len(more)])
+    variance = (form.options.meal_doubt * person.effect_mean[2]) ** 2 * steps.squares * steps.dt_min[steps.interval]
+    return variance[:, None, None] * enters[:, None] * enters
 
 
 def reading_row(where: Layout) -> Float[Array, " states"]:

@@ -21,7 +21,8 @@ from ._person import Person
 from ._steps import MINUTES_PER_DAY, unpaired
 
 _DRAWS = 256
-_AHEAD_MIN = 30.0
+_TRUST = 0.12, 0.7
+_AHEAD_MIN, _MEAL_DOUBT = 30.0, 0.3
 _ALONE_MIN, _FASTING_MIN = 180.0, 240.0
 _ALIKE, _LOOP_CHANGES, _FEW_CORRECTIONS, _FEW_MEALS = 0.15, 12.0, 3.0, 2.0
 
@@ -34,6 +35,7 @@ def person_settings(
     at_mg_dL: float = 120.0,
     until_min: float = np.inf,
     draws: int = _DRAWS,
+    trust: tuple[float, float] = _TRUST,
     key: Key,
 ) -> list[PersonSettings]:
     """Insulin sensitivity factor, carbohydrate ratio and basal need of each person, and of parts of the day.
@@ -51,6 +53,8 @@ def person_settings(
         at_mg_dL: glucose at which the experiments begin.
         until_min: readings and doses after this time are left out, min.
         draws: how many draws.
+        trust: standard deviations of logarithms that stand for a body that is not the right one: of people whose
+            insulin answers no glucose, and of those whose closed loop does; zeros for a body that is right.
         key: draws.
 
     Returns:
@@ -76,29 +80,42 @@ def person_settings(
         some = [p for p in people if (p.start is not None) == clock]
         options = StateSpaceOptions(
             horizons_min=(), sensitivity_blocks=parts if clock else 1, daily_rhythm=2, paired_ahead_min=_AHEAD_MIN,
+            meal_doubt=_MEAL_DOUBT, sensor_memory=True,
             wide_effects=wide,
         )  # fmt: skip
         if some:
             fit = fit_state_space(some, physiology=physiology, options=options, train_until_min=until_min)
-            each = settings_of(fit.patients, some, at_mg_dL=at_mg_dL, draws=draws, key=key)
+            each = settings_of(fit.patients, some, at_mg_dL=at_mg_dL, draws=draws, trust=trust, key=key)
             found |= {p.name: p for p in each}
     return [found[p.name] for p in people]
 
 
 def settings_of(
-    fitted: Sequence[PatientStateSpace], patients: Sequence[Patient], *, at_mg_dL: float, draws: int, key: Key
+    fitted: Sequence[PatientStateSpace],
+    patients: Sequence[Patient],
+    *,
+    at_mg_dL: float,
+    draws: int,
+    trust: tuple[float, float],
+    key: Key,
 ) -> list[PersonSettings]:
     """The experiments on people who were fitted with one form."""
     form = fitted[0].form
     ends = np.array([_last(p, f.train_until_min) for p, f in zip(patients, fitted, strict=True)])
     clock = np.array([(t + _clock_min(p)) % MINUTES_PER_DAY for p, t in zip(patients, ends, strict=True)])
+    key, doubt_key = jax.random.split(key)
     unit = np.asarray(jax.random.normal(key, (2, draws, len(fitted[0].joint.mean))), np.float64)
+    # What is wrong of a body is wrong all day, and half as much of each part by itself.
+    parts = form.options.sensitivity_blocks
+    wrong = np.asarray(jax.random.normal(doubt_key, (draws, 2 + parts, len(SETTINGS))), np.float64)
+    wrong = wrong[:, :1] + 0.5 * np.concatenate([0 * wrong[:, :1], wrong[:, 2:]], axis=1)
     drawn = [_drawn(f, form, unit) for f in fitted]
     each = (np.stack(drawn), clock, jax.tree.map(lambda *x: np.stack(x), *[f.person for f in fitted]))
     found, _ = over_cohort(_measured, *each, shared=(np.asarray(at_mg_dL),), static=(form,))
     records = []
     for i, (f, p, end) in enumerate(zip(fitted, patients, ends, strict=True)):
-        posterior, before = ({w: found[i, k, :, :, j] for j, w in enumerate(SETTINGS)} for k in (0, 1))
+        doubted = found[i] * np.stack([np.exp(trust[_looped(p)] * wrong), np.ones_like(wrong)])
+        posterior, before = ({w: doubted[k, :, :, j] for j, w in enumerate(SETTINGS)} for k in (0, 1))
         records.append(_record(f, p, end, posterior, before, at_mg_dL, form))
     return records
 
@@ -216,11 +233,17 @@ def _informative(patient: Patient, start: float, end: float, parts: int) -> tupl
     )
 
 
+def _looped(patient: Patient) -> bool:
+    """Whether the basal rate changes so often that a closed loop sets it."""
+    start, end = patient.time_min[patient.valid][[0, -1]]
+    times = patient.doses.basal_time_min
+    return bool(np.sum((times >= start) & (times <= end)) > _LOOP_CHANGES * (end - start) / MINUTES_PER_DAY)
+
+
 def _reasons(patient: Patient, start: float, end: float, days: float, seen: Informative) -> tuple[str, ...]:
     """What keeps a record from telling insulin from food and from what it answers."""
-    doses, found = patient.doses, []
-    changes = np.sum((doses.basal_time_min >= start) & (doses.basal_time_min <= end))
-    if changes > _LOOP_CHANGES * days:
+    found = []
+    if _looped(patient):
         found.append("a closed loop answers glucose: its insulin follows what it should explain")
     if seen.corrections < _FEW_CORRECTIONS * days / 7:
         found.append("there is little insulin that acts alone, hours from meals and other boluses")

@@ -16,6 +16,7 @@ PAIRING_MIN = 60.0
 """A bolus belongs to the carbohydrate stated at most so long before it, min; without any it may hide a meal."""
 MINUTES_PER_DAY = 1440.0
 _MG_PER_G = 1000.0
+_SMALL = 1e-3
 _NONE = np.zeros(0)
 
 
@@ -45,6 +46,8 @@ class Steps(eqx.Module):
     """Basal insulin during the step, U/min: what a forecast without future inputs lets go on."""
     rates: Float[Array, "*batch steps 3"]
     """During the step: insulin (U/min), carbohydrate (g/min), and boluses without carbohydrate on record (U/min)."""
+    squares: Float[Array, "*batch steps"]
+    """Squares of meals, each spread over its time, g^2/min."""
 
 
 def steps_of(
@@ -82,7 +85,9 @@ def steps_of(
         *doses.background, _NONE, _NONE, _NONE,
         doses.bolus_time_min[alone], doses.bolus_U[alone], doses.bolus_duration_min[alone],
     ).inputs(start, end)  # fmt: skip
-    breaks = [np.asarray(x.break_min, dtype=np.float64) for x in (every, hidden)]
+    # A thousandth, since meals of more than some kilograms are refused as such.
+    meals = dataclasses.replace(doses, carbs_g=doses.carbs_g**2 * _SMALL).inputs(start, end)
+    breaks = [np.asarray(x.break_min, dtype=np.float64) for x in (every, hidden, meals)]
     time = np.unique(np.concatenate([reading_min, cut_min, *(b[b <= end] for b in breaks)]))
     length, midnight = MINUTES_PER_DAY / blocks, _midnight(patient) if blocks > 1 else 0.0
     ends = np.arange(np.floor((start - midnight) / length) + 1, np.ceil((end - midnight) / length))
@@ -112,6 +117,7 @@ def steps_of(
         block=jnp.asarray(np.floor((time - midnight) / length + 1e-9).astype(int) % blocks),
         basal_U_min=hidden.insulin_U_min[at[1]],
         rates=jnp.stack(rates, axis=-1),
+        squares=meals.carbs_mg_min[at[2]] / (_SMALL * _MG_PER_G),
     )
 
 
