@@ -14,7 +14,10 @@ from ._devices import CGM as CGM
 from ._devices import Pump as Pump
 from ._environment import FEATURES as FEATURES
 from ._environment import HIGHEST_ACTION as HIGHEST_ACTION
+from ._environment import Box as Box
 from ._environment import Environment as Environment
+from ._environment import EnvState as EnvState
+from ._environment import People as People
 from ._environment import Policy as Policy
 from ._environment import environment as environment
 from ._faults import KINDS as KINDS

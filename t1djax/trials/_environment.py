@@ -11,12 +11,12 @@ from jaxtyping import Array, Float
 
 from .._arguments import ArgumentError
 from .._types import Key, Scalar
-from ..data import STEPS_PER_DAY, Moment
+from ..data import STEPS_PER_DAY
 from ..physics import AbstractPhysiology
 from ._controllers import AbstractController, Action, Observation, Profile
-from ._crowd import Settled, as_array, crowd_of, substeps_for
+from ._crowd import as_array, crowd_of, substeps_for
 from ._life import risk
-from ._loop import Life, Rules, Subject, begin, observe, treat
+from ._loop import Rules, Subject, begin, observe, treat
 
 FEATURES: Mapping[str, tuple[float, float]] = {
     "glucose": (0.0, 10.0),
@@ -56,7 +56,7 @@ class People(NamedTuple):
 
     values: Mapping[str, Any]
     """Parameters and habits by symbol."""
-    settled: Settled
+    settled: Any
     """Settings."""
 
 
@@ -69,9 +69,9 @@ class EnvState(NamedTuple):
     """Random key of the days."""
     sensor_key: Key
     """Random key of the sensor."""
-    life: Life
+    life: Any
     """Where the person stands."""
-    moment: Moment
+    moment: Any
     """What the plan of the day has for this step."""
     before_mg_dL: Scalar
     """The reading before the last one."""

@@ -49,35 +49,6 @@ class Tally(NamedTuple):
     invalid: Scalar
     """Steps at which the controller asked for less than nothing or for no number; nothing was delivered."""
 
-    @classmethod
-    def empty(cls, G0: Scalar) -> "Tally":
-        """Nothing counted yet, at this glucose (mg/dL)."""
-        zero = jnp.zeros_like(G0)
-        counts = dict.fromkeys(cls._fields, zero)
-        return cls(**counts | {"lowest_mg_dL": G0, "highest_mg_dL": G0})
-
-    def with_step(self, found: StepOutcome) -> "Tally":
-        """With what came of a step."""
-        (G, _, rate, bolus, carbs, _), t = found.trace, self
-        return Tally(
-            t.below_54 + (G < 54.0),
-            t.below_70 + (G < 70.0),
-            t.above_180 + (G > 180.0),
-            t.above_250 + (G > 250.0),
-            t.total_mg_dL + G,
-            t.squares + G * G,
-            t.risk + risk(G),
-            jnp.minimum(t.lowest_mg_dL, G),
-            jnp.maximum(t.highest_mg_dL, G),
-            t.lows_of_days,
-            t.highs_of_days,
-            t.low_events + found.event,
-            t.insulin_U + rate * (STEP_MIN / 60) + bolus,
-            t.carbs_g + carbs,
-            t.rescues + found.rescue,
-            t.invalid + ~found.valid,
-        )
-
 
 def live_in_loop(
     controller: AbstractController,
@@ -163,7 +134,7 @@ def live(
             life, seen = observe(subject, rules, life, moment, luck, step)
             memory, action = controller.step(memory, seen, jax.random.fold_in(key, step))
             life, found = treat(subject, rules, life, moment, action, step, substeps)
-            return (life, memory, tally.with_step(found)), found.trace if traced else None
+            return (life, memory, _counted(tally, found)), found.trace if traced else None
 
         of_day = jnp.arange(STEPS_PER_DAY)
         steps = STEPS_PER_DAY * day + of_day
@@ -180,10 +151,39 @@ def live(
         )
         return (life, memory, today), trace
 
-    now = begin(subject, rules), controller.init(subject.profile), Tally.empty(subject.G0)
+    now = begin(subject, rules), controller.init(subject.profile), _none_yet(subject.G0)
     # A day's steps are computed again for its gradients, rather than kept for all days.
     (_, _, tally), trace = jax.lax.scan(jax.checkpoint(a_day), now, jnp.arange(days))
     return tally, jax.tree.map(lambda x: x.reshape(-1), trace)
+
+
+def _none_yet(G0: Scalar) -> Tally:
+    """Nothing counted, at this glucose (mg/dL)."""
+    counts = dict.fromkeys(Tally._fields, jnp.zeros_like(G0))
+    return Tally(**counts | {"lowest_mg_dL": G0, "highest_mg_dL": G0})
+
+
+def _counted(t: Tally, found: StepOutcome) -> Tally:
+    """With what came of a step."""
+    G, _, rate, bolus, carbs, _ = found.trace
+    return Tally(
+        t.below_54 + (G < 54.0),
+        t.below_70 + (G < 70.0),
+        t.above_180 + (G > 180.0),
+        t.above_250 + (G > 250.0),
+        t.total_mg_dL + G,
+        t.squares + G * G,
+        t.risk + risk(G),
+        jnp.minimum(t.lowest_mg_dL, G),
+        jnp.maximum(t.highest_mg_dL, G),
+        t.lows_of_days,
+        t.highs_of_days,
+        t.low_events + found.event,
+        t.insulin_U + rate * (STEP_MIN / 60) + bolus,
+        t.carbs_g + carbs,
+        t.rescues + found.rescue,
+        t.invalid + ~found.valid,
+    )
 
 
 def risk(G: Array) -> Array:
