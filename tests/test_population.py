@@ -222,7 +222,7 @@ def test_nobody_and_no_time_are_refused():
 
 @pytest.mark.parametrize("physiology", [Kanderian, pytest.param(Hovorka, marks=pytest.mark.slow)])
 def test_people_of_other_bodies_live_as_people_do(physiology):
-    cohort = virtual_population(40, key=KEY, physiology=physiology, noise=WhiteNoise(10.0))
+    cohort = virtual_population(40, key=KEY, physiology=physiology.__name__.lower(), noise=WhiteNoise(10.0))
     glucose = np.array([truth.glucose_mg_dL[::5] for truth in (cohort.truth[name] for name in cohort.names)])
     assert np.mean((glucose >= 40) & (glucose <= 400)) > 0.97
     assert np.mean((glucose >= 70) & (glucose <= 180)) > 0.7

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from .._types import Key
-from ..physics import AbstractPhysiology, Doses, Magdelaine, NoRestError, Prior, prior_table, settings
+from ..physics import AbstractPhysiology, Doses, Magdelaine, NoRestError, Prior, physiology_named, prior_table, settings
 from ._habits import STEP_MIN, STEPS_PER_DAY, Therapy
 from ._records import Cohort
 from ._sensors import AbstractNoise, RandomGaps, Sensor
@@ -90,7 +90,7 @@ def virtual_population(
     n: int,
     *,
     key: Key,
-    physiology: type[AbstractPhysiology] = Magdelaine,
+    physiology: str | type[AbstractPhysiology] = "magdelaine",
     bodies: Mapping[str, AbstractPhysiology] | None = None,
     days: int = 2,
     interval_min: float = 5.0,
@@ -117,7 +117,7 @@ def virtual_population(
     Args:
         n: how many people, named `V0001` and so on.
         key: random key.
-        physiology: of which bodies are drawn.
+        physiology: of which bodies are drawn, by name or class.
         bodies: people by name in place of drawn ones, the first `n` of them, all of one physiology; only their habits
             are drawn.
         days: how long they live.
@@ -146,15 +146,16 @@ def virtual_population(
     """
     if n < 1 or days < 1:
         raise ValueError(f"virtual_population: {n} people for {days} days; both must be one or more")
+    body = physiology_named(physiology)
     sensor = Sensor(noise, interval_min=interval_min, dropout=dropout, gaps=gaps, censor=censor)
     therapy = Therapy() if therapy is None else therapy
     life_key, sensor_key = jax.random.split(key)
     clock = 0 if start is None else round((start.hour * 60 + start.minute) / STEP_MIN) % STEPS_PER_DAY
     if bodies is None:
         names = [f"V{i + 1:04d}" for i in range(n)]
-        people = draw_people(physiology, n, key=life_key)
+        people = draw_people(body, n, key=life_key)
     else:
-        names, physiology = list(bodies)[:n], type(next(iter(bodies.values())))
+        names, body = list(bodies)[:n], type(next(iter(bodies.values())))
         people = habits_of(bodies, n, key=life_key)
         for name in names:
             try:
@@ -168,14 +169,12 @@ def virtual_population(
         with jax.enable_x64(True):
             mine = {s: jnp.asarray(x[rows], jnp.float64) for s, x in people.values.items()}
             steps = days * STEPS_PER_DAY
-            lives = _lives(
-                life_key, jnp.asarray(people.number[rows]), mine, physiology, steps, jnp.asarray(clock), therapy
-            )
+            lives = _lives(life_key, jnp.asarray(people.number[rows]), mine, body, steps, jnp.asarray(clock), therapy)
             courses = jax.device_get(lives)
         for i in range(first, min(n, first + _CHUNK)):
-            values = {s: float(people.values[s][i]) for s in physiology.parameters if s in people.values}
+            values = {s: float(people.values[s][i]) for s in body.parameters if s in people.values}
             doses = _doses(jax.tree.map(lambda x, i=i, first=first: x[i - first], courses))
-            subjects.append(Subject(names[i], values, doses, 0.0, days * 1440.0, start, physiology))
+            subjects.append(Subject(names[i], values, doses, 0.0, days * 1440.0, start, body))
     return simulate_cohort(subjects, sensor, key=sensor_key)
 
 
