@@ -90,8 +90,8 @@ def forecast(
         found = [{"patient": p.name, "ok": p.ok, **_values(p.constants), **_values(p.effects)} for p in fit]
         seconds = {"compile_s": fit.cost.compile_s, "run_s": fit.cost.run_s}
         symbols = symbols_json((s for p in fit for s in (*p.constants, *p.effects)), fit.form.symbols)
-        told = {"scores": rows, "fits": found, "symbols": symbols, "seconds": seconds}
-        print_json(told | {"files": [str(f) for f in files]})
+        printed = {"scores": rows, "fits": found, "symbols": symbols, "seconds": seconds}
+        print_json(printed | {"files": [str(f) for f in files]})
     else:
         print_table(scores.loc[:, _SHOWN])
         typer.echo(

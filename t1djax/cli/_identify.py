@@ -39,11 +39,11 @@ _FEW = 20  # figures are drawn for so many patients at the most
 @commands.command(
     epilog="Example: t1djax identify cohort --free ksi,kl --prior population --out identified\n\n" + PARAMETERS_HELP,
 )
-@with_flags(asked=flags_of(Question, without=("mode",)), reading=(*READING, *reading_flags("start", "hours")))
+@with_flags(stated=flags_of(Question, without=("mode",)), reading=(*READING, *reading_flags("start", "hours")))
 def identify(
     *,
     data: Data,
-    asked: Values,
+    stated: Values,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables and figures.")] = None,
     overwrite: Overwrite = False,
     patients: Names = None,
@@ -67,13 +67,13 @@ def identify(
     as_json: Json_ = False,
 ) -> None:
     """Estimate parameters by the mechanistic fit and say what the readings tell of each, and why."""
-    whose, priors = asked.get("physiology", "magdelaine"), asked.get("priors", {})
-    free = Question(free=asked.get("free", ()), physiology=whose).free
+    whose, priors = stated.get("physiology", "magdelaine"), stated.get("priors", {})
+    free = Question(free=stated.get("free", ()), physiology=whose).free
     if priors.pop(POPULATION, None) is not None:
         priors = {s: population_belief(s, whose) for s in free if s != "G0"} | priors
-    question: Question = built(Question, asked | {"free": free, "priors": priors})
-    if said := both_ways(known_values(known), question.free):
-        raise ArgumentError("known", said)
+    question: Question = built(Question, stated | {"free": free, "priors": priors})
+    if contradiction := both_ways(known_values(known), question.free):
+        raise ArgumentError("known", contradiction)
     if out is not None:
         check_folder(out, _TABLE, "identifications", overwrite=overwrite)
     if step_h is not None and length_h is None:

@@ -127,10 +127,10 @@ def run_replay(
         _print(r, level)
 
 
-def _several(asked: dict[str, str], earlier: float) -> dict[str, dict[str, float]]:
+def _several(lists: dict[str, str], earlier: float) -> dict[str, dict[str, float]]:
     """Scenarios by name, of the words on the command line: one of them may have several values."""
     found: dict[str, dict[str, float]] = {}
-    values = {name: [factor(part, name) for part in text.split(",")] for name, text in asked.items()}
+    values = {name: [factor(part, name) for part in text.split(",")] for name, text in lists.items()}
     if sum(len(each) > 1 for each in values.values()) > 1:
         raise ConfigError(f"several values of {' and '.join(f'--{name}' for name in values)}: give them to one alone")
     for i in range(max((len(each) for each in values.values()), default=1)):

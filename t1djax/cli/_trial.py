@@ -25,11 +25,11 @@ _FLAGS = ("physiology", "people", "days", "seed", "margin_percent")
 
 
 @commands.command(epilog="Example: t1djax trial trial.yaml --people 1000 --out loops")
-@with_flags(asked=flags_of(TrialConfig, only=_FLAGS))
+@with_flags(stated=flags_of(TrialConfig, only=_FLAGS))
 def trial(
     *,
     file: Annotated[Path, typer.Argument(help="YAML file of the trial: people, days, controllers, habits, devices.")],
-    asked: Values,
+    stated: Values,
     out: Annotated[Path, typer.Option(help="Folder; the same trial goes on in it where it was.")] = Path("trial"),
     as_json: Json = False,
 ) -> None:
@@ -37,7 +37,7 @@ def trial(
 
     Evidence on models of people; no advice for anybody.
     """
-    config = load_trial(file, asked)
+    config = load_trial(file, stated)
     with warnings_in_words(), telling(lambda line: line, show=not as_json) as tell:
         done = run_trial(config, out, on_controller=lambda name, i, n: tell.now(f"{name} ({i + 1} of {n})"))
     plot_trial(done.trial.outcomes, done.profiles).savefig(out / "trial.png")

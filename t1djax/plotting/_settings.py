@@ -40,12 +40,12 @@ def plot_settings(person: PersonSettings, *, level: float = 0.9) -> "Figure":
             rule = person.rules[which]
             shown: set[bool] = set()
             for k, (a, b, s) in enumerate(zip(edges[:-1], edges[1:], each, strict=True)):
-                told = s.knowledge != NOT_TOLD
-                label = f"{100 * level:.0f} %" + ", the record does not tell" * (not told)
-                ax.fill_between([a, b], s.low, s.high, color=_FIT if told else "0.6", alpha=0.25, lw=0,
-                                label=None if told in shown else label)  # fmt: skip
-                shown.add(told)
-                ax.plot([a, b], [s.value] * 2, color=_FIT if told else "0.5", ls="-" if told else ":")
+                known = s.knowledge != NOT_TOLD
+                label = f"{100 * level:.0f} %" + ", the record does not tell" * (not known)
+                ax.fill_between([a, b], s.low, s.high, color=_FIT if known else "0.6", alpha=0.25, lw=0,
+                                label=None if known in shown else label)  # fmt: skip
+                shown.add(known)
+                ax.plot([a, b], [s.value] * 2, color=_FIT if known else "0.5", ls="-" if known else ":")
                 seen = person.informative[k + 1 if person.starts_h else 0]
                 number = getattr(seen, _EVENTS[which])
                 ax.annotate(f"{number:.0f} {_COUNTED[which]}", ((a + b) / 2, 0.02), xycoords=("data", "axes fraction"),

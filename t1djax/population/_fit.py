@@ -101,15 +101,15 @@ def fit_population(
     state = _begin(options, key, len(courses[0]))
     done = 0
     checkpoint = None if checkpoint is None else Path(checkpoint)
-    said = _fingerprint(people, options, key, unseen)
+    digest = _fingerprint(people, options, key, unseen)
     if checkpoint is not None and checkpoint.is_file():
-        done, state = _read(checkpoint, said, state)
+        done, state = _read(checkpoint, digest, state)
     while done < options.steps:
         count = min(_CHUNK, options.steps - done)
         state, _ = together(_course, state, examples, courses, key, np.asarray(done), static=(options, count))
         done += count
         if checkpoint is not None:
-            _write(checkpoint, said, done, state)
+            _write(checkpoint, digest, done, state)
         on_chunk(Course(done, options.steps))
     networks = jax.tree.map(lambda x: x.reshape(-1, options.members, *x.shape[1:]), state[0])
     return tuple(
@@ -231,23 +231,24 @@ def _course(
 
 
 def _fingerprint(people: Cohort, options: PopulationOptions, key: Key, unseen: Sequence[Sequence[str]]) -> str:
-    said = hashlib.sha256(repr((options, np.asarray(jax.random.key_data(key)).tolist(), unseen, people.names)).encode())
+    numbers = np.asarray(jax.random.key_data(key)).tolist()
+    digest = hashlib.sha256(repr((options, numbers, unseen, people.names)).encode())
     for patient in people:
-        said.update(np.nan_to_num(patient.glucose_mg_dL).tobytes() + repr(patient.doses).encode())
-    return said.hexdigest()
+        digest.update(np.nan_to_num(patient.glucose_mg_dL).tobytes() + repr(patient.doses).encode())
+    return digest.hexdigest()
 
 
-def _write(file: Path, said: str, done: int, state: Any) -> None:
+def _write(file: Path, digest: str, done: int, state: Any) -> None:
     partial = file.with_suffix(".partial")
     with partial.open("wb") as stream:
-        stream.write((json.dumps({"training": said, "steps": done}) + "\n").encode())
+        stream.write((json.dumps({"training": digest, "steps": done}) + "\n").encode())
         eqx.tree_serialise_leaves(stream, state)
     partial.replace(file)
 
 
-def _read(file: Path, said: str, like: Any) -> tuple[int, Any]:
+def _read(file: Path, digest: str, like: Any) -> tuple[int, Any]:
     with file.open("rb") as stream:
         recipe = json.loads(stream.readline())
-        if recipe["training"] != said:
+        if recipe["training"] != digest:
             raise ValueError(f"{file}: is of a training with other people, options or key; remove it, or name another")
         return recipe["steps"], eqx.tree_deserialise_leaves(stream, like)

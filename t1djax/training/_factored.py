@@ -118,7 +118,7 @@ def reduced(twin: Twin, prepared: Prepared | Evaluated, d: Drive, weight: Float[
 
 def _reduced(found: Slopes, lower: Array, unit: Array) -> Reduced:
     side, rest = _eliminated(found, lower, unit)
-    return Reduced(found.corner - side.T @ side - found.held, found.free - side.T @ rest)
+    return Reduced(found.corner - side.T @ side - found.from_priors, found.free - side.T @ rest)
 
 
 def _eliminated(found: Slopes, lower: Array, unit: Array) -> tuple[Array, Array]:

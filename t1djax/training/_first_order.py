@@ -65,8 +65,8 @@ def first_order_steps(
         if stage.causal:
             equations = _wait(equations, stage.causal)
         squares = pull.data * jnp.sum(miss.data**2) + jnp.sum(pull.equations * jnp.sum(equations**2, axis=1))
-        held = jnp.sum(body.prior_misfit(jnp.ones_like(weight)) ** 2) / jnp.maximum(jnp.sum(data.fit), 1)
-        return squares + held
+        from_priors = jnp.sum(body.prior_misfit(jnp.ones_like(weight)) ** 2) / jnp.maximum(jnp.sum(data.fit), 1)
+        return squares + from_priors
 
     def step(i: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
         moving, state, _ = carry

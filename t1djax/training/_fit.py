@@ -140,18 +140,18 @@ def fit_members(
         trained = train(twins, data, drives, stages, spread=spread, keeper=keeper, on_progress=on_progress)
         # Steps of a solution take long to compile, and are taken once.
         effort = "most" if problem.body.facts.exact else effort_once(len(everyone))
-        told, report_s = spread.call(_report, trained.shares, data, effort=effort)
-        report = jax.tree.map(np.asarray, told.joined())
+        reports, report_s = spread.call(_report, trained.shares, data, effort=effort)
+        report = jax.tree.map(np.asarray, reports.joined())
     compile_s = build_s + trained.compile_s + report_s
     cost = Cost(compile_s, time.perf_counter() - began - compile_s)
     n = len(patients)
     everything, members = (trained.shares.joined(), trained.reduced, report), []
     for i, posed in enumerate(problems):
         mine = slice(i * n, (i + 1) * n)
-        twins, found, told = jax.tree.map(lambda x, mine=mine: x[mine], everything)
+        twins, found, reports = jax.tree.map(lambda x, mine=mine: x[mine], everything)
         course = lambda by_name, mine=mine: {name: values[:, mine] for name, values in by_name.items()}
         history = History(trained.history.step, course(trained.history.values), course(trained.history.losses))
-        records = _records(patients, posed, found, told)
+        records = _records(patients, posed, found, reports)
         members.append(Fit(options.model, posed, records, history, cost, on_device(twins), options, cells))
     return tuple(members)
 

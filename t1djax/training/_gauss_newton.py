@@ -247,7 +247,7 @@ class Slopes(NamedTuple):
     free: Float[Array, " free"]
     side: Float[Array, "readout free"]
     corner: Float[Array, "free free"]
-    held: Float[Array, "free free"]
+    from_priors: Float[Array, "free free"]
     """The priors' part of `corner`."""
     squares: Terms
     """As of `losses`."""
@@ -321,7 +321,7 @@ class LinearMisses(AbstractMisses):
         """The normal equations but for the block of the readout."""
         prepared, k = self.prepared, z.size
         P, Q = self.coefficients(z)
-        ((r, held), (r_z, held_z)), (c, c_z) = _by_free(self.rows, w, z), _by_free(self.misfit, w, z)
+        ((r, from_priors), (r_z, from_priors_z)), (c, c_z) = _by_free(self.rows, w, z), _by_free(self.misfit, w, z)
         # The transposed Jacobian of the readout, times the residuals and their slopes by the free coordinates, at once.
         columns = jnp.concatenate([r[..., None], r_z], axis=-1)
         at_start = jnp.einsum("es,eck->ksc", P, columns)
@@ -332,18 +332,18 @@ class LinearMisses(AbstractMisses):
         of_readings = prepared.readings @ jnp.concatenate([c[:, None], c_z], axis=1)
         of_data = c @ of_readings[:, 0]
         found = found.at[:, 0].add(of_readings[:-2].T).reshape(1 + k, w.size)
-        of_priors = held_z.T @ held_z
+        of_priors = from_priors_z.T @ from_priors_z
         return Slopes(
             readout=found[0],
-            free=jnp.einsum("eck,ec->k", r_z, r) + held_z.T @ held + c_z.T @ of_readings[:, 0],
+            free=jnp.einsum("eck,ec->k", r_z, r) + from_priors_z.T @ from_priors + c_z.T @ of_readings[:, 0],
             side=found[1:].T,
             corner=jnp.einsum("eck,ecl->kl", r_z, r_z) + of_priors + c_z.T @ of_readings[:, 1:],
-            held=of_priors,
+            from_priors=of_priors,
             squares=Terms(
                 jnp.maximum(of_data, 0.0) / jnp.maximum(prepared.fitted, 1),
                 jnp.mean((r / self.balance) ** 2, axis=1),
             ),
-            total=jnp.sum(r**2) + jnp.sum(held**2) + of_data,
+            total=jnp.sum(r**2) + jnp.sum(from_priors**2) + of_data,
         )
 
 
@@ -382,20 +382,20 @@ class CellMisses(AbstractMisses):
 
     def normal_equations(self, w: Array, z: Array) -> tuple[Float[Array, "readout readout"], Slopes]:
         def both(w: Array, z: Array) -> tuple[Array, Array]:
-            equations, held = self.rows(w, z)
-            return jnp.concatenate([equations.ravel(), self.misfit(w, z)]), held
+            equations, from_priors = self.rows(w, z)
+            return jnp.concatenate([equations.ravel(), self.misfit(w, z)]), from_priors
 
-        ((r, held), (r_z, held_z)), J = _by_free(both, w, z), self.by_readout(w, z)
-        of_priors, readings = held_z.T @ held_z, self.prepared.fit.size
+        ((r, from_priors), (r_z, from_priors_z)), J = _by_free(both, w, z), self.by_readout(w, z)
+        of_priors, readings = from_priors_z.T @ from_priors_z, self.prepared.fit.size
         equations = r[:-readings].reshape(w.shape[0], -1) / self.balance
         return J.T @ J, Slopes(
             readout=r @ J,
-            free=r @ r_z + held @ held_z,
+            free=r @ r_z + from_priors @ from_priors_z,
             side=J.T @ r_z,
             corner=r_z.T @ r_z + of_priors,
-            held=of_priors,
+            from_priors=of_priors,
             squares=Terms(
                 jnp.sum(r[-readings:] ** 2) / jnp.maximum(self.prepared.fitted, 1), jnp.mean(equations**2, axis=1)
             ),
-            total=jnp.sum(r**2) + jnp.sum(held**2),
+            total=jnp.sum(r**2) + jnp.sum(from_priors**2),
         )

@@ -220,9 +220,9 @@ class Environment:
             params: who may come.
         """
         subject = self._subject(params, state.person, state.day_key, state.sensor_key)
-        asked = action_of(subject.profile, action.astype(subject.G0.dtype))
+        wanted = action_of(subject.profile, action.astype(subject.G0.dtype))
         before = state.life.reading
-        life, found = treat(subject, self.rules, state.life, state.moment, asked, state.time, self.substeps)
+        life, found = treat(subject, self.rules, state.life, state.moment, wanted, state.time, self.substeps)
         time = state.time + 1
         moment = subject.plan(self.rules, time // STEPS_PER_DAY).at(time % STEPS_PER_DAY)
         life, seen = observe(subject, self.rules, life, moment, subject.luck(time), time)
