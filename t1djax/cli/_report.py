@@ -80,14 +80,14 @@ def report(
         if forecast:
             tell.now(f"learning from {counted(len(cohort), 'patient')}")
             forecasts = by_every_method(fit_state_space(list(cohort)), cohort, on_patient=tell)
-        told = []
+        of_people = []
         if settings:
             tell.now("learning from the whole record")
-            told = person_settings(list(cohort), key=jax.random.key(0))
+            of_people = person_settings(list(cohort), key=jax.random.key(0))
         tell.now("writing the page")
         page = write_report(
             cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts, identification=verdicts,
-            settings=told,
+            settings=of_people,
         )  # fmt: skip
     table = glycaemia_table(cohort, unit=unit)
     if as_json:

@@ -82,7 +82,7 @@ def write_report(
     people = Cohort.of(patients).patients
     if not people:
         raise ValueError("write_report: give at least one patient")
-    ahead, replayed, told = list(forecasts), list(replays), list(settings)
+    ahead, replayed, of_people = list(forecasts), list(replays), list(settings)
     sources, identified = _by_name(read or {}), _by_name(identification)
     fitted = fit_blocks(fits, {patient.name: patient for patient in people})
     names = {patient.name for patient in people}
@@ -93,7 +93,7 @@ def write_report(
     windows = {name: [one for one in many if one["name"] != name] for name, many in windows.items()}
     for what, owners in (("read", sources), ("fits", fitted), ("forecasts", {f.name for f in ahead}),
                          ("identification", windows), ("replays", {r.name for r in replayed}),
-                         ("settings", {s.name for s in told})):  # fmt: skip
+                         ("settings", {s.name for s in of_people})):  # fmt: skip
         if strange := sorted(set(owners) - names):
             raise ValueError(f"write_report: {what} of {', '.join(strange)}, who is not among the patients")
     table = score_forecasts(ahead) if ahead else None
@@ -119,7 +119,7 @@ def write_report(
                 ],
                 "settings": [
                     settings_rows(s) | {"figures": [settings_figure(s)] if drawn else []}
-                    for s in told
+                    for s in of_people
                     if s.name == patient.name
                 ],
                 "scores": patient_scores(rows, patient.name),
