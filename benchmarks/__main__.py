@@ -13,6 +13,7 @@ from . import closed_loop as closed_loop_
 from . import cohorts as cohorts_
 from . import coverage as coverage_
 from . import devices as devices_
+from . import forecasts as forecasts_
 from . import identification as identification_
 from . import longuse as longuse_
 from . import matrix as matrix_
@@ -324,6 +325,18 @@ def cohorts(
     parts = _known(part, cohorts_.PARTS, "--part")
     report = cohorts_.run(out, envs=envs, full=full, quick=quick, parts=parts)
     _done(report, whole=set(parts) >= set(cohorts_.PARTS))
+
+
+@app.command()
+def forecasts(
+    azt1d: Annotated[Path, typer.Option(help="Folder of the twelve files of AZT1D.")],
+    hupa: Annotated[Path, typer.Option(help="Folder of the HUPA-UCM files of 0002, 0004 and 0022.")],
+    boosting: Annotated[bool, typer.Option(help="Also scikit-learn's boosting, as a reference.")] = False,
+    quick: Quick = False,
+    out: Out = _OUT,
+) -> None:
+    """Forecasts of real people by every method, by others who never saw the person; writes the shipped weights."""
+    _done(forecasts_.run(Scope.of(quick, 1), out, azt1d=azt1d, hupa=hupa, boosting=boosting))
 
 
 @app.command()

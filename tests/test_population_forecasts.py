@@ -16,6 +16,7 @@ from t1djax.population._forecast import _OWN_PENALTY_MIN
 from t1djax.population._known import COLUMNS, acted, known_at
 from t1djax.population._network import KNOTS_MIN, standard
 
+from .test_cli import done, refused
 from .test_rolling import changed_after, person
 
 QUICK = t1djax.population.PopulationOptions(width=8, members=1, steps=300, batch=256, learning_rate=1e-2)
@@ -103,6 +104,45 @@ def test_what_is_asked_wrongly_is_refused(people, shipped):
         t1djax.population_forecasts(shipped, people[0], origin_min=np.array([7.0]), train_until_min=0.0)
 
 
+def test_a_blend_takes_the_better_one_and_covers_what_it_says():
+    """Readings are drawn: one method errs by 30 mg/dL, the other by 3."""
+    rng, n, end = np.random.default_rng(0), 4000, 5.0 * 3000
+    origins, truth = 5.0 * np.arange(n), rng.normal(150, 40, n)
+    say = lambda method, error: t1djax.records.RollingForecasts(
+        "Ada", method, "none", origins, np.array([30.0]), (truth + rng.normal(0, error, n))[:, None],
+        np.full((n, 1), 10.0), truth[:, None],
+    )  # fmt: skip
+    poor, good = say("population", 30.0), say("stochastic", 3.0)
+    blend = t1djax.population.blended_forecasts(poor, good, train_until_min=end)
+    later = origins > end
+    days, own = 3000 * 5 / 1440, 30.0**2 / (30.0**2 + 3.0**2)
+    w = (days * own + 7 * 0.4) / (days + 7)
+    np.testing.assert_allclose(blend.mean_mg_dL, poor.mean_mg_dL + w * (good.mean_mg_dL - poor.mean_mg_dL), atol=1.0)
+    inside = (np.abs(blend.mean_mg_dL - blend.observed_mg_dL) < 1.645 * blend.sd_mg_dL)[later]
+    assert 0.86 < inside.mean() < 0.94
+    changed = dataclasses.replace(poor, observed_mg_dL=np.where(later[:, None], 0.0, poor.observed_mg_dL))
+    again = t1djax.population.blended_forecasts(changed, good, train_until_min=end)
+    np.testing.assert_array_equal(again.mean_mg_dL, blend.mean_mg_dL)  # what is read later teaches nothing
+    np.testing.assert_array_equal(again.sd_mg_dL, blend.sd_mg_dL)
+    with pytest.raises(ValueError):
+        t1djax.population.blended_forecasts(poor, good.after(end), train_until_min=end)
+
+
+def test_the_command_forecasts_at_once_and_blends(people, tmp_path):
+    file, ada = tmp_path / "Ada.csv", people[0]
+    rows = [f"{t:g},{g:.0f},0.8" for t, g in zip(ada.time_min, ada.glucose_mg_dL, strict=True)]
+    file.write_text("time_min,glucose_mg_dL,basal_U_h\n" + "\n".join(rows) + "\n")
+    table = {}
+    for model in ("population", "blend"):
+        out = done("forecast", file, "--model", model, "--horizons", "30", "--json").out
+        table[model] = {row["method"]: row["rmse_mg_dL"] for row in json.loads(out)["scores"]}
+    assert next(iter(table["population"])) == "population"
+    assert {"blend", "stochastic", "population", "autoregression"} <= set(table["blend"])
+    assert table["blend"]["population"] == pytest.approx(table["population"]["population"], rel=1e-6)
+    assert table["blend"]["blend"] < table["blend"]["persistence"]
+    assert "stochastic alone" in refused(2, "forecast", file, "--future-inputs", "announced", "--model", "population")
+
+
 def test_nothing_after_an_origin_is_used(shipped):
     ada = dataclasses.replace(person(), start=dt.datetime(2025, 3, 1, 7, 20))
     end, origins = t1djax.data.training_end(ada), t1djax.data.rolling_origins(ada)
@@ -186,3 +226,19 @@ def test_no_training_window_can_be_read_back(shipped, shared: Path):
         return float(np.quantile((unit(rows) @ unit(windows).T).max(axis=1), 0.9))
 
     assert max(map(likeness, people)) < max(map(likeness, others)) + 0.03
+
+
+def test_the_command_learns_from_people_and_judges_itself_unseen(people, tmp_path):
+    for patient in people:
+        rows = [f"{t:g},{g:.0f},0.8" for t, g in zip(patient.time_min, patient.glucose_mg_dL, strict=True)]
+        file = tmp_path / f"{patient.name}.csv"
+        file.write_text("time_min,glucose_mg_dL,basal_U_h\n" + "\n".join(rows) + "\n")
+    files, own = sorted(tmp_path.glob("*.csv")), tmp_path / "own.json"
+    out = json.loads(done("population", "train", *files, "--out", own, "--steps", "20", "--folds", "2", "--json").out)
+    assert t1djax.read_population(own).people == ("Ada", "Ben", "Cem") == tuple(out["people"])
+    assert {row["patient"] for row in out["scores"]} == {"Ada", "Ben", "Cem"}
+    assert [path.name for path in tmp_path.glob("own*")] == ["own.json"]  # nothing is left of the training
+    assert "--overwrite" in refused(2, "population", "train", *files, "--out", own)
+    assert "two or more" in refused(2, "population", "train", files[0], "--out", tmp_path / "one.json")
+    found = done("forecast", files[0], "--model", "population", "--population", own, "--horizons", "30", "--json").out
+    assert json.loads(found)["scores"][0]["method"] == "population"

@@ -208,7 +208,12 @@ def test_the_command_writes_a_page_and_says_the_metrics(tmp_path, capsys, monkey
     said = json.loads(out)
     found = t1djax.glycaemia(t1djax.reference_cohort(interval_min=30, names=["Pat2"])["Pat2"])
     assert said["glycaemia"][0]["mean_mg_dL"] == pytest.approx(found.mean)
-    assert {row["method"] for row in said["forecasts"]} == {*t1djax.evaluation.BASELINES, "stochastic", "population"}
+    assert {row["method"] for row in said["forecasts"]} == {
+        *t1djax.evaluation.BASELINES,
+        "stochastic",
+        "population",
+        "blend",
+    }
     assert "Pat2" in page(tmp_path / "r.html").said
     code, _, err = run(capsys, monkeypatch, *reference)
     assert code == 2

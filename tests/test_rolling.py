@@ -349,3 +349,41 @@ def test_readings_drawn_across_gaps_flatter_a_forecast(shared):
         rmse[name] = np.sqrt(np.nanmean((f.mean_mg_dL - f.observed_mg_dL) ** 2, axis=0))
     np.testing.assert_allclose(rmse["drawn"], (26.4, 46.1), rtol=0.01)
     assert np.all(rmse["real"] > 1.2 * rmse["drawn"])
+
+
+# Hypoglycaemic events
+
+
+def low_at(*starts: float) -> t1djax.Patient:
+    """A day at 5 min: 100 mg/dL, and 60 for half an hour from each start."""
+    time = 5.0 * np.arange(288)
+    glucose = np.full(time.shape, 100.0)
+    for start in starts:
+        glucose[(time >= start) & (time < start + 30)] = 60.0
+    return t1djax.Patient("Ada", time, glucose, t1djax.Doses.of(basal=1.0))
+
+
+def test_events_are_counted_with_their_alarms_and_leads():
+    """Alarms by hand: one 20 min before the first event, one for nothing, none for the second event."""
+    ada = low_at(600.0, 1000.0)
+    found = t1djax.evaluation.hypoglycaemic_events(ada)
+    assert found.start_min.tolist() == [600.0, 1000.0]
+    assert found.end_min.tolist() == [630.0, 1030.0]
+    mean = np.full((288, 1), 100.0)
+    mean[(ada.time_min >= 580) & (ada.time_min < 600)] = 65.0
+    mean[ada.time_min == 300] = 65.0
+    forecasts = t1djax.records.RollingForecasts(
+        "Ada", "mine", "none", ada.time_min, np.array([30.0]), mean, np.full((288, 1), 10.0), np.full((288, 1), 100.0)
+    )
+    row = t1djax.evaluation.score_events(forecasts, ada).iloc[0]
+    assert (row["events"], row["recall_percent"], row["false_alarms_per_day"], row["lead_min"]) == (2, 50.0, 1.0, 20.0)
+    careful = t1djax.evaluation.score_events(forecasts, ada, alarm_probability=0.9).iloc[0]
+    assert (careful["recall_percent"], careful["false_alarms_per_day"]) == (0.0, 0.0)
+
+
+def test_two_low_readings_are_no_event():
+    ada = low_at()
+    brief = dataclasses.replace(ada, glucose_mg_dL=np.where(ada.time_min == 500, 60.0, ada.glucose_mg_dL))
+    assert len(t1djax.evaluation.hypoglycaemic_events(brief).start_min) == 0
+    twice = low_at(600.0, 640.0)  # ten minutes above between: one event
+    assert t1djax.evaluation.hypoglycaemic_events(twice).end_min.tolist() == [670.0]

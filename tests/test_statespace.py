@@ -366,6 +366,41 @@ def test_recorded_inputs_are_those_of_the_walk(fitted):
     assert np.array_equal(far.mean_mg_dL, found.mean_mg_dL)
 
 
+def test_a_meal_and_its_bolus_are_announced_and_what_a_loop_does_later_is_not(fitted):
+    people, fit = fitted
+    patient, d = people[1], people[1].doses
+    origin = patient.time_min[[150]]
+    t = float(origin[0])
+
+    def ask(known: t1djax.records.FutureInputs, *, meal: float = 0.0, bolus: float = 0.0, basal: float = 0.0) -> float:
+        add = lambda times, at, size: np.append(times, at) if size else times
+        times = add(d.basal_time_min[d.basal_time_min <= t], t + 20, basal)
+        doses = t1djax.Doses(
+            times,
+            add(d.basal_U_h[d.basal_time_min <= t], basal, basal),
+            add(d.bolus_time_min[d.bolus_time_min <= t], t + 10, bolus),
+            add(d.bolus_U[d.bolus_time_min <= t], bolus, bolus),
+            add(d.bolus_duration_min[d.bolus_time_min <= t], 1.0, bolus),
+            add(d.meal_time_min[d.meal_time_min <= t], t + 15, meal),
+            add(d.carbs_g[d.meal_time_min <= t], meal, meal),
+            add(d.meal_duration_min[d.meal_time_min <= t], 1.0, meal),
+        )
+        record = dataclasses.replace(patient, doses=doses)
+        found = t1djax.state_space_forecasts(
+            fit, record, origin_min=origin, horizon_min=(60.0,), future_inputs=known, announced_min=30.0
+        )
+        return float(found.mean_mg_dL[0, 0])
+
+    nothing = ask("announced")
+    assert ask("announced", basal=5.0) == nothing == ask("announced", bolus=3.0)
+    assert ask("recorded", basal=5.0) != nothing != ask("recorded", bolus=3.0)
+    fed = ask("announced", meal=40.0)
+    assert fed > nothing
+    assert ask("announced", meal=40.0, bolus=3.0) == pytest.approx(ask("recorded", meal=40.0, bolus=3.0), abs=1e-6)
+    assert ask("announced", meal=40.0, bolus=3.0) < fed
+    assert ask("none", meal=40.0, bolus=3.0) == pytest.approx(nothing, abs=1e-6)
+
+
 def test_what_cannot_be_fitted_is_refused(fitted):
     people, fit = fitted
     short = dataclasses.replace(people[0], time_min=people[0].time_min[:20], glucose_mg_dL=people[0].glucose_mg_dL[:20])

@@ -32,6 +32,7 @@ _COMMANDS = {
     "identify": ("_identify", "Estimate parameters; say what the readings tell of them."),
     "settings": ("_settings", "Say what records tell of sensitivity, carbohydrate ratio, basal need."),
     "forecast": ("_forecast", "Forecast each record from every reading, and score it."),
+    "population": ("_population", "Learn a forecaster from people, for others."),
     "replay": ("_replay", "Say what glucose would have been with other doses."),
     "trial": ("_trial", "Treat virtual people in closed loop by several controllers."),
     "report": ("_report", "Write a page on a cohort for a browser."),
@@ -129,6 +130,7 @@ def main() -> None:
 _GOES_ON = {
     "train": ", and the same command with --resume goes on where it was",
     "sweep": ", and the same command goes on where it was",
+    "population": ", and the same command goes on where it was",
 }
 
 

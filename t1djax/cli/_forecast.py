@@ -1,4 +1,4 @@
-"""`t1djax forecast`: rolling forecasts by the stochastic model, beside the simple methods."""
+"""`t1djax forecast`: rolling forecasts by what others taught and by the person's own model, beside simple methods."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,10 +11,16 @@ import typer
 
 from .._words import counted
 from ..config import ConfigError
-from ..data import HORIZONS_MIN, TRAINING_SHARE, Cohort
-from ..evaluation import BASELINES, baseline_forecasts, pooled_forecasts, score_forecasts
+from ..data import HORIZONS_MIN, TRAINING_SHARE, Cohort, Patient, rolling_origins, training_end
+from ..evaluation import BASELINES, BaselineMethod, baseline_forecasts, pooled_forecasts, score_forecasts
 from ..plotting import plot_forecasts
-from ..population import population_forecasts, shipped_forecaster
+from ..population import (
+    PopulationForecaster,
+    blended_forecasts,
+    population_forecasts,
+    read_population,
+    shipped_forecaster,
+)
 from ..records import RollingForecasts
 from ..statespace import StateSpaceFit, fit_state_space, state_space_forecasts
 from ._app import Interval, Json, commands, say, warnings_in_words
@@ -27,6 +33,7 @@ from ._output import Overwrite, check_folder, remove_figures
 from ._tables import print_json, print_table, symbols_json
 
 _Z90 = 1.6448536269514722
+MODELS = ("blend", "population", "stochastic")
 _TABLE = "forecasts.csv"
 _SHOWN = ["patient", "method", "horizon_min", "n", "rmse_mg_dL", "bias_mg_dL", "coverage_90_percent", "crps_mg_dL"]
 
@@ -40,12 +47,24 @@ def forecast(
     data: Data,
     patients: Names = None,
     horizons: Annotated[str, typer.Option(help="How far ahead, min, with commas between.")] = "30,60",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="blend: what others taught and the person's own stochastic model; population: what others taught, at "
+            "once; stochastic: the person's own model."
+        ),
+    ] = "blend",
+    population: Annotated[
+        Path | None, typer.Option(help="What others taught, by `t1djax population train`.  [default: the shipped one]")
+    ] = None,
     physiology: Annotated[str, typer.Option(help="The body: magdelaine, kanderian or hovorka.")] = "magdelaine",
     train_share: Annotated[float, typer.Option(help="Share of each record to learn from.")] = TRAINING_SHARE,
     future_inputs: Annotated[
         str, typer.Option(help="What is known of later insulin and meals: none, announced or recorded.")
     ] = "none",
-    announced_min: Annotated[float, typer.Option(help="Minutes by which doses and meals are announced.")] = 30.0,
+    announced_min: Annotated[
+        float, typer.Option(help="Minutes by which meals and their boluses are announced.")
+    ] = 30.0,
     out: Annotated[Path | None, typer.Option(help="Folder for forecasts.csv and a figure per patient.")] = None,
     overwrite: Overwrite = False,
     interval_min: Interval = None,
@@ -54,11 +73,15 @@ def forecast(
 ) -> None:
     """Forecast the rest of each record from every reading, with intervals, and score it beside simple methods.
 
-    The stochastic model learns from the first part of the record. Scores are on real readings that follow.
+    What is learnt of the person is from the first part of the record. Scores are on real readings that follow.
     """
     ahead = _horizons(horizons)
+    if model not in MODELS:
+        raise ConfigError(f"--model {model}: give {', '.join(MODELS)}")
     if future_inputs not in ("none", "announced", "recorded"):
         raise ConfigError(f"--future-inputs {future_inputs}: give none, announced or recorded")
+    if future_inputs != "none" and model != "stochastic":
+        raise ConfigError(f"--future-inputs {future_inputs}: for --model stochastic alone; the others know none")
     if not 0 < train_share < 1:
         raise ConfigError(f"--train-share {train_share:g}: give a share between 0 and 1")
     if not 0 <= announced_min < np.inf:
@@ -77,33 +100,55 @@ def forecast(
         say("warning", text)
     with telling(turn_line, show=not as_json) as tell:
         tell.now(f"learning from {counted(len(cohort), 'patient')}")
-        fit = fit_state_space(list(cohort), physiology=physiology, train_share=train_share)
+        fit = None
+        if model != "population":
+            fit = fit_state_space(list(cohort), physiology=physiology, train_share=train_share)
+        others = None
+        if model != "stochastic":
+            others = shipped_forecaster() if population is None else read_population(population)
         made = by_every_method(
-            fit, cohort, horizon_min=ahead, future_inputs=future_inputs, announced_min=announced_min, on_patient=tell
+            cohort,
+            fit=fit,
+            others=others,
+            horizon_min=ahead,
+            train_share=train_share,
+            future_inputs=future_inputs,
+            announced_min=announced_min,
+            on_patient=tell,
         )
     scores = score_forecasts(made)
     scores = scores.loc[scores["range"] == "all"]
     files = [] if out is None else _write(out, cohort, made)
-    failed = [f"{p.name}: {p.message}" for p in fit if not p.ok]
+    failed = [] if fit is None else [f"{p.name}: {p.message}" for p in fit if not p.ok]
     if as_json:
-        rows = scores.drop(columns="range").to_dict(orient="records")
-        found = [{"patient": p.name, "ok": p.ok, **_values(p.constants), **_values(p.effects)} for p in fit]
-        seconds = {"compile_s": fit.cost.compile_s, "run_s": fit.cost.run_s}
-        symbols = symbols_json((s for p in fit for s in (*p.constants, *p.effects)), fit.form.symbols)
-        printed = {"scores": rows, "fits": found, "symbols": symbols, "seconds": seconds}
-        print_json(printed | {"files": [str(f) for f in files]})
+        print_json({
+            "scores": scores.drop(columns="range").to_dict(orient="records"),
+            "files": [str(f) for f in files],
+            **({} if fit is None else _found(fit)),
+        })  # fmt: skip
     else:
         print_table(scores.loc[:, _SHOWN])
-        typer.echo(
-            f"future inputs: {future_inputs}; fit of {counted(len(fit), 'patient')}: "
-            f"{fit.cost.compile_s:.1f} s to compile, {fit.cost.run_s:.1f} s to run"
-        )
+        typer.echo(f"future inputs: {future_inputs}")
+        if fit is not None:
+            typer.echo(
+                f"fit of {counted(len(fit), 'patient')}: {fit.cost.compile_s:.1f} s to compile, "
+                f"{fit.cost.run_s:.1f} s to run"
+            )
         for file in files:
             typer.echo(file)
     for message in failed:
         say("warning", message)
     if failed:
         raise typer.Exit(EXIT_FAILED_PATIENTS)
+
+
+def _found(fit: StateSpaceFit) -> dict[str, Any]:
+    """What was found of each person."""
+    return {
+        "fits": [{"patient": p.name, "ok": p.ok, **_values(p.constants), **_values(p.effects)} for p in fit],
+        "symbols": symbols_json((s for p in fit for s in (*p.constants, *p.effects)), fit.form.symbols),
+        "seconds": {"compile_s": fit.cost.compile_s, "run_s": fit.cost.run_s},
+    }
 
 
 class Turn(NamedTuple):
@@ -119,33 +164,63 @@ def turn_line(turn: Turn) -> Line:
 
 
 def by_every_method(
-    fit: StateSpaceFit,
     cohort: Cohort,
     *,
+    fit: StateSpaceFit | None,
+    others: PopulationForecaster | None,
     horizon_min: Sequence[float] = HORIZONS_MIN,
+    train_share: float = TRAINING_SHARE,
     future_inputs: Any = "none",
     announced_min: float = 30.0,
     on_patient: Callable[[Turn], None] = lambda _: None,
 ) -> list[RollingForecasts]:
-    """The stochastic model, and those that know no later inputs, the shipped one and simple methods."""
+    """The best first: the blend, then what it is of, then simple methods, which know no later inputs."""
     made = []
     for k, patient in enumerate(cohort, 1):
         on_patient(Turn(k, len(cohort), patient.name))
-        made.append(
-            state_space_forecasts(
-                fit, patient, horizon_min=horizon_min, future_inputs=future_inputs, announced_min=announced_min
-            )
-        )
-        ask: Any = {"horizon_min": horizon_min, "train_until_min": fit[patient.name].train_until_min}
-        others = [partial(population_forecasts, shipped_forecaster(), patient, **ask)]
-        others += [partial(baseline_forecasts, patient, method, **ask) for method in BASELINES]
-        others += [partial(pooled_forecasts, patient, list(cohort), **ask)] if len(cohort) > 1 else []
-        for other in others:
+        ask: Any = {"horizon_min": horizon_min, "train_until_min": training_end(patient, share=train_share)}
+        ways = [partial(_simple, patient, method, ask) for method in BASELINES]
+        ways += [partial(_pooled, patient, cohort, ask)] if len(cohort) > 1 else []
+        if fit is not None and others is not None:
+            ways.insert(0, partial(_blend, fit, others, patient, ask))
+        elif fit is not None:
+            ways.insert(0, partial(_own, fit, patient, horizon_min, future_inputs, announced_min))
+        elif others is not None:
+            ways.insert(0, partial(_taught, others, patient, ask))
+        for way in ways:
             try:
-                made.append(other())
+                made += way()
             except ValueError as e:
                 say("warning", e)
     return made
+
+
+def _simple(patient: Patient, method: BaselineMethod, ask: Any) -> list[RollingForecasts]:
+    return [baseline_forecasts(patient, method, **ask)]
+
+
+def _pooled(patient: Patient, cohort: Cohort, ask: Any) -> list[RollingForecasts]:
+    return [pooled_forecasts(patient, list(cohort), **ask)]
+
+
+def _taught(others: PopulationForecaster, patient: Patient, ask: Any) -> list[RollingForecasts]:
+    return [population_forecasts(others, patient, **ask)]
+
+
+def _own(
+    fit: StateSpaceFit, patient: Patient, horizon_min: Sequence[float], future_inputs: Any, announced_min: float
+) -> list[RollingForecasts]:
+    how: Any = {"future_inputs": future_inputs, "announced_min": announced_min}
+    return [state_space_forecasts(fit, patient, horizon_min=horizon_min, **how)]
+
+
+def _blend(fit: StateSpaceFit, others: PopulationForecaster, patient: Patient, ask: Any) -> list[RollingForecasts]:
+    """The blend and what it is of, after the training part; its weights are from inside that part."""
+    end, origins = ask["train_until_min"], rolling_origins(patient, after_min=-np.inf)
+    own = state_space_forecasts(fit, patient, origin_min=origins, horizon_min=ask["horizon_min"])
+    taught = population_forecasts(others, patient, origin_min=origins, **ask)
+    both = blended_forecasts(taught, own, train_until_min=end)
+    return [one.after(end) for one in (both, own, taught)]
 
 
 def _horizons(text: str) -> list[float]:
@@ -168,8 +243,8 @@ def _write(out: Path, cohort: Cohort, made: list[RollingForecasts]) -> list[Path
     remove_figures(table)
     pd.concat([_frame(one) for one in made]).to_csv(table, index=False)
     files = [table]
-    for one in made:
-        if one.method == "stochastic" and len(one.origin_min):
+    for one in {one.name: one for one in reversed(made)}.values():  # the first of each person
+        if one.method not in BASELINES and len(one.origin_min):
             file = out / f"{one.name}.png"
             plot_forecasts(one, cohort[one.name]).savefig(file, dpi=150)
             files.append(file)

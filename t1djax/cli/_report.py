@@ -13,6 +13,7 @@ from ..config import ConfigError
 from ..data import Cohort
 from ..evaluation import glycaemia_table, score_forecasts
 from ..io import ResultError, find_results, read_result
+from ..population import shipped_forecaster
 from ..records import person_of
 from ..reporting import write_report
 from ..statespace import fit_state_space, person_settings
@@ -79,7 +80,9 @@ def report(
         forecasts = []
         if forecast:
             tell.now(f"learning from {counted(len(cohort), 'patient')}")
-            forecasts = by_every_method(fit_state_space(list(cohort)), cohort, on_patient=tell)
+            forecasts = by_every_method(
+                cohort, fit=fit_state_space(list(cohort)), others=shipped_forecaster(), on_patient=tell
+            )
         of_people = []
         if settings:
             tell.now("learning from the whole record")

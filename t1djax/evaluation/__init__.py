@@ -11,6 +11,9 @@ from ._error_grids import surveillance_levels as surveillance_levels
 from ._errors import GLUCOSE_RANGES as GLUCOSE_RANGES
 from ._errors import errors_by_range as errors_by_range
 from ._errors import reading_errors as reading_errors
+from ._events import Events as Events
+from ._events import hypoglycaemic_events as hypoglycaemic_events
+from ._events import score_events as score_events
 from ._fits import SETS as SETS
 from ._fits import comparison as comparison
 from ._fits import doubts as doubts

@@ -40,7 +40,7 @@ def population_forecasts(
     `change` and `s` are the networks'; `w` is a ridge regression of their misses in the person's training part, which
     weighs the more the longer it is; `factor` makes the 90 % interval hold that share of the training part's readings,
     on blocks that `w` has not seen. With no reading in the training part there is neither, and it is a forecast of a
-    person never seen.
+    person never seen. Origins inside the training part are forecast with a `w` of the other four fifths of it.
 
     Args:
         forecaster: what others taught; `shipped_forecaster()` is the package's own.
@@ -53,8 +53,7 @@ def population_forecasts(
         The forecasts, as method `population`. They know no later insulin and meals.
 
     Raises:
-        ValueError: where a horizon is not positive or above 240 min, an origin is no reading, or lies in the training
-            part.
+        ValueError: where a horizon is not positive or above 240 min, or an origin is no reading.
 
     Example:
         >>> import t1djax
@@ -72,8 +71,6 @@ def population_forecasts(
     readings = patient.time_min[patient.valid]
     if not np.all(np.isin(origins, readings)):
         raise ValueError(f"{patient.name}: an origin is no reading of the record; take them from rolling_origins")
-    if len(origins) and origins.min() < end:
-        raise ValueError(f"{patient.name}: the origin at {origins.min():g} min lies in the training part")
     own = readings[readings <= end]
     at = np.concatenate([own, origins])
     known = known_at(patient, at)
@@ -83,7 +80,8 @@ def population_forecasts(
     seen[: len(own)] = ahead / known.spread_mg_dL[: len(own), None]
     # Thinner readings weigh more, each for the time until the next.
     step = float(np.median(np.diff(own))) if len(own) > 1 else 5.0
-    block = np.minimum(np.arange(len(at)) * _BLOCKS // max(len(own), 1), _BLOCKS - 1)
+    block = np.searchsorted(own, at) * _BLOCKS // max(len(own), 1)
+    block = np.where(at > end, _BLOCKS, block)
     days = len(own) * step / _DAY_MIN
     pad = lambda x: np.pad(x, ((0, -len(at) % _ROWS), *((0, 0) for _ in x.shape[1:])), constant_values=np.nan)
     more = forecaster.networks, forecaster.scale.astype(np.float64), forecaster.usual.astype(np.float64)
@@ -140,9 +138,10 @@ def _forecasts(
         squares = jnp.concatenate([square.sum(0) - square, square.sum(0)[None]])
         crosses = jnp.concatenate([cross.sum(0) - cross, cross.sum(0)[None]])
         own = jnp.linalg.solve(squares + belief, crosses[..., None])[..., 0]
-        apart = jnp.abs(miss - jnp.einsum("bn,ni,bi->n", 1.0 * member, z, own[:-1])) / sd
+        added = jnp.einsum("bn,ni,bi->n", 1.0 * (block == jnp.arange(_BLOCKS + 1)[:, None]), z, own)
+        apart = jnp.abs(miss - added) / sd
         far = jnp.nanquantile(jnp.where(there, apart, jnp.nan), 0.9) / _Z90
         factor = jnp.where(there.any(), far, 1.0) ** trust
-        return mean + z @ own[-1], sd * factor
+        return mean + added, sd * factor
 
     return jax.vmap(one, in_axes=1, out_axes=1)(mean, sd, seen)

@@ -10,8 +10,8 @@ from .._html import html_table
 
 FutureInputs = Literal["none", "announced", "recorded"]
 """What a forecast knows of insulin and meals after its origin. *none*: the basal rate in force goes on and nothing is
-eaten. *announced*: what the record states ahead of time, the basal schedule and what begins within the announcement.
-*recorded*: everything on record, which no live forecast has."""
+eaten. *announced*: also what a person announces: meals that begin within the announcement, and boluses within 15 min of
+them. *recorded*: everything on record, which no live forecast has."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +37,24 @@ class RollingForecasts:
     """Standard deviations of the readings about them, mg/dL; NaN where the method states none."""
     observed_mg_dL: Float[np.ndarray, "origins horizons"]
     """What the sensor then read, mg/dL; NaN where there is no real reading at that time."""
+
+    def after(self, time_min: float) -> "RollingForecasts":
+        """The forecasts from origins after a time.
+
+        Args:
+            time_min: the time, min on the record's clock.
+
+        Returns:
+            New forecasts; these stay as they are.
+        """
+        keep = self.origin_min > time_min
+        return dataclasses.replace(
+            self,
+            origin_min=self.origin_min[keep],
+            mean_mg_dL=self.mean_mg_dL[keep],
+            sd_mg_dL=self.sd_mg_dL[keep],
+            observed_mg_dL=self.observed_mg_dL[keep],
+        )
 
     def __repr__(self) -> str:
         ahead = ", ".join(f"{horizon:g}" for horizon in self.horizon_min)

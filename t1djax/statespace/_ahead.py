@@ -18,6 +18,8 @@ from ._model import after_doses, choices, effect_rows, matrices, reading_row, th
 from ._person import Person
 from ._steps import Steps, unpaired
 
+_AT_MEAL_MIN = 15.0  # a bolus so near to a meal goes with it
+
 
 class Ahead(NamedTuple):
     """Expected readings."""
@@ -192,7 +194,7 @@ def changes_after(
         i, j = np.searchsorted(edges.time_min, [t, t + latest], side="right")
         known = np.arange(i, j)
         if future == "announced":
-            known = known[edges.begun_min[known] <= t + announced_min]
+            known = known[edges.begun_min[known] <= t + np.where(edges.stated[known], announced_min, 0.0)]
         for n, horizon in enumerate(horizon_min.tolist()):
             some = known[edges.time_min[known] < t + horizon]
             where = np.full(len(some), origin * len(horizon_min) + n)
@@ -210,7 +212,8 @@ class _Edges(NamedTuple):
     time_min: np.ndarray
     channel: np.ndarray
     size: np.ndarray
-    begun_min: np.ndarray  # start of the dose; of the scheduled basal, long ago
+    begun_min: np.ndarray  # start of the dose
+    stated: np.ndarray  # whether a person announces it: a meal, or a bolus with one
 
 
 def _edges(doses: Doses) -> _Edges:
@@ -219,14 +222,17 @@ def _edges(doses: Doses) -> _Edges:
     alone = np.where(unpaired(doses), bolus, 0.0)
     carbs = doses.carbs_g / doses.meal_duration_min
     since, rate = doses.background
-    columns = [(since[1:], 0, np.diff(rate) / 60, np.full(len(rate) - 1, -np.inf))]
-    for channel, start, length, rate in (
-        (0, doses.bolus_time_min, doses.bolus_duration_min, bolus),
-        (1, doses.meal_time_min, doses.meal_duration_min, carbs),
-        (2, doses.bolus_time_min, doses.bolus_duration_min, alone),
+    apart = np.abs(doses.bolus_time_min[:, None] - doses.meal_time_min)
+    at_meal = (apart <= _AT_MEAL_MIN).any(axis=1)
+    # A loop's later basal and corrections answer glucose that is not known yet: nobody announces them.
+    columns = [(since[1:], 0, np.diff(rate) / 60, since[1:], np.full(len(rate) - 1, False))]
+    for channel, start, length, rate, stated in (
+        (0, doses.bolus_time_min, doses.bolus_duration_min, bolus, at_meal),
+        (1, doses.meal_time_min, doses.meal_duration_min, carbs, np.full(len(carbs), True)),
+        (2, doses.bolus_time_min, doses.bolus_duration_min, alone, at_meal),
     ):
-        columns += [(start, channel, rate, start), (start + length, channel, -rate, start)]
-    time, size, begun = (np.concatenate([c[i] for c in columns]) for i in (0, 2, 3))
+        columns += [(start, channel, rate, start, stated), (start + length, channel, -rate, start, stated)]
+    time, size, begun, stated = (np.concatenate([c[i] for c in columns]) for i in (0, 2, 3, 4))
     channel = np.concatenate([np.full(len(c[0]), c[1]) for c in columns])
     order = np.argsort(time, kind="stable")
-    return _Edges(time[order], channel[order], size[order], begun[order])
+    return _Edges(time[order], channel[order], size[order], begun[order], stated[order])

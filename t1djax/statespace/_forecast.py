@@ -38,9 +38,10 @@ def state_space_forecasts(
         origin_min: times of readings to forecast from, min; left out, the readings after the training part.
         horizon_min: how far ahead, min.
         future_inputs: *none*: the basal rate in force goes on, nothing is eaten or injected, and whatever is usual
-            afterwards counts as far as the fit has seen it. *announced*: the basal schedule, and doses and meals that
-            begin within `announced_min`. *recorded*: all of the record.
-        announced_min: how long before it begins a dose or meal is known, min.
+            afterwards counts as far as the fit has seen it. *announced*: meals that begin within `announced_min`, and
+            boluses within 15 min of them; a loop's later basal and corrections stay unknown. *recorded*: all of the
+            record.
+        announced_min: how long before it begins a meal, or a bolus with it, is known, min.
 
     Returns:
         The forecasts; `sd_mg_dL` is that of a reading.
