@@ -1,5 +1,6 @@
 """Forecasts of real people by every method: 70/30 in time, by others who never saw the person."""
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +91,9 @@ def _of_person(
         "population": taught.after(end),
         "population, nothing of the person": t1djax.population_forecasts(
             others, patient, origin_min=origins, **new
+        ).after(end),
+        "population, without doses": t1djax.population_forecasts(
+            others, dataclasses.replace(patient, doses=t1djax.Doses.of()), origin_min=origins, **ask
         ).after(end),
         "stochastic": own.after(end),
         "pooled autoregression": t1djax.evaluation.pooled_forecasts(patient, group, **ask),
