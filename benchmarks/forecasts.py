@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import t1djax
-from t1djax.data import readings_ahead, rolling_origins
+from t1djax.data import readings_ahead, rolling_origins, training_end
 from t1djax.evaluation import gaussian_crps, score_events
 from t1djax.population import blended_forecasts, write_population
 
@@ -49,7 +49,9 @@ def run(scope: Scope, out: Path, *, azt1d: Path, hupa: Path, boosting: bool = Fa
         for patient in some:
             print(group, patient.name, flush=True)
             made.append(
-                _of_person(patient, taught.get(patient.name, every), some, teachers if boosting else (), scope.quick)
+                _of_person(
+                    patient, taught.get(patient.name, every), some, teachers if boosting else (), out, scope.quick
+                )
             )
         _rows(report, group, some, made)
     return report
@@ -77,12 +79,11 @@ def _of_person(
     others: t1djax.population.PopulationForecaster,
     group: Sequence[t1djax.Patient],
     boosted: Sequence[t1djax.Patient],
+    out: Path,
     quick: bool,
 ) -> Person:
-    form = t1djax.StateSpaceOptions(horizons_min=(), max_steps=3) if quick else t1djax.StateSpaceOptions()
-    fit = t1djax.fit_state_space([patient], options=form)
-    end, origins = fit[patient.name].train_until_min, rolling_origins(patient, after_min=-np.inf)
-    own = t1djax.state_space_forecasts(fit, patient, origin_min=origins, horizon_min=HORIZONS_MIN)
+    end, origins = training_end(patient), rolling_origins(patient, after_min=-np.inf)
+    own = _own(patient, origins, out / f"{patient.name}.npz", quick)
     ask = {"horizon_min": HORIZONS_MIN, "train_until_min": end}
     taught = t1djax.population_forecasts(others, patient, origin_min=origins, **ask)
     new = {"horizon_min": HORIZONS_MIN, "train_until_min": float(patient.time_min[0]) - 1}
@@ -102,6 +103,21 @@ def _of_person(
     if boosted:
         made["boosting, nothing of the person"] = _boosted(patient, [p for p in boosted if p.name != patient.name], end)
     return made
+
+
+def _own(patient: t1djax.Patient, origins: np.ndarray, kept: Path, quick: bool) -> t1djax.records.RollingForecasts:
+    """The stochastic model's forecasts, which take longest and are kept beside the table."""
+    if not kept.is_file():
+        form = t1djax.StateSpaceOptions(horizons_min=(), max_steps=3) if quick else t1djax.StateSpaceOptions()
+        fit = t1djax.fit_state_space([patient], options=form)
+        found = t1djax.state_space_forecasts(fit, patient, origin_min=origins, horizon_min=HORIZONS_MIN)
+        np.savez(kept, mean=found.mean_mg_dL, sd=found.sd_mg_dL)
+    with np.load(kept) as there:
+        mean, sd = there["mean"], there["sd"]
+    observed = readings_ahead(patient, origins, HORIZONS_MIN)
+    return t1djax.records.RollingForecasts(
+        patient.name, "stochastic", "none", origins, np.asarray(HORIZONS_MIN), mean, sd, observed
+    )
 
 
 def _boosted(patient: t1djax.Patient, people: Sequence[t1djax.Patient], end: float) -> t1djax.records.RollingForecasts:

@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from .._types import Key
-from ..data import Cohort, Patient, readings_ahead, rolling_origins
+from ..data import Cohort, Patient, fingerprint, readings_ahead, rolling_origins
 from ..programs import together
 from ._known import COLUMNS, MAY_LACK, known_at
 from ._network import KNOTS_MIN, PopulationForecaster, PopulationNetwork, PopulationOptions, standard
@@ -231,11 +231,9 @@ def _course(
 
 
 def _fingerprint(people: Cohort, options: PopulationOptions, key: Key, unseen: Sequence[Sequence[str]]) -> str:
-    numbers = np.asarray(jax.random.key_data(key)).tolist()
-    digest = hashlib.sha256(repr((options, numbers, unseen, people.names)).encode())
-    for patient in people:
-        digest.update(np.nan_to_num(patient.glucose_mg_dL).tobytes() + repr(patient.doses).encode())
-    return digest.hexdigest()
+    drawn = np.asarray(jax.random.key_data(key)).tolist()
+    asked = repr((tuple(options), drawn, [list(names) for names in unseen], fingerprint(people)))
+    return hashlib.sha256(asked.encode()).hexdigest()
 
 
 def _write(file: Path, digest: str, done: int, state: Any) -> None:
