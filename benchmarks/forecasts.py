@@ -20,7 +20,7 @@ HORIZONS_MIN = (30.0, 60.0, 120.0)
 DAMAGED = {"Subject 1", "Subject 10", "Subject 11"}
 """People of AZT1D whose insulin is damaged as published: they are read without it."""
 KEY = 0
-_DRAWS = 2000
+_DRAWS = 1000
 _BLOCK_MIN = 1440.0
 
 

@@ -378,10 +378,10 @@ def test_a_meal_and_its_bolus_are_announced_and_what_a_loop_does_later_is_not(fi
         doses = t1djax.Doses(
             times,
             add(d.basal_U_h[d.basal_time_min <= t], basal, basal),
-            add(d.bolus_time_min[d.bolus_time_min <= t], t + 10, bolus),
+            add(d.bolus_time_min[d.bolus_time_min <= t], t + 15, bolus),
             add(d.bolus_U[d.bolus_time_min <= t], bolus, bolus),
             add(d.bolus_duration_min[d.bolus_time_min <= t], 1.0, bolus),
-            add(d.meal_time_min[d.meal_time_min <= t], t + 15, meal),
+            add(d.meal_time_min[d.meal_time_min <= t], t + 10, meal),
             add(d.carbs_g[d.meal_time_min <= t], meal, meal),
             add(d.meal_duration_min[d.meal_time_min <= t], 1.0, meal),
         )
