@@ -46,31 +46,25 @@ def hypoglycaemic_events(patient: Patient, *, after_min: float = -np.inf) -> Eve
     Source: Battelino et al., Diabetes Care 42(8), 2019, for the 15 min.
     """
     time, low = patient.time_min[patient.valid], patient.glucose_mg_dL[patient.valid] < HYPOGLYCAEMIA_MG_DL
-    starts, ends = [], []
-    begun: float | None = None
-    above: float | None = None
-    for k, (t, is_low) in enumerate(zip(time.tolist(), low.tolist(), strict=True)):
-        if begun is not None and k and t - time[k - 1] > _GAP_MIN:
-            _close(starts, ends, begun, above if above is not None else float(time[k - 1]))
-            begun = above = None
+    starts: list[float] = []
+    ends: list[float] = []
+    begun = above = np.nan  # of an event that may be one, and of the readings at or above after it
+    for k, (t, is_low) in enumerate(zip([*time.tolist(), np.inf], [*low.tolist(), False], strict=True)):
+        last = float(time[k - 1]) if k else t
+        gap = t - last > _GAP_MIN
+        if not np.isnan(begun) and (gap or t - above >= _EVENT_MIN):
+            ended = above if not np.isnan(above) else last
+            if ended - begun >= _EVENT_MIN:
+                starts.append(begun)
+                ends.append(ended)
+            begun = above = np.nan
         if is_low:
-            begun, above = t if begun is None else begun, None
-        elif begun is not None:
-            above = t if above is None else above
-            if t - above >= _EVENT_MIN:
-                _close(starts, ends, begun, above)
-                begun = above = None
-    if begun is not None:
-        _close(starts, ends, begun, above if above is not None else float(time[-1]))
+            begun, above = (t if np.isnan(begun) else begun), np.nan
+        elif not np.isnan(begun) and np.isnan(above):
+            above = t
     found = np.asarray(starts, dtype=np.float64), np.asarray(ends, dtype=np.float64)
     keep = found[0] >= after_min
     return Events(found[0][keep], found[1][keep])
-
-
-def _close(starts: list[float], ends: list[float], begun: float, ended: float) -> None:
-    if ended - begun >= _EVENT_MIN:
-        starts.append(begun)
-        ends.append(ended)
 
 
 def score_events(
