@@ -103,7 +103,7 @@ def test_settings_of_a_person_hold_the_truth_and_name_what_is_not_told(found):
     [
         (Setting(30.0, 25.0, 36.0, 0.1), "known"),
         (Setting(30.0, 21.0, 45.0, 0.1), "roughly known"),
-        (Setting(30.0, 15.0, 60.0, 0.1), NOT_TOLD),
+        (Setting(30.0, 14.0, 64.0, 0.1), NOT_TOLD),
         (Setting(30.0, 25.0, 36.0, 0.6), NOT_TOLD),
         (Setting(0.3, -0.1, 0.6, 0.1), NOT_TOLD),
     ],

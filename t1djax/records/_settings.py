@@ -38,7 +38,7 @@ that holds glucose between meals."""
 
 Knowledge = Literal["known", "roughly known", "the record does not tell"]
 NOT_TOLD: Knowledge = "the record does not tell"
-_KNOWN, _ROUGHLY = 1.25, 1.6  # factors from the middle of a 90 % interval to its ends
+_KNOWN, _ROUGHLY = 1.3, 2.0  # factors from the middle of a 90 % interval to its ends
 _MOSTLY_PRIOR = 0.5
 
 
@@ -67,7 +67,7 @@ class Setting(NamedTuple):
 
     @property
     def knowledge(self) -> Knowledge:
-        """In a word: *known* to a quarter, *roughly known* to 60 %, or the record does not tell."""
+        """In a word: *known* to 30 %, *roughly known* to a factor of two, or the record does not tell."""
         if not self.low > 0 or not np.isfinite(self.high) or self.prior_share > _MOSTLY_PRIOR:
             return NOT_TOLD
         factor = float(np.sqrt(self.high / self.low))

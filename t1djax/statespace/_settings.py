@@ -21,7 +21,7 @@ from ._person import Person
 from ._steps import MINUTES_PER_DAY, unpaired
 
 _DRAWS = 256
-_TRUST = 0.12, 0.7
+_WRONG, _WRONG_IN_LOOP = (0.35, 0.15, 0.2), 0.7  # on simulated people of two bodies
 _AHEAD_MIN, _MEAL_DOUBT = 30.0, 0.3
 _ALONE_MIN, _FASTING_MIN = 180.0, 240.0
 _ALIKE, _LOOP_CHANGES, _FEW_CORRECTIONS, _FEW_MEALS = 0.15, 12.0, 3.0, 2.0
@@ -35,7 +35,7 @@ def person_settings(
     at_mg_dL: float = 120.0,
     until_min: float = np.inf,
     draws: int = _DRAWS,
-    trust: tuple[float, float] = _TRUST,
+    wrong_body: float = 1.0,
     key: Key,
 ) -> list[PersonSettings]:
     """Insulin sensitivity factor, carbohydrate ratio and basal need of each person, and of parts of the day.
@@ -53,8 +53,8 @@ def person_settings(
         at_mg_dL: glucose at which the experiments begin.
         until_min: readings and doses after this time are left out, min.
         draws: how many draws.
-        trust: standard deviations of logarithms that stand for a body that is not the right one: of people whose
-            insulin answers no glucose, and of those whose closed loop does; zeros for a body that is right.
+        wrong_body: factor on what stands for a body that is not the right one: standard deviations of logarithms of
+            0.35 (ISF), 0.15 (CR) and 0.2 (basal), of 0.7 where a closed loop sets the basal rate; zero for one that is.
         key: draws.
 
     Returns:
@@ -67,7 +67,7 @@ def person_settings(
         >>> import jax
         >>> import t1djax
         >>> patient = t1djax.reference_cohort(interval_min=15, names=["Pat3"])["Pat3"]
-        >>> found = t1djax.person_settings([patient], parts=1, key=jax.random.key(0))[0]
+        >>> found = t1djax.person_settings([patient], physiology="magdelaine", key=jax.random.key(0))[0]
         >>> found.setting("isf").low < found.setting("isf").value
         True
 
@@ -85,7 +85,7 @@ def person_settings(
         )  # fmt: skip
         if some:
             fit = fit_state_space(some, physiology=physiology, options=options, train_until_min=until_min)
-            each = settings_of(fit.patients, some, at_mg_dL=at_mg_dL, draws=draws, trust=trust, key=key)
+            each = settings_of(fit.patients, some, at_mg_dL=at_mg_dL, draws=draws, wrong_body=wrong_body, key=key)
             found |= {p.name: p for p in each}
     return [found[p.name] for p in people]
 
@@ -96,7 +96,7 @@ def settings_of(
     *,
     at_mg_dL: float,
     draws: int,
-    trust: tuple[float, float],
+    wrong_body: float,
     key: Key,
 ) -> list[PersonSettings]:
     """The experiments on people who were fitted with one form."""
@@ -114,7 +114,8 @@ def settings_of(
     found, _ = over_cohort(_measured, *each, shared=(np.asarray(at_mg_dL),), static=(form,))
     records = []
     for i, (f, p, end) in enumerate(zip(fitted, patients, ends, strict=True)):
-        doubted = found[i] * np.stack([np.exp(trust[_looped(p)] * wrong), np.ones_like(wrong)])
+        sd = np.where(_looped(p), _WRONG_IN_LOOP, _WRONG)
+        doubted = found[i] * np.stack([np.exp(wrong_body * sd * wrong), np.ones_like(wrong)])
         posterior, before = ({w: doubted[k, :, :, j] for j, w in enumerate(SETTINGS)} for k in (0, 1))
         records.append(_record(f, p, end, posterior, before, at_mg_dL, form))
     return records
