@@ -24,9 +24,13 @@ from ._model import Model, Transitions, after_doses, build, choices, effect_rows
 from ._person import Person
 from ._steps import Steps, round_up, stack_steps, steps_of
 
-_BEFORE_MIN, _AFTER_MIN = 1440.0, 720.0  # of the record around a change: to know what was on board, and what follows
+# Of the record around a change: before it, what was on board and what insulin and food do to the person; after it, what
+# follows.
+_BEFORE_MIN, _AFTER_MIN = 14 * 1440.0, 720.0
 _CONSTANTS, _PATHS = 16, 8  # draws of the constants, and of the disturbances under each
 _TRUST, _TIMING_MIN = 0.2, 10.0
+_LOOP = "basal rates change as a closed loop changes them; it would have answered, give it as an answer"
+_MG_PER_G = 1000.0
 _LOOP_CHANGES = 24  # of the basal rate a day, more than which a person does not make
 _SUPPORTED = 0.5  # change of insulin or carbohydrate, as a share of that recorded, beyond which nothing was seen
 
@@ -107,6 +111,7 @@ def replay(
     if not scenarios:
         raise ArgumentError("doses", "there are none; give some")
     spans = {name: _span(patient, other, name) for name, other in scenarios.items()}
+    as_closed_loop = not answers and _as_closed_loop(patient)
     start, end = min(a for a, _ in spans.values()), max(b for _, b in spans.values())
     near = (patient.time_min >= start - _BEFORE_MIN) & (patient.time_min <= end + _AFTER_MIN)
     part = dataclasses.replace(patient, glucose_mg_dL=np.where(near, patient.glucose_mg_dL, np.nan))
@@ -124,7 +129,7 @@ def replay(
         later = [np.interp(time - timing_min * s, at, row) for s, (at, row) in zip(shift, rows, strict=True)]
         change = np.exp(trust * size)[:, None] * np.stack(later)
         read = part.glucose_mg_dL[shown]
-        remarks = _remarks(patient, other, answers=bool(rules))
+        remarks = (*_remarks(patient, other), *([_LOOP] if as_closed_loop else []))
         found.append(Replay(patient.name, name, time, read, change, patient.doses, other, remarks, more))
     return found
 
@@ -143,55 +148,65 @@ def _changes(
     form = person.form
     z_key, path_key = jax.random.split(key)
     with jax.enable_x64(True):
-        steps, changed = _on_one_grid(part, others, form)
+        steps, rates = _on_one_grid(part, others, form)
         z = _drawn_constants(person, z_key)
         keys = jax.random.key_data(jax.random.split(path_key, _CONSTANTS))
         whole, _ = over_cohort(_explained, z, keys, shared=(steps, person.person), static=(form, paths))
-        course = _courses(part, others, steps, changed)
-        shared = (z, whole, person.person, jax.tree.map(jnp.asarray, rules))
+        course = _courses(part, others, steps, rates)
+        shared = (steps, z, whole, person.person, jax.tree.map(jnp.asarray, rules))
         time = np.asarray(steps.time_min)
         # Before the first change both are the same; rules have to have seen a day.
         gaps = len(time) - 1 if rules else len(time) - int(np.searchsorted(time, start_min))
         gaps = min(round_up(gaps), len(time) - 1)
-        (change, more), _ = over_cohort(_changed, changed, course, shared=shared, static=(form, gaps))
+        (change, more), _ = over_cohort(_changed, rates, course, shared=shared, static=(form, gaps))
     return time[-gaps - 1 :], change, more
 
 
 def _span(patient: Patient, other: Doses, name: str) -> tuple[float, float]:
     """First and last time at which doses differ, min."""
-    times = patient.time_min[patient.valid]
-    start, end = float(times[0]), float(times[-1])
-    grid = np.union1d(np.arange(start, end, 1.0), [end])
-    totals = [np.stack([np.asarray(x) for x in d.inputs(start, end).delivered(jnp.asarray(grid))]) for d in
-              (patient.doses, other)]  # fmt: skip
-    differs = np.flatnonzero(np.any(np.abs(np.diff(totals[0] - totals[1], axis=1)) > 1e-5, axis=0))
+    start, end = _ends(patient)
+    both = [doses.rates(start, end) for doses in (patient.doses, other)]
+    grid = np.unique(np.concatenate([start, end, *(t[(t > start) & (t < end)] for t, *_ in both)], axis=None))
+    record, changed = (np.stack(_rates_at(columns, grid[:-1])) for columns in both)
+    differs = np.flatnonzero(np.any(np.abs(record - changed) > 1e-5, axis=0))
     if not differs.size:
         raise ArgumentError(("doses", name), f"are those of the record from {start:g} to {end:g} min; change some")
     return float(grid[differs[0]]), float(grid[differs[-1] + 1])
 
 
-def _on_one_grid(patient: Patient, others: list[Doses], form: Form) -> tuple[Steps, Steps]:
-    """The record, and each scenario on the same steps; meals that boluses hint at are those of the record."""
+def _ends(patient: Patient) -> tuple[float, float]:
+    times = patient.time_min[patient.valid]
+    return float(times[0]), float(times[-1])
+
+
+def _rates_at(columns: tuple[np.ndarray, ...], time_min: np.ndarray) -> list[np.ndarray]:
+    """Insulin (U/min) and carbohydrate (mg/min) from each time on, of what `Doses.rates` gives."""
+    breaks, *rates = columns
+    at = np.searchsorted(breaks, time_min, side="right") - 1
+    return [rate[at] for rate in rates]
+
+
+def _on_one_grid(
+    patient: Patient, others: list[Doses], form: Form
+) -> tuple[Steps, Float[np.ndarray, "scenarios steps 3"]]:
+    """The record's steps, which begin at changes of the other doses too, and the rates of these in them. Meals that
+    boluses hint at are those of the record."""
     longest, o = np.inf if form.exact else form.physiology.step_min, form.options
-    blocks, ahead_min = o.sensitivity_blocks, o.paired_ahead_min
-    people = [patient, *(dataclasses.replace(patient, doses=other) for other in others)]
-    cuts = np.unique(np.concatenate([np.asarray(steps_of(p).time_min) for p in people]))
-    each = [steps_of(p, longest_min=longest, blocks=blocks, ahead_min=ahead_min, cut_min=cuts) for p in people]
-    record = each[0]
-    kept = [
-        dataclasses.replace(
-            s,
-            basal_U_min=s.basal_U_min.at[0].set(record.basal_U_min[0]),
-            rates=s.rates.at[:, 2].set(record.rates[:, 2]),
-        )
-        for s in each[1:]
-    ]
-    stacked = stack_steps([record, *kept])
-    take = lambda rows: jax.tree.map(lambda x: x[rows], stacked)
-    return take(0), take(slice(1, None))
+    start, end = _ends(patient)
+    each = [doses.rates(start, end) for doses in others]
+    cuts = np.unique(np.concatenate([t[(t > start) & (t < end)] for t, *_ in each]))
+    alone = steps_of(
+        patient, longest_min=longest, blocks=o.sensitivity_blocks, ahead_min=o.paired_ahead_min, cut_min=cuts
+    )
+    record = jax.tree.map(lambda x: x[0], stack_steps([alone]))
+    time, kept = np.asarray(record.time_min), np.asarray(record.rates[:, 2])
+    rows = [_rates_at(columns, time) for columns in each]
+    return record, np.stack([np.stack([u, carbs / _MG_PER_G, kept], axis=-1) for u, carbs in rows])
 
 
-def _courses(patient: Patient, others: list[Doses], record: Steps, changed: Steps) -> Course:
+def _courses(
+    patient: Patient, others: list[Doses], record: Steps, rates: Float[np.ndarray, "scenarios steps 3"]
+) -> Course:
     """What answers see, by scenario."""
     time = np.asarray(record.time_min)
     clock = 0 if patient.start is None else 60 * patient.start.hour + patient.start.minute
@@ -201,12 +216,15 @@ def _courses(patient: Patient, others: list[Doses], record: Steps, changed: Step
             at = np.searchsorted(time, doses.meal_time_min, side="right") - 1
             inside = (at >= 0) & (doses.meal_time_min < time[-1])
             np.add.at(row[:, i], at[inside], doses.carbs_g[inside])
-    alike = lambda x: jnp.broadcast_to(x, (len(others), len(time)))
-    insulin = jnp.stack([alike(record.rates[:, 0]), changed.rates[..., 0]], axis=-1)
-    announced = jnp.asarray(stated)
-    minute = alike(jnp.asarray((time + clock) % 1440))
-    dt = alike(record.dt_min[record.interval])
-    return Course(alike(record.glucose_mg_dL), alike(record.valid), minute, dt, insulin, announced)
+    alike = lambda x: jnp.broadcast_to(jnp.asarray(x), (len(others), len(time)))
+    return Course(
+        reading_mg_dL=alike(record.glucose_mg_dL),
+        valid=alike(record.valid),
+        minute=alike((time + clock) % 1440),
+        dt_min=alike(record.dt_min[record.interval]),
+        insulin_U_min=jnp.stack([alike(record.rates[:, 0]), jnp.asarray(rates[..., 0])], axis=-1),
+        announced_g=jnp.asarray(stated),
+    )
 
 
 def _drawn_constants(person: PatientStateSpace, key: Key) -> Float[Array, "draws free"]:
@@ -230,8 +248,9 @@ def _explained(z: Array, key_data: Array, steps: Steps, person: Person, form: Fo
 
 
 def _changed(
-    steps: Steps,
+    rates: Float[Array, "steps 3"],
     course: Course,
+    steps: Steps,
     z: Array,
     whole: _Paths,
     person: Person,
@@ -241,6 +260,7 @@ def _changed(
 ) -> tuple[Float[Array, "draws steps"], Float[Array, "draws 2"]]:
     """How much higher a sensor would have read under other doses over the last `gaps` steps, mg/dL; and what answers
     gave beyond them."""
+    steps = dataclasses.replace(steps, rates=rates)
     short = lambda tree: jax.tree.map(lambda row: row[-gaps - 1 : -1], tree)
     where, each_dt = layout(form), short(steps.dt_min[steps.interval])
 
@@ -279,10 +299,9 @@ def _changed(
     return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), found)
 
 
-def _remarks(patient: Patient, other: Doses, *, answers: bool) -> tuple[str, ...]:
+def _remarks(patient: Patient, other: Doses) -> tuple[str, ...]:
     """What the record cannot support."""
-    start, end = (float(t) for t in patient.time_min[patient.valid][[0, -1]])
-    total = lambda d: np.asarray(d.inputs(start, end).delivered(jnp.asarray([start, end])))[:, -1]
+    start, end = _ends(patient)
     inside = lambda t: (t >= start) & (t <= end)
     found = []
     before, after = patient.doses, other
@@ -294,10 +313,21 @@ def _remarks(patient: Patient, other: Doses, *, answers: bool) -> tuple[str, ...
     meals = inside(before.meal_time_min).sum(), inside(after.meal_time_min).sum()
     if meals[0] != meals[1] or np.any(np.asarray(after.carbs_g) == 0):
         found.append("meals are added or removed; the record has none of their kind to compare")
-    insulin = total(before)[0], total(after)[0]
-    if insulin[1] < _SUPPORTED * insulin[0]:
+    was, would = (_insulin(doses, start, end) for doses in (before, after))
+    if would < _SUPPORTED * was:
         found.append("there is less than half of the insulin; counter-regulation and ketones are not in the model")
-    rates = before.basal_U_h[inside(before.basal_time_min)]
-    if not answers and np.count_nonzero(np.diff(rates)) > _LOOP_CHANGES * (end - start) / 1440:
-        found.append("basal rates change as a closed loop changes them; it would have answered, give it as an answer")
     return tuple(found)
+
+
+def _insulin(doses: Doses, start: float, end: float) -> float:
+    """What is delivered between two times, U."""
+    breaks, rates, _ = doses.rates(start, end)
+    return float(rates @ np.diff(np.minimum(breaks, end), append=end))
+
+
+def _as_closed_loop(patient: Patient) -> bool:
+    """Whether basal rates of the record change more often than a person changes them."""
+    start, end = _ends(patient)
+    times, rates = patient.doses.basal_time_min, patient.doses.basal_U_h
+    changes = np.count_nonzero(np.diff(rates[(times >= start) & (times <= end)]))
+    return bool(changes > _LOOP_CHANGES * (end - start) / 1440)
