@@ -59,7 +59,8 @@ def baseline_forecasts(
     ridge            G + b_h + w_h x     x: those, and eleven 15-min sums of basal, bolus and carbohydrate
     ```
 
-    The autoregression is the one to beat: on most people the sums of doses cost more than they bring.
+    Which of the two regressions is better differs from person to person: sums of doses cost as much as they bring where
+    there are few days to learn from.
 
     Both regressions minimise `|y - b - X w|^2 + penalty |w|^2` over the training part, on standardised columns,
     for each horizon by itself; the penalty is chosen there by cross-validation over five consecutive blocks. A
