@@ -327,20 +327,18 @@ class _Tuned(AbstractController):
 @pytest.mark.slow
 def test_a_ratio_and_a_factor_are_tuned_by_gradient_through_a_week():
     """Settings that are far off get better on other days; the gradient is that of differences."""
-    values = person(Kanderian)
     rules = dataclasses.replace(QUIET, therapy=t1djax.Therapy(missed_bolus=0.0, settings_cv=0.0))
 
     def lives(shares, keys, days=7):
-        body = Kanderian.of(jax.tree.map(jnp.asarray, values))
-        given = jnp.asarray(values["G0"]), jnp.asarray(values["daily_carbs"])
-        one = lambda key: live_in_loop(_Tuned(shares), body, *given, key, rules, days=days)[0]
+        given = kanderian()["6"], jnp.asarray(140.0), jnp.asarray(240.0)
+        one = lambda key: live_in_loop(_Tuned(shares), *given, key, rules, days=days)[0]
         return jax.vmap(one)(keys)
 
     with jax.enable_x64(True):
         keys, others = jax.random.split(jax.random.key(1), 2), jax.random.split(jax.random.key(2), 2)
         risk = lambda log: lives(jnp.exp(log), keys).risk.mean() / (7 * 288)
         both, value = jax.jit(jax.value_and_grad(risk)), jax.jit(risk)
-        at = start = jnp.log(jnp.asarray([2.0, 0.5]))
+        at = start = jnp.log(jnp.asarray([2.0, 1.5]))
         slope = both(at)[1]
         apart = jnp.stack([value(at + 1e-6 * e) - value(at - 1e-6 * e) for e in jnp.eye(2)]) / 2e-6
         np.testing.assert_allclose(slope, apart, rtol=1e-3)
@@ -352,7 +350,7 @@ def test_a_ratio_and_a_factor_are_tuned_by_gradient_through_a_week():
         inside = lambda tally: 100 * (1 - float((tally.below_70 + tally.above_180).mean()) / (7 * 288))
         before, after = (inside(lives(jnp.exp(x), others)) for x in (start, at))
     print(f"shares {np.exp(start)} to {np.exp(at)}; time in range on other days {before:.1f} to {after:.1f} %")
-    assert after > before + 3
+    assert after > before + 10
 
 
 class _Wrong(AbstractController):
