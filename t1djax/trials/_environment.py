@@ -301,10 +301,9 @@ class Policy(AbstractController):
     """A network that sees the `FEATURES` and gives an action of an `Environment`: to be tried beside other controllers.
 
     Example:
-        >>> import equinox as eqx
         >>> import jax
         >>> from t1djax.trials import Policy, trial
-        >>> network = eqx.nn.MLP(8, 2, 16, 1, final_activation=jax.nn.softplus, key=jax.random.key(0))
+        >>> network = lambda features: jax.numpy.array([1.0, 0.1 * features[5]])  # basal rate, and announced meals
         >>> found = trial({"network": Policy(network)}, 2, days=1, key=jax.random.key(0))
     """
 
