@@ -62,6 +62,8 @@ MISSING = {
     "inspect": ("nowhere.csv",),
     "convert": ("nowhere.csv", "--out", "cohort"),
     "replay": ("nowhere", "--bolus=-20%"),
+    "settings": ("nowhere",),
+    "population train": ("nowhere", "--out", "own.json"),
     "trial": ("nowhere.yaml",),
     "evaluate": ("nowhere",),
     "plot": ("nowhere",),
@@ -332,7 +334,18 @@ def told() -> PatientIdentification:
 
 
 def test_identify_explains_what_it_shows() -> None:
-    asked = ("identify", "reference", "--patients", "3", "--interval-min", "30", "--free", "ksi,ku_Vi", "--preflight")
+    asked = (
+        "identify",
+        "reference",
+        "--patients",
+        "3",
+        "--interval-min",
+        "30",
+        "--free",
+        "ksi,ku_Vi",
+        "--preflight",
+        "--verbose",
+    )
     said = call(*asked)
     assert said.code == 0
     below = said.out.split("\nwhere\n")[1].splitlines()

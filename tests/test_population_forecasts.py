@@ -178,7 +178,7 @@ def test_own_days_are_a_ridge_regression_of_the_misses(shipped):
     )
     known = known_at(ada, np.concatenate([own, origins]))
     with jax.enable_x64(True):
-        z = np.asarray(standard(jnp.asarray(known.columns), shipped.scale.astype(np.float64))[0])
+        z = np.asarray(standard(jnp.asarray(known.columns), jnp.asarray(shipped.scale, jnp.float64))[0])
     target = t1djax.data.readings_ahead(ada, own, (30.0,))[:, 0]
     use = np.isfinite(target) & (own + 30 <= end)
     miss = ((target - fresh(own).mean_mg_dL[:, 0]) / known.spread_mg_dL[: len(own)])[use]

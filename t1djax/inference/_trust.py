@@ -117,9 +117,8 @@ def _verdicts_of(fit: Fit) -> list[dict[str, str]]:
         for symbol, e in sorted(patient.estimates.items()):
             white = e.standard_error if e.white_error is None else e.white_error
             sd = wider * white / abs(e.value) if white is not None and e.value else np.inf  # zero has no logarithm
-            verdict = verdict_of(
-                Error(np.inf if e.prior_dominated else sd, np.inf if e.prior_dominated else sd, sd, sd)
-            )
-            verdict = "at its bound" if e.at_bound else unless_misfit(verdict, miss)
+            alone = np.inf if e.prior_dominated else 1.0
+            errors = Error(alone * sd / wider, alone * sd, sd / wider, sd)
+            verdict = "at its bound" if e.at_bound else unless_misfit(verdict_of(errors), errors, miss)
             found[-1][symbol], _ = qualified(verdict, "", symbol, fit.problem, patient.name)
     return found

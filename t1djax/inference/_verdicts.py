@@ -10,6 +10,7 @@ from ._information import Bounds
 from ._words import plus_minus
 
 _DETERMINED, _WEAKLY = 0.1, 0.5  # standard deviations of a logarithm up to which a parameter is called so
+_CLAIMS = {"determined", "weakly determined"}
 _DOMINATED = 2.0  # the prior rules where the readings alone would leave so many times the error
 
 
@@ -43,19 +44,27 @@ def verdict_of(e: Error) -> Verdict:
     return "weakly determined" if e.robust <= _WEAKLY else "not determined"
 
 
-def unless_misfit(verdict: Verdict, misfit: Misfit | None) -> Verdict:
-    """What is left of a verdict where the model does not hold."""
-    claims = verdict in ("determined", "weakly determined")
-    return "model misfit" if claims and misfit is not None and misfit.found else verdict
+def unless_misfit(verdict: Verdict, e: Error, misfit: Misfit | None) -> Verdict:
+    """What is left of a verdict where the model does not hold.
+
+    What it would be if it held goes by the errors that white noise leaves: what the model misses is not a sensor's.
+    """
+    missed = misfit is not None and misfit.found
+    return "model misfit" if missed and {verdict, _if_it_held(verdict, e)} & _CLAIMS else verdict
+
+
+def _if_it_held(verdict: Verdict, e: Error) -> Verdict:
+    return verdict_of(Error(e.alone, e.alone, e.white, e.white)) if verdict == "not determined" else verdict
 
 
 def doubted(verdict: Verdict, reason: str, e: Error, misfit: Misfit | None) -> tuple[Verdict, str]:
     """A verdict and its reason, and what is left of both where the model does not hold."""
-    if misfit is None or unless_misfit(verdict, misfit) == verdict:
+    if misfit is None or unless_misfit(verdict, e, misfit) == verdict:
         return verdict, reason
+    size = e.white if verdict == "not determined" else e.robust
+    verdict = _if_it_held(verdict, e)
     return "model misfit", (
-        f"{verdict} ({plus_minus(e.robust)}) only if the model held; it misses its readings by "
-        f"{misfit.rms_mg_dL:.3g} mg/dL"
+        f"{verdict} ({plus_minus(size)}) only if the model held; it misses its readings by {misfit.rms_mg_dL:.3g} mg/dL"
     )
 
 

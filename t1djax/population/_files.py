@@ -50,7 +50,7 @@ def write_population(forecaster: PopulationForecaster, file: str | Path) -> Path
     arrays = {"scale": forecaster.scale, "usual": forecaster.usual}
     arrays |= {f"weights_{i}": x for i, x in enumerate(leaves)}
     lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items()]
-    lines += [f"  {json.dumps(name)}: [{', '.join(map(_number, np.ravel(x)))}]" for name, x in arrays.items()]
+    lines += [f"  {json.dumps(name)}: [{', '.join(map(_number, np.ravel(x).tolist()))}]" for name, x in arrays.items()]
     partial = file.with_name(f"{file.name}.partial")
     partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     return partial.replace(file)

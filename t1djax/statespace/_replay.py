@@ -257,7 +257,7 @@ def _changed(
     rules: tuple[AbstractAnswer, ...],
     form: Form,
     gaps: int,
-) -> tuple[Float[Array, "draws steps"], Float[Array, "draws 2"]]:
+) -> tuple[Float[Array, "draws later"], Float[Array, "draws 2"]]:
     """How much higher a sensor would have read under other doses over the last `gaps` steps, mg/dL; and what answers
     gave beyond them."""
     steps = dataclasses.replace(steps, rates=rates)
