@@ -1,6 +1,7 @@
 """Replays: against the linear response written down, the body's own counterfactual, and what is refused."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ PLAIN = t1djax.StateSpaceOptions(horizons_min=(), max_steps=8, daily_rhythm=0, s
 def test_a_table_replaces_the_doses_of_its_times():
     patient = t1djax.reference_cohort(interval_min=60, names=["Pat2"])["Pat2"]
     d = patient.doses
-    span = {"from_min": 300.0, "to_min": 900.0}
+    span: dict[str, Any] = {"from_min": 300.0, "to_min": 900.0}
     other = replaced_doses(patient, basal=[(300.0, 2.0), (600.0, 0.5)], boluses=[(400.0, 1.5)], **span)
     inside = (d.bolus_time_min >= 300) & (d.bolus_time_min <= 900)
     assert other.bolus_U.sum() == pytest.approx(d.bolus_U[~inside].sum() + 1.5)
@@ -174,6 +175,7 @@ def test_a_loop_and_rescue_carbohydrate_answer_the_changed_glucose(fitted):
     loop = run(less, LoopAnswer(PID(), profile))
     alone = run(less)
     assert alone.answered is None
+    assert loop.answered is not None
     peak = np.argmax(np.median(alone.change_mg_dL, 0))
     assert np.all(loop.answered[:, 0] > 0)
     assert np.median(loop.change_mg_dL[:, peak:], 0).max() < np.median(alone.change_mg_dL[:, peak:], 0).max()
@@ -181,6 +183,7 @@ def test_a_loop_and_rescue_carbohydrate_answer_the_changed_glucose(fitted):
     low, rescued = run(more), run(more, RescueCarbs(grams=20.0))
     replayed = low.recorded_mg_dL + low.change_mg_dL
     assert np.any(replayed < 70)
+    assert rescued.answered is not None
     assert np.all(np.isclose(rescued.answered[:, 1] % 20.0, 0, atol=1e-6) | np.isclose(rescued.answered[:, 1] % 20, 20))
     assert np.all(rescued.answered[:, 1][np.any(replayed < 60, axis=1)] >= 20)
     assert np.all(rescued.change_mg_dL >= low.change_mg_dL - 1e-6)
@@ -200,4 +203,5 @@ def test_what_a_loop_adds_follows_from_both_glucoses(fitted):
     less = other_doses(patient, bolus=0.5, from_min=1200.0, to_min=1900.0)
     found = t1djax.replay(person, patient, less, key=KEY, answers=Proportional(), trust=0.0, timing_min=0.0)[0]
     held = np.diff(found.time_min, append=found.time_min[-1])
+    assert found.answered is not None
     np.testing.assert_allclose(found.answered[:, 0], 1e-5 * found.change_mg_dL @ held, rtol=0.02)

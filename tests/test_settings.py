@@ -83,7 +83,10 @@ def test_errors_of_effects_carry_those_of_the_constants(patient):
         alone = states.sd["p1"][-1] if step == 0.0 else alone
     at = whole.shape[0] - 3
     assert J[at, i] == pytest.approx((ends[1] - ends[2]) / 0.02, rel=1e-2)
-    assert one.effects["p1"].standard_error ** 2 == pytest.approx(alone**2 + J[at] @ C @ J[at], rel=1e-6)
+    error = one.effects["p1"].standard_error
+    assert error is not None
+    assert alone is not None
+    assert error**2 == pytest.approx(alone**2 + J[at] @ C @ J[at], rel=1e-6)
 
 
 def test_settings_of_a_person_hold_the_truth_and_name_what_is_not_told(found):
