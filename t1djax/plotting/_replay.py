@@ -59,7 +59,7 @@ def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: 
         change.axhline(0, color="0.6", lw=0.8)
         change.fill_between(x, low, high, color=_FORECAST, alpha=0.25, lw=0)
         change.plot(x, middle, color=_FORECAST)
-        change.set(ylabel="change, mg/dL", xlim=(x[0], max(x[-1], x[0] + 1)))
+        change.set(ylabel="change, mg/dL", xlim=(x[0] - 0.15, max(x[-1], x[0] + 1)))
         _clock_axis(change, patient, x[0], x[-1])
     return figure
 
