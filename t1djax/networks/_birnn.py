@@ -111,7 +111,7 @@ class BIRNN(AbstractSurrogate):
     is first-order lags (or the doses themselves, without lags), and the recurrence does all the rest; states between
     steps are then coarse.
 
-    The minimal cell drops `U` and `r`: what it remembers is linear, and the rollout a parallel scan.
+    The minimal cell drops `U` and `r`: its state is linear in the one before, and the rollout a parallel scan.
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014 (the cell); De Carli
     et al., arXiv 2503.19158 (biology-informed recurrent network for glucose); Tallec and Ollivier, "Can recurrent

@@ -180,7 +180,7 @@ def _warmed(twins: Twin, warm: WarmStart, options: NetworkOptions) -> Twin:
     """The twins with networks of an earlier fit.
 
     In the same window all of it is taken, and says the same in mg/dL, whatever the sizes of the states now. In a window
-    of other times or doses a readout is worse than none: what it says there is far off, and steps that mend it throw
+    of other times or doses a readout is worse than none: what it says there is far off, and steps that correct it throw
     the parameters about; features are scaled to the doses. So hidden weights alone are taken there.
     """
     if warm.leaves is None or warm.scales is None or warm.windows is None:

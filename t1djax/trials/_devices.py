@@ -10,7 +10,7 @@ from ..data import STEP_MIN
 
 
 class CGM(eqx.Module):
-    """A sensor read every 5 min: interstitial glucose lags, errors remember, some readings are lost."""
+    """A sensor read every 5 min: interstitial glucose lags, errors are autocorrelated, some readings are lost."""
 
     noise_sd_mg_dL: float | Scalar = 10.0
     """Standard deviation of the error, mg/dL."""
