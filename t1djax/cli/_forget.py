@@ -100,7 +100,7 @@ def _print(done: Forgotten, hide: Callable[[str], str]) -> None:
         typer.echo(f"FOUND    {hide(found.where)}: {hide(found.what)}")
     if done.remains:
         typer.echo(
-            "what was found is not removed by itself: look at it, remove what is the person's, name the rest with --keep, "
+            "what was found stays: look at it, remove what is the person's, name the rest with --keep, "
             "and give the command again"
         )
     if done.dry_run:
