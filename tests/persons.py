@@ -1,9 +1,11 @@
 """A workspace of four people made by the real commands."""
 
+import contextlib
 import dataclasses
 import json
 import sqlite3
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import jax
 import pytest
 
 import t1djax
+from t1djax.privacy._plan import Task
 
 from .test_cli import done
 
@@ -54,6 +57,25 @@ def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
         answer = connection.execute(query).fetchall()
     connection.close()
     return answer
+
+
+class Killed(BaseException):
+    """Stands for a process that ends at once."""
+
+
+@contextlib.contextmanager
+def killed_after(steps: int) -> Iterator[None]:
+    """A removal that ends after so many steps, or by itself."""
+    whole, left = Task.take, iter(range(steps))
+
+    def take(self: Task) -> object:
+        if next(left, None) is None:
+            raise Killed
+        return whole(self)
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+        patch.setattr(Task, "take", take)
+        yield
 
 
 def import_mlflow() -> None:

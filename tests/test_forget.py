@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import yaml
@@ -14,6 +16,7 @@ import t1djax
 from t1djax import registry
 from t1djax.config import ConfigError, MissingPathError
 from t1djax.experiment import Execution, run
+from t1djax.experiment._journal import make_journal, read_journal
 from t1djax.io import Stopped
 from t1djax.tracking import read_info, write_info
 from t1djax.tracking._course import Chunk, read_course
@@ -179,29 +182,96 @@ def test_a_training_goes_on_without_the_person(tmp_path: Path, monkeypatch: pyte
     assert saved.names == LEFT[:2]
 
 
-def test_the_course_of_a_training_is_rewritten(tmp_path: Path) -> None:
-    """Row by row, whatever the order; the others' numbers stay as they are."""
-    people(tmp_path / "data", "Ada", "Ben")
-    folder, info = tmp_path / "results" / ".runs" / "one", program("one", ["Ben", "Ada"], truth={"Ada": {"ksi": 1.0}})
-    write_info(folder, info)
-    chunks = [Chunk(step, step, list(info.rows), {"loss_data": np.arange(4.0) + step}) for step in (1, 2)]
-    (folder / "course.jsonl").write_bytes(b"".join(chunk.line() for chunk in chunks))
-    assert t1djax.forget("Ada", data=tmp_path / "data", results=tmp_path / "results").complete
-    left = read_info(folder)
-    assert left is not None
-    assert (left.rows, left.truth) == ((("Ben", 0), ("Ben", 1)), {})
-    assert [(chunk.rows, chunk.metrics["loss_data"].tolist()) for chunk in read_course(folder)[0]] == [
-        (list(left.rows), [1.0, 2.0]), (list(left.rows), [2.0, 3.0])
-    ]  # fmt: skip
-
-
-# What is nobody's to remove
+# Each kind of thing
 
 
 def people(folder: Path, *names: str) -> None:
-    both = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3", "Pat4"][: len(names)])
+    key = jax.random.key(sum(map(ord, "".join(names))))
+    both = t1djax.reference_cohort(interval_min=30, names=["Pat2", "Pat3"][: len(names)], noise=t1djax.WhiteNoise(5.0),
+                                   key=key)  # fmt: skip
     t1djax.write_cohort(t1djax.Cohort(tuple(dataclasses.replace(p, name=n) for p, n in zip(both, names, strict=True))),
                         folder)  # fmt: skip
+
+
+def noted(folder: Path, *names: str) -> None:
+    people(folder, *names)
+    (folder / "reading.json").write_text(json.dumps({"reports": [{"subject": n} for n in names]}), encoding="utf-8")
+
+
+def course(folder: Path, *names: str) -> None:
+    info = program("one", names, truth={n: {"ksi": 1.0} for n in names})
+    write_info(folder, info)
+    chunks = [Chunk(step, step, list(info.rows), {"x": np.arange(2.0 * len(names)) + step}) for step in (1, 2)]
+    (folder / "course.jsonl").write_bytes(b"".join(chunk.line() for chunk in chunks))
+
+
+def journal(folder: Path, *names: str) -> None:
+    config = {"patients": ",".join(names), "members": 1}
+    record = {"sweep": "s", "config": config, "data": "d", "made_by": {}, "patients": dict.fromkeys(names, "d")}
+    made = make_journal(
+        folder, record | {"started": "2026-11-30T06:00:00", "batches": [[i] for i in range(len(names))]}
+    )
+    made.finish(0, [Path("ode_of_the_first")])
+    (folder / "batch-00001").mkdir()
+    (folder / "batch-00001" / "state").write_bytes(b"\0")
+
+
+def forecaster(folder: Path, *names: str) -> None:
+    folder.mkdir()
+    made = dataclasses.replace(t1djax.shipped_forecaster(), people=names)
+    t1djax.population.write_population(made, folder / "own.json")
+
+
+def unfinished(folder: Path, *names: str) -> None:
+    for name in names:
+        (place := folder / f"ode_inverse_{name}_ksi.partial").mkdir(parents=True)
+        (place / ".run").write_text(f"ode_inverse_ksi\n{name}", encoding="utf-8")
+        (place / "predictions.npz").write_bytes(b"half")
+
+
+def fitted(folder: Path, *names: str) -> None:
+    for i, name in enumerate(names):
+        (folder / str(i)).mkdir(parents=True)
+        (folder / str(i) / "model.json").write_text(json.dumps({"format": "t1djax.fitted_patient", "name": name}))
+
+
+def learning(folder: Path) -> Any:
+    chunks, info = read_course(folder)[0], read_info(folder)
+    return info and (info.rows, info.truth, [(c.rows, c.metrics["x"].tolist()) for c in chunks])
+
+
+def recorded(folder: Path) -> Any:
+    record = read_journal(folder)
+    return [*record.record["patients"]], record.record["config"]["patients"], record.finished(0), record.finished(1)
+
+
+BEN = (("Ben", 0), ("Ben", 1))
+KINDS: dict[str, tuple[Callable[..., None], Callable[[Path], Any], Any]] = {
+    "people": (people, lambda folder: t1djax.read_cohort(folder).names, ("Ben",)),
+    "noted": (noted, lambda f: json.loads((f / "reading.json").read_text()), {"reports": [{"subject": "Ben"}]}),
+    "course": (course, learning, (BEN, {"Ben": {"ksi": 1.0}}, [([*BEN], [3.0, 4.0]), ([*BEN], [4.0, 5.0])])),
+    "run": (journal, recorded, (["Ben"], "Ben", [], None)),
+    "forecaster": (forecaster, Path.exists, False),
+    "unfinished": (unfinished, lambda f: [p.name for p in f.iterdir()], ["ode_inverse_Ben_ksi.partial"]),
+    "fitted": (fitted, lambda f: [p.name for p in f.iterdir()], ["1"]),
+}
+"""How a thing of some people is written, how it is read, and what is left of Ada's and Ben's when Ada went."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_persons_goes_and_others_keep_theirs(tmp_path: Path, kind: str) -> None:
+    write, read, left = KINDS[kind]
+    for folder, names in (("alone", ["Ada"]), ("both", ["Ada", "Ben"]), ("others", ["Ben", "Ada Byron"])):
+        write(tmp_path / folder, *names)
+    before = snapshot(tmp_path / "others")
+    done = t1djax.forget("Ada", also=tmp_path, names_only=True)
+    assert done.complete, done.remains
+    assert snapshot(tmp_path / "others") == before
+    assert snapshot(tmp_path / "alone") == {}
+    assert read(tmp_path / "both") == left
+
+
+# What is nobody's to remove
 
 
 def test_files_of_people_with_like_names_stay(tmp_path: Path) -> None:
@@ -218,18 +288,6 @@ def test_files_of_people_with_like_names_stay(tmp_path: Path) -> None:
     assert decided.complete
     assert snapshot(tmp_path / "exports") == before
     assert t1djax.read_cohort(tmp_path / "data").names == ("Ben",)
-
-
-@pytest.mark.parametrize("name", ["predictions", "glucose", "559"])
-def test_a_name_of_the_format_is_a_name(tmp_path: Path, name: str) -> None:
-    people(tmp_path / "data", name, "Ben")
-    config = t1djax.Experiment(model="ode", data=str(tmp_path / "data"), results=str(tmp_path / "results"))
-    run(config, execution=Execution(figures=name == "glucose"))
-    before = {p: d for p, d in snapshot(tmp_path / "results").items() if "_Ben_" in p}
-    t1djax.forget(name, data=tmp_path / "data", results=tmp_path / "results")
-    after = snapshot(tmp_path / "results")
-    assert {p: d for p, d in after.items() if "_Ben_" in p} == before
-    assert len(before) > 4
 
 
 @pytest.mark.parametrize("claim", ["figures", "folders", "batch", "artifact"])

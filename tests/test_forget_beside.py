@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +17,14 @@ import pytest
 import t1djax
 from t1djax._in_use import alone, marked, using
 from t1djax.experiment import Busy
-from t1djax.privacy._log import Log, under_way
-from t1djax.privacy._plan import Task
+from t1djax.privacy._log import Log
 
-from .persons import GONE, NAMES, OTHERS, snapshot, write_people
+from .persons import GONE, NAMES, OTHERS, killed_after, snapshot, write_people
 from .test_cli import call, refused
-
-
-class Killed(BaseException):
-    """Stands for a process that ends at once."""
 
 
 class Enough(Exception):
     """Ends a training that got as far as it should."""
-
-
-@contextlib.contextmanager
-def killed_after(steps: int) -> Iterator[None]:
-    """A removal that ends after so many steps."""
-    whole, left = Task.take, iter(range(steps))
-
-    def take(self: Task) -> object:
-        if next(left, None) is None:
-            raise Killed
-        return whole(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Task, "take", take)
-        with pytest.raises(Killed):
-            yield
 
 
 @pytest.fixture(scope="module")
@@ -115,13 +94,14 @@ def test_a_key_is_overwritten_before_it_goes(root: Path, monkeypatch: pytest.Mon
 def test_torn_lines_and_keys_are_passed_over(tmp_path: Path) -> None:
     log = tmp_path / "forgotten.jsonl"
     mine = Log(log, "José")
+    mine.begin()
     mine.write("began")
     with log.open("a") as file:
         file.write('{"time": "2026-01-01T00:00:00+00:00", "steps": {"a": 1}\n{"ti')
     (tmp_path / ".forgotten-person-0123456789abcdef.key").touch()
-    assert under_way(log, "Jose\u0301") == {"began"}, "the other spelling of the same name"
-    assert Log(log, "Jose\u0301").pseudonym == mine.pseudonym
-    assert Log(log, "Jose").pseudonym != mine.pseudonym
+    same = Log(log, "Jose\u0301")
+    assert (same.pseudonym, same.events()) == (mine.pseudonym, {"began"}), "the other spelling of the same name"
+    assert Log(log, "Jose").pseudonym == ""
 
 
 WHERE = {"inside": ("results", "results/a"), "above": ("results/a", "results"), "here": ("results", "results")}

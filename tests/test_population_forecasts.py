@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import t1djax
+from t1djax.population import _files
 from t1djax.population._forecast import _OWN_PENALTY_MIN
 from t1djax.population._known import COLUMNS, acted, known_at
 from t1djax.population._network import KNOTS_MIN, standard
@@ -91,6 +92,30 @@ def test_a_training_goes_on_where_it_was(people, learnt, tmp_path):
         np.testing.assert_array_equal(one, two)
     with pytest.raises(ValueError, match="training"):
         t1djax.fit_population(people[:2], options=QUICK, key=KEY, checkpoint=file)
+
+
+def test_a_removal_takes_what_learnt_from_the_person(people, learnt, tmp_path):
+    """Forecasters and unfinished training as a whole; what others taught alone, and the package's own, stay."""
+    t1djax.write_cohort(t1djax.Cohort(tuple(people)), tmp_path / "data")
+    models = tmp_path / "models"
+    models.mkdir()
+    for file, forecaster in zip(("all.json", "others.json"), learnt, strict=True):
+        t1djax.population.write_population(forecaster, models / file)
+    (models / "shipped.json").write_bytes(_files._SHIPPED.read_bytes())
+
+    def stop(course: t1djax.population.Course) -> None:
+        raise InterruptedError
+
+    ask: dict[str, Any] = {"options": QUICK, "key": KEY, "unseen": [["Cem"]]}
+    with pytest.raises(InterruptedError):
+        t1djax.fit_population(people, **ask, checkpoint=models / "more.json.training", on_chunk=stop)
+    before = {path.name: path.read_bytes() for path in models.iterdir()}
+    done = t1djax.forget("Cem", data=tmp_path / "data", also=models)
+    assert done.complete, done.remains
+    left = {path.name: path.read_bytes() for path in models.iterdir()}
+    assert left == {name: before[name] for name in ("others.json", "shipped.json")}
+    with pytest.raises(t1djax.config.MissingPathError):
+        t1djax.forget("Subject 1", also=models, names_only=True)
 
 
 def test_what_is_asked_wrongly_is_refused(people, shipped):

@@ -48,6 +48,7 @@ from ._remarks import settled as settled
 from ._report import ReadReport as ReadReport
 from ._results import CHECKPOINTS as CHECKPOINTS
 from ._results import CONFIG as CONFIG
+from ._results import OWNER as OWNER
 from ._results import NewerFormatError as NewerFormatError
 from ._results import ResultError as ResultError
 from ._results import check_run_names as check_run_names

@@ -32,7 +32,8 @@ CHECKPOINTS = "checkpoints"
 """Subfolder of a result with the patient's network; see `load_twins`."""
 CONFIG = "config.yaml"
 """The resolved configuration: `t1djax train --config` runs it again."""
-_OWNER = ".run"  # in a partial folder: the run that writes it
+OWNER = ".run"
+"""In a partial folder: the run that writes it, and its patient."""
 _NEEDED = ("model", "mode", "patient", "seed", "ok", "estimates", "derived", "metrics", "wall_seconds")
 _PREDICTIONS = (
     "time_min",
@@ -145,7 +146,7 @@ def write_results(
     for i, patient_fit in enumerate(fit):
         patient = patient_fit.patient
         name = run_name(fit.model, fit.problem.mode, patient.name, fit.problem.named, started, seed)
-        partial, final = _claim(root, name, run)
+        partial, final = _claim(root, name, run, patient.name)
         if partial is None:
             written.append(read_result(final))
             continue
@@ -199,7 +200,7 @@ def write_results(
         if add is not None:
             add(patient.name, partial)
         partial.rename(final)
-        (final / _OWNER).unlink()
+        (final / OWNER).unlink()
         written.append(Result(final, metadata, predictions, evolution))
     return written
 
@@ -211,7 +212,7 @@ def made_by() -> dict[str, dict[str, str]]:
     return {"versions": versions, "device": {"platform": device.platform, "kind": device.device_kind}}
 
 
-def _claim(root: Path, name: str, run: str | None) -> tuple[Path | None, Path]:
+def _claim(root: Path, name: str, run: str | None, patient: str) -> tuple[Path | None, Path]:
     """A fresh partial folder, and the name it will bear; making the folder is what claims the name.
 
     No partial folder where this run finished the result before.
@@ -221,12 +222,13 @@ def _claim(root: Path, name: str, run: str | None) -> tuple[Path | None, Path]:
         partial = final.with_name(final.name + ".partial")
         if final.exists():
             if run is not None and _read_text(final / "metadata.json", "run") == run:
-                (final / _OWNER).unlink(missing_ok=True)  # where a kill came before it
+                (final / OWNER).unlink(missing_ok=True)  # where a kill came before it
                 return None, final
             continue
-        if run is not None and (partial / _OWNER).exists() and (partial / _OWNER).read_text("utf-8") == run:
+        owner = partial / OWNER
+        if run is not None and owner.exists() and owner.read_text("utf-8", "replace").splitlines()[:1] == [run]:
             _discard(partial)  # of this run before it was stopped
-        if not _owned(partial, run or ""):
+        if not _owned(partial, run or "", patient):
             continue
         if final.exists():  # another run finished it in between
             _discard(partial)
@@ -235,14 +237,14 @@ def _claim(root: Path, name: str, run: str | None) -> tuple[Path | None, Path]:
     raise FileExistsError(f"{root / name}: ten thousand runs bear this name; choose another results folder")
 
 
-def _owned(partial: Path, run: str) -> bool:
+def _owned(partial: Path, run: str, patient: str) -> bool:
     """Make the folder with its owner in it, in one move: no kill leaves it nobody's. False where it is taken."""
     fresh = partial.with_name(_private(partial, run or _writer()))
     shutil.rmtree(fresh, ignore_errors=True)  # of a kill in the middle of this
     if partial.exists():
         return False
     fresh.mkdir()
-    (fresh / _OWNER).write_text(run, "utf-8")
+    (fresh / OWNER).write_text(f"{run}\n{patient}", "utf-8", "surrogateescape")
     try:
         fresh.rename(partial)
     except OSError as e:

@@ -1,6 +1,7 @@
 """Forecasters that are learnt from people and forecast others."""
 
 from ._blend import blended_forecasts as blended_forecasts
+from ._files import learnt_from as learnt_from
 from ._files import read_population as read_population
 from ._files import shipped_forecaster as shipped_forecaster
 from ._files import write_population as write_population

@@ -13,6 +13,9 @@ from ._network import KNOTS_MIN, PopulationForecaster, PopulationNetwork
 
 FORMAT, FORMAT_VERSION = "t1djax.population", 1
 _DIGITS = 4
+_HEAD = 100
+"""Bytes of a file among which its format stands."""
+_SHIPPED = files("t1djax.population").joinpath("weights.json")
 
 
 def write_population(forecaster: PopulationForecaster, file: str | Path) -> Path:
@@ -98,7 +101,25 @@ def shipped_forecaster() -> PopulationForecaster:
 
     Source: Khamesian et al., AZT1D, Mendeley Data, doi 10.17632/gk9m674wcx.1, 2025 (CC BY 4.0).
     """
-    return _parse(files("t1djax.population").joinpath("weights.json").read_text(encoding="utf-8"), "weights.json")
+    return _parse(_SHIPPED.read_text(encoding="utf-8"), "weights.json")
+
+
+def learnt_from(file: Path) -> tuple[str, ...]:
+    """Whom a forecaster, or the training of one that is not finished, learnt from; nobody where a file is neither.
+
+    The package's own forecaster counts as neither, wherever a copy of it lies: everybody has it.
+    """
+    with file.open("rb") as stream:
+        head = stream.read(_HEAD)
+        data = head + stream.read() if FORMAT.encode() in head else b""
+    if not data or data == _SHIPPED.read_bytes():
+        return ()
+    try:
+        content, _ = json.JSONDecoder().raw_decode(data.decode("utf-8", "replace"))  # a training has arrays behind it
+    except (ValueError, RecursionError):
+        return ()
+    people = content.get("people") if isinstance(content, dict) else None
+    return tuple(people) if isinstance(people, list) and all(isinstance(name, str) for name in people) else ()
 
 
 def _parse(text: str, name: str) -> PopulationForecaster:

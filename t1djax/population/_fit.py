@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._types import Key
 from ..data import Cohort, Patient, fingerprint, readings_ahead, rolling_origins
 from ..programs import together
+from ._files import FORMAT
 from ._known import COLUMNS, MAY_LACK, known_at
 from ._network import KNOTS_MIN, PopulationForecaster, PopulationNetwork, PopulationOptions, standard
 
@@ -109,7 +110,7 @@ def fit_population(
         state, _ = together(_course, state, examples, courses, key, np.asarray(done), static=(options, count))
         done += count
         if checkpoint is not None:
-            _write(checkpoint, digest, done, state)
+            _write(checkpoint, people.names, digest, done, state)
         on_chunk(Course(done, options.steps))
     networks = jax.tree.map(lambda x: x.reshape(-1, options.members, *x.shape[1:]), state[0])
     return tuple(
@@ -236,10 +237,11 @@ def _fingerprint(people: Cohort, options: PopulationOptions, key: Key, unseen: S
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
-def _write(file: Path, digest: str, done: int, state: Any) -> None:
+def _write(file: Path, names: Sequence[str], digest: str, done: int, state: Any) -> None:
     partial = file.with_suffix(".partial")
+    recipe = {"format": f"{FORMAT}.training", "people": names, "training": digest, "steps": done}
     with partial.open("wb") as stream:
-        stream.write((json.dumps({"training": digest, "steps": done}) + "\n").encode())
+        stream.write((json.dumps(recipe) + "\n").encode())
         eqx.tree_serialise_leaves(stream, state)
     partial.replace(file)
 

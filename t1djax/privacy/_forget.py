@@ -11,14 +11,19 @@ from typing import NamedTuple
 from .._arguments import argument
 from .._in_use import alone, marked
 from ..config import ConfigError, MissingPathError
-from ._log import DONE, LOG, Log, under_way
+from ._log import DONE, LOG, Log
 from ._person import NamedPerson
 from ._places import Places
 from ._plan import OWN, SHARED, ForgetStep, Plan, Trace
 from ._search import Search, Searched
 from ._store import Store, is_database
+from ._written import look
 
 _OWN_GO = "the person's own data go"
+_NO_READINGS = (
+    "none are known, so that only the name could be looked for: name a folder with the person's readings by {}, or "
+    "pass {} where there are none"
+)
 Paths = Sequence[str | Path] | str | Path
 
 
@@ -105,20 +110,23 @@ def forget(
         stores = [Store(uri, artifacts) for uri in _databases(places, tracking_uri)]
         for store in stores:
             stack.callback(store.close)
-        plan, events = Plan(places, NamedPerson(patient)), under_way(record, patient)
+        plan, journal = Plan(places, NamedPerson(patient)), Log(record, patient)
+        events = journal.events()
         for here in places.walk():
-            plan.look(here)
+            look(plan, here)
         for store in stores:
             store.look(plan)
         _check_known(plan, going_on=bool(events))
         search = Search(plan)
+        outcome = lambda whose, steps: Forgotten(
+            whose, dry_run, tuple(steps), search.readings.rows, search.searched, tuple(search.found)
+        )
         databases = {file for store in stores for file in store.files()}
         if dry_run:
             changed = {file for task in plan.tasks.values() for file in task.files}
             search.places(databases | changed, _paths(keep))
-            steps = [task.step for task in plan.due(SHARED) + plan.due(OWN)]
-            return _outcome("", steps, search, dry_run=True)
-        journal = Log(record, patient)
+            return outcome("", [task.step for task in plan.due(SHARED) + plan.due(OWN)])
+        journal.begin()
         stack.enter_context(marked(places.roots, journal.pseudonym))
         journal.write("began", places=len(places.roots) + len(stores))
         steps = [task.take() for task in plan.due(SHARED)]
@@ -129,21 +137,16 @@ def forget(
         own = plan.due(OWN)
         search.places(databases.union(*(task.files for task in own)), _paths(keep))
         if not (search.readings.rows or names_only or _OWN_GO in events):
-            search.found.append(Trace("readings", _no_readings()))
+            search.found.append(Trace("readings", _NO_READINGS.format(argument("data"), argument("names_only", True))))
         if not search.found:
             journal.write(_OWN_GO)
             steps += [task.take() for task in own]
-        done = _outcome(journal.pseudonym, steps, search, dry_run=False)
+        done = outcome(journal.pseudonym, steps)
         event, counts = DONE if done.complete else "incomplete", Counter(step.action for step in steps)
         journal.write(event, steps=counts, searched=done.searched._asdict(), remains=len(done.remains))
     if done.complete:
         journal.erase_key()
     return done
-
-
-def _outcome(pseudonym: str, steps: Sequence[ForgetStep], search: Search, *, dry_run: bool) -> Forgotten:
-    rows, searched = search.readings.rows, search.searched
-    return Forgotten(pseudonym, dry_run, tuple(steps), rows, searched, tuple(search.found))
 
 
 def _check_known(plan: Plan, *, going_on: bool) -> None:
@@ -156,13 +159,6 @@ def _check_known(plan: Plan, *, going_on: bool) -> None:
         close = difflib.get_close_matches(plan.person.name, plan.names, n=3, cutoff=0.4)
         near = f": did you mean {', '.join(close)}?" if close else "; check the name and the folders"
         raise MissingPathError(f"no patient is known by that name here, and nothing is touched{near}")
-
-
-def _no_readings() -> str:
-    return (
-        "none are known, so that only the name could be looked for: name a folder with the person's readings by "
-        f"{argument('data')}, or pass {argument('names_only', True)} where there are none"
-    )
 
 
 def _paths(paths: Paths) -> list[Path]:

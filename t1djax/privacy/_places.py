@@ -66,26 +66,23 @@ class Places:
                     here, folders, frozenset(n for n in names if stat.S_ISREG((here / n).lstat().st_mode)), links
                 )
 
-    def remove(self, path: Path) -> None:
-        """Remove a file, or a folder in which nothing is left; what is gone is no matter.
+    def remove(self, *paths: Path) -> None:
+        """Remove files, and folders with what is in them but links; then what held them, where nothing is left in it.
 
         Raises:
-            OSError: where it lies outside of the folders.
+            OSError: where one lies outside of the folders.
         """
-        if not path.is_dir():
-            self._check(path)
-            path.unlink(missing_ok=True)
-        elif self.hold(path):
-            with contextlib.suppress(OSError):  # something is in it
-                path.rmdir()
-
-    def tree(self, folder: Path) -> None:
-        """Remove all files in a folder that t1djax made for itself, and the folder; links stay."""
-        for base, folders, names in os.walk(folder, topdown=False):
-            for path in (Path(base) / name for name in (*names, *folders)):
-                if not path.is_symlink():
-                    self.remove(path)
-        self.remove(folder)
+        for path in paths:
+            if path.is_dir() and not path.is_symlink():
+                self.remove(*(inner for inner in path.iterdir() if not inner.is_symlink()))
+            else:
+                self._check(path)
+                path.unlink(missing_ok=True)
+        held = {folder for path in paths for folder in (path, path.parent) if folder.is_dir()}
+        for folder in sorted(held, key=lambda folder: -len(folder.parts)):
+            if self.hold(folder):
+                with contextlib.suppress(OSError):  # something is in it
+                    folder.rmdir()
 
     def replace(self, path: Path, data: bytes) -> None:
         """New content under an old name and mode, whole or not at all, and on the disk.

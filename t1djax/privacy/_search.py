@@ -3,6 +3,7 @@
 import collections
 import csv
 import hashlib
+import html
 import json
 import re
 import zipfile
@@ -13,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._log import is_log
-from ._plan import Plan, Trace, parsed
+from ._plan import Plan, Trace
+from ._written import parsed
 
 ROW = 12
 """How many readings in a row tell a person from others."""
@@ -144,7 +146,7 @@ class Search:
     def _texts(self, path: Path, data: bytes) -> Iterator[str]:
         if path not in self.plan.ours:
             yield (text := _text(data))
-            yield text.replace(json.dumps(self.person.name)[1:-1], self.person.name)
+            yield html.unescape(text).replace(json.dumps(self.person.name)[1:-1], self.person.name)
             return
         table = path.suffix == ".csv"
         content = list(csv.reader(_text(data).splitlines()))[1:] if table else parsed(path, data)

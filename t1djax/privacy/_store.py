@@ -13,7 +13,8 @@ from .._words import counted
 from ..config import ConfigError, MissingPathError
 from ..registry import PREFIX, VERSION_FILES, without_patient
 from ._places import Places
-from ._plan import SHARED, Plan, Trace, unlisted, without_rows
+from ._plan import SHARED, Plan, Trace
+from ._written import rows_without, unlisted
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -157,7 +158,7 @@ class Store:
                 if not files.remote and not name.endswith(".csv"):
                     continue  # on a disk they are found as results
                 old, person = files.read(name), plan.person
-                new = without_rows(old, "patient", person) if name.endswith(".csv") else unlisted(old, person, name)
+                new = rows_without(old, person)[1] if name.endswith(".csv") else unlisted(old, person, name)
                 if new != old:
                     plan.do(SHARED, "rewrite", f"{files.place}/{name}", "others', without the person in it",
                             lambda f=files, n=name, d=new: f.write(n, d))  # fmt: skip
@@ -273,5 +274,4 @@ class _Files:
         if self._bucket is not None:
             self._bucket.object_versions.filter(Prefix=self._prefix).delete()
             return
-        self._places.tree(self._root)
-        self._places.remove(self._root.parent)
+        self._places.remove(self._root)
