@@ -14,10 +14,10 @@ from ..records import ChunkMetrics, RunInfo
 from ._client import Place
 from ._course import COURSE, RUNS, Chunk, read_course, read_info, write_info
 from ._sender import Sender
-from ._tracker import TrackingWarning
+from ._tracker import Tracker, TrackingWarning
 
 
-class MLflowTracker:
+class MLflowTracker(Tracker):
     """Tracks runs with MLflow, off the path of the training.
 
     What MLflow shows follows from the result folders and from the course of the training, which is on disk, in
@@ -65,9 +65,6 @@ class MLflowTracker:
     def begin(self, info: RunInfo) -> None:
         """Open the course of a program; one that was stopped goes on in the same MLflow runs.
 
-        Args:
-            info: its name, its fits, its configuration.
-
         Raises:
             ValueError: where the name is none for a folder, or a run of this name is of other fits.
         """
@@ -88,11 +85,6 @@ class MLflowTracker:
     def chunk(self, name: str, rows: Sequence[tuple[str, int]], chunk: ChunkMetrics) -> None:
         """Keep the metrics of a step, unless the course has them from before a restart.
 
-        Args:
-            name: the program, as `begin` named it.
-            rows: the fits that trained.
-            chunk: losses and estimates after these steps, one number per fit.
-
         Raises:
             ValueError: where the program has not begun, or a fit is none of its own.
         """
@@ -106,20 +98,10 @@ class MLflowTracker:
             self._warn(f"{name}: {e.strerror or e}; some of what happens is not kept")
 
     def result(self, name: str, row: tuple[str, int], folder: str | Path) -> None:
-        """Nothing: results are found in the results folder when they are sent.
-
-        Args:
-            name: the program, as `begin` named it.
-            row: patient and seed of the fit.
-            folder: where its result is.
-        """
+        """Nothing: results are found in the results folder when they are sent."""
 
     def end(self, name: str) -> None:
-        """No more steps of a program; one that never began is passed over.
-
-        Args:
-            name: the program, as `begin` named it.
-        """
+        """No more steps of a program; one that never began is passed over."""
         if (program := self._programs.pop(name, None)) is not None:
             program.close()
 

@@ -1,6 +1,5 @@
 """How things are called in MLflow."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from ..io import run_name
 from ..records import RunInfo
 
 _MODELS = {"pinn": "PINN", "modified_mlp": "ModifiedMLP", "birnn": "BIRNN", "ode": "ODE"}
-_MOST_KEY, _MOST_PARAM, _MOST_TAG = 250, 6000, 5000
+_MOST_KEY, _MOST_PARAM = 250, 6000
 
 
 def experiment_name(model: str, mode: str) -> str:
@@ -76,8 +75,4 @@ def as_tag(text: str) -> str:
         >>> as_tag("O'Neill"), as_tag("O_Neill")
         ('O~27Neill', 'O_Neill')
     """
-    tag = re.sub(r"['\"`\\%~]", lambda found: f"~{ord(found[0]):02x}", text)
-    if len(tag) <= _MOST_TAG:
-        return tag
-    digest = hashlib.sha256(tag.encode()).hexdigest()
-    return f"{tag[: _MOST_TAG - len(digest) - 1]}~{digest}"
+    return re.sub(r"['\"`\\%~]", lambda found: f"~{ord(found[0]):02x}", text)
