@@ -1,6 +1,7 @@
 """Input that somebody made to do harm, or that no program expects: an error in words, soon."""
 
 import csv
+import dataclasses
 import os
 import stat
 import time
@@ -13,6 +14,8 @@ import t1djax
 from t1djax.config import ConfigError, load_experiment
 from t1djax.io import DataError, read_patient, read_recording, write_fitted
 from t1djax.io.formats import FORMATS
+
+from .test_cli import done
 
 COMMENTS = "<!-- a --> " * 40
 HEADS = {
@@ -134,6 +137,17 @@ def test_a_name_is_no_formula_of_a_spreadsheet(name: str, tmp_path: Path) -> Non
     assert read[name].known == {"M": 62.0}
     assert t1djax.forget(name, data=tmp_path).complete
     assert t1djax.read_cohort(tmp_path).names == ("Ben",)
+
+
+@pytest.mark.parametrize("command", ["forecast --model population", "identify --preflight --free ksi"])
+def test_no_table_of_a_command_runs_a_name(command: str, tmp_path: Path) -> None:
+    cohort = t1djax.reference_cohort(interval_min=5, names=["Pat2"])
+    t1djax.write_cohort(t1djax.Cohort((dataclasses.replace(cohort[0], name="=Ada"),)), tmp_path / "data")
+    for _ in range(2):  # the second finds the figures of the first by the table
+        done(*command.split(), tmp_path / "data", "--out", tmp_path / "out", "--overwrite")
+    (table,) = (tmp_path / "out").glob("*.csv")
+    with table.open(newline="", encoding="utf-8") as file:
+        assert {row["patient"] for row in csv.DictReader(file)} == {"'=Ada"}
 
 
 def test_a_fitted_patient_is_for_whom_the_umask_says(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from .._words import counted
 from ..config import ConfigError
 from ..data import HORIZONS_MIN, TRAINING_SHARE, Cohort, Patient, rolling_origins, training_end
 from ..evaluation import BASELINES, BaselineMethod, baseline_forecasts, pooled_forecasts, score_forecasts
+from ..io import as_cells
 from ..plotting import plot_forecasts
 from ..population import (
     PopulationForecaster,
@@ -241,7 +242,7 @@ def _write(out: Path, cohort: Cohort, made: list[RollingForecasts]) -> list[Path
     out.mkdir(parents=True, exist_ok=True)
     table = out / _TABLE
     remove_figures(table)
-    pd.concat([_frame(one) for one in made]).to_csv(table, index=False)
+    as_cells(pd.concat([_frame(one) for one in made])).to_csv(table, index=False)
     files = [table]
     for one in {one.name: one for one in reversed(made)}.values():  # the first of each person
         if one.method not in BASELINES and len(one.origin_min):

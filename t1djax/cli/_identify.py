@@ -254,18 +254,19 @@ def _gain(before: float, after: float) -> float:
 def _write(out: Path, report: Identification, fitted: Fit | None, likelihoods: list[Profile]) -> None:
     import json  # noqa: PLC0415
 
-    from ..io import without_nan  # noqa: PLC0415
+    from ..io import as_cells, without_nan  # noqa: PLC0415
     from ..plotting import plot_fit, plot_identification, plot_profiles  # noqa: PLC0415 - heavy
 
     out.mkdir(parents=True, exist_ok=True)
     remove_figures(out / _TABLE, (".png", "_fit.png", "_profiles.png"))
     for symbol in {symbol for body in PHYSIOLOGIES.values() for symbol in body.parameters}:
         (out / f"profile_{symbol}.csv").unlink(missing_ok=True)
-    report.table().to_csv(out / _TABLE, index=False)  # first: by it the folder is known, should the rest not come
+    # First: by it the folder is known, should the rest not come.
+    as_cells(report.table()).to_csv(out / _TABLE, index=False)
     text = json.dumps(without_nan([p.as_dict() for p in report]), indent=2, allow_nan=False)
     (out / IDENTIFICATION_FILE).write_text(text + "\n", encoding="utf-8")
     for likelihood in likelihoods:
-        likelihood.table().to_csv(out / f"profile_{likelihood.symbol}.csv", index=False)
+        as_cells(likelihood.table()).to_csv(out / f"profile_{likelihood.symbol}.csv", index=False)
     for p in report.patients[:_FEW]:
         plot_identification(p).savefig(out / f"{p.name}.png")
         if fitted is not None:

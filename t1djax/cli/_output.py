@@ -8,6 +8,7 @@ import pandas as pd
 import typer
 
 from ..config import ConfigError
+from ..io import from_cell
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote.")]
 
@@ -41,7 +42,7 @@ def remove_figures(table: Path, ends: Iterable[str] = (".png",)) -> None:
     """
     if not table.exists():
         return
-    for name in pd.read_csv(table, usecols=["patient"], dtype=str)["patient"].unique():
+    for name in pd.read_csv(table, usecols=["patient"], dtype=str)["patient"].map(from_cell).unique():
         if Path(name).name == name:
             for end in ends:
                 (table.parent / f"{name}{end}").unlink(missing_ok=True)

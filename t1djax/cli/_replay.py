@@ -11,6 +11,7 @@ import typer
 from .._arguments import ArgumentError
 from ..config import ConfigError
 from ..data import Cohort, Patient
+from ..io import as_cells
 from ..physics import Doses
 from ..plotting import plot_replay
 from ..records import Replay
@@ -208,7 +209,7 @@ def _write(out: Path, found: list[Replay], cohort: Cohort, level: float) -> None
         plot_replay(r, cohort[r.name], level=level).savefig(out / f"{r.name}{number}.png")
     write_report(cohort, out / _PAGE, title="Replay", replays=found)
     tables = [r.table(level).assign(patient=r.name, scenario=r.scenario) for r in found]
-    pd.concat(tables).set_index(["patient", "scenario"]).to_csv(out / _TABLE)
+    as_cells(pd.concat(tables)).set_index(["patient", "scenario"]).to_csv(out / _TABLE)
 
 
 def _as_json(r: Replay, level: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import jax
 import pandas as pd
 import typer
 
+from ..io import as_cells
 from ..plotting import plot_settings
 from ..records import NOT_TOLD, SETTINGS, PersonSettings, rounded
 from ..statespace import person_settings
@@ -71,7 +72,7 @@ def run_settings(
 def _write(out: Path, found: list[PersonSettings], level: float) -> None:
     out.mkdir(parents=True, exist_ok=True)
     remove_figures(out / _TABLE)
-    pd.concat([p.table(level) for p in found]).to_csv(out / _TABLE, index=False)
+    as_cells(pd.concat([p.table(level) for p in found])).to_csv(out / _TABLE, index=False)
     for p in found:
         plot_settings(p, level=level).savefig(out / f"{p.name}.png", dpi=150)
 

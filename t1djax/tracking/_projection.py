@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import numpy as np
 
+from ..io import as_cell
 from ..records import RunInfo
 from ._client import Place, pages
 from ._course import COURSE, Chunk, Fit, errors, read_course, read_info, results_id
@@ -292,7 +293,7 @@ class Projection:
 
     def _end(self, info: RunInfo, done: Mapping[Fit, Mapping[str, Any]]) -> None:
         text = io.StringIO()
-        rows = [{"patient": patient, "seed": seed, "ok": bool(m.get("ok")), "folder": m["folder"], **_final(m)}
+        rows = [{"patient": as_cell(patient), "seed": seed, "ok": bool(m.get("ok")), "folder": m["folder"], **_final(m)}
                 for (patient, seed), m in done.items()]  # fmt: skip
         writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
         writer.writeheader()
