@@ -55,6 +55,8 @@ class World:
             self.cohort(self.r.choice([self.named[0], root / "outside", *self.named]))
         for _ in range(self.r.randint(0, 4)):
             self.result(self.r.choice([self.named[1], *self.own_folders(), root / "outside"]))
+        for _ in range(self.r.randint(0, 3) if self.known else 0):
+            self.r.choice([self.forecaster, self.fitted, self.unfinished])(self.somewhere())
         for _ in range(self.r.randint(0, 6)):
             self.r.choice([self.export, self.notes, self.numbers, self.copy, self.link, self.hostile])()
 
@@ -111,6 +113,31 @@ class World:
             self.shared[folder / file] = lambda gone, render=render, left=left: render(left(gone))
         self.known |= {name} if self.inside(folder) else set()
 
+    def forecaster(self, folder: Path) -> None:
+        """Or its training, which has arrays behind a line."""
+        names = self.r.sample(sorted(self.known), self.r.randint(1, len(self.known)))
+        done, path = self.r.random() < 0.5, folder / f"own{len(self.shared)}.json"
+        head = {"format": "t1djax.population" if done else "t1djax.population.training", "people": names}
+        data = json.dumps(head, indent=2 if done else None).encode() + (b"\n" if done else bytes([10, *range(256)]))
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        self.shared[path] = lambda gone: None if gone in names else data
+
+    def fitted(self, folder: Path) -> None:
+        name, path = self.r.choice(sorted(self.known)), folder / "model.json"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"format": "t1djax.fitted_patient", "name": name, "id": len(self.own)}))
+            self.own[path] = name
+
+    def unfinished(self, folder: Path) -> None:
+        name = self.r.choice(sorted(self.known))
+        folder = folder / f"ode_inverse_{name}_{len(self.own)}.partial"
+        folder.mkdir(parents=True)
+        (folder / ".run").write_text(f"ode\n{name}", encoding="utf-8")
+        np.savez(folder / "predictions.npz", observed_mg_dL=self.people[name], id=len(self.own))
+        self.own |= dict.fromkeys([folder / ".run", folder / "predictions.npz"], name)
+
     def put(self, path: Path, data: bytes, text: str, of: set[str]) -> None:
         if not path.exists() and not path.is_symlink() and path not in self.own:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +174,7 @@ class World:
         self.put(path.with_name(f"{kind}.dat"), as_text[kind].encode(), as_text[kind], of)
 
     def copy(self) -> None:
-        path = self.r.choice(sorted(p for p in self.own if p.name not in ("metadata.json", "config.yaml")))
+        path = self.r.choice(sorted(p for p in self.own if p.name not in ("metadata.json", "config.yaml", ".run")))
         data = path.read_bytes()
         seen = path.suffix != ".png" or self.inside(path)  # of a picture elsewhere nobody knows
         name = f"copy{self.r.randint(0, 9)}.bin"
@@ -183,7 +210,7 @@ class World:
                         links.add(each)
         kept = {p for p in (*self.foreign, *links) if self.inside(p)}
         folders = {up for path in kept for up in path.parents if any(f in up.parents for f in self.named)}
-        of_others = {p.parent for p, whose in self.own.items() if whose != name and p.name == "metadata.json"}
+        of_others = {p.parent for p, whose in self.own.items() if whose != name and p.name in ("metadata.json", ".run")}
         theirs = [p for p, whose in self.own.items() if whose != name] + [p for p in self.shared if self.shared[p](name)
                   and self.own.get(p) != name]  # fmt: skip
         folders |= {up for p in theirs for up in p.parents if any(f in up.parents for f in self.named)}
