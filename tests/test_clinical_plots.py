@@ -98,7 +98,10 @@ def test_the_profile_draws_nothing_where_there_is_little():
     drawn(plotting.plot_agp(person(days=1.0)))
 
 
-@pytest.mark.parametrize(("grid", "most", "edge"), [("clarke", 500, 400), ("parkes1", 500, 550), ("parkes2", 380, 400)])
+@pytest.mark.parametrize(
+    ("grid", "most", "edge"),
+    [("clarke", 500, 400), ("parkes1", 500, 550), ("parkes2", 380, 400), ("dts", 500, 550), ("dts", 380, 400)],
+)
 def test_an_error_grid_shows_every_pair_in_its_zone(grid, most, edge):
     rng = np.random.default_rng(0)
     pairs = t1djax.error_grid(rng.uniform(20, most, 300), rng.uniform(20, most, 300), grid=grid)
@@ -110,11 +113,9 @@ def test_an_error_grid_shows_every_pair_in_its_zone(grid, most, edge):
     assert ax.get_xlim() == ax.get_ylim() == (0, edge)
     assert f"A {pairs.percent['A']:.1f} %" in {str(c.get_label()) for c in ax.collections}
     # Every letter stands in the zone it names.
-    zones = t1djax.evaluation.clarke_zones if grid == "clarke" else t1djax.evaluation.parkes_zones
-    options: Any = {} if grid == "clarke" else {"diabetes_type": int(grid[-1])}
     for text in ax.texts:
         x, y = (np.array([float(v)]) for v in text.get_position())
-        assert zones(x, y, **options)[0] == text.get_text()
+        assert t1djax.error_grid(x, y, grid=grid).zone[0] == text.get_text()
 
 
 def test_an_empty_grid_is_drawn_too():

@@ -141,6 +141,34 @@ def test_what_is_missing_has_no_zone_and_a_negative_reference_is_refused():
         t1djax.evaluation.clarke_zones(one, one)
 
 
+# Corners of the lines of the DTS grid as the paper's appendix lists them, apart from its function; to 1.2 mg/dL.
+DTS = {
+    "upper": {"B": "0/60 50/60 500/600", "C": "0/86.5 50/86.5 347/600", "D": "0/124 50/124 241/600",
+              "E": "0/179 50/179 167/600"},
+    "lower": {"B": "62.5/0 62.5/50 600/480", "C": "97.5/0 97.5/50 600/307", "D": "153/0 153/50 600/197",
+              "E": "238/0 238/50 600/126"},
+}  # fmt: skip
+
+
+def test_dts_zones_are_those_within_the_published_lines():
+    x, y = (v.ravel() for v in np.meshgrid(np.arange(0.5, 600, 3), np.arange(0.5, 600, 3)))
+    found = t1djax.evaluation.dts_zones(x, y)
+    wanted, near = np.full(len(x), 0), np.full(len(x), False)
+    for side, ends in (("upper", "0/600"), ("lower", "600/0")):
+        for rank, name in enumerate("BCDE", start=1):
+            line = [tuple(map(float, corner.split("/"))) for corner in f"{DTS[side][name]} {ends}".split()]
+            area, moves = Path([*line, line[0]]), [(a, b) for a in (-2, 0, 2) for b in (-2, 0, 2)]
+            beyond = [area.contains_points(np.stack([x + a, y + b], 1)) for a, b in moves]
+            wanted[beyond[4]] = rank
+            near |= np.any(beyond, axis=0) != np.all(beyond, axis=0)
+    np.testing.assert_array_equal(found[~near], np.array([*"ABCDE"])[wanted][~near])
+    assert near.mean() < 0.1
+    # A reading that is 20 % too high or too low lies at the edge of A; below 50 all is alike.
+    edge = t1djax.evaluation.dts_zones(np.full(4, 200.0), np.array([239.0, 241.0, 161.0, 159.0]))
+    assert edge.tolist() == ["A", "B", "A", "B"]
+    assert t1djax.evaluation.dts_zones(np.array([10.0, 200.0]), np.array([45.0, 10.0])).tolist() == ["A", "D"]
+
+
 def test_a_grid_counts_its_pairs():
     pairs = t1djax.error_grid(np.array([100.0, 100.0, 60.0, np.nan]), np.array([100.0, 130.0, 100.0, 90.0]))
     assert pairs.zone.tolist() == ["A", "B", "C"]  # 60/100 lies above 60/94.4, on the way from 50/80 to 70/110
@@ -151,7 +179,7 @@ def test_a_grid_counts_its_pairs():
 
 def test_an_infinite_prediction_is_in_the_worst_zone():
     pairs = np.array([100.0, 100.0, np.nan]), np.array([np.inf, 100.0, 100.0])
-    for grid in ("clarke", "parkes1", "parkes2"):
+    for grid in ("clarke", "parkes1", "parkes2", "dts"):
         assert t1djax.error_grid(*pairs, grid=grid).percent["E"] == 50.0
 
 

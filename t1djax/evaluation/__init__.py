@@ -5,6 +5,7 @@ from ._baselines import baseline_forecasts as baseline_forecasts
 from ._baselines import pooled_forecasts as pooled_forecasts
 from ._error_grids import SURVEILLANCE_LEVELS as SURVEILLANCE_LEVELS
 from ._error_grids import clarke_zones as clarke_zones
+from ._error_grids import dts_zones as dts_zones
 from ._error_grids import error_grid as error_grid
 from ._error_grids import parkes_zones as parkes_zones
 from ._error_grids import surveillance_levels as surveillance_levels

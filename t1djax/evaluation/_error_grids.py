@@ -5,7 +5,18 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from ..records import PARKES_LOWER, PARKES_UPPER, ZONES, ErrorGrid, GridName, Line
+from ..records import (
+    DTS_HIGH,
+    DTS_LEAST_MG_DL,
+    DTS_LOW,
+    DTS_RISKS,
+    PARKES_LOWER,
+    PARKES_UPPER,
+    ZONES,
+    ErrorGrid,
+    GridName,
+    Line,
+)
 
 SURVEILLANCE_LEVELS = (
     "none",
@@ -106,6 +117,40 @@ def parkes_zones(
     return np.where(np.isfinite(x) & np.isfinite(y), np.asarray(ZONES)[zone], "")
 
 
+def dts_zones(
+    reference_mg_dL: Float[np.ndarray, " n"], predicted_mg_dL: Float[np.ndarray, " n"]
+) -> Shaped[np.ndarray, " n"]:
+    """Zones of the error grid of the Diabetes Technology Society, for sensors and meters.
+
+    ```
+    risk = 2.75 ln(y/x) where y > x,  2.25 ln(x/y) elsewhere;   A to 0.5, B to 1.5, C to 2.5, D to 3.5, E beyond
+    ```
+
+    with `x` the reference and `y` the prediction, each 50 mg/dL at the least.
+
+    Args:
+        reference_mg_dL: what a reference read, mg/dL.
+        predicted_mg_dL: what is judged, mg/dL.
+
+    Returns:
+        `A` to `E` for each pair; an empty text where one of the two is NaN.
+
+    Raises:
+        ValueError: where a reference is negative.
+
+    Example:
+        >>> import numpy as np, t1djax
+        >>> t1djax.evaluation.dts_zones(np.array([100.0, 60.0, 250.0]), np.array([110.0, 100.0, 60.0])).tolist()
+        ['A', 'B', 'D']
+
+    Source: Klonoff et al., J. Diabetes Sci. Technol. 18(6):1346 (2024).
+    """
+    y = _checked("dts_zones", reference_mg_dL, predicted_mg_dL)
+    apart = np.log(np.maximum(y, DTS_LEAST_MG_DL) / np.maximum(reference_mg_dL, DTS_LEAST_MG_DL))
+    risk = np.where(apart > 0, DTS_HIGH, -DTS_LOW) * apart
+    return np.where(np.isfinite(apart), np.asarray(ZONES)[np.searchsorted(DTS_RISKS, risk)], "")
+
+
 def error_grid(
     reference_mg_dL: Float[np.ndarray, " n"], predicted_mg_dL: Float[np.ndarray, " n"], *, grid: GridName = "parkes1"
 ) -> ErrorGrid:
@@ -116,7 +161,7 @@ def error_grid(
     Args:
         reference_mg_dL: what a reference read, mg/dL; for forecasts the reading that followed.
         predicted_mg_dL: what is judged, mg/dL.
-        grid: `"clarke"`, or the Parkes grid for type 1 (`"parkes1"`) or type 2 diabetes (`"parkes2"`).
+        grid: `"clarke"`, the Parkes grid for type 1 (`"parkes1"`) or type 2 diabetes (`"parkes2"`), or `"dts"`.
 
     Returns:
         The record that `plot_error_grid` draws; its `percent` is the share of each zone.
@@ -133,7 +178,12 @@ def error_grid(
         raise ValueError(f"error_grid: grid is {grid!r}; one of {', '.join(get_args(GridName))}")
     both = np.isfinite(reference_mg_dL) & ~np.isnan(predicted_mg_dL)
     x, y = reference_mg_dL[both], predicted_mg_dL[both]
-    zones = clarke_zones(x, y) if grid == "clarke" else parkes_zones(x, y, diabetes_type=1 if grid == "parkes1" else 2)
+    if grid == "clarke":
+        zones = clarke_zones(x, y)
+    elif grid == "dts":
+        zones = dts_zones(x, y)
+    else:
+        zones = parkes_zones(x, y, diabetes_type=1 if grid == "parkes1" else 2)
     return ErrorGrid(grid, x, y, np.where(np.isinf(y), ZONES[-1], zones))
 
 

@@ -8,7 +8,19 @@ from jaxtyping import Float
 
 from .._types import MG_DL_PER_MMOL_L
 from ..data import Patient
-from ..records import CLARKE_LINES, PARKES_LOWER, PARKES_UPPER, ZONES, ErrorGrid
+from ..records import (
+    CLARKE_LINES,
+    DTS_HIGH,
+    DTS_LEAST_MG_DL,
+    DTS_LOW,
+    DTS_RISKS,
+    PARKES_LOWER,
+    PARKES_UPPER,
+    ZONES,
+    ErrorGrid,
+    GridName,
+    Line,
+)
 from ._results import _FIT, _FORECAST, _HELD_OUT, _INK, _STYLE, _TARGET_MG_DL, _TRUTH
 
 if TYPE_CHECKING:
@@ -243,9 +255,7 @@ def plot_error_grid(pairs: ErrorGrid, *, title: str = "") -> "Figure":
         figure = Figure(figsize=(5.2, 5.0))
         ax = figure.subplots()
         ax.plot((0, edge), (0, edge), color="#999999", lw=0.7, ls=":")
-        kind = 1 if pairs.grid == "parkes1" else 2
-        lines = CLARKE_LINES if clarke else (*PARKES_UPPER[kind].values(), *PARKES_LOWER[kind].values())
-        for line in lines:
+        for line in _lines(pairs.grid):
             ax.plot(*np.asarray(line).T, color=_INK, lw=0.9)
         size = 12 if len(pairs.zone) < 600 else 6
         shares = pairs.percent
@@ -254,7 +264,7 @@ def plot_error_grid(pairs: ErrorGrid, *, title: str = "") -> "Figure":
             xy = np.clip((pairs.reference_mg_dL[here], pairs.predicted_mg_dL[here]), 0, edge)
             label = f"{zone} {shares[zone]:.1f} %"
             ax.scatter(*xy, s=size, color=ZONE_COLOURS[zone], alpha=0.55, lw=0, label=label, zorder=3)
-        for zone, x, y in _LETTERS["clarke" if clarke else "parkes", edge]:
+        for zone, x, y in _LETTERS[pairs.grid.rstrip("12"), edge]:
             ax.text(x, y, zone, fontsize=11, fontweight="bold", color=_INK, ha="center", va="center", zorder=4)
         ax.set(xlim=(0, edge), ylim=(0, edge), xlabel="reference, mg/dL", ylabel="predicted, mg/dL", aspect="equal")
         ax.legend(
@@ -265,9 +275,25 @@ def plot_error_grid(pairs: ErrorGrid, *, title: str = "") -> "Figure":
             handletextpad=0.1,
             markerscale=2.0,
         )
-        name = "Clarke" if clarke else f"Parkes, type {kind}"
+        name = {"clarke": "Clarke", "dts": "DTS"}.get(pairs.grid, f"Parkes, type {pairs.grid[-1]}")
         ax.set_title(f"{title + ': ' if title else ''}{name} error grid, {len(pairs.zone)} pairs")
     return figure
+
+
+def _lines(grid: GridName) -> tuple[Line, ...]:
+    """Boundaries of the zones."""
+    if grid == "clarke":
+        return CLARKE_LINES
+    if grid != "dts":
+        kind = int(grid[-1])
+        return (*PARKES_UPPER[kind].values(), *PARKES_LOWER[kind].values())
+    corner, far = DTS_LEAST_MG_DL, 600.0
+    above = [np.exp(risk / DTS_HIGH) for risk in DTS_RISKS]
+    below = [np.exp(risk / DTS_LOW) for risk in DTS_RISKS]
+    return (
+        *(((0.0, corner * f), (corner, corner * f), (far, far * f)) for f in above),
+        *(((corner * f, 0.0), (corner * f, corner), (far * f, far)) for f in below),
+    )
 
 
 _LETTERS = {
@@ -277,6 +303,10 @@ _LETTERS = {
                       ("D", 88, 520), ("D", 480, 60), ("E", 20, 400)),
     ("parkes", 400): (("A", 18, 15), ("B", 231, 375), ("B", 370, 228), ("C", 141, 375), ("C", 370, 132),
                       ("D", 70, 375), ("D", 370, 35), ("E", 15, 290)),
+    ("dts", 550): (("A", 25, 20), ("B", 380, 520), ("B", 520, 340), ("C", 250, 520), ("C", 520, 210), ("D", 170, 520),
+                   ("D", 520, 140), ("E", 60, 520), ("E", 520, 40)),
+    ("dts", 400): (("A", 25, 20), ("B", 265, 380), ("B", 380, 250), ("C", 190, 380), ("C", 380, 160), ("D", 130, 380),
+                   ("D", 380, 105), ("E", 50, 380), ("E", 380, 30)),
 }  # fmt: skip
 
 

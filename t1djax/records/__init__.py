@@ -1,4 +1,8 @@
 from ._error_grids import CLARKE_LINES as CLARKE_LINES
+from ._error_grids import DTS_HIGH as DTS_HIGH
+from ._error_grids import DTS_LEAST_MG_DL as DTS_LEAST_MG_DL
+from ._error_grids import DTS_LOW as DTS_LOW
+from ._error_grids import DTS_RISKS as DTS_RISKS
 from ._error_grids import PARKES_LOWER as PARKES_LOWER
 from ._error_grids import PARKES_UPPER as PARKES_UPPER
 from ._error_grids import ZONES as ZONES

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from .._html import html_table
 from .._plotted import Plotted
 
-GridName = Literal["clarke", "parkes1", "parkes2"]
-"""An error grid: Clarke's, or the consensus grid of Parkes for type 1 or type 2 diabetes."""
+GridName = Literal["clarke", "parkes1", "parkes2", "dts"]
+"""An error grid: Clarke's, the consensus grid of Parkes for type 1 or type 2 diabetes, or that of the Diabetes
+Technology Society."""
 ZONES = ("A", "B", "C", "D", "E")
-"""Zones of the Clarke and Parkes grids, from no consequence to the gravest."""
+"""Zones of the grids, from no consequence to the gravest."""
 
 Line = tuple[tuple[float, float], ...]
 """Corners of a boundary, (reference, predicted) in mg/dL, outwards from an axis."""
@@ -56,6 +57,12 @@ CLARKE_LINES: tuple[Line, ...] = (
     ((240, 70), (240, 180), (400, 180)),
 )
 """Boundaries of the Clarke grid on its square of 400 mg/dL."""
+DTS_RISKS = (0.5, 1.5, 2.5, 3.5)
+"""Risks above which zones B to E of the DTS grid begin (Klonoff et al. 2024)."""
+DTS_HIGH, DTS_LOW = 2.75, 2.25
+"""Risk per natural logarithm of a reading that is too high, and too low."""
+DTS_LEAST_MG_DL = 50.0
+"""Glucose below counts as this, mg/dL."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
