@@ -261,6 +261,76 @@ def test_pyfunc_without_a_server(uri: str, models: dict[str, FittedPatient]) -> 
     assert error.value.get_http_status_code() == 400
 
 
+def with_readings(models: Mapping[str, FittedPatient], hours: int = 30) -> pd.DataFrame:
+    """Hours of readings each 15 min with a meal in them, then two hours to forecast with another meal and its bolus."""
+    rng, past = np.random.default_rng(3), 4 * hours
+    tables = []
+    for m in models.values():
+        time = m.end_min + 15.0 * np.arange(1, past + 9)
+        glucose = 150 + 30 * np.sin(time / 90) + rng.normal(0, 3, len(time))
+        glucose[past:] = np.nan
+        there = np.isin(np.arange(len(time)), [past - 20, past])
+        tables.append(pd.DataFrame({"patient": m.name, "time_min": time, "glucose_mg_dL": glucose, "basal_U_h": 0.8,
+                                    "bolus_U": 4.0 * there, "carbs_g": 40.0 * there}))  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_readings_of_a_request_are_forecast_by_what_others_taught(models: dict[str, FittedPatient]) -> None:
+    """Without later doses it is the population forecaster's answer; doses to come add what the equations say."""
+    table = with_readings(models)
+    later = table.glucose_mg_dL.isna()
+    none = table.assign(bolus_U=table.bolus_U.where(~later, 0.0), carbs_g=table.carbs_g.where(~later, 0.0))
+    plain, dosed = registry.answer(models, none), registry.answer(models, table)
+    assert plain.index.tolist() == table.index[later].tolist()
+    for name, model in models.items():
+        record = t1djax.io.frame_to_patient(none.loc[none.patient == name].drop(columns="patient"), name)
+        last = record.time_min[record.valid][-1:]
+        taught = t1djax.population_forecasts(
+            t1djax.shipped_forecaster(), record, origin_min=last, horizon_min=[15.0 * k for k in range(1, 9)],
+            train_until_min=float(last[0]),
+        )  # fmt: skip
+        mine, dose = plain[plain.patient == name], dosed[dosed.patient == name]
+        np.testing.assert_allclose(mine.glucose_mg_dL, taught.mean_mg_dL[0], rtol=1e-9)
+        half = 1.6448536269514722 * taught.sd_mg_dL[0]
+        np.testing.assert_allclose(mine.upper_mg_dL - mine.glucose_mg_dL, half, rtol=1e-9)
+        # The equations on from the end of the record, where these doses come as long after it.
+        ahead = pd.DataFrame({"time_min": model.end_min + 15.0 * np.arange(1, 9), "basal_U_h": 0.8})
+        by_rule = [
+            t1djax.predict(model, ahead.assign(bolus_U=[u, *[0.0] * 7], carbs_g=[g, *[0.0] * 7])).glucose_mg_dL
+            for u, g in ((4.0, 40.0), (0.0, 0.0))
+        ]
+        moved = dose.glucose_mg_dL.to_numpy() - mine.glucose_mg_dL.to_numpy()
+        np.testing.assert_allclose(moved, by_rule[0] - by_rule[1], atol=1e-4)
+        assert np.abs(moved).max() > 3
+    with pytest.raises(mlflow.exceptions.MlflowException, match="after the last reading"):
+        registry.answer(models, table.loc[~later])
+    with pytest.raises(mlflow.exceptions.MlflowException, match="240"):
+        registry.answer(models, table.assign(time_min=table.time_min + 300.0 * later))
+
+
+def test_a_version_may_hold_what_others_taught(uri: str, models: dict[str, FittedPatient], tmp_path: Path) -> None:
+    shipped = t1djax.shipped_forecaster()
+    file = t1djax.population.write_population(
+        dataclasses.replace(shipped, usual=0.5 * shipped.usual), tmp_path / "own.json"
+    )
+    first = registry.register(models, name="taught", tracking_uri=uri)
+    own = registry.register(models, name="taught", population=file, tracking_uri=uri)
+    assert (first.version, own.version) == (1, 2)
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(uri)
+    try:
+        each = [mlflow.pyfunc.load_model(f"models:/taught/{k}").predict(with_readings(models)) for k in (1, 2)]
+    finally:
+        mlflow.set_tracking_uri(before)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    width = [(a.upper_mg_dL - a.lower_mg_dL).to_numpy() for a in each]
+    assert not np.allclose(*width)
+    expected = t1djax.prediction.predict_from_readings(
+        models, with_readings(models), forecaster=t1djax.read_population(file)
+    )
+    np.testing.assert_array_equal(each[1][GLUCOSE], expected[GLUCOSE])
+
+
 def test_serving_loads_no_training_code(uri: str, models: dict[str, FittedPatient]) -> None:
     """In a process of its own, as a server's is."""
     registry.register(models, name="bare", tracking_uri=uri)
@@ -360,6 +430,21 @@ def test_a_server_answers_what_the_library_says(server: Server, models: dict[str
         answer, expected = pd.DataFrame(json.loads(text)["predictions"]), t1djax.predict(models, table, level=level)
         np.testing.assert_array_equal(answer[GLUCOSE], expected[GLUCOSE])
         assert answer.patient.tolist() == expected.patient.tolist()
+
+
+@pytest.mark.services
+def test_a_server_forecasts_from_the_readings_it_is_sent(server: Server, models: dict[str, FittedPatient]) -> None:
+    table = with_readings(models)
+    status, text = server.table(table.astype(object).where(table.notna(), None))
+    assert status == 200
+    answer = pd.DataFrame(json.loads(text)["predictions"])
+    expected = t1djax.prediction.predict_from_readings(models, table)
+    np.testing.assert_array_equal(answer[GLUCOSE], expected[GLUCOSE])
+    higher = table.assign(glucose_mg_dL=table.glucose_mg_dL + 40)
+    status, text = server.table(higher.astype(object).where(higher.notna(), None))
+    moved = pd.DataFrame(json.loads(text)["predictions"]).glucose_mg_dL - answer.glucose_mg_dL
+    assert status == 200
+    assert moved[0] > 20
 
 
 MALFORMED: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {

@@ -36,8 +36,8 @@ def predict(
     ```
 
     by the delta method. It holds what parameters and sensor leave open; it holds no disturbance that the equations do
-    not know, so for real people it is too narrow. Nothing corrects the state by the last readings either: `forecast`
-    and `state_space_forecasts` do.
+    not know, so for real people it is too narrow. Nothing corrects the state by the last readings either:
+    `predict_from_readings` does.
 
     Args:
         model: a patient, or a cohort by name; then the table has a column `patient`, unless it is of one patient only.
@@ -74,8 +74,8 @@ def predict(
     shapes: dict[tuple[int, int, type[AbstractPhysiology]], list[_Request]] = {}
     for one in requests:
         shapes.setdefault((_size(len(one.rows)), _size(len(one.inputs[0])), one.body), []).append(one)
-    for (rows, breaks, _), alike in shapes.items():
-        mean, spread = _solve(alike, rows, breaks)
+    for alike in shapes.values():
+        mean, spread = solve_alike(alike)
         for i, one in enumerate(alike):
             glucose[one.rows], sd[one.rows] = mean[i, : len(one.rows)], spread[i, : len(one.rows)]
     kept = [name for name in table.columns if str(name).strip() in (PATIENT, "time_min", "time")]
@@ -85,14 +85,14 @@ def predict(
 
 def _requests(model: FittedPatient | Mapping[str, FittedPatient], table: "pd.DataFrame") -> Step[list["_Request"]]:
     requests = []
-    for one, rows in (yield from _by_patient(model, table)):
+    for one, rows in (yield from by_patient(model, table)):
         inputs = yield from future_inputs(table.iloc[rows], one)
         if inputs is not None:
-            requests.append(_ask(one, rows, *inputs))
+            requests.append(ask(one, rows, *inputs))
     return requests
 
 
-def _by_patient(
+def by_patient(
     model: FittedPatient | Mapping[str, FittedPatient], table: "pd.DataFrame"
 ) -> Step[list[tuple[FittedPatient, np.ndarray]]]:
     """The rows of the table that are of each patient."""
@@ -140,19 +140,23 @@ class _Request(NamedTuple):
     body: type[AbstractPhysiology]
 
 
-def _ask(model: FittedPatient, rows: np.ndarray, time_min: np.ndarray, doses: Doses) -> _Request:
+def ask(
+    model: FittedPatient, rows: np.ndarray, time_min: np.ndarray, doses: Doses, start_min: float | None = None
+) -> _Request:
+    """The equations from the state at the end of the record, as if it were that at `start_min` where it is given."""
     here = {**model.parameters, **model.state}
     theta = np.array([here[s] for s in model.moving])
     slopes = np.stack([model.slopes[s] for s in model.moving])
     covariance = slopes @ model.covariance @ slopes.T
     if not all(np.all(np.isfinite(x)) for x in (theta, covariance, model.noise_sd_mg_dL)):
         raise ValueError(f"the fit of {model.name} failed, it predicts nothing: {model.message or 'not finite'}")
-    inputs = doses.rates(model.end_min, float(time_min[-1]))
+    inputs = doses.rates(model.end_min if start_min is None else start_min, float(time_min[-1]))
     return _Request(rows, time_min, inputs, theta, covariance, np.array([model.noise_sd_mg_dL]), model.body)
 
 
-def _solve(alike: list[_Request], rows: int, breaks: int) -> tuple[np.ndarray, np.ndarray]:
+def solve_alike(alike: list[_Request]) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations, mg/dL, of patients that fit into one size of program."""
+    rows, breaks = (max(map(_size, n)) for n in ([len(r.rows) for r in alike], [len(r.inputs[0]) for r in alike]))
     everyone = alike + alike[-1:] * (_size(len(alike), 1) - len(alike))
     columns = (
         np.stack([one.theta for one in everyone]),

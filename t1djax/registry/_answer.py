@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..prediction import predict
+from ..prediction import predict, predict_from_readings
 from ..records import FittedPatient
 
 if TYPE_CHECKING:
@@ -15,17 +16,24 @@ MOST_ROWS = 20_000
 
 
 def answer(
-    models: Mapping[str, FittedPatient], table: "pd.DataFrame", params: Mapping[str, Any] | None = None
+    models: Mapping[str, FittedPatient],
+    table: "pd.DataFrame",
+    params: Mapping[str, Any] | None = None,
+    *,
+    population: str | Path | None = None,
 ) -> "pd.DataFrame":
-    """What `predict` gives for a request; what is wrong with it becomes an error that servers report as 400.
+    """What `predict` gives for a request, or `predict_from_readings` where there are readings in it.
+
+    What is wrong with the request becomes an error that servers report as 400.
 
     Args:
         models: the patients by name.
         table: the request; an optional column without any value counts as left out.
         params: may have `level`, the probability of the interval.
+        population: file of what others taught, which readings are forecast by; the package's own if not given.
 
     Returns:
-        As `predict`.
+        As the one or the other.
 
     Raises:
         MlflowException: with `INVALID_PARAMETER_VALUE`, naming the column.
@@ -39,13 +47,20 @@ def answer(
         if not math.isfinite(level):
             raise ValueError("level is no number; give a probability, such as 0.9")
         left_out = [c for c in OPTIONAL if c in table.columns and len(table) and not table[c].notna().to_numpy().any()]
-        return predict(models, table.drop(columns=left_out), level=level)
+        table = table.drop(columns=left_out)
+        if GLUCOSE not in table.columns:
+            return predict(models, table, level=level)
+        from ..population import read_population  # noqa: PLC0415 - loads optax, which equations do not want
+
+        others = None if population is None else read_population(population)
+        return predict_from_readings(models, table, forecaster=others, level=level)
     except ValueError as e:
         raise MlflowException.invalid_parameter_value(str(e)) from e
 
 
+GLUCOSE = "glucose_mg_dL"
 OPTIONAL = (
-    "patient", "time_min", "time", "bolus_duration_min", "meal_duration_min", "long_acting_U",
+    "patient", "time_min", "time", GLUCOSE, "bolus_duration_min", "meal_duration_min", "long_acting_U",
     "long_acting_duration_min",
 )  # fmt: skip
 """Columns of a request that may be left out, though not both times, nor the patient of a cohort."""

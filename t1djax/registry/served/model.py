@@ -16,9 +16,10 @@ class FittedModel(PythonModel):
 
     def load_context(self, context):
         self.models = read_fitted_cohort(context.artifacts["patients"])
+        self.population = context.artifacts.get("population")
 
     def predict(self, context, model_input: pd.DataFrame, params=None):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return answer(self.models, model_input, params)
+        return answer(self.models, model_input, params, population=self.population)
 
 
 set_model(FittedModel())
