@@ -151,6 +151,15 @@ def test_a_blend_takes_the_better_one_and_covers_what_it_says():
     np.testing.assert_array_equal(again.sd_mg_dL, blend.sd_mg_dL)
     with pytest.raises(ValueError):
         t1djax.population.blended_forecasts(poor, good.after(end), train_until_min=end)
+    # What is announced moves the blend by as much as it moves the person's own model.
+    moved = dataclasses.replace(
+        good, mean_mg_dL=good.mean_mg_dL + np.linspace(-9, 9, n)[:, None], future_inputs="announced"
+    )
+    told = t1djax.population.blended_forecasts(poor, good, train_until_min=end, announced=moved)
+    np.testing.assert_allclose(told.mean_mg_dL - blend.mean_mg_dL, np.linspace(-9, 9, n)[:, None], atol=1e-9)
+    assert told.future_inputs == "announced"
+    with pytest.raises(ValueError):
+        t1djax.population.blended_forecasts(poor, good, train_until_min=end, announced=moved.after(end))
 
 
 def test_the_command_forecasts_at_once_and_blends(people, tmp_path):
@@ -165,7 +174,12 @@ def test_the_command_forecasts_at_once_and_blends(people, tmp_path):
     assert {"blend", "stochastic", "population", "autoregression"} <= set(table["blend"])
     assert table["blend"]["population"] == pytest.approx(table["population"]["population"], rel=1e-6)
     assert table["blend"]["blend"] < table["blend"]["persistence"]
-    assert "stochastic alone" in refused(2, "forecast", file, "--future-inputs", "announced", "--model", "population")
+    assert "another --model" in refused(2, "forecast", file, "--future-inputs", "announced", "--model", "population")
+    row = json.loads(done("forecast", file, "--horizons", "30", "--future-inputs", "announced", "--json").out)[
+        "scores"
+    ][0]
+    assert (row["method"], row["future_inputs"]) == ("blend", "announced")
+    assert row["unit_falls_percent"] == row["carbs_20_g_rises_percent"] == 100
 
 
 def test_nothing_after_an_origin_is_used(shipped):

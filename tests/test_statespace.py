@@ -400,6 +400,64 @@ def test_a_meal_and_its_bolus_are_announced_and_what_a_loop_does_later_is_not(fi
     assert ask("announced", meal=40.0, bolus=3.0) < fed
     assert ask("none", meal=40.0, bolus=3.0) == pytest.approx(nothing, abs=1e-6)
 
+    # What is announced besides the record is as if it stood in it.
+    kept = lambda times: times <= t
+    bare = dataclasses.replace(
+        patient,
+        doses=t1djax.Doses(
+            d.basal_time_min[kept(d.basal_time_min)], d.basal_U_h[kept(d.basal_time_min)],
+            *(x[kept(columns[0])] for columns in d.events[:2] for x in columns),
+        ),
+    )  # fmt: skip
+    also = t1djax.Doses.of(boluses=[(15, 3)], meals=[(10, 40)])
+    how: dict[str, Any] = {"origin_min": origin, "horizon_min": (60.0,), "future_inputs": "announced"}
+    found = t1djax.state_space_forecasts(fit, bare, also=also, **how)
+    assert found.mean_mg_dL[0, 0] == pytest.approx(ask("announced", meal=40.0, bolus=3.0), abs=1e-6)
+    # A unit alone lowers glucose, by no meal that it might hide; the forecast moves by as much from every origin.
+    moves = t1djax.statespace.dose_responses(fit, bare, horizon_min=(60.0,))
+    one = lambda also: t1djax.state_space_forecasts(fit, bare, also=also, **how).mean_mg_dL[0, 0]
+    assert (moves.unit_mg_dL < 0).all()
+    assert moves.unit_mg_dL[0, 0] == pytest.approx(one(t1djax.Doses.of(boluses=[(0, 1)])) - one(None), abs=0.5)
+    with pytest.raises(ValueError, match="also"):
+        one(t1djax.Doses.of(meals=[(-5, 20)]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("body", [t1djax.Kanderian, t1djax.Hovorka])
+def test_a_unit_and_20_g_move_forecasts_as_they_move_simulated_people(body):
+    """The truth is the body itself, with one more dose; the model is of another body."""
+    people = t1djax.virtual_population(
+        4, key=jax.random.key(11), physiology=body, days=10, interval_min=15, noise=t1djax.AR1Noise(6.0), censor=True,
+        bodies=t1djax.physics.kanderian() if body is t1djax.Kanderian else None,
+    )  # fmt: skip
+    fit = t1djax.fit_state_space(list(people))
+    found: list[tuple[Any, Any]] = []
+    for patient in people:
+        origins = t1djax.data.rolling_origins(patient)[20:-20:20]
+        moves = t1djax.statespace.dose_responses(fit, patient, origin_min=origins, horizon_min=(120.0,))
+        for kind, ours in (("bolus", moves.unit_mg_dL), ("meal", moves.carbs_mg_dL)):
+            found.append((ours[:, 0], _moved(body, patient, people.truth[patient.name].parameters, origins, kind)))
+    ours, true = (np.array([x[i].mean() for x in found]) for i in (0, 1))
+    assert np.mean([np.mean(np.sign(a) == np.sign(b)) for a, b in found]) >= 0.95
+    assert np.median(np.abs(ours / true - 1)) < 0.35
+
+
+def _moved(body: Any, patient: t1djax.Patient, parameters: Any, origins: Any, kind: str) -> Any:
+    """Glucose 120 min after one more dose less that without it, mg/dL."""
+    d, last = patient.doses, float(patient.time_min[-1])
+    more = {"bolus": ("bolus_time_min", "bolus_U", "bolus_duration_min", 1.0),
+            "meal": ("meal_time_min", "carbs_g", "meal_duration_min", 20.0)}[kind]  # fmt: skip
+    each = [d]
+    for t in origins:
+        add = dict(zip(more[:3], (t, more[3], 1.0), strict=True))
+        each.append(dataclasses.replace(d, **{name: np.append(getattr(d, name), x) for name, x in add.items()}))
+    subjects = [
+        t1djax.data.Subject(f"{i}", parameters, doses, 0.0, last, physiology=body) for i, doses in enumerate(each)
+    ]
+    cohort = t1djax.data.simulate_cohort(subjects, t1djax.Sensor(interval_min=15))
+    then = lambda p, t: np.interp(t + 120, p.time_min[p.valid], p.glucose_mg_dL[p.valid])
+    return np.array([then(cohort[f"{i + 1}"], t) - then(cohort["0"], t) for i, t in enumerate(origins)])
+
 
 def test_what_cannot_be_fitted_is_refused(fitted):
     people, fit = fitted

@@ -22,8 +22,8 @@ from ..population import (
     read_population,
     shipped_forecaster,
 )
-from ..records import RollingForecasts
-from ..statespace import StateSpaceFit, fit_state_space, state_space_forecasts
+from ..records import FutureInputs, RollingForecasts
+from ..statespace import StateSpaceFit, dose_responses, fit_state_space, state_space_forecasts
 from ._app import Interval, Json, commands, say, warnings_in_words
 from ._data import READING, Data, Names, read_people
 from ._enough import check_horizons, check_length
@@ -81,8 +81,8 @@ def forecast(
         raise ConfigError(f"--model {model}: give {', '.join(MODELS)}")
     if future_inputs not in ("none", "announced", "recorded"):
         raise ConfigError(f"--future-inputs {future_inputs}: give none, announced or recorded")
-    if future_inputs != "none" and model != "stochastic":
-        raise ConfigError(f"--future-inputs {future_inputs}: for --model stochastic alone; the others know none")
+    if future_inputs != "none" and model == "population":
+        raise ConfigError(f"--future-inputs {future_inputs}: what others taught knows none; give another --model")
     if not 0 < train_share < 1:
         raise ConfigError(f"--train-share {train_share:g}: give a share between 0 and 1")
     if not 0 <= announced_min < np.inf:
@@ -119,6 +119,11 @@ def forecast(
         )
     scores = score_forecasts(made)
     scores = scores.loc[scores["range"] == "all"]
+    shown = _SHOWN
+    if fit is not None and future_inputs != "none":
+        moves = _responses(fit, cohort, ahead)
+        scores = scores.merge(moves, how="left", on=["patient", "method", "horizon_min"])
+        shown = [*_SHOWN, *moves.columns[3:]]
     files = [] if out is None else _write(out, cohort, made)
     failed = [] if fit is None else [f"{p.name}: {p.message}" for p in fit if not p.ok]
     if as_json:
@@ -128,7 +133,7 @@ def forecast(
             **({} if fit is None else _found(fit)),
         })  # fmt: skip
     else:
-        print_table(scores.loc[:, _SHOWN])
+        print_table(scores.loc[:, shown])
         typer.echo(f"future inputs: {future_inputs}")
         if fit is not None:
             typer.echo(
@@ -183,7 +188,7 @@ def by_every_method(
         ways = [partial(_simple, patient, method, ask) for method in BASELINES]
         ways += [partial(_pooled, patient, cohort, ask)] if len(cohort) > 1 else []
         if fit is not None and others is not None:
-            ways.insert(0, partial(_blend, fit, others, patient, ask))
+            ways.insert(0, partial(_blend, fit, others, patient, ask, future_inputs, announced_min))
         elif fit is not None:
             ways.insert(0, partial(_own, fit, patient, horizon_min, future_inputs, announced_min))
         elif others is not None:
@@ -215,13 +220,40 @@ def _own(
     return [state_space_forecasts(fit, patient, horizon_min=horizon_min, **how)]
 
 
-def _blend(fit: StateSpaceFit, others: PopulationForecaster, patient: Patient, ask: Any) -> list[RollingForecasts]:
+def _blend(
+    fit: StateSpaceFit,
+    others: PopulationForecaster,
+    patient: Patient,
+    ask: Any,
+    future_inputs: FutureInputs,
+    announced_min: float,
+) -> list[RollingForecasts]:
     """The blend and what it is of, after the training part; its weights are from inside that part."""
     end, origins = ask["train_until_min"], rolling_origins(patient, after_min=-np.inf)
-    own = state_space_forecasts(fit, patient, origin_min=origins, horizon_min=ask["horizon_min"])
+    how: Any = {"origin_min": origins, "horizon_min": ask["horizon_min"]}
+    own, announced = state_space_forecasts(fit, patient, **how), None
+    if future_inputs != "none":
+        how |= {"future_inputs": future_inputs, "announced_min": announced_min}
+        announced = state_space_forecasts(fit, patient, **how)
     taught = population_forecasts(others, patient, origin_min=origins, **ask)
-    both = blended_forecasts(taught, own, train_until_min=end)
-    return [one.after(end) for one in (both, own, taught)]
+    both = blended_forecasts(taught, own, train_until_min=end, announced=announced)
+    return [one.after(end) for one in (both, own if announced is None else announced, taught)]
+
+
+def _responses(fit: StateSpaceFit, cohort: Cohort, horizon_min: Sequence[float]) -> pd.DataFrame:
+    """What a unit and 20 g do in the forecasts, mean and share of the right sign."""
+    rows = []
+    for patient in cohort:
+        moves = dose_responses(fit, patient, horizon_min=horizon_min)
+        for h, horizon in enumerate(horizon_min):
+            unit, carbs = moves.unit_mg_dL[:, h], moves.carbs_mg_dL[:, h]
+            rows += [
+                {"patient": patient.name, "method": method, "horizon_min": horizon, "unit_mg_dL": unit.mean(),
+                 "unit_falls_percent": 100 * (unit < 0).mean(), "carbs_20_g_mg_dL": carbs.mean(),
+                 "carbs_20_g_rises_percent": 100 * (carbs > 0).mean()}
+                for method in ("blend", "stochastic")
+            ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _horizons(text: str) -> list[float]:

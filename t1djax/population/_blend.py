@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
+from ..data import HIGHEST_READING, LOWEST_READING
 from ..records import RollingForecasts
 
 _WEIGHT = 0.4
@@ -17,21 +18,29 @@ _DAY_MIN = 1440.0
 
 
 def blended_forecasts(
-    population: RollingForecasts, stochastic: RollingForecasts, *, train_until_min: float
+    population: RollingForecasts,
+    stochastic: RollingForecasts,
+    *,
+    train_until_min: float,
+    announced: RollingForecasts | None = None,
 ) -> RollingForecasts:
     """One forecast of two: of what others taught, and of the person's own model.
 
     ```
-    mean = p + w (s - p),   w = (days w_own + 7 * 0.4)/(days + 7),   w_own = sum (s - p)(y - p) / sum (s - p)^2
+    mean = p + w (s - p) + (a - s),   w = (days w_own + 7 * 0.4)/(days + 7)
+    w_own = sum (s - p)(y - p) / sum (s - p)^2
     ```
 
-    over the forecasts of the training part, for each horizon; `w` stays between 0 and 1. Standard deviations are those
-    of the two in the same shares, times the factor that makes the 90 % interval hold that share of the training part.
+    over the forecasts of the training part, for each horizon; `w` stays between 0 and 1. What announced doses add,
+    `a - s`, is wholly the own model's, so that it has the size that doses have in this person. Standard deviations are
+    those of the two in the same shares, times the factor that makes the 90 % interval hold that share of the training
+    part.
 
     Args:
         population: from `population_forecasts`, with origins in the training part and after it.
         stochastic: from `state_space_forecasts`, from the same origins at the same horizons.
         train_until_min: end of the training part, min; what was read later teaches nothing.
+        announced: the stochastic model's forecasts that know of later doses; left out, nothing is known of them.
 
     Returns:
         The forecasts, as method `blend`; where one of the two has none, the other's.
@@ -49,6 +58,8 @@ def blended_forecasts(
     """
     same = np.array_equal(population.origin_min, stochastic.origin_min)
     same = same and np.array_equal(population.horizon_min, stochastic.horizon_min)
+    if announced is not None:
+        same = same and np.array_equal(announced.mean_mg_dL.shape, stochastic.mean_mg_dL.shape)
     if population.name != stochastic.name or not same or population.future_inputs != stochastic.future_inputs:
         raise ValueError(f"blended_forecasts: {population} and {stochastic} are not of the same origins and horizons")
     p, s, y = population.mean_mg_dL, stochastic.mean_mg_dL, population.observed_mg_dL
@@ -61,10 +72,15 @@ def blended_forecasts(
     w = ((days * own + _WEIGHT_DAYS * _WEIGHT) / (days + _WEIGHT_DAYS)).clip(0.0, 1.0)
     either = lambda a, b: np.where(np.isfinite(a), np.where(np.isfinite(b), a + w * (b - a), a), b)
     mean, sd = either(p, s), either(population.sd_mg_dL, stochastic.sd_mg_dL)
+    if announced is not None:
+        mean = np.where(np.isfinite(s), mean + announced.mean_mg_dL - s, mean).clip(LOWEST_READING, HIGHEST_READING)
     far = np.where(learns, np.abs(y - mean) / sd, np.nan)
     factor = np.array([np.quantile(x[np.isfinite(x)], 0.9) / _Z90 if np.isfinite(x).any() else 1.0 for x in far.T])
     return dataclasses.replace(
-        population, method="blend", mean_mg_dL=mean, sd_mg_dL=sd * factor ** (days / (days + _SPREAD_DAYS))
+        population if announced is None else announced,
+        method="blend",
+        mean_mg_dL=mean,
+        sd_mg_dL=sd * factor ** (days / (days + _SPREAD_DAYS)),
     )
 
 

@@ -7,6 +7,8 @@ from ._answers import Seen as Seen
 from ._fit import PatientStateSpace as PatientStateSpace
 from ._fit import StateSpaceFit as StateSpaceFit
 from ._fit import fit_state_space as fit_state_space
+from ._forecast import DoseResponses as DoseResponses
+from ._forecast import dose_responses as dose_responses
 from ._forecast import state_space_forecasts as state_space_forecasts
 from ._hyper import HYPERPARAMETERS as HYPERPARAMETERS
 from ._hyper import Hyper as Hyper

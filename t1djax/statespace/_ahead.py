@@ -185,27 +185,38 @@ def changes_after(
     *,
     future: FutureInputs,
     announced_min: float,
+    also: Doses | None = None,
 ) -> Changes | None:
     """The changes of the inputs between each origin and each horizon that are known at the origin; None for none."""
-    edges = _edges(patient.doses)
-    latest = float(np.max(horizon_min))
-    found = []
-    for origin, t in enumerate(origin_min.tolist() if future != "none" else []):
-        i, j = np.searchsorted(edges.time_min, [t, t + latest], side="right")
-        known = np.arange(i, j)
-        if future == "announced":
-            known = known[edges.begun_min[known] <= t + np.where(edges.stated[known], announced_min, 0.0)]
-        for n, horizon in enumerate(horizon_min.tolist()):
-            some = known[edges.time_min[known] < t + horizon]
-            where = np.full(len(some), origin * len(horizon_min) + n)
-            found.append((where, edges.channel[some], edges.size[some], t + horizon - edges.time_min[some]))
-    if not found:
+    if future == "none" and also is None:
         return None
-    pair, channel, size, before = (np.concatenate(column) for column in zip(*found, strict=True))
-    spans, at = np.unique(np.round(before, 6), return_inverse=True)
-    most, distinct = (64 << max(0, int(np.ceil(np.log2(max(n, 1) / 64)))) for n in (len(pair), len(spans)))
+    edges, every = _edges(patient.doses), np.arange(len(origin_min))
+    first, last = np.searchsorted(edges.time_min, [origin_min, origin_min + np.max(horizon_min)], side="right")
+    count = last - first if future != "none" else 0 * first
+    origin = np.repeat(every, count)
+    at = np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
+    if future == "announced":
+        begins = edges.begun_min[at] - np.where(edges.stated[at], announced_min, 0.0)
+        origin, at = (x[begins <= origin_min[origin]] for x in (origin, at))
+    after, channel, size = edges.time_min[at] - origin_min[origin], edges.channel[at], edges.size[at]
+    if also is not None:
+        # Who states them states all: none of these boluses hides a meal.
+        more = _edges(also)
+        stated = more.channel < 2
+        origin = np.concatenate([origin, np.repeat(every, stated.sum())])
+        again = lambda x: np.tile(x[stated], len(every))
+        after, channel, size = (
+            np.concatenate([x, again(y)])
+            for x, y in ((after, more.time_min), (channel, more.channel), (size, more.size))
+        )
+    row, horizon = np.nonzero(after[:, None] < horizon_min)
+    spans, span = np.unique(np.round(horizon_min[horizon] - after[row], 6), return_inverse=True)
+    most, distinct = (64 << max(0, int(np.ceil(np.log2(max(n, 1) / 64)))) for n in (len(row), len(spans)))
     pad = lambda x, n: jnp.asarray(np.pad(x, (0, n - len(x))))
-    return Changes(pad(pair, most), pad(channel, most), pad(size, most), pad(at, most), pad(spans, distinct))
+    pair = origin[row] * len(horizon_min) + horizon
+    return Changes(
+        pad(pair, most), pad(channel[row], most), pad(size[row], most), pad(span, most), pad(spans, distinct)
+    )
 
 
 class _Edges(NamedTuple):

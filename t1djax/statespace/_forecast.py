@@ -1,12 +1,14 @@
 """Forecasts of a record from many origins, by the filter."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from ..data import HIGHEST_READING, HORIZONS_MIN, LOWEST_READING, Patient, readings_ahead, rolling_origins
+from ..physics import Doses
 from ..programs import together
 from ..records import FutureInputs, RollingForecasts
 from ._ahead import Ahead, Changes, ahead, changes_after, lasting_rates
@@ -25,6 +27,7 @@ def state_space_forecasts(
     horizon_min: Sequence[float] = HORIZONS_MIN,
     future_inputs: FutureInputs = "none",
     announced_min: float = 30.0,
+    also: Doses | None = None,
 ) -> RollingForecasts:
     """Forecast a record from many origins with its stochastic model.
 
@@ -42,14 +45,16 @@ def state_space_forecasts(
             boluses within 15 min of them; a loop's later basal and corrections stay unknown. *recorded*: all of the
             record.
         announced_min: how long before it begins a meal, or a bolus with it, is known, min.
+        also: boluses and meals that are announced besides, from every origin, at minutes after it: what if. A bolus
+            among them hides no meal.
 
     Returns:
         The forecasts; `sd_mg_dL` is that of a reading.
 
     Raises:
         KeyError: where the patient is not in the fit.
-        ValueError: where an origin is no reading of the record, a horizon is not positive, or `announced_min` is
-            negative.
+        ValueError: where an origin is no reading of the record, a horizon is not positive, `announced_min` is
+            negative, or a dose in `also` is before the origin.
 
     Example:
         >>> import t1djax
@@ -69,7 +74,11 @@ def state_space_forecasts(
         raise ValueError(f"state_space_forecasts: announced_min is {announced_min}; give minutes, zero or more")
     if not np.all(np.isin(origins, patient.time_min[patient.valid])):
         raise ValueError(f"{patient.name}: an origin is no reading of the record; take them from rolling_origins")
-    mean, var = forecast_moments(found, patient, origins, horizons, future_inputs, announced_min)
+    if also is not None and min([*also.bolus_time_min, *also.meal_time_min], default=0.0) < 0:
+        raise ValueError(
+            "state_space_forecasts: a dose in also is before the origin; give minutes after it, zero or more"
+        )
+    mean, var = forecast_moments(found, patient, origins, horizons, future_inputs, announced_min, also)
     return RollingForecasts(
         name=patient.name,
         method="stochastic",
@@ -80,6 +89,53 @@ def state_space_forecasts(
         sd_mg_dL=np.sqrt(var),
         observed_mg_dL=readings_ahead(patient, origins, horizons.tolist()),
     )
+
+
+class DoseResponses(NamedTuple):
+    """How much one more dose at each origin moves the forecast."""
+
+    unit_mg_dL: Float[np.ndarray, "origins horizons"]
+    """By a unit of insulin, mg/dL."""
+    carbs_mg_dL: Float[np.ndarray, "origins horizons"]
+    """By 20 g of carbohydrate, mg/dL."""
+
+
+def dose_responses(
+    fit: StateSpaceFit,
+    patient: Patient,
+    *,
+    origin_min: Float[np.ndarray, " origins"] | None = None,
+    horizon_min: Sequence[float] = HORIZONS_MIN,
+) -> DoseResponses:
+    """What forecasts say that insulin and carbohydrate do: those with one more dose at the origin less those without.
+
+    Args:
+        fit: the cohort's models.
+        patient: the record, of a patient in the fit.
+        origin_min: times of readings, min; left out, the readings after the training part.
+        horizon_min: how far ahead, min.
+
+    Returns:
+        The differences; the blend's are the same.
+
+    Raises:
+        KeyError: where the patient is not in the fit.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3"])
+        >>> options = t1djax.StateSpaceOptions(horizons_min=(), max_steps=3)
+        >>> fit = t1djax.fit_state_space(list(cohort), options=options)
+        >>> moves = t1djax.statespace.dose_responses(fit, cohort["Pat3"], horizon_min=(120.0,))
+        >>> bool((moves.unit_mg_dL < 0).all() and (moves.carbs_mg_dL > 0).all())
+        True
+    """
+    found = fit[patient.name]
+    origins = rolling_origins(patient, after_min=found.train_until_min) if origin_min is None else origin_min
+    horizons = np.asarray(horizon_min, dtype=np.float64)
+    each = (Doses.of(), Doses.of(boluses=[(0, 1)]), Doses.of(meals=[(0, 20)]))
+    usual, unit, carbs = (forecast_moments(found, patient, origins, horizons, "none", 0.0, also)[0] for also in each)
+    return DoseResponses(unit - usual, carbs - usual)
 
 
 def _within_limits(
@@ -97,6 +153,7 @@ def forecast_moments(
     horizons: Float[np.ndarray, " horizons"],
     future: FutureInputs,
     announced_min: float,
+    also: Doses | None,
 ) -> tuple[Float[np.ndarray, "origins horizons"], Float[np.ndarray, "origins horizons"]]:
     """Mean (mg/dL) and variance of the readings to come."""
     if not len(origins):
@@ -104,7 +161,7 @@ def forecast_moments(
         return empty, empty
     with jax.enable_x64(True):
         steps = jax.tree.map(lambda x: x[0], stack_steps([walked(patient, found.form)]))
-        changes = changes_after(patient, origins, horizons, future=future, announced_min=announced_min)
+        changes = changes_after(patient, origins, horizons, future=future, announced_min=announced_min, also=also)
     h = {symbol: np.asarray(e.value) for symbol, e in found.constants.items()}
     person = jax.tree.map(np.asarray, found.person)
     # Similar numbers of origins share one program.
