@@ -1,8 +1,11 @@
 """The population forecaster: it learns from people, forecasts others, and sees nothing later."""
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
+import sqlite3
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +276,20 @@ def test_the_command_learns_from_people_and_judges_itself_unseen(people, tmp_pat
         file = tmp_path / f"{patient.name}.csv"
         file.write_text("time_min,glucose_mg_dL,basal_U_h\n" + "\n".join(rows) + "\n")
     files, own = sorted(tmp_path.glob("*.csv")), tmp_path / "own.json"
-    out = json.loads(done("population", "train", *files, "--out", own, "--steps", "20", "--folds", "2", "--json").out)
+    track = ["--tracking-uri", f"sqlite:///{tmp_path / 'runs.db'}"] if find_spec("mlflow") else []
+    out = json.loads(
+        done("population", "train", *files, "--out", own, "--steps", "20", "--folds", "2", "--json", *track).out
+    )
+    if track:
+        with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as db:
+            assert dict(db.execute("select key, value from params"))["steps"] == "20"
+            logged = dict(db.execute("select key, value from metrics"))
+            assert db.execute("select status from runs").fetchall() == [("FINISHED",)]
+        errors = [
+            row["rmse_mg_dL"] for row in out["scores"] if (row["method"], row["horizon_min"]) == ("population", 30)
+        ]
+        assert logged["unseen_population/rmse_mg_dL_30_min"] == pytest.approx(np.mean(errors))
+        assert logged["loss"] > 0
     assert t1djax.read_population(own).people == ("Ada", "Ben", "Cem") == tuple(out["people"])
     assert {row["patient"] for row in out["scores"]} == {"Ada", "Ben", "Cem"}
     assert [path.name for path in tmp_path.glob("own*")] == ["own.json"]  # nothing is left of the training

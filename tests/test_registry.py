@@ -271,7 +271,7 @@ def with_readings(models: Mapping[str, FittedPatient], hours: int = 30) -> pd.Da
         glucose[past:] = np.nan
         there = np.isin(np.arange(len(time)), [past - 20, past])
         tables.append(pd.DataFrame({"patient": m.name, "time_min": time, "glucose_mg_dL": glucose, "basal_U_h": 0.8,
-                                    "bolus_U": 4.0 * there, "carbs_g": 40.0 * there}))  # fmt: skip
+                                    "bolus_U": 1.0 * there, "carbs_g": 40.0 * there}))  # fmt: skip
     return pd.concat(tables, ignore_index=True)
 
 
@@ -297,7 +297,7 @@ def test_readings_of_a_request_are_forecast_by_what_others_taught(models: dict[s
         ahead = pd.DataFrame({"time_min": model.end_min + 15.0 * np.arange(1, 9), "basal_U_h": 0.8})
         by_rule = [
             t1djax.predict(model, ahead.assign(bolus_U=[u, *[0.0] * 7], carbs_g=[g, *[0.0] * 7])).glucose_mg_dL
-            for u, g in ((4.0, 40.0), (0.0, 0.0))
+            for u, g in ((1.0, 40.0), (0.0, 0.0))
         ]
         moved = dose.glucose_mg_dL.to_numpy() - mine.glucose_mg_dL.to_numpy()
         np.testing.assert_allclose(moved, by_rule[0] - by_rule[1], atol=1e-4)

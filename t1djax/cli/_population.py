@@ -1,9 +1,11 @@
 """`t1djax population`: learn a forecaster from people of one's own."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import jax
+import numpy as np
 import typer
 
 from .._words import counted
@@ -18,16 +20,22 @@ from ..population import (
     population_forecasts,
     write_population,
 )
-from ._app import Json, commands, warnings_in_words
+from ..tracking import Place, params
+from ._app import Json, commands, say, warnings_in_words
 from ._data import READING, Data, Names, read_people
 from ._execution import Line, telling
 from ._fields import Values, with_flags
 from ._output import Overwrite
 from ._tables import print_json, print_table
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 population = typer.Typer(help="Forecasters that people teach.", no_args_is_help=True, rich_markup_mode=None)
 commands.add_typer(population, name="population")
 
+_EXPERIMENT = "Population"
+_LOGGED = ["rmse_mg_dL", "coverage_90_percent", "crps_mg_dL"]
 _JUDGED_MIN = (30.0, 60.0, 120.0)
 _SHOWN = ["patient", "method", "horizon_min", "n", "rmse_mg_dL", "coverage_90_percent", "crps_mg_dL"]
 
@@ -43,6 +51,15 @@ def train(
     seed: Annotated[int, typer.Option(help="Sets weights and batches.")] = 0,
     folds: Annotated[int, typer.Option(help="Parts into which people are cut to be judged unseen; 0 for none.")] = 4,
     overwrite: Overwrite = False,
+    tracking: Annotated[
+        bool,
+        typer.Option(
+            "--tracking/--no-tracking", help="Log to MLflow, to a database beside the file unless told otherwise."
+        ),
+    ] = False,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow server to log to, such as http://localhost:5000.")
+    ] = None,
     reading: Values,
     as_json: Json = False,
 ) -> None:
@@ -54,20 +71,27 @@ def train(
         raise ConfigError(f"--out {out}: is there already; name another file, or replace it with --overwrite")
     if not out.parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it")
+    place = Place(out.parent, tracking_uri) if tracking or tracking_uri is not None else None
     with warnings_in_words():
         cohort = read_people(data, names=patients, **reading).cohort
     if len(cohort) < 2:
         raise ConfigError(f"{counted(len(cohort), 'patient')} to learn from; give two or more")
     parts = people_split(cohort.names, min(folds, len(cohort))) if folds > 1 else ()
-    kept = out.with_name(f"{out.name}.training")
+    kept, options = out.with_name(f"{out.name}.training"), PopulationOptions(steps=steps)
+    courses: list[Course] = []
     with telling(_course_line, show=not as_json) as tell:
+
+        def on_chunk(course: Course) -> None:
+            courses.append(course)
+            tell(course)
+
         first, *others = fit_population(
             cohort,
-            options=PopulationOptions(steps=steps),
+            options=options,
             key=jax.random.key(seed),
             unseen=[part.unseen for part in parts],
             checkpoint=kept,
-            on_chunk=tell,
+            on_chunk=on_chunk,
         )
     write_population(first, out)
     kept.unlink()
@@ -79,6 +103,12 @@ def train(
     scores = score_forecasts(made) if made else None
     if scores is not None:
         scores = scores.loc[scores["range"] == "all"]
+    if place is not None:
+        facts = {**options._asdict(), "seed": seed, "folds": len(parts), "people": len(cohort)}
+        try:
+            _log(place, out, facts, courses, scores)
+        except Exception as e:  # whatever MLflow raises; the forecaster is written
+            say("warning", f"tracking: {e}; {out} is written all the same")
     if as_json:
         rows = [] if scores is None else scores.drop(columns="range").to_dict(orient="records")
         print_json({"file": str(out), "people": list(first.people), "scores": rows})
@@ -88,5 +118,28 @@ def train(
     typer.echo(out)
 
 
+def _log(
+    place: Place, file: Path, facts: dict[str, float], courses: Sequence[Course], scores: "pd.DataFrame | None"
+) -> None:
+    """A run in MLflow: what was asked, the course, errors of people left out, and the file."""
+    from mlflow.entities import Metric, Param  # noqa: PLC0415 - seconds
+
+    client = place.connect()
+    found = client.get_experiment_by_name(_EXPERIMENT)
+    number = found.experiment_id if found else client.create_experiment(_EXPERIMENT, place.artifacts(_EXPERIMENT))
+    run = client.create_run(number, run_name=file.stem)
+    now = run.info.start_time
+    metrics = [Metric("loss", c.loss, now, c.step) for c in courses]
+    rows = [] if scores is None else scores.to_dict(orient="records")
+    for method, horizon in dict.fromkeys((row["method"], row["horizon_min"]) for row in rows):
+        alike = [row for row in rows if (row["method"], row["horizon_min"]) == (method, horizon)]
+        named = f"unseen_{method}/{{}}_{horizon:g}_min"
+        metrics += [Metric(named.format(c), float(np.mean([r[c] for r in alike])), now, 0) for c in _LOGGED]
+    stated = [Param(key, value) for key, value in params(facts).items()]
+    client.log_batch(run.info.run_id, metrics=metrics, params=stated)
+    client.log_artifact(run.info.run_id, str(file))
+    client.set_terminated(run.info.run_id)
+
+
 def _course_line(course: Course) -> Line:
-    return Line("learning: step", course.step, course.of, "", course.step == 0)
+    return Line("learning: step", course.step, course.of, f"loss {course.loss:.3g}", course.step == course.of)

@@ -179,9 +179,9 @@ def pooled_forecasts(
         use = np.isfinite(rows).all(axis=1) & np.isfinite(change)
         if use.sum() < _LEAST_PAIRS:
             continue
-        weights = _fit(rows[use], change[use], 1.0)
-        mean[:, h] = now + weights(ahead)
-        miss = base + weights(x) - readings_ahead(part, own, (horizon,))[:, 0]
+        weights = _fit(rows[use], change[use])
+        mean[:, h] = now + weights(ahead, 1.0)
+        miss = base + weights(x, 1.0) - readings_ahead(part, own, (horizon,))[:, 0]
         sd[h] = np.sqrt(_mean(miss[:, None] ** 2))[0]
     observed = readings_ahead(patient, origins, horizon_min)
     spread = np.where(np.isfinite(mean), sd, np.nan)
@@ -245,7 +245,7 @@ class _Ridge:
             change = target[use, h] - now[use]
             penalty, sd[h] = _choose(x[use], change, pairs[use], horizon)
             ahead, base = self.columns(patient, origins, horizon)
-            mean[:, h] = base + _fit(x[use], change, penalty)(ahead)
+            mean[:, h] = base + _fit(x[use], change)(ahead, penalty)
         if not np.isfinite(sd).any():
             raise ValueError(
                 f"{patient.name}: at no horizon have {_LEAST_PAIRS} readings of the training part the "
@@ -267,19 +267,24 @@ class _Ridge:
 
 
 class _fit:
-    """A ridge regression with a free constant, on standardised columns."""
+    """Ridge regressions with a free constant, on standardised columns, for any penalty."""
 
-    def __init__(self, x: Float[np.ndarray, "n k"], y: Float[np.ndarray, " n"], penalty: float) -> None:
+    def __init__(self, x: Float[np.ndarray, "n k"], y: Float[np.ndarray, " n"]) -> None:
         self.centre, scale = x.mean(axis=0), x.std(axis=0)
         # A column that hardly varies (a constant basal) carries rounding, not knowledge.
         self.scale = np.where(scale > 1e-9 * (1 + np.abs(self.centre)), scale, np.inf)
         z = (x - self.centre) / self.scale
         self.constant = y.mean()
-        self.weights = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ (y - self.constant))
+        # One decomposition serves every penalty.
+        self.values, self.vectors = np.linalg.eigh(z.T @ z)
+        self.along = self.vectors.T @ (z.T @ (y - self.constant))
 
-    def __call__(self, x: Float[np.ndarray, "m k"]) -> Float[np.ndarray, " m"]:
+    def weights(self, penalty: float) -> Float[np.ndarray, " k"]:
+        return self.vectors @ (self.along / (self.values + penalty))
+
+    def __call__(self, x: Float[np.ndarray, "m k"], penalty: float) -> Float[np.ndarray, " m"]:
         # Summed row by row: the same to the last bit however many rows there are.
-        return self.constant + (((x - self.centre) / self.scale) * self.weights).sum(axis=1)
+        return self.constant + (((x - self.centre) / self.scale) * self.weights(penalty)).sum(axis=1)
 
 
 def _choose(
@@ -293,8 +298,9 @@ def _choose(
         apart: Bool[np.ndarray, " n"] = (time_min < time_min[block[0]] - horizon) | (
             time_min > time_min[block[-1]] + horizon
         )
+        fit = _fit(x[apart], y[apart])
         for k, penalty in enumerate(_PENALTIES.tolist()):
-            misses[k, block] = y[block] - _fit(x[apart], y[apart], penalty)(x[block])
+            misses[k, block] = y[block] - fit(x[block], penalty)
     errors = np.sqrt((misses**2).mean(axis=1))
     best = int(np.argmin(errors))
     return float(_PENALTIES[best]), float(errors[best])

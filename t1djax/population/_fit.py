@@ -36,6 +36,8 @@ class Course(NamedTuple):
     """Steps done."""
     of: int
     """Steps in all."""
+    loss: float
+    """What is minimised over everybody's examples, mean of the last steps, without unit."""
 
 
 def fit_population(
@@ -107,11 +109,11 @@ def fit_population(
         done, state = _read(checkpoint, digest, state)
     while done < options.steps:
         count = min(_CHUNK, options.steps - done)
-        state, _ = together(_course, state, examples, courses, key, np.asarray(done), static=(options, count))
+        (state, loss), _ = together(_course, state, examples, courses, key, np.asarray(done), static=(options, count))
         done += count
         if checkpoint is not None:
             _write(checkpoint, people.names, digest, done, state)
-        on_chunk(Course(done, options.steps))
+        on_chunk(Course(done, options.steps, float(loss[:, : options.members].mean())))
     networks = jax.tree.map(lambda x: x.reshape(-1, options.members, *x.shape[1:]), state[0])
     return tuple(
         PopulationForecaster(
@@ -201,13 +203,16 @@ def _course(
     done: Int[Array, ""],
     options: PopulationOptions,
     count: int,
-) -> tuple[Any, Any]:
-    """So many steps of every course, on the same batches; courses have whom they learn from, and sizes of columns."""
+) -> tuple[tuple[Any, Any], Float[Array, "steps courses"]]:
+    """So many steps of every course, on the same batches, and their losses.
+
+    Courses have whom they learn from, and sizes of columns.
+    """
     optimiser, groups = _optimiser(options), np.zeros((len(MAY_LACK), len(COLUMNS)), bool)
     for g, group in enumerate(MAY_LACK):
         groups[g, group] = True
 
-    def step(state: tuple[Any, Any], i: Int[Array, ""]) -> tuple[tuple[Any, Any], None]:
+    def step(state: tuple[Any, Any], i: Int[Array, ""]) -> tuple[tuple[Any, Any], Array]:
         draw, hide = jax.random.split(jax.random.fold_in(key, 1 + i))
         rows = jax.random.randint(draw, (options.batch,), 0, len(examples.who))
         gone = jax.random.uniform(hide, (options.batch, len(groups)), jnp.float32) < options.hidden_share
@@ -222,13 +227,14 @@ def _course(
             counts = there * (weight * learn[who])[:, None]
             return jnp.sum(counts * (miss**2 + _SPREAD_WEIGHT * likely)) / jnp.maximum(jnp.sum(counts), 1e-6)
 
-        def one(network: Any, moments: Any, *course: Array) -> tuple[Any, Any]:
-            updates, moments = optimiser.update(eqx.filter_grad(loss)(network, *course), moments, network)
-            return eqx.apply_updates(network, updates), moments
+        def one(network: Any, moments: Any, *course: Array) -> tuple[tuple[Any, Any], Array]:
+            value, slope = eqx.filter_value_and_grad(loss)(network, *course)
+            updates, moments = optimiser.update(slope, moments, network)
+            return (eqx.apply_updates(network, updates), moments), value
 
-        return jax.vmap(one)(*state, *courses), None
+        return jax.vmap(one)(*state, *courses)
 
-    return jax.lax.scan(step, state, done + jnp.arange(count))[0]
+    return jax.lax.scan(step, state, done + jnp.arange(count))
 
 
 def _fingerprint(people: Cohort, options: PopulationOptions, key: Key, unseen: Sequence[Sequence[str]]) -> str:
