@@ -12,6 +12,7 @@ import t1djax
 from t1djax.data import readings_ahead, rolling_origins, training_end
 from t1djax.evaluation import gaussian_crps, score_events
 from t1djax.population import blended_forecasts, write_population
+from t1djax.statespace import DoseResponses, dose_responses
 
 from .report import Report
 from .runners import Scope
@@ -53,7 +54,13 @@ def run(scope: Scope, out: Path, *, azt1d: Path, hupa: Path, boosting: bool = Fa
                     patient, taught.get(patient.name, every), some, teachers if boosting else (), out, scope.quick
                 )
             )
-        _rows(report, group, some, made)
+        _rows(report, group, some, [one for one, _ in made])
+        for patient, (_, moves) in zip(some, made, strict=True):
+            row: dict[str, object] = {"people": patient.name, "method": "a unit / 20 g, mg/dL (right sign, %)"}
+            for h, unit, carbs in zip(HORIZONS_MIN, moves.unit_mg_dL.T, moves.carbs_mg_dL.T, strict=True):
+                right = 100 * (unit < 0).mean(), 100 * (carbs > 0).mean()
+                row[f"rmse_{h:g}"] = f"{unit.mean():.1f} / {carbs.mean():.1f} ({right[0]:.0f} / {right[1]:.0f})"
+            report.add(row)
     return report
 
 
@@ -81,9 +88,10 @@ def _of_person(
     boosted: Sequence[t1djax.Patient],
     out: Path,
     quick: bool,
-) -> Person:
+) -> tuple[Person, DoseResponses]:
     end, origins = training_end(patient), rolling_origins(patient, after_min=-np.inf)
-    own = _own(patient, origins, out / f"{patient.name}.npz", quick)
+    each, moves = _own(patient, origins, out / f"{patient.name}.npz", quick)
+    own, announced = each["none"], each["announced"]
     ask = {"horizon_min": HORIZONS_MIN, "train_until_min": end}
     taught = t1djax.population_forecasts(others, patient, origin_min=origins, **ask)
     new = {"horizon_min": HORIZONS_MIN, "train_until_min": float(patient.time_min[0]) - 1}
@@ -97,27 +105,37 @@ def _of_person(
             others, dataclasses.replace(patient, doses=t1djax.Doses.of()), origin_min=origins, **ask
         ).after(end),
         "stochastic": own.after(end),
+        "blend, announced": blended_forecasts(taught, own, train_until_min=end, announced=announced).after(end),
+        "stochastic, announced": announced.after(end),
         "pooled autoregression": t1djax.evaluation.pooled_forecasts(patient, group, **ask),
     }
     made |= {m: t1djax.baseline_forecasts(patient, m, **ask) for m in ("autoregression", "ridge", "persistence")}
     if boosted:
         made["boosting, nothing of the person"] = _boosted(patient, [p for p in boosted if p.name != patient.name], end)
-    return made
+    return made, moves
 
 
-def _own(patient: t1djax.Patient, origins: np.ndarray, kept: Path, quick: bool) -> t1djax.records.RollingForecasts:
-    """The stochastic model's forecasts, which take longest and are kept beside the table."""
+def _own(patient: t1djax.Patient, origins: np.ndarray, kept: Path, quick: bool) -> tuple[Person, DoseResponses]:
+    """The stochastic model's forecasts and responses, which take longest and are kept beside the table."""
     if not kept.is_file():
         form = t1djax.StateSpaceOptions(horizons_min=(), max_steps=3) if quick else t1djax.StateSpaceOptions()
         fit = t1djax.fit_state_space([patient], options=form)
-        found = t1djax.state_space_forecasts(fit, patient, origin_min=origins, horizon_min=HORIZONS_MIN)
-        np.savez(kept, mean=found.mean_mg_dL, sd=found.sd_mg_dL)
+        ask = {"origin_min": origins, "horizon_min": HORIZONS_MIN}
+        each = {f: t1djax.state_space_forecasts(fit, patient, future_inputs=f, **ask) for f in ("none", "announced")}
+        moves = dose_responses(fit, patient, horizon_min=HORIZONS_MIN)
+        found = {
+            f"{f}_{key}": x for f, one in each.items() for key, x in (("mean", one.mean_mg_dL), ("sd", one.sd_mg_dL))
+        }
+        np.savez(kept, **found, **moves._asdict())
+    observed, horizons = readings_ahead(patient, origins, HORIZONS_MIN), np.asarray(HORIZONS_MIN)
     with np.load(kept) as there:
-        mean, sd = there["mean"], there["sd"]
-    observed = readings_ahead(patient, origins, HORIZONS_MIN)
-    return t1djax.records.RollingForecasts(
-        patient.name, "stochastic", "none", origins, np.asarray(HORIZONS_MIN), mean, sd, observed
-    )
+        each = {
+            f: t1djax.records.RollingForecasts(
+                patient.name, "stochastic", f, origins, horizons, there[f"{f}_mean"], there[f"{f}_sd"], observed
+            )
+            for f in ("none", "announced")
+        }
+        return each, DoseResponses(there["unit_mg_dL"], there["carbs_mg_dL"])
 
 
 def _boosted(patient: t1djax.Patient, people: Sequence[t1djax.Patient], end: float) -> t1djax.records.RollingForecasts:

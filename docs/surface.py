@@ -10,8 +10,16 @@ from typing import Any, NamedTuple, get_origin
 
 from t1djax._moved import NAMESPACE_OF
 
-NEW = dict.fromkeys(("Episodes", "episodes"), "evaluation") | dict.fromkeys(
-    ("plot", "plot_agp", "plot_day", "plot_days", "plot_forecasts", "plot_replay", "plot_trial"), "plotting"
+NEW = (
+    {
+        "DoseResponses": "statespace",
+        "dose_responses": "statespace",
+        "predict_from_readings": "prediction",
+    }
+    | dict.fromkeys(("Episodes", "episodes", "dts_zones"), "evaluation")
+    | dict.fromkeys(
+        ("plot", "plot_agp", "plot_day", "plot_days", "plot_forecasts", "plot_replay", "plot_trial"), "plotting"
+    )
 )
 """Names that live in a namespace and never were elsewhere."""
 IN_NAMESPACES = NAMESPACE_OF | NEW

@@ -154,12 +154,11 @@ def test_a_blend_takes_the_better_one_and_covers_what_it_says():
     np.testing.assert_array_equal(again.sd_mg_dL, blend.sd_mg_dL)
     with pytest.raises(ValueError):
         t1djax.population.blended_forecasts(poor, good.after(end), train_until_min=end)
-    # What is announced moves the blend by as much as it moves the person's own model.
-    moved = dataclasses.replace(
-        good, mean_mg_dL=good.mean_mg_dL + np.linspace(-9, 9, n)[:, None], future_inputs="announced"
-    )
+    # What is announced moves the blend by as much as it moves the person's own model, within what a sensor reads.
+    shift = np.linspace(-9, 9, n)[:, None]
+    moved = dataclasses.replace(good, mean_mg_dL=good.mean_mg_dL + shift, future_inputs="announced")
     told = t1djax.population.blended_forecasts(poor, good, train_until_min=end, announced=moved)
-    np.testing.assert_allclose(told.mean_mg_dL - blend.mean_mg_dL, np.linspace(-9, 9, n)[:, None], atol=1e-9)
+    np.testing.assert_allclose(told.mean_mg_dL, (blend.mean_mg_dL + shift).clip(40, 400), atol=1e-9)
     assert told.future_inputs == "announced"
     with pytest.raises(ValueError):
         t1djax.population.blended_forecasts(poor, good, train_until_min=end, announced=moved.after(end))
@@ -171,8 +170,13 @@ def test_the_command_forecasts_at_once_and_blends(people, tmp_path):
     file.write_text("time_min,glucose_mg_dL,basal_U_h\n" + "\n".join(rows) + "\n")
     table = {}
     for model in ("population", "blend"):
-        out = done("forecast", file, "--model", model, "--horizons", "30", "--json").out
+        folder = tmp_path / model
+        out = done("forecast", file, "--model", model, "--horizons", "30", "--out", folder, "--metabonet", "--json").out
         table[model] = {row["method"]: row["rmse_mg_dL"] for row in json.loads(out)["scores"]}
+        wide, long = (np.genfromtxt(folder / f"{name}.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
+                      for name in ("metabonet", "forecasts"))  # fmt: skip
+        assert wide.dtype.names == ("id", "date", "pred_30")
+        np.testing.assert_array_equal(wide["pred_30"], long[long["method"] == model]["mean_mg_dL"])
     assert next(iter(table["population"])) == "population"
     assert {"blend", "stochastic", "population", "autoregression"} <= set(table["blend"])
     assert table["blend"]["population"] == pytest.approx(table["population"]["population"], rel=1e-6)

@@ -308,29 +308,6 @@ def test_readings_of_a_request_are_forecast_by_what_others_taught(models: dict[s
         registry.answer(models, table.assign(time_min=table.time_min + 300.0 * later))
 
 
-def test_a_version_may_hold_what_others_taught(uri: str, models: dict[str, FittedPatient], tmp_path: Path) -> None:
-    shipped = t1djax.shipped_forecaster()
-    file = t1djax.population.write_population(
-        dataclasses.replace(shipped, usual=0.5 * shipped.usual), tmp_path / "own.json"
-    )
-    first = registry.register(models, name="taught", tracking_uri=uri)
-    own = registry.register(models, name="taught", population=file, tracking_uri=uri)
-    assert (first.version, own.version) == (1, 2)
-    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
-    mlflow.set_tracking_uri(uri)
-    try:
-        each = [mlflow.pyfunc.load_model(f"models:/taught/{k}").predict(with_readings(models)) for k in (1, 2)]
-    finally:
-        mlflow.set_tracking_uri(before)
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-    width = [(a.upper_mg_dL - a.lower_mg_dL).to_numpy() for a in each]
-    assert not np.allclose(*width)
-    expected = t1djax.prediction.predict_from_readings(
-        models, with_readings(models), forecaster=t1djax.read_population(file)
-    )
-    np.testing.assert_array_equal(each[1][GLUCOSE], expected[GLUCOSE])
-
-
 def test_serving_loads_no_training_code(uri: str, models: dict[str, FittedPatient]) -> None:
     """In a process of its own, as a server's is."""
     registry.register(models, name="bare", tracking_uri=uri)

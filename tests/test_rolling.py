@@ -169,7 +169,7 @@ def test_the_ridge_solves_its_normal_equations():
     # The same as least squares with sqrt(penalty) I below.
     rows = np.vstack([np.c_[np.ones(60), z], np.c_[np.zeros((3, 1)), np.sqrt(penalty) * np.eye(3)]])
     wanted = np.linalg.lstsq(rows, np.append(y, np.zeros(3)))[0]
-    np.testing.assert_allclose(_fit(x, y, penalty)(x), np.c_[np.ones(60), z] @ wanted)
+    np.testing.assert_allclose(_fit(x, y)(x, penalty), np.c_[np.ones(60), z] @ wanted)
 
 
 def test_the_autoregression_knows_readings_alone(ada):
@@ -206,7 +206,7 @@ def test_a_column_that_never_varies_does_no_harm():
     rng = np.random.default_rng(2)
     x, y = rng.normal(0, 1, (40, 2)), rng.normal(0, 1, 40)
     constant = np.c_[x, np.full(40, 0.3)]
-    np.testing.assert_allclose(_fit(constant, y, 1.0)(constant + np.array([0, 0, 1e6])), _fit(x, y, 1.0)(x))
+    np.testing.assert_allclose(_fit(constant, y)(constant + np.array([0, 0, 1e6]), 1.0), _fit(x, y)(x, 1.0))
 
 
 def test_cross_validation_finds_a_small_penalty_for_signal_and_a_large_one_for_noise():

@@ -35,7 +35,7 @@ from ._tables import print_json, print_table, symbols_json
 
 _Z90 = 1.6448536269514722
 MODELS = ("blend", "population", "stochastic")
-_TABLE = "forecasts.csv"
+_TABLE, _SUBMISSION = "forecasts.csv", "metabonet.csv"
 _SHOWN = ["patient", "method", "horizon_min", "n", "rmse_mg_dL", "bias_mg_dL", "coverage_90_percent", "crps_mg_dL"]
 
 
@@ -67,6 +67,10 @@ def forecast(
         float, typer.Option(help="Minutes by which meals and their boluses are announced.")
     ] = 30.0,
     out: Annotated[Path | None, typer.Option(help="Folder for forecasts.csv and a figure per patient.")] = None,
+    metabonet: Annotated[
+        bool,
+        typer.Option("--metabonet", help="Write metabonet.csv too: a row for each origin, and pred_30 and so on."),
+    ] = False,
     overwrite: Overwrite = False,
     interval_min: Interval = None,
     reading: Values,
@@ -87,6 +91,8 @@ def forecast(
         raise ConfigError(f"--train-share {train_share:g}: give a share between 0 and 1")
     if not 0 <= announced_min < np.inf:
         raise ConfigError(f"--announced-min {announced_min:g}: give minutes, zero or more")
+    if metabonet and out is None:
+        raise ConfigError("--metabonet: name a folder for it with --out")
     if out is not None:
         check_folder(out, _TABLE, "forecasts", overwrite=overwrite)
     with warnings_in_words():
@@ -124,7 +130,7 @@ def forecast(
         moves = _responses(fit, cohort, ahead)
         scores = scores.merge(moves, how="left", on=["patient", "method", "horizon_min"])
         shown = [*_SHOWN, *moves.columns[3:]]
-    files = [] if out is None else _write(out, cohort, made)
+    files = [] if out is None else _write(out, cohort, made, metabonet=metabonet)
     failed = [] if fit is None else [f"{p.name}: {p.message}" for p in fit if not p.ok]
     if as_json:
         print_json({
@@ -270,18 +276,31 @@ def _values(estimates: Any) -> dict[str, float]:
     return {symbol: estimate.value for symbol, estimate in estimates.items()}
 
 
-def _write(out: Path, cohort: Cohort, made: list[RollingForecasts]) -> list[Path]:
+def _write(out: Path, cohort: Cohort, made: list[RollingForecasts], *, metabonet: bool = False) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     table = out / _TABLE
     remove_figures(table)
+    (out / _SUBMISSION).unlink(missing_ok=True)
     as_cells(pd.concat([_frame(one) for one in made])).to_csv(table, index=False)
     files = [table]
-    for one in {one.name: one for one in reversed(made)}.values():  # the first of each person
+    best = list({one.name: one for one in reversed(made)}.values())  # the first of each person
+    if metabonet:
+        files.append(out / _SUBMISSION)
+        as_cells(pd.concat([_submission(one, cohort[one.name]) for one in best])).to_csv(files[-1], index=False)
+    for one in best:
         if one.method not in BASELINES and len(one.origin_min):
             file = out / f"{one.name}.png"
             plot_forecasts(one, cohort[one.name]).savefig(file, dpi=150)
             files.append(file)
     return files
+
+
+def _submission(one: RollingForecasts, patient: Patient) -> pd.DataFrame:
+    """The best method's forecasts in the columns that MetaboNet's challenge takes."""
+    minutes = pd.to_timedelta(one.origin_min, unit="min")
+    date = one.origin_min if patient.start is None else pd.Timestamp(patient.start) + minutes
+    ahead = zip(one.horizon_min.tolist(), one.mean_mg_dL.T, strict=True)
+    return pd.DataFrame({"id": one.name, "date": date, **{f"pred_{h:g}": mean for h, mean in ahead}})
 
 
 def _frame(one: RollingForecasts) -> pd.DataFrame:

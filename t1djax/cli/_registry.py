@@ -34,15 +34,11 @@ Uri = Annotated[
 def register(
     results: Annotated[list[Path], typer.Argument(help="Result folders, or folders that hold some.")],
     name: Name,
-    population: Annotated[
-        Path | None,
-        typer.Option(help="What others taught, for requests with readings.  [default: the shipped one]"),
-    ] = None,
     tracking_uri: Uri = None,
     as_json: Json = False,
 ) -> None:
     """Register fitted patients as a new version; it becomes the challenger. The same patients again change nothing."""
-    version = register_(results, name=name, population=population, tracking_uri=tracking_uri)
+    version = register_(results, name=name, tracking_uri=tracking_uri)
     if as_json:
         print_json(_plain(version))
         return

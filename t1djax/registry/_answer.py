@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..prediction import predict, predict_from_readings
@@ -16,11 +15,7 @@ MOST_ROWS = 20_000
 
 
 def answer(
-    models: Mapping[str, FittedPatient],
-    table: "pd.DataFrame",
-    params: Mapping[str, Any] | None = None,
-    *,
-    population: str | Path | None = None,
+    models: Mapping[str, FittedPatient], table: "pd.DataFrame", params: Mapping[str, Any] | None = None
 ) -> "pd.DataFrame":
     """What `predict` gives for a request, or `predict_from_readings` where there are readings in it.
 
@@ -30,7 +25,6 @@ def answer(
         models: the patients by name.
         table: the request; an optional column without any value counts as left out.
         params: may have `level`, the probability of the interval.
-        population: file of what others taught, which readings are forecast by; the package's own if not given.
 
     Returns:
         As the one or the other.
@@ -50,10 +44,7 @@ def answer(
         table = table.drop(columns=left_out)
         if GLUCOSE not in table.columns:
             return predict(models, table, level=level)
-        from ..population import read_population  # noqa: PLC0415 - loads optax, which equations do not want
-
-        others = None if population is None else read_population(population)
-        return predict_from_readings(models, table, forecaster=others, level=level)
+        return predict_from_readings(models, table, level=level)
     except ValueError as e:
         raise MlflowException.invalid_parameter_value(str(e)) from e
 

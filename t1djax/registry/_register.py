@@ -33,7 +33,6 @@ def register(
     models: FittedPatient | Mapping[str, FittedPatient] | Iterable[FittedPatient | str | Path] | str | Path,
     *,
     name: str,
-    population: str | Path | None = None,
     tracking_uri: str | None = None,
 ) -> Version:
     """Register fitted patients as a new version of a model, which becomes the `challenger`.
@@ -44,8 +43,6 @@ def register(
     Args:
         models: fitted patients, or results folders, or folders that hold some.
         name: of the registered model.
-        population: file of what others taught (`t1djax population train`), by which the version forecasts requests that
-            have readings; the package's own if not given.
         tracking_uri: where MLflow is; left out, `default_uri` of the results folder.
 
     Returns:
@@ -62,14 +59,13 @@ def register(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / PATIENTS_FILE
         write_fitted_cohort(chosen.values(), file)
-        others = None if population is None else Path(population)
-        content = hashlib.sha256(file.read_bytes() + (b"" if others is None else others.read_bytes())).hexdigest()
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
         uri = tracking_uri or default_uri(results)
         with mlflow_at(uri, make=True) as client:
             for version in raw_versions(client, name):
                 if version.tags.get(PREFIX + "content") == content:
                     return described(find(client, name, version.version))
-            number = _new(client, uri, name, chosen, file, others, content)
+            number = _new(client, uri, name, chosen, file, content)
             client.set_registered_model_alias(name, CHALLENGER, number)
             return described(find(client, name, number))
 
@@ -111,13 +107,7 @@ def _pattern(folder: str, patient: str) -> str:
 
 
 def _new(
-    client: "MlflowClient",
-    uri: str,
-    name: str,
-    models: Mapping[str, FittedPatient],
-    file: Path,
-    population: Path | None,
-    content: str,
+    client: "MlflowClient", uri: str, name: str, models: Mapping[str, FittedPatient], file: Path, content: str
 ) -> str:
     """Log the model in a run of its own and make a version of it; its number."""
     import mlflow  # noqa: PLC0415 - seconds
@@ -140,7 +130,7 @@ def _new(
             info = mlflow.pyfunc.log_model(
                 name=MODEL_PATH,
                 python_model=str(Path(__file__).with_name("served") / "model.py"),
-                artifacts={"patients": str(file)} | ({} if population is None else {"population": str(population)}),
+                artifacts={"patients": str(file)},
                 signature=_signature(len(models)),
                 input_example=_example(models),
                 pip_requirements=[f"t1djax=={facts['t1djax']}"]

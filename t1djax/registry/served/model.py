@@ -16,10 +16,9 @@ class FittedModel(PythonModel):
 
     def load_context(self, context):
         self.models = read_fitted_cohort(context.artifacts["patients"])
-        self.population = context.artifacts.get("population")
 
     def predict(self, context, model_input: pd.DataFrame, params=None):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return answer(self.models, model_input, params, population=self.population)
+        return answer(self.models, model_input, params)
 
 
 set_model(FittedModel())
