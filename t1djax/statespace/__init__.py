@@ -4,6 +4,9 @@ from ._answers import AbstractAnswer as AbstractAnswer
 from ._answers import Dose as Dose
 from ._answers import RescueCarbs as RescueCarbs
 from ._answers import Seen as Seen
+from ._exponential import discrete as discrete
+from ._filter import kalman_spread as kalman_spread
+from ._filter import kalman_update as kalman_update
 from ._fit import PatientStateSpace as PatientStateSpace
 from ._fit import StateSpaceFit as StateSpaceFit
 from ._fit import fit_state_space as fit_state_space

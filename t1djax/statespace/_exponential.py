@@ -22,6 +22,14 @@ def discrete(
     the single block exponential of Van Loan it stays exact over gaps of many time constants, since no growing
     exponential is formed.
 
+    Args:
+        A: rates of the states, 1/min.
+        spectral: spectral density of the noise on each, its unit squared per min.
+        dt: length of the step, min.
+
+    Returns:
+        The transition, and the covariance of what the noise adds.
+
     Source: Van Loan, "Computing integrals involving the matrix exponential", IEEE Trans. Autom. Control 23(3), 1978.
     """
     n = A.shape[0]

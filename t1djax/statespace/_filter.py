@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._types import Key
+from .._types import Key, Scalar
 from ._model import Exact, Model
 
 
@@ -64,6 +64,57 @@ def kalman_filter(model: Model, *, parallel: bool = False) -> Filtered:
     smoothers", IEEE Trans. Autom. Control 66(1), 2021.
     """
     return _parallel_filter(model) if parallel else _sequential_filter(model)
+
+
+def kalman_update(
+    mean: Float[Array, " states"],
+    cov: Float[Array, "states states"],
+    read: Float[Array, " states"],
+    noise_var: Scalar,
+    y: Scalar,
+    valid: Array,
+    limit: Scalar,
+) -> Filtered:
+    """One reading, as `kalman_filter` takes it.
+
+    Args:
+        mean: of the states before it.
+        cov: their covariance.
+        read: what it reads of them, `H`.
+        noise_var: variance of its error, (mg/dL)^2.
+        y: the reading, mg/dL.
+        valid: whether there is one; the states stay as they are if not.
+        limit: -1 where it is the lowest that a sensor reports, 1 where it is the highest, 0 between.
+
+    Returns:
+        The states with it.
+    """
+    PH = cov @ read
+    S, miss = read @ PH + noise_var, y - read @ mean
+    at_limit = limit != 0.0
+    # How far inside the limit lies what is expected, in standard deviations, at most 30 where it is beyond.
+    a = jnp.where(at_limit, jnp.maximum(-limit * miss / jnp.sqrt(S), -30.0), 0.0)
+    beyond = jnp.log(jax.lax.erfc(-a / np.sqrt(2)) / 2)
+    hazard = jnp.exp(-(a**2) / 2 - beyond) / np.sqrt(2 * np.pi)
+    shift = jnp.where(at_limit, limit * jnp.sqrt(S) * hazard, miss)
+    share = jnp.where(at_limit, hazard * (hazard + a), 1.0)
+    K = jnp.where(valid, PH / S, 0.0)
+    density = jnp.where(at_limit, beyond, -0.5 * (jnp.log(2 * jnp.pi * S) + miss**2 / S))
+    m, P = mean + K * shift, cov - share * S * K[:, None] * K
+    return Filtered(m, P, miss, S, jnp.where(valid, density, 0.0))
+
+
+def kalman_spread(
+    cov: Float[Array, "states states"], transition: Float[Array, "states states"], noise: Float[Array, "states states"]
+) -> Float[Array, "states states"]:
+    """Covariance of the states after a step, `F P F' + Q`.
+
+    Args:
+        cov: before it.
+        transition: `F`, or its derivative.
+        noise: `Q`.
+    """
+    return _symmetric(transition @ cov @ transition.T + noise)
 
 
 def smooth(model: Model, filtered: Filtered, *, parallel: bool = False) -> Smoothed:
@@ -152,26 +203,13 @@ def _root(P: Array) -> Array:
 
 
 def _sequential_filter(model: Model) -> Filtered:
-    H, var = model.read, model.noise_sd**2
+    var = model.noise_sd**2
 
     def step(carry: tuple[Array, Array], now: tuple[Any, ...]) -> tuple[tuple[Array, Array], Filtered]:
-        m, P = carry
-        each, y, valid, limit = now
-        PH = P @ H
-        S, miss = H @ PH + var, y - H @ m
-        at_limit = limit != 0.0
-        # How far inside the limit lies what is expected, in standard deviations, at most 30 where it is beyond.
-        a = jnp.where(at_limit, jnp.maximum(-limit * miss / jnp.sqrt(S), -30.0), 0.0)
-        beyond = jnp.log(jax.lax.erfc(-a / np.sqrt(2)) / 2)
-        hazard = jnp.exp(-(a**2) / 2 - beyond) / np.sqrt(2 * np.pi)
-        shift = jnp.where(at_limit, limit * jnp.sqrt(S) * hazard, miss)
-        share = jnp.where(at_limit, hazard * (hazard + a), 1.0)
-        K = jnp.where(valid, PH / S, 0.0)
-        m, P = m + K * shift, P - share * S * K[:, None] * K
-        density = jnp.where(at_limit, beyond, -0.5 * (jnp.log(2 * jnp.pi * S) + miss**2 / S))
-        ahead, F, Q = model.motion.step(each, m)
-        found = Filtered(m, P, miss, S, jnp.where(valid, density, 0.0))
-        return (ahead, _symmetric(F @ P @ F.T + Q)), found
+        each, *reading = now
+        found = kalman_update(*carry, model.read, var, *reading)
+        ahead, F, Q = model.motion.step(each, found.mean)
+        return (ahead, kalman_spread(found.cov, F, Q)), found
 
     steps = (model.motion.each, model.y, model.valid, model.limit)
     return jax.lax.scan(step, (model.mean, model.cov), steps)[1]

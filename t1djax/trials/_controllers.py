@@ -6,13 +6,17 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from .._types import Key, Scalar
 from ..data import STEP_MIN
+from ..statespace import discrete, kalman_spread, kalman_update
 
 ON_BOARD_LAG_MIN = 55.0
 """Time constant of each of the two lags by which insulin on board is counted, min."""
 _H = float(STEP_MIN)
+_START_SD = 60.0  # of glucose before the first reading, mg/dL
+_LEAST_LAG_MIN = 0.01
 
 
 def on_board_after(first: Scalar, second: Scalar, net_U_min: Scalar, dt_min: float | Scalar) -> tuple[Scalar, Scalar]:
@@ -261,21 +265,26 @@ class TempBasal(AbstractController):
 
 class _MPCMemory(NamedTuple):
     profile: Profile
-    G: Scalar  # filtered, mg/dL
-    drift: Scalar  # what nothing explains, mg/dL per 5 min
-    food: Any  # two lags of announced carbohydrate, g
+    mean: Array  # what is expected now: glucose and interstitial glucose, mg/dL; drift, mg/dL/min
+    cov: Array
+    transition: Array  # of these in 5 min
+    noise: Array
+    follows: Scalar  # share of an even rise within 5 min that interstitial glucose makes
+    food: tuple[Scalar, Scalar]  # two lags of announced carbohydrate, g
 
 
 class MPC(AbstractController):
     """Model-predictive control with a linear model: insulin and food through two lags each, and a drift that fades.
 
     ```
-    G[n+1] = G[n] + drift - factor * (insulin acting) + factor / ratio * (food arriving)
+    G'  = drift - factor (insulin acting) + factor/ratio (food arriving),   Gi' = (G - Gi)/lag
+    drift' = -drift/fades + sqrt(2/fades) sd w,     reading = Gi + noise
     least  sum (G - target)^2 + (weight (u - basal))^2   over `horizon_min`, 0 <= u <= most
     ```
 
-    A filter of fixed gains holds glucose and drift, as a steady Kalman filter does; the least is found by projected
-    gradients, always the same number of them. Meals get the bolus of the calculator.
+    The Kalman filter of `t1djax.statespace` follows glucose, the sensor and the drift; a reading that is lost changes
+    nothing in it. The least is found by projected gradients, always the same number of them. Meals get the bolus of
+    the calculator.
 
     Source: the form is that of Hovorka et al., Physiol. Meas. 25:905-920, 2004, with a linear model; numbers are this
     library's.
@@ -287,10 +296,14 @@ class MPC(AbstractController):
     """Rates that are free, each for 15 min; the basal rate after them."""
     weight: float | Scalar = 15.0
     """What a U/h away from the basal rate costs, in mg/dL."""
-    gains: tuple[float, float] = (0.4, 0.05)
-    """Of the filter, for glucose and for the drift."""
+    noise_sd_mg_dL: float | Scalar = 10.0
+    """Standard deviation of a reading's error, taken as white, mg/dL."""
+    lag_min: float | Scalar = 7.0
+    """Time constant of interstitial glucose, min; zero for none."""
+    drift_sd_mg_dL_min: float | Scalar = 1.0
+    """Standard deviation of the drift, mg/dL/min."""
     fades_min: float | Scalar = 60.0
-    """Time constant of the drift, min."""
+    """Its time constant, min."""
     food_min: float | Scalar = 40.0
     """Time constant of each lag of food, min."""
     most_rate: float | Scalar = 5.0
@@ -299,33 +312,39 @@ class MPC(AbstractController):
     """Of projected gradients."""
 
     def init(self, profile: Profile) -> _MPCMemory:
-        """At the target, nothing known."""
-        zero = jnp.zeros_like(profile.basal_U_h)
-        return _MPCMemory(profile, profile.target_mg_dL, zero, (zero, zero))
+        """At the target, little known."""
+        zero, one = jnp.zeros_like(profile.basal_U_h), jnp.ones_like(profile.basal_U_h)
+        lag, fades = jnp.maximum(zero + self.lag_min, _LEAST_LAG_MIN), zero + self.fades_min
+        sd, target = zero + self.drift_sd_mg_dL_min, profile.target_mg_dL
+        rates = [[zero, zero, one], [1 / lag, -1 / lag, zero], [zero, zero, -1 / fades]]
+        matrix = lambda rows: jnp.stack([jnp.stack(row) for row in rows])
+        transition, noise = discrete(matrix(rates), jnp.stack([zero, zero, 2 * sd**2 / fades]), zero + _H)
+        level = zero + _START_SD**2
+        cov = matrix([[level, level, zero], [level, level, zero], [zero, zero, sd**2]])
+        follows = 1 - lag / _H * (1 - jnp.exp(-_H / lag))
+        start = jnp.stack([target, target, zero])
+        return _MPCMemory(profile, start, cov, transition, noise, follows, (zero, zero))
 
     def step(self, memory: _MPCMemory, observation: Observation, key: Key) -> tuple[_MPCMemory, Action]:
         """Filter, predict, and take the first of the rates that do best."""
         profile, (eaten, arriving) = memory.profile, memory.food
         bolus = meal_bolus(profile, observation)
         per_g = profile.mg_dL_per_U / profile.g_per_U
+        zero, one = jnp.zeros_like(bolus), jnp.ones_like(bolus)
+        var, sensor = zero + jnp.square(self.noise_sd_mg_dL), jnp.stack([zero, one, zero])
+        reading, fresh = observation.glucose_mg_dL, observation.age_min <= 0
+        found = kalman_update(memory.mean, memory.cov, sensor, var, reading, fresh, zero)
+        G, _, drift = found.mean
         eaten = eaten + observation.announced_g
-        explained = per_g * arriving * _H / self.food_min - profile.mg_dL_per_U * observation.acting_U_min * _H
-        fade = jnp.exp(-_H / self.fades_min)
-        expected = memory.G + memory.drift + explained
-        miss = jnp.where(observation.age_min > 0, 0.0, observation.glucose_mg_dL - expected)
-        G, drift = expected + self.gains[0] * miss, fade * memory.drift + self.gains[1] * miss
         ahead = _H * jnp.arange(1, self.horizon_min // STEP_MIN + 1)
         # What is left of a unit delivered t ago, two lags: (1 + t/lag) exp(-t/lag). First lag and second of what is
         # on board: acting = second / lag.
         second = observation.acting_U_min * ON_BOARD_LAG_MIN
         first = observation.on_board_U - second + bolus
         acted = lambda a, b, lag: a * (1 - (1 + ahead / lag) * jnp.exp(-ahead / lag)) + b * (1 - jnp.exp(-ahead / lag))
-        free = (
-            G
-            + drift * (1 - jnp.exp(-ahead / self.fades_min)) / (1 - fade)
-            + per_g * acted(eaten, arriving, self.food_min)
-            - profile.mg_dL_per_U * acted(first, second, ON_BOARD_LAG_MIN)
-        )
+        explained = per_g * acted(eaten, arriving, self.food_min)
+        explained = explained - profile.mg_dL_per_U * acted(first, second, ON_BOARD_LAG_MIN)
+        free = G + drift * self.fades_min * (1 - jnp.exp(-ahead / self.fades_min)) + explained
         block = 15.0
         since = ahead[:, None] - block * jnp.arange(self.moves)[None]
         # A rate held for a block is a unit spread over it: taken at its middle.
@@ -343,4 +362,6 @@ class MPC(AbstractController):
         rate = jnp.where(observation.glucose_mg_dL < 70, 0.0, profile.basal_U_h + v[0])
         kept = jnp.exp(-_H / self.food_min)
         arriving = kept * (arriving + _H / self.food_min * eaten)
-        return _MPCMemory(profile, G, drift, (kept * eaten, arriving)), Action(rate, bolus)
+        mean = memory.transition @ found.mean + explained[0] * jnp.stack([one, memory.follows, zero])
+        cov = kalman_spread(found.cov, memory.transition, memory.noise)
+        return memory._replace(mean=mean, cov=cov, food=(kept * eaten, arriving)), Action(rate, bolus)
