@@ -182,7 +182,7 @@ def test_a_training_goes_on_without_the_person(tmp_path: Path, monkeypatch: pyte
     assert saved.names == LEFT[:2]
 
 
-# Each kind of thing
+# What lists its people; fitted patients, forecasters and results are in the random workspaces
 
 
 def people(folder: Path, *names: str) -> None:
@@ -216,25 +216,6 @@ def journal(folder: Path, *names: str) -> None:
     (folder / "batch-00001" / "state").write_bytes(b"\0")
 
 
-def forecaster(folder: Path, *names: str) -> None:
-    folder.mkdir()
-    made = dataclasses.replace(t1djax.shipped_forecaster(), people=names)
-    t1djax.population.write_population(made, folder / "own.json")
-
-
-def unfinished(folder: Path, *names: str) -> None:
-    for name in names:
-        (place := folder / f"ode_inverse_{name}_ksi.partial").mkdir(parents=True)
-        (place / ".run").write_text(f"ode_inverse_ksi\n{name}", encoding="utf-8")
-        (place / "predictions.npz").write_bytes(b"half")
-
-
-def fitted(folder: Path, *names: str) -> None:
-    for i, name in enumerate(names):
-        (folder / str(i)).mkdir(parents=True)
-        (folder / str(i) / "model.json").write_text(json.dumps({"format": "t1djax.fitted_patient", "name": name}))
-
-
 def learning(folder: Path) -> Any:
     chunks, info = read_course(folder)[0], read_info(folder)
     return info and (info.rows, info.truth, [(c.rows, c.metrics["x"].tolist()) for c in chunks])
@@ -251,9 +232,6 @@ KINDS: dict[str, tuple[Callable[..., None], Callable[[Path], Any], Any]] = {
     "noted": (noted, lambda f: json.loads((f / "reading.json").read_text()), {"reports": [{"subject": "Ben"}]}),
     "course": (course, learning, (BEN, {"Ben": {"ksi": 1.0}}, [([*BEN], [3.0, 4.0]), ([*BEN], [4.0, 5.0])])),
     "run": (journal, recorded, (["Ben"], "Ben", [], None)),
-    "forecaster": (forecaster, Path.exists, False),
-    "unfinished": (unfinished, lambda f: [p.name for p in f.iterdir()], ["ode_inverse_Ben_ksi.partial"]),
-    "fitted": (fitted, lambda f: [p.name for p in f.iterdir()], ["1"]),
 }
 """How a thing of some people is written, how it is read, and what is left of Ada's and Ben's when Ada went."""
 
@@ -309,19 +287,6 @@ def test_no_record_leads_out_of_the_folders(tmp_path: Path, claim: str) -> None:
     before = snapshot(victim)
     t1djax.forget("Ada", data=tmp_path / "data", results=results)
     assert snapshot(victim) == before
-
-
-def test_links_are_listed_and_not_followed(tmp_path: Path) -> None:
-    people(tmp_path / "data", "Ada", "Ben")
-    shutil.copytree(tmp_path / "data", tmp_path / "away")
-    (tmp_path / "data" / "more").symlink_to(tmp_path / "away")
-    (tmp_path / "data" / "loop").symlink_to(tmp_path / "data" / "loop")
-    before = snapshot(tmp_path / "away")
-    found = t1djax.forget("Ada", data=tmp_path / "data")
-    assert [trace.where for trace in found.remains] == [str(tmp_path / "data" / "more")]
-    assert snapshot(tmp_path / "away") == before
-    assert t1djax.forget("Ada", data=[tmp_path / "data", tmp_path / "away"]).complete
-    assert t1djax.read_cohort(tmp_path / "away").names == ("Ben",)
 
 
 def test_who_is_not_known_is_refused_with_who_is_near(tmp_path: Path) -> None:

@@ -181,8 +181,8 @@ class World:
         self.put(self.somewhere() / name, data, data.decode("utf-8", "replace"), {self.own[path]} if seen else set())
 
     def link(self) -> None:
-        target = self.r.choice([*sorted(self.own), self.root / "outside", self.root / "nowhere"])
         path = self.somewhere() / f"link{self.r.randint(0, 99)}"
+        target = self.r.choice([*sorted(self.own), self.root / "outside", self.root / "nowhere", path])
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             path.symlink_to(target)

@@ -114,7 +114,7 @@ class Plan:
             self.copied += telling
             self.remove(stage, paths, what)
             return
-        self.ours |= files_of(paths).union(paths)
+        self.ours |= files_of(paths)
         if mine and without is not None:
             why = f"{what} of {counted(len(people), 'patient')}, without the person"
             self.do(stage, "rewrite", paths[-1], why, without, files_of(paths))

@@ -138,7 +138,11 @@ def _run(plan: Plan, here: Here) -> None:
 def _unfinished(plan: Plan, here: Here) -> None:
     _, _, patient = (here.path / OWNER).read_text("utf-8", "surrogateescape").partition("\n")
     if here.path.suffix == ".partial" and patient:
-        plan.take([patient], [here.path], "a result that was not finished")
+        names = sorted(here.files - {OWNER})
+        mine = [here.path / name for name in names if _RESULT.fullmatch(name) or name in (METADATA, MODEL_FILE)]
+        paths = [*mine, *_take_out(here, "checkpoints"), here.path / OWNER]
+        plan.take([patient], paths, "a result that was not finished")
+        plan.ours |= set() if plan.person.same(patient) else {here.path}
 
 
 def _course(plan: Plan, here: Here) -> None:
