@@ -131,7 +131,7 @@ def test_killed_ten_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             wait_for(lambda log=log: log.exists(), "the removal")
             time.sleep(random_.uniform(0.0, 0.3))
             process.send_signal(signal.SIGKILL)
-        if process.wait() != 0:
+        if process.wait() != 0 and [*root.rglob(".forgotten*key")]:  # it was not over yet
             assert t1djax.forget(GONE, data=root / "data", results=root / "results").complete
         assert not list(root.rglob(".forg*"))
         lines = [json.loads(line) for line in log.read_text().splitlines()]

@@ -301,3 +301,8 @@ def test_the_command_learns_from_people_and_judges_itself_unseen(people, tmp_pat
     assert "two or more" in refused(2, "population", "train", files[0], "--out", tmp_path / "one.json")
     found = done("forecast", files[0], "--model", "population", "--population", own, "--horizons", "30", "--json").out
     assert json.loads(found)["scores"][0]["method"] == "population"
+    if track:  # its run in MLflow goes with anybody whom it learnt from
+        t1djax.forget("Cem", also=tmp_path, tracking_uri=track[1], names_only=True)
+        with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as db:
+            assert db.execute("select run_uuid from runs union select run_uuid from tags").fetchall() == []
+        assert list(tmp_path.rglob("own.json")) == []

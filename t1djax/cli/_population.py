@@ -20,7 +20,7 @@ from ..population import (
     population_forecasts,
     write_population,
 )
-from ..tracking import Place, params
+from ..tracking import LEARNT_FROM, Place, params
 from ._app import Json, commands, say, warnings_in_words
 from ._data import READING, Data, Names, read_people
 from ._execution import Line, telling
@@ -106,7 +106,7 @@ def train(
     if place is not None:
         facts = {**options._asdict(), "seed": seed, "folds": len(parts), "people": len(cohort)}
         try:
-            _log(place, out, facts, courses, scores)
+            _log(place, out, first.people, facts, courses, scores)
         except Exception as e:  # whatever MLflow raises; the forecaster is written
             say("warning", f"tracking: {e}; {out} is written all the same")
     if as_json:
@@ -119,15 +119,21 @@ def train(
 
 
 def _log(
-    place: Place, file: Path, facts: dict[str, float], courses: Sequence[Course], scores: "pd.DataFrame | None"
+    place: Place,
+    file: Path,
+    people: Sequence[str],
+    facts: dict[str, float],
+    courses: Sequence[Course],
+    scores: "pd.DataFrame | None",
 ) -> None:
-    """A run in MLflow: what was asked, the course, errors of people left out, and the file."""
+    """A run in MLflow: of whom it is, what was asked, the course, errors of people left out, and the file."""
     from mlflow.entities import Metric, Param  # noqa: PLC0415 - seconds
 
     client = place.connect()
     found = client.get_experiment_by_name(_EXPERIMENT)
     number = found.experiment_id if found else client.create_experiment(_EXPERIMENT, place.artifacts(_EXPERIMENT))
-    run = client.create_run(number, run_name=file.stem)
+    whose = {f"{LEARNT_FROM}{i}": name for i, name in enumerate(people)}  # by which a removal knows it
+    run = client.create_run(number, tags=whose, run_name=file.stem)
     now = run.info.start_time
     metrics = [Metric("loss", c.loss, now, c.step) for c in courses]
     rows = [] if scores is None else scores.to_dict(orient="records")

@@ -12,6 +12,7 @@ from .._arguments import argument
 from .._words import counted
 from ..config import ConfigError, MissingPathError
 from ..registry import PREFIX, VERSION_FILES, without_patient
+from ..tracking import LEARNT_FROM
 from ._places import Places
 from ._plan import SHARED, Plan, Trace
 from ._written import rows_without, unlisted
@@ -96,9 +97,9 @@ class Store:
         """Plan the removal. Where artifacts are out of reach, the rows stay: they say where those are."""
         same, open_ = plan.person.same, lambda uri: _Files(plan.places, self._located(uri))
         tags = self._select("tags", "run_uuid", "key", "value")
-        people = {run: value for run, key, value in tags if key == "t1djax.patient"}
-        theirs = {run for run, name in people.items() if same(name)}
-        plan.names |= set(people.values())
+        people = [(run, v) for run, key, v in tags if key == "t1djax.patient" or key.startswith(LEARNT_FROM)]
+        theirs = {run for run, name in people if same(name)}
+        plan.names |= {name for _, name in people}
         models = self._select("logged_models", "model_id", "source_run_id", "artifact_location")
         place_of = {run: place for _, run, place in models}
         run_of = {(n, v): run for n, v, run in self._select("model_versions", "name", "version", "run_id")}

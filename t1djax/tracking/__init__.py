@@ -9,6 +9,7 @@ from ._course import write_info as write_info
 from ._git import GitState as GitState
 from ._git import git_state as git_state
 from ._mlflow import MLflowTracker as MLflowTracker
+from ._names import LEARNT_FROM as LEARNT_FROM
 from ._names import experiment_name as experiment_name
 from ._names import params as params
 from ._sync import RunSync as RunSync

@@ -10,6 +10,8 @@ from ..records import RunInfo
 
 _MODELS = {"pinn": "PINN", "modified_mlp": "ModifiedMLP", "birnn": "BIRNN", "ode": "ODE"}
 _MOST_KEY, _MOST_PARAM = 250, 6000
+LEARNT_FROM = "t1djax.learnt_from."
+"""How the tags begin that name the people of whom a run is a forecaster, one each."""
 
 
 def experiment_name(model: str, mode: str) -> str:
