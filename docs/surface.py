@@ -14,7 +14,10 @@ NEW = (
     {
         "DoseResponses": "statespace",
         "dose_responses": "statespace",
+        "model_numbers": "statespace",
+        "model_of_numbers": "statespace",
         "predict_from_readings": "prediction",
+        "with_stochastic": "prediction",
     }
     | dict.fromkeys(("Episodes", "episodes", "dts_zones"), "evaluation")
     | dict.fromkeys(

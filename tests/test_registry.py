@@ -27,7 +27,7 @@ from t1djax import registry
 from t1djax.programs import _programs
 from t1djax.records import FittedPatient
 
-from .test_cli import call
+from .test_cli import call, done, refused
 
 with warnings.catch_warnings():  # MLflow warns of its own type hints
     warnings.simplefilter("ignore")
@@ -306,6 +306,45 @@ def test_readings_of_a_request_are_forecast_by_what_others_taught(models: dict[s
         registry.answer(models, table.loc[~later])
     with pytest.raises(mlflow.exceptions.MlflowException, match="240"):
         registry.answer(models, table.assign(time_min=table.time_min + 300.0 * later))
+
+
+def test_with_the_own_stochastic_model_requests_get_the_blend(models: dict[str, FittedPatient], tmp_path: Path) -> None:
+    """Against the blend by the fit itself; what is kept goes through a file, and a request states the doses to come."""
+    table = with_readings({"Pat3": models["Pat3"]})
+    table = table.assign(time_min=table.time_min - table.time_min[0])
+    until = table.glucose_mg_dL.isna().to_numpy().argmax()
+    record = t1djax.io.frame_to_patient(table.iloc[:until].drop(columns="patient"), "Pat3")
+    options = t1djax.StateSpaceOptions(horizons_min=(), max_steps=2)
+    fit = t1djax.fit_state_space([record], options=options)
+    kept = t1djax.prediction.with_stochastic(models["Pat3"], fit)
+    kept = t1djax.read_fitted(t1djax.write_fitted(kept, tmp_path))
+    answer = registry.answer({"Pat3": kept}, table)
+    whole = t1djax.io.frame_to_patient(table.drop(columns="patient"), "Pat3")
+    origins, last = record.time_min, float(record.time_min[-1])
+    how: dict[str, Any] = {"origin_min": origins, "horizon_min": [15.0 * k for k in range(1, 9)]}
+    own = t1djax.state_space_forecasts(fit, whole, **how)
+    told = t1djax.state_space_forecasts(fit, whole, future_inputs="recorded", **how)
+    taught = t1djax.population_forecasts(t1djax.shipped_forecaster(), whole, train_until_min=last, **how)
+    both = t1djax.population.blended_forecasts(taught, own, train_until_min=last)
+    expected = both.mean_mg_dL[-1] + told.mean_mg_dL[-1] - own.mean_mg_dL[-1]
+    np.testing.assert_allclose(answer.glucose_mg_dL, expected, rtol=1e-6)
+    np.testing.assert_allclose(answer.upper_mg_dL - answer.glucose_mg_dL, 1.6448536 * both.sd_mg_dL[-1], rtol=1e-6)
+    assert not np.allclose(answer.glucose_mg_dL, registry.answer({"Pat3": models["Pat3"]}, table).glucose_mg_dL)
+    other = dataclasses.replace(models["Pat3"], body=t1djax.Kanderian)
+    with pytest.raises(ValueError, match="Kanderian"):
+        t1djax.prediction.with_stochastic(other, fit)
+
+
+@pytest.mark.slow
+def test_the_command_keeps_stochastic_models_with_the_fitted(models: dict[str, FittedPatient], tmp_path: Path) -> None:
+    for name, model in models.items():
+        t1djax.write_fitted(model, tmp_path / name)
+    flags = ("--patients", "3", "--interval-min", "30", "--horizons", "30,60", "--keep", tmp_path)
+    done("forecast", "reference", *flags)
+    kept = {name: t1djax.read_fitted(tmp_path / name).stochastic for name in models}
+    assert kept["Pat2"] is None  # who was not forecast
+    assert (kept["Pat3"] or {})["level_mg_dL"] > 40
+    assert "--keep" in refused(2, "forecast", "reference", *flags, "--model", "population")
 
 
 def test_serving_loads_no_training_code(uri: str, models: dict[str, FittedPatient]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from .._words import counted
 from ..config import ConfigError
 from ..data import HORIZONS_MIN, TRAINING_SHARE, Cohort, Patient, rolling_origins, training_end
 from ..evaluation import BASELINES, BaselineMethod, baseline_forecasts, pooled_forecasts, score_forecasts
-from ..io import as_cells
+from ..io import as_cells, find_fitted, read_fitted, write_fitted
 from ..plotting import plot_forecasts
 from ..population import (
     PopulationForecaster,
@@ -22,6 +22,7 @@ from ..population import (
     read_population,
     shipped_forecaster,
 )
+from ..prediction import with_stochastic
 from ..records import FutureInputs, RollingForecasts
 from ..statespace import StateSpaceFit, dose_responses, fit_state_space, state_space_forecasts
 from ._app import Interval, Json, commands, say, warnings_in_words
@@ -67,6 +68,12 @@ def forecast(
         float, typer.Option(help="Minutes by which meals and their boluses are announced.")
     ] = 30.0,
     out: Annotated[Path | None, typer.Option(help="Folder for forecasts.csv and a figure per patient.")] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="Results folder whose fitted patients get these stochastic models, for requests to a server."
+        ),
+    ] = None,
     metabonet: Annotated[
         bool,
         typer.Option("--metabonet", help="Write metabonet.csv too: a row for each origin, and pred_30 and so on."),
@@ -81,16 +88,8 @@ def forecast(
     What is learnt of the person is from the first part of the record. Scores are on real readings that follow.
     """
     ahead = _horizons(horizons)
-    if model not in MODELS:
-        raise ConfigError(f"--model {model}: give {', '.join(MODELS)}")
-    if future_inputs not in ("none", "announced", "recorded"):
-        raise ConfigError(f"--future-inputs {future_inputs}: give none, announced or recorded")
-    if future_inputs != "none" and model == "population":
-        raise ConfigError(f"--future-inputs {future_inputs}: what others taught knows none; give another --model")
-    if not 0 < train_share < 1:
-        raise ConfigError(f"--train-share {train_share:g}: give a share between 0 and 1")
-    if not 0 <= announced_min < np.inf:
-        raise ConfigError(f"--announced-min {announced_min:g}: give minutes, zero or more")
+    _check(model, future_inputs, train_share, announced_min, keep=keep is not None)
+    kept = [] if keep is None else [(file.parent, read_fitted(file)) for file in find_fitted([keep])]
     if metabonet and out is None:
         raise ConfigError("--metabonet: name a folder for it with --out")
     if out is not None:
@@ -131,6 +130,9 @@ def forecast(
         scores = scores.merge(moves, how="left", on=["patient", "method", "horizon_min"])
         shown = [*_SHOWN, *moves.columns[3:]]
     files = [] if out is None else _write(out, cohort, made, metabonet=metabonet)
+    for folder, one in kept:
+        if fit is not None and one.name in fit.names and fit[one.name].ok:
+            files.append(write_fitted(with_stochastic(one, fit), folder))
     failed = [] if fit is None else [f"{p.name}: {p.message}" for p in fit if not p.ok]
     if as_json:
         print_json({
@@ -152,6 +154,21 @@ def forecast(
         say("warning", message)
     if failed:
         raise typer.Exit(EXIT_FAILED_PATIENTS)
+
+
+def _check(model: str, future_inputs: str, train_share: float, announced_min: float, *, keep: bool) -> None:
+    if model not in MODELS:
+        raise ConfigError(f"--model {model}: give {', '.join(MODELS)}")
+    if future_inputs not in get_args(FutureInputs):
+        raise ConfigError(f"--future-inputs {future_inputs}: give none, announced or recorded")
+    if future_inputs != "none" and model == "population":
+        raise ConfigError(f"--future-inputs {future_inputs}: what others taught knows none; give another --model")
+    if keep and model == "population":
+        raise ConfigError("--keep: what others taught fits nothing to keep; give another --model")
+    if not 0 < train_share < 1:
+        raise ConfigError(f"--train-share {train_share:g}: give a share between 0 and 1")
+    if not 0 <= announced_min < np.inf:
+        raise ConfigError(f"--announced-min {announced_min:g}: give minutes, zero or more")
 
 
 def _found(fit: StateSpaceFit) -> dict[str, Any]:

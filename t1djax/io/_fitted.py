@@ -156,6 +156,7 @@ def fitted_to_json(model: FittedPatient) -> dict[str, Any]:
         "slopes": {symbol: row.tolist() for symbol, row in model.slopes.items()},
         "start": None if model.start is None else model.start.isoformat(),
         "under_way": {f.name: getattr(model.under_way, f.name).tolist() for f in dataclasses.fields(Doses)},
+        "stochastic": None if model.stochastic is None else dict(model.stochastic),
     }
     return without_nan(content)
 
@@ -193,6 +194,7 @@ def _fitted(content: Mapping[str, Any]) -> FittedPatient:
             raise ValueError(f"{key} lacks {', '.join(absent)}")
     k = len(free)
     slopes = {symbol: _array(content["slopes"][symbol], (k,)) for needed in every.values() for symbol in needed}
+    kept = content.get("stochastic")  # files of earlier versions have none
     if not isinstance(content["ok"], bool):
         raise ValueError("ok is neither true nor false")
     return FittedPatient(
@@ -213,6 +215,7 @@ def _fitted(content: Mapping[str, Any]) -> FittedPatient:
         metrics=groups["metrics"],
         data_hash=_text(content["data_hash"]),
         body=body,
+        stochastic=None if kept is None else {symbol: _number(x) for symbol, x in kept.items()},
     )
 
 

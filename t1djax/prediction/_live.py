@@ -18,6 +18,41 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..population import PopulationForecaster
+    from ..statespace import StateSpaceFit
+
+
+def with_stochastic(model: FittedPatient, fit: "StateSpaceFit") -> FittedPatient:
+    """The patient with the person's stochastic model, by which `predict_from_readings` forecasts better.
+
+    Args:
+        model: the patient.
+        fit: stochastic models, this person's among them, of the same physiology.
+
+    Returns:
+        A new patient; `write_fitted` and the registry keep the model with it.
+
+    Raises:
+        KeyError: where the person is not in the fit.
+        ValueError: where the stochastic model is of another physiology or form, or its fit failed.
+
+    Example:
+        >>> import t1djax
+        >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3"])
+        >>> model = t1djax.prediction.fitted_patient(t1djax.fit(cohort, model="ode"), cohort["Pat3"])
+        >>> options = t1djax.StateSpaceOptions(horizons_min=(), max_steps=3)
+        >>> fit = t1djax.fit_state_space(list(cohort), options=options)
+        >>> "walk" in t1djax.prediction.with_stochastic(model, fit).stochastic
+        True
+    """
+    from ..statespace import model_numbers  # noqa: PLC0415 - what equations do not want
+
+    own = fit[model.name]
+    if own.form.physiology is not model.body:
+        raise ValueError(
+            f"{model.name}: is of {model.body.__name__}, the stochastic model of {own.form.physiology.__name__}; "
+            "fit both to one physiology"
+        )
+    return dataclasses.replace(model, stochastic=model_numbers(own))
 
 
 def predict_from_readings(
@@ -35,7 +70,9 @@ def predict_from_readings(
 
     `p` is what other people taught about how the readings and doses of the table go on, with what the person's own days
     in it add (`population_forecasts`). What is given from the last reading on is known to the fitted equations
-    alone: `G` is their solution. The interval is that of `p`.
+    alone: `G` is their solution. Where the patient has a stochastic model (`with_stochastic`), the forecast is the
+    blend of `p` with it (`blended_forecasts`), and it is what knows the doses to come. The interval is that of `p`, or
+    the blend's.
 
     Args:
         model: a patient, or a cohort by name; then the table has a column `patient`, unless it is of one patient only.
@@ -100,11 +137,30 @@ def _after_last(
     times = record.time_min[record.time_min > last]
     if not len(times):
         raise ValueError(f"{model.name}: no row is after the last reading; add the times to forecast")
+    horizons = (times - last).tolist()
+    if model.stochastic is not None:
+        return _blend(model, record, forecaster, last, horizons)
     p = population_forecasts(
-        forecaster, record, origin_min=np.array([last]), horizon_min=(times - last).tolist(), train_until_min=last
+        forecaster, record, origin_min=np.array([last]), horizon_min=horizons, train_until_min=last
     )
     mean = p.mean_mg_dL[0] + _effect_of_later(model, record.doses, last, times)
     return np.clip(mean, LOWEST_READING, HIGHEST_READING), p.sd_mg_dL[0]
+
+
+def _blend(
+    model: FittedPatient, record: Patient, forecaster: "PopulationForecaster", last: float, horizons: list[float]
+) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    from ..population import blended_forecasts, population_forecasts  # noqa: PLC0415
+    from ..statespace import model_of_numbers, state_space_forecasts  # noqa: PLC0415
+
+    fit = model_of_numbers(model.name, model.stochastic or {}, model.body, train_until_min=last)
+    origins = record.time_min[record.valid]
+    own = state_space_forecasts(fit, record, origin_min=origins, horizon_min=horizons)
+    later = state_space_forecasts(fit, record, origin_min=origins[-1:], horizon_min=horizons, future_inputs="recorded")
+    told = dataclasses.replace(own, mean_mg_dL=np.concatenate([own.mean_mg_dL[:-1], later.mean_mg_dL]))
+    taught = population_forecasts(forecaster, record, origin_min=origins, horizon_min=horizons, train_until_min=last)
+    both = blended_forecasts(taught, own, train_until_min=last, announced=told)
+    return both.mean_mg_dL[-1], both.sd_mg_dL[-1]
 
 
 def _effect_of_later(

@@ -61,6 +61,8 @@ class FittedPatient(WithOutcome):
     """Of the record; see `data_hash`."""
     body: type[AbstractPhysiology] = Magdelaine
     """The physiology."""
+    stochastic: Mapping[str, float] | None = None
+    """The person's stochastic model of this body as numbers, where one is kept (`with_stochastic`)."""
 
     @property
     def moving(self) -> tuple[str, ...]:

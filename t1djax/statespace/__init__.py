@@ -16,6 +16,8 @@ from ._forecast import state_space_forecasts as state_space_forecasts
 from ._hyper import HYPERPARAMETERS as HYPERPARAMETERS
 from ._hyper import Hyper as Hyper
 from ._hyper import StateSpaceOptions as StateSpaceOptions
+from ._numbers import model_numbers as model_numbers
+from ._numbers import model_of_numbers as model_of_numbers
 from ._paths import SmoothedStates as SmoothedStates
 from ._paths import smoothed_states as smoothed_states
 from ._replay import replay as replay
