@@ -72,7 +72,7 @@ def predict_from_readings(
     in it add (`population_forecasts`). What is given from the last reading on is known to the fitted equations
     alone: `G` is their solution. Where the patient has a stochastic model (`with_stochastic`), the forecast is the
     blend of `p` with it (`blended_forecasts`), and it is what knows the doses to come. The interval is that of `p`, or
-    the blend's.
+    the blend's. Fitted equations alone may be far off in what a dose does, where they are not the person's.
 
     Args:
         model: a patient, or a cohort by name; then the table has a column `patient`, unless it is of one patient only.
