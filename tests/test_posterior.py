@@ -15,6 +15,7 @@ from t1djax.inference import HMC, NUTS, fit_ode, posterior_glucose
 from t1djax.inference._chains import trust
 from t1djax.inference._posterior import Target
 from t1djax.plotting import plot_draws, plot_forest
+from t1djax.question import population_belief
 from t1djax.records import Posterior
 
 KEY = jax.random.key(0)
@@ -210,3 +211,15 @@ def test_samplers_agree_and_noise_is_found() -> None:
             assert b.draws[symbol].std() == pytest.approx(sd, rel=0.15)
         low, high = a.interval("noise_sd_mg_dL", 0.99)
         assert low < SD < high
+
+
+def test_a_posterior_that_nothing_bounds_is_called_improper_with_the_prior_that_would(people):
+    """Two hours of readings say where glucose began, and bound no insulin sensitivity."""
+    patient = people[0]
+    part = patient.time_min <= patient.time_min[0] + 120
+    short = dataclasses.replace(patient, time_min=patient.time_min[part], glucose_mg_dL=patient.glucose_mg_dL[part])
+    problem = pose((short,), mode="inverse", free=["ksi"], key=KEY, noise_sd_mg_dL=SD)
+    found = sample_posterior((short,), problem, key=KEY, chains=2, draws=200, warmup=100)["Pat8"]
+    assert found.outcome is t1djax.Outcome.improper
+    assert found.unbounded == {"ksi": population_belief("ksi")}
+    assert "LogNormal" in found.message

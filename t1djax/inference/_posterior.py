@@ -14,6 +14,7 @@ from .._types import Key
 from ..data import Cohort, Patient, PatientArrays, Series
 from ..problem import Problem, patient_keys
 from ..programs import over_cohort
+from ..question import population_belief
 from ..records import Cost, Fit, NoiseModel, Outcome, PatientPosterior, Posterior
 from ..twin import LEAST_NOISE_MG_DL, Physiology
 from ._chains import HMC, NUTS, run_chains, trust
@@ -25,6 +26,7 @@ _CORRELATION_PRIOR = (float(np.log(15.0)), 1.0)  # of the logarithm of the corre
 _WIDEST = 1.0  # standard deviation of a coordinate, where the readings tell less than that
 _FURTHEST = 3.0  # standard errors, of a step towards the mode
 _ROUNDS, _NEWTON = 4, 4  # of noise and parameters in turns, and of Newton on the noise in each
+_ENDLESS = 3.0  # times the spread of what people have, beyond which draws of a flat belief run away
 _MOST_R_HAT, _LEAST_ESS, _MOST_DIVERGENT = 1.05, 100.0, 0.01
 
 
@@ -66,7 +68,8 @@ def sample_posterior(
 
     Returns:
         The draws. A patient whose chains disagree (R-hat above 1.05), mix badly (an effective size below 100) or
-        diverge in more than 1 % of the draws has `ok` false and a message; the others are not touched.
+        diverge in more than 1 % of the draws has `ok` false and a message; so has one whose posterior is improper, and
+        the message has the prior that would make it proper. The others are not touched.
 
     Raises:
         ValueError: where nothing is free, or an option is out of its range.
@@ -286,6 +289,12 @@ def _sample(
 
 def _records(problem: Problem, sampled: _Sampled) -> tuple[PatientPosterior, ...]:
     records = []
+    believed = {*problem.priors, *problem.bounds}
+    flat = {
+        s: population_belief(s, problem.body)
+        for s in problem.start
+        if s in problem.body.parameters and s not in believed
+    }
     derived = [row.symbol for row in problem.body.facts.derived]
     order = [*problem.start, *derived, *(s for s in sampled.draws if s.endswith(("_mg_dL", "_min")))]
     order = [s for s in dict.fromkeys(order) if s in sampled.draws]
@@ -300,11 +309,14 @@ def _records(problem: Problem, sampled: _Sampled) -> tuple[PatientPosterior, ...
             for by in (draws, r_hat, bulk, tail):
                 del by[symbol]
         total = next(iter(draws.values())).size
+        logs = {s: np.log(x[np.isfinite(x) & (x > 0)]) for s, x in draws.items() if s in flat}
+        beliefs = {s: flat[s] for s, x in logs.items() if x.size and np.std(x) > _ENDLESS * flat[s].sd_log}
+        outcome = _outcome(draws, r_hat, bulk, tail, int(sampled.divergent[i]) / total)
         records.append(
             PatientPosterior(
                 name=name,
                 # A fit that ran to a bound has not converged; its chains, which began apart and agree, are no worse.
-                outcome=_outcome(draws, r_hat, bulk, tail, int(sampled.divergent[i]) / total),
+                outcome=Outcome.improper if beliefs else outcome,
                 draws=draws,
                 r_hat=r_hat,
                 ess_bulk=bulk,
@@ -312,6 +324,7 @@ def _records(problem: Problem, sampled: _Sampled) -> tuple[PatientPosterior, ...
                 divergences=int(sampled.divergent[i]),
                 acceptance=float(sampled.acceptance[i]),
                 body=problem.body,
+                unbounded=beliefs,
             )
         )
     return tuple(records)

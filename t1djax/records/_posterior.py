@@ -13,6 +13,7 @@ from .._plotted import Plotted
 from .._words import counted
 from ..physics import AbstractPhysiology, Magdelaine
 from ..problem import Problem
+from ..question import LogNormal
 from ._fits import Cost
 from ._outcomes import Outcome, WithOutcome
 from ._symbols import legend_line, symbols_of
@@ -71,6 +72,14 @@ class PatientPosterior(WithOutcome, Plotted):
     """Share of proposals accepted, mean over chains."""
     body: type[AbstractPhysiology] = Magdelaine
     """The physiology."""
+    unbounded: Mapping[str, LogNormal] = dataclasses.field(default_factory=dict)
+    """What neither readings nor beliefs bound, and the prior that would: the population's (`population_belief`)."""
+
+    @property
+    def message(self) -> str:
+        """Why the draws are in doubt, in words, and the priors that would make them proper."""
+        priors = ", ".join(f"{s!r}: LogNormal({p.median:.3g}, {p.sd_log:.2g})" for s, p in self.unbounded.items())
+        return super().message + f": priors={{{priors}}}" * bool(priors)
 
     def interval(self, symbol: str, level: float = 0.9) -> Interval:
         """The central interval that holds this share of the draws.
