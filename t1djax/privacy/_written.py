@@ -242,7 +242,7 @@ def rows_without(data: bytes, person: NamedPerson) -> tuple[list[str], bytes]:
 
 
 def _known(path: Path, person: NamedPerson) -> tuple[list[str], bytes] | None:
-    """The same of `patients.csv` or `truth.csv`; None where it is no such file of t1djax."""
+    """Whom `patients.csv` or `truth.csv` lists, and it without the person; None where it is no such file of t1djax."""
     head = _header(path)
     try:
         ours = head[:1] == ["patient"] and _COLUMNS.issuperset(head[1:])
@@ -252,7 +252,7 @@ def _known(path: Path, person: NamedPerson) -> tuple[list[str], bytes] | None:
 
 
 def _noted(report: dict[str, Any], reports: list[Any], person: NamedPerson) -> tuple[list[str], bytes]:
-    """The same of what was noted of files read."""
+    """Whom a report of files read is about, and it without the person."""
     whose = [one.get("subject") if isinstance(one, dict) else None for one in reports]
     left = [one for one, name in zip(reports, whose, strict=True) if not person.same(name)]
     return [name for name in whose if isinstance(name, str)], as_json({**report, "reports": left})
