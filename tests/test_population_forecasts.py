@@ -119,6 +119,10 @@ def test_a_removal_takes_what_learnt_from_the_person(people, learnt, tmp_path):
     assert left == {name: before[name] for name in ("others.json", "shipped.json")}
     with pytest.raises(t1djax.config.MissingPathError):
         t1djax.forget("Subject 1", also=models, names_only=True)
+    (models / "notes.json").write_text('{"about": "t1djax.population", "people": ["Ada"]}')
+    assert [Path(one.where).name for one in t1djax.forget("Ada", also=models, names_only=True).remains] == [
+        "notes.json"
+    ]
 
 
 def test_what_is_asked_wrongly_is_refused(people, shipped):

@@ -11,7 +11,7 @@ import numpy as np
 from ._known import COLUMNS
 from ._network import KNOTS_MIN, PopulationForecaster, PopulationNetwork
 
-FORMAT, FORMAT_VERSION = "t1djax.population", 1
+FORMAT, FORMAT_VERSION, TRAINING = "t1djax.population", 1, "t1djax.population.training"
 _DIGITS = 4
 _HEAD = 100
 """Bytes of a file among which its format stands."""
@@ -118,7 +118,8 @@ def learnt_from(file: Path) -> tuple[str, ...]:
         content, _ = json.JSONDecoder().raw_decode(data.decode("utf-8", "replace"))  # a training has arrays behind it
     except (ValueError, RecursionError):
         return ()
-    people = content.get("people") if isinstance(content, dict) else None
+    ours = isinstance(content, dict) and content.get("format") in (FORMAT, TRAINING)
+    people = content.get("people") if ours else None
     return tuple(people) if isinstance(people, list) and all(isinstance(name, str) for name in people) else ()
 
 

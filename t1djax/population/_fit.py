@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._types import Key
 from ..data import Cohort, Patient, fingerprint, readings_ahead, rolling_origins
 from ..programs import together
-from ._files import FORMAT
+from ._files import TRAINING
 from ._known import COLUMNS, MAY_LACK, known_at
 from ._network import KNOTS_MIN, PopulationForecaster, PopulationNetwork, PopulationOptions, standard
 
@@ -245,7 +245,7 @@ def _fingerprint(people: Cohort, options: PopulationOptions, key: Key, unseen: S
 
 def _write(file: Path, names: Sequence[str], digest: str, done: int, state: Any) -> None:
     partial = file.with_suffix(".partial")
-    recipe = {"format": f"{FORMAT}.training", "people": names, "training": digest, "steps": done}
+    recipe = {"format": TRAINING, "people": names, "training": digest, "steps": done}
     with partial.open("wb") as stream:
         stream.write((json.dumps(recipe) + "\n").encode())
         eqx.tree_serialise_leaves(stream, state)
