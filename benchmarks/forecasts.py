@@ -22,6 +22,7 @@ DAMAGED = {"Subject 1", "Subject 10", "Subject 11"}
 """People of AZT1D whose insulin is damaged as published: they are read without it."""
 KEY = 0
 _DRAWS = 1000
+_ALARMS = (0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 _BLOCK_MIN = 1440.0
 
 
@@ -202,16 +203,25 @@ def _rows(report: Report, group: str, patients: Sequence[t1djax.Patient], people
 def _events(
     forecasts: Sequence[t1djax.records.RollingForecasts], patients: Sequence[t1djax.Patient]
 ) -> dict[str, object]:
-    """Events with an alarm at 30 min whose probability of a reading below 70 mg/dL is 30 % or more."""
-    each = [score_events(f, p, alarm_probability=0.3).iloc[0] for f, p in zip(forecasts, patients, strict=True)]
-    events = sum(int(one["events"]) for one in each)
-    caught = sum(one["recall_percent"] * one["events"] for one in each if one["events"])
-    return {
-        "events": events,
-        "recall_percent": round(caught / max(events, 1), 1),
-        "false_alarms_per_day": round(float(np.mean([one["false_alarms_per_day"] for one in each])), 2),
-        "lead_min": round(float(np.nanmean([one["lead_min"] for one in each])), 1),
-    }
+    """Share of hypoglycaemic events with an alarm at 30 min, and its lead, at so many false alarms a day.
+
+    Between the probabilities of alarm in `_ALARMS`, the same for everybody, they are interpolated.
+    """
+    curve, events = [], 0
+    for probability in _ALARMS:
+        each = [
+            score_events(f, p, alarm_probability=probability).iloc[0] for f, p in zip(forecasts, patients, strict=True)
+        ]
+        events = sum(int(one["events"]) for one in each)
+        caught = sum(one["recall_percent"] * one["events"] for one in each if one["events"])
+        false, lead = (np.array([one[key] for one in each]) for key in ("false_alarms_per_day", "lead_min"))
+        curve.append((false.mean(), caught / max(events, 1), np.nanmedian(lead)))
+    false, recall, lead = np.array(sorted(curve)).T
+    found: dict[str, object] = {"events": events}
+    for rate in (0.5, 1.0):
+        found[f"recall_percent_{rate:g}"] = round(float(np.interp(rate, false, recall)), 1)
+        found[f"lead_min_{rate:g}"] = round(float(np.interp(rate, false, lead)), 1)
+    return found
 
 
 def _square(one: t1djax.records.RollingForecasts, use: np.ndarray) -> np.ndarray:
