@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 
 from .._types import Key
 from ..physics import AbstractPhysiology, Doses, Magdelaine, NoRestError, Prior, physiology_named, prior_table, settings
+from ..programs import over_cohort
 from ._habits import STEP_MIN, STEPS_PER_DAY, Therapy
 from ._records import Cohort
 from ._sensors import AbstractNoise, RandomGaps, Sensor
@@ -74,13 +75,15 @@ def draw_people(physiology: type[AbstractPhysiology], n: int, *, key: Key) -> Dr
     while (lacking := n - sum(len(k["number"]) for k in kept)) > 0:
         if drawn >= _DRAWS * max(n, _CHUNK):
             raise ValueError(f"{physiology.__name__}: of {drawn} people drawn only {n - lacking} are within `limits`")
-        with jax.enable_x64(True):
-            number = jnp.arange(drawn, drawn + _CHUNK, dtype=jnp.uint32)
-            found, good = jax.device_get(_candidates(key, number, physiology))
+        number = np.arange(drawn, drawn + _CHUNK, dtype=np.uint32)
+        shared = (jax.random.key_data(key),)
+        (found, good), _ = over_cohort(
+            _candidate, number, shared=shared, static=(physiology,), block=_CHUNK, effort="most", threaded=True
+        )
         last = min(_CHUNK, int(np.searchsorted(np.cumsum(good), lacking)) + 1)
         rejected += last - int(good[:last].sum())
         rows = np.flatnonzero(good[:last])
-        kept.append({s: x[rows] for s, x in found.items()} | {"number": np.asarray(number)[rows]})
+        kept.append({s: x[rows] for s, x in found.items()} | {"number": number[rows]})
         drawn += _CHUNK
     values = {s: np.concatenate([k[s] for k in kept]) for s in kept[0]}
     return Drawn(values, values.pop("number"), rejected)
@@ -211,20 +214,16 @@ def _keys(key: Key, i: jax.Array) -> Shaped[jax.Array, "2 ..."]:
     return jax.random.split(jax.random.fold_in(key, i))
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _candidates(key: Key, number: jax.Array, cls: type[AbstractPhysiology]) -> tuple[dict, jax.Array]:
-    def one(i: jax.Array) -> tuple[dict, jax.Array]:
-        traits = _traits(_keys(key, i)[0], {**cls.population, **HABITS})
-        habits = {symbol: traits.pop(symbol) for symbol in HABITS}
-        values = cls.drawn(traits)
-        if cls.limits is None:
-            return values | habits, jnp.asarray(True)
-        found = settings(cls.of(values), jnp.asarray(cls.limits.glucose_mg_dL))
-        spans = {name: span for name, span in cls.limits._asdict().items() if name in found._fields}
-        within = [(getattr(found, name) >= low) & (getattr(found, name) <= high) for name, (low, high) in spans.items()]
-        return values | habits, jnp.all(jnp.stack(within))
-
-    return jax.vmap(one)(number)
+def _candidate(number: jax.Array, key_data: jax.Array, cls: type[AbstractPhysiology]) -> tuple[dict, jax.Array]:
+    traits = _traits(_keys(jax.random.wrap_key_data(key_data), number)[0], {**cls.population, **HABITS})
+    habits = {symbol: traits.pop(symbol) for symbol in HABITS}
+    values = cls.drawn(traits)
+    if cls.limits is None:
+        return values | habits, jnp.asarray(True)
+    found = settings(cls.of(values), jnp.asarray(cls.limits.glucose_mg_dL))
+    spans = {name: span for name, span in cls.limits._asdict().items() if name in found._fields}
+    within = [(getattr(found, name) >= low) & (getattr(found, name) <= high) for name, (low, high) in spans.items()]
+    return values | habits, jnp.all(jnp.stack(within))
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))

@@ -3,10 +3,12 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ._inputs import DOSE_DURATION_MIN, MG_PER_G, MIN_PER_H, Inputs
 from ._physiology import AbstractPhysiology
+from ._steps import count_steps
 
 _EVERY_MIN = 1.0
 
@@ -59,12 +61,13 @@ def settings(
         (13.7, 1.58)
     """
     y0, basal = body.steady(glucose_mg_dL)
+    every = np.arange(0.0, within_min + _EVERY_MIN / 2, _EVERY_MIN)
+    steps = count_steps(every, every[:2] * DOSE_DURATION_MIN, body.step_min)
     ts = jnp.arange(0.0, within_min + _EVERY_MIN / 2, _EVERY_MIN)
     first = jnp.asarray([1.0, 0.0], ts.dtype) / DOSE_DURATION_MIN
 
     def answer(U: float, g: float) -> Array:
         inputs = Inputs(ts[:2] * DOSE_DURATION_MIN, basal / MIN_PER_H + U * first, MG_PER_G * g * first)
-        steps = 2 * len(ts)
         return body.solution(inputs, ts, y0, steps=steps).glucose_mg_dL - glucose_mg_dL
 
     fallen, risen = answer(insulin_U, 0.0), answer(0.0, carbs_g)
