@@ -31,8 +31,6 @@ from t1djax.trials import (
     trial,
 )
 
-from .test_cli import done, refused
-
 KEY = jax.random.key(7)
 QUIET = Rules(cgm=CGM(noise_sd_mg_dL=0.0, dropout=0.0), pump=Pump(basal_step_U_h=0.0, bolus_step_U=0.0))
 """Nothing is drawn but what people eat and count."""
@@ -293,6 +291,23 @@ def test_differences_are_paired_and_equivalence_is_two_one_sided_tests(found):
         found.difference("PID", "nobody")
 
 
+def test_intervals_of_shares_end_where_shares_do(found):
+    """Against the bootstrap over people, of shares most of which are zero; and where nobody has any."""
+    rng = np.random.default_rng(0)
+    rows = dataclasses.replace(found, outcomes=found.outcomes.loc[np.repeat(found.outcomes.index, 4)].reset_index())
+    rows.outcomes["low_percent"] = np.where(rng.uniform(size=80) < 0.2, rng.exponential(1.0, 80), 0.0)
+    rows.outcomes["very_low_percent"] = 0.0
+    for controller, row in rows.table().set_index("controller").iterrows():
+        mine = rows.outcomes.loc[rows.outcomes["controller"] == controller, "low_percent"].to_numpy()
+        low, high = np.quantile(rng.choice(mine, (4000, mine.size)).mean(axis=1), [0.025, 0.975])
+        assert 0 < row.low_percent_low < row.low_percent < row.low_percent_high
+        assert row.low_percent_low == pytest.approx(low, abs=0.3 * (high - low))
+        assert row.low_percent_high == pytest.approx(high, abs=0.3 * (high - low))
+        assert row.very_low_percent_low == row.very_low_percent_high == 0
+        half = 1.959964 * row.mean_mg_dL_sd / np.sqrt(40)
+        assert row.mean_mg_dL_high - row.mean_mg_dL == pytest.approx(half, rel=0.1)
+
+
 def test_the_slope_of_risk_by_a_gain_is_that_of_differences():
     values = person(Kanderian)
 
@@ -374,101 +389,6 @@ def test_a_ratio_and_a_factor_are_tuned_by_gradient_through_a_week():
     assert after > before + 10
 
 
-class _Wrong(AbstractController):
-    kind: str = eqx.field(static=True)
-
-    def init(self, profile):
-        return profile
-
-    def step(self, memory, observation, key):
-        rate = {"nan": jnp.nan, "negative": -1.0}.get(self.kind, 1.0) + 0.0 * observation.glucose_mg_dL
-        if self.kind == "shape":
-            rate = rate * jnp.ones(3)
-        return (rate if self.kind == "memory" else memory), Action(rate, 0.0 * observation.glucose_mg_dL)
-
-
-@pytest.mark.parametrize("kind", ["shape", "memory"])
-def test_a_controller_that_keeps_no_shape_is_refused_before_any_work(kind):
-    with pytest.raises(t1djax.ArgumentError) as refused:
-        trial({"odd": _Wrong(kind)}, 1, days=1, key=KEY)
-    assert refused.value.argument == ("controllers", "odd")
-
-
-class _Draws(AbstractController):
-    """Not pure: it draws from a generator of its own, or keeps what it saw."""
-
-    how: str = eqx.field(static=True)
-
-    def init(self, profile):
-        return profile.basal_U_h
-
-    def step(self, memory, observation, key):
-        if self.how == "numpy":
-            return memory, Action(memory * np.random.default_rng().uniform(), 0.0 * memory)
-        if self.how == "print":
-            jax.debug.print("{}", memory)
-        if self.how == "branch" and observation.glucose_mg_dL > 100:
-            return memory, Action(0.0 * memory, 0.0 * memory)
-        if self.how == "set":
-            self.seen = observation
-        return memory, Action(memory, 0.0 * memory)
-
-
-@pytest.mark.parametrize("how", ["numpy", "print", "branch", "set"])
-def test_a_controller_that_is_not_pure_is_refused_by_name(how):
-    with pytest.raises(t1djax.ArgumentError) as refused:
-        trial({"odd": _Draws(how)}, 1, days=1, key=KEY)
-    assert refused.value.argument == ("controllers", "odd")
-
-
-@pytest.mark.parametrize(
-    ("meals", "place"),
-    [([], ("meals",)), ([(450, 60), (1440, 60)], ("meals", 1)), ([(450, 60), (700, 40), (460, 50)], ("meals", 2)),
-     ([(450, 0)], ("meals", 0))],
-)  # fmt: skip
-def test_meals_that_cannot_be_eaten_are_named(meals, place):
-    with pytest.raises(t1djax.ArgumentError) as refused:
-        Meals.of(*meals)
-    assert refused.value.argument == place
-
-
-def test_somebody_unknown_cannot_be_traced():
-    with pytest.raises(t1djax.ArgumentError) as refused:
-        trial({"pump": BasalBolus()}, 1, days=1, key=KEY, traced=["nobody"])
-    assert refused.value.argument == ("traced",)
-
-
-@pytest.mark.parametrize("kind", ["nan", "negative"])
-def test_a_controller_that_asks_for_no_number_is_named_and_others_go_on(kind):
-    with pytest.warns(UserWarning, match="odd"):
-        found = trial({"odd": _Wrong(kind), "pump": BasalBolus()}, 2, days=1, key=KEY)
-    rows = found.outcomes.set_index("controller")
-    assert rows.loc["odd", "mean_mg_dL"].isna().all()
-    assert rows.loc["pump", "mean_mg_dL"].notna().all()
-
-
-@pytest.mark.parametrize(
-    ("given", "path"),
-    [
-        ({"controllers": {}}, "controllers"),
-        ({"days": 0}, "days"),
-        ({"people": 0}, "people"),
-        ({"people": {}}, "people"),
-    ],
-)
-def test_nothing_to_try_is_refused(given, path):
-    with pytest.raises(t1djax.ArgumentError) as refused:
-        trial(**({"controllers": {"pump": BasalBolus()}, "people": 1, "key": KEY} | given))
-    assert refused.value.argument == (path,)
-
-
-def test_who_does_not_rest_is_named_and_the_others_go_on():
-    with pytest.warns(UserWarning, match="^2 is left out"):
-        found = trial({"pump": BasalBolus()}, {"1": kanderian()["1"], "2": kanderian()["2"]}, days=1, key=KEY,
-                      rules=Rules(therapy=t1djax.Therapy(target_mg_dL=160.0)))  # fmt: skip
-    assert list(found.outcomes["person"]) == ["1"]
-
-
 class _Constant(AbstractController):
     """The profile's basal rate, whatever happens."""
 
@@ -545,40 +465,3 @@ def test_fast_bodies_take_more_steps_and_none_is_lost():
     fast = {"fast": Hovorka.of({s: float(x[i]) for s, x in people.items()})}
     row = trial({"pump": BasalBolus()}, fast, days=1, key=KEY).outcomes.iloc[0]
     assert 40 < row.mean_mg_dL < 300
-
-
-# From a file
-
-
-def test_a_file_gives_a_table_a_figure_and_goes_on(tmp_path):
-    file = tmp_path / "trial.yaml"
-    file.write_text(
-        "people: 2\ndays: 1\nrecorded: 1\ncontrollers:\n  pump: {kind: basal_bolus}\n  PID: {kind: pid, gain: 0.012}\n"
-    )
-    out = tmp_path / "out"
-    first = done("trial", file, "--out", out, "--json").json
-    assert [row["controller"] for row in first["controllers"]] == ["pump", "PID"]
-    assert (out / "trial.png").stat().st_size > 10_000
-    assert "equivalent" in (out / "trial.html").read_text()
-    written = t1djax.read_cohort(out / "recordings-PID", truth=True)
-    assert [p.name for p in written] == ["V0001"]
-    assert "SI" in written.truth["V0001"].parameters
-    made = (out / "outcomes-PID.csv").stat().st_mtime_ns
-    (out / "outcomes-pump.csv").unlink()
-    assert done("trial", file, "--out", out, "--json").json == first
-    assert (out / "outcomes-PID.csv").stat().st_mtime_ns == made
-    assert "days" in refused(2, "trial", file, "--out", out, "--days", "2")
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["controllers: {loop: {kind: pdi}}", "controllers: {pid: {gian: 0.1}}", "people: 0", "cgm: {lag: 3}",
-     "controllers: {}", "controllers: {pid: {gain: high}}", "faults: {occlusion: {begins_min: 3}}",
-     "faults: {occluded: {begins_min: 3, lasts_min: 3}}", "pump: {delay_min: 7}",
-     "meals: [{at: '07:30', carbs_g: 50}, {at: '07:40', carbs_g: 50}]", "meals: [{at: '24:10', carbs_g: 50}]"],
-)  # fmt: skip
-def test_a_file_with_a_slip_is_refused_before_any_work(tmp_path, text):
-    file = tmp_path / "trial.yaml"
-    file.write_text(text)
-    refused(2, "trial", file, "--out", tmp_path / "out")
-    assert not (tmp_path / "out").exists()

@@ -9,7 +9,21 @@ import pydantic
 
 from .._words import did_you_mean
 from ..io import safe_name
-from ..trials import CGM, KINDS, MPC, PID, AbstractController, BasalBolus, Fault, Meals, Pump, Rules, TempBasal
+from ..trials import (
+    CGM,
+    KINDS,
+    MPC,
+    PID,
+    AbstractController,
+    BasalBolus,
+    Fault,
+    Meals,
+    Pump,
+    Rules,
+    TempBasal,
+    drawn_names,
+    given_settings,
+)
 from ._base import Strict
 from ._yaml import read_yaml, validated
 
@@ -68,6 +82,8 @@ class TrialConfig(Strict):
     """By name: `kind` (the name if not given; see `t1djax.trials.KINDS`), `begins_min`, `lasts_min`, `size`."""
     recorded: int = pydantic.Field(default=0, ge=0)
     """Of how many people, the first, the days are written as recordings with their truth."""
+    settings: Mapping[str, float | Mapping[str, float]] = pydantic.Field(default_factory=dict)
+    """What pumps are set to, for everybody or by person, else titrated: `basal_U_h`, `g_per_U`, `mg_dL_per_U`."""
     therapy: Options = pydantic.Field(default_factory=dict)
     """Habits of eating and counting: fields of `Therapy`."""
     cgm: Options = pydantic.Field(default_factory=dict)
@@ -81,6 +97,8 @@ class TrialConfig(Strict):
     def _is_made(self) -> "TrialConfig":
         self.made()
         self.rules()
+        if self.settings:
+            given_settings(self.settings, drawn_names(self.people))
         return self
 
     def made(self) -> dict[str, AbstractController]:

@@ -76,6 +76,7 @@ def run_trial(
                 physiology=physiology_named(config.physiology),
                 days=config.days,
                 rules=config.rules(),
+                settings=config.settings,
                 traced=max(_TRACED, config.recorded),
             )
             compile_s += found.compile_s

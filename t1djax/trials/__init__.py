@@ -10,6 +10,7 @@ from ._controllers import Observation as Observation
 from ._controllers import Profile as Profile
 from ._controllers import TempBasal as TempBasal
 from ._controllers import meal_bolus as meal_bolus
+from ._crowd import drawn_names as drawn_names
 from ._devices import CGM as CGM
 from ._devices import Pump as Pump
 from ._environment import FEATURES as FEATURES
@@ -22,6 +23,8 @@ from ._environment import Policy as Policy
 from ._environment import environment as environment
 from ._faults import KINDS as KINDS
 from ._faults import Fault as Fault
+from ._given import GIVEN as GIVEN
+from ._given import given_settings as given_settings
 from ._life import Tally as Tally
 from ._life import live_in_loop as live_in_loop
 from ._loop import Rules as Rules

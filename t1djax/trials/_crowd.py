@@ -17,11 +17,12 @@ from ..data import STEP_MIN, Cohort, Patient, Truth, draw_people, habits_of
 from ..physics import AbstractPhysiology, Doses, NoRestError, fastest_rate, physiology_named
 from ..programs import cores, over_cohort
 from ._controllers import AbstractController, Profile
+from ._given import given_settings
 from ._life import Tally, live, subject_of
 from ._loop import Rules, Subject, Trace
 
 _FAST = 1.5  # of a step's length times the fastest rate; explicit steps of order 4 fall apart at 2.8
-_FAST_BLOCK = 256  # people of whom more steps than one are taken, always this many at a time: one program
+_FAST_BLOCK = 64  # people on each core of whom more steps than one are taken, always this many: one program
 _MANY = 64  # people from whom on the compiler's full effort is worth it
 _MOST_SUBSTEPS = 64
 _MOST_MG_DL = 1e4  # beyond any glucose
@@ -108,7 +109,8 @@ class Crowd:
             if not (there := turns.pop(0)).size:
                 continue
             one_step = bool(steps[there[0]] == 1)
-            mine = there if one_step else np.resize(there, -(-there.size // _FAST_BLOCK) * _FAST_BLOCK)
+            together = _FAST_BLOCK * cores()
+            mine = there if one_step else np.resize(there, -(-there.size // together) * together)
             each = jax.tree.map(lambda x, at=rows[mine]: x[at], (self.number, self.values, self.settled))
             found, seconds = over_cohort(
                 _one,
@@ -116,7 +118,7 @@ class Crowd:
                 steps[mine].astype(np.int32),
                 shared=shared,
                 static=(static, self.physiology, days, traced, one_step),
-                block=block if one_step else max(1, _FAST_BLOCK // cores()),
+                block=block if one_step else _FAST_BLOCK,
                 effort="most" if mine.size > _MANY else None,
                 threaded=True,
             )
@@ -162,18 +164,22 @@ def crowd_of(
     key: Key,
     physiology: str | type[AbstractPhysiology],
     rules: Rules,
+    settings: Mapping[str, Any] | None = None,
 ) -> Crowd:
-    """People drawn of a population, or given, with settings titrated to them.
+    """People drawn of a population, or given, with settings titrated to them where none are given.
 
     Args:
         people: how many to draw, or bodies by name.
         key: random key.
         physiology: whose people are drawn.
         rules: what is the same for everybody.
+        settings: settings that are given, see `given_settings`.
 
     Raises:
-        ArgumentError: where there is nobody.
+        ArgumentError: where there is nobody, or a setting cannot be.
     """
+    everybody = drawn_names(people) if isinstance(people, int) else list(people)
+    given = given_settings(settings or {}, everybody)
     bodies = {} if isinstance(people, int) else _at_rest(people, rules.therapy.target_mg_dL)
     n = people if isinstance(people, int) else len(bodies)
     if n < 1:
@@ -181,10 +187,17 @@ def crowd_of(
     cls = physiology_named(physiology) if isinstance(people, int) else type(next(iter(bodies.values())))
     people_key, life_key = jax.random.split(key)
     drawn = habits_of(bodies, n, key=people_key) if bodies else draw_people(cls, n, key=people_key)
-    names = list(bodies) if bodies else [f"V{i + 1:04d}" for i in range(n)]
+    names = list(bodies) or everybody
+    given = given[[name in bodies for name in everybody]] if bodies else given
     shared = jax.tree.map(as_array, rules), jax.random.key_data(life_key)
-    settled, compile_s = over_cohort(_settle, drawn.number, drawn.values, shared=shared, static=(cls,), block=4096)
+    each = drawn.number, drawn.values, given
+    settled, compile_s = over_cohort(_settle, *each, shared=shared, static=(cls,), block=4096)
     return Crowd(names, cls, drawn.number, drawn.values, settled, shared[1], compile_s)
+
+
+def drawn_names(people: int) -> list[str]:
+    """Names of people who are drawn."""
+    return [f"V{i + 1:04d}" for i in range(people)]
 
 
 def substeps_for(fastest: Array | np.ndarray) -> np.ndarray:
@@ -223,11 +236,16 @@ def _subject(number: Any, values: dict[str, Any], cls: type[AbstractPhysiology],
     return subject_of(cls.of(values), values["G0"], values["daily_carbs"], key, rules), key
 
 
-def _settle(number: Any, values: dict[str, Any], rules: Rules, key_data: Any, cls: type[AbstractPhysiology]) -> Settled:
+def _settle(
+    number: Any, values: dict[str, Any], given: Array, rules: Rules, key_data: Any, cls: type[AbstractPhysiology]
+) -> Settled:
     subject, _ = _subject(number, values, cls, rules, key_data)
-    body, profile = subject.body, subject.profile
-    meals_U_h = jnp.maximum(profile.daily_U - 24 * profile.basal_U_h, 0.0) / _MEALS_H
-    y = body.start(profile.target_mg_dL, (profile.basal_U_h + meals_U_h) / 60)
+    body, mine = subject.body, subject.profile
+    titrated = jnp.stack([mine.basal_U_h, mine.g_per_U, mine.mg_dL_per_U])
+    basal, ratio, factor = jnp.where(jnp.isnan(given), titrated, given)
+    meals_U = values["daily_carbs"] / ratio
+    profile = Profile(basal, ratio, factor, mine.target_mg_dL, 24 * basal + meals_U)
+    y = body.start(profile.target_mg_dL, (basal + meals_U / _MEALS_H) / 60)
     return Settled(profile, subject.lead_min, fastest_rate(body, y))
 
 

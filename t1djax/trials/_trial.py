@@ -21,11 +21,12 @@ from ._loop import Rules
 if TYPE_CHECKING:
     import pandas as pd
 
-_BLOCK = 1024  # people at a time on each core: a scan's step costs the same for one as for hundreds
+_BLOCK = 256  # people at a time on each core: a scan's step costs much the same for one as for hundreds
 _Z = 1.959964  # of 95 %
 OUTCOMES = ("in_range_percent", "low_percent", "very_low_percent", "high_percent", "very_high_percent", "mean_mg_dL",
             "cv_percent", "gri", "low_events_per_week", "insulin_U_per_day", "carbs_g_per_day")  # fmt: skip
 """What tables show of a person."""
+_SHARES = (*OUTCOMES[:5], "gri")  # between 0 and 100
 
 
 class Difference(NamedTuple):
@@ -76,6 +77,9 @@ class Trial:
     def table(self) -> "pd.DataFrame":
         """Of each outcome the mean over people, their standard deviation, and the mean's 95 % interval.
 
+        The interval is that of the normal distribution for the logarithm of the mean, of its odds where it is a
+        percentage of the time: it ends above zero, and below 100 %.
+
         Returns:
             A row for each controller; columns as `OUTCOMES`, with `_sd`, `_low` and `_high`, and how many `people`.
         """
@@ -83,8 +87,11 @@ class Trial:
 
         grouped = self.outcomes.groupby("controller", sort=False)[list(OUTCOMES)]
         mean, sd, count = grouped.mean(), grouped.std(), grouped.count()
-        half = _Z * sd / np.sqrt(count)
-        parts = [mean, sd.add_suffix("_sd"), (mean - half).add_suffix("_low"), (mean + half).add_suffix("_high")]
+        top = pd.Series({name: 100.0 if name in _SHARES else np.inf for name in OUTCOMES})
+        odds, half = mean / (1 - mean / top), _Z * sd / np.sqrt(count) / (mean * (1 - mean / top))
+        end = lambda x: (x / (1 + x / top)).where(sd != 0, mean)
+        parts = [mean, sd.add_suffix("_sd"), end(odds * np.exp(-half)).add_suffix("_low"),
+                 end(odds * np.exp(half)).add_suffix("_high")]  # fmt: skip
         whole = pd.concat(parts, axis=1)
         order = [f"{name}{end}" for name in OUTCOMES for end in ("", "_sd", "_low", "_high")]
         return whole[order].assign(people=count.max(axis=1)).reset_index()
@@ -150,6 +157,7 @@ def trial(
     physiology: str | type[AbstractPhysiology] = "kanderian",
     days: int = 14,
     rules: Rules | None = None,
+    settings: Mapping[str, float | Sequence[float] | np.ndarray | Mapping[str, float]] | None = None,
     traced: int | Sequence[str] = 0,
     block: int = _BLOCK,
 ) -> Trial:
@@ -165,6 +173,8 @@ def trial(
         physiology: whose people are drawn, by name or class.
         days: how many.
         rules: habits, sensor and pump; `Rules()` if not given.
+        settings: what pumps are set to: `basal_U_h`, `g_per_U` and `mg_dL_per_U`, each a number for everybody, one for
+            each person, or numbers by person's name; titrated with the errors of the habits where none is given.
         traced: of how many people, the first, or of whom by name, each step is kept as well.
         block: most people at a time.
 
@@ -174,7 +184,8 @@ def trial(
 
     Raises:
         ArgumentError: where there is no controller, no person or no day, somebody to be traced is not known, a
-            controller is not pure, its memory changes its shape or its action is not two numbers.
+            setting is not positive or of nobody, a controller is not pure, its memory changes its shape or its action
+            is not two numbers.
 
     Example:
         >>> import jax
@@ -191,7 +202,7 @@ def trial(
         raise ArgumentError("days", f"is {days}; give one or more")
     for name, controller in controllers.items():
         check_controller(name, controller)
-    crowd = crowd_of(people, key=key, physiology=physiology, rules=rules)
+    crowd = crowd_of(people, key=key, physiology=physiology, rules=rules, settings=settings)
     wanted = crowd.rows(traced)
     rows, traces, compile_s = [], {}, crowd.compile_s
     for name, controller in controllers.items():
