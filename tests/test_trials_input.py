@@ -140,6 +140,14 @@ def test_who_does_not_rest_is_named_and_the_others_go_on():
     assert list(found.outcomes["person"]) == ["1"]
 
 
+def test_a_target_at_which_nobody_rests_is_named():
+    people = {name: kanderian()[name] for name in ("2", "5")}
+    rules = Rules(therapy=t1djax.Therapy(target_mg_dL=160.0))
+    with pytest.warns(UserWarning, match="^2, 5 are left out"), pytest.raises(t1djax.ArgumentError) as refused:
+        trial({"pump": BasalBolus()}, people, days=1, key=KEY, rules=rules)
+    assert refused.value.argument == ("therapy", "target_mg_dL")
+
+
 # From a file
 
 
@@ -168,7 +176,9 @@ def test_a_file_gives_a_table_a_figure_and_goes_on(tmp_path):
     ["controllers: {loop: {kind: pdi}}", "controllers: {pid: {gian: 0.1}}", "people: 0", "cgm: {lag: 3}",
      "controllers: {}", "controllers: {pid: {gain: high}}", "faults: {occlusion: {begins_min: 3}}",
      "faults: {occluded: {begins_min: 3, lasts_min: 3}}", "pump: {delay_min: 7}",
-     "settings: {isf: 40}", "{people: 2, settings: {basal_U_h: {V0003: 1.0}}}", "settings: {g_per_U: 0}",
+     "therapy: {missed_bolus: 2}", "cgm: {noise_sd_mg_dL: -5}", "pump: {largest_rate_U_h: -1}",
+     "faults: {occlusion: {begins_min: -3, lasts_min: 3}}", "settings: {isf: 40}",
+     "{people: 2, settings: {basal_U_h: {V0003: 1.0}}}", "settings: {g_per_U: 0}",
      "meals: [{at: '07:30', carbs_g: 50}, {at: '07:40', carbs_g: 50}]", "meals: [{at: '24:10', carbs_g: 50}]"],
 )  # fmt: skip
 def test_a_file_with_a_slip_is_refused_before_any_work(tmp_path, text):

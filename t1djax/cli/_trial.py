@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .._words import counted
 from ..config import TrialConfig, load_trial
 from ..experiment import TrialRun, run_trial
 from ..plotting import plot_trial
@@ -58,7 +59,8 @@ def _print(done: TrialRun, differences: Sequence[Difference], config: TrialConfi
     table = pd.DataFrame({"controller": found["controller"]})
     for name, heading in _SHOWN.items():
         table[heading] = [f"{m:.1f} ± {s:.1f}" for m, s in zip(found[name], found[f"{name}_sd"], strict=True)]
-    whose = f"{config.people} people of {config.physiology.capitalize()}'s population, {config.days} days"
+    people, days = counted(config.people, "person", "people"), counted(config.days, "day")
+    whose = f"{people} of {config.physiology.capitalize()}'s population, {days}"
     typer.echo(f"{whose}: mean ± standard deviation over people")
     print_table(table)
     for x in differences:

@@ -21,6 +21,7 @@ from ..trials import (
     Pump,
     Rules,
     TempBasal,
+    check_rules,
     drawn_names,
     given_settings,
 )
@@ -96,7 +97,7 @@ class TrialConfig(Strict):
     @pydantic.model_validator(mode="after")
     def _is_made(self) -> "TrialConfig":
         self.made()
-        self.rules()
+        check_rules(self.rules())
         if self.settings:
             given_settings(self.settings, drawn_names(self.people))
         return self

@@ -1,6 +1,7 @@
 from ..data import Meals as Meals
 from ._answer import LoopAnswer as LoopAnswer
 from ._answer import profile_by_rules as profile_by_rules
+from ._check import check_rules as check_rules
 from ._controllers import MPC as MPC
 from ._controllers import PID as PID
 from ._controllers import AbstractController as AbstractController

@@ -1,5 +1,6 @@
 """What is refused of a controller before anything is compiled."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 
 from .._arguments import ArgumentError
 from ._controllers import AbstractController, Action, Observation, Profile
+from ._loop import Rules
+
+_UP_TO_ONE = ("dropout", "noise_rho", "missed_bolus", "late_bolus", "skipped_meal", "snack", "covered_snack")
 
 
 def check_controller(name: str, controller: Any) -> None:
@@ -42,6 +46,26 @@ def check_controller(name: str, controller: Any) -> None:
         raise ArgumentError(("controllers", name), f"its memory begins as {memory} and goes on as {then}")
     if not isinstance(action, Action) or any(jnp.shape(x) for x in action):
         raise ArgumentError(("controllers", name), f"its action is {action}; return Action(basal_U_h, bolus_U)")
+
+
+def check_rules(rules: Rules) -> None:
+    """Refuse habits and devices with numbers that cannot be.
+
+    Args:
+        rules: what is the same for everybody.
+
+    Raises:
+        ArgumentError: naming the number.
+    """
+    for part in ("therapy", "cgm", "pump"):
+        record = getattr(rules, part)
+        for field in dataclasses.fields(record):
+            value, most = getattr(record, field.name), 1.0 if field.name in _UP_TO_ONE else np.inf
+            if not 0 <= value <= most:
+                raise ArgumentError((part, field.name), f"is {value}; give a number of at least 0, at most {most:g}")
+    for i, fault in enumerate(rules.faults):
+        if not (fault.begins_min >= 0 and fault.lasts_min >= 0):
+            raise ArgumentError(("faults", i), f"begins at {fault.begins_min} min and lasts {fault.lasts_min}")
 
 
 def _traced(name: str, f: Callable[..., Any], *args: Any) -> tuple[tuple[Any, ...], Any]:

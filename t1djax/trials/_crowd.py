@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._arguments import ArgumentError
-from .._types import Key, Scalar
+from .._types import Key
 from ..data import STEP_MIN, Cohort, Patient, Truth, draw_people, habits_of
 from ..physics import AbstractPhysiology, Doses, NoRestError, fastest_rate, physiology_named
 from ..programs import cores, over_cohort
@@ -178,21 +178,27 @@ def crowd_of(
     Raises:
         ArgumentError: where there is nobody, or a setting cannot be.
     """
-    everybody = drawn_names(people) if isinstance(people, int) else list(people)
-    given = given_settings(settings or {}, everybody)
-    bodies = {} if isinstance(people, int) else _at_rest(people, rules.therapy.target_mg_dL)
-    n = people if isinstance(people, int) else len(bodies)
-    if n < 1:
+    bodies = {} if isinstance(people, int) else dict(people)
+    names = drawn_names(people) if isinstance(people, int) else list(bodies)
+    if not names:
         raise ArgumentError("people", "there is nobody; give one or more")
-    cls = physiology_named(physiology) if isinstance(people, int) else type(next(iter(bodies.values())))
+    given = given_settings(settings or {}, names)
+    cls = type(bodies[names[0]]) if bodies else physiology_named(physiology)
     people_key, life_key = jax.random.split(key)
+    n = len(names)
     drawn = habits_of(bodies, n, key=people_key) if bodies else draw_people(cls, n, key=people_key)
-    names = list(bodies) or everybody
-    given = given[[name in bodies for name in everybody]] if bodies else given
     shared = jax.tree.map(as_array, rules), jax.random.key_data(life_key)
     each = drawn.number, drawn.values, given
-    settled, compile_s = over_cohort(_settle, *each, shared=shared, static=(cls,), block=4096)
-    return Crowd(names, cls, drawn.number, drawn.values, settled, shared[1], compile_s)
+    (settled, basal), compile_s = over_cohort(_settle, *each, shared=shared, static=(cls,), block=4096)
+    rest = np.asarray(basal) >= 0
+    if not rest.all():
+        left_out = np.flatnonzero(~rest)
+        _say_left_out([names[i] for i in left_out], drawn.values, left_out[0], cls, rules.therapy.target_mg_dL)
+    if not rest.any():
+        raise ArgumentError(("therapy", "target_mg_dL"), "nobody rests there; give one at which people do")
+    values, number, settled = jax.tree.map(lambda x: x[rest], (drawn.values, drawn.number, settled))
+    kept = [name for name, rests in zip(names, rest, strict=True) if rests]
+    return Crowd(kept, cls, number, values, settled, shared[1], compile_s)
 
 
 def drawn_names(people: int) -> list[str]:
@@ -219,16 +225,17 @@ def as_array(x: Any) -> Any:
     return np.asarray(x, np.float64) if isinstance(x, float) else x
 
 
-def _at_rest(people: Mapping[str, AbstractPhysiology], target_mg_dL: float | Scalar) -> dict[str, AbstractPhysiology]:
-    """Those whose glucose something holds at the target; of the others it is said why not."""
-    found = {}
-    for name, body in people.items():
-        try:
-            body.rest(target_mg_dL)
-            found[name] = body
-        except NoRestError as e:
-            warnings.warn(f"{name} is left out: {e}", stacklevel=4)
-    return found
+def _say_left_out(
+    names: list[str], values: dict[str, np.ndarray], row: int, cls: type[AbstractPhysiology], target_mg_dL: float
+) -> None:
+    """Warn of people whose glucose nothing holds at the target; why not is said of the first, at this row."""
+    try:
+        with jax.enable_x64(True):
+            cls.of({s: jnp.asarray(x[row]) for s, x in values.items() if s in cls.parameters}).rest(target_mg_dL)
+    except NoRestError as e:
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        who = f"{', '.join(names[:10])}{more} {'is' if len(names) == 1 else 'are'} left out"
+        warnings.warn(f"{who}: {e}", stacklevel=4)
 
 
 def _subject(number: Any, values: dict[str, Any], cls: type[AbstractPhysiology], rules: Rules, key_data: Any) -> tuple:
@@ -238,7 +245,7 @@ def _subject(number: Any, values: dict[str, Any], cls: type[AbstractPhysiology],
 
 def _settle(
     number: Any, values: dict[str, Any], given: Array, rules: Rules, key_data: Any, cls: type[AbstractPhysiology]
-) -> Settled:
+) -> tuple[Settled, Array]:
     subject, _ = _subject(number, values, cls, rules, key_data)
     body, mine = subject.body, subject.profile
     titrated = jnp.stack([mine.basal_U_h, mine.g_per_U, mine.mg_dL_per_U])
@@ -246,7 +253,7 @@ def _settle(
     meals_U = values["daily_carbs"] / ratio
     profile = Profile(basal, ratio, factor, mine.target_mg_dL, 24 * basal + meals_U)
     y = body.start(profile.target_mg_dL, (basal + meals_U / _MEALS_H) / 60)
-    return Settled(profile, subject.lead_min, fastest_rate(body, y))
+    return Settled(profile, subject.lead_min, fastest_rate(body, y)), body.steady(mine.target_mg_dL)[1]
 
 
 def _one(

@@ -12,7 +12,7 @@ from .._types import Key
 from .._words import counted
 from ..data import STEPS_PER_DAY, Cohort
 from ..physics import AbstractPhysiology
-from ._check import check_controller
+from ._check import check_controller, check_rules
 from ._controllers import AbstractController
 from ._crowd import crowd_of, holds
 from ._life import Tally
@@ -184,8 +184,8 @@ def trial(
 
     Raises:
         ArgumentError: where there is no controller, no person or no day, somebody to be traced is not known, a
-            setting is not positive or of nobody, a controller is not pure, its memory changes its shape or its action
-            is not two numbers.
+            setting is not positive or of nobody, a number of the habits or devices cannot be, nobody rests, a
+            controller is not pure, its memory changes its shape or its action is not two numbers.
 
     Example:
         >>> import jax
@@ -200,6 +200,7 @@ def trial(
         raise ArgumentError("controllers", "there is none; give some by name")
     if days < 1:
         raise ArgumentError("days", f"is {days}; give one or more")
+    check_rules(rules)
     for name, controller in controllers.items():
         check_controller(name, controller)
     crowd = crowd_of(people, key=key, physiology=physiology, rules=rules, settings=settings)
