@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from .._arguments import ArgumentError
 from .._types import Key
@@ -157,7 +158,7 @@ def trial(
     physiology: str | type[AbstractPhysiology] = "kanderian",
     days: int = 14,
     rules: Rules | None = None,
-    settings: Mapping[str, float | Sequence[float] | np.ndarray | Mapping[str, float]] | None = None,
+    settings: Mapping[str, float | Sequence[float] | Float[np.ndarray, " people"] | Mapping[str, float]] | None = None,
     traced: int | Sequence[str] = 0,
     block: int = _BLOCK,
 ) -> Trial:
