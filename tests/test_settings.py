@@ -41,7 +41,7 @@ def test_a_body_in_the_form_of_the_filter_has_the_settings_of_itself(level):
         body = kanderian()["3"]
         h = {s: getattr(body, s) for s in Kanderian.facts.followed}
         p1, q = 1e6 * level * body.SI / body.CI, 1000 / body.VG
-        somebody = Person(jnp.asarray(level), jnp.zeros(4), jnp.ones(4))
+        somebody = Person(jnp.asarray(level), jnp.zeros(4), jnp.ones(4), jnp.zeros(3))
         mine = own_body(h, somebody, Form(StateSpaceOptions(), Kanderian), p1=p1, q=q,
                         drift_mg_dL_min=body.EGP - body.GEZI * level)  # fmt: skip
         found, true = (settings(b, jnp.asarray(120.0)) for b in (mine, body))
@@ -160,7 +160,9 @@ def test_a_meal_that_is_doubted_adds_what_its_share_would_do_to_glucose():
     """Variance of glucose with and without, against the response of two lags; nothing returns glucose here."""
     meal = t1djax.Doses.of(basal=0.0, boluses=[], meals=[(60.0, 50.0)])
     patient = t1djax.Patient("Ada", 15.0 * np.arange(30), np.full(30, 120.0), meal)
-    somebody = Person(jnp.asarray(120.0), jnp.asarray([0.0, 30.0, 4.0, 10.0]), jnp.asarray([0.5, 9.0, 1.0, 7.0]))
+    somebody = Person(
+        jnp.asarray(120.0), jnp.asarray([0.0, 30.0, 4.0, 10.0]), jnp.asarray([0.5, 9.0, 1.0, 7.0]), jnp.zeros(3)
+    )
     found = []
     with jax.enable_x64(True):
         for doubt in (0.0, 0.3):

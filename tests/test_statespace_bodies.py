@@ -39,7 +39,9 @@ def _double():
 
 
 def somebody() -> Person:
-    return Person(jnp.asarray(_LEVEL), jnp.asarray([0.8, 25.0, 3.0, 10.0]), jnp.asarray([0.5, 7.5, 1.0, 7.5]))
+    return Person(
+        jnp.asarray(_LEVEL), jnp.asarray([0.8, 25.0, 3.0, 10.0]), jnp.asarray([0.5, 7.5, 1.0, 7.5]), jnp.zeros(3)
+    )
 
 
 def record() -> t1djax.Patient:

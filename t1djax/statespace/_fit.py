@@ -24,6 +24,7 @@ from ._filter import Filtered, kalman_filter
 from ._hyper import Form, StateSpaceOptions, layout
 from ._model import build, effect_prior, positive
 from ._person import Person, person_of
+from ._pool import Belief, of_everybody, of_the_cohort
 from ._steps import Steps, round_up, stack_steps, steps_of
 
 REACH = 2.0
@@ -58,8 +59,10 @@ class PatientStateSpace(WithOutcome):
     train_until_min: float
     """Nothing after this time was seen, min on the record's clock."""
     constants: Mapping[str, Estimate]
-    """Constants by symbol, in the units of `HYPERPARAMETERS` and of the physiology's table; the standard errors are
-    those of the marginal likelihood and the prior, from the curvature that is expected in the logarithms."""
+    """Constants by symbol, in the units of `HYPERPARAMETERS` and of the physiology's table; prior medians as initial
+    values. The errors (`white_error`) are those of the marginal likelihood and the prior, from the curvature that is
+    expected in the logarithms. Where `horizons_min` counted, constants are those that forecast best, and may lie many
+    errors from those that describe the person best: `standard_error` is withheld. `horizons_min=()` gives it."""
     effects: Mapping[str, Estimate]
     """`c` (mg/dL/min), `p1` (mg/dL/U), `q` (mg/dL/g), and `r` (mg/dL/U), which a bolus without carbohydrate on record
     raises: posterior means at the end of training, prior means as initial values; standard errors carry what is not
@@ -129,6 +132,7 @@ class StateSpaceFit(ByName[PatientStateSpace]):
 class _Data(NamedTuple):
     steps: Steps
     person: Person
+    belief: Belief
     origin: Int[Array, "*batch origins"]
     target: Float[Array, "*batch origins horizons"]
     weight: Float[Array, "*batch origins horizons"]
@@ -164,6 +168,7 @@ def fit_state_space(
     options: StateSpaceOptions | None = None,
     train_share: float = TRAINING_SHARE,
     train_until_min: float | None = None,
+    pooled: bool = False,
 ) -> StateSpaceFit:
     """Find each patient's constants from the training part of the record.
 
@@ -183,6 +188,9 @@ def fit_state_space(
         options: form of the model; `StateSpaceOptions()` if not given.
         train_share: share of each record to learn from.
         train_until_min: the same as a time on the record's clock, min; takes precedence.
+        pooled: whether the patients inform each other: the priors' medians and spreads, of the constants and of the
+            effects beside the rules of thumb, are then those of the cohort, found by expectation and maximisation, with
+            the priors for everybody as a few people more. It steadies short records; a cohort of a few says little.
 
     Returns:
         The fit. A patient that does not converge has `ok` false; the others are not touched.
@@ -213,8 +221,14 @@ def fit_state_space(
     with jax.enable_x64(True):
         data = _stack(patients, ends, form)
     solution, compile_s = over_cohort(_solve, data, static=(form,), effort="some")
+    rules = data.person
+    for _ in range(_PASSES if pooled else 0):
+        with jax.enable_x64(True):
+            person, belief = of_the_cohort(rules, solution, form)
+        data = data._replace(person=person, belief=belief)
+        solution, _ = over_cohort(_solve, data, static=(form,), effort="some")
     run_s = time.perf_counter() - began - compile_s
-    rows = lambda i: (jax.tree.map(lambda x: x[i], tree) for tree in (solution, data.person))
+    rows = lambda i: (jax.tree.map(lambda x: x[i], tree) for tree in (solution, data.person, data.belief))
     with jax.enable_x64(True):
         found = tuple(
             _record(p, end, *rows(i), form=form) for i, (p, end) in enumerate(zip(patients, ends, strict=True))
@@ -223,6 +237,7 @@ def fit_state_space(
 
 
 _LEAST = 20
+_PASSES = 4  # of expectation and maximisation: priors then move by less than a tenth of their spread
 
 
 def constants(z: Float[Array, " free"], form: Form) -> dict[str, Array]:
@@ -272,7 +287,8 @@ def _stack(patients: Sequence[Patient], ends: Sequence[float], form: Form) -> _D
     most = round_up(max(len(origin) for origin, _, _ in rows))
     pad = lambda x: np.pad(x, ((0, most - len(x)), *[(0, 0)] * (x.ndim - 1)))
     columns = (jnp.asarray(np.stack([pad(x) for x in column])) for column in zip(*rows, strict=True))
-    return _Data(stack_steps(each), jax.tree.map(lambda *leaves: jnp.stack(leaves), *people), *columns)
+    person = jax.tree.map(lambda *leaves: jnp.stack(leaves), *people)
+    return _Data(stack_steps(each), person, of_everybody(person, form), *columns)
 
 
 _STEP_MIN = 15.0  # of the walks to the horizons in the fit: lags are longer
@@ -291,7 +307,7 @@ def _evaluate(z: Array, data: _Data, form: Form) -> _Found:
         unit = unit_of(h, data.person.level_mg_dL, form)
         filtered, on_board = run_filter(h, data.person, data.steps, form, unit)
         log_likelihood = jnp.sum(filtered.log_likelihood)
-        cost = jnp.sum(z**2) / 2 - log_likelihood
+        cost = jnp.sum(((z - data.belief.mean) / data.belief.sd) ** 2) / 2 - log_likelihood
         ours = filtered.innovation, jnp.log(filtered.innovation_var)
         theirs = jnp.zeros((0,)), jnp.zeros((0,))
         if horizons:
@@ -313,8 +329,8 @@ def _evaluate(z: Array, data: _Data, form: Form) -> _Found:
 
     readings = information(1, data.steps.valid.astype(z.dtype))
     forecasts = information(3, data.weight.ravel())
-    eye = jnp.eye(len(z))
-    return _Found(values[0], slopes[0], readings + forecasts + eye, readings + eye, slopes[-1], *values[-3:])
+    prior = jnp.diag(data.belief.sd**-2)
+    return _Found(values[0], slopes[0], readings + forecasts + prior, readings + prior, slopes[-1], *values[-3:])
 
 
 _CLOSE = 1e-2  # what a whole step would still gain in the objective
@@ -358,31 +374,35 @@ def _solve(data: _Data, form: Form) -> _Solution:
 
     shapes = jax.eval_shape(lambda: _evaluate(jnp.zeros(n), data, form))
     nowhere = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)._replace(cost=jnp.asarray(jnp.inf))
-    zero, far = jnp.zeros(n), jnp.asarray(jnp.inf)
-    begun = Now(zero, zero, nowhere, (zero, zero), jnp.ones(()), far, jnp.asarray(0))
+    start, zero, far = data.belief.start, jnp.zeros(n), jnp.asarray(jnp.inf)
+    begun = Now(start, start, nowhere, (zero, zero), jnp.ones(()), far, jnp.asarray(0))
     end = jax.lax.while_loop(going, step, begun)
     # Where a body's rates have kinks, the slope leads a little astray, and steps stop short of the last hundredth.
     converged = (end.gain <= 10 * _CLOSE) & jnp.isfinite(end.best.cost)
     return _Solution(end.z, converged, end.steps - 1, end.best)
 
 
-def _record(patient: Patient, end: float, s: _Solution, person: Person, *, form: Form) -> PatientStateSpace:
+def _record(
+    patient: Patient, end: float, s: _Solution, person: Person, belief: Belief, *, form: Form
+) -> PatientStateSpace:
     where, found = layout(form), s.found
     finite = bool(np.all(np.isfinite(s.z)) and np.isfinite(found.cost))
     unknown = np.linalg.inv(found.information) if finite else np.full((len(s.z), len(s.z)), np.nan)
     across = found.moves @ unknown
     cov = np.block([[unknown, across.T], [across, found.cov + across @ found.moves.T]])
     spread = np.sqrt(np.diagonal(unknown))
-    fitted = {}
+    fitted, medians = {}, constants(belief.mean, form)
     for i, row in enumerate(form.constants):
         inside = np.tanh(s.z[i] / REACH)
         value = row.median * float(np.exp(row.log_sd * REACH * inside))
+        error = value * row.log_sd * float(spread[i] * (1 - inside**2))
         fitted[row.symbol] = Estimate(
             value,
-            row.median,
-            value * row.log_sd * float(spread[i] * (1 - inside**2)),
-            prior_dominated=bool(spread[i] ** 2 > 0.75),
+            float(medians[row.symbol]),
+            None if form.options.horizons_min else error,
+            prior_dominated=bool(spread[i] ** 2 > 0.75 * belief.sd[i] ** 2),
             at_bound=bool(abs(inside) > 0.96),
+            white_error=error,
         )
     at = [where.at("c"), *range(where.core, len(where.names))]
     prior_mean, prior_cov = (np.asarray(x) for x in effect_prior(person, form))

@@ -18,6 +18,8 @@ class Person(eqx.Module):
     """Prior means of `c` (mg/dL/min), `p1` (mg/dL/U), `q` (mg/dL/g), `r` (mg/dL/U)."""
     effect_sd: Float[Array, "*batch effects"]
     """Their standard deviations."""
+    usual: Float[Array, "*batch 3"]
+    """Mean rates of insulin (U/min), carbohydrate (g/min), and boluses without it (U/min)."""
 
 
 def person_of(patient: Patient, *, until_min: float, ahead_min: float = 0.0, wide: bool = False) -> Person:
@@ -44,11 +46,13 @@ def person_of(patient: Patient, *, until_min: float, ahead_min: float = 0.0, wid
     p1 = 1700.0 / float(np.clip(u * MINUTES_PER_DAY, 10.0, 200.0))
     q, r = 4.5 if wide else 3.4, 0.5 * p1
     own = (_WIDE * p1, _WIDE * q) if wide else (0.3 * p1, 1.0)
-    return Person(
-        level_mg_dL=jnp.asarray(np.median(patient.glucose_mg_dL[seen])),
-        effect_mean=jnp.asarray([p1 * u - q * carbs - r * alone, p1, q, r]),
-        effect_sd=jnp.asarray([0.5, *own, 0.3 * p1]),
-    )
+    level, usual = jnp.asarray(np.median(patient.glucose_mg_dL[seen])), jnp.asarray([u, carbs, alone])
+    return Person(level, with_balance(jnp.asarray([p1, q, r]), usual), jnp.asarray([0.5, *own, 0.3 * p1]), usual)
+
+
+def with_balance(effects: Float[Array, "*batch 3"], usual: Float[Array, "*batch 3"]) -> Float[Array, "*batch effects"]:
+    """The effects of insulin, carbohydrate and unpaired boluses, after the `c` that balances them on average."""
+    return jnp.concatenate([effects * usual @ jnp.asarray([1.0, -1.0, -1.0])[:, None], effects], axis=-1)
 
 
 _WIDE = 0.45  # standard deviation of the logarithm
