@@ -324,13 +324,15 @@ def test_people_who_are_alike_are_found_so_when_they_are_pooled(fitted):
         people = drawn(6, 3, **changed)
         truth = typical(FORM, **changed)
 
-    def miss(pooled: bool) -> tuple[float, t1djax.records.Estimate]:
+    def found(pooled: bool) -> tuple[np.ndarray, t1djax.records.Estimate]:
         fit = t1djax.fit_state_space(people, options=OPTIONS, pooled=pooled)
-        logs = [np.log(e.value / float(truth[s])) for p in fit for s, e in p.constants.items()]
-        return float(np.sqrt(np.mean(np.square(logs)))), fit["D0"].constants["fast"]
+        logs = [[np.log(e.value / float(truth[s])) for s, e in p.constants.items()] for p in fit]
+        return np.asarray(logs), fit["D0"].constants["fast"]
 
-    (alone, before), (pooled, after) = miss(False), miss(True)
-    assert pooled < 0.85 * alone
+    (alone, before), (pooled, after) = found(False), found(True)
+    apart = lambda logs: np.sqrt(np.mean(np.var(logs, axis=0)))
+    assert apart(pooled) < 0.7 * apart(alone)
+    assert np.mean(pooled**2) < np.mean(alone**2)
     assert before.initial == pytest.approx(0.8)
     assert 1.0 < after.initial < 2.0  # what the cohort expects of a person has moved towards what its people are
 

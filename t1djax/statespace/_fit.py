@@ -225,7 +225,7 @@ def fit_state_space(
     for _ in range(_PASSES if pooled else 0):
         with jax.enable_x64(True):
             person, belief = of_the_cohort(rules, solution, form)
-        data = data._replace(person=person, belief=belief)
+            data = data._replace(person=person, belief=belief)
         solution, _ = over_cohort(_solve, data, static=(form,), effort="some")
     run_s = time.perf_counter() - began - compile_s
     rows = lambda i: (jax.tree.map(lambda x: x[i], tree) for tree in (solution, data.person, data.belief))

@@ -46,13 +46,18 @@ def person_of(patient: Patient, *, until_min: float, ahead_min: float = 0.0, wid
     p1 = 1700.0 / float(np.clip(u * MINUTES_PER_DAY, 10.0, 200.0))
     q, r = 4.5 if wide else 3.4, 0.5 * p1
     own = (_WIDE * p1, _WIDE * q) if wide else (0.3 * p1, 1.0)
-    level, usual = jnp.asarray(np.median(patient.glucose_mg_dL[seen])), jnp.asarray([u, carbs, alone])
-    return Person(level, with_balance(jnp.asarray([p1, q, r]), usual), jnp.asarray([0.5, *own, 0.3 * p1]), usual)
+    effects, usual = np.asarray([p1, q, r]), np.asarray([u, carbs, alone])
+    return Person(
+        level_mg_dL=jnp.asarray(np.median(patient.glucose_mg_dL[seen])),
+        effect_mean=jnp.asarray([drift(effects, usual), *effects]),
+        effect_sd=jnp.asarray([0.5, *own, 0.3 * p1]),
+        usual=jnp.asarray(usual),
+    )
 
 
-def with_balance(effects: Float[Array, "*batch 3"], usual: Float[Array, "*batch 3"]) -> Float[Array, "*batch effects"]:
-    """The effects of insulin, carbohydrate and unpaired boluses, after the `c` that balances them on average."""
-    return jnp.concatenate([effects * usual @ jnp.asarray([1.0, -1.0, -1.0])[:, None], effects], axis=-1)
+def drift(effects: Float[np.ndarray, "*batch 3"], usual: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch"]:
+    """The `c` that balances the effects of the usual insulin, carbohydrate and unpaired boluses."""
+    return effects * usual @ np.asarray([1.0, -1.0, -1.0])
 
 
 _WIDE = 0.45  # standard deviation of the logarithm

@@ -2,14 +2,16 @@
 
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ._hyper import Form, layout
-from ._person import Person, with_balance
+from ._person import Person, drift
 
-PEOPLE = 1.0
-"""The priors for everybody weigh as one person of the cohort."""
+_SHARE = 0.5
+"""Priors for everybody are wide on purpose: people are taken to differ by so much of them before they are seen."""
 
 
 class Belief(NamedTuple):
@@ -36,38 +38,39 @@ def of_the_cohort(rules: Person, solution: _Solution, form: Form) -> tuple[Perso
     """The priors of the cohort: one step of expectation and maximisation.
 
     ```
-    m = (n0 m0 + sum over people of x) / (n0 + n),   s^2 = (n0 s0^2 + sum of (x - m)^2 + var(x)) / (n0 + n)
+    m = (m0 + sum over people of x) / (1 + n),   s^2 = (s0^2 / 4 + sum of (x - m)^2 + var(x)) / (1 + n)
     ```
 
     with `x` and `var(x)` a person's estimate and its variance, `m0` and `s0` the priors for everybody, which weigh as
-    `n0` people. Of effects, `x` is the ratio to what the rules of thumb say of the person (`rules`).
+    one person. Of effects, `x` is the ratio to what the rules of thumb say of the person (`rules`).
 
     Source: Dempster, Laird, Rubin, J. R. Stat. Soc. B 39(1), 1977.
     """
+    rules, solution = jax.tree.map(np.asarray, (rules, solution))
     found, where, parts = solution.found, layout(form), form.options.sensitivity_blocks
 
-    def learnt(x: Array, var: Array, m0: Array, s0: Array) -> tuple[Array, Array]:
-        each = lambda v: jnp.sum(jnp.where(solution.converged[:, None], v, 0.0), axis=0)
-        n = jnp.sum(solution.converged) + PEOPLE
-        m = (each(x) + PEOPLE * m0) / n
-        return m, jnp.sqrt((each((x - m) ** 2 + var) + PEOPLE * s0**2) / n)
+    def learnt(x: np.ndarray, var: np.ndarray, m0: float, s0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        each = lambda v: np.sum(v[solution.converged], axis=0)
+        n = np.sum(solution.converged) + 1
+        m = (each(x) + m0) / n
+        return m, np.sqrt((each((x - m) ** 2 + var) + (_SHARE * s0) ** 2) / n)
 
-    unknown = jnp.linalg.inv(found.information)
-    mean, sd = learnt(solution.z, jnp.diagonal(unknown, axis1=-2, axis2=-1), jnp.zeros(()), jnp.ones(()))
-    every = lambda x: jnp.broadcast_to(x, solution.z.shape)
-    belief = Belief(every(mean), every(sd), solution.z)
+    unknown = np.linalg.inv(found.information)
+    mean, sd = learnt(solution.z, np.diagonal(unknown, axis1=-2, axis2=-1), 0.0, np.ones(solution.z.shape[1]))
+    every = lambda x: jnp.asarray(np.broadcast_to(x, solution.z.shape))
+    belief = Belief(every(mean), every(sd), jnp.asarray(solution.z))
 
-    # p1 is the mean of its parts of the day; r is the rule's where unannounced meals are left out
-    effects = len(where.names) - where.core - parts + 1
-    pick = jnp.zeros((effects, len(where.names))).at[0, where.core : where.core + parts].set(1 / parts)
-    pick = pick.at[1:, where.core + parts :].set(jnp.eye(effects - 1))
-    usual = rules.effect_mean[:, 1 : 1 + effects]
-    cov = found.cov + found.moves @ unknown @ jnp.swapaxes(found.moves, -1, -2)
-    var = jnp.einsum("es,nst,et->ne", pick, cov, pick)
-    spread = rules.effect_sd[:, 1 : 1 + effects] / usual
-    m, s = learnt(found.mean @ pick.T / usual, var / usual**2, jnp.ones(()), jnp.mean(spread, axis=0))
-    ratios = jnp.ones(3).at[:effects].set(m)
-    sds = rules.effect_sd.at[:, 1 : 1 + effects].set(s * usual)
-    return Person(
-        rules.level_mg_dL, with_balance(ratios * rules.effect_mean[:, 1:], rules.usual), sds, rules.usual
-    ), belief
+    effects = len(where.names) - where.core - parts + 1  # with one p1, the mean of its parts of the day
+    pick = np.zeros((effects, len(where.names)))
+    pick[0, where.core : where.core + parts] = 1 / parts
+    pick[1:, where.core + parts :] = np.eye(effects - 1)
+    own = slice(1, 1 + effects)
+    rule = rules.effect_mean[:, own]
+    cov = found.cov + found.moves @ unknown @ np.swapaxes(found.moves, -1, -2)
+    var = np.einsum("es,nst,et->ne", pick, cov, pick)
+    spread = np.mean(rules.effect_sd[:, own] / rule, axis=0)
+    means, sds = rules.effect_mean.copy(), rules.effect_sd.copy()
+    m, s = learnt(found.mean @ pick.T / rule, var / rule**2, 1.0, spread)
+    means[:, own], sds[:, own] = m * rule, s * rule
+    means[:, 0] = drift(means[:, 1:], rules.usual)
+    return Person(*(jnp.asarray(x) for x in (rules.level_mg_dL, means, sds, rules.usual))), belief

@@ -78,17 +78,18 @@ def steps_of(
         raise ValueError(f"{patient.name}: there are fewer than two readings" + _until(until_min))
     start, end = float(reading_min[0]), float(reading_min[-1])
     doses = patient.doses
-    every = doses.inputs(start, end)
+    # NumPy until the end: each operation of JAX by itself is compiled for each length of record.
+    breaks, insulin, carbs = doses.rates(start, end)
     # Insulin of a bolus without a meal, in the place of the carbohydrate.
     alone = unpaired(doses, ahead_min=ahead_min)
-    hidden = Doses(
+    hidden_breaks, basal, hidden = Doses(
         *doses.background, _NONE, _NONE, _NONE,
         doses.bolus_time_min[alone], doses.bolus_U[alone], doses.bolus_duration_min[alone],
-    ).inputs(start, end)  # fmt: skip
+    ).rates(start, end)  # fmt: skip
     # A thousandth, since meals of more than some kilograms are refused as such.
-    meals = dataclasses.replace(doses, carbs_g=doses.carbs_g**2 * _SMALL).inputs(start, end)
-    breaks = [np.asarray(x.break_min, dtype=np.float64) for x in (every, hidden, meals)]
-    time = np.unique(np.concatenate([reading_min, cut_min, *(b[b <= end] for b in breaks)]))
+    meal_breaks, _, squares = dataclasses.replace(doses, carbs_g=doses.carbs_g**2 * _SMALL).rates(start, end)
+    every = (breaks, hidden_breaks, meal_breaks)
+    time = np.unique(np.concatenate([reading_min, cut_min, *(b[b <= end] for b in every)]))
     length, midnight = MINUTES_PER_DAY / blocks, _midnight(patient) if blocks > 1 else 0.0
     ends = np.arange(np.floor((start - midnight) / length) + 1, np.ceil((end - midnight) / length))
     if blocks > 1:
@@ -98,15 +99,11 @@ def steps_of(
         between = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(time[:-1], time[1:], parts, strict=True)]
         time = np.concatenate([*between, time[-1:]])
     dt, interval = np.unique(np.round(np.diff(time, append=time[-1]), 6), return_inverse=True)
-    at = [np.searchsorted(b, time, side="right") - 1 for b in breaks]
+    at = [np.searchsorted(b, time, side="right") - 1 for b in every]
     glucose = np.full(len(time), patient.glucose_mg_dL[seen][0])
     valid = np.isin(time, reading_min)
     glucose[valid] = patient.glucose_mg_dL[seen]
-    rates = (
-        every.insulin_U_min[at[0]],
-        every.carbs_mg_min[at[0]] / _MG_PER_G,
-        hidden.carbs_mg_min[at[1]] / _MG_PER_G,
-    )
+    rates = insulin[at[0]], carbs[at[0]] / _MG_PER_G, hidden[at[1]] / _MG_PER_G
     return Steps(
         time_min=jnp.asarray(time),
         glucose_mg_dL=jnp.asarray(glucose),
@@ -115,9 +112,9 @@ def steps_of(
         dt_min=jnp.asarray(dt),
         interval=jnp.asarray(interval),
         block=jnp.asarray(np.floor((time - midnight) / length + 1e-9).astype(int) % blocks),
-        basal_U_min=hidden.insulin_U_min[at[1]],
-        rates=jnp.stack(rates, axis=-1),
-        squares=meals.carbs_mg_min[at[2]] / (_SMALL * _MG_PER_G),
+        basal_U_min=jnp.asarray(basal[at[1]]),
+        rates=jnp.asarray(np.stack(rates, axis=-1)),
+        squares=jnp.asarray(squares[at[2]] / (_SMALL * _MG_PER_G)),
     )
 
 
@@ -144,7 +141,8 @@ def stack_steps(each: Sequence[Steps]) -> Steps:
     """The steps of a cohort, padded to the longest record; every leaf gains a leading axis of patients."""
     steps = round_up(max(s.time_min.shape[0] for s in each))
     intervals = round_up(max(s.dt_min.shape[0] for s in each))
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(_pad(s, steps, intervals) for s in each))
+    padded = (_pad(jax.tree.map(np.asarray, s), steps, intervals) for s in each)
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *padded)
 
 
 def round_up(n: int) -> int:
@@ -156,11 +154,11 @@ def round_up(n: int) -> int:
 def _pad(s: Steps, steps: int, intervals: int) -> Steps:
     more, longer = steps - s.time_min.shape[0], intervals - s.dt_min.shape[0]
     # The last step of a record lasts 0 min: padding repeats it, without its reading.
-    last = lambda x: jnp.pad(x, ((0, more), *[(0, 0)] * (x.ndim - 1)), mode="edge")
+    last = lambda x: np.pad(x, ((0, more), *[(0, 0)] * (x.ndim - 1)), mode="edge")
     return dataclasses.replace(
         jax.tree.map(last, dataclasses.replace(s, dt_min=s.time_min)),
-        valid=jnp.pad(s.valid, (0, more)),
-        dt_min=jnp.pad(s.dt_min, (0, longer)),
+        valid=np.pad(s.valid, (0, more)),
+        dt_min=np.pad(s.dt_min, (0, longer)),
     )
 
 
