@@ -46,31 +46,32 @@ def of_the_cohort(rules: Person, solution: _Solution, form: Form) -> tuple[Perso
 
     Source: Dempster, Laird, Rubin, J. R. Stat. Soc. B 39(1), 1977.
     """
-    rules, solution = jax.tree.map(np.asarray, (rules, solution))
-    found, where, parts = solution.found, layout(form), form.options.sensitivity_blocks
+    host: Any = jax.tree.map(np.asarray, (rules, solution))
+    (prior, ended), where, parts = host, layout(form), form.options.sensitivity_blocks
+    found = ended.found
 
     def learnt(x: np.ndarray, var: np.ndarray, m0: float, s0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        each = lambda v: np.sum(v[solution.converged], axis=0)
-        n = np.sum(solution.converged) + 1
+        each = lambda v: np.sum(v[ended.converged], axis=0)
+        n = np.sum(ended.converged) + 1
         m = (each(x) + m0) / n
         return m, np.sqrt((each((x - m) ** 2 + var) + (_SHARE * s0) ** 2) / n)
 
     unknown = np.linalg.inv(found.information)
-    mean, sd = learnt(solution.z, np.diagonal(unknown, axis1=-2, axis2=-1), 0.0, np.ones(solution.z.shape[1]))
-    every = lambda x: jnp.asarray(np.broadcast_to(x, solution.z.shape))
-    belief = Belief(every(mean), every(sd), jnp.asarray(solution.z))
+    mean, sd = learnt(ended.z, np.diagonal(unknown, axis1=-2, axis2=-1), 0.0, np.ones(ended.z.shape[1]))
+    every = lambda x: jnp.asarray(np.broadcast_to(x, ended.z.shape))
+    belief = Belief(every(mean), every(sd), jnp.asarray(ended.z))
 
     effects = len(where.names) - where.core - parts + 1  # with one p1, the mean of its parts of the day
     pick = np.zeros((effects, len(where.names)))
     pick[0, where.core : where.core + parts] = 1 / parts
     pick[1:, where.core + parts :] = np.eye(effects - 1)
     own = slice(1, 1 + effects)
-    rule = rules.effect_mean[:, own]
+    rule = prior.effect_mean[:, own]
     cov = found.cov + found.moves @ unknown @ np.swapaxes(found.moves, -1, -2)
     var = np.einsum("es,nst,et->ne", pick, cov, pick)
-    spread = np.mean(rules.effect_sd[:, own] / rule, axis=0)
-    means, sds = rules.effect_mean.copy(), rules.effect_sd.copy()
+    spread = np.mean(prior.effect_sd[:, own] / rule, axis=0)
+    means, sds = prior.effect_mean.copy(), prior.effect_sd.copy()
     m, s = learnt(found.mean @ pick.T / rule, var / rule**2, 1.0, spread)
     means[:, own], sds[:, own] = m * rule, s * rule
-    means[:, 0] = drift(means[:, 1:], rules.usual)
-    return Person(*(jnp.asarray(x) for x in (rules.level_mg_dL, means, sds, rules.usual))), belief
+    means[:, 0] = drift(means[:, 1:], prior.usual)
+    return Person(*(jnp.asarray(x) for x in (prior.level_mg_dL, means, sds, prior.usual))), belief
