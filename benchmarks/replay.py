@@ -5,11 +5,14 @@ error, a sensitivity that changes from day to day and over the day, a disturbanc
 autocorrelated noise. Three days are learnt from; on the fourth, two boluses change or basal rates do, all else alike.
 `python -m benchmarks.replay --people 20` prints the root mean square error of the predicted change, its truth, the
 share inside the 90 % interval; `--loop` lets a loop answer glucose; `--size` changes boluses by 10 to 100 %.
+`--real FILES` says of real records what constants of the first half leave unexplained in the second.
 """
 
 import argparse
 import dataclasses
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -185,6 +188,37 @@ def measure(truth: type[AbstractPhysiology], models: list[str], n: int, *, gain:
     return {key: np.asarray(rows) for key, rows in found.items()}
 
 
+def unexplained(file: Path, models: list[str]) -> str:
+    """A row on a real person: how glucose moves in an hour, and how much of it no model of the first half explains.
+
+    Both as root mean squares over the second half, mg/dL in an hour: of the change of glucose, which persistence leaves
+    unexplained, and of what the smoothed disturbances add.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", t1djax.DataWarning)
+        patient = t1djax.read_recording(file).patient
+    half = float(patient.time_min[0] + patient.time_min[-1]) / 2
+    cells = []
+    for model in models:
+        fit = fit_state_space(
+            [patient], physiology=model, options=StateSpaceOptions(horizons_min=()), train_until_min=half
+        )
+        states = t1djax.smoothed_states(fit, patient)
+        after = states.time_min > half
+        t, flow = states.time_min[after], (states.mean["fast"] + states.mean["slow"])[after]
+        added = np.concatenate([[0.0], np.cumsum(flow[:-1] * np.diff(t))])
+        start = patient.time_min[patient.valid & (patient.time_min > half) & (patient.time_min + 60 < t[-1])]
+        moved = _hours(start, patient.time_min[patient.valid], patient.glucose_mg_dL[patient.valid])
+        left = _hours(start, t, added)
+        cells.append(f"{moved:.1f} | {left:.1f} | {left / moved:.2f}")
+    return f"{patient.name} | " + " | ".join(cells)
+
+
+def _hours(start: np.ndarray, time_min: np.ndarray, x: np.ndarray) -> float:
+    """Root mean square change of a course over the hour from each start."""
+    return float(np.sqrt(np.mean((np.interp(start + 60, time_min, x) - np.interp(start, time_min, x)) ** 2)))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -197,7 +231,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trust", type=float)
     parser.add_argument("--timing-min", type=float)
+    parser.add_argument("--real", nargs="+", type=Path, help="records of people")
     args = parser.parse_args()
+    if args.real:
+        models = args.models.replace("+", ",").split(",")
+        print("person | " + " | ".join(f"{m}: moves | unexplained | share" for m in dict.fromkeys(models)))
+        for file in args.real:
+            print(unexplained(file, list(dict.fromkeys(models))), flush=True)
+        return
     doubt = {k: v for k, v in (("trust", args.trust), ("timing_min", args.timing_min)) if v is not None}
     print("truth | models | change | min | error rms | truth rms | inside 90 % | predicted/true | n")
     for name in args.truth.split(","):
