@@ -1,6 +1,6 @@
 """What people tell of each other: priors of the stochastic model from the cohort."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ class Belief(NamedTuple):
     start: Float[Array, "*batch free"]
 
 
+@runtime_checkable
 class _Solution(Protocol):
     z: Array
     converged: Array
