@@ -57,7 +57,7 @@ def person_of(patient: Patient, *, until_min: float, ahead_min: float = 0.0, wid
 
 def drift(effects: Float[np.ndarray, "*batch 3"], usual: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch"]:
     """The `c` that balances the effects of the usual insulin, carbohydrate and unpaired boluses."""
-    return effects * usual @ np.asarray([1.0, -1.0, -1.0])
+    return np.asarray(effects * usual @ [1.0, -1.0, -1.0])
 
 
 _WIDE = 0.45  # standard deviation of the logarithm

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -139,27 +138,22 @@ def unpaired(doses: Doses, *, ahead_min: float = 0.0) -> Bool[np.ndarray, " bolu
 
 def stack_steps(each: Sequence[Steps]) -> Steps:
     """The steps of a cohort, padded to the longest record; every leaf gains a leading axis of patients."""
-    steps = round_up(max(s.time_min.shape[0] for s in each))
-    intervals = round_up(max(s.dt_min.shape[0] for s in each))
-    padded = (_pad(jax.tree.map(np.asarray, s), steps, intervals) for s in each)
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *padded)
+    steps, intervals = (round_up(max(len(getattr(s, name)) for s in each)) for name in ("time_min", "dt_min"))
+
+    def padded(name: str, x: np.ndarray) -> np.ndarray:
+        more = (intervals if name == "dt_min" else steps) - len(x)
+        # The last step of a record lasts 0 min: padding repeats it, without its reading.
+        mode = "constant" if name in ("dt_min", "valid") else "edge"
+        return np.pad(x, ((0, more), *[(0, 0)] * (x.ndim - 1)), mode=mode)
+
+    names = [field.name for field in dataclasses.fields(Steps)]
+    return Steps(*(jnp.asarray(np.stack([padded(n, np.asarray(getattr(s, n))) for s in each])) for n in names))
 
 
 def round_up(n: int) -> int:
     """The next of four sizes per doubling: similar records share a program, and little is walked in vain."""
     part = max(16, 1 << max(0, n.bit_length() - 3))
     return -(-n // part) * part
-
-
-def _pad(s: Steps, steps: int, intervals: int) -> Steps:
-    more, longer = steps - s.time_min.shape[0], intervals - s.dt_min.shape[0]
-    # The last step of a record lasts 0 min: padding repeats it, without its reading.
-    last = lambda x: np.pad(x, ((0, more), *[(0, 0)] * (x.ndim - 1)), mode="edge")
-    return dataclasses.replace(
-        jax.tree.map(last, dataclasses.replace(s, dt_min=s.time_min)),
-        valid=np.pad(s.valid, (0, more)),
-        dt_min=np.pad(s.dt_min, (0, longer)),
-    )
 
 
 def _until(until_min: float | None) -> str:
