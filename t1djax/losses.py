@@ -137,6 +137,7 @@ def equation_residuals(states: Float[Array, "edges states"], twin: Twin, d: Driv
     return cell_residuals(states[:-1], states[1:], twin, d)
 
 
+@jax.jit
 def cell_residuals(
     x0: Float[Array, "cells states"], x1: Float[Array, "cells states"], twin: Twin, d: Drive
 ) -> Float[Array, "states cells"]:

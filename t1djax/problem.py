@@ -172,8 +172,18 @@ def patient_key(key: Key, name: str) -> Key:
 
 def patient_keys(key: Key, names: Sequence[str]) -> Shaped[Array, "patients ..."]:
     """A key of each patient's own, `(patients,)`: it does not depend on who else is in the cohort."""
-    numbers = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+    return _keys(key, _numbers(names))[: len(names)]
+
+
+def _numbers(names: Sequence[str]) -> np.ndarray:
+    """One of each name's own, and of nobody up to a multiple of sixteen: cohorts share a program."""
+    numbers = [zlib.crc32(name.encode()) for name in names]
+    return np.array(numbers + [0] * (-len(names) % 16), np.uint32)
+
+
+@jax.jit
+def _keys(key: Key, patients: Array) -> Shaped[Array, "patients ..."]:
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, patients)
 
 
 def pose(
@@ -336,8 +346,8 @@ def _draw(
         within = max(low, bounds[0]), min(high, bounds[1])
         low, high = within if within[0] < within[1] else bounds
     index = list(table).index(symbol)
-    each = jnp.asarray([zlib.crc32(name.encode()) for name in names], jnp.uint32)
-    return low + (high - low) * np.asarray(_uniform(key, each, index), dtype=np.float64)
+    share = np.asarray(_uniform(key, _numbers(names), index), dtype=np.float64)[: len(names)]
+    return low + (high - low) * share
 
 
 @jax.jit

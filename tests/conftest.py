@@ -42,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "jax_compilation_cache_dir": str(config.cache.mkdir("xla")),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
+        "jax_traceback_in_locations_limit": 0,  # nobody reads where an operation comes from
     }.items():
         os.environ[name.upper()] = str(value)
         jax.config.update(name, value)

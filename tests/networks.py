@@ -85,6 +85,7 @@ def _ingredients(
     return jax.random.split(KEY, len(cohort())), data, problem.physiology(options.dtype), where
 
 
+@jax.jit
 def first(tree: Any) -> Any:
     """The first patient's part of a stacked tree."""
     return jax.tree.map(lambda x: x[0], tree)

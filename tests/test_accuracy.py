@@ -1,6 +1,5 @@
 """What every network reaches on the reference cohort, from glucose alone: the targets, with room to spare.
 
-Two patients of each network in the fast tests, more in the slow ones.
 `python -m pytest -m slow tests/test_accuracy.py -s` prints them, `python -m benchmarks accuracy` the whole table.
 """
 
@@ -43,7 +42,8 @@ def _least_squares(seed: int, kind: str) -> pd.DataFrame:
 
 
 # Of pinn test_priors has as much.
-@pytest.mark.parametrize("model", [pytest.param("modified_mlp", marks=pytest.mark.slow), "birnn"])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["modified_mlp", "birnn"])
 def test_two_patients_without_noise(model):
     cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3", "Pat8"])
     table = t1djax.summary(t1djax.fit(cohort, model=model, free=["ksi"]), cohort)

@@ -28,7 +28,11 @@ def architectures(*fast: str) -> pytest.MarkDecorator:
 
 
 every_architecture = architectures(*FAST)
-every_mode = pytest.mark.parametrize("mode", ["forward", "inverse"])
+every_architecture_and_mode = pytest.mark.parametrize(
+    ("name", "mode"),
+    [pytest.param(x, "inverse", marks=() if x in FAST else pytest.mark.slow) for x in ARCHITECTURES]
+    + [pytest.param(x, "forward", marks=() if x == "pinn" else pytest.mark.slow) for x in ARCHITECTURES],
+)
 every_stage = pytest.mark.parametrize("trains", ["joint", "network", "physiology"])
 GAUSS_NEWTON = t1djax.Stage(steps=4, residual_weight=(1.0, 100.0))
 
@@ -50,11 +54,7 @@ def _weights(name: str) -> set[str]:
     return {".surrogate" + jax.tree_util.keystr(path) for path, leaf in paths if not fixed(leaf)}
 
 
-@pytest.mark.parametrize(
-    ("name", "mode"),
-    [pytest.param(x, "inverse", marks=() if x in FAST else pytest.mark.slow) for x in ARCHITECTURES]
-    + [pytest.param(x, "forward", marks=() if x == "pinn" else pytest.mark.slow) for x in ARCHITECTURES],
-)
+@every_architecture_and_mode
 def test_shapes_start_and_arithmetic(name, mode):
     with jax.enable_x64(True):
         made, d, data = _untrained(name, mode)
@@ -106,8 +106,7 @@ def _leaves_with_gradient(name: str, mode: str) -> set[str]:
     return {jax.tree_util.keystr(path) for path, leaf in leaves if np.any(leaf)}
 
 
-@every_architecture
-@every_mode
+@every_architecture_and_mode
 @every_stage
 def test_gradients_are_where_they_belong_and_absent_elsewhere(name, mode, trains):
     twin = first(_untrained(name, mode)[0])
@@ -183,7 +182,7 @@ def test_float32_is_kept(name):
     assert {x.dtype for x in [*numbers, states]} == {jnp.dtype("float32")}
 
 
-@every_architecture
+@architectures("pinn", "birnn")
 def test_forecast_honesty(name):
     """Truth, and readings that are held out or come after the forecast start, change not a byte."""
     seen = cohort()

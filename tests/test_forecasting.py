@@ -18,10 +18,12 @@ def cohort() -> t1djax.Cohort:
     )
 
 
-@pytest.fixture(scope="module")
-def wrong(cohort: t1djax.Cohort) -> t1djax.Fit:
-    """Rollouts of a recurrent network whose patients are said to take a fifth less from their meals than they do."""
+@pytest.fixture(scope="module", params=["equations", pytest.param("network", marks=pytest.mark.slow)])
+def wrong(cohort: t1djax.Cohort, request: pytest.FixtureRequest) -> t1djax.Fit:
+    """Rollouts of patients who are said to take a fifth less from their meals than they do."""
     known = [dataclasses.replace(p, known={**p.known, "kr_Vb": 0.8 * p.known["kr_Vb"]}) for p in cohort]
+    if request.param == "equations":
+        return t1djax.fit(known, mode="forward", model="ode")
     return t1djax.fit(known, mode="forward", options=t1djax.BIRNNOptions(units=8, cell_min=15.0, step_min=15.0))
 
 

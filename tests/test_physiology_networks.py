@@ -36,6 +36,7 @@ def fit(people: t1djax.Cohort) -> t1djax.Fit:
     return t1djax.fit(people, options=NETWORK, physiology="kanderian", free=FREE)
 
 
+@pytest.mark.slow
 def test_a_network_finds_people_again(people: t1djax.Cohort, fit: t1djax.Fit) -> None:
     for found in fit:
         truth = people.truth[found.name]
@@ -50,6 +51,7 @@ def test_a_network_finds_people_again(people: t1djax.Cohort, fit: t1djax.Fit) ->
     assert set(fit.history.losses) == {"data", "G"}
 
 
+@pytest.mark.slow
 def test_trained_networks_of_another_body_are_read_back(fit: t1djax.Fit, tmp_path) -> None:
     saved = t1djax.load_twins(t1djax.save_twins(fit, tmp_path / "twins"))
     assert saved.twins.physiology.body is Kanderian
@@ -174,8 +176,13 @@ def test_networks_live_the_ten(model: str) -> None:
     assert max(apart) < 2.0
 
 
-def test_a_body_of_ones_own_trains_a_network() -> None:
+def test_a_body_of_ones_own_trains_a_network_that_is_read_back(tmp_path) -> None:
     people = virtual_population(1, key=KEY, bodies={"Ada": bergman()}, interval_min=10)
-    found = t1djax.fit(people, options=NETWORK, physiology=Bergman, free=["SI"])["Ada"]
-    assert found.ok
-    assert found.estimates["SI"].value == pytest.approx(float(bergman().SI), rel=2e-2)
+    fit = t1djax.fit(people, options=NETWORK, physiology=Bergman, free=["SI"])
+    assert fit["Ada"].ok
+    assert fit["Ada"].estimates["SI"].value == pytest.approx(float(bergman().SI), rel=2e-2)
+    np.testing.assert_allclose(fit["Ada"].glucose_mg_dL, people.truth["Ada"].glucose_mg_dL, atol=2.0)
+    assert list(fit["Ada"].residuals) == ["residual_G_mg_dL_min"]
+    saved = t1djax.load_twins(t1djax.save_twins(fit, tmp_path / "twins"), physiology=Bergman)
+    assert saved.twins.physiology.body is Bergman
+    assert networks.same(saved.twins, fit.twins)

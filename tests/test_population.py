@@ -260,7 +260,7 @@ def test_people_who_do_not_rest_at_the_target_are_refused():
 def test_titration_is_the_closed_form_where_there_is_one():
     with jax.enable_x64(True):
         p = presets()["Pat3"].model()
-        found = titrate(p, jnp.asarray(120.0))
+        found = jax.jit(titrate)(p, jnp.asarray(120.0))
     assert float(found.per_U) == pytest.approx(float(p.ksi * p.ku_Vi), rel=1e-6)
     assert float(found.per_g) == pytest.approx(1000 * float(p.kr_Vb), rel=1e-6)
     assert float(found.insulin_min) == pytest.approx(2 * float(p.Tu), rel=1e-6)
@@ -274,7 +274,7 @@ def test_a_set_point_gives_back_what_the_titration_counts():
         y0, basal = p.rest(120.0)
         ts = jnp.arange(0.0, 4001.0, 5.0)
         inputs = Doses.of(basal=float(basal), boluses=[(0, 0.01)]).inputs(0, 4000)
-        fallen = p.solution(inputs, ts, y0).glucose_mg_dL - 120.0
+        fallen = jax.jit(lambda: p.solution(inputs, ts, y0, steps=832).glucose_mg_dL)() - 120.0
         pull = p.GEZI + y0.Ieff
-        found = titrate(p, jnp.asarray(120.0))
+        found = jax.jit(titrate)(p, jnp.asarray(120.0))
     assert float(found.per_U) == pytest.approx(-100 * float(pull) * np.trapezoid(fallen, ts), rel=5e-3)

@@ -138,9 +138,10 @@ def test_hours_of_the_day_cut_the_basal_schedule():
     assert total(1320.0, 1560.0) == pytest.approx(6.0, rel=1e-4)
 
 
-def test_command_line(tmp_path):
+@pytest.mark.parametrize("physiology", ["magdelaine", pytest.param("kanderian", marks=pytest.mark.slow)])
+def test_command_line(physiology, tmp_path):
     words = ["replay", "reference", "--patients", "3", "--interval-min", "30", "--bolus=-20%", "--from", "1440",
-             "--physiology", "kanderian"]  # fmt: skip
+             "--physiology", physiology]  # fmt: skip
     told = done(*words, "--out", tmp_path / "r", "--json").json[0]
     assert told["patient"] == "Pat3"
     assert told["readings"][-1]["change_mg_dL"] > 0

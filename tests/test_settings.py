@@ -169,9 +169,14 @@ def test_a_meal_that_is_doubted_adds_what_its_share_would_do_to_glucose():
             form = Form(StateSpaceOptions(reversion=False, meal_doubt=doubt), Magdelaine)
             h = {row.symbol: jnp.asarray(row.median) for row in form.constants}
             steps = walked(patient, form)
-            model, _ = build(h, somebody, steps, form, unit_of(h, somebody.level_mg_dL, form))
-            P, variance = np.asarray(model.cov), []
-            for F, Q in zip(*(np.asarray(x) for x in model.motion.each), strict=True):
+
+            @jax.jit
+            def built(h, steps, form=form):
+                model, _ = build(h, somebody, steps, form, unit_of(h, somebody.level_mg_dL, form))
+                return model.cov, model.motion.each
+
+            (P, each), variance = jax.device_get(built(h, steps)), []
+            for F, Q in zip(*each, strict=True):
                 variance.append(P[0, 0])
                 P = F @ P @ F.T + Q
             found.append(np.asarray(variance))

@@ -108,21 +108,27 @@ def _with_a_prior(free, name, noise):
 
 def _dense(twin, d, data, weight):
     """The unknowns (readout, then free coordinates in sorted order), all residuals, and their Jacobian by autodiff."""
-    n, m, order = float(jnp.sum(data.fit)), d.edges_min.shape[0], sorted(twin.physiology.free)
+    order = sorted(twin.physiology.free)
+    v = jnp.concatenate([twin.surrogate.readout.ravel(), jnp.stack([twin.physiology.free[s] for s in order])])
+    J, r = (np.asarray(x) for x in _slopes(v, twin, d, data, weight))
+    return np.asarray(v), J, r
+
+
+@jax.jit
+def _slopes(v, twin, d, data, weight):
+    n, m, order = jnp.sum(data.fit), d.edges_min.shape[0], sorted(twin.physiology.free)
 
     def residuals(v):
         w, z = v[: -len(order)].reshape(twin.surrogate.readout.shape), dict(zip(order, v[-len(order) :], strict=True))
         t = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w, z))
         size = weight * twin.scales.noise * jnp.sqrt(n / m)
         equations = size * equation_residuals(t.states(d.edges_min), t, d).ravel()
-        misfit = (t.glucose(t.states(data.time_min)) - data.glucose_mg_dL)[data.fit]
+        misfit = jnp.where(data.fit, t.glucose(t.states(data.time_min)) - data.glucose_mg_dL, 0.0)
         spread = jax.lax.stop_gradient(jnp.sqrt(jnp.sum(misfit**2) / (n - len(order))))  # of the misfit before the step
         rows = jnp.concatenate([equations, misfit, t.physiology.prior_misfit(spread)])
         return rows, rows
 
-    v = jnp.concatenate([twin.surrogate.readout.ravel(), jnp.stack([twin.physiology.free[s] for s in order])])
-    J, r = (np.asarray(x) for x in jax.jit(jax.jacfwd(residuals, has_aux=True))(v))
-    return np.asarray(v), J, r
+    return jax.jacfwd(residuals, has_aux=True)(v)
 
 
 def _unknowns(twin):

@@ -114,7 +114,7 @@ def test_the_restored_network_says_what_was_written(results):
         shown = t1djax.read_result(t1djax.find_results([results[0] / "first"])[0].parent / folder)
         with jax.enable_x64(True):
             time = jax.numpy.asarray(shown.predictions["time_min"])
-            states = np.asarray(jax.vmap(lambda twin, time=time: twin.states(time))(saved.twins))[0]
+            states = np.asarray(jax.jit(jax.vmap(lambda twin, time=time: twin.states(time)))(saved.twins))[0]
         np.testing.assert_allclose(states[:, 0], shown.predictions["glucose_mg_dL"], rtol=1e-9)
         assert saved.names == (shown.metadata["patient"],)
         value = float(saved.twins.physiology.values()["ksi"][0])

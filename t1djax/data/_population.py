@@ -204,7 +204,8 @@ def habits_of(bodies: Mapping[str, AbstractPhysiology], n: int, *, key: Key) -> 
         raise ValueError(f"{n} people of one physiology are asked for, {len(names)} bodies are given")
     number = np.arange(n, dtype=np.uint32)
     with jax.enable_x64(True):
-        habits = jax.device_get(jax.vmap(lambda i: _traits(_keys(key, i)[0], HABITS))(jnp.asarray(number)))
+        draw = jax.jit(jax.vmap(lambda i: _traits(_keys(key, i)[0], HABITS)))
+        habits = jax.device_get(draw(jnp.asarray(number)))
     values = {s: np.array([float(bodies[name].values()[s]) for name in names]) for s in bodies[names[0]].values()}
     return Drawn(values | habits, number, 0)
 

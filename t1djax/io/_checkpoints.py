@@ -372,12 +372,25 @@ def _skeleton(
     """Twins of shapes without numbers."""
     breaks = arrays[".window.inputs.break_min"].shape[1:]
     earlier = arrays.get(".window.inputs.earlier.break_min")
-    symbols, dtype = recipe["physiology"], options.dtype
+    asked = json.dumps({**recipe, "patients": len(recipe["patients"]), "arrays": None})
     body_class = physiology or physiology_named(recipe.get("body", "Magdelaine"))
+    return _shapes(asked, options, breaks, None if earlier is None else earlier.shape[1:], body_class)
+
+
+@functools.lru_cache(maxsize=16)
+def _shapes(
+    asked: str,
+    options: NetworkOptions,
+    breaks: tuple[int, ...],
+    earlier: tuple[int, ...] | None,
+    body_class: type[AbstractPhysiology],
+) -> Twin:
+    recipe = json.loads(asked)
+    symbols, dtype = recipe["physiology"], options.dtype
 
     def one(key: Key) -> Twin:
         column, scalar, pair = jnp.zeros(breaks, dtype), jnp.zeros((), dtype), jnp.zeros(2, dtype)
-        empty = jnp.zeros(() if earlier is None else earlier.shape[1:], dtype)
+        empty = jnp.zeros(() if earlier is None else earlier, dtype)
         before = None if earlier is None else Inputs(empty, empty, empty)
         window = Window(Inputs(column, column, column, earlier=before), scalar)
         network = options.network(window, jnp.zeros(recipe["cells"] + 1, dtype), key=key)
@@ -397,5 +410,5 @@ def _skeleton(
         # A flax module draws its parameters in a precision of its own.
         return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, twin)
 
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), len(recipe["patients"])))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), recipe["patients"]))
     return eqx.filter_eval_shape(jax.vmap(one), keys)

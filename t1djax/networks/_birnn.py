@@ -1,6 +1,7 @@
 """A recurrent network that rolls out freely from the doses."""
 
 import dataclasses
+import functools
 from typing import ClassVar, Literal, NamedTuple
 
 import equinox as eqx
@@ -257,6 +258,7 @@ def _relax(decay: Float[Array, "steps units"], push: Float[Array, "steps units"]
     return jnp.concatenate([jnp.zeros_like(ends[:1]), ends[:-1]])
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def _lag_columns(inputs: Inputs, ts: Array, lags_min: tuple[float, ...]) -> list[Array]:
     """Doses given until `ts` (U and mg), and their first and second lags, exact; insulin and meals in turn."""
     insulin, carbs = inputs.delivered(ts)

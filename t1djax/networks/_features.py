@@ -1,6 +1,7 @@
 """What a network of time sees of time: waves, and smooth memories of the doses."""
 
 import dataclasses
+import functools
 from typing import ClassVar, Literal
 
 import equinox as eqx
@@ -29,6 +30,7 @@ def waves(
     return jnp.concatenate(columns, axis=1)
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def dose_memories(
     inputs: Inputs, ts: Float[Array, " times"], lags_min: tuple[float, ...]
 ) -> Float[Array, "times features"]:

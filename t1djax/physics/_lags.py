@@ -33,6 +33,7 @@ class Lags(NamedTuple):
     second0: Array
 
 
+@jax.jit
 def cascade(lags: Lags, break_min: Array, ts: Array, i: Array) -> tuple[Array, Array, Array]:
     """First lag, second lag and the integral of the second, at `ts`; `i` tells in which interval each lies."""
     T, level, first0, second0 = lags

@@ -263,11 +263,7 @@ class Magdelaine(AbstractPhysiology):
 
         Source: the step is derived in `docs/physics.md`.
         """
-        insulin, digestion = exact_lags(self, inputs, ts, y0)
-        drift = (self.kl - self.kb) * (ts - inputs.start_min)
-        G = y0.G + drift - self.ksi * insulin[2] + digestion[2]
-        states = State(G=G, S=insulin[0], I=insulin[1], E=digestion[0], D=digestion[1])
-        return Trajectory(ts, states, G, finite(states))
+        return _closed_form(self, inputs, ts, y0)
 
     def sizes(self, cells: Cells, y0: State) -> Float[Array, " states"]:
         """Standard deviations of insulin and digestion, exact under these parameters.
@@ -352,6 +348,15 @@ class Magdelaine(AbstractPhysiology):
     def equilibrium_basal_U_h(self) -> Float[Array, "*batch"]:
         """Basal rate that holds `equilibrium_insulin`, U/h: `60 (kl - kb) / (ksi ku/Vi)`."""
         return 60.0 * self.equilibrium_insulin / self.ku_Vi
+
+
+@jax.jit
+def _closed_form(p: Magdelaine, inputs: Inputs, ts: Float[Array, " times"], y0: State) -> Trajectory:
+    insulin, digestion = exact_lags(p, inputs, ts, y0)
+    drift = (p.kl - p.kb) * (ts - inputs.start_min)
+    G = y0.G + drift - p.ksi * insulin[2] + digestion[2]
+    states = State(G=G, S=insulin[0], I=insulin[1], E=digestion[0], D=digestion[1])
+    return Trajectory(ts, states, G, finite(states))
 
 
 def rates(p: Magdelaine, y: State, u: Any, r: Any) -> State:
@@ -450,6 +455,7 @@ def with_derived(values: Mapping[str, Any]) -> dict[str, Any]:
     return Magdelaine.complete(values) | Magdelaine.derive(values)
 
 
+@jax.jit
 def exact_lags(
     p: Magdelaine, inputs: Inputs, ts: Float[Array, " times"], y0: State
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:

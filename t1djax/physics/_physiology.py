@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 import math
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -236,8 +237,7 @@ class AbstractPhysiology(eqx.Module):
         """
         if steps is None:
             steps = count_steps(ts, inputs.break_min, self.step_min)
-        states, ok = runge_kutta(self.rates, inputs, ts, y0, steps=steps, longest_min=self.step_min)
-        return Trajectory(ts, states, self.glucose(states), ok)
+        return _walk(self, inputs, ts, y0, steps)
 
     @classmethod
     def parts(cls, cell_min: float) -> int:
@@ -473,3 +473,9 @@ def equilibrium_slope(body: AbstractPhysiology, y: Any, basal_U_h: Any) -> Any:
     """
     basal = jnp.asarray(basal_U_h)
     return body.rates(y, basal / MIN_PER_H, jnp.zeros_like(basal))
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _walk(body: AbstractPhysiology, inputs: Inputs, ts: Float[Array, " times"], y0: Any, steps: int) -> Trajectory:
+    states, ok = runge_kutta(body.rates, inputs, ts, y0, steps=steps, longest_min=body.step_min)
+    return Trajectory(ts, states, body.glucose(states), ok)

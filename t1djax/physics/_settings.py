@@ -1,7 +1,9 @@
 """What people know of their own body: basal need, and what a unit and a gram do, measured by small experiments."""
 
+import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -28,6 +30,7 @@ class Settings(NamedTuple):
     """Carbohydrate that a unit covers by these two, g/U."""
 
 
+@functools.partial(jax.jit, static_argnames=("insulin_U", "carbs_g", "within_min"))
 def settings(
     body: AbstractPhysiology,
     glucose_mg_dL: Float[Array, ""],

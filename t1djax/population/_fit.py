@@ -1,6 +1,7 @@
 """Learning a forecaster from people: one program, whose courses differ in whom they leave out."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -188,6 +189,7 @@ def _optimiser(options: PopulationOptions) -> optax.GradientTransformation:
     return optax.adamw(rate, weight_decay=options.weight_decay)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 2))
 def _begin(options: PopulationOptions, key: Key, count: int) -> tuple[Any, Any]:
     keys = jax.random.split(jax.random.fold_in(key, 0), count)
     networks = jax.vmap(lambda k: PopulationNetwork(options.width, key=k))(keys)

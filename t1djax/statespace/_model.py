@@ -1,5 +1,6 @@
 """A body with disturbances and a sensor, as a Gaussian state-space form of one record."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -212,6 +213,7 @@ def through_body(
     return x.at[:pools].set(moved), eye.at[:pools].set(jnp.zeros((pools, n), x.dtype).at[:, acts].set(J))
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def effect_prior(person: Person, form: Form) -> tuple[Float[Array, " effects"], Float[Array, "effects effects"]]:
     """Means and covariance of `p1` (of each part of the day), `q` and `r`."""
     parts, n = form.options.sensitivity_blocks, len(layout(form).names) - layout(form).core
@@ -234,6 +236,7 @@ def choices(block: Int[Array, "*steps"], form: Form) -> Float[Array, "*steps 3 e
     return jnp.concatenate([top, jnp.concatenate([jnp.zeros((*block.shape, 2, parts)), rest], axis=-1)], axis=-2)
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def positive(x: Float[Array, "*shape effects"], person: Person, form: Form) -> Float[Array, "*shape effects"]:
     """Effects of a filter's states: themselves where steps are exact; else the states stand for their logarithms, as
     `mean exp((x - mean)/mean)`."""

@@ -216,22 +216,24 @@ def _courses(
             at = np.searchsorted(time, doses.meal_time_min, side="right") - 1
             inside = (at >= 0) & (doses.meal_time_min < time[-1])
             np.add.at(row[:, i], at[inside], doses.carbs_g[inside])
-    alike = lambda x: jnp.broadcast_to(jnp.asarray(x), (len(others), len(time)))
+    alike = lambda x: jnp.asarray(np.broadcast_to(np.asarray(x), (len(others), len(time))))
     return Course(
         reading_mg_dL=alike(record.glucose_mg_dL),
         valid=alike(record.valid),
         minute=alike((time + clock) % 1440),
-        dt_min=alike(record.dt_min[record.interval]),
-        insulin_U_min=jnp.stack([alike(record.rates[:, 0]), jnp.asarray(rates[..., 0])], axis=-1),
+        dt_min=alike(np.asarray(record.dt_min)[np.asarray(record.interval)]),
+        insulin_U_min=jnp.asarray(
+            np.stack(np.broadcast_arrays(np.asarray(record.rates)[:, 0], rates[..., 0]), axis=-1)
+        ),
         announced_g=jnp.asarray(stated),
     )
 
 
-def _drawn_constants(person: PatientStateSpace, key: Key) -> Float[Array, "draws free"]:
+def _drawn_constants(person: PatientStateSpace, key: Key) -> Float[np.ndarray, "draws free"]:
     """Standardised logarithms of the constants: the estimate first, then draws about it."""
     n = len(person.form.constants)
     unit = np.asarray(jax.random.normal(key, (_CONSTANTS, n))) * (np.arange(_CONSTANTS) > 0)[:, None]
-    return jnp.asarray(person.joint.mean[:n] + unit @ root(person.joint.cov[:n, :n]).T)
+    return person.joint.mean[:n] + unit @ root(person.joint.cov[:n, :n]).T
 
 
 def _model(z: Array, person: Person, steps: Steps, form: Form) -> Model:

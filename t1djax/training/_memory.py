@@ -79,14 +79,28 @@ def training_memory(
     with jax.enable_x64(options.precision == "float64"):
         data = stack(patients[:1], least=stacked_shape(patients))
         body = problem.take([0]).physiology(options.dtype)
-        keys = jax.random.split(jax.random.key(0), 1)
-        cells = options.cells(span)
-        build = jax.vmap(functools.partial(_build, options=options, cells=cells))
-        twins, drive = jax.eval_shape(build, keys, data, body, places(data, cells, whole=patients))
-        prepared = jax.eval_shape(jax.vmap(prepare), twins, data, drive)
-        solvers = [jax.eval_shape(jax.vmap(functools.partial(initial_solver, stage=stage)), twins) for stage in stages]
-        unknowns = int(np.prod(twins.surrogate.readout.shape)) + len(body.free)
-        number = jnp.zeros((), options.dtype).dtype.itemsize
+        keys, cells = jax.random.split(jax.random.key(0), 1), options.cells(span)
+        given = keys, data, body, places(data, cells, whole=patients)
+        shapes, structure = jax.tree.flatten(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), given))
+        return _memory(tuple(shapes), structure, options, cells, tuple(stages))
+
+
+@functools.lru_cache(maxsize=64)
+def _memory(
+    shapes: tuple[jax.ShapeDtypeStruct, ...],
+    structure: Any,
+    options: NetworkOptions,
+    cells: int,
+    stages: Sequence[Stage],
+) -> Memory:
+    """By arguments of these shapes: to trace a network takes as long as to train a small one."""
+    keys, data, body, where = jax.tree.unflatten(structure, shapes)
+    build = jax.vmap(functools.partial(_build, options=options, cells=cells))
+    twins, drive = jax.eval_shape(build, keys, data, body, where)
+    prepared = jax.eval_shape(jax.vmap(prepare), twins, data, drive)
+    solvers = [jax.eval_shape(jax.vmap(functools.partial(initial_solver, stage=stage)), twins) for stage in stages]
+    unknowns = int(np.prod(twins.surrogate.readout.shape)) + len(body.free)
+    number = jnp.zeros((), options.dtype).dtype.itemsize
     size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))
     moving = size(twins) + max(map(size, solvers), default=0)
     basis: Any = prepared.basis
