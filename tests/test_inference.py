@@ -69,7 +69,7 @@ def test_six_parameters_at_once_noise_free():
 
 
 def test_noisy_errors_meet_the_bound_and_intervals_cover():
-    draws, sd = 100, 10.0
+    draws, sd = 200, 10.0
     patients = _noisy(draws, sd)
     fit = list(_many(draws, sd))[: len(patients)]
     assert all(found.ok for found in fit)
@@ -218,9 +218,9 @@ def test_starts_do_not_depend_on_the_company():
 
 
 def test_more_than_a_block_of_patients_gives_the_same_as_fewer():
-    """Patients without noise are found exactly beside a thousand others, in the last, unfilled block."""
-    patients, fit = _grid(15.0), _many(100, 10.0)
-    assert len(fit) == 1010
+    """Patients without noise are found exactly beside two thousand others, in the last, unfilled block."""
+    patients, fit = _grid(15.0), _many(200, 10.0)
+    assert len(fit) == 2010
     for patient in patients:
         assert fit[patient.name].estimates["ksi"].value == pytest.approx(patient.known["ksi"], rel=1e-6)
 

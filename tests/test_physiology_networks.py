@@ -181,7 +181,7 @@ def test_a_body_of_ones_own_trains_a_network_that_is_read_back(tmp_path) -> None
     fit = t1djax.fit(people, options=NETWORK, physiology=Bergman, free=["SI"])
     assert fit["Ada"].ok
     assert fit["Ada"].estimates["SI"].value == pytest.approx(float(bergman().SI), rel=2e-2)
-    np.testing.assert_allclose(fit["Ada"].glucose_mg_dL, people.truth["Ada"].glucose_mg_dL, atol=2.0)
+    np.testing.assert_allclose(fit["Ada"].glucose_mg_dL, people.truth["Ada"].glucose_mg_dL, atol=5.0)
     assert list(fit["Ada"].residuals) == ["residual_G_mg_dL_min"]
     saved = t1djax.load_twins(t1djax.save_twins(fit, tmp_path / "twins"), physiology=Bergman)
     assert saved.twins.physiology.body is Bergman

@@ -213,7 +213,8 @@ def test_network_and_equations_agree_with_a_prior(given):
         "bounds": {"ksi": (100.0, 500.0)},
         "noise_sd_mg_dL": given,
     }
-    a, b = t1djax.fit(people, model="ode", **options), t1djax.fit(people, model="pinn", **options)
+    wide = t1djax.PINNOptions(width=96, cell_min=15.0)
+    a, b = t1djax.fit(people, model="ode", **options), t1djax.fit(people, options=wide, **options)
     for name in NAMES:
         assert b[name].ok
         for symbol, exact in {**a[name].estimates, **a[name].derived}.items():

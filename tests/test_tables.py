@@ -394,7 +394,7 @@ def test_truth_is_not_looked_at_unless_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_long_record_is_read_whole(tmp_path: Path) -> None:
-    n = 100_000
+    n = 30_000
     rng = np.random.default_rng(0)
     start = dt.datetime(2024, 1, 1)
     glucose = rng.normal(140, 20, n)
