@@ -58,10 +58,11 @@ def _print(done: TrialRun, differences: Sequence[Difference], config: TrialConfi
     found = done.trial.table()
     table = pd.DataFrame({"controller": found["controller"]})
     for name, heading in _SHOWN.items():
-        table[heading] = [f"{m:.1f} ± {s:.1f}" for m, s in zip(found[name], found[f"{name}_sd"], strict=True)]
+        numbers = (found[f"{name}{end}"] for end in ("", "_sd", "_low", "_high"))
+        table[heading] = [f"{m:.1f} ± {s:.1f}\n{a:.1f} to {b:.1f}" for m, s, a, b in zip(*numbers, strict=True)]
     people, days = counted(config.people, "person", "people"), counted(config.days, "day")
     whose = f"{people} of {config.physiology.capitalize()}'s population, {days}"
-    typer.echo(f"{whose}: mean ± standard deviation over people")
+    typer.echo(f"{whose}: mean ± standard deviation over people, and the mean's 95 % interval")
     print_table(table)
     for x in differences:
         if x.outcome == "in_range_percent":
