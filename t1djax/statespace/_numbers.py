@@ -81,6 +81,6 @@ def model_of_numbers(
     nothing = Joint(np.zeros(0), np.zeros((0, 0)))
     one = PatientStateSpace(
         name, Outcome.of(True, finite=True), train_until_min, constants, {}, np.nan, 0, 0,
-        Person(level, mean, sd), form, nothing,
+        Person(level, mean, sd, jnp.full(3, jnp.nan)), form, nothing,
     )  # fmt: skip
     return StateSpaceFit(form, (one,), Cost(0.0, 0.0))
