@@ -1,6 +1,6 @@
 """Settings of a person from the whole record: simulated people whose settings are known, and halves of real records.
 
-`python -m benchmarks.settings --n 16` lets people of Kanderian's and Hovorka's bodies live for 14 days, half of
+`python -m benchmarks.settings` lets people of Kanderian's and Hovorka's bodies live for 14 days, half of
 them on a pump with a fixed basal rate and half in a closed loop, with a dawn effect, meals counted with an error of 15
 to 30 %, a fifth of the snacks not on record, and sensor noise; then asks `person_settings`.
 `python -m benchmarks.settings --real FOLDER` asks the halves of each record in a folder.
@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import datetime as dt
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import t1djax
-from t1djax.data import STEP_MIN, Therapy, draw_people, plan_day
+from t1djax.data import STEP_MIN, STEPS_PER_DAY, Therapy, draw_people, plan_day
 from t1djax.physics import AbstractPhysiology, Hovorka, HovorkaState, Kanderian, KanderianState, settings, state
 from t1djax.records import SETTINGS, PersonSettings
+from t1djax.statespace import BODIES
 from t1djax.trials import CGM, PID, BasalBolus, Rules
 from t1djax.trials._life import live_in_loop, profile_of
 
@@ -107,7 +109,7 @@ def _life(values: Any, traits: Any, key: Any, cls: Any, days: int, controller: A
     settings_key, day_key, _, _ = jax.random.split(key, 4)
     _, lead = profile_of(person, values["daily_carbs"], settings_key, rules.therapy)
     plan = lambda day: plan_day(jax.random.fold_in(day_key, day), values["daily_carbs"], lead, rules.therapy)
-    return trace, jax.vmap(plan)(jnp.arange(days))
+    return trace, jax.vmap(lambda day: jax.vmap(plan(day).at)(jnp.arange(STEPS_PER_DAY)))(jnp.arange(days))
 
 
 class KanderianWithDawn(WithDawn):
@@ -186,12 +188,13 @@ def truth_of(body: WithDawn, parts: int, at_mg_dL: float = 120.0) -> dict[str, n
     return {w: np.array([float(getattr(s, name)) for s in each]) for w, name in pick.items()}
 
 
-def people(n: int, *, days: int, parts: int, physiology: str, seed: int, interval_min: int) -> None:
+def people(
+    each: int, *, kinds: list[str], days: int, parts: int, physiology: str, seed: int, interval_min: int
+) -> None:
     """Coverage and errors on people whose settings are known."""
     rows: list[tuple[str, PersonSettings, dict[str, np.ndarray]]] = []
-    each = n // 4
     for cls in (Kanderian, Hovorka):
-        for kind in CONTROLLERS:
+        for kind in kinds:
             began = time.process_time()
             living = simulate(cls, kind, each, days=days, seed=seed)
             lived = time.process_time() - began
@@ -201,14 +204,16 @@ def people(n: int, *, days: int, parts: int, physiology: str, seed: int, interva
                   f"to learn, {sum(f.ok for f in found)} of {each} converged", flush=True)  # fmt: skip
             rows += [(f"{cls.__name__} {kind}", f, truth_of(b, parts)) for f, (_, b) in zip(found, living, strict=True)]
             _score(f"{cls.__name__} {kind}", rows[-each:])
-    for kind in CONTROLLERS:
+            print(*(f.bodies_in_words for f in found), sep="; ", flush=True)
+    for kind in kinds:
         _score(kind, [r for r in rows if kind in r[0]])
-    _score("all", rows)
 
 
 def _thinned(p: t1djax.Patient, interval_min: int) -> t1djax.Patient:
-    every = interval_min // STEP_MIN
-    return dataclasses.replace(p, time_min=p.time_min[::every], glucose_mg_dL=p.glucose_mg_dL[::every])
+    """The first reading of each interval."""
+    time, glucose = p.time_min[p.valid], p.glucose_mg_dL[p.valid]
+    first = np.unique(time // interval_min, return_index=True)[1]
+    return dataclasses.replace(p, time_min=time[first], glucose_mg_dL=glucose[first])
 
 
 def _score(name: str, rows: list[tuple[str, PersonSettings, dict[str, np.ndarray]]]) -> None:
@@ -227,7 +232,8 @@ def _score(name: str, rows: list[tuple[str, PersonSettings, dict[str, np.ndarray
                 blocks.append(b.low <= truth[w][k + 1] <= b.high)
         e = np.asarray(errors)
         print(
-            f"  {name:18} {w:5} inside {100 * np.mean(inside):3.0f} %, parts {100 * np.mean(blocks):3.0f} %, "
+            f"  {name:18} {w:5} inside {100 * np.mean(inside):3.0f} %, "
+            f"parts {100 * np.mean(blocks or [np.nan]):3.0f} %, "
             f"median error {100 * np.nanmedian(np.abs(np.expm1(e))):3.0f} %, "
             f"bias {100 * np.expm1(np.nanmedian(e)):+3.0f} %, "
             f"better than the rule {100 * np.mean(better):3.0f} %, prior {100 * np.median(share):3.0f} %, "
@@ -235,12 +241,25 @@ def _score(name: str, rows: list[tuple[str, PersonSettings, dict[str, np.ndarray
         )  # fmt: skip
 
 
-def real(folder: Path, *, physiology: str, parts: int, at_once: int = 3) -> None:
-    """The first half of each record of a folder against the second."""
+def real(
+    folder: Path,
+    *,
+    physiology: str,
+    parts: int,
+    interval_min: int,
+    carbs_unit: Any,
+    names: Sequence[str],
+    at_once: int = 3,
+) -> None:
+    """The first half of each record of a folder, from its first basal rate on, against the second."""
     read = []
-    for file in sorted(folder.glob("*.csv")):
+    for file in sorted(f for name in names for f in folder.glob(f"*{name}*.csv")):
         try:
-            read.append(t1djax.read_recording(file).patient)
+            p = t1djax.read_recording(file, carbs_unit=carbs_unit).patient
+            early = p.time_min < p.doses.basal_time_min[0]
+            read.append(
+                _thinned(dataclasses.replace(p, glucose_mg_dL=np.where(early, np.nan, p.glucose_mg_dL)), interval_min)
+            )
         except t1djax.DataError as e:
             print(f"{file.name} is left out: {str(e)[:100]}")
     middles = {p.name: float(np.mean(p.time_min[p.valid][[0, -1]])) for p in read}
@@ -251,7 +270,10 @@ def real(folder: Path, *, physiology: str, parts: int, at_once: int = 3) -> None
         for k, half in enumerate((earlier, later)):
             some = [dataclasses.replace(p, glucose_mg_dL=half(p)) for p in read[i : i + at_once]]
             began = time.process_time()
-            halves[k] += t1djax.person_settings(some, physiology=physiology, parts=parts, key=jax.random.key(k))
+            # What is wrong of a body is wrong of both halves.
+            halves[k] += t1djax.person_settings(
+                some, physiology=physiology, parts=parts, wrong_body=0.0, key=jax.random.key(k)
+            )
             print(*halves[k][-len(some) :], f"{time.process_time() - began:.0f} CPU-s", sep="\n", flush=True)
     for w in SETTINGS:
         both = [(a.setting(w), b.setting(w)) for a, b in zip(*halves, strict=True)]
@@ -272,19 +294,23 @@ def real(folder: Path, *, physiology: str, parts: int, at_once: int = 3) -> None
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=8)
+    parser.add_argument("--each", type=int, default=5, help="people of each body and therapy")
+    parser.add_argument("--kinds", default=",".join(CONTROLLERS))
     parser.add_argument("--days", type=int, default=14)
     parser.add_argument("--parts", type=int, default=6)
-    parser.add_argument("--physiology", default="kanderian")
+    parser.add_argument("--physiology", default=BODIES)
     parser.add_argument("--interval", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--real", type=Path)
+    parser.add_argument("--carbs-unit")
+    parser.add_argument("--names", help="of the real people, part of the file's name, with commas between them")
     args = parser.parse_args()
     if args.real:
-        real(args.real, physiology=args.physiology, parts=args.parts)
+        real(args.real, physiology=args.physiology, parts=args.parts, interval_min=args.interval,
+             carbs_unit=args.carbs_unit, names=(args.names or "").split(","))  # fmt: skip
         return
-    people(args.n, days=args.days, parts=args.parts, physiology=args.physiology, seed=args.seed,
-           interval_min=args.interval)  # fmt: skip
+    people(args.each, kinds=args.kinds.split(","), days=args.days, parts=args.parts, physiology=args.physiology,
+           seed=args.seed, interval_min=args.interval)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,12 +15,15 @@ import t1djax
 from t1djax.cli import app
 from t1djax.physics import Kanderian, Magdelaine, kanderian, settings
 from t1djax.records import NOT_TOLD, SETTINGS, PersonSettings, Setting, rounded
+from t1djax.statespace import StateSpaceFit
+from t1djax.statespace._bodies import weights
 from t1djax.statespace._body import unit_of
 from t1djax.statespace._fit import walked
 from t1djax.statespace._hyper import Form, StateSpaceOptions
 from t1djax.statespace._model import build
 from t1djax.statespace._own_body import own_body
 from t1djax.statespace._person import Person
+from t1djax.statespace._settings import together
 
 
 def test_settings_of_magdelaine_are_its_closed_forms():
@@ -61,10 +64,14 @@ def found(patient) -> PersonSettings:
     return t1djax.person_settings([patient], physiology="magdelaine", parts=4, key=jax.random.key(0))[0]
 
 
-def test_errors_of_effects_carry_those_of_the_constants(patient):
-    """The slope by which they do, against differences of filters under other constants."""
+@pytest.fixture(scope="module")
+def fit(patient) -> StateSpaceFit:
     options = t1djax.StateSpaceOptions(horizons_min=())
-    fit = t1djax.fit_state_space([patient], options=options, train_until_min=np.inf)
+    return t1djax.fit_state_space([patient], options=options, train_until_min=np.inf)
+
+
+def test_errors_of_effects_carry_those_of_the_constants(fit, patient):
+    """The slope by which they do, against differences of filters under other constants."""
     one = fit.patients[0]
     n = len(one.constants)
     C, across, whole = one.joint.cov[:n, :n], one.joint.cov[n:, :n], one.joint.cov[n:, n:]
@@ -119,6 +126,44 @@ def test_a_record_says_why_it_does_not_tell(found):
     assert found.informative[0].corrections == 0
     assert found.reasons
     assert found.help
+
+
+def test_bodies_count_by_what_they_forecast_of_the_next_reading(fit):
+    one = fit.patients[0]
+    worse = dataclasses.replace(one, log_likelihood=one.log_likelihood - 20)
+    failed = dataclasses.replace(one, outcome=t1djax.Outcome.not_converged)
+    shares = weights([one, worse, failed])
+    assert shares.sum() == pytest.approx(1)
+    assert shares[1] / shares[0] == pytest.approx(np.exp(-2))
+    assert shares[2] == 0
+    assert weights([failed, failed]).tolist() == [0.5, 0.5]
+
+
+def test_draws_of_bodies_are_taken_together_by_what_they_count(found):
+    low = dataclasses.replace(found, draws={w: 0.5 * x for w, x in found.draws.items()}, bodies={"Other": 1.0})
+    both = together([found, low], np.array([0.75, 0.25]))
+    assert both.bodies == {"Magdelaine": 0.75, "Other": 0.25}
+    n = len(found.changes)
+    np.testing.assert_array_equal(both.draws["cr"][n // 4 * 3 :], low.draws["cr"][: n // 4])
+    one, other, all_of = (p.setting("cr") for p in (found, low, both))
+    assert other.low < all_of.low < one.low
+    assert other.value < all_of.value < one.value
+    assert all_of.prior_share > one.prior_share
+
+
+def test_draws_of_no_rest_tell_nothing(found):
+    nothing = dataclasses.replace(found, draws={w: np.full_like(x, np.nan) for w, x in found.draws.items()})
+    assert {nothing.setting(w).knowledge for w in SETTINGS} == {NOT_TOLD}
+    assert NOT_TOLD in nothing.verdict()
+
+
+def test_days_before_the_first_basal_rate_are_left_out(patient, found):
+    late = dataclasses.replace(patient.doses, basal_time_min=patient.doses.basal_time_min + 720.0)
+    stated = dataclasses.replace(patient, doses=late)
+    (other,) = t1djax.person_settings([stated], physiology="magdelaine", parts=4, key=jax.random.key(0))
+    assert other.days_without_basal == pytest.approx((720 - patient.time_min[0]) / 1440)
+    assert other.readings == np.sum(patient.valid & (patient.time_min >= 720))
+    assert found.days_without_basal == 0
 
 
 def test_records_without_a_clock_have_no_parts_of_the_day(patient, found):

@@ -27,7 +27,7 @@ from t1djax.statespace._model import Model, build, matrices
 from t1djax.statespace._person import Person, person_of
 from t1djax.statespace._steps import Steps, stack_steps, steps_of, unpaired
 
-EVERYTHING = Form(StateSpaceOptions(daily_rhythm=2, sensor_lag=True, sensor_memory=True, sensitivity_walk=0.1))
+EVERYTHING = Form(StateSpaceOptions(daily_rhythm=2, sensor_lag=True, sensor_memory=True, sensitivity_walk=True))
 
 
 @pytest.fixture(autouse=True)

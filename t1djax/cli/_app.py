@@ -93,6 +93,10 @@ app = typer.Typer(
 stderr = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables, for machines.")]
+Bodies = Annotated[
+    str,
+    typer.Option("--physiology", help="Bodies whose answers are taken together: kanderian, hovorka, magdelaine."),
+]
 Interval = Annotated[
     float | None, typer.Option(help="Minutes between simulated readings.  [default: 1; virtual patients 5]")
 ]

@@ -17,17 +17,18 @@ from ..plotting import plot_replay
 from ..records import Replay
 from ..reporting import write_report
 from ..statespace import (
+    BODIES,
     AbstractAnswer,
     RescueCarbs,
     StateSpaceOptions,
     factor,
-    fit_state_space,
+    fit_bodies,
     other_doses,
     replaced_doses,
     replay,
 )
 from ..trials import MPC, PID, BasalBolus, LoopAnswer, TempBasal, profile_by_rules
-from ._app import Interval, Json, commands, say, warnings_in_words
+from ._app import Bodies, Interval, Json, commands, say, warnings_in_words
 from ._data import READING, Data, Names, read_people
 from ._execution import telling
 from ._fields import Values, with_flags
@@ -71,9 +72,7 @@ def run_replay(
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="Time from which nothing is changed any more.")] = None,
     between: Annotated[str, typer.Option(help="Hours of the day that are changed, such as 6-12.")] = "0-24",
-    physiology: Annotated[
-        str, typer.Option(help="The bodies whose answers are taken together: magdelaine, kanderian, hovorka.")
-    ] = "kanderian,hovorka",
+    physiology: Bodies = BODIES,
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="Probability of the intervals.")] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Sets the draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for replay.csv, figures and a page, replay.html.")] = None,
@@ -105,10 +104,7 @@ def run_replay(
             others.append(scenarios if doses is None else {doses.name: _of_table(p, doses)})
         tell.now("learning from the record")
         options = StateSpaceOptions(horizons_min=())
-        fits = [
-            fit_state_space(list(cohort), physiology=body.strip(), options=options, train_until_min=np.inf)
-            for body in physiology.split(",")
-        ]
+        fits = fit_bodies(list(cohort), physiology, options=options)
         tell.now("replaying")
         found = []
         for p, other in zip(cohort, others, strict=True):

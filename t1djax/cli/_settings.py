@@ -10,8 +10,8 @@ import typer
 from ..io import as_cells
 from ..plotting import plot_settings
 from ..records import NOT_TOLD, SETTINGS, PersonSettings, rounded
-from ..statespace import person_settings
-from ._app import Interval, Json, commands, say, warnings_in_words
+from ..statespace import BODIES, person_settings
+from ._app import Bodies, Interval, Json, commands, say, warnings_in_words
 from ._data import READING, Data, Names, read_people
 from ._execution import telling
 from ._exit import EXIT_FAILED_PATIENTS
@@ -32,7 +32,7 @@ def run_settings(
     data: Data,
     patients: Names = None,
     parts: Annotated[int, typer.Option(min=1, max=24, help="Parts of the day.")] = 6,
-    physiology: Annotated[str, typer.Option(help="The body: kanderian, hovorka or magdelaine.")] = "kanderian",
+    physiology: Bodies = BODIES,
     at: Annotated[float, typer.Option("--at-mg-dL", help="Glucose from which the small experiments start.")] = 120.0,
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="Probability of the intervals.")] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Sets the draws.")] = 0,
@@ -80,9 +80,10 @@ def _write(out: Path, found: list[PersonSettings], level: float) -> None:
 def _as_json(p: PersonSettings, level: float) -> dict[str, Any]:
     units = {which: row.unit for which, row in SETTINGS.items()}
     return {
-        "patient": p.name, "ok": p.ok, "physiology": p.physiology, "at_mg_dL": p.at_mg_dL, "level": level,
+        "patient": p.name, "ok": p.ok, "bodies": dict(p.bodies), "at_mg_dL": p.at_mg_dL, "level": level,
         "days": p.days, "readings": p.readings, "daily_U": p.daily_U, "units": units,
         "parts": p.table(level).drop(columns="patient").to_dict(orient="records"),
+        "day_to_day": p.day_to_day(level)._asdict(),
         "rules_of_thumb": p.rules, "reasons": list(p.reasons), "verdict": p.verdict(level),
         "help": p.help,
     }  # fmt: skip
@@ -91,7 +92,7 @@ def _as_json(p: PersonSettings, level: float) -> dict[str, Any]:
 def _print(p: PersonSettings, level: float) -> None:
     typer.echo(
         f"{p.name}: {p.days:.3g} days, {p.readings} readings, {p.daily_U:.3g} U a day; {100 * level:.0f} % intervals, "
-        f"by {p.physiology}'s body at {p.at_mg_dL:g} mg/dL"
+        f"bodies {p.bodies_in_words}, at {p.at_mg_dL:g} mg/dL"
     )
     numbers = (None, *range(len(p.starts_h)))
     columns: dict[str, list[str]] = {"part of\nthe day": [*(p.hours(k) for k in numbers), "rules"]}

@@ -117,6 +117,8 @@ class Facts:
     followed: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     """Parameters that a person's whole record is asked for where it is followed with disturbances, beside the effects
     of insulin and food: median over people and standard deviation of the logarithm."""
+    followed_back: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    """Those that it is asked for as well where it is looked back on: they say where insulin acts, and how long."""
     linear: bool = False
     """Whether the rates are linear in the states with coefficients that never change, and glucose is the first learnt
     state."""

@@ -121,8 +121,11 @@ _FACTS = Facts(
     need_meal=frozenset({"AG", "tau_G"}),
     need_insulin=frozenset({"SI1", "SI2", "SI3", "ka1", "ka2", "ka3", "ke", "VI", "tau_I"}),
     followed=MappingProxyType({"tau_I": (55.0, 0.35), "tau_G": (40.0, 0.35)}),  # the means, and as others spread
+    followed_back=MappingProxyType({  # about as the open population
+        "SI2": (8e-4, 0.6), "SI3": (0.05, 0.6), "ka1": (0.0055, 0.6), "ka3": (0.03, 0.6), "k12": (0.063, 0.4),
+    }),
     stays_positive=True,
-)
+)  # fmt: skip
 
 
 class Hovorka(AbstractPhysiology):

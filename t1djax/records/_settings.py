@@ -85,18 +85,24 @@ class PersonSettings(WithOutcome, Plotted):
     """The person."""
     outcome: Outcome
     """How the fit ended."""
-    physiology: str
-    """The body."""
+    bodies: Mapping[str, float]
+    """How much each body counts, by name: shares that sum to one."""
     at_mg_dL: float
     """Glucose from which the small experiments start, mg/dL."""
     draws: Mapping[SettingName, Float[np.ndarray, "draws parts"]]
     """Draws: of the whole day, then of each of its parts."""
-    prior_log_sd: Mapping[SettingName, Float[np.ndarray, " parts"]]
-    """Standard deviations of the logarithms before anything is seen, likewise."""
+    prior_draws: Mapping[SettingName, Float[np.ndarray, "draws parts"]]
+    """Likewise, before anything is seen."""
+    changes: Float[np.ndarray, " draws"]
+    """Draws of the standard deviation by which a unit's effect changes from a day to the next, as a share."""
+    prior_changes: Float[np.ndarray, " draws"]
+    """Likewise, before anything is seen."""
     starts_h: tuple[float, ...]
     """Hours at which the parts of the day begin."""
     days: float
     """Length of the record, days."""
+    days_without_basal: float
+    """How many more there were before the first basal rate on record, which are left out."""
     readings: int
     """How many readings it has."""
     daily_U: float
@@ -126,12 +132,20 @@ class PersonSettings(WithOutcome, Plotted):
             Its median and interval, and how much is prior.
         """
         at = 0 if part is None else part + 1
-        x = self.draws[which][:, at]
-        low, value, high = np.quantile(x, [(1 - level) / 2, 0.5, (1 + level) / 2])
-        good = x[x > 0]
-        spread = np.std(np.log(good)) if len(good) > len(x) / 2 else np.inf
-        share = min(1.0, float(spread / self.prior_log_sd[which][at]) ** 2)
-        return Setting(float(value), float(low), float(high), share)
+        return _setting(self.draws[which][:, at], self.prior_draws[which][:, at], level)
+
+    def day_to_day(self, level: float = 0.9) -> Setting:
+        """How much a unit's effect changes from a day to the next: standard deviation, as a share.
+
+        Args:
+            level: probability of the interval.
+        """
+        return _setting(self.changes, self.prior_changes, level)
+
+    @property
+    def bodies_in_words(self) -> str:
+        """The bodies and how much each counts, in words."""
+        return ", ".join(f"{name} {100 * share:.0f} %" for name, share in self.bodies.items())
 
     @property
     def help(self) -> str:
@@ -149,9 +163,14 @@ class PersonSettings(WithOutcome, Plotted):
             s = self.setting(which, level=level)
             number = f" {rounded(s.value)} {meaning.unit}" * (s.knowledge != NOT_TOLD)
             by.setdefault(s.knowledge, []).append(meaning.meaning + number)
+        change = self.day_to_day(level)
+        number = f" about {100 * change.value:.0f} %" * (change.knowledge != NOT_TOLD)
+        by.setdefault(change.knowledge, []).append(f"change of a unit's effect from day to day{number}")
         lines = [f"{kind}: {', '.join(names)}" for kind, names in by.items()]
         if NOT_TOLD in by and self.reasons:
             lines.append("why: " + "; ".join(self.reasons))
+        if self.days_without_basal:
+            lines.append(f"left out: the first {self.days_without_basal:.2g} days, without a basal rate on record")
         return "\n".join([*lines, f"what would help: {self.help}"])
 
     def table(self, level: float = 0.9) -> "pd.DataFrame":
@@ -200,6 +219,15 @@ class PersonSettings(WithOutcome, Plotted):
                 for part in (None, *range(len(self.starts_h)))]  # fmt: skip
         columns = ("part of the day", *(f"{w.upper() if w != 'basal' else w}, {m.unit}" for w, m in SETTINGS.items()))
         return html_table(f"Settings of {self.name}", columns, rows, notes=[self.help])
+
+
+def _setting(x: np.ndarray, before: np.ndarray, level: float) -> Setting:
+    known = x[np.isfinite(x)]
+    ends = [(1 - level) / 2, 0.5, (1 + level) / 2]
+    low, value, high = np.quantile(known, ends) if known.size else np.full(3, np.nan)
+    spread, wide = (np.std(np.log(good)) if len(good := v[v > 0]) > len(v) / 2 else np.inf for v in (x, before))
+    share = 1.0 if np.isinf(spread) else min(1.0, float(spread / wide) ** 2)
+    return Setting(float(value), float(low), float(high), share)
 
 
 def rounded(x: float) -> str:

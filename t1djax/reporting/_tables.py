@@ -299,6 +299,6 @@ def settings_rows(person: PersonSettings) -> dict[str, Any]:
     heads = [f"{row.meaning}, {row.unit}" for row in SETTINGS.values()]
     about = (
         f"{person.days:.3g} days, {person.readings} readings, {person.daily_U:.3g} U a day; largest change within "
-        f"eight hours from rest at {person.at_mg_dL:g} mg/dL, by {person.physiology}'s body; 90 % intervals"
+        f"eight hours from rest at {person.at_mg_dL:g} mg/dL, bodies {person.bodies_in_words}; 90 % intervals"
     )
     return {"heads": heads, "rows": rows, "lines": person.verdict().splitlines(), "about": about}

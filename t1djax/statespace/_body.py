@@ -48,7 +48,7 @@ def unit_of(h: Mapping[str, Array], level_mg_dL: Array, form: Form) -> Unit:
     """The body under the constants `h`; parameters that are not among them are in the middle of their table."""
     cls, facts = form.physiology, form.physiology.facts
     middle = {s: sqrt(row.start_low * row.start_high) for s, row in cls.parameters.items()}
-    body = cls.of(middle | {s: h[s] for s in facts.followed})
+    body = cls.of({s: h.get(s, value) for s, value in middle.items()})
     driven = (*facts.insulin_states, *facts.meal_states)
     empty = lambda y: _with(y, driven, [jnp.zeros_like(level_mg_dL)] * len(driven))
     base = empty(body.start(level_mg_dL, jnp.zeros_like(level_mg_dL)))

@@ -36,7 +36,7 @@ class Smoothed(NamedTuple):
     """Covariances, in the products of those units."""
 
 
-def kalman_filter(model: Model, *, parallel: bool = False) -> Filtered:
+def kalman_filter(model: Model, *, parallel: bool = False, last: bool = False) -> Filtered:
     """Filter one record: missing readings and steps of any length are no special case.
 
     ```
@@ -53,6 +53,7 @@ def kalman_filter(model: Model, *, parallel: bool = False) -> Filtered:
     Args:
         model: the model with its readings.
         parallel: whether to scan in parallel.
+        last: whether to return the states of the last step alone, in sequence: those of all steps fill the memory.
 
     Returns:
         The filtered states and the log-likelihood.
@@ -63,7 +64,7 @@ def kalman_filter(model: Model, *, parallel: bool = False) -> Filtered:
     Source: Kalman 1960; Bucy and Joseph 1968; Sarkka and Garcia-Fernandez, "Temporal parallelization of Bayesian
     smoothers", IEEE Trans. Autom. Control 66(1), 2021.
     """
-    return _parallel_filter(model) if parallel else _sequential_filter(model)
+    return _parallel_filter(model) if parallel else _sequential_filter(model, last)
 
 
 def kalman_update(
@@ -202,17 +203,20 @@ def _root(P: Array) -> Array:
     return scale[:, None] * vectors * jnp.sqrt(jnp.maximum(values, 0.0))
 
 
-def _sequential_filter(model: Model) -> Filtered:
+def _sequential_filter(model: Model, last: bool) -> Filtered:
     var = model.noise_sd**2
 
-    def step(carry: tuple[Array, Array], now: tuple[Any, ...]) -> tuple[tuple[Array, Array], Filtered]:
-        each, *reading = now
-        found = kalman_update(*carry, model.read, var, *reading)
+    def step(carry: tuple[Array, ...], now: tuple[Any, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        m, P, *_ = carry
+        each, y, valid, limit = now
+        found = kalman_update(m, P, model.read, var, y, valid, limit)
         ahead, F, Q = model.motion.step(each, found.mean)
-        return (ahead, kalman_spread(found.cov, F, Q)), found
+        after = (ahead, kalman_spread(found.cov, F, Q))
+        return ((*after, *found[:2]), found[2:]) if last else (after, found)
 
-    steps = (model.motion.each, model.y, model.valid, model.limit)
-    return jax.lax.scan(step, (model.mean, model.cov), steps)[1]
+    steps, start = (model.motion.each, model.y, model.valid, model.limit), (model.mean, model.cov)
+    end, found = jax.lax.scan(step, 2 * start if last else start, steps)
+    return Filtered(*(x[None] for x in end[2:]), *found)
 
 
 class _Element(NamedTuple):

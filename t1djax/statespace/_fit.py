@@ -260,18 +260,18 @@ def walked(patient: Patient, form: Form, until_min: float | None = None) -> Step
 
 
 def run_filter(
-    h: Mapping[str, Array], person: Person, steps: Steps, form: Form, unit: Unit
+    h: Mapping[str, Array], person: Person, steps: Steps, form: Form, unit: Unit, *, last: bool = False
 ) -> tuple[Filtered, Float[Array, "steps 3 lags"]]:
     """The filtered record of one patient, and what is on board at its steps."""
     model, on_board = build(h, person, steps, form, unit)
-    return kalman_filter(model), on_board
+    return kalman_filter(model, last=last), on_board
 
 
 def _stack(patients: Sequence[Patient], ends: Sequence[float], form: Form) -> _Data:
     each = [walked(p, form, end) for p, end in zip(patients, ends, strict=True)]
     o = form.options
     people = [
-        person_of(p, until_min=end, ahead_min=o.paired_ahead_min, wide=o.wide_effects)
+        person_of(p, until_min=end, ahead_min=o.paired_ahead_min, wide=o.wide_effects and not form.exact)
         for p, end in zip(patients, ends, strict=True)
     ]
     horizons = form.options.horizons_min
@@ -305,7 +305,7 @@ def _evaluate(z: Array, data: _Data, form: Form) -> _Found:
     def terms(z: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         h = constants(z, form)
         unit = unit_of(h, data.person.level_mg_dL, form)
-        filtered, on_board = run_filter(h, data.person, data.steps, form, unit)
+        filtered, on_board = run_filter(h, data.person, data.steps, form, unit, last=not horizons)
         log_likelihood = jnp.sum(filtered.log_likelihood)
         cost = jnp.sum(((z - data.belief.mean) / data.belief.sd) ** 2) / 2 - log_likelihood
         ours = filtered.innovation, jnp.log(filtered.innovation_var)
@@ -433,10 +433,7 @@ def _record(
 
 
 def _check(options: StateSpaceOptions) -> None:
-    if (
-        min(options.daily_rhythm, options.sensitivity_walk) < 0
-        or min(options.sensitivity_blocks, options.max_steps) < 1
-    ):
+    if options.daily_rhythm < 0 or min(options.sensitivity_blocks, options.max_steps) < 1:
         raise ValueError(f"{options}: numbers must not be negative, max_steps and sensitivity_blocks must be positive")
     if any(not h > 0 for h in options.horizons_min):
         raise ValueError(f"{options}: horizons_min must be positive")

@@ -55,10 +55,11 @@ class StateSpaceOptions(NamedTuple):
     """Standard deviation of what a meal holds about what is stated of it, as a share: what a miscounted meal does
     to glucose lasts as long as the meal, and is not blamed on the insulin that answers it."""
     wide_effects: bool = False
-    """Whether a unit and a gram may do half or twice as much as rules of thumb have it: for bodies whose effects are
-    positive by their form. In others meals and their boluses would trade places until insulin raises glucose."""
-    sensitivity_walk: float = 0.0
-    """Random walk of the insulin effect `p1`: its standard deviation in a day, as a share; 0 keeps it constant."""
+    """Whether a unit and a gram may do half or twice as much as rules of thumb have it, and more of the body is learnt
+    (`Facts.followed_back`): for whole records, and bodies whose effects are positive by their form. Others take no
+    notice, where meals and their boluses would trade places until insulin raises glucose."""
+    sensitivity_walk: bool = False
+    """Whether the insulin effect `p1` walks at random, by a share (`change`) in a day that is learnt."""
     sensitivity_blocks: int = 1
     """Into how many equal parts of the day, from midnight on, `p1` is divided: each has its own, 15 % about the
     person's before anything is seen, and all walk together. More than one needs a record with a clock."""
@@ -86,6 +87,7 @@ HYPERPARAMETERS: Mapping[str, Hyper] = _table(
     Hyper("slow_min", "min", "time constant of the slow disturbance", 300.0, 0.5),
     Hyper("noise", "mg/dL", "standard deviation of the sensor's white noise", 3.0, 0.7),
     Hyper("Ts", "min", "time constant of the sensor", 8.0, 0.3),
+    Hyper("change", "1", "standard deviation by which the insulin effect changes in a day, as a share", 0.05, 1.0),
     Hyper("error", "mg/dL", "standard deviation of the sensor's error with a memory", 5.0, 0.7),
     Hyper("error_min", "min", "how long that error lasts", 60.0, 0.5),
 )
@@ -125,12 +127,16 @@ class Form(NamedTuple):
             absent |= {"k"}
         if not self.options.slow_disturbance:
             absent |= {"slow", "slow_min"}
+        if not self.options.sensitivity_walk:
+            absent |= {"change"}
         if not self.options.sensor_lag:
             absent |= {"Ts"}
         if not self.options.sensor_memory:
             absent |= {"error", "error_min"}
         table = self.physiology.parameters
-        own = [Hyper(s, table[s].unit, table[s].meaning, *prior) for s, prior in self.physiology.facts.followed.items()]
+        facts = self.physiology.facts
+        followed = {**facts.followed, **(facts.followed_back if self.options.wide_effects else {})}
+        own = [Hyper(s, table[s].unit, table[s].meaning, *prior) for s, prior in followed.items()]
         return (*own, *(row for symbol, row in HYPERPARAMETERS.items() if symbol not in absent))
 
     @property

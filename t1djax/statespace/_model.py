@@ -139,22 +139,16 @@ class Transitions(NamedTuple):
 class Stretch(NamedTuple):
     """What a step of any other body takes."""
 
-    half: Float[Array, "*steps core core"]
-    """Transition of the disturbances over half the step."""
-    gathered: Float[Array, "*steps core core"]
-    """Noise that they gather over half of it."""
-    walk: Float[Array, "*steps"]
-    """Variance that `p1` gains over the step."""
+    interval: Int[Array, "*steps"]
+    """Which of the lengths it has."""
     on_board: Float[Array, "*steps 3 lags"]
     """What a unit of each channel's doses has left at its start."""
     rates: Float[Array, "*steps 3"]
     """Doses during the step."""
     choice: Float[Array, "*steps 3 effects"]
     """Which of the effects are in force."""
-    dt_min: Float[Array, "*steps"]
-    """Its length, min."""
-    doubt: Float[Array, "*steps states states"]
-    """Covariance that meals add whose size is not known."""
+    doubt: Float[Array, "*steps"]
+    """Variance of the carbohydrate that comes in beyond what is stated, by a person's usual effect of food."""
 
 
 class Linearised(eqx.Module):
@@ -169,6 +163,12 @@ class Linearised(eqx.Module):
 
     each: Stretch
     """One row for each step."""
+    dt_min: Float[Array, " lengths"]
+    """The lengths of steps, min."""
+    half: Matrices
+    """Of the disturbances over half of each."""
+    walk: Float[Array, " lengths"]
+    """Variance that `p1` gains over each."""
     unit: Unit
     """The body."""
     person: Person
@@ -178,15 +178,16 @@ class Linearised(eqx.Module):
 
     def step(self, now: Stretch, x: Float[Array, " states"]) -> tuple[Array, Array, Array]:
         """State after a step, its transition, and the noise that it adds."""
-        n, m = x.shape[0], now.half.shape[-1]
-        half = jnp.eye(n, dtype=x.dtype).at[:m, :m].set(now.half)
-        Q = jnp.zeros((n, n), x.dtype).at[:m, :m].set(now.gathered)
+        n, m, at = x.shape[0], layout(self.form).core, now.interval
+        half = jnp.eye(n, dtype=x.dtype).at[:m, :m].set(self.half.transition[at])
+        Q = jnp.zeros((n, n), x.dtype).at[:m, :m].set(self.half.noise[at])
         x, J = through_body(
-            self.unit, self.person, self.form, half @ x, now.on_board, now.rates, now.choice, now.dt_min
+            self.unit, self.person, self.form, half @ x, now.on_board, now.rates, now.choice, self.dt_min[at]
         )
-        F = half @ J
+        F, enters = half @ J, meal_push(self.unit, self.form)
         parts = self.form.options.sensitivity_blocks
-        return half @ x, F @ half, (F @ Q @ F.T + Q).at[m : m + parts, m : m + parts].add(now.walk) + now.doubt
+        noise = (F @ Q @ F.T + Q).at[m : m + parts, m : m + parts].add(self.walk[at])
+        return half @ x, F @ half, noise + now.doubt * enters[:, None] * enters
 
 
 def through_body(
@@ -274,19 +275,20 @@ def build(
     """The model of one record under the constants `h`, and what is on board at its steps."""
     where, at, dt = layout(form), steps.interval, steps.dt_min
     choice = choices(steps.block, form)
-    doubt = meal_noise(unit, person, steps, form)
-    walk = (form.options.sensitivity_walk * person.effect_mean[1]) ** 2 / MINUTES_PER_DAY * dt
+    doubt = (form.options.meal_doubt * person.effect_mean[2]) ** 2 * steps.squares * dt[at]
+    walk = (h.get("change", 0.0) * person.effect_mean[1]) ** 2 / MINUTES_PER_DAY * dt
     if form.exact:
         M = matrices(h, unit, form, dt)
         on_board = lags(M, unit, steps)
         rows = effect_rows(M, at, on_board, steps.rates) @ choice
-        noise = full_noise(M.noise, walk, form)[at] + doubt
+        enters = meal_push(unit, form)
+        noise = full_noise(M.noise, walk, form)[at] + doubt[:, None, None] * enters[:, None] * enters
         motion = Exact(Transitions(full_transition(M.transition[at], rows, where), noise))
     else:
         M, half = with_halves(h, unit, form, dt)
         on_board = lags(M, unit, steps)
-        each = Stretch(half.transition[at], half.noise[at], walk[at], on_board, steps.rates, choice, dt[at], doubt)
-        motion = Linearised(each, unit, person, form)
+        each = Stretch(at, on_board, steps.rates, choice, doubt)
+        motion = Linearised(each, dt, half, walk, unit, person, form)
     mean, cov = prior(h, unit, person, steps, form)
     return Model(
         mean=mean,
@@ -300,14 +302,13 @@ def build(
     ), on_board
 
 
-def meal_noise(unit: Unit, person: Person, steps: Steps, form: Form) -> Float[Array, "steps states states"]:
-    """Covariance that each step adds to what meals hold beyond what is stated, for a person's usual effect of food."""
+def meal_push(unit: Unit, form: Form) -> Float[Array, " states"]:
+    """What a gram a minute beyond what is stated adds to the states; zero where meals are not doubted."""
     where, more = layout(form), meal_names(form)
     enters = jnp.zeros(len(where.names), unit.push.dtype)
-    if more:
-        enters = enters.at[where.at(more[0]) : where.at(more[-1]) + 1].set(unit.push[FOOD, : len(more)])
-    variance = (form.options.meal_doubt * person.effect_mean[2]) ** 2 * steps.squares * steps.dt_min[steps.interval]
-    return variance[:, None, None] * enters[:, None] * enters
+    if not more:
+        return enters
+    return enters.at[where.at(more[0]) : where.at(more[-1]) + 1].set(unit.push[FOOD, : len(more)])
 
 
 def reading_row(where: Layout) -> Float[Array, " states"]:

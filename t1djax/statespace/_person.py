@@ -61,3 +61,14 @@ def drift(effects: Float[np.ndarray, "*batch 3"], usual: Float[np.ndarray, "*bat
 
 
 _WIDE = 0.45  # standard deviation of the logarithm
+
+
+def as_closed_loop(patient: Patient) -> bool:
+    """Whether basal rates of the record change more often than a person changes them."""
+    start, end = patient.time_min[patient.valid][[0, -1]]
+    times, rates = patient.doses.basal_time_min, patient.doses.basal_U_h
+    changes = np.count_nonzero(np.diff(rates[(times >= start) & (times <= end)]))
+    return bool(changes > _LOOP_CHANGES * (end - start) / MINUTES_PER_DAY)
+
+
+_LOOP_CHANGES = 12  # a day

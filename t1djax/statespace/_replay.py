@@ -21,7 +21,7 @@ from ._filter import draw_paths, kalman_filter
 from ._fit import PatientStateSpace, constants, root
 from ._hyper import Form, layout
 from ._model import Model, Transitions, after_doses, build, choices, effect_rows, matrices
-from ._person import Person
+from ._person import Person, as_closed_loop
 from ._steps import Steps, round_up, stack_steps, steps_of
 
 # Of the record around a change: before it, what was on board and what insulin and food do to the person; after it, what
@@ -31,7 +31,6 @@ _CONSTANTS, _PATHS = 16, 8  # draws of the constants, and of the disturbances un
 _TRUST, _TIMING_MIN = 0.2, 10.0
 _LOOP = "basal rates change as a closed loop changes them; it would have answered, give it as an answer"
 _MG_PER_G = 1000.0
-_LOOP_CHANGES = 24  # of the basal rate a day, more than which a person does not make
 _SUPPORTED = 0.5  # change of insulin or carbohydrate, as a share of that recorded, beyond which nothing was seen
 
 
@@ -111,7 +110,7 @@ def replay(
     if not scenarios:
         raise ArgumentError("doses", "there are none; give some")
     spans = {name: _span(patient, other, name) for name, other in scenarios.items()}
-    as_closed_loop = not answers and _as_closed_loop(patient)
+    looped = not answers and as_closed_loop(patient)
     start, end = min(a for a, _ in spans.values()), max(b for _, b in spans.values())
     near = (patient.time_min >= start - _BEFORE_MIN) & (patient.time_min <= end + _AFTER_MIN)
     part = dataclasses.replace(patient, glucose_mg_dL=np.where(near, patient.glucose_mg_dL, np.nan))
@@ -129,7 +128,7 @@ def replay(
         later = [np.interp(time - timing_min * s, at, row) for s, (at, row) in zip(shift, rows, strict=True)]
         change = np.exp(trust * size)[:, None] * np.stack(later)
         read = part.glucose_mg_dL[shown]
-        remarks = (*_remarks(patient, other), *([_LOOP] if as_closed_loop else []))
+        remarks = (*_remarks(patient, other), *([_LOOP] if looped else []))
         found.append(Replay(patient.name, name, time, read, change, patient.doses, other, remarks, more))
     return found
 
@@ -325,11 +324,3 @@ def _insulin(doses: Doses, start: float, end: float) -> float:
     """What is delivered between two times, U."""
     breaks, rates, _ = doses.rates(start, end)
     return float(rates @ np.diff(np.minimum(breaks, end), append=end))
-
-
-def _as_closed_loop(patient: Patient) -> bool:
-    """Whether basal rates of the record change more often than a person changes them."""
-    start, end = _ends(patient)
-    times, rates = patient.doses.basal_time_min, patient.doses.basal_U_h
-    changes = np.count_nonzero(np.diff(rates[(times >= start) & (times <= end)]))
-    return bool(changes > _LOOP_CHANGES * (end - start) / 1440)

@@ -1,5 +1,6 @@
 """Settings of a person from the whole record: the stochastic model, and small experiments on what it found."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -11,26 +12,26 @@ from .._types import Key
 from ..data import Cohort, Patient
 from ..physics import AbstractPhysiology, settings
 from ..programs import over_cohort
-from ..question import Question
 from ..records import SETTINGS, Informative, PersonSettings
-from ._fit import PatientStateSpace, constants, fit_state_space, root
+from ._bodies import BODIES, fit_bodies, weights
+from ._fit import PatientStateSpace, constants, root
 from ._hyper import Form, StateSpaceOptions, layout
 from ._model import RHYTHM_SD, effect_prior, positive
 from ._own_body import own_body
-from ._person import Person
+from ._person import Person, as_closed_loop
 from ._steps import MINUTES_PER_DAY, unpaired
 
 _DRAWS = 256
-_WRONG, _WRONG_IN_LOOP = (0.35, 0.15, 0.2), 0.7  # on simulated people of two bodies
+_WRONG, _WRONG_IN_LOOP = (0.2, 0.15, 0.1), 0.7  # on simulated people of two bodies
 _AHEAD_MIN, _MEAL_DOUBT = 30.0, 0.3
 _ALONE_MIN, _FASTING_MIN = 180.0, 240.0
-_ALIKE, _LOOP_CHANGES, _FEW_CORRECTIONS, _FEW_MEALS = 0.15, 12.0, 3.0, 2.0
+_ALIKE, _FEW_CORRECTIONS, _FEW_MEALS = 0.15, 3.0, 2.0
 
 
 def person_settings(
     patients: Sequence[Patient],
     *,
-    physiology: str | type[AbstractPhysiology] = "kanderian",
+    physiology: str | type[AbstractPhysiology] | Sequence[str | type[AbstractPhysiology]] = BODIES,
     parts: int = 6,
     at_mg_dL: float = 120.0,
     until_min: float = np.inf,
@@ -44,17 +45,19 @@ def person_settings(
     of its constants and effects is one normal distribution of their logarithms (`Joint`). For each draw of it small
     experiments are made on the body that the draw makes (`physics.settings`): from rest at `at_mg_dL`, a small dose
     and a small meal. Doses count as given by what was read before them, so that insulin which answers glucose is no
-    cause of bias where the model is right.
+    cause of bias where the model is right. Readings before the first basal rate on record are left out.
 
     Args:
         patients: the records.
-        physiology: the body, by name or class; one with a set point gives part of a unit's effect back.
+        physiology: the body, by name or class, or several, which differ on what glucose gives back of a dose. Their
+            draws are taken together, by how well each forecast the next reading. A text may hold several names with
+            commas between them.
         parts: into how many equal parts the day is divided; records without a clock have none.
         at_mg_dL: glucose at which the experiments begin.
         until_min: readings and doses after this time are left out, min.
         draws: how many draws.
         wrong_body: factor on what stands for a body that is not the right one: standard deviations of logarithms of
-            0.35 (ISF), 0.15 (CR) and 0.2 (basal), of 0.7 where a closed loop sets the basal rate; zero for one that is.
+            0.2 (ISF), 0.15 (CR) and 0.1 (basal), of 0.7 where a closed loop sets the basal rate; zero for one that is.
         key: draws.
 
     Returns:
@@ -73,21 +76,45 @@ def person_settings(
 
     Source: Laplace's method, as in Tierney and Kadane, JASA 81(393), 1986.
     """
-    people = Cohort.of(patients).patients
-    wide = not Form(physiology=Question(physiology=physiology).body).exact
+    people = [_with_basal(p) for p in Cohort.of(patients).patients]
     found: dict[str, PersonSettings] = {}
     for clock in (True, False):
         some = [p for p in people if (p.start is not None) == clock]
         options = StateSpaceOptions(
             horizons_min=(), sensitivity_blocks=parts if clock else 1, daily_rhythm=2, paired_ahead_min=_AHEAD_MIN,
-            meal_doubt=_MEAL_DOUBT, sensor_memory=True,
-            wide_effects=wide,
+            meal_doubt=_MEAL_DOUBT, sensor_memory=True, sensitivity_walk=True,
+            wide_effects=True,
         )  # fmt: skip
         if some:
-            fit = fit_state_space(some, physiology=physiology, options=options, train_until_min=until_min)
-            each = settings_of(fit.patients, some, at_mg_dL=at_mg_dL, draws=draws, wrong_body=wrong_body, key=key)
-            found |= {p.name: p for p in each}
+            fits = fit_bodies(some, physiology, options=options, until_min=until_min)
+            how = {"at_mg_dL": at_mg_dL, "draws": draws, "wrong_body": wrong_body, "key": key}
+            each = zip(*(settings_of(fit.patients, some, **how) for fit in fits), strict=True)
+            for p, bodies in zip(some, each, strict=True):
+                found[p.name] = together(bodies, weights([fit[p.name] for fit in fits]))
     return [found[p.name] for p in people]
+
+
+def _with_basal(patient: Patient) -> Patient:
+    """The record from its first basal rate on; before it the insulin is not known."""
+    before = patient.time_min < patient.time_min[0] + MINUTES_PER_DAY * _days_without_basal(patient)
+    return dataclasses.replace(patient, glucose_mg_dL=np.where(before, np.nan, patient.glucose_mg_dL))
+
+
+def _days_without_basal(patient: Patient) -> float:
+    return max(0.0, float(patient.doses.basal_time_min[0] - patient.time_min[0])) / MINUTES_PER_DAY
+
+
+def together(bodies: Sequence[PersonSettings], shares: Float[np.ndarray, " bodies"]) -> PersonSettings:
+    """One person's settings by several bodies: of the draws of each as many as it counts for."""
+    most = int(np.argmax(shares))
+    number = np.round(shares * len(bodies[most].changes)).astype(int)
+    each = [(b.draws, b.prior_draws, b.changes, b.prior_changes) for b in bodies]
+    some = [jax.tree.map(lambda x, n=n: x[:n], draws) for draws, n in zip(each, number, strict=True)]
+    draws, prior_draws, changes, prior_changes = jax.tree.map(lambda *x: np.concatenate(x), *some)
+    return dataclasses.replace(
+        bodies[most], draws=draws, prior_draws=prior_draws, changes=changes, prior_changes=prior_changes,
+        bodies={next(iter(b.bodies)): float(w) for b, w in zip(bodies, shares, strict=True)},
+    )  # fmt: skip
 
 
 def settings_of(
@@ -111,13 +138,13 @@ def settings_of(
     wrong = wrong[:, :1] + 0.5 * np.concatenate([0 * wrong[:, :1], wrong[:, 2:]], axis=1)
     drawn = [_drawn(f, form, unit) for f in fitted]
     each = (np.stack(drawn), clock, jax.tree.map(lambda *x: np.stack(x), *[f.person for f in fitted]))
-    found, _ = over_cohort(_measured, *each, shared=(np.asarray(at_mg_dL),), static=(form,))
+    (found, changes), _ = over_cohort(_measured, *each, shared=(np.asarray(at_mg_dL),), static=(form,))
     records = []
     for i, (f, p, end) in enumerate(zip(fitted, patients, ends, strict=True)):
-        sd = np.where(_looped(p), _WRONG_IN_LOOP, _WRONG)
+        sd = np.where(as_closed_loop(p), _WRONG_IN_LOOP, _WRONG)
         doubted = found[i] * np.stack([np.exp(wrong_body * sd * wrong), np.ones_like(wrong)])
         posterior, before = ({w: doubted[k, :, :, j] for j, w in enumerate(SETTINGS)} for k in (0, 1))
-        records.append(_record(f, p, end, posterior, before, at_mg_dL, form))
+        records.append(_record(f, p, end, posterior, before, changes[i], at_mg_dL, form))
     return records
 
 
@@ -149,11 +176,11 @@ def _drawn(f: PatientStateSpace, form: Form, unit: np.ndarray) -> Float[np.ndarr
 
 def _measured(
     drawn: Float[Array, "2 draws all"], end_clock_min: Array, person: Person, at_mg_dL: Array, form: Form
-) -> Float[Array, "2 draws parts settings"]:
-    """Settings of the whole day and its parts, for each draw."""
+) -> tuple[Float[Array, "2 draws parts settings"], Float[Array, "2 draws"]]:
+    """Settings of the whole day and its parts, and how much they change from day to day, for each draw."""
     where, n, parts = layout(form), len(form.constants), form.options.sensitivity_blocks
 
-    def one(v: Array) -> Array:
+    def one(v: Array) -> tuple[Array, Array]:
         h, x = constants(v[:n], form), v[n:]
         effects = positive(x[where.core :], person, form)
         p1, q = effects[:parts], effects[parts]
@@ -163,9 +190,11 @@ def _measured(
 
         def part(p1: Array, c: Array) -> Array:
             found = settings(own_body(h, person, form, p1=p1, q=q, drift_mg_dL_min=c), at_mg_dL)
-            return jnp.stack([found.fall_per_U, found.g_per_U, found.basal_U_h])
+            # Where no basal rate holds glucose there is no rest to start from.
+            effects = jnp.where(found.basal_U_h > 0, jnp.stack([found.fall_per_U, found.g_per_U]), jnp.nan)
+            return jnp.append(effects, found.basal_U_h)
 
-        return jax.vmap(part)(jnp.append(whole, p1), c)
+        return jax.vmap(part)(jnp.append(whole, p1), c), h["change"]
 
     return jax.vmap(jax.vmap(one))(drawn)
 
@@ -189,6 +218,7 @@ def _record(
     end: float,
     posterior: dict,
     before: dict,
+    changes: Float[np.ndarray, "2 draws"],
     at_mg_dL: float,
     form: Form,
 ) -> PersonSettings:
@@ -197,16 +227,18 @@ def _record(
     days = (end - start) / MINUTES_PER_DAY
     seen = _informative(patient, start, end, parts)
     insulin = float(np.asarray(patient.doses.inputs(start, end).delivered(jnp.asarray([start, end])))[0, -1])
-    log_sd = {w: np.nanstd(np.log(np.where(x > 0, x, np.nan)), axis=0) for w, x in before.items()}
     return PersonSettings(
         name=f.name,
         outcome=f.outcome,
-        physiology=form.physiology.__name__,
+        bodies={form.physiology.__name__: 1.0},
         at_mg_dL=at_mg_dL,
         draws=posterior,
-        prior_log_sd=log_sd,
+        prior_draws=before,
+        changes=changes[0],
+        prior_changes=changes[1],
         starts_h=tuple(24 * k / parts for k in range(parts)) if parts > 1 else (),
         days=days,
+        days_without_basal=_days_without_basal(patient),
         readings=f.readings,
         daily_U=insulin / days,
         informative=seen,
@@ -234,17 +266,10 @@ def _informative(patient: Patient, start: float, end: float, parts: int) -> tupl
     )
 
 
-def _looped(patient: Patient) -> bool:
-    """Whether the basal rate changes so often that a closed loop sets it."""
-    start, end = patient.time_min[patient.valid][[0, -1]]
-    times = patient.doses.basal_time_min
-    return bool(np.sum((times >= start) & (times <= end)) > _LOOP_CHANGES * (end - start) / MINUTES_PER_DAY)
-
-
 def _reasons(patient: Patient, start: float, end: float, days: float, seen: Informative) -> tuple[str, ...]:
     """What keeps a record from telling insulin from food and from what it answers."""
     found = []
-    if _looped(patient):
+    if as_closed_loop(patient):
         found.append("a closed loop answers glucose: its insulin follows what it should explain")
     if seen.corrections < _FEW_CORRECTIONS * days / 7:
         found.append("there is little insulin that acts alone, hours from meals and other boluses")

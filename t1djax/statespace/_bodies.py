@@ -1,0 +1,70 @@
+"""Several bodies fitted to the same records. None of them is the right one: their draws are taken together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from ..data import Patient
+from ..physics import AbstractPhysiology
+from ._fit import PatientStateSpace, StateSpaceFit, fit_state_space
+from ._hyper import StateSpaceOptions
+
+BODIES = "kanderian,hovorka"
+"""Bodies with a set point, which differ on what glucose gives back of a dose."""
+
+
+def fit_bodies(
+    patients: Sequence[Patient],
+    bodies: str | type[AbstractPhysiology] | Sequence[str | type[AbstractPhysiology]] = BODIES,
+    *,
+    options: StateSpaceOptions,
+    until_min: float = np.inf,
+) -> list[StateSpaceFit]:
+    """Fit each body to whole records.
+
+    Args:
+        patients: the records.
+        bodies: names or classes; a text may hold several names with commas between them.
+        options: form of the model.
+        until_min: readings and doses after this time are left out, min.
+
+    Returns:
+        A fit for each body.
+
+    Raises:
+        ValueError: where a record has fewer than twenty readings.
+        ArgumentError: where a physiology is not known.
+    """
+    each = bodies.split(",") if isinstance(bodies, str) else [bodies] if isinstance(bodies, type) else bodies
+    names = [one.strip() if isinstance(one, str) else one for one in each]
+    return [fit_state_space(patients, physiology=one, options=options, train_until_min=until_min) for one in names]
+
+
+def weights(person: Sequence[PatientStateSpace]) -> Float[np.ndarray, " bodies"]:
+    """How much each body counts for a person, by what it forecast of each next reading.
+
+    ```
+    w ~ exp(E / 10),   E = log p(y | z) - z'z/2 + log det(C)/2
+    ```
+
+    with `E` the evidence by Laplace's method, `C` the inverse curvature at the constants `z`. All bodies are wrong, and
+    wrong for long at a time, so that readings say less than they seem to: hence the tenth. Fits that did not converge
+    do not count.
+
+    Source: Safe Bayes, Grunwald and van Ommen, Bayesian Analysis 12(4), 2017, on powers of likelihoods.
+    """
+
+    def evidence(p: PatientStateSpace) -> float:
+        n = len(p.constants)
+        z, C = p.joint.mean[:n], p.joint.cov[:n, :n]
+        return p.log_likelihood - z @ z / 2 + np.linalg.slogdet(C)[1] / 2 if p.ok else -np.inf
+
+    found = np.array([evidence(p) for p in person])
+    if not np.any(np.isfinite(found)):
+        return np.ones(len(found)) / len(found)
+    share = np.exp((found - np.max(found)) * _POWER)
+    return share / np.sum(share)
+
+
+_POWER = 0.1
