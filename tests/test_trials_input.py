@@ -122,6 +122,8 @@ def test_a_controller_that_asks_for_no_number_is_named_and_others_go_on(kind):
     ("given", "path"),
     [
         ({"controllers": {}}, "controllers"),
+        ({"controllers": [BasalBolus()]}, "controllers"),
+        ({"days": 1.5}, "days"),
         ({"days": 0}, "days"),
         ({"people": 0}, "people"),
         ({"people": {}}, "people"),

@@ -197,10 +197,10 @@ def trial(
         10
     """
     rules = Rules() if rules is None else rules
-    if not controllers:
-        raise ArgumentError("controllers", "there is none; give some by name")
-    if days < 1:
-        raise ArgumentError("days", f"is {days}; give one or more")
+    if not isinstance(controllers, Mapping) or not controllers:
+        raise ArgumentError("controllers", 'give one or more by name, as in {"PID": PID()}')
+    if days < 1 or days != int(days):
+        raise ArgumentError("days", f"is {days}; give a whole number, one or more")
     check_rules(rules)
     for name, controller in controllers.items():
         check_controller(name, controller)
