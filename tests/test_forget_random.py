@@ -49,6 +49,7 @@ class World:
             self.people.setdefault("Ada", self.series())
         self.named = [root / "data", root / "results"] + [root / "exports"] * self.r.randint(0, 1)
         self.known: set[str] = set()
+        self.empties: list[Path] = []
         for folder in {*self.named, root / "outside"}:
             folder.mkdir()
         for _ in range(self.r.randint(1, 2)):
@@ -58,7 +59,7 @@ class World:
         for _ in range(self.r.randint(0, 3) if self.known else 0):
             self.r.choice([self.forecaster, self.fitted, self.unfinished])(self.somewhere())
         for _ in range(self.r.randint(0, 6)):
-            self.r.choice([self.export, self.notes, self.numbers, self.copy, self.link, self.hostile])()
+            self.r.choice([self.export, self.notes, self.numbers, self.copy, self.link, self.hostile, self.empty])()
 
     def series(self) -> np.ndarray:
         return np.asarray([self.r.randint(60, 300) for _ in range(30)], float)
@@ -187,6 +188,14 @@ class World:
         with contextlib.suppress(FileExistsError):
             path.symlink_to(target)
 
+    def empty(self) -> None:
+        """A folder in which nothing is, of somebody or of a result whose removal was interrupted."""
+        name = self.r.choice(NAMES)
+        path = self.r.choice(self.named) / self.r.choice([name, f"ode_inverse_{name}_ksi"])
+        if not path.exists():
+            path.mkdir()
+            self.empties.append(path)
+
     def hostile(self) -> None:
         victim = self.root / "victim.txt"
         self.put(victim, b"mine", "mine", set())
@@ -215,6 +224,7 @@ class World:
                   and self.own.get(p) != name]  # fmt: skip
         folders |= {up for p in theirs for up in p.parents if any(f in up.parents for f in self.named)}
         folders -= of_others
+        folders |= {path for path in self.empties if f"_{name}_" not in path.name}
         return found | {folder for folder in folders if self.has(folder.name, name, file=True)}
 
     @staticmethod
@@ -253,6 +263,8 @@ def check(root: Path, seed: int) -> tuple[bool, bool]:
     found = {Path(trace.where) for trace in done.remains}
     assert found == expected, (name, found - expected, expected - found)
     assert done.complete is (not expected)
+    for path in world.empties:
+        assert path.is_dir() is (bool(expected) or f"_{name}_" not in path.name), path
     for path, data in before.items():
         if world.inside(path) and world.own.get(path) == name:
             assert (path in after) is bool(expected), path

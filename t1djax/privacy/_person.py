@@ -35,6 +35,10 @@ class NamedPerson:
         """Whether a file's or folder's name has the name as a word."""
         return self._word.search(_nfc(text)) is not None
 
+    def in_result_name(self, text: str) -> bool:
+        """Whether a folder is called as a result of the person is."""
+        return f"_{self._nfc}_" in _nfc(text)
+
     def masked(self, text: str, by: str) -> str:
         """The text with something else in the name's place."""
         return self._word.sub(lambda _: by, _nfc(text))

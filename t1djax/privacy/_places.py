@@ -25,6 +25,11 @@ class Here(NamedTuple):
     links: list[Path]
     """Links in it."""
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is in it."""
+        return not (self.folders or self.files or self.links)
+
 
 class Places:
     """Folders as they were named, without those that lie in others of them.
@@ -78,11 +83,11 @@ class Places:
             else:
                 self._check(path)
                 path.unlink(missing_ok=True)
-        held = {folder for path in paths for folder in (path, path.parent) if folder.is_dir()}
-        for folder in sorted(held, key=lambda folder: -len(folder.parts)):
-            if self.hold(folder):
-                with contextlib.suppress(OSError):  # something is in it
+            folder = path if path.is_dir() else path.parent
+            with contextlib.suppress(OSError):  # something is in it
+                while self.hold(folder):
                     folder.rmdir()
+                    folder = folder.parent
 
     def replace(self, path: Path, data: bytes) -> None:
         """New content under an old name and mode, whole or not at all, and on the disk.

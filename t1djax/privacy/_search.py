@@ -110,6 +110,7 @@ class Search:
                     stays |= set(path.parents)
                     if not is_log(path.name):
                         self._file(path)
+            stays |= {here.path} if here.empty and str(here.path) not in self.plan.tasks else set()
             if here.path not in places.roots and here.path not in self.plan.ours and left(here.path):
                 named.append(here.path)
         for folder in (folder for folder in named if folder in stays):

@@ -46,8 +46,8 @@ def look(plan: Plan, here: Here) -> None:
     scratch = [here.path / name for name in here.files if name.startswith(SCRATCH)]
     if scratch:
         plan.remove(OWN, scratch, "left by a removal that was interrupted")
-    if not here.files and not here.folders and not here.links and plan.person.in_file_name(here.path.name):
-        plan.remove(OWN, [here.path], "an empty folder that bears the name")
+    if here.empty and plan.person.in_result_name(here.path.name):
+        plan.remove(OWN, [here.path], "what is left of a result that a removal was taking away")
     for name in (name for name in _KINDS if name in here.files):
         _KINDS[name](plan, here)
     for path in (here.path / name for name in sorted(here.files.difference(_KINDS))):
