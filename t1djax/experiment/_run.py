@@ -190,7 +190,8 @@ def carry_out(
         if execution.tracker is not None:
             execution.tracker.begin(info)
         elif jax.process_count() == 1:
-            write_info(journal.folder, info)  # what results show in MLflow may be sent later
+            with writing(root):
+                write_info(journal.folder, info)  # what results show in MLflow may be sent later
         for number in mine:
             if number in found:
                 continue
