@@ -151,7 +151,9 @@ class World:
 
     def notes(self) -> None:
         name, other = self.r.choice(sorted(self.people)), self.r.choice(NAMES)
-        text = self.r.choice([f"{name} came late", f"x{name}", f'["{name}"]', json.dumps({"a": name, "b": other}), "-"])
+        text = self.r.choice(
+            [f"{name} came late", f"x{name.lstrip('@')}", f'["{name}"]', json.dumps({"a": name, "b": other}), "-"]
+        )
         self.put(self.somewhere() / f"notes{self.r.randint(0, 99)}.txt", text.encode(), json_read(text), set())
 
     def numbers(self) -> None:

@@ -83,11 +83,10 @@ class Places:
             else:
                 self._check(path)
                 path.unlink(missing_ok=True)
-            folder = path if path.is_dir() else path.parent
-            with contextlib.suppress(OSError):  # something is in it
-                while self.hold(folder):
-                    folder.rmdir()
-                    folder = folder.parent
+            for folder in (path, path.parent):
+                if self.hold(folder):
+                    with contextlib.suppress(OSError):  # something is in it
+                        folder.rmdir()
 
     def replace(self, path: Path, data: bytes) -> None:
         """New content under an old name and mode, whole or not at all, and on the disk.

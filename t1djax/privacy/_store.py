@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -103,6 +103,7 @@ class Store:
         models = self._select("logged_models", "model_id", "source_run_id", "artifact_location")
         place_of = {run: place for _, run, place in models}
         run_of = {(n, v): run for n, v, run in self._select("model_versions", "name", "version", "run_id")}
+        alone: dict[str, Callable[[], None]] = {}
         for name, version, key, value in self._select("model_version_tags", "name", "version", "key", "value"):
             names = [one.strip() for one in (value or "").split(",")] if key == f"{PREFIX}names" else []
             plan.names |= set(names)
@@ -110,7 +111,7 @@ class Store:
             gone = [*filter(same, names)]
             if gone and len(gone) == len(names):
                 theirs |= {run}
-                plan.do(SHARED, "remove", where, "it is the person's alone", lambda n=name, v=version: self._drop(n, v))
+                alone[where] = lambda n=name, v=version: self._drop(n, v)
             elif gone and run in place_of:
                 files = open_(place_of[run])
                 why = "its fitted patients, example and facts, without the person's; number and aliases stay"
@@ -127,12 +128,15 @@ class Store:
             reached.append(own)
             plan.tasks = {w: t for w, t in plan.tasks.items() if not Path(w).is_relative_to(files.place)}
             plan.do(SHARED, "remove", files.place, "artifacts of the person's run", files.remove, files.paths())
-        if reached:
-            why = f"{counted(len(reached), 'run or model')} of the person in MLflow, with all that hangs on them"
-            plan.do(SHARED, "remove", self.shown, why, lambda: self._delete(reached))
+        # What a run leads to goes before it, and a version, which leads to its run, after it: a kill loses neither.
         self._numbers_of_all(
             plan, {v for run, key, v in tags if key == "mlflow.parentRunId" and run in theirs} - theirs
         )
+        if reached:
+            why = f"{counted(len(reached), 'run or model')} of the person in MLflow, with all that hangs on them"
+            plan.do(SHARED, "remove", self.shown, why, lambda: self._delete(reached))
+        for where, how in alone.items():
+            plan.do(SHARED, "remove", where, "it is the person's alone", how)
         ours = {run for run, key, _ in tags if key == "t1djax.run"} - theirs
         self._mentions(plan, [open_(uri) for run, uri in runs if run in ours])
 
