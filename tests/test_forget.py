@@ -21,7 +21,19 @@ from t1djax.io import Stopped
 from t1djax.tracking import read_info, write_info
 from t1djax.tracking._course import Chunk, read_course
 
-from .persons import ALIKE, GONE, NAMES, NETWORK, OTHERS, import_mlflow, rows, snapshot, sweep, write_people
+from .persons import (
+    ALIKE,
+    GONE,
+    NAMES,
+    NETWORK,
+    OTHERS,
+    import_mlflow,
+    killed_after,
+    rows,
+    snapshot,
+    sweep,
+    write_people,
+)
 from .test_cli import call, done, refused
 from .tracked import program
 
@@ -180,6 +192,31 @@ def test_a_training_goes_on_without_the_person(tmp_path: Path, monkeypatch: pyte
     assert t1djax.forget(ALIKE, also="twins", names_only=True).complete
     saved = t1djax.load_twins("twins/all")
     assert saved.names == LEFT[:2]
+
+
+@pytest.mark.slow
+def test_a_removal_ends_alike_after_whichever_step_it_was_killed(tmp_path: Path) -> None:
+    import_mlflow()
+    root, template, outcomes = tmp_path / "work", tmp_path / "template", []
+    write_people(root / "data")
+    sweep(root, "--tracking", "--no-figures")
+    for name, place in (("cohort", root / "results"), ("alone", next(root.glob(f"results/ode_*_{GONE}_*")))):
+        done("registry", "register", place, "--name", name, "--tracking-uri", f"sqlite:///{root}/results/mlflow.db")
+    shutil.copytree(root, template)
+    for steps in range(40):
+        shutil.rmtree(root)
+        shutil.copytree(template, root)
+        last = None
+        with killed_after(steps):
+            last = t1djax.forget(GONE, data=root / "data", results=root / "results")
+        assert (last or t1djax.forget(GONE, data=root / "data", results=root / "results")).complete
+        files = {p: d for p, d in snapshot(root).items() if not p.endswith(("mlflow.db", "forgotten.jsonl"))}
+        query = "select key, value from metrics union all select name, version from model_versions order by 1, 2"
+        outcomes.append((files, rows(root / "results" / "mlflow.db", query)))
+        if last is not None:
+            break
+    assert 20 < len(outcomes) < 40
+    assert all(outcome == outcomes[-1] for outcome in outcomes)
 
 
 # What lists its people; fitted patients, forecasters and results are in the random workspaces
