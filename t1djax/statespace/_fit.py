@@ -1,6 +1,7 @@
 """Constants of the stochastic model by maximum a posteriori, the whole cohort in one program."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -295,6 +296,7 @@ _STEP_MIN = 15.0  # of the walks to the horizons in the fit: lags are longer
 _ORIGINS_MIN = 14.5  # between origins of forecasts that count in the fit: closer ones say the same
 
 
+@functools.partial(jax.jit, static_argnums=2)  # traced once, for its shapes and in the loop
 def _evaluate(z: Array, data: _Data, form: Form) -> _Found:
     """The objective, and its slope and curvature: forward, so that one walk through the record gives all of it.
 
