@@ -75,6 +75,7 @@ def least_squares(
 
     Source: Marquardt, J. SIAM 11(2), 1963.
     """
+    rows = jax.jit(rows)  # traced once, for its shape and in the loop
     moves = jnp.ones_like(z0) if moves is None else moves
     inside = (lambda z: z) if lowest is None else lambda z: jnp.maximum(z, lowest)
 
