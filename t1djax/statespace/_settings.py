@@ -144,7 +144,10 @@ def settings_of(
         sd = np.where(as_closed_loop(p), _WRONG_IN_LOOP, _WRONG)
         doubted = found[i] * np.stack([np.exp(wrong_body * sd * wrong), np.ones_like(wrong)])
         posterior, before = ({w: doubted[k, :, :, j] for j, w in enumerate(SETTINGS)} for k in (0, 1))
-        records.append(_record(f, p, end, posterior, before, changes[i], at_mg_dL, form))
+        # In a loop the change takes what the model misses.
+        loop = np.exp(wrong_body * _WRONG_IN_LOOP * as_closed_loop(p) * wrong[:, 0, 0])
+        walks = changes[i] * np.stack([loop, np.ones_like(loop)])
+        records.append(_record(f, p, end, posterior, before, walks, at_mg_dL, form))
     return records
 
 
