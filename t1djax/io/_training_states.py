@@ -271,7 +271,9 @@ def _as_state(arrays: dict[str, np.ndarray], meta: Mapping[str, Any], like: Trai
     fitted = sizes_as_now(fitted, "['twins']")
     for path, leaf in jax.tree_util.tree_leaves_with_path(skeleton):
         name = jax.tree_util.keystr(path)
-        found = fitted[name] if leaf.size else np.zeros(leaf.shape, leaf.dtype)
+        # States of 0.1.0 lack what each step finds anew.
+        empty = not leaf.size or (".reduced." in name and name not in fitted)
+        found = np.full(leaf.shape, np.nan, leaf.dtype) if empty else fitted[name]
         if found.shape != leaf.shape or found.dtype != leaf.dtype:
             raise ValueError(f"{name} is {found.dtype}{list(found.shape)}, not {leaf.dtype}{list(leaf.shape)}")
         leaves.append(jax.numpy.asarray(found))

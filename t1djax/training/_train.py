@@ -211,7 +211,9 @@ class _Run:
         if not k:
             return Reduced(jnp.zeros((self.patients, k, k)), jnp.zeros((self.patients, k)))
         if self.stages and self.factored_once(self.stages[-1]):  # found with the last of its steps
-            return self.solver.pick(lambda solver: solver.reduced).joined()
+            found: Reduced = self.solver.pick(lambda solver: solver.reduced).joined()
+            if not np.all(np.isnan(found.information)):  # of a state of 0.1.0 that had no step left
+                return found
         with jax.enable_x64(True):  # in single precision too little of it is left when the readout is eliminated
             if self.dtype != np.float64:
                 self.twins, self.data, self.drive = (x.pick(_wide) for x in (self.twins, self.data, self.drive))
