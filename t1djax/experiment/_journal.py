@@ -16,6 +16,7 @@ import filelock
 
 from .._arguments import argument
 from .._in_use import Busy
+from .._whole import whole
 from ..config import ConfigError, Experiment, with_defaults
 from ..io import ResultError, differences, without_nan
 from ..tracking import RUNS
@@ -279,10 +280,8 @@ def check_same(journal: Journal, record: Mapping[str, Any], *, sweep: Path | Non
 
 def write_json(path: Path, content: Any) -> None:
     """Write a file whole or not at all, and see it on the disk."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with whole(path) as partial, partial.open("w", encoding="utf-8") as file:
         json.dump(without_nan(content), file, indent=2, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
+from .._whole import whole
 from ..config import ConfigError, TrialConfig
 from ..data import STEPS_PER_DAY, Cohort
 from ..io import write_cohort
@@ -92,9 +93,8 @@ def run_trial(
 
 def _write(path: Path, table: "pd.DataFrame") -> None:
     """Whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    table.to_csv(partial, index=False)
-    partial.replace(path)
+    with whole(path) as partial:
+        table.to_csv(partial, index=False)
 
 
 def _profile(cohort: Cohort) -> "pd.DataFrame":

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from .._whole import whole
 from ._known import COLUMNS
 from ._network import KNOTS_MIN, PopulationForecaster, PopulationNetwork
 
@@ -54,9 +55,9 @@ def write_population(forecaster: PopulationForecaster, file: str | Path) -> Path
     arrays |= {f"weights_{i}": x for i, x in enumerate(leaves)}
     lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items()]
     lines += [f"  {json.dumps(name)}: [{', '.join(map(_number, np.ravel(x).tolist()))}]" for name, x in arrays.items()]
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    return partial.replace(file)
+    with whole(file) as partial:
+        partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    return file
 
 
 def _number(x: float) -> str:

@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from .._types import Key
+from .._whole import whole
 from ..data import Cohort, Patient, fingerprint, readings_ahead, rolling_origins
 from ..programs import together
 from ._files import TRAINING
@@ -246,12 +247,10 @@ def _fingerprint(people: Cohort, options: PopulationOptions, key: Key, unseen: S
 
 
 def _write(file: Path, names: Sequence[str], digest: str, done: int, state: Any) -> None:
-    partial = file.with_suffix(".partial")
     recipe = {"format": TRAINING, "people": names, "training": digest, "steps": done}
-    with partial.open("wb") as stream:
+    with whole(file) as partial, partial.open("wb") as stream:
         stream.write((json.dumps(recipe) + "\n").encode())
         eqx.tree_serialise_leaves(stream, state)
-    partial.replace(file)
 
 
 def _read(file: Path, digest: str, like: Any) -> tuple[int, Any]:

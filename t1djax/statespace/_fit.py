@@ -221,13 +221,13 @@ def fit_state_space(
     began = time.perf_counter()
     with jax.enable_x64(True):
         data = _stack(patients, ends, form)
-    solution, compile_s = over_cohort(_solve, data, static=(form,), effort="some")
+    solution, compile_s = over_cohort(_solve, data, static=(form,), effort="some", block=_BLOCK, threaded=True)
     rules = data.person
     for _ in range(_PASSES if pooled else 0):
         with jax.enable_x64(True):
             person, belief = of_the_cohort(rules, solution, form)
             data = data._replace(person=person, belief=belief)
-        solution, _ = over_cohort(_solve, data, static=(form,), effort="some")
+        solution, _ = over_cohort(_solve, data, static=(form,), effort="some", block=_BLOCK, threaded=True)
     run_s = time.perf_counter() - began - compile_s
     rows = lambda i: (jax.tree.map(lambda x: x[i], tree) for tree in (solution, data.person, data.belief))
     with jax.enable_x64(True):
@@ -238,6 +238,7 @@ def fit_state_space(
 
 
 _LEAST = 20
+_BLOCK = 2  # people at a time on a core: one who takes many steps holds up few, and their records fit into memory
 _PASSES = 4  # of expectation and maximisation: priors then move by less than a tenth of their spread
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import TypeAdapter
 
+from .._whole import whole
 from ..records import RunInfo
 
 RUNS = ".runs"
@@ -90,13 +91,8 @@ def read_course(folder: Path, offset: int = 0, most_bytes: int | None = None) ->
 def write_info(folder: Path, info: RunInfo) -> None:
     """Say who a run is of; whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / INFO, _INFO.dump_json(info, indent=2, fallback=str) + b"\n")
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with whole(folder / INFO) as partial:
+        partial.write_bytes(_INFO.dump_json(info, indent=2, fallback=str) + b"\n")
 
 
 def read_info(folder: Path) -> RunInfo | None:
@@ -121,7 +117,8 @@ def drop_patient(folder: Path, name: str, config: Mapping[str, Any]) -> None:
     if (folder / COURSE).exists():
         left = [chunk.take([i for i, row in enumerate(chunk.rows) if row[0] != name])
                 for chunk in read_course(folder)[0]]  # fmt: skip
-        _replace(folder / COURSE, b"".join(chunk.line() for chunk in left if chunk.rows))
+        with whole(folder / COURSE) as partial:
+            partial.write_bytes(b"".join(chunk.line() for chunk in left if chunk.rows))
     wide = len(info.rows) > info.most_children  # it stays one MLflow run for all
     data = [dataclasses.replace(d, patients=tuple(n for n in d.patients if n != name)) for d in info.data]
     write_info(folder, dataclasses.replace(
