@@ -424,7 +424,7 @@ class AbstractPhysiology(eqx.Module):
         Returns:
             Whether they disagree, in the shape of what was given.
         """
-        with np.errstate(over="ignore"):  # of a number that no person has, which is refused elsewhere
+        with np.errstate(over="ignore", divide="ignore"):  # of a number that no person has, which is refused elsewhere
             follows = cls.complete({proxy.symbol: stated})[proxy.of]
         return abs(value - follows) > _ALIKE * follows
 

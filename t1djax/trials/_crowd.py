@@ -193,7 +193,7 @@ def crowd_of(
     rest = np.asarray(basal) >= 0
     if not rest.all():
         left_out = np.flatnonzero(~rest)
-        _say_left_out([names[i] for i in left_out], drawn.values, left_out[0], cls, rules.therapy.target_mg_dL)
+        _say_left_out([names[i] for i in left_out], drawn.values, int(left_out[0]), cls, rules.therapy.target_mg_dL)
     if not rest.any():
         raise ArgumentError(("therapy", "target_mg_dL"), "nobody rests there; give one at which people do")
     values, number, settled = jax.tree.map(lambda x: x[rest], (drawn.values, drawn.number, settled))
