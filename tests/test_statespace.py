@@ -321,7 +321,7 @@ def test_constants_and_effects_are_found_within_their_errors(fitted):
 def test_people_who_are_alike_are_found_so_when_they_are_pooled(fitted):
     changed = {"fast": 1.7, "k": 0.011}
     with jax.enable_x64(True):
-        people = drawn(6, 3, **changed)
+        people = drawn(6, 3, 204, **changed)
         truth = typical(FORM, **changed)
 
     def found(pooled: bool) -> tuple[np.ndarray, t1djax.records.Estimate]:

@@ -206,7 +206,7 @@ def test_a_controller_is_the_rule_of_a_plain_loop(cls, kind):
 
     loop, a, b, g_min, left, since, inter = Loops(kind, profile), 0.0, 0.0, 0.0, 0.0, 1e4, values["G0"]
     basal = float(profile.basal_U_h)
-    found = []
+    found, reading = [], np.nan
     for i in range(len(carbs)):
         if fresh := not 2000 <= 5 * i < 2150:
             reading = min(max(inter, 40.0), 400.0)
