@@ -107,7 +107,7 @@ def test_answers_and_reasons(
     acts("exit 2")
     with pytest.raises(command.Refused):
         command.t1djax("sweep")
-    for code in (1, 143):  # what another try may mend
+    for code in (1, 143):  # what another try may get past
         acts(f"echo 'error: no' >&2; exit {code}")
         with pytest.raises(AirflowException, match=str(code)) as error:
             command.t1djax("sweep")

@@ -59,7 +59,7 @@ def blended_forecasts(
     same = np.array_equal(population.origin_min, stochastic.origin_min)
     same = same and np.array_equal(population.horizon_min, stochastic.horizon_min)
     if announced is not None:
-        same = same and np.array_equal(announced.mean_mg_dL.shape, stochastic.mean_mg_dL.shape)
+        same = same and announced.mean_mg_dL.shape == stochastic.mean_mg_dL.shape
     if population.name != stochastic.name or not same or population.future_inputs != stochastic.future_inputs:
         raise ValueError(f"blended_forecasts: {population} and {stochastic} are not of the same origins and horizons")
     p, s, y = population.mean_mg_dL, stochastic.mean_mg_dL, population.observed_mg_dL

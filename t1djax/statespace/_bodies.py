@@ -35,6 +35,14 @@ def fit_bodies(
     Raises:
         ValueError: where a record has fewer than twenty readings.
         ArgumentError: where a physiology is not known.
+
+    Example:
+        >>> import t1djax
+        >>> from t1djax.statespace import fit_bodies
+        >>> patient = t1djax.reference_cohort(interval_min=30, names=["Pat3"])["Pat3"]
+        >>> options = t1djax.StateSpaceOptions(horizons_min=(), max_steps=2)
+        >>> [fit.form.physiology.__name__ for fit in fit_bodies([patient], "magdelaine,kanderian", options=options)]
+        ['Magdelaine', 'Kanderian']
     """
     each = bodies.split(",") if isinstance(bodies, str) else [bodies] if isinstance(bodies, type) else bodies
     names = [one.strip() if isinstance(one, str) else one for one in each]
