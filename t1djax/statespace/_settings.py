@@ -24,6 +24,7 @@ from ._steps import MINUTES_PER_DAY, unpaired
 _DRAWS = 256
 _WRONG, _WRONG_IN_LOOP = (0.2, 0.15, 0.1), 0.7  # on simulated people of two bodies
 _AHEAD_MIN, _MEAL_DOUBT = 30.0, 0.3
+_LEAST_RISE = 1e-3  # mg/dL per g
 _ALONE_MIN, _FASTING_MIN = 180.0, 240.0
 _ALIKE, _FEW_CORRECTIONS, _FEW_MEALS = 0.15, 3.0, 2.0
 
@@ -193,8 +194,9 @@ def _measured(
 
         def part(p1: Array, c: Array) -> Array:
             found = settings(own_body(h, person, form, p1=p1, q=q, drift_mg_dL_min=c), at_mg_dL)
-            # Where no basal rate holds glucose there is no rest to start from.
-            effects = jnp.where(found.basal_U_h > 0, jnp.stack([found.fall_per_U, found.g_per_U]), jnp.nan)
+            # Where no basal rate holds glucose, or a meal does not raise it, there is no rest to start from.
+            at_rest = (found.basal_U_h > 0) & (found.rise_per_g > _LEAST_RISE)
+            effects = jnp.where(at_rest, jnp.stack([found.fall_per_U, found.g_per_U]), jnp.nan)
             return jnp.append(effects, found.basal_U_h)
 
         return jax.vmap(part)(jnp.append(whole, p1), c), h["change"]
