@@ -9,6 +9,7 @@ to 30 %, a fifth of the snacks not on record, and sensor noise; then asks `perso
 import argparse
 import dataclasses
 import datetime as dt
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,15 +23,15 @@ import numpy as np
 import t1djax
 from t1djax.data import STEP_MIN, STEPS_PER_DAY, Therapy, draw_people, plan_day
 from t1djax.physics import AbstractPhysiology, Hovorka, HovorkaState, Kanderian, KanderianState, settings, state
-from t1djax.records import SETTINGS, PersonSettings
+from t1djax.records import NOT_TOLD, SETTINGS, PersonSettings
 from t1djax.statespace import BODIES
-from t1djax.trials import CGM, PID, BasalBolus, Rules
+from t1djax.trials import CGM, PID, BasalBolus, Rules, TempBasal
 from t1djax.trials._life import live_in_loop, profile_of
 
 _MINUTES = 1440.0
 SENSITIVITIES = {Kanderian: ("SI",), Hovorka: ("SI1", "SI2", "SI3")}
 OUTPUT = {Kanderian: "EGP", Hovorka: "EGP0"}
-CONTROLLERS = {"pump": BasalBolus(), "loop": PID()}
+CONTROLLERS = {"pump": BasalBolus(), "loop": PID(), "hybrid": TempBasal()}
 
 
 class KanderianAtClock(KanderianState):
@@ -189,11 +190,19 @@ def truth_of(body: WithDawn, parts: int, at_mg_dL: float = 120.0) -> dict[str, n
 
 
 def people(
-    each: int, *, kinds: list[str], days: int, parts: int, physiology: str, seed: int, interval_min: int
-) -> None:
-    """Coverage and errors on people whose settings are known."""
-    rows: list[tuple[str, PersonSettings, dict[str, np.ndarray]]] = []
-    for cls in (Kanderian, Hovorka):
+    bodies: list[str],
+    each: int,
+    *,
+    kinds: list[str],
+    days: int,
+    parts: int,
+    physiology: str,
+    seed: int,
+    interval_min: int,
+) -> list[dict[str, Any]]:
+    """What is found of people whose settings are known: a row of numbers for each of them."""
+    rows = []
+    for cls in (cls for cls in (Kanderian, Hovorka) if cls.__name__.lower() in bodies):
         for kind in kinds:
             began = time.process_time()
             living = simulate(cls, kind, each, days=days, seed=seed)
@@ -202,11 +211,23 @@ def people(
             found = t1djax.person_settings(records, physiology=physiology, parts=parts, key=jax.random.key(seed))
             print(f"{cls.__name__}, {kind}: {lived:.0f} CPU-s to live, {time.process_time() - began - lived:.0f} CPU-s "
                   f"to learn, {sum(f.ok for f in found)} of {each} converged", flush=True)  # fmt: skip
-            rows += [(f"{cls.__name__} {kind}", f, truth_of(b, parts)) for f, (_, b) in zip(found, living, strict=True)]
-            _score(f"{cls.__name__} {kind}", rows[-each:])
             print(*(f.bodies_in_words for f in found), sep="; ", flush=True)
-    for kind in kinds:
-        _score(kind, [r for r in rows if kind in r[0]])
+            pairs = zip(found, living, strict=True)
+            rows += [_row(f"{cls.__name__} {kind}", f, truth_of(b, parts)) for f, (_, b) in pairs]
+    return rows
+
+
+def _row(group: str, f: PersonSettings, truth: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Numbers of a person: of the whole day, then of its parts."""
+    row: dict[str, Any] = {"group": group, "person": f.name, "bodies": dict(f.bodies)}
+    for w in SETTINGS:
+        each = [f.setting(w, k) for k in (None, *range(len(f.starts_h)))]
+        row[w] = {
+            "low": [s.low for s in each], "value": [s.value for s in each], "high": [s.high for s in each],
+            "truth": truth[w].tolist(), "rule": f.rules[w], "prior": [s.prior_share for s in each],
+            "told": [s.knowledge != NOT_TOLD for s in each],
+        }  # fmt: skip
+    return row
 
 
 def _thinned(p: t1djax.Patient, interval_min: int) -> t1djax.Patient:
@@ -216,28 +237,24 @@ def _thinned(p: t1djax.Patient, interval_min: int) -> t1djax.Patient:
     return dataclasses.replace(p, time_min=time[first], glucose_mg_dL=glucose[first])
 
 
-def _score(name: str, rows: list[tuple[str, PersonSettings, dict[str, np.ndarray]]]) -> None:
+def _score(name: str, rows: list[dict[str, Any]]) -> None:
+    """Coverage and errors of some people."""
     for w in SETTINGS:
-        inside, blocks, errors, better, share, know = [], [], [], [], [], []
-        for _, f, truth in rows:
-            s = f.setting(w)
-            inside.append(s.low <= truth[w][0] <= s.high)
-            errors.append(np.log(s.value / truth[w][0]) if s.value > 0 else np.nan)
-            rule = np.log(f.rules[w] / truth[w][0])
-            better.append(abs(errors[-1]) < abs(rule))
-            share.append(s.prior_share)
-            know.append(s.knowledge == "the record does not tell")
-            for k in range(len(f.starts_h)):
-                b = f.setting(w, k)
-                blocks.append(b.low <= truth[w][k + 1] <= b.high)
-        e = np.asarray(errors)
+        low, value, high, truth = (np.array([r[w][k] for r in rows], float) for k in ("low", "value", "high", "truth"))
+        inside = (low <= truth) & (truth <= high)
+        e, blocks = (np.log(np.where(v > 0, v, np.nan) / t) for v, t in zip(
+            (value[:, 0], value[:, 1:]), (truth[:, 0], truth[:, 1:]), strict=True))  # fmt: skip
+        rule = np.log([r[w]["rule"] for r in rows] / truth[:, 0])
+        told = np.array([r[w]["told"] for r in rows])
+        percent = lambda x: f"{100 * np.mean(x):3.0f} %" if np.size(x) else "  - "
+        error = lambda x: 100 * np.nanmedian(np.abs(np.expm1(x))) if np.size(x) else np.nan
         print(
-            f"  {name:18} {w:5} inside {100 * np.mean(inside):3.0f} %, "
-            f"parts {100 * np.mean(blocks or [np.nan]):3.0f} %, "
-            f"median error {100 * np.nanmedian(np.abs(np.expm1(e))):3.0f} %, "
+            f"  {name:18} {len(rows):2} {w:5} inside {percent(inside[:, 0])}, parts {percent(inside[:, 1:])}, "
+            f"median error {error(e):3.0f} %, parts {error(blocks):3.0f} %, "
             f"bias {100 * np.expm1(np.nanmedian(e)):+3.0f} %, "
-            f"better than the rule {100 * np.mean(better):3.0f} %, prior {100 * np.median(share):3.0f} %, "
-            f"does not tell {100 * np.mean(know):3.0f} %", flush=True,
+            f"better than the rule {percent(np.abs(e) < np.abs(rule))}, "
+            f"ends {np.nanmedian(np.sqrt(high[:, 0] / low[:, 0])):.2f}, told {percent(told[:, 0])}, "
+            f"parts {percent(told[:, 1:])}", flush=True,
         )  # fmt: skip
 
 
@@ -295,12 +312,14 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--each", type=int, default=5, help="people of each body and therapy")
+    parser.add_argument("--people", default="kanderian,hovorka", help="bodies of the people")
     parser.add_argument("--kinds", default=",".join(CONTROLLERS))
     parser.add_argument("--days", type=int, default=14)
     parser.add_argument("--parts", type=int, default=6)
     parser.add_argument("--physiology", default=BODIES)
     parser.add_argument("--interval", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, nargs="*", default=[0], help="none makes the table alone")
+    parser.add_argument("--rows", type=Path, default=Path("settings.jsonl"), help="file to which people are added")
     parser.add_argument("--real", type=Path)
     parser.add_argument("--carbs-unit")
     parser.add_argument("--names", help="of the real people, part of the file's name, with commas between them")
@@ -309,8 +328,15 @@ def main() -> None:
         real(args.real, physiology=args.physiology, parts=args.parts, interval_min=args.interval,
              carbs_unit=args.carbs_unit, names=(args.names or "").split(","))  # fmt: skip
         return
-    people(args.each, kinds=args.kinds.split(","), days=args.days, parts=args.parts, physiology=args.physiology,
-           seed=args.seed, interval_min=args.interval)  # fmt: skip
+    for seed in args.seed:
+        rows = people(args.people.split(","), args.each, kinds=args.kinds.split(","), days=args.days, parts=args.parts,
+                      physiology=args.physiology, seed=seed, interval_min=args.interval)  # fmt: skip
+        with args.rows.open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+    rows = [json.loads(line) for line in args.rows.read_text().splitlines()]
+    groups = sorted({r["group"] for r in rows})
+    for some in (*groups, *args.kinds.split(","), ""):
+        _score(some or "all", [r for r in rows if some in r["group"]])
 
 
 if __name__ == "__main__":

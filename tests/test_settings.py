@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from typer.testing import CliRunner
 
 import t1djax
 from t1djax.cli import app
+from t1djax.cli._exit import EXIT_FAILED_PATIENTS
 from t1djax.physics import Kanderian, Magdelaine, kanderian, settings
 from t1djax.records import NOT_TOLD, SETTINGS, PersonSettings, Setting, rounded
 from t1djax.statespace import StateSpaceFit
@@ -23,7 +25,7 @@ from t1djax.statespace._hyper import Form, StateSpaceOptions
 from t1djax.statespace._model import build
 from t1djax.statespace._own_body import own_body
 from t1djax.statespace._person import Person
-from t1djax.statespace._settings import together
+from t1djax.statespace._settings import _by_the_rule, together
 
 
 def test_settings_of_magdelaine_are_its_closed_forms():
@@ -157,6 +159,19 @@ def test_draws_of_no_rest_tell_nothing(found):
     assert NOT_TOLD in nothing.verdict()
 
 
+def test_a_basal_need_is_about_half_of_the_daily_insulin():
+    """Weights of draws against the product of two normal distributions of logarithms."""
+    rule, estimate, sd = 24 / 48, 0.9, 0.5
+    basal = estimate * np.exp(sd * norm.ppf((np.arange(2000) + 0.5) / 2000))
+    kept = np.log(basal[_by_the_rule(basal, 24.0)])
+    weights = np.array([sd**-2, 0.35**-2])
+    assert kept.mean() == pytest.approx(weights @ np.log([estimate, rule]) / weights.sum(), abs=0.01)
+    assert kept.std() == pytest.approx(weights.sum() ** -0.5, rel=0.02)
+    some = _by_the_rule(np.array([-0.2, 0.4, np.nan, 0.6]), 24.0)
+    assert set(some) == {1, 3}
+    assert _by_the_rule(np.array([-0.2, 0.0]), 24.0).tolist() == [0, 1]
+
+
 def test_days_before_the_first_basal_rate_are_left_out(patient, found):
     late = dataclasses.replace(patient.doses, basal_time_min=patient.doses.basal_time_min + 720.0)
     stated = dataclasses.replace(patient, doses=late)
@@ -166,12 +181,42 @@ def test_days_before_the_first_basal_rate_are_left_out(patient, found):
     assert found.days_without_basal == 0
 
 
-def test_records_without_a_clock_have_no_parts_of_the_day(patient, found):
+def _from_basal_at(patient, name, time_min):
+    doses = dataclasses.replace(patient.doses, basal_time_min=np.array([time_min]),
+                                basal_U_h=patient.doses.basal_U_h[:1])  # fmt: skip
+    return dataclasses.replace(patient, name=name, doses=doses)
+
+
+def test_others_do_not_mind_whoever_has_no_clock_or_too_few_readings(patient, found):
+    """None, and nineteen, after the first basal rate."""
     timeless = dataclasses.replace(patient, start=None, name="Ben")
-    both = t1djax.person_settings([timeless, patient], physiology="magdelaine", parts=4, key=jax.random.key(0))
-    assert [p.name for p in both] == ["Ben", "Pat3"]
-    assert len(both[0].table()) == 1
-    assert both[1].setting("cr", 2) == found.setting("cr", 2)
+    none, few = (
+        _from_basal_at(patient, *x) for x in (("Cleo", patient.time_min[-1] + 5), ("Ada", patient.time_min[-19]))
+    )
+    four = t1djax.person_settings(
+        [none, timeless, few, patient], physiology="magdelaine", parts=4, key=jax.random.key(0)
+    )
+    assert [p.name for p in four] == ["Cleo", "Ben", "Ada", "Pat3"]
+    assert len(four[1].table()) == 1
+    assert four[3].setting("cr", 2) == found.setting("cr", 2)
+    assert {p.outcome for p in (four[0], four[2])} == {t1djax.Outcome.too_short}
+    assert (four[0].readings, four[2].readings) == (0, 19)
+    assert {four[0].setting(w, k).knowledge for w in SETTINGS for k in (None, 3)} == {NOT_TOLD}
+
+
+def test_command_line_says_who_has_too_few_readings(tmp_path):
+    columns = {
+        "time_min": 5.0 * np.arange(19),
+        "glucose_mg_dL": 120.0,
+        "basal_U_h": 1.0,
+        "bolus_U": 0.0,
+        "carbs_g": 0.0,
+    }
+    pd.DataFrame(columns).to_csv(tmp_path / "Ada.csv", index=False)
+    done = CliRunner().invoke(app, ["settings", str(tmp_path / "Ada.csv"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == EXIT_FAILED_PATIENTS, done.output
+    assert f"Ada: {t1djax.Outcome.too_short.value}" in " ".join(done.stderr.split())
+    assert (tmp_path / "out" / "Ada.png").exists()
 
 
 def test_command_line(patient, found, tmp_path):

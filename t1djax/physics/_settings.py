@@ -12,8 +12,6 @@ from ._inputs import DOSE_DURATION_MIN, MG_PER_G, MIN_PER_H, Inputs
 from ._physiology import AbstractPhysiology
 from ._steps import count_steps
 
-_EVERY_MIN = 1.0
-
 
 class Settings(NamedTuple):
     """Answers of one body at rest to a small dose and to a small meal."""
@@ -30,7 +28,7 @@ class Settings(NamedTuple):
     """Carbohydrate that a unit covers by these two, g/U."""
 
 
-@functools.partial(jax.jit, static_argnames=("insulin_U", "carbs_g", "within_min"))
+@functools.partial(jax.jit, static_argnames=("insulin_U", "carbs_g", "within_min", "every_min"))
 def settings(
     body: AbstractPhysiology,
     glucose_mg_dL: Float[Array, ""],
@@ -38,6 +36,7 @@ def settings(
     insulin_U: float = 0.1,
     carbs_g: float = 1.0,
     within_min: float = 480.0,
+    every_min: float = 1.0,
 ) -> Settings:
     """Measure a body from rest: once with some insulin, once with some carbohydrate, each over a minute.
 
@@ -50,6 +49,7 @@ def settings(
         insulin_U: the dose, U.
         carbs_g: the meal, g.
         within_min: how long one waits for the largest change, min.
+        every_min: how often one looks, min.
 
     Returns:
         The settings.
@@ -64,13 +64,13 @@ def settings(
         (13.7, 1.58)
     """
     y0, basal = body.steady(glucose_mg_dL)
-    every = np.arange(0.0, within_min + _EVERY_MIN / 2, _EVERY_MIN)
-    steps = count_steps(every, every[:2] * DOSE_DURATION_MIN, body.step_min)
-    ts = jnp.arange(0.0, within_min + _EVERY_MIN / 2, _EVERY_MIN)
+    every, dosed = np.arange(0.0, within_min + every_min / 2, every_min), np.asarray([0.0, DOSE_DURATION_MIN])
+    steps = count_steps(every, dosed, body.step_min)
+    ts = jnp.asarray(every)
     first = jnp.asarray([1.0, 0.0], ts.dtype) / DOSE_DURATION_MIN
 
     def answer(U: float, g: float) -> Array:
-        inputs = Inputs(ts[:2] * DOSE_DURATION_MIN, basal / MIN_PER_H + U * first, MG_PER_G * g * first)
+        inputs = Inputs(jnp.asarray(dosed), basal / MIN_PER_H + U * first, MG_PER_G * g * first)
         return body.solution(inputs, ts, y0, steps=steps).glucose_mg_dL - glucose_mg_dL
 
     fallen, risen = answer(insulin_U, 0.0), answer(0.0, carbs_g)

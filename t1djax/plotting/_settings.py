@@ -52,7 +52,7 @@ def plot_settings(person: PersonSettings, *, level: float = 0.9) -> "Figure":
                             ha="center", fontsize=7, color="0.4")  # fmt: skip
             ax.axhline(whole.value, color="0.2", lw=0.8, ls="--", label=f"whole day, {rounded(whole.value)}")
             ax.axhline(rule, color="0.6", lw=0.8, ls="-.", label=f"rule of thumb, {rounded(rule)}")
-            top = 1.2 * max([s.high for s in each] + [rule])
+            top = 1.2 * max((x for x in (rule, *(s.high for s in each)) if np.isfinite(x)), default=1.0)
             ax.set(ylabel=f"{_NAMES[which]}\n{row.unit}", ylim=(0, top))
             ax.legend(loc="upper right", ncols=4, fontsize=7)
         axes[0].set_title(f"{person.name}: what the record says. A model's answer, no advice.")

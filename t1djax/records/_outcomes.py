@@ -27,6 +27,7 @@ class Outcome(enum.Enum):
     few_draws = "fewer than 100 draws are effective; draw more, estimate fewer parameters, or give them priors"
     improper = "beliefs are flat and the readings do not bound them: the posterior is improper, and needs a prior"
     divergent = "more than 1 % of the draws diverge; draw more, estimate fewer parameters, or give them priors"
+    too_short = "fewer than twenty readings since the first basal rate on record; give a longer one"
     not_converged = "it did not converge; estimate fewer parameters, or check the record"
 
     @classmethod

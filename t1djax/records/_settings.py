@@ -253,7 +253,7 @@ _FEW_CORRECTIONS_A_WEEK, _FEW_FASTING_H_A_DAY, _SHORT_DAYS = 3.0, 4.0, 10.0
 def _help(person: PersonSettings) -> str:
     seen, weeks = person.informative[0], person.days / 7
     if not person.ok:
-        return "the fit did not converge; look at the record with `t1djax inspect`"
+        return f"{person.message}; look at the record with `t1djax inspect`"
     unknown = [w for w in SETTINGS if person.setting(w).knowledge == NOT_TOLD]
     if not unknown:
         return "a longer record would tell more of the parts of the day"

@@ -216,8 +216,8 @@ def fit_state_space(
     ends = [training_end(p, share=train_share) if train_until_min is None else train_until_min for p in patients]
     for patient, end in zip(patients, ends, strict=True):
         count = int(np.sum(patient.valid & (patient.time_min <= end)))
-        if count < _LEAST:
-            raise ValueError(f"{patient.name}: {count} readings until {end:g} min to learn from; give {_LEAST}")
+        if count < LEAST_READINGS:
+            raise ValueError(f"{patient.name}: {count} readings until {end:g} min to learn from; give {LEAST_READINGS}")
     began = time.perf_counter()
     with jax.enable_x64(True):
         data = _stack(patients, ends, form)
@@ -237,7 +237,8 @@ def fit_state_space(
     return StateSpaceFit(form, found, Cost(compile_s, run_s))
 
 
-_LEAST = 20
+LEAST_READINGS = 20
+"""From fewer nothing is learnt."""
 _BLOCK = 2  # people at a time on a core: one who takes many steps holds up few, and their records fit into memory
 _PASSES = 4  # of expectation and maximisation: priors then move by less than a tenth of their spread
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._types import Key
 from ..data import Cohort, Patient
 from ..physics import AbstractPhysiology, settings
 from ..programs import over_cohort
-from ..records import SETTINGS, Informative, PersonSettings
+from ..records import SETTINGS, Informative, Outcome, PersonSettings
 from ._bodies import BODIES, fit_bodies, weights
-from ._fit import PatientStateSpace, constants, root
+from ._fit import LEAST_READINGS, PatientStateSpace, constants, root
 from ._hyper import Form, StateSpaceOptions, layout
 from ._model import RHYTHM_SD, effect_prior, positive
 from ._own_body import own_body
@@ -22,8 +22,11 @@ from ._person import Person, as_closed_loop
 from ._steps import MINUTES_PER_DAY, unpaired
 
 _DRAWS = 256
-_WRONG, _WRONG_IN_LOOP = (0.2, 0.15, 0.1), 0.7  # on simulated people of two bodies
+_WRONG = {False: (0.2, 0.15, 0.1), True: (0.7, 0.7, 0.7)}  # by whether a loop doses; on simulated people of two bodies
+_WRONG_CHANGE_IN_LOOP = 0.7
+_BASAL_SD = 0.35  # of the logarithm of a basal need in shares of half the daily insulin
 _AHEAD_MIN, _MEAL_DOUBT = 30.0, 0.3
+_EVERY_MIN = 5.0  # the largest change is flat
 _LEAST_RISE = 1e-3  # mg/dL per g
 _ALONE_MIN, _FASTING_MIN = 180.0, 240.0
 _ALIKE, _FEW_CORRECTIONS, _FEW_MEALS = 0.15, 3.0, 2.0
@@ -62,10 +65,8 @@ def person_settings(
         key: draws.
 
     Returns:
-        One record for each person.
-
-    Raises:
-        ValueError: where a record has fewer than twenty readings.
+        One record for each person. Whoever has fewer than twenty readings left has the outcome `too_short`, and no
+        numbers.
 
     Example:
         >>> import jax
@@ -77,10 +78,12 @@ def person_settings(
 
     Source: Laplace's method, as in Tierney and Kadane, JASA 81(393), 1986.
     """
-    people = [_with_basal(p) for p in Cohort.of(patients).patients]
-    found: dict[str, PersonSettings] = {}
+    people = Cohort.of(patients).patients
+    count = {p.name: int(np.sum(_seen(p) & (p.time_min <= until_min))) for p in people}
+    few = [p for p in people if count[p.name] < LEAST_READINGS]
+    found = {p.name: _too_short(p, count[p.name], parts, at_mg_dL) for p in few}
     for clock in (True, False):
-        some = [p for p in people if (p.start is not None) == clock]
+        some = [_with_basal(p) for p in people if p.name not in found and (p.start is not None) == clock]
         options = StateSpaceOptions(
             horizons_min=(), sensitivity_blocks=parts if clock else 1, daily_rhythm=2, paired_ahead_min=_AHEAD_MIN,
             meal_doubt=_MEAL_DOUBT, sensor_memory=True, sensitivity_walk=True,
@@ -97,12 +100,42 @@ def person_settings(
 
 def _with_basal(patient: Patient) -> Patient:
     """The record from its first basal rate on; before it the insulin is not known."""
-    before = patient.time_min < patient.time_min[0] + MINUTES_PER_DAY * _days_without_basal(patient)
-    return dataclasses.replace(patient, glucose_mg_dL=np.where(before, np.nan, patient.glucose_mg_dL))
+    return dataclasses.replace(patient, glucose_mg_dL=np.where(_seen(patient), patient.glucose_mg_dL, np.nan))
+
+
+def _seen(patient: Patient) -> np.ndarray:
+    return patient.valid & (patient.time_min >= patient.doses.basal_time_min[0])
 
 
 def _days_without_basal(patient: Patient) -> float:
     return max(0.0, float(patient.doses.basal_time_min[0] - patient.time_min[0])) / MINUTES_PER_DAY
+
+
+def _too_short(patient: Patient, readings: int, parts: int, at_mg_dL: float) -> PersonSettings:
+    """Nothing is known of this person."""
+    parts = parts if patient.start is not None and parts > 1 else 0
+    unknown = np.full((1, 1 + parts), np.nan)
+    return PersonSettings(
+        name=patient.name,
+        outcome=Outcome.too_short,
+        bodies={},
+        at_mg_dL=at_mg_dL,
+        draws=dict.fromkeys(SETTINGS, unknown),
+        prior_draws=dict.fromkeys(SETTINGS, unknown),
+        changes=unknown[:, 0],
+        prior_changes=unknown[:, 0],
+        starts_h=_starts_h(parts),
+        days=0.0,
+        days_without_basal=_days_without_basal(patient),
+        readings=readings,
+        daily_U=np.nan,
+        informative=(Informative(0, 0, 0.0),) * (1 + parts),
+        reasons=(Outcome.too_short.value,),
+    )
+
+
+def _starts_h(parts: int) -> tuple[float, ...]:
+    return tuple(24 * k / parts for k in range(parts)) if parts > 1 else ()
 
 
 def together(bodies: Sequence[PersonSettings], shares: Float[np.ndarray, " bodies"]) -> PersonSettings:
@@ -142,14 +175,29 @@ def settings_of(
     (found, changes), _ = over_cohort(_measured, *each, shared=(np.asarray(at_mg_dL),), static=(form,))
     records = []
     for i, (f, p, end) in enumerate(zip(fitted, patients, ends, strict=True)):
-        sd = np.where(as_closed_loop(p), _WRONG_IN_LOOP, _WRONG)
-        doubted = found[i] * np.stack([np.exp(wrong_body * sd * wrong), np.ones_like(wrong)])
-        posterior, before = ({w: doubted[k, :, :, j] for j, w in enumerate(SETTINGS)} for k in (0, 1))
+        loop, start = as_closed_loop(p), float(p.time_min[p.valid][0])
+        doubted = found[i] * np.stack([np.exp(wrong_body * np.asarray(_WRONG[loop]) * wrong), np.ones_like(wrong)])
         # In a loop the change takes what the model misses.
-        loop = np.exp(wrong_body * _WRONG_IN_LOOP * as_closed_loop(p) * wrong[:, 0, 0])
-        walks = changes[i] * np.stack([loop, np.ones_like(loop)])
-        records.append(_record(f, p, end, posterior, before, walks, at_mg_dL, form))
+        walk = np.exp(wrong_body * _WRONG_CHANGE_IN_LOOP * loop * wrong[:, 0, 0])
+        walks = changes[i] * np.stack([walk, np.ones_like(walk)])
+        given = np.asarray(p.doses.inputs(start, end).delivered(jnp.asarray([start, end])))[0, -1]
+        daily_U = float(given) / (end - start) * MINUTES_PER_DAY
+        kept = [_by_the_rule(x[:, 0, list(SETTINGS).index("basal")], daily_U) for x in doubted]
+        both = [(x[k], walk[k]) for x, walk, k in zip(doubted, walks, kept, strict=True)]
+        records.append(_record(f, p, (start, end), both, daily_U, at_mg_dL, form))
     return records
+
+
+def _by_the_rule(basal_U_h: Float[np.ndarray, " draws"], daily_U: float) -> Int[np.ndarray, " draws"]:
+    """Which draws to take, and how often, where basal need is about half of the daily insulin; all if none is near.
+
+    A closed loop can tell basal insulin from that of meals by their dynamics alone, and a body without a basal need
+    by nothing but this.
+    """
+    away = np.log(np.where(basal_U_h > 0, basal_U_h, np.nan) / (daily_U / 48)) / _BASAL_SD
+    weight = np.nan_to_num(np.exp(-(away**2) / 2))
+    n, total = len(weight), np.cumsum(weight)
+    return np.searchsorted(total, (np.arange(n) + 0.5) / n * total[-1]) if total[-1] > 0 else np.arange(n)
 
 
 def _clock_min(patient: Patient) -> float:
@@ -193,7 +241,7 @@ def _measured(
         whole = jnp.exp(jnp.mean(jnp.log(p1))) if not form.exact else jnp.mean(p1)
 
         def part(p1: Array, c: Array) -> Array:
-            found = settings(own_body(h, person, form, p1=p1, q=q, drift_mg_dL_min=c), at_mg_dL)
+            found = settings(own_body(h, person, form, p1=p1, q=q, drift_mg_dL_min=c), at_mg_dL, every_min=_EVERY_MIN)
             # Where no basal rate holds glucose, or a meal does not raise it, there is no rest to start from.
             at_rest = (found.basal_U_h > 0) & (found.rise_per_g > _LEAST_RISE)
             effects = jnp.where(at_rest, jnp.stack([found.fall_per_U, found.g_per_U]), jnp.nan)
@@ -220,32 +268,30 @@ def _rhythm(x: Array, part: int, end_clock_min: Array, form: Form) -> Array:
 def _record(
     f: PatientStateSpace,
     patient: Patient,
-    end: float,
-    posterior: dict,
-    before: dict,
-    changes: Float[np.ndarray, "2 draws"],
+    ends: tuple[float, float],
+    draws: Sequence[tuple[np.ndarray, np.ndarray]],
+    daily_U: float,
     at_mg_dL: float,
     form: Form,
 ) -> PersonSettings:
-    parts = form.options.sensitivity_blocks
-    start = float(patient.time_min[patient.valid][0])
+    """Draws are those of settings and of changes: after the record is seen, and before."""
+    parts, (start, end) = form.options.sensitivity_blocks, ends
     days = (end - start) / MINUTES_PER_DAY
     seen = _informative(patient, start, end, parts)
-    insulin = float(np.asarray(patient.doses.inputs(start, end).delivered(jnp.asarray([start, end])))[0, -1])
     return PersonSettings(
         name=f.name,
         outcome=f.outcome,
         bodies={form.physiology.__name__: 1.0},
         at_mg_dL=at_mg_dL,
-        draws=posterior,
-        prior_draws=before,
-        changes=changes[0],
-        prior_changes=changes[1],
-        starts_h=tuple(24 * k / parts for k in range(parts)) if parts > 1 else (),
+        draws={w: draws[0][0][:, :, j] for j, w in enumerate(SETTINGS)},
+        prior_draws={w: draws[1][0][:, :, j] for j, w in enumerate(SETTINGS)},
+        changes=draws[0][1],
+        prior_changes=draws[1][1],
+        starts_h=_starts_h(parts),
         days=days,
         days_without_basal=_days_without_basal(patient),
         readings=f.readings,
-        daily_U=insulin / days,
+        daily_U=daily_U,
         informative=seen,
         reasons=_reasons(patient, start, end, days, seen[0]),
     )
