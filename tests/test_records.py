@@ -159,7 +159,8 @@ def test_an_estimate_that_ran_to_zero_is_not_determined(cohort):
 @pytest.mark.parametrize("room", [t1djax, t1djax.io, t1djax.plotting], ids=lambda room: room.__name__)
 def test_a_path_may_be_a_text(room):
     """Whatever is public and takes a path takes it as a text too."""
-    functions = {name: f for name, f in vars(room).items() if inspect.isfunction(f) and not name.startswith("_")}
+    everything = {name: getattr(room, name) for name in dir(room) if not name.startswith("_")}
+    functions = {name: f for name, f in everything.items() if inspect.isfunction(f)}
     assert functions
     for name, function in functions.items():
         for argument in inspect.signature(function).parameters.values():

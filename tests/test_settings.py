@@ -228,7 +228,7 @@ def test_command_line(patient, found, tmp_path):
     (person,) = json.loads(done.stdout)
     assert person["patient"] == "Pat3"
     assert person["parts"][0]["cr_g_per_U"] == pytest.approx(found.setting("cr").value, rel=1e-3)
-    assert {p.name for p in out.iterdir()} == {"settings.csv", "Pat3.png"}
+    assert {p.name for p in out.iterdir()} == {"settings.csv", "settings.html", "Pat3.png"}
     assert len(pd.read_csv(out / "settings.csv")) == 5
     page = CliRunner().invoke(app, command)
     assert max(map(len, page.stdout.splitlines())) <= 120

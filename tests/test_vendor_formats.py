@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from t1djax import inspect_file
+from t1djax.io import recognised_formats
 from t1djax.io._raw import RawBasal, RawDose
 from t1djax.io.formats._rates import Command, delivered
 
@@ -274,6 +275,10 @@ def test_day_and_month_swapped_in_some_rows(tmp_path: Path) -> None:
     both = [record(t, 0, historic=98) for t in ("13-05-2024 08:00", "14-05-2024 08:00", "05-15-2024 08:00")]
     says = refused(tmp_path / "a.csv", libre(both))
     assert "row 5, column time: '05-15-2024 08:00' has day and month in the other order" in says
+    none = [record(t, 0, historic=98) for t in ("13-05-2024 08:00", "14-05-2024 08:00", "31-31-2024 08:00")]
+    says = refused(tmp_path / "c.csv", libre(none))
+    assert "'31-31-2024 08:00'" in says
+    assert "other order" not in says
     # 12 May as 5 December: a date, yet out of order.
     some = [record(t, 0, historic=98) for t in ("05-12-2024 23:45", "13-05-2024 00:00", "13-05-2024 00:15")]
     says = refused(tmp_path / "b.csv", libre(some))
@@ -325,3 +330,9 @@ def test_delivered_rate_minute_by_minute(seed: int) -> None:
             expected = 0.0
         assert [b.rate for b in out if b.time <= now][-1] == expected
     assert all(a.time < b.time and a.rate != b.rate for a, b in pairwise(out))
+
+
+@pytest.mark.parametrize(("type_", "formats"), [("glucose", ()), ("cbg", ("tidepool",))])
+def test_a_long_table_is_tidepools_by_its_types(tmp_path: Path, type_: str, formats: tuple[str, ...]) -> None:
+    (tmp_path / "a.csv").write_text(f"time,type,value\n2026-03-02 00:00:00,{type_},140\n2026-03-02 00:05:00,bolus,2\n")
+    assert recognised_formats(tmp_path / "a.csv") == formats

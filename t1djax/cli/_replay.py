@@ -121,7 +121,7 @@ def run_replay(
         print_json([_as_json(r, level) for r in found])
         return
     for r in found:
-        _print(r, level)
+        _print(r, r.span(cohort[r.name].start), level)
 
 
 def _several(lists: dict[str, str], earlier: float) -> dict[str, dict[str, float]]:
@@ -217,13 +217,13 @@ def _as_json(r: Replay, level: float) -> dict[str, Any]:
     return found | {"readings": r.table(level).to_dict(orient="records")}
 
 
-def _print(r: Replay, level: float) -> None:
+def _print(r: Replay, span: str, level: float) -> None:
     import pandas as pd  # noqa: PLC0415
 
     middle, low, high = r.interval(level)
     since = r.time_min - r.time_min[0]
     at = [int(np.argmin(np.abs(since - t))) for t in _SHOWN_MIN if t <= since[-1] + 5]
-    typer.echo(f"{r.name}: {r.scenario}; change of glucose since doses differ, {100 * level:.0f} % interval")
+    typer.echo(f"{r.name}: {r.scenario}; {span}, from the first changed dose on; {100 * level:.0f} % intervals")
     table = {
         "after\nmin": [f"{since[i]:.0f}" for i in at],
         "as it was\nmg/dL": [f"{r.recorded_mg_dL[i]:.0f}" for i in at],

@@ -7,9 +7,11 @@ import jax
 import pandas as pd
 import typer
 
+from ..data import Cohort
 from ..io import as_cells
 from ..plotting import plot_settings
 from ..records import NOT_TOLD, SETTINGS, PersonSettings, rounded
+from ..reporting import write_report
 from ..statespace import BODIES, person_settings
 from ._app import Bodies, Interval, Json, commands, say, warnings_in_words
 from ._data import READING, Data, Names, read_people
@@ -19,7 +21,7 @@ from ._fields import Values, with_flags
 from ._output import Overwrite, check_folder, remove_figures
 from ._tables import print_json, print_table
 
-_TABLE = "settings.csv"
+_TABLE, _PAGE = "settings.csv", "settings.html"
 _INTENDED_USE = """Research software, not a medical device. These numbers describe a model of the record; they are no
 settings for a pump and no dose to take. Talk about changes of treatment with your clinic."""
 _HEADS = {"isf": "ISF", "cr": "CR", "basal": "basal"}
@@ -36,7 +38,7 @@ def run_settings(
     at: Annotated[float, typer.Option("--at-mg-dL", help="Glucose from which the small experiments start.")] = 120.0,
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="Probability of the intervals.")] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Sets the draws.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for settings.csv and a figure per person.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for settings.csv, figures and settings.html.")] = None,
     overwrite: Overwrite = False,
     interval_min: Interval = None,
     reading: Values,
@@ -55,7 +57,7 @@ def run_settings(
         found = person_settings(list(cohort), physiology=physiology, parts=parts, at_mg_dL=at, key=jax.random.key(seed))
         if out is not None:
             tell.now("writing tables and figures")
-            _write(out, found, level)
+            _write(out, found, cohort, level)
     if as_json:
         print_json([_as_json(p, level) for p in found])
     else:
@@ -69,12 +71,13 @@ def run_settings(
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
 
-def _write(out: Path, found: list[PersonSettings], level: float) -> None:
+def _write(out: Path, found: list[PersonSettings], cohort: Cohort, level: float) -> None:
     out.mkdir(parents=True, exist_ok=True)
     remove_figures(out / _TABLE)
     as_cells(pd.concat([p.table(level) for p in found])).to_csv(out / _TABLE, index=False)
     for p in found:
         plot_settings(p, level=level).savefig(out / f"{p.name}.png", dpi=150)
+    write_report(cohort, out / _PAGE, title="Settings", settings=found)
 
 
 def _as_json(p: PersonSettings, level: float) -> dict[str, Any]:

@@ -264,7 +264,8 @@ def _hint(times: Sequence[dt.datetime]) -> Step[None]:
             )
     days = {(ordered[0] + i * dt.timedelta(days=1)).date() for i in range((ordered[-1] - ordered[0]).days + 2)}
     if any(_spring(day) or _autumn(day) for day in days):
-        yield Note("times are local without a zone, and the span crosses a clock change of Europe or America")
+        crosses = "times are local without a zone, and the span crosses a clock change of Europe or America"
+        yield Note(f"{crosses}; {argument('time_zone')} settles it")
     return
 
 

@@ -191,7 +191,9 @@ def _reported(
         raise ValueError("name at least one file")
     read, remarks = finished(_read(path, format, options, known))
     if read.patient is None and not remarks.problems:
-        remarks.problems = [flaw(_name(path), "nothing can be read from it", "see the formats in docs/real-data.md")]
+        remarks.problems = [
+            flaw(_name(path), "nothing can be read from it", "see the formats in `t1djax inspect --help`")
+        ]
     return read.patient, report(_name(path), read.format, read.patient, remarks, merged=read.merged), remarks.problems
 
 

@@ -46,7 +46,7 @@ def unknown_format(text: str) -> Unknown:
         text: of the file.
     """
     what = "its format is not recognised"
-    known = "if it is an export of a known format (see docs/real-data.md), is its header whole?"
+    known = "if it is an export of a known format (`t1djax inspect --help` lists them), is its header whole?"
     tables = [] if text.lstrip("\ufeff" + BLANKS)[:1] in ("{", "[", "<") else _tables(text)
     if not tables or not 1 < len(tables[0].names) <= _WIDE:
         return Unknown(what, known)

@@ -46,7 +46,10 @@ def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: 
         glucose.plot(x, was, ".", ms=3, color="0.45", label="as it was")
         glucose.fill_between(x, was + low, was + high, color=_FIT, alpha=0.25, lw=0, label=f"{100 * level:.0f} %")
         glucose.plot(x, was + middle, color=_FIT, label="as the model would have it")
-        glucose.set(ylabel="glucose, mg/dL", title=f"{replay.name}: {replay.scenario}. A model's answer, no advice.\n")
+        span = replay.span(patient.start)
+        first = f" (the first {hours:g} h)" * (not shown.all())
+        title = f"{replay.name}: {replay.scenario}\n{span}{first}. A model's answer, no advice.\n"
+        glucose.set(ylabel="glucose, mg/dL", title=title)
         glucose.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3)
         end = begin + 60 * hours
         for given, colour, name, side in (

@@ -1,6 +1,7 @@
 """A stretch of a record as it would have been."""
 
 import dataclasses
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,18 @@ class Replay:
         """
         low, middle, high = np.quantile(self.change_mg_dL, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
         return middle, low, high
+
+    def span(self, start: dt.datetime | None = None) -> str:
+        """From when to when this is, in words.
+
+        Args:
+            start: clock time of the record's minute zero, `Patient.start`.
+        """
+        first, last = float(self.time_min[0]), float(self.time_min[-1])
+        if start is None:
+            return f"minute {first:.0f} to {last:.0f} of the record"
+        begin, end = (start + dt.timedelta(minutes=t) for t in (first, last))
+        return f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
 
     def table(self, level: float = 0.9) -> "pd.DataFrame":
         """A row for each reading: as it was, as it would have been, and the difference, with intervals.

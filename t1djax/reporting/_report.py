@@ -12,6 +12,7 @@ from ..records import Fit, PersonSettings, Replay, Result, RollingForecasts, per
 from ._figures import forecast_figures, horizon_figures, patient_figures, replay_figure, settings_figure, window_figures
 from ._page import rendered
 from ._tables import (
+    RANGES,
     cohort_scores,
     control,
     fit_blocks,
@@ -113,7 +114,7 @@ def write_report(
                 "window_figures": window_figures(patient.name, windows.get(patient.name, [])) if drawn else [],
                 "fits": fitted.get(patient.name, []),
                 "replays": [
-                    replay_rows(r) | {"figures": [replay_figure(r, patient)] if drawn else []}
+                    replay_rows(r, patient, unit) | {"figures": [replay_figure(r, patient)] if drawn else []}
                     for r in replayed
                     if r.name == patient.name
                 ],
@@ -136,7 +137,8 @@ def write_report(
         undrawn=max(0, len(people) - figures_for),
         scores=cohort_scores(rows),
         score_figures=horizon_figures(table) if figures_for > 0 and table is not None and rows else [],
-        limits={"mg/dL": ("54", "70", "180", "250"), "mmol/L": ("3.0", "3.9", "10.0", "13.9")}[unit],
+        ranges=RANGES[unit],
+        about={"settings": of_people, "replays": replayed, "fits": fitted or windows or found},
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -273,18 +273,28 @@ def _words(key: Any) -> str:
     return name.replace("_", " ")
 
 
-def replay_rows(replay: Replay) -> dict[str, Any]:
+RANGES = {
+    "mg/dL": ("below 54", "54 to 69", "70 to 180", "181 to 250", "above 250"),
+    "mmol/L": ("below 3.0", "3.0 to 3.8", "3.9 to 10.0", "10.1 to 13.9", "above 13.9"),
+}
+"""Ranges of the consensus, by unit."""
+
+
+def replay_rows(replay: Replay, patient: Patient, unit: str = "mg/dL") -> dict[str, Any]:
     """Time in ranges of a replay, as it was and as it would have been, and what has to be known of it."""
-    ranges = replay.in_ranges()
+    ranges = replay.in_ranges().drop(columns="range")
     rows = [
         (name, f"{was:.1f}", f"{middle:.1f} ({low:.1f} to {high:.1f})")
-        for name, was, middle, low, high in ranges.itertuples(index=False)
+        for name, (was, middle, low, high) in zip(RANGES[unit], ranges.to_numpy().tolist(), strict=True)
     ]
     answered = None
     if replay.answered is not None:
         insulin, carbs = np.median(replay.answered, axis=0)
         answered = f"{insulin:+.2f} U of insulin and {carbs:+.0f} g of carbohydrate"
-    return {"scenario": replay.scenario, "rows": rows, "remarks": replay.remarks, "answered": answered}
+    return {
+        "scenario": replay.scenario, "span": replay.span(patient.start), "rows": rows, "remarks": replay.remarks,
+        "answered": answered,
+    }  # fmt: skip
 
 
 def settings_rows(person: PersonSettings) -> dict[str, Any]:
@@ -292,11 +302,15 @@ def settings_rows(person: PersonSettings) -> dict[str, Any]:
     parts = (None, *range(len(person.starts_h)))
     cell = lambda s: f"{rounded(s.value)} ({rounded(s.low)} to {rounded(s.high)})"
     rows = [
-        (person.hours(k), [(cell(s), s.knowledge != NOT_TOLD) for w in SETTINGS for s in [person.setting(w, k)]])
-        for k in parts
+        (
+            person.hours(k),
+            [(cell(s), s.knowledge != NOT_TOLD) for w in SETTINGS for s in [person.setting(w, k)]],
+            (str(seen.corrections), str(seen.meals), f"{seen.fasting_h:.0f}"),
+        )
+        for k, seen in zip(parts, person.informative, strict=True)
     ]
-    rows.append(("rules of thumb", [(rounded(person.rules[w]), True) for w in SETTINGS]))
-    heads = [f"{row.meaning}, {row.unit}" for row in SETTINGS.values()]
+    rows.append(("rules of thumb", [(rounded(person.rules[w]), True) for w in SETTINGS], ("", "", "")))
+    heads = [*(f"{row.meaning}, {row.unit}" for row in SETTINGS.values()), "insulin alone", "meals", "fasting, h"]
     about = (
         f"{person.days:.3g} days, {person.readings} readings, {person.daily_U:.3g} U a day; largest change within "
         f"eight hours from rest at {person.at_mg_dL:g} mg/dL, bodies {person.bodies_in_words}; 90 % intervals"

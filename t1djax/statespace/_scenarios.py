@@ -14,7 +14,7 @@ _BOLUS_MIN, _MEAL_MIN = 1.0, 10.0  # over which new ones are given
 
 
 def factor(text: str, argument: str) -> float:
-    """A change as a factor: `-20%`, `+10 %`, `80%` and `0.8`.
+    """A change as a factor: `-20%`, `+10 %` and `0.8`.
 
     Args:
         text: as people write it.
@@ -29,7 +29,8 @@ def factor(text: str, argument: str) -> float:
         (0.8, 1.1, 0.8)
     """
     found = re.fullmatch(r"\s*([+-]?)(\d+(?:\.\d+)?)\s*(%?)\s*", text)
-    if found is None or (found[1] and not found[3]):
+    # 80% could be four fifths of it or 80 % more, and 0% all gone or nothing changed.
+    if found is None or bool(found[1]) != bool(found[3]):
         raise ArgumentError(argument, f"{text!r} is no change; write -20%, +10%, or a factor such as 0.8")
     number = float(found[2]) / (100 if found[3] else 1)
     value = 1 - number if found[1] == "-" else 1 + number if found[1] else number

@@ -102,9 +102,9 @@ def part_of(mapped: Mapped, options: ReadOptions, hint: str) -> Step[Part | None
         when, turn = (yield from _stamps.from_minutes(table, there["time"])), False
     else:
         when, turn = yield from _stamps.from_clock(table, there["time"], options.day_first, hint)
+    amounts = yield from _amounts(table, there)
     if all(t is None for t in when):
         return None
-    amounts = yield from _amounts(table, there)
     amounts = yield from _clean(table, amounts, sheet.clean)
     if "offset" in amounts:
         when = [_stamps.at_offset(t, hours) for t, hours in zip(when, amounts["offset"].tolist(), strict=True)]

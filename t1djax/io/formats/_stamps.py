@@ -110,9 +110,10 @@ def _day_first(table: Table, column: str, parts: Sequence[Stamp | None], hint: s
     """Whether the day leads; None, with the reason reported, where the file does not tell."""
     written = [part for part in parts if part is not None]
     state_order = f"state {argument('day_first', True)} or {argument('day_first', False)}"
-    lead, follow = (sum(part.date[i] > 12 for part in written) for i in (0, 1))
+    told = lambda part, i: part.date[i] > 12 >= part.date[1 - i]  # what is above 12 twice is no date in either order
+    lead, follow = (sum(told(part, i) for part in written) for i in (0, 1))
     if lead and follow:
-        few = np.array([part is not None and part.date[int(lead >= follow)] > 12 for part in parts], dtype=bool)
+        few = np.array([part is not None and told(part, int(lead >= follow)) for part in parts], dtype=bool)
         what = "{} has day and month in the other order than other rows"
         yield from flag(table, column, few, what, "export it again")
         return None
@@ -157,7 +158,7 @@ def check_swapped(table: Table, column: str, times: Times, own: Sequence[bool]) 
     yield from flag(table, column, back, what, "export the file again")
     if far.any():
         line = table.lines[int(np.flatnonzero(far)[0])]
-        yield Doubt(f"row {line}, column {column}: a gap that would close if day and month were swapped")
+        yield Doubt(f"{table.file}, row {line}, column {column}: a gap that would close if day and month were swapped")
 
 
 def by_time(times: Times) -> bool:

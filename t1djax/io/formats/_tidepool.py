@@ -30,6 +30,7 @@ _TYPE = re.compile(
     r'physicalActivity|reportedState|dosingDecision|bloodKetone|alert|water)"'
 )
 _KEYS = re.compile(r'"(uploadId|deviceTime|timezoneOffset|conversionOffset|deliveryType|subType|units|deviceId)"\s*:')
+_OWN_TYPE = re.compile(r"\b(cbg|smbg|wizard|deviceEvent)\b")
 _SHAPE = re.compile(r"\s*[\[{]")
 
 
@@ -39,7 +40,9 @@ def recognise(head: str) -> bool:
     if _SHAPE.match(text):
         return bool(_TYPE.search(text) and _KEYS.search(text))
     names = set(_layout.names_of(head))
-    return {"type", "time"} <= names and bool(names & {"value", "rate", "deliveryType", "normal"})
+    # Other long tables have a type, a time and a value as well.
+    own = names & {"deliveryType", "normal", "uploadId", "deviceId", "deviceTime"} or _OWN_TYPE.search(text)
+    return {"type", "time"} <= names and bool(own)
 
 
 def parse(files: Files, options: ReadOptions) -> Step[Raw | None]:
