@@ -102,9 +102,8 @@ def run_replay(
             span = {"from_min": _minute(p, begin, "from", -np.inf), "to_min": _minute(p, end, "to", np.inf)}
             scenarios = {name: other_doses(p, **change, between_h=hours, **span) for name, change in several.items()}
             others.append(scenarios if doses is None else {doses.name: _of_table(p, doses)})
-        tell.now("learning from the record")
         options = StateSpaceOptions(horizons_min=())
-        fits = fit_bodies(list(cohort), physiology, options=options)
+        fits = fit_bodies(list(cohort), physiology, options=options, on_stage=tell.now)
         tell.now("replaying")
         found = []
         for p, other in zip(cohort, others, strict=True):

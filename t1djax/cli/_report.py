@@ -85,8 +85,7 @@ def report(
             )
         of_people = []
         if settings:
-            tell.now("learning from the whole record")
-            of_people = person_settings(list(cohort), key=jax.random.key(0))
+            of_people = person_settings(list(cohort), key=jax.random.key(0), on_stage=tell.now)
         tell.now("writing the page")
         page = write_report(
             cohort, out, title=title, unit=unit, read=read, fits=known, forecasts=forecasts, identification=verdicts,

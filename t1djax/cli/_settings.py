@@ -53,8 +53,8 @@ def run_settings(
     with warnings_in_words():
         cohort = read_people(data, names=patients, interval_min=interval_min, **reading).cohort
     with telling(lambda line: line, show=not as_json) as tell:
-        tell.now("learning from the whole record")
-        found = person_settings(list(cohort), physiology=physiology, parts=parts, at_mg_dL=at, key=jax.random.key(seed))
+        asked: Any = {"physiology": physiology, "parts": parts, "at_mg_dL": at, "key": jax.random.key(seed)}
+        found = person_settings(list(cohort), **asked, on_stage=tell.now)
         if out is not None:
             tell.now("writing tables and figures")
             _write(out, found, cohort, level)

@@ -1,6 +1,6 @@
 """Several bodies fitted to the same records. None of them is the right one: their draws are taken together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,7 @@ def fit_bodies(
     *,
     options: StateSpaceOptions,
     until_min: float = np.inf,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> list[StateSpaceFit]:
     """Fit each body to whole records.
 
@@ -28,6 +29,7 @@ def fit_bodies(
         bodies: names or classes; a text may hold several names with commas between them.
         options: form of the model.
         until_min: readings and doses after this time are left out, min.
+        on_stage: is handed what begins, in words, before each body.
 
     Returns:
         A fit for each body.
@@ -46,7 +48,12 @@ def fit_bodies(
     """
     each = bodies.split(",") if isinstance(bodies, str) else [bodies] if isinstance(bodies, type) else bodies
     names = [one.strip() if isinstance(one, str) else one for one in each]
-    return [fit_state_space(patients, physiology=one, options=options, train_until_min=until_min) for one in names]
+    fits = []
+    for k, one in enumerate(names, 1):
+        name = one if isinstance(one, str) else one.__name__.lower()
+        on_stage(f"compiling and fitting {name}, body {k} of {len(names)}")
+        fits.append(fit_state_space(patients, physiology=one, options=options, train_until_min=until_min))
+    return fits
 
 
 def weights(person: Sequence[PatientStateSpace]) -> Float[np.ndarray, " bodies"]:

@@ -1,7 +1,7 @@
 """Settings of a person from the whole record: the stochastic model, and small experiments on what it found."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ def person_settings(
     until_min: float = np.inf,
     draws: int = _DRAWS,
     wrong_body: float = 1.0,
+    on_stage: Callable[[str], None] = lambda _: None,
     key: Key,
 ) -> list[PersonSettings]:
     """Insulin sensitivity factor, carbohydrate ratio and basal need of each person, and of parts of the day.
@@ -62,6 +63,7 @@ def person_settings(
         draws: how many draws.
         wrong_body: factor on what stands for a body that is not the right one: standard deviations of logarithms of
             0.2 (ISF), 0.15 (CR) and 0.1 (basal), of 0.7 where a closed loop sets the basal rate; zero for one that is.
+        on_stage: is handed what begins, in words.
         key: draws.
 
     Returns:
@@ -90,7 +92,8 @@ def person_settings(
             wide_effects=True,
         )  # fmt: skip
         if some:
-            fits = fit_bodies(some, physiology, options=options, until_min=until_min)
+            fits = fit_bodies(some, physiology, options=options, until_min=until_min, on_stage=on_stage)
+            on_stage("measuring what small doses and meals do")
             how = {"at_mg_dL": at_mg_dL, "draws": draws, "wrong_body": wrong_body, "key": key}
             each = zip(*(settings_of(fit.patients, some, **how) for fit in fits), strict=True)
             for p, bodies in zip(some, each, strict=True):
