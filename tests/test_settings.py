@@ -235,6 +235,15 @@ def test_command_line(patient, found, tmp_path):
     assert "not a medical device" in page.stdout
 
 
+def test_another_unit_of_glucose(found):
+    other = found.in_unit("mmol/L")
+    assert other.setting("isf", 1).high == pytest.approx(found.setting("isf", 1).high / 18.016)
+    assert other.rules["isf"] == pytest.approx(found.rules["isf"] / 18.016)
+    assert other.setting("cr") == found.setting("cr")
+    assert {"isf_mmol_L_per_U", "cr_g_per_U"} <= set(other.table().columns)
+    assert "mmol/L per U" in other.plot().axes[0].get_ylabel()
+
+
 def test_the_figure_has_three_panels_over_the_clock(found):
     axes = found.plot().axes
     assert [ax.get_xlim() for ax in axes] == [(0, 24)] * 3

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from .._types import GlucoseUnit
 from .._words import did_you_mean
 from ..config import REFERENCE, ConfigError
 from ..data import Cohort, reference_cohort
@@ -33,6 +34,7 @@ Data = Annotated[
 Names = Annotated[
     str | None, typer.Option("--patients", help="all, or names: A,B; for the reference also 3,5.  [default: all]")
 ]
+Unit = Annotated[GlucoseUnit, typer.Option(help="Unit of glucose.")]
 _EACH = "FILE=value for one of several files, repeatable."
 _READING = (
     Option("format", f"One of {', '.join(FORMATS)}; {_EACH}  [default: by the content]"),

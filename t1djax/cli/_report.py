@@ -18,7 +18,7 @@ from ..records import person_of
 from ..reporting import write_report
 from ..statespace import fit_state_space, person_settings
 from ._app import Interval, Json, commands, say, warnings_in_words
-from ._data import READING, Data, Names, read_people
+from ._data import READING, Data, Names, Unit, read_people
 from ._execution import telling
 from ._fields import Values, with_flags
 from ._forecast import by_every_method, turn_line
@@ -36,7 +36,7 @@ def report(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     patients: Names = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Glucose report",
-    unit: Annotated[str, typer.Option(help="Unit of glucose: mg/dL or mmol/L.")] = "mg/dL",
+    unit: Unit = "mg/dL",
     forecast: Annotated[
         bool,
         typer.Option("--forecast", help="Forecast the last 30 % of each record, several methods."),
@@ -56,8 +56,6 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a report that people read in a browser: glycaemic metrics, profiles, fits, forecasts with baselines."""
-    if unit not in ("mg/dL", "mmol/L"):
-        raise ConfigError(f"--unit {unit}: give mg/dL or mmol/L")
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} is there already; name another file, or replace it with --overwrite")
     with warnings_in_words(), telling(turn_line, show=not as_json) as tell:

@@ -7,14 +7,15 @@ import jax
 import pandas as pd
 import typer
 
+from .._types import GlucoseUnit
 from ..data import Cohort
 from ..io import as_cells
 from ..plotting import plot_settings
-from ..records import NOT_TOLD, SETTINGS, PersonSettings, rounded
+from ..records import NOT_TOLD, PersonSettings, rounded
 from ..reporting import write_report
 from ..statespace import BODIES, person_settings
 from ._app import Bodies, Interval, Json, commands, say, warnings_in_words
-from ._data import READING, Data, Names, read_people
+from ._data import READING, Data, Names, Unit, read_people
 from ._execution import telling
 from ._exit import EXIT_FAILED_PATIENTS
 from ._fields import Values, with_flags
@@ -38,6 +39,7 @@ def run_settings(
     at: Annotated[float, typer.Option("--at-mg-dL", help="Glucose from which the small experiments start.")] = 120.0,
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="Probability of the intervals.")] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Sets the draws.")] = 0,
+    unit: Unit = "mg/dL",
     out: Annotated[Path | None, typer.Option(help="Folder for settings.csv, figures and settings.html.")] = None,
     overwrite: Overwrite = False,
     interval_min: Interval = None,
@@ -54,10 +56,10 @@ def run_settings(
         cohort = read_people(data, names=patients, interval_min=interval_min, **reading).cohort
     with telling(lambda line: line, show=not as_json) as tell:
         asked: Any = {"physiology": physiology, "parts": parts, "at_mg_dL": at, "key": jax.random.key(seed)}
-        found = person_settings(list(cohort), **asked, on_stage=tell.now)
+        found = [p.in_unit(unit) for p in person_settings(list(cohort), **asked, on_stage=tell.now)]
         if out is not None:
             tell.now("writing tables and figures")
-            _write(out, found, cohort, level)
+            _write(out, found, cohort, level, unit)
     if as_json:
         print_json([_as_json(p, level) for p in found])
     else:
@@ -71,17 +73,17 @@ def run_settings(
         raise typer.Exit(EXIT_FAILED_PATIENTS)
 
 
-def _write(out: Path, found: list[PersonSettings], cohort: Cohort, level: float) -> None:
+def _write(out: Path, found: list[PersonSettings], cohort: Cohort, level: float, unit: GlucoseUnit) -> None:
     out.mkdir(parents=True, exist_ok=True)
     remove_figures(out / _TABLE)
     as_cells(pd.concat([p.table(level) for p in found])).to_csv(out / _TABLE, index=False)
     for p in found:
         plot_settings(p, level=level).savefig(out / f"{p.name}.png", dpi=150)
-    write_report(cohort, out / _PAGE, title="Settings", settings=found)
+    write_report(cohort, out / _PAGE, title="Settings", unit=unit, settings=found)
 
 
 def _as_json(p: PersonSettings, level: float) -> dict[str, Any]:
-    units = {which: row.unit for which, row in SETTINGS.items()}
+    units = {which: row.unit for which, row in p.meanings.items()}
     return {
         "patient": p.name, "ok": p.ok, "bodies": dict(p.bodies), "at_mg_dL": p.at_mg_dL, "level": level,
         "days": p.days, "readings": p.readings, "daily_U": p.daily_U, "units": units,
@@ -95,11 +97,11 @@ def _as_json(p: PersonSettings, level: float) -> dict[str, Any]:
 def _print(p: PersonSettings, level: float) -> None:
     typer.echo(
         f"{p.name}: {p.days:.3g} days, {p.readings} readings, {p.daily_U:.3g} U a day; {100 * level:.0f} % intervals, "
-        f"bodies {p.bodies_in_words}, at {p.at_mg_dL:g} mg/dL"
+        f"bodies {p.bodies_in_words}, at {p.start_glucose}"
     )
     numbers = (None, *range(len(p.starts_h)))
     columns: dict[str, list[str]] = {"part of\nthe day": [*(p.hours(k) for k in numbers), "rules"]}
-    for which, row in SETTINGS.items():
+    for which, row in p.meanings.items():
         cells = [_cell(p, which, k, level) for k in numbers]
         columns[f"{_HEADS[which]}\n{row.unit}"] = [*cells, rounded(p.rules[which])]
     columns["insulin\nalone"] = [*(str(seen.corrections) for seen in p.informative), ""]

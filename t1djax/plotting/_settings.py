@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..records import NOT_TOLD, SETTINGS, PersonSettings, rounded
+from ..records import NOT_TOLD, PersonSettings, rounded
 from ._results import _FIT, _STYLE
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def plot_settings(person: PersonSettings, *, level: float = 0.9) -> "Figure":
     with rc_context(_STYLE):
         figure = Figure(figsize=(7.2, 7.0))
         axes = figure.subplots(3, 1, sharex=True)
-        for ax, (which, row) in zip(axes, SETTINGS.items(), strict=True):
+        for ax, (which, row) in zip(axes, person.meanings.items(), strict=True):
             whole = person.setting(which, level=level)
             each = [person.setting(which, k, level=level) for k in parts]
             rule = person.rules[which]

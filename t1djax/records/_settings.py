@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from .._html import html_table
 from .._plotted import Plotted
+from .._types import MG_DL_PER_MMOL_L, GlucoseUnit
 from ._outcomes import Outcome, WithOutcome
 
 if TYPE_CHECKING:
@@ -111,6 +112,32 @@ class PersonSettings(WithOutcome, Plotted):
     """What can tell something: in all, then in each part."""
     reasons: tuple[str, ...]
     """What keeps a record from telling; empty where nothing does."""
+    unit: GlucoseUnit = "mg/dL"
+    """In which glucose is shown; draws are in mg/dL."""
+
+    def in_unit(self, unit: GlucoseUnit) -> "PersonSettings":
+        """The same, with insulin sensitivity shown in another unit.
+
+        Args:
+            unit: of glucose, mg/dL or mmol/L.
+        """
+        return dataclasses.replace(self, unit=unit)
+
+    @property
+    def meanings(self) -> Mapping[SettingName, SettingMeaning]:
+        """What each setting is, with its unit."""
+        isf = SETTINGS["isf"]
+        if self.unit == "mmol/L":
+            isf = isf._replace(unit="mmol/L per U", column="isf_mmol_L_per_U")
+        return {**SETTINGS, "isf": isf}
+
+    @property
+    def start_glucose(self) -> str:
+        """Glucose from which the small experiments start, in words."""
+        return f"{self._shown(self.at_mg_dL):.3g} {self.unit}"
+
+    def _shown(self, mg_dL: Any) -> Any:
+        return mg_dL / MG_DL_PER_MMOL_L if self.unit == "mmol/L" else mg_dL
 
     @property
     def rules(self) -> dict[SettingName, float]:
@@ -118,7 +145,7 @@ class PersonSettings(WithOutcome, Plotted):
 
         Source: Davidson et al., Endocr. Pract. 14(9), 2008.
         """
-        return {"isf": 1800 / self.daily_U, "cr": 500 / self.daily_U, "basal": self.daily_U / 48}
+        return {"isf": self._shown(1800 / self.daily_U), "cr": 500 / self.daily_U, "basal": self.daily_U / 48}
 
     def setting(self, which: SettingName, part: int | None = None, *, level: float = 0.9) -> Setting:
         """One of the numbers.
@@ -132,7 +159,10 @@ class PersonSettings(WithOutcome, Plotted):
             Its median and interval, and how much is prior.
         """
         at = 0 if part is None else part + 1
-        return _setting(self.draws[which][:, at], self.prior_draws[which][:, at], level)
+        draws, before = self.draws[which][:, at], self.prior_draws[which][:, at]
+        if which == "isf":
+            draws, before = self._shown(draws), self._shown(before)
+        return _setting(draws, before, level)
 
     def day_to_day(self, level: float = 0.9) -> Setting:
         """How much a unit's effect changes from a day to the next: standard deviation, as a share.
@@ -159,7 +189,7 @@ class PersonSettings(WithOutcome, Plotted):
             level: probability of the intervals.
         """
         by: dict[str, list[str]] = {}
-        for which, meaning in SETTINGS.items():
+        for which, meaning in self.meanings.items():
             s = self.setting(which, level=level)
             number = f" {rounded(s.value)} {meaning.unit}" * (s.knowledge != NOT_TOLD)
             by.setdefault(s.knowledge, []).append(meaning.meaning + number)
@@ -187,7 +217,7 @@ class PersonSettings(WithOutcome, Plotted):
         rows = []
         for part, seen in zip((None, *range(len(self.starts_h))), self.informative, strict=False):
             row: dict[str, object] = {"patient": self.name, "part": self.hours(part)}
-            for which, meaning in SETTINGS.items():
+            for which, meaning in self.meanings.items():
                 found = self.setting(which, part, level=level)
                 row |= {
                     meaning.column: found.value, f"{meaning.column}_low": found.low,
@@ -209,7 +239,7 @@ class PersonSettings(WithOutcome, Plotted):
             return f"PersonSettings({self.name}: failed: {self.message})"
         numbers = ", ".join(
             f"{which} {rounded(s.value)} ({rounded(s.low)} to {rounded(s.high)}) {m.unit}"
-            for which, m in SETTINGS.items()
+            for which, m in self.meanings.items()
             for s in [self.setting(which)]
         )
         return f"PersonSettings({self.name}: {numbers})"
@@ -217,7 +247,10 @@ class PersonSettings(WithOutcome, Plotted):
     def _repr_html_(self) -> str:
         rows = [(self.hours(part), *(_cell(self.setting(w, part)) for w in SETTINGS))
                 for part in (None, *range(len(self.starts_h)))]  # fmt: skip
-        columns = ("part of the day", *(f"{w.upper() if w != 'basal' else w}, {m.unit}" for w, m in SETTINGS.items()))
+        columns = (
+            "part of the day",
+            *(f"{w.upper() if w != 'basal' else w}, {m.unit}" for w, m in self.meanings.items()),
+        )
         return html_table(f"Settings of {self.name}", columns, rows, notes=[self.help])
 
 

@@ -54,7 +54,7 @@ def write_report(
         patients: the cohort.
         path: the file to write; its folder is made.
         title: the heading.
-        unit: unit of glucose in tables and profiles; errors of forecasts stay in mg/dL.
+        unit: unit of glucose in tables, profiles and settings; errors of forecasts and replays stay in mg/dL.
         read: by patient, what was read of the file, as a mapping or a record with `as_dict`.
         fits: a fit of the cohort, or results as `read_result` gives them.
         forecasts: of the patients, by one or several methods.
@@ -120,7 +120,7 @@ def write_report(
                 ],
                 "settings": [
                     settings_rows(s) | {"figures": [settings_figure(s)] if drawn else []}
-                    for s in of_people
+                    for s in (one.in_unit(unit) for one in of_people)
                     if s.name == patient.name
                 ],
                 "scores": patient_scores(rows, patient.name),

@@ -310,9 +310,14 @@ def settings_rows(person: PersonSettings) -> dict[str, Any]:
         for k, seen in zip(parts, person.informative, strict=True)
     ]
     rows.append(("rules of thumb", [(rounded(person.rules[w]), True) for w in SETTINGS], ("", "", "")))
-    heads = [*(f"{row.meaning}, {row.unit}" for row in SETTINGS.values()), "insulin alone", "meals", "fasting, h"]
+    heads = [
+        *(f"{row.meaning}, {row.unit}" for row in person.meanings.values()),
+        "insulin alone",
+        "meals",
+        "fasting, h",
+    ]
     about = (
         f"{person.days:.3g} days, {person.readings} readings, {person.daily_U:.3g} U a day; largest change within "
-        f"eight hours from rest at {person.at_mg_dL:g} mg/dL, bodies {person.bodies_in_words}; 90 % intervals"
+        f"eight hours from rest at {person.start_glucose}, bodies {person.bodies_in_words}; 90 % intervals"
     )
     return {"heads": heads, "rows": rows, "lines": person.verdict().splitlines(), "about": about}
