@@ -94,3 +94,18 @@ def test_least_squares_is_that_of_scipy_for_each_of_a_cohort() -> None:
         np.testing.assert_allclose(found.z[i], peer.x, rtol=1e-6)
         np.testing.assert_allclose(found.squares[i], 2 * peer.cost, rtol=1e-8)
         np.testing.assert_allclose(found.jacobian[i], peer.jac, atol=1e-5)
+
+
+def test_the_same_equations_are_traced_once() -> None:
+    traced = []
+
+    def counted(p: jax.Array, y: jax.Array, u: jax.Array, r: jax.Array) -> jax.Array:
+        traced.append(0)
+        return u - p * y
+
+    ts = jnp.array([0.0, 60.0])
+    for p in (0.05, 0.1):
+        inputs = t1djax.Doses.of(basal=p).inputs(0, 60)
+        t1djax.physics.solve(counted, jnp.asarray(p), inputs, ts, y0=jnp.asarray(1.0))
+        once, traced = traced, []
+    assert once == []

@@ -57,7 +57,7 @@ def simulate(
     """
     y0 = p.rest(G0)[0] if y0 is None else y0
     found = solve(
-        lambda p, y, u, r: p.rates(y, u, r),
+        _rates,
         p,
         inputs,
         ts,
@@ -68,6 +68,10 @@ def simulate(
         max_steps=max_steps,
     )
     return Trajectory(ts, found.state, p.glucose(found.state), found.ok)
+
+
+def _rates(p: AbstractPhysiology, y: Any, insulin_U_min: Any, carbs_mg_min: Any) -> Any:
+    return p.rates(y, insulin_U_min, carbs_mg_min)
 
 
 def propagate(

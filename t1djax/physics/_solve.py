@@ -89,6 +89,22 @@ def solve(
     if stepsize_controller is None:
         rtol, atol = (1e-8, 1e-8) if double else (1e-5, 1e-6)
         stepsize_controller = diffrax.PIDController(rtol=rtol, atol=atol)
+    how = (
+        diffrax.Tsit5() if solver is None else solver,
+        stepsize_controller,
+        diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+    )
+    return _solved(rates, p, inputs, ts, y0, how, max_steps)
+
+
+@eqx.filter_jit
+def _solved(
+    rates: Rates, p: Any, inputs: Inputs, ts: Float[Array, " times"], y0: PyTree[Array], how: Any, max_steps: int
+) -> Solution:
+    """The same equations are compiled once, not at every call."""
+    import diffrax  # noqa: PLC0415
+
+    solver, stepsize_controller, adjoint = how
     # Time counts from the start of the window: in single precision late minutes are coarse.
     since = inputs.since_start()
     start, end = since.start_min, jnp.maximum(ts[-1] - inputs.start_min, 0.0)
@@ -105,7 +121,7 @@ def solve(
 
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(slope),
-        diffrax.Tsit5() if solver is None else solver,
+        solver,
         t0=start,
         t1=end,
         dt0=None,
@@ -113,7 +129,7 @@ def solve(
         args=(p, since, stretch),
         saveat=diffrax.SaveAt(ts=ts - inputs.start_min),
         stepsize_controller=diffrax.ClipStepSizeController(stepsize_controller, jump_ts=jumps),
-        adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+        adjoint=adjoint,
         max_steps=max_steps,
         throw=False,
     )
