@@ -24,6 +24,8 @@ KEY = 0
 _DRAWS = 1000
 _ALARMS = (0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 _BLOCK_MIN = 1440.0
+_SENT_H, _REQUESTS = (6.0, 24.0, 14 * 24.0), 100
+_Z90 = 1.6448536269514722
 
 
 def run(scope: Scope, out: Path, *, azt1d: Path, hupa: Path, boosting: bool = False) -> Report:
@@ -34,29 +36,31 @@ def run(scope: Scope, out: Path, *, azt1d: Path, hupa: Path, boosting: bool = Fa
         "methods forecast; no future inputs. What others teach never saw the person. Means over people, mg/dL."
     )
     groups = {"AZT1D": _azt1d(azt1d), "HUPA-UCM": _hupa(hupa)}
-    teachers = groups["AZT1D"][:3] if scope.quick else groups["AZT1D"]
+    if scope.quick:
+        groups = {group: people[:2] for group, people in groups.items()}
+    teachers = [patient for people in groups.values() for patient in people]
+    strange = [patient.name for patient in groups["HUPA-UCM"]]  # of another sensor, and without a loop
+    unseen = [*([patient.name] for patient in teachers), strange]
     options = t1djax.population.PopulationOptions(**({"steps": 20} if scope.quick else {}))
     every, *without = t1djax.fit_population(
         teachers,
         options=options,
         key=jax.random.key(KEY),
-        unseen=[[p.name] for p in teachers],
+        unseen=unseen,
         checkpoint=out / "population.training",
     )
     write_population(every, out / "weights.json")
-    taught = dict(zip((p.name for p in teachers), without, strict=True))
+    *without, elsewhere = without
+    taught = dict(zip((patient.name for patient in teachers), without, strict=True))
     for group, people in groups.items():
-        some = people[:2] if scope.quick else people
         made = []
-        for patient in some:
+        for patient in people:
             print(group, patient.name, flush=True)
-            made.append(
-                _of_person(
-                    patient, taught.get(patient.name, every), some, teachers if boosting else (), out, scope.quick
-                )
-            )
-        _rows(report, group, some, [one for one, _ in made])
-        for patient, (_, moves) in zip(some, made, strict=True):
+            others = taught[patient.name], elsewhere if patient.name in strange else None
+            made.append(_of_person(patient, others, people, teachers if boosting else (), out, scope.quick))
+        _rows(report, group, people, [one for one, _ in made])
+        _requests(report, group, [(p, taught[p.name]) for p in people])
+        for patient, (_, moves) in zip(people, made, strict=True):
             row: dict[str, object] = {"people": patient.name, "method": "a unit / 20 g, mg/dL (right sign, %)"}
             for h, unit, carbs in zip(HORIZONS_MIN, moves.unit_mg_dL.T, moves.carbs_mg_dL.T, strict=True):
                 right = 100 * (unit < 0).mean(), 100 * (carbs > 0).mean()
@@ -84,7 +88,7 @@ Person = dict[str, t1djax.records.RollingForecasts]
 
 def _of_person(
     patient: t1djax.Patient,
-    others: t1djax.population.PopulationForecaster,
+    others: tuple[t1djax.population.PopulationForecaster, t1djax.population.PopulationForecaster | None],
     group: Sequence[t1djax.Patient],
     boosted: Sequence[t1djax.Patient],
     out: Path,
@@ -94,22 +98,26 @@ def _of_person(
     each, moves = _own(patient, origins, out / f"{patient.name}.npz", quick)
     own, announced = each["none"], each["announced"]
     ask = {"horizon_min": HORIZONS_MIN, "train_until_min": end}
-    taught = t1djax.population_forecasts(others, patient, origin_min=origins, **ask)
+    taught = t1djax.population_forecasts(others[0], patient, origin_min=origins, **ask)
     new = {"horizon_min": HORIZONS_MIN, "train_until_min": float(patient.time_min[0]) - 1}
     made = {
         "blend": blended_forecasts(taught, own, train_until_min=end).after(end),
         "population": taught.after(end),
         "population, nothing of the person": t1djax.population_forecasts(
-            others, patient, origin_min=origins, **new
+            others[0], patient, origin_min=origins, **new
         ).after(end),
         "population, without doses": t1djax.population_forecasts(
-            others, dataclasses.replace(patient, doses=t1djax.Doses.of()), origin_min=origins, **ask
+            others[0], dataclasses.replace(patient, doses=t1djax.Doses.of()), origin_min=origins, **ask
         ).after(end),
         "stochastic": own.after(end),
         "blend, announced": blended_forecasts(taught, own, train_until_min=end, announced=announced).after(end),
         "stochastic, announced": announced.after(end),
         "pooled autoregression": t1djax.evaluation.pooled_forecasts(patient, group, **ask),
     }
+    if others[1] is not None:
+        other = t1djax.population_forecasts(others[1], patient, origin_min=origins, **ask)
+        made["population, of the other cohort alone"] = other.after(end)
+        made["blend, of the other cohort alone"] = blended_forecasts(other, own, train_until_min=end).after(end)
     made |= {m: t1djax.baseline_forecasts(patient, m, **ask) for m in ("autoregression", "ridge", "persistence")}
     if boosted:
         made["boosting, nothing of the person"] = _boosted(patient, [p for p in boosted if p.name != patient.name], end)
@@ -200,6 +208,44 @@ def _rows(report: Report, group: str, patients: Sequence[t1djax.Patient], people
         report.add(row)
 
 
+def _requests(
+    report: Report, group: str, people: Sequence[tuple[t1djax.Patient, t1djax.population.PopulationForecaster]]
+) -> None:
+    """Forecasts from the last hours or days alone, as a server is asked for them, by forecasters of others."""
+    for hours in _SENT_H:
+        errors, inside = [], []
+        for patient, others in people:
+            origins = rolling_origins(patient)
+            origins = origins[np.isfinite(readings_ahead(patient, origins, HORIZONS_MIN)).all(axis=1)]
+            origins = origins[np.linspace(0, len(origins) - 1, _REQUESTS).astype(int)]
+            ask = [{"origin_min": np.array([t]), "horizon_min": HORIZONS_MIN, "train_until_min": t} for t in origins]
+            sent = [
+                t1djax.population_forecasts(others, _sent(patient, t, hours), **how)
+                for t, how in zip(origins, ask, strict=True)
+            ]
+            mean, sd = (np.concatenate([getattr(one, what) for one in sent]) for what in ("mean_mg_dL", "sd_mg_dL"))
+            apart = mean - readings_ahead(patient, origins, HORIZONS_MIN)
+            errors.append(np.sqrt(np.mean(apart**2, axis=0)))
+            inside.append(100 * np.mean(np.abs(apart) <= _Z90 * sd, axis=0))
+        row: dict[str, object] = {"people": f"{group}, {len(people)}", "method": f"population, {hours:g} h sent"}
+        row |= {f"rmse_{h:g}": round(float(x), 2) for h, x in zip(HORIZONS_MIN, np.mean(errors, axis=0), strict=True)}
+        for h, x, least in zip(HORIZONS_MIN, np.mean(inside, axis=0), np.min(inside, axis=0), strict=True):
+            row |= {f"coverage_90_{h:g}": round(float(x), 1), f"coverage_least_{h:g}": round(float(least), 1)}
+        report.add(row)
+
+
+def _sent(patient: t1djax.Patient, last: float, hours: float) -> t1djax.Patient:
+    since = last - 60 * hours
+    rows, doses = (patient.time_min > since) & (patient.time_min <= last), patient.doses
+    events = [[x[columns[0] > since] for x in columns] for columns in doses.events]
+    return dataclasses.replace(
+        patient,
+        time_min=patient.time_min[rows],
+        glucose_mg_dL=patient.glucose_mg_dL[rows],
+        doses=t1djax.Doses(doses.basal_time_min, doses.basal_U_h, *(x for columns in events for x in columns)),
+    )
+
+
 def _events(
     forecasts: Sequence[t1djax.records.RollingForecasts], patients: Sequence[t1djax.Patient]
 ) -> dict[str, object]:
@@ -230,7 +276,7 @@ def _square(one: t1djax.records.RollingForecasts, use: np.ndarray) -> np.ndarray
 
 def _spread(one: t1djax.records.RollingForecasts, use: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     apart = np.abs(one.mean_mg_dL - one.observed_mg_dL)
-    inside = np.where(use, apart <= 1.6448536269514722 * one.sd_mg_dL, np.nan)
+    inside = np.where(use, apart <= _Z90 * one.sd_mg_dL, np.nan)
     crps = np.where(use, gaussian_crps(one.mean_mg_dL, one.sd_mg_dL, one.observed_mg_dL), np.nan)
     return 100 * np.nanmean(inside, axis=0), np.nanmean(crps, axis=0)
 

@@ -73,24 +73,54 @@ def test_who_is_left_out_changes_nothing(people, learnt):
     for one, two in zip(jax.tree.leaves(learnt[1].networks), jax.tree.leaves(again[1].networks), strict=True):
         np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(learnt[1].scale, again[1].scale)
+    np.testing.assert_array_equal(learnt[1].calibration, again[1].calibration)
     assert not np.array_equal(learnt[0].scale, again[0].scale)
+
+
+def test_intervals_are_calibrated_on_people_left_out(people, learnt):
+    """Cem's misses, forecast from every reading by one who never saw them, say how wide the first one's are to be."""
+    every, unseen = learnt
+    cem, at = people[2], KNOTS_MIN.index(30.0)
+    assert (unseen.calibration == 1).all()  # nobody but Cem was left out
+    found = t1djax.population_forecasts(
+        unseen,
+        cem,
+        horizon_min=(30.0,),
+        origin_min=t1djax.data.rolling_origins(cem, after_min=-1),
+        train_until_min=-1.0,
+    )
+    far = (np.abs(found.mean_mg_dL - found.observed_mg_dL) / found.sd_mg_dL / 1.6449)[:, 0]
+    for day, (start, end) in enumerate(((0.0, 0.5), (0.5, 2.0), (2.0, np.inf))):
+        some = far[(found.origin_min > 1440 * start) & (found.origin_min <= 1440 * end)]
+        assert every.calibration[day, at] == pytest.approx(np.nanquantile(some, 0.9), rel=0.15)
+    wide = dataclasses.replace(unseen, calibration=2 * unseen.calibration)
+    ask: dict[str, Any] = {"horizon_min": (30.0,), "train_until_min": -1.0}
+    double = (
+        t1djax.population_forecasts(wide, cem, **ask).sd_mg_dL
+        / t1djax.population_forecasts(unseen, cem, **ask).sd_mg_dL
+    )
+    np.testing.assert_allclose(double, 2.0)
 
 
 def test_a_training_goes_on_where_it_was(people, learnt, tmp_path):
     file = tmp_path / "training"
 
+    stopped: list[t1djax.population.Course] = []
+
     class Stopped(Exception): ...
 
     def stop(course: t1djax.population.Course) -> None:
+        stopped.append(course)
         if course.step < course.of:
             raise Stopped
 
     ask: dict[str, Any] = {"options": QUICK, "key": KEY, "unseen": [["Cem"]], "checkpoint": file}
     with pytest.raises(Stopped):
         t1djax.fit_population(people, **ask, on_chunk=stop)
-    seen: list[int] = []
-    again = t1djax.fit_population(people, **ask, on_chunk=lambda course: seen.append(course.step))
-    assert seen == [300]  # the first 250 were on disk
+    seen: list[t1djax.population.Course] = []
+    again = t1djax.fit_population(people, **ask, on_chunk=seen.append)
+    assert [course.step for course in seen] == [250, 300]
+    assert seen[0] == stopped[0]  # from the disk
     for one, two in zip(jax.tree.leaves(learnt[0].networks), jax.tree.leaves(again[0].networks), strict=True):
         np.testing.assert_array_equal(one, two)
     with pytest.raises(ValueError, match="training"):
@@ -263,9 +293,12 @@ def test_forecasters_are_kept_as_numbers(learnt, tmp_path):
 def test_no_training_window_can_be_read_back(shipped, shared: Path):
     """The numbers are fewer than the readings; no row of weights is like a window of theirs more than of others'."""
     numbers = sum(np.size(x) for x in jax.tree.leaves(shipped.networks))
-    people = [t1djax.read_recording(shared / "data" / "azt1d" / f"Subject {k}.csv").patient for k in (2, 5)]
-    others = [t1djax.io.read_hupa(shared / "data" / "hupa_ucm" / "HUPA0022P.csv", carbs_unit="g")]
-    assert numbers < 0.2 * 12 * min(p.valid.sum() for p in people)
+    data, hupa = shared / "data", "hupa_ucm/HUPA0022P.csv"
+    people = [t1djax.read_recording(data / "azt1d" / f"Subject {k}.csv").patient for k in (2, 5)]
+    people.append(t1djax.io.read_hupa(data / hupa, carbs_unit="g"))
+    others = [t1djax.read_recording(data / "carelink" / "carelink_veo754_12d.csv", carbs_unit="exchange").patient]
+    assert {p.name for p in people} <= set(shipped.people)
+    assert numbers < 0.2 * 12 * min(p.valid.sum() for p in people[:2])
 
     def likeness(patient: t1djax.Patient) -> float:
         g = patient.glucose_mg_dL[patient.valid]
@@ -285,9 +318,14 @@ def test_the_command_learns_from_people_and_judges_itself_unseen(people, tmp_pat
         file.write_text("time_min,glucose_mg_dL,basal_U_h\n" + "\n".join(rows) + "\n")
     files, own = sorted(tmp_path.glob("*.csv")), tmp_path / "own.json"
     track = ["--tracking-uri", f"sqlite:///{tmp_path / 'runs.db'}"] if find_spec("mlflow") else []
-    out = json.loads(
-        done("population", "train", *files, "--out", own, "--steps", "20", "--folds", "2", "--json", *track).out
-    )
+    command = ["population", "train", *files, "--out", own, "--steps", "20", "--folds", "2", "--json"]
+    if track:  # a server that is away: the run is sent by the same command, from what was trained
+        first = done(*command, "--tracking-uri", "http://127.0.0.1:9")
+        assert own.is_file()
+        assert "--overwrite" in first.err
+        assert (tmp_path / "own.json.training").is_file()
+        command.append("--overwrite")
+    out = json.loads(done(*command, *track).out)
     if track:
         with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as db:
             assert dict(db.execute("select key, value from params"))["steps"] == "20"

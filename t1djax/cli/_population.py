@@ -49,7 +49,9 @@ def train(
     patients: Names = None,
     steps: Annotated[int, typer.Option(help="Steps of the optimiser.", min=1)] = PopulationOptions().steps,
     seed: Annotated[int, typer.Option(help="Sets weights and batches.")] = 0,
-    folds: Annotated[int, typer.Option(help="Parts into which people are cut to be judged unseen; 0 for none.")] = 4,
+    folds: Annotated[
+        int, typer.Option(help="Parts into which people are cut to be judged unseen and to calibrate; 0 for none.")
+    ] = 4,
     overwrite: Overwrite = False,
     tracking: Annotated[
         bool,
@@ -94,7 +96,6 @@ def train(
             on_chunk=on_chunk,
         )
     write_population(first, out)
-    kept.unlink()
     made = []
     for part, forecaster in zip(parts, others, strict=True):
         for patient in Cohort(cohort.patients).select(part.unseen):
@@ -103,12 +104,14 @@ def train(
     scores = score_forecasts(made) if made else None
     if scores is not None:
         scores = scores.loc[scores["range"] == "all"]
-    if place is not None:
-        facts = {**options._asdict(), "seed": seed, "folds": len(parts), "people": len(cohort)}
-        try:
+    facts = {**options._asdict(), "seed": seed, "folds": len(parts), "people": len(cohort)}
+    try:
+        if place is not None:
             _log(place, out, first.people, facts, courses, scores)
-        except Exception as e:  # whatever MLflow raises; the forecaster is written
-            say("warning", f"tracking: {e}; {out} is written all the same")
+    except Exception as e:  # whatever MLflow raises; the forecaster is written
+        say("warning", f"tracking: {e}; {out} is written, and the same command with --overwrite sends its run")
+    else:
+        kept.unlink()
     if as_json:
         rows = [] if scores is None else scores.drop(columns="range").to_dict(orient="records")
         print_json({"file": str(out), "people": list(first.people), "scores": rows})

@@ -10,9 +10,9 @@ import numpy as np
 
 from .._whole import whole
 from ._known import COLUMNS
-from ._network import KNOTS_MIN, PopulationForecaster, PopulationNetwork
+from ._network import KNOTS_MIN, KNOWN_DAYS, PopulationForecaster, PopulationNetwork
 
-FORMAT, FORMAT_VERSION, TRAINING = "t1djax.population", 1, "t1djax.population.training"
+FORMAT, FORMAT_VERSION, TRAINING = "t1djax.population", 2, "t1djax.population.training"
 _DIGITS = 4
 _HEAD = 100
 """Bytes of a file among which its format stands."""
@@ -38,7 +38,7 @@ def write_population(forecaster: PopulationForecaster, file: str | Path) -> Path
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = t1djax.population.write_population(shipped, pathlib.Path(folder) / "own.json")
         ...     t1djax.read_population(file)
-        PopulationForecaster(12 people)
+        PopulationForecaster(15 people)
     """
     file = Path(file)
     leaves = jax.tree.leaves(forecaster.networks)
@@ -48,10 +48,11 @@ def write_population(forecaster: PopulationForecaster, file: str | Path) -> Path
         "people": list(forecaster.people),
         "columns": list(COLUMNS),
         "knots_min": list(KNOTS_MIN),
+        "known_days": list(KNOWN_DAYS),
         "width": int(forecaster.networks.second.bias.shape[1]),
         "members": int(forecaster.networks.second.bias.shape[0]),
     }
-    arrays = {"scale": forecaster.scale, "usual": forecaster.usual}
+    arrays = {"scale": forecaster.scale, "usual": forecaster.usual, "calibration": forecaster.calibration}
     arrays |= {f"weights_{i}": x for i, x in enumerate(leaves)}
     lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items()]
     lines += [f"  {json.dumps(name)}: [{', '.join(map(_number, np.ravel(x).tolist()))}]" for name, x in arrays.items()]
@@ -87,7 +88,7 @@ def read_population(file: str | Path) -> PopulationForecaster:
 
 @functools.cache
 def shipped_forecaster() -> PopulationForecaster:
-    """The package's own forecaster: learnt from the twelve people of AZT1D at hand, as `weights.md` beside it says.
+    """The package's own forecaster: learnt from fifteen people of AZT1D and HUPA-UCM, as `weights.md` beside it says.
 
     Returns:
         The forecaster.
@@ -98,9 +99,10 @@ def shipped_forecaster() -> PopulationForecaster:
     Example:
         >>> import t1djax
         >>> t1djax.shipped_forecaster()
-        PopulationForecaster(12 people)
+        PopulationForecaster(15 people)
 
-    Source: Khamesian et al., AZT1D, Mendeley Data, doi 10.17632/gk9m674wcx.1, 2025 (CC BY 4.0).
+    Source: Khamesian et al., AZT1D, Mendeley Data, doi 10.17632/gk9m674wcx.1, 2025 (CC BY 4.0); Hidalgo et al.,
+    HUPA-UCM Diabetes Dataset, Mendeley Data, doi 10.17632/3hbcscwz44.1, 2024 (CC BY 4.0).
     """
     return _parse(_SHIPPED.read_text(encoding="utf-8"), "weights.json")
 
@@ -132,13 +134,13 @@ def _parse(text: str, name: str) -> PopulationForecaster:
     head = {"format": FORMAT, "format_version": FORMAT_VERSION}
     if not isinstance(content, dict) or any(content.get(key) != value for key, value in head.items()):
         raise ValueError(f"{name}: is no population forecaster of this version; make one with t1djax population train")
-    if content["columns"] != list(COLUMNS) or content["knots_min"] != list(KNOTS_MIN):
+    of = {"columns": COLUMNS, "knots_min": KNOTS_MIN, "known_days": KNOWN_DAYS}
+    if any(content[key] != list(value) for key, value in of.items()):
         raise ValueError(f"{name}: was learnt from other columns or horizons; train it again with this version")
     one = jax.eval_shape(lambda key: PopulationNetwork(content["width"], key=key), jax.random.key(0))
     shapes, tree = jax.tree.flatten(one)
     members = content["members"]
     leaves = [np.asarray(content[f"weights_{i}"]).reshape(members, *x.shape) for i, x in enumerate(shapes)]
-    small = lambda x: np.asarray(x, np.float32)
-    return PopulationForecaster(
-        tuple(content["people"]), small(content["scale"]), small(content["usual"]), jax.tree.unflatten(tree, leaves)
-    )
+    scale, usual, calibration = (np.asarray(content[key], np.float32) for key in ("scale", "usual", "calibration"))
+    calibration = calibration.reshape(len(KNOWN_DAYS), len(KNOTS_MIN))
+    return PopulationForecaster(tuple(content["people"]), scale, usual, calibration, jax.tree.unflatten(tree, leaves))

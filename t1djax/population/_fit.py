@@ -21,13 +21,23 @@ from ..data import Cohort, Patient, fingerprint, readings_ahead, rolling_origins
 from ..programs import together
 from ._files import TRAINING
 from ._known import COLUMNS, MAY_LACK, known_at
-from ._network import KNOTS_MIN, PopulationForecaster, PopulationNetwork, PopulationOptions, standard
+from ._network import (
+    KNOTS_MIN,
+    KNOWN_DAYS,
+    PopulationForecaster,
+    PopulationNetwork,
+    PopulationOptions,
+    expected,
+    standard,
+)
 
 _SPREAD_WEIGHT = 0.3  # of the likelihood, which the spread alone learns from, beside the squared misses
 _CHUNK = 250  # steps between two looks at the disk
 _EVERY_MIN, _SLOW_MIN = 10.0, 15.0
 _NEW_DAYS = 4.0
 _LEAST = 200
+_UP_TO_DAYS = (0.5, 2.0)  # of a record, between those of `KNOWN_DAYS`
+_Z90 = 1.6448536269514722
 _DAY_MIN = 1440.0
 
 
@@ -68,10 +78,11 @@ def fit_population(
         patients: whole records of the people to learn from.
         options: size and training.
         key: draws weights and batches.
-        unseen: for further forecasters, whom each of them leaves out; the first learns from everybody.
+        unseen: for further forecasters, whom each of them leaves out; the first learns from everybody. On their
+            misses intervals are calibrated, each forecaster's without those whom it leaves out.
         checkpoint: file that keeps the state between chunks; a training of the same people, options and key goes on
             from there.
-        on_chunk: called after each chunk of steps.
+        on_chunk: called after each chunk of steps; first, of a training that goes on, with the chunks that are done.
 
     Returns:
         The forecaster of all people, then one for each of `unseen`.
@@ -104,27 +115,35 @@ def fit_population(
     )
     courses = [np.repeat(x, options.members, axis=0) for x in (learns, *sizes)]
     state = _begin(options, key, len(courses[0]))
-    done = 0
+    chunks: list[Course] = []
     checkpoint = None if checkpoint is None else Path(checkpoint)
     digest = _fingerprint(people, options, key, unseen)
     if checkpoint is not None and checkpoint.is_file():
-        done, state = _read(checkpoint, digest, state)
-    while done < options.steps:
+        chunks, state = _read(checkpoint, digest, state)
+    for chunk in chunks:
+        on_chunk(chunk)
+    while (done := chunks[-1].step if chunks else 0) < options.steps:
         count = min(_CHUNK, options.steps - done)
         (state, loss), _ = together(_course, state, examples, courses, key, np.asarray(done), static=(options, count))
-        done += count
+        chunks.append(Course(done + count, options.steps, float(loss[:, : options.members].mean())))
         if checkpoint is not None:
-            _write(checkpoint, people.names, digest, done, state)
-        on_chunk(Course(done, options.steps, float(loss[:, : options.members].mean())))
+            _write(checkpoint, people.names, digest, chunks, state)
+        on_chunk(chunks[-1])
     networks = jax.tree.map(lambda x: x.reshape(-1, options.members, *x.shape[1:]), state[0])
-    return tuple(
+    every = tuple(
         PopulationForecaster(
             tuple(name for name in people.names if name not in names),
             sizes[0][k],
             sizes[1][k],
+            np.ones((len(KNOWN_DAYS), len(KNOTS_MIN)), np.float32),
             jax.tree.map(lambda x, k=k: x[k], networks),
         )
         for k, names in enumerate(((), *unseen))
+    )
+    far = _far(every, examples, learns)
+    return tuple(
+        dataclasses.replace(one, calibration=_calibration(far, examples, learn))
+        for one, learn in zip(every, learns, strict=True)
     )
 
 
@@ -137,10 +156,12 @@ class Examples(NamedTuple):
     who: Int[np.ndarray, " rows"]
     weight: Float[np.ndarray, " rows"]
     """So that each person weighs the same."""
+    days: Float[np.ndarray, " rows"]
+    """Since the first reading of the record."""
 
 
 def _examples(people: Cohort) -> Examples:
-    columns, change, who = [], [], []
+    columns, change, who, days = [], [], [], []
     for k, patient in enumerate(people):
         for record, every in _as_seen(patient):
             origins = rolling_origins(record, after_min=-np.inf, every_min=every)
@@ -149,6 +170,7 @@ def _examples(people: Cohort) -> Examples:
             columns.append(known.columns)
             change.append(ahead / known.spread_mg_dL[:, None])
             who.append(np.full(len(origins), k))
+            days.append((origins - record.time_min[record.valid][:1]) / _DAY_MIN)
     x, y, who = np.concatenate(columns), np.concatenate(change), np.concatenate(who)
     count = np.bincount(who, minlength=len(people))
     few = [name for name, n in zip(people.names, count, strict=True) if n < _LEAST]
@@ -157,7 +179,38 @@ def _examples(people: Cohort) -> Examples:
             f"fit_population: {', '.join(few)}: fewer than {_LEAST} readings to learn from; leave them out"
         )
     weight = len(who) / len(people) / count[who]
-    return Examples(x.astype(np.float32), y.astype(np.float32), who, weight.astype(np.float32))
+    small = lambda x: x.astype(np.float32)
+    return Examples(small(x), small(y), who, small(weight), small(np.concatenate(days)))
+
+
+def _far(
+    every: Sequence[PopulationForecaster], examples: Examples, learns: Bool[np.ndarray, "courses people"]
+) -> Float[np.ndarray, "rows horizons"]:
+    """Misses beside the half width of the 90 % interval, by the first forecaster that left the person out, or NaN."""
+    far = np.full_like(examples.change, np.nan)
+    most = int(np.bincount(examples.who).max())
+    for k in np.flatnonzero(~learns.all(axis=0)).tolist():
+        one, rows = every[int(np.argmin(learns[:, k]))], np.flatnonzero(examples.who == k)
+        columns = np.pad(examples.columns[rows], ((0, most - len(rows)), (0, 0)), constant_values=np.nan)
+        (change, sd), _ = together(expected, one.networks, one.scale, one.usual, columns)
+        far[rows] = np.abs(examples.change[rows] - change[: len(rows)]) / sd[: len(rows)] / _Z90
+    return far
+
+
+def _calibration(
+    far: Float[np.ndarray, "rows horizons"], examples: Examples, learn: Bool[np.ndarray, " people"]
+) -> Float[np.ndarray, "days horizons"]:
+    """The 90 % quantiles over some people, each of whom weighs the same; one where nobody was left out."""
+    found = np.ones((len(KNOWN_DAYS), len(KNOTS_MIN)), np.float32)
+    known = np.searchsorted(_UP_TO_DAYS, examples.days)
+    for d, h in np.ndindex(found.shape):
+        use = learn[examples.who] & (known == d) & np.isfinite(far[:, h])
+        if use.any():
+            who, miss = examples.who[use], far[use, h]
+            order = np.argsort(miss)
+            share = np.cumsum(1 / np.bincount(who)[who[order]])
+            found[d, h] = miss[order][np.searchsorted(share, 0.9 * share[-1])]
+    return found
 
 
 def _size(
@@ -246,16 +299,16 @@ def _fingerprint(people: Cohort, options: PopulationOptions, key: Key, unseen: S
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
-def _write(file: Path, names: Sequence[str], digest: str, done: int, state: Any) -> None:
-    recipe = {"format": TRAINING, "people": names, "training": digest, "steps": done}
+def _write(file: Path, names: Sequence[str], digest: str, chunks: Sequence[Course], state: Any) -> None:
+    recipe = {"format": TRAINING, "people": names, "training": digest, "chunks": chunks}
     with whole(file) as partial, partial.open("wb") as stream:
         stream.write((json.dumps(recipe) + "\n").encode())
         eqx.tree_serialise_leaves(stream, state)
 
 
-def _read(file: Path, digest: str, like: Any) -> tuple[int, Any]:
+def _read(file: Path, digest: str, like: Any) -> tuple[list[Course], Any]:
     with file.open("rb") as stream:
         recipe = json.loads(stream.readline())
         if recipe["training"] != digest:
             raise ValueError(f"{file}: is of a training with other people, options or key; remove it, or name another")
-        return recipe["steps"], eqx.tree_deserialise_leaves(stream, like)
+        return [Course(*chunk) for chunk in recipe["chunks"]], eqx.tree_deserialise_leaves(stream, like)

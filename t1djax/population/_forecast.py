@@ -11,7 +11,7 @@ from ..data import HIGHEST_READING, HORIZONS_MIN, LOWEST_READING, Patient, readi
 from ..programs import together
 from ..records import RollingForecasts
 from ._known import known_at
-from ._network import KNOTS_MIN, PopulationForecaster, PopulationNetwork, standard
+from ._network import KNOTS_MIN, KNOWN_DAYS, PopulationForecaster, PopulationNetwork, expected, standard
 
 _OWN_PENALTY_MIN = 5000.0
 """Time of readings that the belief in the others' forecast weighs, min; the optimum is broad."""
@@ -34,13 +34,15 @@ def population_forecasts(
     """Forecast a record from many origins by what other people taught.
 
     ```
-    G + spread (change_h(x) + w_h x),   sd = factor_h spread s_h(x)
+    G + spread (change_h(x) + w_h x),   sd = factor_h calibration_h spread s_h(x)
     ```
 
-    `change` and `s` are the networks'; `w` is a ridge regression of their misses in the person's training part, which
+    `change` and `s` are the networks'; `calibration` makes 90 % intervals hold that share of people who were left out,
+    by how much of the record there is; `w` is a ridge regression of the misses in the person's training part, which
     weighs the more the longer it is; `factor` makes the 90 % interval hold that share of the training part's readings,
-    on blocks that `w` has not seen. With no reading in the training part there is neither, and it is a forecast of a
-    person never seen. Origins inside the training part are forecast with a `w` of the other four fifths of it.
+    on blocks that `w` has not seen. With no reading in the training part there is neither `w` nor `factor`, and it is a
+    forecast of a person never seen. Origins inside the training part are forecast with a `w` of the other four fifths
+    of it.
 
     Args:
         forecaster: what others taught; `shipped_forecaster()` is the package's own.
@@ -84,10 +86,12 @@ def population_forecasts(
     block = np.where(at > end, _BLOCKS, block)
     days = len(own) * step / _DAY_MIN
     pad = lambda x: np.pad(x, ((0, -len(at) % _ROWS), *((0, 0) for _ in x.shape[1:])), constant_values=np.nan)
+    known_days = (at - readings[0]) / _DAY_MIN
+    calibration = np.stack([np.interp(known_days, KNOWN_DAYS, one) for one in forecaster.calibration.T], axis=1)
     more = forecaster.networks, forecaster.scale.astype(np.float64), forecaster.usual.astype(np.float64)
     (change, sd), _ = together(
-        _forecasts, *more, pad(known.columns), pad(seen), pad(block.astype(np.float64)), _between(horizons),
-        np.asarray(step), np.asarray(days / (days + _TRUSTED_DAYS)),
+        _forecasts, *more, pad(calibration), pad(known.columns), pad(seen), pad(block.astype(np.float64)),
+        _between(horizons), np.asarray(step), np.asarray(days / (days + _TRUSTED_DAYS)),
     )  # fmt: skip
     keep = slice(len(own), len(at))
     now, spread = known.now_mg_dL[keep, None], known.spread_mg_dL[keep, None]
@@ -113,6 +117,7 @@ def _forecasts(
     networks: PopulationNetwork,
     scale: Float[Array, " columns"],
     usual: Float[Array, " knots"],
+    calibration: Float[Array, "rows knots"],
     columns: Float[Array, "rows columns"],
     seen: Float[Array, "rows horizons"],
     block: Float[Array, " rows"],
@@ -121,10 +126,8 @@ def _forecasts(
     trust: Float[Array, ""],
 ) -> tuple[Float[Array, "rows horizons"], Float[Array, "rows horizons"]]:
     """Change and its standard deviation, in the person's spreads."""
-    z, missing = standard(columns, scale)
-    change, log_sd = jax.vmap(lambda network: network(z, missing))(networks)
-    mean = jnp.mean(change, axis=0) * usual @ between
-    sd = jnp.sqrt(jnp.mean(jnp.exp(2 * log_sd), axis=0)) * usual @ between
+    change, sd = expected(networks, scale, usual, columns)
+    mean, sd, z = change @ between, sd * calibration @ between, standard(columns, scale)[0]
 
     def one(mean: Array, sd: Array, seen: Array) -> tuple[Array, Array]:
         there = jnp.isfinite(seen)

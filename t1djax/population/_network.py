@@ -15,6 +15,8 @@ from ._known import COLUMNS, MAY_LACK
 
 KNOTS_MIN = (5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 240.0)
 """Horizons that the network forecasts, min; between them its forecasts are interpolated."""
+KNOWN_DAYS = (0.25, 1.0, 3.0)
+"""Days of a record after which intervals are calibrated; between them it is interpolated."""
 _FURTHEST = 5.0  # standard deviations beyond which a column says nothing more
 
 
@@ -93,6 +95,17 @@ def standard(
     return z, missing.astype(columns.dtype)
 
 
+def expected(
+    networks: PopulationNetwork,
+    scale: Float[Array, " columns"],
+    usual: Float[Array, " horizons"],
+    columns: Float[Array, "rows columns"],
+) -> tuple[Float[Array, "rows horizons"], Float[Array, "rows horizons"]]:
+    """Changes until `KNOTS_MIN` and their standard deviations by all members, a number of the person's spreads."""
+    change, log_sd = jax.vmap(lambda network: network(*standard(columns, scale)))(networks)
+    return jnp.mean(change, axis=0) * usual, jnp.sqrt(jnp.mean(jnp.exp(2 * log_sd), axis=0)) * usual
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class PopulationForecaster:
     """A forecaster that was learnt from some people and is meant for others.
@@ -100,7 +113,7 @@ class PopulationForecaster:
     Example:
         >>> import t1djax
         >>> len(t1djax.shipped_forecaster().people)
-        12
+        15
     """
 
     people: tuple[str, ...]
@@ -109,6 +122,9 @@ class PopulationForecaster:
     """Size of each column over the training people, without unit."""
     usual: Float[np.ndarray, " horizons"]
     """Size of the change until each of `KNOTS_MIN`, a number of the person's standard deviations."""
+    calibration: Float[np.ndarray, "days horizons"]
+    """Factor of standard deviations by which 90 % intervals hold that share of people who were left out: after each of
+    `KNOWN_DAYS` of a record, until each of `KNOTS_MIN`; one where nobody was."""
     networks: PopulationNetwork
     """The members, stacked."""
 
