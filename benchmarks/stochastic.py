@@ -157,7 +157,7 @@ def _of_record(patient: t1djax.Patient, model: str) -> list[np.ndarray]:
         known: Any = jax.jit(
             lambda h: (
                 build(h, person.person, steps, form, unit)[0],
-                run_filter(h, person.person, steps, form, unit)[0],
+                run_filter(h, person.person, steps, form, unit, np.zeros(0))[0],
             )
         )(h)
         (built, filtered), time = known, np.asarray(steps.time_min)

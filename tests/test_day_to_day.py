@@ -34,7 +34,7 @@ def records() -> list[t1djax.Patient]:
         unit = unit_of(h, person.level_mg_dL, form)
         for i, change in enumerate(CHANGES):
             model, _ = build(h | {"change": jnp.asarray(change)}, person, steps, form, unit)
-            F, Q = (np.asarray(x) for x in model.motion.each)
+            F, Q = map(np.asarray, model.matrices())
             roots = {k: root(Q[n]) for n, k in enumerate(np.asarray(steps.interval))}
             x, states = np.asarray(model.mean), []
             for f, k in zip(F, np.asarray(steps.interval), strict=True):

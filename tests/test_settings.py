@@ -272,7 +272,7 @@ def test_a_meal_that_is_doubted_adds_what_its_share_would_do_to_glucose():
             @jax.jit
             def built(h, steps, form=form):
                 model, _ = build(h, somebody, steps, form, unit_of(h, somebody.level_mg_dL, form))
-                return model.cov, model.motion.each
+                return model.cov, model.matrices()
 
             (P, each), variance = jax.device_get(built(h, steps)), []
             for F, Q in zip(*each, strict=True):

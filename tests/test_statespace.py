@@ -70,7 +70,7 @@ def forecasts(h: dict, person: Person, form: Form, *rest: Any) -> Ahead:
 
 def joint(model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of all states of all steps at once."""
-    F, Q = (np.asarray(x) for x in model.motion.each)
+    F, Q = map(np.asarray, model.matrices())
     steps, n = F.shape[:2]
     mean = np.zeros((steps, n))
     cov = np.zeros((steps, n, steps, n))
@@ -204,7 +204,7 @@ def test_without_noise_it_is_the_deterministic_model():
     for name, value in {"G": 140.0 - 130.0, "c": 0.4, "p1": 15.0, "q": 2.2}.items():
         x[names.index(name)] = value
     found = []
-    for F in np.asarray(model.motion.each.transition):
+    for F in np.asarray(model.matrices()[0]):
         found.append(x[0] + 130.0)
         x = F @ x
     np.testing.assert_allclose(found, expected, rtol=1e-9)
@@ -262,10 +262,9 @@ def drawn(n_people: int, seed: int, n: int = 204, **changed: float) -> list[t1dj
         steps = steps_of(blank)
         x = rng.multivariate_normal(np.asarray(model.mean), np.asarray(model.cov) * 0.25)
         glucose = {}
-        for k, t in enumerate(np.asarray(steps.time_min)):
+        for t, F, Q in zip(np.asarray(steps.time_min), *map(np.asarray, model.matrices()), strict=False):
             glucose[float(t)] = x[0] + 130.0 + rng.normal(0, float(h["noise"]))
-            Q = np.asarray(model.motion.each.noise[k])
-            x = np.asarray(model.motion.each.transition[k]) @ x + _root(Q) @ rng.normal(size=len(x))
+            x = F @ x + _root(Q) @ rng.normal(size=len(x))
         people.append(dataclasses.replace(blank, glucose_mg_dL=np.array([glucose[t] for t in time.tolist()])))
     return people
 

@@ -331,7 +331,7 @@ def test_parts_of_the_day_have_effects_of_their_own():
     build_one = jax.jit(lambda h, steps, form: built(h, somebody(), steps, form)[0], static_argnums=2)
     whole = build_one(typical(one), dataclasses.replace(steps, block=0 * steps.block), one)
     parts = build_one(typical(one), steps, four)
-    F, G = whole.motion.each.transition, parts.motion.each.transition
+    F, G = (model.matrices()[0] for model in (whole, parts))
     at = layout(one).core
     np.testing.assert_allclose(np.sum(G[:, 0, at : at + 4], axis=-1), F[:, 0, at], rtol=1e-9, atol=1e-12)
     for k, block in enumerate(np.asarray(steps.block)):

@@ -14,7 +14,7 @@ from ..records import FutureInputs
 from ._body import CHANNELS, Unit
 from ._filter import Filtered
 from ._hyper import Form, layout
-from ._model import after_doses, choices, effect_rows, matrices, reading_row, through_body, with_halves
+from ._model import Matrices, Spans, after_doses, choices, effect_rows, matrices, reading_row, spans, through_body
 from ._person import Person
 from ._steps import Steps, unpaired
 
@@ -60,6 +60,7 @@ def ahead(
     horizon_min: tuple[float, ...],
     changes: Changes | None = None,
     longest_min: float | None = None,
+    over: Spans | None = None,
 ) -> Ahead:
     """Mean and variance of the reading at each horizon after each origin.
 
@@ -79,10 +80,11 @@ def ahead(
         horizon_min: how far ahead, min.
         changes: later changes of those rates; none if not given.
         longest_min: longest step of a walk, min; that of the body if not given.
+        over: matrices over `lengths_ahead`, if they are at hand.
     """
     origins, horizons = len(rates), len(horizon_min)
-    if form.exact:
-        M = matrices(h, unit, form, jnp.asarray(horizon_min))
+    M, half = spans(h, unit, form, jnp.asarray(lengths_ahead(form, horizon_min, longest_min))) if over is None else over
+    if half is None:
         wide = lambda x: jnp.broadcast_to(x[:, None], (origins, horizons, *x.shape[1:]))
         response = effect_rows(M, jnp.arange(horizons), wide(on_board), wide(rates))
         if changes is not None:
@@ -98,21 +100,31 @@ def ahead(
         row = jnp.concatenate([stays, acts], axis=-1)
         mean, added = jnp.sum(row * filtered.mean[:, None], axis=-1), core @ M.noise @ core
     else:
-        dt = _walk_steps(horizon_min, form.physiology.step_min if longest_min is None else longest_min)
-        mean, row, added = _walk(h, unit, person, form, filtered.mean, on_board, rates, block, horizon_min, dt, changes)
+        dt = _walk_steps(form, horizon_min, longest_min)
+        start = filtered.mean
+        mean, row, added = _walk(M, half, unit, person, form, start, on_board, rates, block, horizon_min, dt, changes)
     spread = jnp.sum(row * jnp.einsum("oij,ohj->ohi", filtered.cov, row), axis=-1)
     return Ahead(mean, spread + added + h["noise"] ** 2)
 
 
-def _walk_steps(horizon_min: tuple[float, ...], longest_min: float) -> Float[np.ndarray, " steps"]:
+def lengths_ahead(
+    form: Form, horizon_min: tuple[float, ...], longest_min: float | None = None
+) -> Float[np.ndarray, " lengths"]:
+    """The lengths of time that `ahead` needs matrices over, min."""
+    return np.asarray(horizon_min) if form.exact else np.unique(_walk_steps(form, horizon_min, longest_min))
+
+
+def _walk_steps(form: Form, horizon_min: tuple[float, ...], longest_min: float | None) -> Float[np.ndarray, " steps"]:
     """Lengths of steps that end on every horizon, min."""
     between = np.diff(np.unique([0.0, *horizon_min]))
-    parts = np.ceil(between / longest_min - 1e-6).astype(int)
-    return np.repeat(between / parts, parts)
+    longest = form.physiology.step_min if longest_min is None else longest_min
+    parts = np.ceil(between / longest - 1e-6).astype(int)
+    return np.round(np.repeat(between / parts, parts), 9)
 
 
 def _walk(
-    h: Mapping[str, Array],
+    whole: Matrices,
+    half: Matrices,
     unit: Unit,
     person: Person,
     form: Form,
@@ -128,8 +140,7 @@ def _walk(
     where, read = layout(form), reading_row(layout(form))
     end = np.cumsum(dt)
     last = np.array([np.argmin(np.abs(end - horizon)) for horizon in horizon_min])
-    lengths, interval = np.unique(np.round(dt, 9), return_inverse=True)
-    whole, half = with_halves(h, unit, form, jnp.asarray(lengths))
+    interval = np.unique(dt, return_inverse=True)[1]
     doses = jnp.broadcast_to(rates[:, None], (len(rates), len(dt), 3))
     if changes is not None:
         # Each of them moves the mean rate of the steps that it falls into, so that no dose is lost.

@@ -40,7 +40,7 @@ def kalman_filter(model: Model, *, parallel: bool = False, last: bool = False) -
     """Filter one record: missing readings and steps of any length are no special case.
 
     ```
-    S = H P H' + sd^2,  K = P H'/S,  m + K miss,  P - share K S K'
+    S = H P H' + sd^2,  K = P H'/S,  m + K miss,  (I - share K H) P
     ```
 
     `miss` is the reading less what is expected, and the share is one. At a limit of the sensor glucose is beyond it
@@ -92,17 +92,33 @@ def kalman_update(
     """
     PH = cov @ read
     S, miss = read @ PH + noise_var, y - read @ mean
-    at_limit = limit != 0.0
-    # How far inside the limit lies what is expected, in standard deviations, at most 30 where it is beyond.
-    a = jnp.where(at_limit, jnp.maximum(-limit * miss / jnp.sqrt(S), -30.0), 0.0)
-    beyond = jnp.log(jax.lax.erfc(-a / np.sqrt(2)) / 2)
-    hazard = jnp.exp(-(a**2) / 2 - beyond) / np.sqrt(2 * np.pi)
-    shift = jnp.where(at_limit, limit * jnp.sqrt(S) * hazard, miss)
-    share = jnp.where(at_limit, hazard * (hazard + a), 1.0)
+    shift, share = _taken(miss, S, limit)
     K = jnp.where(valid, PH / S, 0.0)
-    density = jnp.where(at_limit, beyond, -0.5 * (jnp.log(2 * jnp.pi * S) + miss**2 / S))
-    m, P = mean + K * shift, cov - share * S * K[:, None] * K
-    return Filtered(m, P, miss, S, jnp.where(valid, density, 0.0))
+    # A product of matrices: the outer product of `K` and `P H` costs twice as much where slopes go along.
+    left = jnp.eye(len(mean), dtype=cov.dtype) - share * K[:, None] * read
+    return Filtered(mean + K * shift, left @ cov, miss, S, _density(miss, S, valid, limit))
+
+
+def _inside(miss: Array, S: Array, limit: Array) -> tuple[Array, Array]:
+    """How far inside the limit lies what is expected, in standard deviations, at most 30 where it is beyond, and the
+    logarithm of the probability that glucose lies beyond; nought and that of a half where there is no limit."""
+    a = jnp.where(limit != 0.0, jnp.maximum(-limit * miss / jnp.sqrt(S), -30.0), 0.0)
+    return a, jnp.log(jax.lax.erfc(-a / np.sqrt(2)) / 2)
+
+
+def _taken(miss: Array, S: Array, limit: Array) -> tuple[Array, Array]:
+    """What a reading moves, in place of its miss, and the share of the variance that it takes away."""
+    a, beyond = _inside(miss, S, limit)
+    hazard = jnp.exp(-(a**2) / 2 - beyond) / np.sqrt(2 * np.pi)
+    at_limit = limit != 0.0
+    return jnp.where(at_limit, limit * jnp.sqrt(S) * hazard, miss), jnp.where(at_limit, hazard * (hazard + a), 1.0)
+
+
+def _density(miss: Array, S: Array, valid: Array, limit: Array) -> Array:
+    """Logarithm of a reading's density, or of the probability of lying beyond; nought where there is none."""
+    _, beyond = _inside(miss, S, limit)
+    within = -0.5 * (jnp.log(2 * jnp.pi * S) + miss**2 / S)
+    return jnp.where(valid, jnp.where(limit != 0.0, beyond, within), 0.0)
 
 
 def kalman_spread(
@@ -212,11 +228,13 @@ def _sequential_filter(model: Model, last: bool) -> Filtered:
         found = kalman_update(m, P, model.read, var, y, valid, limit)
         ahead, F, Q = model.motion.step(each, found.mean)
         after = (ahead, kalman_spread(found.cov, F, Q))
-        return ((*after, *found[:2]), found[2:]) if last else (after, found)
+        return ((*after, *found[:2]), found[2:4]) if last else (after, found[:4])
 
     steps, start = (model.motion.each, model.y, model.valid, model.limit), (model.mean, model.cov)
     end, found = jax.lax.scan(step, 2 * start if last else start, steps)
-    return Filtered(*(x[None] for x in end[2:]), *found)
+    m, P, miss, S = (end[2][None], end[3][None], *found) if last else found
+    # Densities of all readings at once, after the walk.
+    return Filtered(m, P, miss, S, _density(miss, S, model.valid, model.limit))
 
 
 class _Element(NamedTuple):
@@ -234,7 +252,7 @@ def _parallel_filter(model: Model) -> Filtered:
     H, var = model.read, model.noise_sd**2
     if not isinstance(model.motion, Exact):
         raise ValueError("kalman_filter: only linear steps can be filtered in parallel; leave parallel out")
-    transition, noise = model.motion.each
+    transition, noise = model.matrices()
 
     def element(F: Array, Q: Array, y: Array, valid: Array) -> _Element:
         S = H @ Q @ H + var

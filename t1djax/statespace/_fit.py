@@ -19,11 +19,11 @@ from ..physics import AbstractPhysiology
 from ..programs import over_cohort
 from ..question import Question
 from ..records import SYMBOLS, Cost, Estimate, Outcome, WithOutcome, legend_line
-from ._ahead import ahead, lasting_rates
+from ._ahead import ahead, lasting_rates, lengths_ahead
 from ._body import Unit, unit_of
 from ._filter import Filtered, kalman_filter
 from ._hyper import Form, StateSpaceOptions, layout
-from ._model import build, effect_prior, positive
+from ._model import Spans, build, effect_prior, positive, spans
 from ._person import Person, person_of
 from ._pool import Belief, of_everybody, of_the_cohort
 from ._steps import Steps, round_up, stack_steps, steps_of
@@ -263,11 +263,20 @@ def walked(patient: Patient, form: Form, until_min: float | None = None) -> Step
 
 
 def run_filter(
-    h: Mapping[str, Array], person: Person, steps: Steps, form: Form, unit: Unit, *, last: bool = False
-) -> tuple[Filtered, Float[Array, "steps 3 lags"]]:
-    """The filtered record of one patient, and what is on board at its steps."""
-    model, on_board = build(h, person, steps, form, unit)
-    return kalman_filter(model, last=last), on_board
+    h: Mapping[str, Array],
+    person: Person,
+    steps: Steps,
+    form: Form,
+    unit: Unit,
+    beyond_min: Float[np.ndarray, " lengths"],
+    *,
+    last: bool = False,
+) -> tuple[Filtered, Float[Array, "steps 3 lags"], Spans]:
+    """The filtered record of one patient, what is on board at its steps, and the matrices over further lengths."""
+    n = len(steps.dt_min)
+    both = spans(h, unit, form, jnp.concatenate([steps.dt_min, beyond_min]))
+    model, on_board = build(h, person, steps, form, unit, jax.tree.map(lambda x: x[:n], both))
+    return kalman_filter(model, last=last), on_board, jax.tree.map(lambda x: x[n:], both)
 
 
 def _stack(patients: Sequence[Patient], ends: Sequence[float], form: Form) -> _Data:
@@ -290,7 +299,7 @@ def _stack(patients: Sequence[Patient], ends: Sequence[float], form: Form) -> _D
     most = round_up(max(len(origin) for origin, _, _ in rows))
     pad = lambda x: np.pad(x, ((0, most - len(x)), *[(0, 0)] * (x.ndim - 1)))
     columns = (jnp.asarray(np.stack([pad(x) for x in column])) for column in zip(*rows, strict=True))
-    person = jax.tree.map(lambda *leaves: jnp.stack(leaves), *people)
+    person = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *people)
     return _Data(stack_steps(each), person, of_everybody(person, form), *columns)
 
 
@@ -309,7 +318,8 @@ def _evaluate(z: Array, data: _Data, form: Form) -> _Found:
     def terms(z: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         h = constants(z, form)
         unit = unit_of(h, data.person.level_mg_dL, form)
-        filtered, on_board = run_filter(h, data.person, data.steps, form, unit, last=not horizons)
+        beyond_min = lengths_ahead(form, horizons, _STEP_MIN)
+        filtered, on_board, beyond = run_filter(h, data.person, data.steps, form, unit, beyond_min, last=not horizons)
         log_likelihood = jnp.sum(filtered.log_likelihood)
         cost = jnp.sum(((z - data.belief.mean) / data.belief.sd) ** 2) / 2 - log_likelihood
         ours = filtered.innovation, jnp.log(filtered.innovation_var)
@@ -317,7 +327,9 @@ def _evaluate(z: Array, data: _Data, form: Form) -> _Found:
         if horizons:
             every = filtered, on_board, lasting_rates(data.steps, "none"), data.steps.block
             known, lags, rates, block = jax.tree.map(lambda x: x[data.origin], every)
-            expected = ahead(h, unit, data.person, form, known, lags, rates, block, horizons, longest_min=_STEP_MIN)
+            expected = ahead(
+                h, unit, data.person, form, known, lags, rates, block, horizons, longest_min=_STEP_MIN, over=beyond
+            )
             miss, log_var = data.target - data.person.level_mg_dL - expected.mean, jnp.log(expected.var)
             cost += jnp.sum(data.weight * (log_var + miss**2 / expected.var)) / 2
             theirs = miss.ravel(), log_var.ravel()
@@ -338,48 +350,68 @@ def _evaluate(z: Array, data: _Data, form: Form) -> _Found:
 
 
 _CLOSE = 1e-2  # what a whole step would still gain in the objective
-_SHORTEST = 1e-3  # share of a whole step
-_NEAR = 2.0  # gain below which the last step's change of the slope corrects the curvature
+_NEAR = 5.0  # gain below which the curvature is followed by how the slope changes
+_DAMPED = 0.3, 0.02, 1e3  # the first damping, the last, and that at which the search ends, as shares of the curvature
+
+
+def _followed(H: Array, moved: Array, turned: Array) -> Array:
+    """The curvature after a step, by how the slope changed on it; it stays positive.
+
+    Source: Powell, "A fast algorithm for nonlinearly constrained optimization calculations", 1978, on the method of
+    Broyden, Fletcher, Goldfarb and Shanno.
+    """
+    along = H @ moved
+    expected, met = moved @ along, moved @ turned
+    share = jnp.where(met < _BENT * expected, (1 - _BENT) * expected / (expected - met), 1.0)
+    turned = share * turned + (1 - share) * along
+    return H + jnp.outer(turned, turned) / (turned @ moved) - jnp.outer(along, along) / expected
+
+
+_BENT = 0.05  # least share of the curvature that one step leaves
 
 
 def _solve(data: _Data, form: Form) -> _Solution:
-    """Fisher scoring: steps shrink where they overshoot; near the end the expected curvature is corrected by that met
-    on the last step, as in the method of Broyden, Fletcher, Goldfarb and Shanno."""
+    """Fisher scoring, damped by Levenberg's and Marquardt's rule; near the end steps go by the curvature that is met,
+    also on steps that led nowhere."""
     n = len(form.constants)
 
     class Now(NamedTuple):
         z: Array
         trial: Array
         best: _Found
-        before: tuple[Array, Array]
-        """The last step, and how the slope changed on it."""
-        share: Array
+        H: Array
+        """The curvature that steps go by."""
+        damping: Array
+        promised: Array
+        """What the step to the trial should gain."""
         gain: Array
         steps: Array
 
     def step(now: Now) -> Now:
         tried = _evaluate(now.trial, data, form)
-        better = tried.cost < now.best.cost
-        pick = lambda a, b: jax.tree.map(lambda a, b: jnp.where(better, a, b), a, b)
-        moved, turned = pick((now.trial - now.z, tried.slope - now.best.slope), now.before)
-        z, best = pick((now.trial, tried), (now.z, now.best))
-        share = jnp.where(better, jnp.minimum(1.0, 1.5 * now.share), now.share / 2)
-        H = best.curvature
-        along = H @ moved
-        secant = jnp.outer(turned, turned) / (turned @ moved) - jnp.outer(along, along) / (moved @ along)
-        H = H + jnp.where((now.gain < _NEAR) & (turned @ moved > 0), secant, 0.0)
-        whole = jnp.linalg.solve(H, best.slope)
+        ratio = (now.best.cost - tried.cost) / now.promised
+        better = ratio > 0
+        moved, turned = now.trial - now.z, tried.slope - now.best.slope
+        near = (now.gain < _NEAR) & jnp.isfinite(moved @ turned)
+        H = jnp.where(near, _followed(now.H, moved, turned), jnp.where(better, tried.curvature, now.H))
+        z, best = jax.tree.map(lambda a, b: jnp.where(better, a, b), (now.trial, tried), (now.z, now.best))
+        first, last, _ = _DAMPED
+        damping = jnp.where(ratio > 0.75, now.damping / 4, now.damping)
+        damping = jnp.where(ratio > 0.25, jnp.where(damping < last, 0.0, damping), jnp.maximum(4 * damping, first))
+        damped = H + damping * jnp.diag(jnp.diagonal(best.curvature))
+        full, whole = jnp.linalg.solve(jnp.stack([H, damped]), best.slope[:, None])[..., 0]
         # No further than two standard deviations of the prior at once: beyond, constants hardly move.
-        move = whole * jnp.minimum(share, REACH / jnp.max(jnp.abs(whole)))
-        return Now(z, z - move, best, (moved, turned), share, best.slope @ whole / 2, now.steps + 1)
+        move = whole * jnp.minimum(1.0, REACH / jnp.max(jnp.abs(whole)))
+        promised = best.slope @ move - move @ H @ move / 2
+        return Now(z, z - move, best, H, damping, promised, best.slope @ full / 2, now.steps + 1)
 
     def going(now: Now) -> Array:
-        return (now.steps <= form.options.max_steps) & (now.gain > _CLOSE) & (now.share > _SHORTEST)
+        return (now.steps <= form.options.max_steps) & (now.gain > _CLOSE) & (now.damping < _DAMPED[-1])
 
     shapes = jax.eval_shape(lambda: _evaluate(jnp.zeros(n), data, form))
     nowhere = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)._replace(cost=jnp.asarray(jnp.inf))
-    start, zero, far = data.belief.start, jnp.zeros(n), jnp.asarray(jnp.inf)
-    begun = Now(start, start, nowhere, (zero, zero), jnp.ones(()), far, jnp.asarray(0))
+    start, zero, far = data.belief.start, jnp.zeros(()), jnp.asarray(jnp.inf)
+    begun = Now(start, start, nowhere, jnp.eye(n), zero, jnp.ones(()), far, jnp.asarray(0))
     end = jax.lax.while_loop(going, step, begun)
     # Where a body's rates have kinks, the slope leads a little astray, and steps stop short of the last hundredth.
     converged = (end.gain <= 10 * _CLOSE) & jnp.isfinite(end.best.cost)
@@ -395,14 +427,14 @@ def _record(
     across = found.moves @ unknown
     cov = np.block([[unknown, across.T], [across, found.cov + across @ found.moves.T]])
     spread = np.sqrt(np.diagonal(unknown))
-    fitted, medians = {}, constants(belief.mean, form)
+    fitted, within = {}, np.tanh(np.stack([s.z, belief.mean]) / REACH)
     for i, row in enumerate(form.constants):
-        inside = np.tanh(s.z[i] / REACH)
-        value = row.median * float(np.exp(row.log_sd * REACH * inside))
+        inside = within[0, i]
+        value, median = (row.median * np.exp(row.log_sd * REACH * within[:, i])).tolist()
         error = value * row.log_sd * float(spread[i] * (1 - inside**2))
         fitted[row.symbol] = Estimate(
             value,
-            float(medians[row.symbol]),
+            median,
             None if form.options.horizons_min else error,
             prior_dominated=bool(spread[i] ** 2 > 0.75 * belief.sd[i] ** 2),
             at_bound=bool(abs(inside) > 0.96),

@@ -11,7 +11,7 @@ from ..data import HIGHEST_READING, HORIZONS_MIN, LOWEST_READING, Patient, readi
 from ..physics import Doses
 from ..programs import together
 from ..records import FutureInputs, RollingForecasts
-from ._ahead import Ahead, Changes, ahead, changes_after, lasting_rates
+from ._ahead import Ahead, Changes, ahead, changes_after, lasting_rates, lengths_ahead
 from ._body import unit_of
 from ._fit import PatientStateSpace, StateSpaceFit, run_filter, walked
 from ._hyper import Form
@@ -183,7 +183,7 @@ def _forecasts(
     horizon_min: tuple[float, ...],
 ) -> Ahead:
     unit = unit_of(h, person.level_mg_dL, form)
-    known = run_filter(h, person, steps, form, unit)
+    *known, beyond = run_filter(h, person, steps, form, unit, lengths_ahead(form, horizon_min))
     every = (*known, lasting_rates(steps, future), steps.block)
     filtered, on_board, rates, block = jax.tree.map(lambda x: x[at], every)
-    return ahead(h, unit, person, form, filtered, on_board, rates, block, horizon_min, changes)
+    return ahead(h, unit, person, form, filtered, on_board, rates, block, horizon_min, changes, over=beyond)

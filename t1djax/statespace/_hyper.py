@@ -27,6 +27,8 @@ class Hyper(NamedTuple):
     """Median of the prior."""
     log_sd: float
     """Standard deviation of its logarithm."""
+    start: float = 0.0
+    """Where its search begins, in such standard deviations from the median: about where real records end."""
 
 
 class StateSpaceOptions(NamedTuple):
@@ -79,13 +81,13 @@ def _table(*rows: Hyper) -> Mapping[str, Hyper]:
 
 
 HYPERPARAMETERS: Mapping[str, Hyper] = _table(
-    Hyper("k", "1/min", "rate at which glucose returns to the person's level", 0.006, 0.7),
-    Hyper("walk", "mg/dL/min^0.5", "random walk of glucose", 0.5, 1.0),
-    Hyper("fast", "mg/dL/min", "standard deviation of the fast disturbance", 0.8, 0.7),
+    Hyper("k", "1/min", "rate at which glucose returns to the person's level", 0.006, 0.7, 1.5),
+    Hyper("walk", "mg/dL/min^0.5", "random walk of glucose", 0.5, 1.0, 0.5),
+    Hyper("fast", "mg/dL/min", "standard deviation of the fast disturbance", 0.8, 0.7, 0.5),
     Hyper("fast_min", "min", "time constant of the fast disturbance", 40.0, 0.5),
-    Hyper("slow", "mg/dL/min", "standard deviation of the slow disturbance", 0.2, 0.7),
+    Hyper("slow", "mg/dL/min", "standard deviation of the slow disturbance", 0.2, 0.7, -0.5),
     Hyper("slow_min", "min", "time constant of the slow disturbance", 300.0, 0.5),
-    Hyper("noise", "mg/dL", "standard deviation of the sensor's white noise", 3.0, 0.7),
+    Hyper("noise", "mg/dL", "standard deviation of the sensor's white noise", 3.0, 0.7, -2.0),
     Hyper("Ts", "min", "time constant of the sensor", 8.0, 0.3),
     Hyper("change", "1", "standard deviation by which the insulin effect changes in a day, as a share", 0.05, 1.0),
     Hyper("error", "mg/dL", "standard deviation of the sensor's error with a memory", 5.0, 0.7),

@@ -55,40 +55,55 @@ def matrices(h: Mapping[str, Array], unit: Unit, form: Form, dt_min: Float[Array
     return Matrices(F, Q, both[..., :m, m:], both[..., m : m + n, m:])
 
 
-def with_halves(
-    h: Mapping[str, Array], unit: Unit, form: Form, dt_min: Float[Array, " lengths"]
-) -> tuple[Matrices, Matrices]:
-    """The same over each length and over half of it."""
+class Spans(NamedTuple):
+    """What steps over some lengths of time take."""
+
+    whole: Matrices
+    """Over each length."""
+    half: Matrices | None
+    """Over half of it, where steps are not exact."""
+
+
+def spans(h: Mapping[str, Array], unit: Unit, form: Form, dt_min: Float[Array, " lengths"]) -> Spans:
+    """The matrices over each length: all that a program needs at once, since each call is compiled."""
+    if form.exact:
+        return Spans(matrices(h, unit, form, dt_min), None)
     both = matrices(h, unit, form, jnp.concatenate([dt_min, dt_min / 2]))
     n = len(dt_min)
-    return jax.tree.map(lambda x: x[:n], both), jax.tree.map(lambda x: x[n:], both)
+    return Spans(jax.tree.map(lambda x: x[:n], both), jax.tree.map(lambda x: x[n:], both))
 
 
 def system(h: Mapping[str, Array], unit: Unit, form: Form) -> tuple[Float[Array, "core core"], Float[Array, " core"]]:
     """Rates of the core states, and the spectral density of the noise on each."""
     where, options = layout(form), form.options
     n, at = where.core, where.at
-    A, spectral = jnp.zeros((n, n)), jnp.zeros(n)
     back = coupling(unit, form)[0] if form.exact else jnp.zeros(())
-    A = A.at[0, 0].set(back - h.get("k", 0.0)).at[0, at("c")].set(1.0)
-    spectral = spectral.at[0].set(h["walk"] ** 2)
+    rates: dict[tuple[int, ...], Any] = {(0, 0): back - h.get("k", 0.0), (0, at("c")): 1.0}
+    noise: dict[tuple[int, ...], Any] = {(0,): h["walk"] ** 2}
     if options.sensor_lag:
         i = at("Gi")
-        A = A.at[i, 0].set(1 / h["Ts"]).at[i, i].set(-1 / h["Ts"])
+        rates |= {(i, 0): 1 / h["Ts"], (i, i): -1 / h["Ts"]}
     for name in ("fast", "slow", "error"):
         if name in where.names:
             i = at(name)
-            A = A.at[i, i].set(-1 / h[f"{name}_min"])
-            A = A if name == "error" else A.at[0, i].set(1.0)
-            spectral = spectral.at[i].set(2 * h[name] ** 2 / h[f"{name}_min"])
+            rates |= {(i, i): -1 / h[f"{name}_min"], (0, i): float(name != "error")}
+            noise[(i,)] = 2 * h[name] ** 2 / h[f"{name}_min"]
+    for harmonic in range(1, options.daily_rhythm + 1):
+        i, omega = at(f"day{harmonic}_sin"), 2 * np.pi * harmonic / MINUTES_PER_DAY
+        rates |= {(0, i): 1.0, (i, i + 1): omega, (i + 1, i): -omega}
+    A = placed((n, n), rates)
     if more := meal_names(form):
         i, m = at(more[0]), len(more)
         acts = coupling(unit, form)[1][FOOD, :m]
         A = A.at[i : i + m, i : i + m].set(unit.lag[FOOD, :m, :m]).at[0, i : i + m].set(acts)
-    for harmonic in range(1, options.daily_rhythm + 1):
-        i, omega = at(f"day{harmonic}_sin"), 2 * jnp.pi * harmonic / MINUTES_PER_DAY
-        A = A.at[0, i].set(1.0).at[i, i + 1].set(omega).at[i + 1, i].set(-omega)
-    return A, spectral
+    return A, placed((n,), noise)
+
+
+def placed(shape: tuple[int, ...], values: Mapping[tuple[int, ...], Any]) -> Float[Array, "..."]:
+    """Zeros but for numbers at places: one product with ones and zeros, where each setting would be compiled."""
+    ones = np.zeros((len(values), *shape))
+    ones[(np.arange(len(values)), *np.array([*values]).T)] = 1.0
+    return jnp.tensordot(jnp.stack([jnp.asarray(v) * jnp.ones(()) for v in values.values()]), ones, 1)
 
 
 def lags(M: Matrices, unit: Unit, steps: Steps) -> Float[Array, "steps 3 lags"]:
@@ -118,22 +133,39 @@ def effect_rows(
     return jnp.swapaxes(after_doses(M.response[at][..., jnp.asarray(CHANNELS), :, :], on_board, rates), -1, -2)
 
 
+class Answers(NamedTuple):
+    """What a step of a linear body takes."""
+
+    interval: Int[Array, "*steps"]
+    """Which of the lengths it has."""
+    rows: Float[Array, "*steps driven effects"]
+    """What a unit of each effect does to glucose (and its sensor) in it."""
+    doubt: Float[Array, "*steps"] | None
+    """As in `Stretch`."""
+
+
 class Exact(NamedTuple):
-    """Steps of a linear body."""
+    """Steps of a linear body: written out for each step of a record, its matrices would fill the memory."""
 
-    each: "Transitions"
+    each: Answers
     """One row for each step."""
+    transition: Float[Array, "lengths states states"]
+    """Over each of the lengths, without the effects."""
+    noise: Float[Array, "lengths states states"]
+    """What the step adds."""
+    enters: Float[Array, " states"]
+    """As `meal_push` gives it."""
 
-    def step(self, now: "Transitions", x: Float[Array, " states"]) -> tuple[Array, Array, Array]:
+    def step(self, now: Answers, x: Float[Array, " states"]) -> tuple[Array, Array, Array]:
         """State after a step, its transition, and the noise that it adds."""
-        return now.transition @ x, now.transition, now.noise
+        driven, effects = now.rows.shape
+        n = len(x)
+        F = self.transition[now.interval] + jnp.pad(now.rows, ((0, n - driven), (n - effects, 0)))
+        return F @ x, F, _with_doubt(self.noise[now.interval], now.doubt, self.enters)
 
 
-class Transitions(NamedTuple):
-    """Of a linear body."""
-
-    transition: Float[Array, "*steps states states"]
-    noise: Float[Array, "*steps states states"]
+def _with_doubt(Q: Array, doubt: Array | None, enters: Array) -> Array:
+    return Q if doubt is None else Q + doubt * enters[:, None] * enters
 
 
 class Stretch(NamedTuple):
@@ -147,8 +179,9 @@ class Stretch(NamedTuple):
     """Doses during the step."""
     choice: Float[Array, "*steps 3 effects"]
     """Which of the effects are in force."""
-    doubt: Float[Array, "*steps"]
-    """Variance of the carbohydrate that comes in beyond what is stated, by a person's usual effect of food."""
+    doubt: Float[Array, "*steps"] | None
+    """Variance of the carbohydrate that comes in beyond what is stated, by a person's usual effect of food; None where
+    meals are not doubted."""
 
 
 class Linearised(eqx.Module):
@@ -187,7 +220,7 @@ class Linearised(eqx.Module):
         F, enters = half @ J, meal_push(self.unit, self.form)
         parts = self.form.options.sensitivity_blocks
         noise = (F @ Q @ F.T + Q).at[m : m + parts, m : m + parts].add(self.walk[at])
-        return half @ x, F @ half, noise + now.doubt * enters[:, None] * enters
+        return half @ x, F @ half, _with_doubt(noise, now.doubt, enters)
 
 
 def through_body(
@@ -268,25 +301,33 @@ class Model(NamedTuple):
     noise_sd: Array
     """Of the sensor, mg/dL."""
 
+    def matrices(self) -> tuple[Float[Array, "steps states states"], Float[Array, "steps states states"]]:
+        """Transition and noise of each step, where steps are exact."""
+        motion: Any = self.motion
+        anywhere = jnp.zeros((len(self.y), len(self.mean)), self.mean.dtype)
+        return jax.vmap(motion.step)(motion.each, anywhere)[1:]
+
 
 def build(
-    h: Mapping[str, Array], person: Person, steps: Steps, form: Form, unit: Unit
+    h: Mapping[str, Array], person: Person, steps: Steps, form: Form, unit: Unit, over: Spans | None = None
 ) -> tuple[Model, Float[Array, "steps 3 lags"]]:
-    """The model of one record under the constants `h`, and what is on board at its steps."""
+    """The model of one record under the constants `h`, and what is on board at its steps; `over` is of `dt_min`."""
     where, at, dt = layout(form), steps.interval, steps.dt_min
     choice = choices(steps.block, form)
-    doubt = (form.options.meal_doubt * person.effect_mean[2]) ** 2 * steps.squares * dt[at]
+    doubt = (
+        (form.options.meal_doubt * person.effect_mean[2]) ** 2 * steps.squares * dt[at] if meal_names(form) else None
+    )
     walk = (h.get("change", 0.0) * person.effect_mean[1]) ** 2 / MINUTES_PER_DAY * dt
-    if form.exact:
-        M = matrices(h, unit, form, dt)
-        on_board = lags(M, unit, steps)
-        rows = effect_rows(M, at, on_board, steps.rates) @ choice
-        enters = meal_push(unit, form)
-        noise = full_noise(M.noise, walk, form)[at] + doubt[:, None, None] * enters[:, None] * enters
-        motion = Exact(Transitions(full_transition(M.transition[at], rows, where), noise))
+    M, half = spans(h, unit, form, dt) if over is None else over
+    on_board = lags(M, unit, steps)
+    if half is None:
+        rows = effect_rows(M, at, on_board, steps.rates)
+        # A sum: products of so many small matrices go one by one.
+        rows = jnp.sum(rows[..., None] * choice[:, None], axis=-2)
+        n, m = len(where.names), where.core
+        alone = jnp.broadcast_to(jnp.eye(n), (*dt.shape, n, n)).at[:, :m, :m].set(M.transition)
+        motion = Exact(Answers(at, rows, doubt), alone, full_noise(M.noise, walk, form), meal_push(unit, form))
     else:
-        M, half = with_halves(h, unit, form, dt)
-        on_board = lags(M, unit, steps)
         each = Stretch(at, on_board, steps.rates, choice, doubt)
         motion = Linearised(each, dt, half, walk, unit, person, form)
     mean, cov = prior(h, unit, person, steps, form)
@@ -316,15 +357,6 @@ def reading_row(where: Layout) -> Float[Array, " states"]:
     return jnp.zeros(len(where.names)).at[jnp.asarray([where.at(name) for name in where.reads])].set(1.0)
 
 
-def full_transition(
-    F: Float[Array, "... core core"], rows: Float[Array, "... driven effects"], where: Layout
-) -> Float[Array, "... states states"]:
-    """The transition of all states: that of the core, and the effects, which stay and act on glucose."""
-    n, m = len(where.names), where.core
-    whole = jnp.zeros((*F.shape[:-2], n, n), F.dtype) + jnp.eye(n, dtype=F.dtype)
-    return whole.at[..., :m, :m].set(F).at[..., : where.driven, m:].set(rows)
-
-
 def full_noise(
     Q: Float[Array, "... core core"], walk: Float[Array, "..."], form: Form
 ) -> Float[Array, "... states states"]:
@@ -346,17 +378,15 @@ def prior(
     where = layout(form)
     at, pools = where.at, form.pools[1:]
     n = len(where.names)
-    mean = jnp.zeros(n).at[at("c")].set(person.effect_mean[0])
     effects, spread = effect_prior(person, form)
-    mean = mean.at[where.core :].set(effects)
-    sd = jnp.zeros(n).at[at("c")].set(person.effect_sd[0])
-    for name in ("fast", "slow", "error"):
-        if name in where.names:
-            sd = sd.at[at(name)].set(h[name])
+    mean = placed((n,), {(at("c"),): person.effect_mean[0]}).at[where.core :].set(effects)
+    sds = {(at("c"),): person.effect_sd[0]}
+    sds |= {(at(name),): h[name] for name in ("fast", "slow", "error") if name in where.names}
     for harmonic in range(1, form.options.daily_rhythm + 1):
         # A random phase: the same whatever the clock says at the start.
         i = at(f"day{harmonic}_sin")
-        sd = sd.at[i : i + 2].set(RHYTHM_SD / harmonic)
+        sds |= {(i,): RHYTHM_SD / harmonic, (i + 1,): RHYTHM_SD / harmonic}
+    sd = placed((n,), sds)
     if pools:
         basal = steps.basal_U_min[0] * person.effect_mean[1] / unit.gross[INSULIN]
         y = unit.body.start(person.level_mg_dL, basal)

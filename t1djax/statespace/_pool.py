@@ -31,8 +31,8 @@ class _Solution(Protocol):
 
 def of_everybody(person: Person, form: Form) -> Belief:
     """The priors for everybody."""
-    zero = jnp.zeros((*person.level_mg_dL.shape, len(form.constants)))
-    return Belief(zero, jnp.ones_like(zero), zero)
+    zero = np.zeros((*person.level_mg_dL.shape, len(form.constants)))
+    return Belief(*(jnp.asarray(zero + x) for x in (0.0, 1.0, [row.start for row in form.constants])))
 
 
 def of_the_cohort(rules: Person, solution: _Solution, form: Form) -> tuple[Person, Belief]:

@@ -19,8 +19,8 @@ from ._answers import AbstractAnswer, Answering, Course, answered, begin
 from ._body import CHANNELS, unit_of
 from ._filter import draw_paths, kalman_filter
 from ._fit import PatientStateSpace, constants, root
-from ._hyper import Form, layout
-from ._model import Model, Transitions, after_doses, build, choices, effect_rows, matrices
+from ._hyper import Form
+from ._model import Answers, Model, after_doses, build, choices, effect_rows, matrices
 from ._person import Person, as_closed_loop
 from ._steps import Steps, round_up, stack_steps, steps_of
 
@@ -263,7 +263,7 @@ def _changed(
     gave beyond them."""
     steps = dataclasses.replace(steps, rates=rates)
     short = lambda tree: jax.tree.map(lambda row: row[-gaps - 1 : -1], tree)
-    where, each_dt = layout(form), short(steps.dt_min[steps.interval])
+    each_dt = short(steps.dt_min[steps.interval])
 
     def under(z: Array, paths: _Paths) -> tuple[Array, Array]:
         h = constants(z, form)
@@ -280,9 +280,8 @@ def _changed(
                 if rules:
                     answering, more = answered(rules, answering, (now - then) @ model.read, seen)
                     rates = rates.at[:2].set(more)
-                if rules and isinstance(row, Transitions):
-                    rows = effect_rows(M, interval, on_board, rates) @ choice
-                    w = w.at[: where.driven].add(rows @ now[where.core :])
+                if rules and isinstance(row, Answers):
+                    row = row._replace(rows=row.rows + effect_rows(M, interval, on_board, rates) @ choice)
                 elif rules:
                     row = row._replace(on_board=row.on_board + on_board, rates=row.rates + rates)
                 on_board = after_doses(M.lags[interval][jnp.asarray(CHANNELS)], on_board, rates)
