@@ -3,13 +3,15 @@
 `python -m benchmarks.stochastic` draws people from the form itself (constants, effects, disturbances, a sensor's noise;
 14 days at 15 min; those with 6 % of their readings at a sensor's limits or more are left out), learns from 70 % of each
 record and scores forecasts on the rest: coverage of 90 % intervals and error, beside persistence; where the body is the
-right one also the share of parameters inside their 90 % intervals (maximum likelihood: `horizons_min=()`).
+right one also the share of parameters inside their 90 % intervals (maximum likelihood: `horizons_min=()`), and coverage
+where the constants are the true ones, with its standard error over people.
 `--hupa FILES` says what linearising costs on records of HUPA-UCM: mean and standard deviation of glucose ahead, by the
 extended filter beside draws of the process.
 """
 
 import argparse
 import dataclasses
+import functools
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,13 @@ import numpy as np
 
 import t1djax
 from t1djax.physics import physiology_named
-from t1djax.statespace import StateSpaceFit, StateSpaceOptions, fit_state_space
+from t1djax.statespace import StateSpaceFit, StateSpaceOptions, fit_state_space, model_of_numbers
 from t1djax.statespace._body import unit_of
 from t1djax.statespace._fit import run_filter, walked
 from t1djax.statespace._hyper import Form, layout
-from t1djax.statespace._model import build, positive
+from t1djax.statespace._model import build, positive, reading_row
 from t1djax.statespace._person import person_of
+from t1djax.statespace._steps import stack_steps
 
 HORIZONS_MIN = (30.0, 60.0, 120.0)
 DAYS, STEP_MIN, LEVEL = 14, 15.0, 150.0
@@ -47,27 +50,36 @@ def drawn(body: str, seed: int) -> tuple[t1djax.Patient, dict[str, float]]:
     )
     blank = t1djax.Patient(f"{body}{seed}", t, np.full(len(t), LEVEL), doses)
     with jax.enable_x64(True):
-        steps, person = walked(blank, form), person_of(blank, until_min=float(t[-1]))
+        steps = jax.tree.map(lambda x: x[0], stack_steps([walked(blank, form)]))
+        person = person_of(blank, until_min=float(t[-1]))
         z = {row.symbol: float(np.clip(rng.normal(), -1.5, 1.5)) for row in form.constants}
         z |= {s: z[s] / 2 for s in ("fast", "walk")}
         h = {r.symbol: jnp.asarray(r.median * np.exp(0.6 * r.log_sd * z[r.symbol])) for r in form.constants}
-        model: Any = jax.jit(lambda h: build(h, person, steps, form, unit_of(h, person.level_mg_dL, form))[0])(h)
-        n = len(model.mean)
-        start = rng.normal(size=n) * np.where(np.arange(n) < 1, 0.4, 0.8)
-        start = np.asarray(model.mean) + np.linalg.cholesky(np.asarray(model.cov) + 1e-9 * np.eye(n)) @ start
-        noise = jnp.asarray(rng.normal(size=(len(steps.time_min), n)))
-
-        def step(x: jax.Array, now: tuple[Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            each, w = now
-            later, _, Q = model.motion.step(each, x)
-            return later + _root(Q) @ w, x
-
-        x = jax.jit(lambda x: jax.lax.scan(step, x, (model.motion.each, noise))[1])(jnp.asarray(start))
-        at = np.searchsorted(np.asarray(steps.time_min), t)
-        glucose = np.asarray(x)[at] @ np.asarray(model.read) + LEVEL + rng.normal(0, float(h["noise"]), len(t))
+        n = len(layout(form).names)
+        start = jnp.asarray(rng.normal(size=n) * np.where(np.arange(n) < 1, 0.4, 0.8))
+        noise = np.zeros((len(steps.time_min), n))
+        count = len(np.unique(np.asarray(steps.time_min)))
+        noise[:count] = rng.normal(size=(count, n))
+        x = np.asarray(_path(h, person, steps, start, jnp.asarray(noise), form))
+        start, at = x[0], np.searchsorted(np.asarray(steps.time_min), t)
+        glucose = x[at] @ np.asarray(reading_row(layout(form))) + LEVEL + rng.normal(0, float(h["noise"]), len(t))
         effects = np.asarray(positive(jnp.asarray(start[layout(form).core :]), person, form))
     truth = {**{s: float(v) for s, v in h.items()}, **dict(zip(("p1", "q", "r"), effects.tolist(), strict=True))}
     return dataclasses.replace(blank, glucose_mg_dL=np.clip(glucose, 40, 400)), truth
+
+
+@functools.partial(jax.jit, static_argnums=5)
+def _path(h: Any, person: Any, steps: Any, start: jax.Array, noise: jax.Array, form: Form) -> jax.Array:
+    """States drawn from the form."""
+    model: Any = build(h, person, steps, form, unit_of(h, person.level_mg_dL, form))[0]
+
+    def step(x: jax.Array, now: tuple[Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        each, w = now
+        later, _, Q = model.motion.step(each, x)
+        return later + _root(Q) @ w, x
+
+    start = model.mean + jnp.linalg.cholesky(model.cov + 1e-9 * jnp.eye(len(start))) @ start
+    return jax.lax.scan(step, start, (model.motion.each, noise))[1]
 
 
 def _root(Q: jax.Array) -> jax.Array:
@@ -101,12 +113,46 @@ def inside(fit: StateSpaceFit, truth: dict[str, dict[str, float]]) -> str:
     return f"{sum(hits)} of {len(hits)}"
 
 
+def known(body: str, people: list[tuple[t1djax.Patient, dict[str, float]]]) -> None:
+    """Print the share inside 90 % intervals where the constants are the true ones: of forecasts that know no later
+    dose, of those of them without a meal before the horizon, and of forecasts that know all doses."""
+    shares = []
+    for patient, truth in people:
+        with jax.enable_x64(True):
+            person = person_of(patient, until_min=float(patient.time_min[-1]))
+        numbers = {**truth, "level_mg_dL": LEVEL}
+        for i, name in enumerate(("c", "p1", "q", "r")):
+            numbers[f"prior_{name}"] = float(person.effect_mean[i])
+            numbers[f"prior_{name}_sd"] = float(person.effect_sd[i])
+        until = 0.7 * float(patient.time_min[-1])
+        fit = model_of_numbers(patient.name, numbers, physiology_named(body), train_until_min=until)
+        each = [
+            t1djax.state_space_forecasts(fit, patient, horizon_min=HORIZONS_MIN, future_inputs=future)
+            for future in ("none", "recorded")
+        ]
+        meals, origin = np.append(patient.doses.meal_time_min, np.inf), each[0].origin_min
+        quiet = meals[np.searchsorted(meals, origin, side="right")][:, None] - origin[:, None] > np.asarray(
+            HORIZONS_MIN
+        )
+        for x, kept in ((each[0], True), (each[0], quiet), (each[1], True)):
+            z = (x.observed_mg_dL - x.mean_mg_dL) / x.sd_mg_dL
+            counts = np.where(kept & np.isfinite(z), np.abs(z) < _INSIDE, np.nan)
+            shares.append(100 * np.nanmean(counts, axis=0))
+    every = np.reshape(shares, (-1, 3, len(HORIZONS_MIN)))
+    for words, x in zip(
+        ("no later dose known", "and no meal to come", "all doses known"), every.swapaxes(0, 1), strict=True
+    ):
+        error = np.std(x, axis=0, ddof=1) / np.sqrt(len(x))
+        print(body, "true constants", words, *(np.round(y, 1).tolist() for y in (np.mean(x, axis=0), error)), sep=" | ")
+
+
 def coverage(models: list[str], bodies: list[str], n: int) -> None:
     """Print the table."""
     print("people | model | inside 90 % at 30, 60, 120 min | error, mg/dL | persistence | parameters inside")
     for body in bodies:
         people = people_of(body, n)
         some, truth = [p for p, _ in people], {p.name: t for p, t in people}
+        known(body, people)
         for model in models:
             fit = fit_state_space(some, physiology=model)
             z, square, still = [], [], []

@@ -121,6 +121,7 @@ def _density(miss: Array, S: Array, valid: Array, limit: Array) -> Array:
     return jnp.where(valid, jnp.where(limit != 0.0, beyond, within), 0.0)
 
 
+@jax.custom_jvp
 def kalman_spread(
     cov: Float[Array, "states states"], transition: Float[Array, "states states"], noise: Float[Array, "states states"]
 ) -> Float[Array, "states states"]:
@@ -132,6 +133,15 @@ def kalman_spread(
         noise: `Q`.
     """
     return _symmetric(transition @ cov @ transition.T + noise)
+
+
+@kalman_spread.defjvp
+def _spread_slope(now: tuple[Array, ...], moves: tuple[Array, ...]) -> tuple[Array, Array]:
+    # The rule of products takes four of them along; covariances are symmetric, so that three do.
+    (P, F, Q), (dP, dF, dQ) = now, moves
+    after = P @ F.T
+    turned = dF @ after
+    return _symmetric(F @ after + Q), _symmetric(F @ (dP @ F.T) + dQ) + turned + turned.T
 
 
 def smooth(model: Model, filtered: Filtered, *, parallel: bool = False) -> Smoothed:
