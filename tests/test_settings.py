@@ -283,3 +283,26 @@ def test_a_meal_that_is_doubted_adds_what_its_share_would_do_to_glucose():
     response = 0.3 * 4.0 * 50.0 * (1 - (1 + since) * np.exp(-since))
     late = since > 0.3
     np.testing.assert_allclose((found[1] - found[0])[late], response[late] ** 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("body", [Magdelaine, Kanderian])
+def test_a_first_rate_that_answers_a_reading_is_not_what_was_given_before(body):
+    """A loop's: twenty times the day's mean for 5 min leaves on board what that dose alone does."""
+    time = 5.0 * np.arange(400)
+    even = t1djax.Doses.of(basal=1.0, boluses=[], meals=[])
+    rates = np.array([20.0, 1.0])
+    burst = dataclasses.replace(even, basal_time_min=np.array([0.0, 5.0]), basal_U_h=rates)
+    form, found = Form(StateSpaceOptions(reversion=False), body), []
+    somebody = Person(
+        jnp.asarray(120.0), jnp.asarray([0.0, 30.0, 4.0, 10.0]), jnp.asarray([0.5, 9.0, 1.0, 7.0]), jnp.zeros(3)
+    )
+    with jax.enable_x64(True):
+        h = {row.symbol: jnp.asarray(row.median) for row in form.constants}
+        for doses in (even, burst):
+            steps = walked(t1djax.Patient("Ada", time, np.full(400, 120.0), doses), form)
+            built = jax.jit(lambda steps: build(h, somebody, steps, form, unit_of(h, somebody.level_mg_dL, form))[1])
+            found.append(np.asarray(built(steps))[:, 0])
+    apart = found[1] / found[0][:1] - 1
+    assert np.abs(apart[0]).max() < 0.1
+    assert np.abs(apart[-1]).max() < 0.1
+    assert (found[1] >= found[0] * 0.999).all()

@@ -201,7 +201,7 @@ def test_without_noise_it_is_the_deterministic_model():
     p = jax.tree.map(jnp.asarray, p)
     steps = steps_of(patient)
     start, end = float(steps.time_min[0]), float(steps.time_min[-1])
-    basal = steps.basal_U_min[0]
+    basal = steps.before_U_min
     y0 = t1djax.physics.State(G=jnp.asarray(140.0), S=0.06 * basal, I=0.06 * basal, E=jnp.zeros(()), D=jnp.zeros(()))
     expected = t1djax.propagate(p, patient.doses.inputs(start, end + 1.0), steps.time_min, y0=y0).glucose_mg_dL
     bare = StateSpaceOptions(daily_rhythm=0, reversion=False, slow_disturbance=False, unannounced_meals=False)

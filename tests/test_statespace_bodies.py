@@ -161,7 +161,7 @@ def independent(name: str, model: Model, steps: Steps) -> tuple[np.ndarray, np.n
             A[:, j] = (drift(x + d, lags, doses)[0] - drift(x - d, lags, doses)[0]) / (2 * d[j])
         return A
 
-    basal = float(steps.basal_U_min[0])
+    basal = float(steps.before_U_min)
     lags = np.zeros(insulin + food)
     if name == "Kanderian":
         lags[:insulin] = basal

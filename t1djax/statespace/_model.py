@@ -107,8 +107,8 @@ def placed(shape: tuple[int, ...], values: Mapping[tuple[int, ...], Any]) -> Flo
 
 
 def lags(M: Matrices, unit: Unit, steps: Steps) -> Float[Array, "steps 3 lags"]:
-    """What a unit of each channel's doses has left at the steps, begun with the first step's basal in equilibrium."""
-    first = unit.full[INSULIN] * steps.basal_U_min[0]
+    """What a unit of each channel's doses has left at the steps, begun in equilibrium with the first day's basal."""
+    first = unit.full[INSULIN] * steps.before_U_min
     channels = jnp.asarray(CHANNELS)
 
     def step(now: Array, given: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -374,7 +374,7 @@ def prior(
     h: Mapping[str, Array], unit: Unit, person: Person, steps: Steps, form: Form
 ) -> tuple[Float[Array, " states"], Float[Array, "states states"]]:
     """Mean and covariance of the states before the first reading: disturbances as they always are, effects as for
-    `person`, the rhythm small, pools beside glucose in balance under the first basal rate."""
+    `person`, the rhythm small, pools beside glucose in balance under the first day's basal rate."""
     where = layout(form)
     at, pools = where.at, form.pools[1:]
     n = len(where.names)
@@ -388,7 +388,7 @@ def prior(
         sds |= {(i,): RHYTHM_SD / harmonic, (i + 1,): RHYTHM_SD / harmonic}
     sd = placed((n,), sds)
     if pools:
-        basal = steps.basal_U_min[0] * person.effect_mean[1] / unit.gross[INSULIN]
+        basal = steps.before_U_min * person.effect_mean[1] / unit.gross[INSULIN]
         y = unit.body.start(person.level_mg_dL, basal)
         start = jnp.stack([unit.size * (getattr(y, name) - getattr(unit.base, name)) for name in pools])
         mean = mean.at[1 : 1 + len(pools)].set(start)

@@ -48,6 +48,15 @@ class Steps(eqx.Module):
     squares: Float[Array, "*batch steps"]
     """Squares of meals, each spread over its time, g^2/min."""
 
+    @property
+    def before_U_min(self) -> Float[Array, ""]:
+        """Basal insulin that a person was under before the record, U/min: the mean of its first day.
+
+        The first rate alone may be anything: a loop's answers the first reading.
+        """
+        weight = self.dt_min[self.interval] * (self.time_min < self.time_min[0] + MINUTES_PER_DAY)
+        return jnp.sum(weight * self.basal_U_min) / jnp.sum(weight)
+
 
 def steps_of(
     patient: Patient,
