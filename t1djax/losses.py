@@ -77,7 +77,7 @@ def places(data: Series, cells: int, *, whole: Sequence[Patient] = ()) -> Places
     first = np.argsort(~off, axis=1, kind="stable")[:, :number]  # readings off the edges, then others
     order = np.cumsum(off, axis=1) - 1
     between = np.take_along_axis(time, first, axis=1)
-    return Places(jnp.asarray(between), jnp.asarray(np.where(off, cells + 1 + order, edge).astype(np.int32)))
+    return Places(jax.device_put(between), jax.device_put(np.where(off, cells + 1 + order, edge).astype(np.int32)))
 
 
 def _nearest_edge(time_min: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:

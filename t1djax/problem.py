@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
@@ -82,17 +81,18 @@ class Problem:
         """
         with jax.enable_x64(np.dtype(dtype) == np.float64):
             each = np.ones(len(self.names))
-            pairs = lambda a, b: jnp.asarray(np.stack([a * each, b * each], axis=-1), dtype)
+            put = lambda x: jax.device_put(np.asarray(x, dtype))
+            pairs = lambda a, b: put(np.stack([a * each, b * each], axis=-1))
             on_board = [s for s in self.body.initial_states() if s in self.start]
             prior = {s: pairs(np.log(self.start[s]), _ON_BOARD_SD_LOG) for s in on_board}
             prior |= {s: pairs(np.log(p.median), p.sd_log) for s, p in self.priors.items()}
             return Physiology.at(
-                {s: jnp.asarray(v, dtype) for s, v in self.known.items()},
-                {s: jnp.asarray(v, dtype) for s, v in (self.start if start is None else start).items()},
+                {s: put(v) for s, v in self.known.items()},
+                {s: put(v) for s, v in (self.start if start is None else start).items()},
                 prior=prior,
                 bounds={s: pairs(np.log(low), np.log(high)) for s, (low, high) in self.bounds.items()},
-                noise_sd_mg_dL=None if self.noise_sd_mg_dL is None else jnp.asarray(self.noise_sd_mg_dL * each, dtype),
-                insulin_U_min=None if self.insulin_U_min is None else jnp.asarray(self.insulin_U_min, dtype),
+                noise_sd_mg_dL=None if self.noise_sd_mg_dL is None else put(self.noise_sd_mg_dL * each),
+                insulin_U_min=None if self.insulin_U_min is None else put(self.insulin_U_min),
                 body=self.body,
                 steps=self.steps,
             )

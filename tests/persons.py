@@ -24,7 +24,7 @@ STAGES = [
     {"trains": "joint", "steps": 100, "optimizer": "adam", "learning_rate": 0.01, "residual_weight": [100.0, 100.0]}
 ]
 """Two chunks."""
-NETWORK = {"units": 3, "step_min": 240.0, "cell_min": 240.0, "stages": STAGES}
+NETWORK = {"width": 3, "depth": 1, "cell_min": 240.0, "stages": STAGES}
 
 
 def write_people(folder: Path) -> t1djax.Cohort:

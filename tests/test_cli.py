@@ -199,10 +199,6 @@ def test_no_memory_is_said_in_words(monkeypatch, tmp_path):
 def test_the_installed_script(tmp_path):
     script = Path(sys.executable).with_name("t1djax")
     ran = lambda *args: subprocess.run([script, *args], capture_output=True, text=True, check=False, cwd=tmp_path)
-    said = ran("simulate", "--patients", "2", "--interval-min", "60", "--out", "cohort", "--json")
-    assert said.returncode == 0, said.stderr
-    assert json.loads(said.stdout)["readings"] == 49
-    assert (tmp_path / "cohort" / "Pat2.csv").is_file()
     wrong = ran("train", "--config", "nowhere.yaml")
     assert wrong.returncode == 3
     assert wrong.stderr == "error: nowhere.yaml: there is no such file; name a YAML file\n"

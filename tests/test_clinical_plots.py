@@ -1,8 +1,6 @@
 """Figures of days, profiles, error grids and forecasts: what is on them, in which units."""
 
 import datetime as dt
-import subprocess
-import sys
 from typing import Any
 
 import matplotlib as mpl
@@ -188,14 +186,3 @@ def test_drawing_changes_no_global_state(forecasts):
     plotting.plot_agp(person())
     plotting.plot_forecasts(forecasts[0], person())
     assert dict(mpl.rcParams) == before
-
-
-def test_pyplot_is_not_needed():
-    code = (
-        "import sys, numpy as np, t1djax, t1djax.plotting as p\n"
-        "assert 'matplotlib' not in sys.modules\n"
-        "p.plot_residuals(np.arange(30.0), np.sin(np.arange(30.0)))\n"
-        "assert 'matplotlib.pyplot' not in sys.modules\n"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr

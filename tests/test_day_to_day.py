@@ -12,7 +12,7 @@ from t1djax.statespace._hyper import Form
 from t1djax.statespace._model import build
 from t1djax.statespace._person import person_of
 
-DAYS, CHANGES = 14, (0.0, 0.12, 0.12, 0.12, 0.12)
+DAYS, CHANGES = 14, (0.0, 0.12, 0.12)
 OPTIONS = t1djax.StateSpaceOptions(horizons_min=(), daily_rhythm=0, slow_disturbance=False, sensitivity_walk=True)
 
 
@@ -31,17 +31,21 @@ def records() -> list[t1djax.Patient]:
     with jax.enable_x64(True):
         person, steps = person_of(blank, until_min=np.inf), walked(blank, form)
         h = {row.symbol: jnp.asarray(row.median) for row in form.constants} | {"fast": jnp.asarray(0.2)}
-        unit = unit_of(h, person.level_mg_dL, form)
+
+        @jax.jit
+        def built(change):
+            unit = unit_of(h, person.level_mg_dL, form)
+            model, _ = build(h | {"change": change}, person, steps, form, unit)
+            return model.mean, model.read, *model.matrices()
+
+        interval, valid = np.asarray(steps.interval), np.asarray(steps.valid)
         for i, change in enumerate(CHANGES):
-            model, _ = build(h | {"change": jnp.asarray(change)}, person, steps, form, unit)
-            F, Q = map(np.asarray, model.matrices())
-            roots = {k: root(Q[n]) for n, k in enumerate(np.asarray(steps.interval))}
-            x, states = np.asarray(model.mean), []
-            for f, k in zip(F, np.asarray(steps.interval), strict=True):
+            x, read, F, Q = jax.device_get(built(jnp.asarray(change)))
+            roots, states = {k: root(q) for k, q in dict(zip(interval, Q, strict=True)).items()}, []
+            for f, k in zip(F, interval, strict=True):
                 states.append(x)
                 x = f @ x + roots[k] @ rng.normal(size=len(x))
-            glucose = 150 + np.stack(states) @ np.asarray(model.read)
-            glucose = glucose[np.asarray(steps.valid)] + rng.normal(0, 3, len(time))
+            glucose = (150 + np.stack(states) @ read)[valid] + rng.normal(0, 3, len(time))
             found.append(t1djax.Patient(f"P{i}", time, glucose, doses))
     return found
 

@@ -28,7 +28,7 @@ def episode(made):
         seen, state, reward, terminated, truncated, info = env.step(key, state, STEADY)
         return (state, done), (seen, reward, terminated, truncated, info, state.time)
 
-    first, state = env.reset(jax.random.key(1))
+    first, state = jax.jit(env.reset)(jax.random.key(1))
     keys = jax.random.split(jax.random.key(2), 290)
     found = jax.jit(lambda state: jax.lax.scan(step, (state, False), keys)[1])(state)
     return first, state, jax.device_get(found)
@@ -37,10 +37,14 @@ def episode(made):
 def test_an_episode_is_a_day_of_a_trial(made, episode):
     env, _ = made
     _, state, (_, _, _, _, info, _) = episode
-    subject = env._subject(env.default_params, state.person, state.day_key, state.sensor_key)
     policy = Policy(lambda features: STEADY)
-    run = jax.jit(lambda: live(policy, subject, jax.random.key(0), env.rules, 1, True, 1, None))
-    tally, trace = run()
+
+    @jax.jit
+    def run(person, day_key, sensor_key):
+        subject = env._subject(env.default_params, person, day_key, sensor_key)
+        return live(policy, subject, jax.random.key(0), env.rules, 1, True, 1, None)
+
+    tally, trace = run(state.person, state.day_key, state.sensor_key)
     np.testing.assert_allclose(info["glucose_mg_dL"][:287], trace.glucose_mg_dL[1:], rtol=1e-5)
     assert info["insulin_U"][:288].sum() == pytest.approx(float(tally.insulin_U), rel=1e-4)
 
@@ -64,7 +68,7 @@ def test_held_out_people_come_when_they_are_given(made):
     assert len(env.default_params.settled.fastest) == 3
     assert len(others.settled.fastest) == 1
     assert float(others.values["SI"][0]) not in env.default_params.values["SI"].tolist()
-    _, state = env.reset(jax.random.key(5), others)
+    _, state = jax.jit(env.reset)(jax.random.key(5), others)
     assert int(state.person) == 0
     with pytest.raises(t1djax.ArgumentError) as refused:
         environment(2, key=jax.random.key(0), held_out=2)

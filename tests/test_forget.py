@@ -177,7 +177,7 @@ def test_a_training_goes_on_without_the_person(tmp_path: Path, monkeypatch: pyte
     """The training of four people begins anew for three: their fits end as if the fourth had never been there."""
     monkeypatch.chdir(tmp_path)
     write_people(tmp_path / "data")
-    config = t1djax.Experiment.model_validate({"model": "birnn", "data": "data", "network": NETWORK})
+    config = t1djax.Experiment.model_validate({"model": "pinn", "data": "data", "network": NETWORK})
     asked = iter(range(1000))
     with pytest.raises(Stopped):
         run(config, execution=Execution(figures=False, batch=4, stop=lambda: next(asked) >= 1))

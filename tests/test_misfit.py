@@ -11,7 +11,10 @@ from benchmarks.plants import Habits, live, record
 from t1djax.physics import AbstractPhysiology, hovorka
 
 
-@pytest.mark.parametrize(("body", "g_per_U"), [(t1djax.presets()["Pat3"].model(), 8.0), (hovorka(), 19.0)])
+@pytest.mark.parametrize(
+    ("body", "g_per_U"),
+    [pytest.param(t1djax.presets()["Pat3"].model(), 8.0, marks=pytest.mark.slow), (hovorka(), 19.0)],
+)
 def test_a_life_is_what_its_record_says(body: AbstractPhysiology, g_per_U: float) -> None:
     """Glucose of a life with a closed loop, against adaptive steps for the doses on its record."""
     with jax.enable_x64(True):

@@ -100,6 +100,7 @@ def test_the_reference_cohort_is_of_its_own_physiology(tmp_path: Path) -> None:
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy", "ignore::DeprecationWarning")
 def test_runs_versions_and_a_page_of_the_physiology(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

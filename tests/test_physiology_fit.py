@@ -220,6 +220,7 @@ def test_a_wrong_body_is_told_so_before_any_work(
         t1djax.preflight([unknown], physiology=wrong, free=["SI"], assume_population=True)
 
 
+@pytest.mark.slow
 def test_a_body_of_ones_own_is_fitted() -> None:
     bodies = {"Ada": bergman(), "Ben": Bergman(**(bergman().values() | {"SI": 5e-4, "VG": 120.0}))}
     people = virtual_population(2, key=KEY, bodies=bodies)

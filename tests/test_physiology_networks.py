@@ -127,7 +127,7 @@ def test_condensed_cells_are_those_one_by_one() -> None:
         np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-6 * np.max(np.abs(y)))
 
 
-@pytest.mark.parametrize("body", [kanderian()["1"], hovorka(), bergman()])
+@pytest.mark.parametrize("body", [pytest.param(kanderian()["1"], marks=pytest.mark.slow), hovorka(), bergman()])
 def test_states_that_doses_drive_are_exact_in_cells(body: AbstractPhysiology) -> None:
     """Against the adaptive solution, which shares no step with them; the exact states have no residual."""
     doses = t1djax.Doses.of(basal=[(0.0, 0.9), (200.0, 1.4)], boluses=[(60.0, 4.0)], meals=[(65.0, 50.0, 20.0)])
@@ -177,8 +177,9 @@ def test_networks_live_the_ten(model: str) -> None:
 
 
 def test_a_body_of_ones_own_trains_a_network_that_is_read_back(tmp_path) -> None:
-    people = virtual_population(1, key=KEY, bodies={"Ada": bergman()}, interval_min=10)
-    fit = t1djax.fit(people, options=NETWORK, physiology=Bergman, free=["SI"])
+    people = virtual_population(1, key=KEY, bodies={"Ada": bergman()}, interval_min=20)
+    options = t1djax.PINNOptions(width=32, depth=1, cell_min=20.0)
+    fit = t1djax.fit(people, options=options, physiology=Bergman, free=["SI"])
     assert fit["Ada"].ok
     assert fit["Ada"].estimates["SI"].value == pytest.approx(float(bergman().SI), rel=2e-2)
     np.testing.assert_allclose(fit["Ada"].glucose_mg_dL, people.truth["Ada"].glucose_mg_dL, atol=5.0)

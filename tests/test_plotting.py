@@ -147,8 +147,9 @@ def test_neither_pyplot_nor_a_window_is_opened():
     code = (
         "import sys, t1djax, t1djax.cli, t1djax.plotting\n"
         "assert 'matplotlib' not in sys.modules, 'matplotlib is imported before it is needed'\n"
-        "import tests_of_plotting as t, pathlib, tempfile\n"
+        "import tests_of_plotting as t, numpy as np, pathlib, tempfile\n"
         "t.save_figures(t.result(pathlib.Path(tempfile.mkdtemp())))\n"
+        "t1djax.plotting.plot_residuals(np.arange(30.0), np.sin(np.arange(30.0)))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     load = (

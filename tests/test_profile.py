@@ -54,6 +54,7 @@ def test_ends_of_the_interval_equal_those_of_scipy(cohort):
     assert found.low < fit["Pat2"].estimates["Tu"].value < found.high
 
 
+@pytest.mark.slow
 def test_readings_without_noise_are_known_to_rounding():
     exact = t1djax.reference_cohort(interval_min=30, names=["Pat3", "Pat4"])
     found = t1djax.profile(t1djax.fit(exact, model="ode", free=["ksi", "kl"]), exact, "ksi")

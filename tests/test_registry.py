@@ -308,6 +308,7 @@ def test_readings_of_a_request_are_forecast_by_what_others_taught(models: dict[s
         registry.answer(models, table.assign(time_min=table.time_min + 300.0 * later))
 
 
+@pytest.mark.slow
 def test_with_the_own_stochastic_model_requests_get_the_blend(models: dict[str, FittedPatient], tmp_path: Path) -> None:
     """Against the blend by the fit itself; what is kept goes through a file, and a request states the doses to come."""
     table = with_readings({"Pat3": models["Pat3"]})
@@ -347,6 +348,7 @@ def test_the_command_keeps_stochastic_models_with_the_fitted(models: dict[str, F
     assert "--keep" in refused(2, "forecast", "reference", *flags, "--model", "population")
 
 
+@pytest.mark.slow
 def test_serving_loads_no_training_code(uri: str, models: dict[str, FittedPatient]) -> None:
     """In a process of its own, as a server's is."""
     registry.register(models, name="bare", tracking_uri=uri)

@@ -39,18 +39,21 @@ def test_settings_of_magdelaine_are_its_closed_forms():
     assert float(found.basal_U_h) == pytest.approx(60 * (1.94 - 128 / 72) / fall, rel=1e-6)
 
 
-@pytest.mark.parametrize("level", [120.0, 160.0])
-def test_a_body_in_the_form_of_the_filter_has_the_settings_of_itself(level):
+def test_a_body_in_the_form_of_the_filter_has_the_settings_of_itself():
     """Effects and drift of a known body, by hand, about two levels."""
-    with jax.enable_x64(True):
-        body = kanderian()["3"]
+
+    @jax.jit
+    def both(body, level):
         h = {s: getattr(body, s) for s in Kanderian.facts.followed}
         p1, q = 1e6 * level * body.SI / body.CI, 1000 / body.VG
-        somebody = Person(jnp.asarray(level), jnp.zeros(4), jnp.ones(4), jnp.zeros(3))
+        somebody = Person(level, jnp.zeros(4), jnp.ones(4), jnp.zeros(3))
         mine = own_body(h, somebody, Form(StateSpaceOptions(), Kanderian), p1=p1, q=q,
                         drift_mg_dL_min=body.EGP - body.GEZI * level)  # fmt: skip
-        found, true = (settings(b, jnp.asarray(120.0)) for b in (mine, body))
-    np.testing.assert_allclose(found, true, rtol=1e-9)
+        return [settings(b, jnp.asarray(120.0)) for b in (mine, body)]
+
+    with jax.enable_x64(True):
+        for level in (120.0, 160.0):
+            np.testing.assert_allclose(*both(kanderian()["3"], jnp.asarray(level)), rtol=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +190,7 @@ def _from_basal_at(patient, name, time_min):
     return dataclasses.replace(patient, name=name, doses=doses)
 
 
+@pytest.mark.slow
 def test_others_do_not_mind_whoever_has_no_clock_or_too_few_readings(patient, found):
     """None, and nineteen, after the first basal rate."""
     timeless = dataclasses.replace(patient, start=None, name="Ben")

@@ -26,8 +26,8 @@ STAGES = [
 ]
 """Two chunks each: of Adam, of Gauss-Newton, of the parameters alone."""
 CHUNKS = 6
-NETWORK = {"units": 3, "step_min": 240.0, "cell_min": 240.0, "stages": STAGES}
-COMMON: dict[str, Any] = {"model": "birnn", "patients": "2,3", "sensor": {"interval_min": 30.0}, "network": NETWORK}
+NETWORK = {"width": 3, "depth": 1, "cell_min": 240.0, "stages": STAGES}
+COMMON: dict[str, Any] = {"model": "pinn", "patients": "2,3", "sensor": {"interval_min": 30.0}, "network": NETWORK}
 """Results go into `results` of the working folder, so that configurations are alike wherever they run."""
 
 
@@ -80,7 +80,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_a_run_that_was_stopped_ends_as_if_it_never_was(chunks, undisturbed):
     stopped(chunks)
-    assert not list(Path("results").glob("birnn*"))
+    assert not list(Path("results").glob("pinn*"))
     steps = []
     done = run(small(), execution=execution(resume=True), on_progress=lambda p: steps.append(p.step))
     assert len(steps) == CHUNKS - chunks  # what was done is not done again
@@ -109,8 +109,8 @@ def test_a_run_stopped_again_and_again(undisturbed):
 
 def test_another_configuration_is_refused_with_the_difference():
     stopped(1)
-    with pytest.raises(ConfigError, match=r"\n  seed: 0 -> 1\n  network\.units: 3 -> 4\n"):
-        resumed(small(seed=1, network={**NETWORK, "units": 4}))
+    with pytest.raises(ConfigError, match=r"\n  seed: 0 -> 1\n  network\.width: 3 -> 4\n"):
+        resumed(small(seed=1, network={**NETWORK, "width": 4}))
     assert states()  # nothing is lost
 
 
@@ -219,9 +219,9 @@ def test_a_checkpoint_of_a_newer_format_is_neither_read_nor_lost():
 def test_partial_folders_of_the_killed_run_go_and_those_of_others_stay(undisturbed):
     stopped(CHUNKS)
     name = next(Path("results/.runs").iterdir()).name
-    stamp = name.removeprefix("birnn_inverse_ksi_")
-    own = Path("results") / f"birnn_inverse_Pat2_ksi_{stamp}-s0.partial"
-    other = Path("results") / f"birnn_inverse_Pat3_ksi_{stamp}-s0.partial"
+    stamp = name.removeprefix("pinn_inverse_ksi_")
+    own = Path("results") / f"pinn_inverse_Pat2_ksi_{stamp}-s0.partial"
+    other = Path("results") / f"pinn_inverse_Pat3_ksi_{stamp}-s0.partial"
     for folder, owner in ((own, name), (other, "another_run")):
         folder.mkdir()
         (folder / ".run").write_text(owner)
@@ -283,7 +283,7 @@ def test_resume_with_nothing_unfinished_begins(undisturbed):
 def matrix(**other: Any) -> SweepConfig:
     common = {key: value for key, value in COMMON.items() if key not in ("model", "network")}
     return SweepConfig.model_validate(
-        {"models": ["birnn", "ode"], "overrides": {"birnn": {"network": NETWORK}}, **common, **other}
+        {"models": ["pinn", "ode"], "overrides": {"pinn": {"network": NETWORK}}, **common, **other}
     )
 
 
@@ -295,8 +295,8 @@ def test_a_sweep_that_was_stopped_goes_on(undisturbed):
         sweep(matrix(), execution=execution(stop=after(1)))
     done = sweep(matrix(), execution=execution())
     files = outcome(Path("results"))
-    assert list(files) == ["birnn_inverse_Pat2_0", "birnn_inverse_Pat3_0", "ode_inverse_Pat2_0", "ode_inverse_Pat3_0"]
-    assert {name: content for name, content in files.items() if "birnn" in name} == undisturbed[1]
+    assert list(files) == ["ode_inverse_Pat2_0", "ode_inverse_Pat3_0", "pinn_inverse_Pat2_0", "pinn_inverse_Pat3_0"]
+    assert {name: content for name, content in files.items() if "pinn" in name} == undisturbed[1]
     assert not leftovers(Path("results"))
     before = {path: path.stat().st_mtime_ns for folder in done.runs for f in folder.folders for path in f.rglob("*")}
     again = sweep(matrix(), execution=execution())
@@ -350,7 +350,7 @@ def test_batches_share_a_program_and_find_the_same():
     with pytest.raises(Stopped, match="step 2"):
         run(config, execution=execution(batch=2, stop=stop))
     first = len(_programs.PROGRAMS)
-    assert len(list(Path("results").glob("birnn*"))) == 2  # those of the first batch are there already
+    assert len(list(Path("results").glob("pinn*"))) == 2  # those of the first batch are there already
     with pytest.warns(DataWarning, match="batches of 2"):
         parts = resumed(config, batch=1)
     assert len(parts.folders) == 3

@@ -175,9 +175,10 @@ def lived(controller, cls, rules=LOST, days=DAYS):
 @pytest.mark.parametrize(
     ("cls", "kind"),
     [
-        pytest.param(cls, kind, marks=() if cls is Kanderian or kind == "basal_bolus" else pytest.mark.slow)
-        for cls in (Kanderian, Hovorka, Magdelaine)
-        for kind in CONTROLLERS
+        *((Kanderian, kind) for kind in CONTROLLERS),
+        (Hovorka, "basal_bolus"),
+        *(pytest.param(Hovorka, kind, marks=pytest.mark.slow) for kind in CONTROLLERS if kind != "basal_bolus"),
+        *(pytest.param(Magdelaine, kind, marks=pytest.mark.slow) for kind in CONTROLLERS),
     ],
     ids=lambda x: getattr(x, "__name__", x),
 )

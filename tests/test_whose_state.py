@@ -29,7 +29,7 @@ RECORD: dict[str, Any] = {
 
 
 def small(results: Path, **changes: Any) -> t1djax.Experiment:
-    content = {"model": "birnn", "patients": "2", "sensor": {"interval_min": 60}, "network": NETWORK}
+    content = {"model": "pinn", "patients": "2", "sensor": {"interval_min": 60}, "network": NETWORK}
     return t1djax.Experiment.model_validate(content | {"results": str(results)} | changes)
 
 

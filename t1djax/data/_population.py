@@ -170,9 +170,9 @@ def virtual_population(
     for first in range(0, n, _CHUNK):
         rows = np.minimum(np.arange(first, first + _CHUNK), n - 1)
         with jax.enable_x64(True):
-            mine = {s: jnp.asarray(x[rows], jnp.float64) for s, x in people.values.items()}
+            mine = {s: jax.device_put(np.asarray(x[rows], np.float64)) for s, x in people.values.items()}
             steps = days * STEPS_PER_DAY
-            lives = _lives(life_key, jnp.asarray(people.number[rows]), mine, body, steps, jnp.asarray(clock), therapy)
+            lives = _lives(life_key, people.number[rows], mine, body, steps, jnp.asarray(clock), therapy)
             courses = jax.device_get(lives)
         for i in range(first, min(n, first + _CHUNK)):
             values = {s: float(people.values[s][i]) for s in body.parameters if s in people.values}
@@ -205,7 +205,7 @@ def habits_of(bodies: Mapping[str, AbstractPhysiology], n: int, *, key: Key) -> 
     number = np.arange(n, dtype=np.uint32)
     with jax.enable_x64(True):
         draw = jax.jit(jax.vmap(lambda i: _traits(_keys(key, i)[0], HABITS)))
-        habits = jax.device_get(draw(jnp.asarray(number)))
+        habits = jax.device_get(draw(number))
     values = {s: np.array([float(bodies[name].values()[s]) for name in names]) for s in bodies[names[0]].values()}
     return Drawn(values | habits, number, 0)
 

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 import equinox as eqx
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -363,7 +363,7 @@ def _as_series(
 ) -> Series:
     before = None if earlier is None else Inputs.of(*earlier)
     inputs = dataclasses.replace(Inputs.of(*rates), earlier=before)
-    return Series(**{name: jnp.asarray(column) for name, column in columns.items()}, inputs=inputs)
+    return Series(**{name: jax.device_put(column) for name, column in columns.items()}, inputs=inputs)
 
 
 def _round_up(n: int) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .._types import Key
@@ -172,10 +171,10 @@ def _chunk(
     repeat = [min(i, len(subjects) - 1) for i in range(patients)]
     with jax.enable_x64(True):
         inputs = [d.inputs(s.start_min, s.end_min) for s, d in zip(subjects, doses, strict=True)]
-        stack = lambda rows, multiple: jnp.asarray(_padded([np.asarray(rows[i]) for i in repeat], multiple))
+        stack = lambda rows, multiple: jax.device_put(_padded([np.asarray(rows[i]) for i in repeat], multiple))
         columns = zip(*((x.break_min, x.insulin_U_min, x.carbs_mg_min) for x in inputs), strict=True)
         rates = [stack(column, 32) for column in columns]
-        column = lambda values: jnp.asarray([float(values[i]) for i in repeat])
+        column = lambda values: jax.device_put(np.array([float(values[i]) for i in repeat]))
         cls, rows = subjects[0].physiology, stack(times, 16)
         values = {symbol: column([s.parameters[symbol] for s in subjects]) for symbol in cls.parameters}
         basal = column([d.basal_U_h[0] for d in doses])
@@ -184,7 +183,7 @@ def _chunk(
         (true_glucose, truth), _ = over_cohort(_live, *each, static=(cls, steps), block=_CHUNK, effort="some")
         on_grid = [np.searchsorted(t, grid) for t, grid in zip(times, grids, strict=True)]
         seen = stack([g[rows] for g, rows in zip(true_glucose, on_grid, strict=False)], 16)
-        number = jnp.asarray([indices[i] for i in repeat], dtype=jnp.uint32)
+        number = jax.device_put(np.array([indices[i] for i in repeat], np.uint32))
         readings = np.asarray(_read(sensor, jax.random.key(0) if key is None else key, number, seen))
     states = {name: getattr(truth, leaf) for name, leaf in state_columns(cls.States).items()}
     pairs = []

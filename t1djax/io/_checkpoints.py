@@ -171,7 +171,7 @@ def load_twins(
         wrong = misfits or sorted(set(arrays) - set(names))
         raise CheckpointError(f"{folder}: {wrong[0]} does not fit the options; give those it was trained with")
     with jax.enable_x64(options.precision == "float64"):
-        leaves = [jnp.asarray(arrays[name]) for name in names]
+        leaves = [jax.device_put(arrays[name]) for name in names]
     return SavedTwins(tuple(recipe["patients"]), jax.tree.unflatten(jax.tree.structure(skeleton), leaves), options)
 
 

@@ -276,7 +276,7 @@ def _as_state(arrays: dict[str, np.ndarray], meta: Mapping[str, Any], like: Trai
         found = np.full(leaf.shape, np.nan, leaf.dtype) if empty else fitted[name]
         if found.shape != leaf.shape or found.dtype != leaf.dtype:
             raise ValueError(f"{name} is {found.dtype}{list(found.shape)}, not {leaf.dtype}{list(leaf.shape)}")
-        leaves.append(jax.numpy.asarray(found))
+        leaves.append(jax.device_put(found))
     tree = jax.tree.unflatten(jax.tree.structure(skeleton), leaves)
     course = lambda kind: {n.removeprefix(f"{kind}/"): x for n, x in fitted.items() if n.startswith(f"{kind}/")}
     return TrainState(

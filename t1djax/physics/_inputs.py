@@ -1,9 +1,11 @@
 """What goes into the body: doses as people state them, and the piecewise-constant rates they make."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
@@ -292,7 +294,7 @@ class Inputs(eqx.Module):
         true, seen = np.diff(break_min), np.diff(rounded.astype(np.float64))
         share = np.ones(break_min.shape)
         np.divide(true, seen, out=share[..., :-1], where=seen > 0)
-        return cls(*map(jnp.asarray, (rounded, share * insulin_U_min, share * carbs_mg_min)))
+        return cls(*map(jax.device_put, (rounded, share * insulin_U_min, share * carbs_mg_min)))
 
     @property
     def start_min(self) -> Float[Array, "*batch"]:
@@ -360,7 +362,10 @@ class Inputs(eqx.Module):
         extra = length - self.break_min.shape[0]
         if extra < 0:
             raise ValueError(f"Inputs.pad: {length} is fewer than the {self.break_min.shape[0]} breaks there are")
-        extend = lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], extra)])
-        return Inputs(
-            extend(self.break_min), extend(self.insulin_U_min), extend(self.carbs_mg_min), earlier=self.earlier
-        )
+        columns = (_extended(x, extra) for x in (self.break_min, self.insulin_U_min, self.carbs_mg_min))
+        return Inputs(*columns, earlier=self.earlier)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _extended(x: Float[Array, " breaks"], extra: int) -> Float[Array, " longer"]:
+    return jnp.concatenate([x, jnp.repeat(x[-1:], extra)])

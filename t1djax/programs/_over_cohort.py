@@ -131,7 +131,7 @@ def map_patients(one: Callable[..., Any], *args: Any, block: int = 1024) -> Any:
         >>> jax.device_get(t1djax.programs.map_patients(lambda series: series.glucose_mg_dL[0], data)).shape
         (10,)
     """
-    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in map(jnp.asarray, jax.tree.leaves(args))}
+    sizes = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(args)}
     if len(sizes) != 1 or 0 in sizes:
         raise ValueError(
             f"map_patients: arguments have {sorted(sizes)} patients; give arrays with the same, at least one"

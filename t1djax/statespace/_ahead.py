@@ -223,7 +223,7 @@ def changes_after(
     row, horizon = np.nonzero(after[:, None] < horizon_min)
     spans, span = np.unique(np.round(horizon_min[horizon] - after[row], 6), return_inverse=True)
     most, distinct = (64 << max(0, int(np.ceil(np.log2(max(n, 1) / 64)))) for n in (len(row), len(spans)))
-    pad = lambda x, n: jnp.asarray(np.pad(x, (0, n - len(x))))
+    pad = lambda x, n: jax.device_put(np.pad(x, (0, n - len(x))))
     pair = origin[row] * len(horizon_min) + horizon
     return Changes(
         pad(pair, most), pad(channel[row], most), pad(size[row], most), pad(span, most), pad(spans, distinct)

@@ -229,7 +229,8 @@ def fit_state_space(
             data = data._replace(person=person, belief=belief)
         solution, _ = over_cohort(_solve, data, static=(form,), effort="some", block=_BLOCK, threaded=True)
     run_s = time.perf_counter() - began - compile_s
-    rows = lambda i: (jax.tree.map(lambda x: x[i], tree) for tree in (solution, data.person, data.belief))
+    host = jax.device_get((solution, data.person, data.belief))
+    rows = lambda i: (jax.tree.map(lambda x: x[i], tree) for tree in host)
     with jax.enable_x64(True):
         found = tuple(
             _record(p, end, *rows(i), form=form) for i, (p, end) in enumerate(zip(patients, ends, strict=True))
@@ -298,8 +299,8 @@ def _stack(patients: Sequence[Patient], ends: Sequence[float], form: Form) -> _D
         rows.append((np.searchsorted(np.asarray(s.time_min), origins), np.nan_to_num(target, nan=120.0), weight))
     most = round_up(max(len(origin) for origin, _, _ in rows))
     pad = lambda x: np.pad(x, ((0, most - len(x)), *[(0, 0)] * (x.ndim - 1)))
-    columns = (jnp.asarray(np.stack([pad(x) for x in column])) for column in zip(*rows, strict=True))
-    person = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *people)
+    columns = (jax.device_put(np.stack([pad(x) for x in column])) for column in zip(*rows, strict=True))
+    person = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *people)
     return _Data(stack_steps(each), person, of_everybody(person, form), *columns)
 
 
@@ -446,7 +447,7 @@ def _record(
     prior_sd = [float(person.effect_sd[0]), *np.sqrt(np.diagonal(prior_cov)).tolist()]
     sds = np.sqrt(np.diagonal(cov)[len(s.z) :][at])
     weak = sds**2 > 0.75 * np.square(prior_sd)
-    values = np.append(found.mean[at[0]], positive(jnp.asarray(found.mean[where.core :]), person, form))
+    values = np.append(found.mean[at[0]], positive(jax.device_put(found.mean[where.core :]), person, form))
     if not form.exact:  # of a logarithm the error grows with the value
         sds[1:] *= values[1:] / prior_mean
     effects = {

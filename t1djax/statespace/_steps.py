@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import equinox as eqx
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -113,16 +113,16 @@ def steps_of(
     glucose[valid] = patient.glucose_mg_dL[seen]
     rates = insulin[at[0]], carbs[at[0]] / _MG_PER_G, hidden[at[1]] / _MG_PER_G
     return Steps(
-        time_min=jnp.asarray(time),
-        glucose_mg_dL=jnp.asarray(glucose),
-        valid=jnp.asarray(valid),
-        limit=jnp.asarray((glucose == HIGHEST_READING) * 1.0 - (glucose == LOWEST_READING)),
-        dt_min=jnp.asarray(dt),
-        interval=jnp.asarray(interval),
-        block=jnp.asarray(np.floor((time - midnight) / length + 1e-9).astype(int) % blocks),
-        basal_U_min=jnp.asarray(basal[at[1]]),
-        rates=jnp.asarray(np.stack(rates, axis=-1)),
-        squares=jnp.asarray(squares[at[2]] / (_SMALL * _MG_PER_G)),
+        time_min=jax.device_put(time),
+        glucose_mg_dL=jax.device_put(glucose),
+        valid=jax.device_put(valid),
+        limit=jax.device_put((glucose == HIGHEST_READING) * 1.0 - (glucose == LOWEST_READING)),
+        dt_min=jax.device_put(dt),
+        interval=jax.device_put(interval),
+        block=jax.device_put(np.floor((time - midnight) / length + 1e-9).astype(int) % blocks),
+        basal_U_min=jax.device_put(basal[at[1]]),
+        rates=jax.device_put(np.stack(rates, axis=-1)),
+        squares=jax.device_put(squares[at[2]] / (_SMALL * _MG_PER_G)),
     )
 
 
@@ -156,7 +156,7 @@ def stack_steps(each: Sequence[Steps]) -> Steps:
         return np.pad(x, ((0, more), *[(0, 0)] * (x.ndim - 1)), mode=mode)
 
     names = [field.name for field in dataclasses.fields(Steps)]
-    return Steps(*(jnp.asarray(np.stack([padded(n, np.asarray(getattr(s, n))) for s in each])) for n in names))
+    return Steps(*(jax.device_put(np.stack([padded(n, np.asarray(getattr(s, n))) for s in each])) for n in names))
 
 
 def round_up(n: int) -> int:
