@@ -178,7 +178,7 @@ def test_solver_options_are_used() -> None:
     assert not bool(t1djax.simulate(p, inputs, ts, G0=G0, max_steps=8).ok)
 
 
-@pytest.mark.parametrize("solve", [t1djax.propagate, t1djax.simulate])
+@pytest.mark.parametrize("solve", [t1djax.propagate, pytest.param(t1djax.simulate, marks=pytest.mark.slow)])
 def test_reports_from_the_start_of_a_window_that_is_not_zero(solve) -> None:
     p, _, _ = patient("Pat3")
     ts = np.linspace(95.0, 800.0, 40)
@@ -296,7 +296,7 @@ def test_gradient_through_diffrax_is_the_exact_one() -> None:
 # Cohorts
 
 
-@pytest.mark.parametrize("solve", [t1djax.propagate, t1djax.simulate])
+@pytest.mark.parametrize("solve", [t1djax.propagate, pytest.param(t1djax.simulate, marks=pytest.mark.slow)])
 def test_vmap_equals_loop(solve) -> None:
     """And padding the inputs, which the batch needs, changes nothing."""
     ts = jnp.asarray(GRID)

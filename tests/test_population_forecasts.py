@@ -200,7 +200,7 @@ def test_a_blend_takes_the_better_one_and_covers_what_it_says():
 
 def test_the_command_forecasts_at_once_and_blends(people, tmp_path):
     file, ada = tmp_path / "Ada.csv", people[0]
-    rows = [f"{t:g},{g:.0f},0.8" for t, g in zip(ada.time_min, ada.glucose_mg_dL, strict=True)]
+    rows = [f"{t:g},{g:.0f},0.8" for t, g in zip(ada.time_min[:500], ada.glucose_mg_dL, strict=False)]
     file.write_text("time_min,glucose_mg_dL,basal_U_h\n" + "\n".join(rows) + "\n")
     table = {}
     for model in ("population", "blend"):

@@ -140,7 +140,7 @@ def test_hours_of_the_day_cut_the_basal_schedule():
 
 @pytest.mark.parametrize("physiology", ["magdelaine", pytest.param("kanderian", marks=pytest.mark.slow)])
 def test_command_line(physiology, tmp_path):
-    words = ["replay", "reference", "--patients", "3", "--interval-min", "30", "--bolus=-20%", "--from", "1440",
+    words = ["replay", "reference", "--patients", "3", "--interval-min", "60", "--bolus=-20%", "--from", "1440",
              "--physiology", physiology]  # fmt: skip
     told = done(*words, "--out", tmp_path / "r", "--json").json[0]
     assert told["patient"] == "Pat3"
