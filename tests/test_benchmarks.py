@@ -433,6 +433,7 @@ def test_slopes_and_ratios_are_of_recorded_rows_too(tmp_path: Path, timer: Timer
     ]
 
 
+@pytest.mark.slow
 def test_devices_go_on_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, str]] = []
 

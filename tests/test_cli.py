@@ -256,6 +256,7 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_others(tmp_path, noisy):
     assert other["truth.csv"] == contents(noisy)["truth.csv"]
 
 
+@pytest.mark.slow
 def test_virtual_patients_follow_the_seed(tmp_path):
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
         done("simulate", "--virtual", "5", "--days", "1", "--seed", seed, "--out", tmp_path / folder)

@@ -16,7 +16,8 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("model", [pytest.param(x, marks=() if x == "pinn" else pytest.mark.slow) for x in SIZES])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", SIZES)
 def test_train_with_members(model, tmp_path):
     config = tmp_path / "run.yaml"
     config.write_text(f"network:\n  {SIZES[model]}\n  cell_min: 60\n")

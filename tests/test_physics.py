@@ -188,7 +188,9 @@ def test_reports_from_the_start_of_a_window_that_is_not_zero(solve) -> None:
     assert float(solution.glucose_mg_dL[0]) == 150.0
 
 
-@pytest.mark.parametrize(("solve", "bound_mg_dL"), [(t1djax.propagate, 0.01), (t1djax.simulate, 0.2)])
+@pytest.mark.parametrize(
+    ("solve", "bound_mg_dL"), [(t1djax.propagate, 0.01), pytest.param(t1djax.simulate, 0.2, marks=pytest.mark.slow)]
+)
 def test_float32_error_is_bounded(solve, bound_mg_dL: float) -> None:
     """Single precision over 48 h of the reference cohort."""
     reference = batched(t1djax.propagate)(*cohort(), jnp.asarray(GRID)).glucose_mg_dL

@@ -243,6 +243,7 @@ def test_tables_carry_another_body(ten: t1djax.Cohort, tmp_path: Path) -> None:
         t1djax.fit(back, model="ode", free=["ksi"])
 
 
+@pytest.mark.slow
 def test_command_line_fits_another_body(ten: t1djax.Cohort, tmp_path: Path) -> None:
     t1djax.write_cohort(noisy(ten).select(["1", "2"]), tmp_path / "in")
     flags = ["--data", str(tmp_path / "in"), "--results", str(tmp_path / "out"), "--no-tracking", "--no-figures"]

@@ -220,7 +220,8 @@ def test_nobody_and_no_time_are_refused():
             virtual_population(n, key=KEY, days=days)
 
 
-@pytest.mark.parametrize("physiology", [Kanderian, pytest.param(Hovorka, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("physiology", [Kanderian, Hovorka])
 def test_people_of_other_bodies_live_as_people_do(physiology):
     cohort = virtual_population(40, key=KEY, physiology=physiology.__name__.lower(), noise=WhiteNoise(10.0))
     glucose = np.array([truth.glucose_mg_dL[::5] for truth in (cohort.truth[name] for name in cohort.names)])

@@ -231,7 +231,7 @@ def test_command_line(patient, found, tmp_path):
     assert {p.name for p in out.iterdir()} == {"settings.csv", "settings.html", "Pat3.png"}
     table = pd.read_csv(out / "settings.csv")
     assert len(table) == 5
-    assert table["cr_g_per_U"][0] == pytest.approx(found.setting("cr").value, rel=1e-3)
+    assert table["cr_g_per_U"].to_numpy()[0] == pytest.approx(found.setting("cr").value, rel=1e-3)
     assert max(map(len, page.stdout.splitlines())) <= 120
     assert "not a medical device" in page.stdout
 

@@ -409,6 +409,7 @@ def test_more_patients_than_a_block_give_the_same_as_fewer():
     np.testing.assert_allclose(values, values[:1].repeat(12, axis=0), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_cohort_beyond_memory_trains_in_parts_by_one_program(monkeypatch):
     cohort, told = _cohort(), []
     stages = [t1djax.Stage(steps=4, residual_weight=(1.0, 10.0)), t1djax.Stage(steps=2)]
