@@ -1,7 +1,6 @@
 """Virtual people: drawn from stated priors of their bodies and habits, with therapy titrated to each."""
 
 import datetime as dt
-import functools
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from jaxtyping import Shaped
 
 from .._types import Key
 from ..physics import AbstractPhysiology, Doses, Magdelaine, NoRestError, Prior, physiology_named, prior_table, settings
-from ..programs import over_cohort
+from ..programs import over_cohort, together
 from ._habits import STEP_MIN, STEPS_PER_DAY, Therapy
 from ._records import Cohort
 from ._sensors import AbstractNoise, RandomGaps, Sensor
@@ -169,11 +168,10 @@ def virtual_population(
     subjects = []
     for first in range(0, n, _CHUNK):
         rows = np.minimum(np.arange(first, first + _CHUNK), n - 1)
-        with jax.enable_x64(True):
-            mine = {s: jax.device_put(np.asarray(x[rows], np.float64)) for s, x in people.values.items()}
-            steps = days * STEPS_PER_DAY
-            lives = _lives(life_key, people.number[rows], mine, body, steps, jnp.asarray(clock), therapy)
-            courses = jax.device_get(lives)
+        mine = {s: np.asarray(x[rows], np.float64) for s, x in people.values.items()}
+        own = (jax.random.key_data(life_key), people.number[rows], mine, np.asarray(clock))
+        habits = jax.tree.map(np.asarray, therapy)
+        courses, _ = together(_lives, *own, habits, static=(body, days * STEPS_PER_DAY))
         for i in range(first, min(n, first + _CHUNK)):
             values = {s: float(people.values[s][i]) for s in body.parameters if s in people.values}
             doses = _doses(jax.tree.map(lambda x, i=i, first=first: x[i - first], courses))
@@ -227,16 +225,17 @@ def _candidate(number: jax.Array, key_data: jax.Array, cls: type[AbstractPhysiol
     return values | habits, jnp.all(jnp.stack(within))
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
 def _lives(
-    key: Key,
+    key_data: jax.Array,
     number: jax.Array,
     values: dict[str, jax.Array],
-    cls: type[AbstractPhysiology],
-    steps: int,
     first_step: jax.Array,
     therapy: Therapy,
+    cls: type[AbstractPhysiology],
+    steps: int,
 ) -> DoseSchedule:
+    key = jax.random.wrap_key_data(key_data)
+
     def one(i: jax.Array, values: dict[str, jax.Array]) -> DoseSchedule:
         person = VirtualPerson(cls.of(values), values["G0"], values["daily_carbs"])
         return live(_keys(key, i)[1], person, steps=steps, first_step=first_step, therapy=therapy)
