@@ -238,8 +238,11 @@ def _log_value(z: Array, bounds: Array | None) -> Array:
 
 
 def _coordinate(log_value: Array, bounds: Array | None) -> Array:
-    if bounds is None:
-        return log_value
+    return log_value if bounds is None else _inside(log_value, bounds)
+
+
+@jax.jit
+def _inside(log_value: Array, bounds: Array) -> Array:
     low, high = bounds[..., 0], bounds[..., 1]
     width = high - low
     share = jnp.clip((log_value - low) / width, _INSIDE, 1 - _INSIDE)

@@ -128,7 +128,8 @@ def test_names_are_escaped(full):
 
 
 def test_the_same_input_gives_the_same_page(cohort, tmp_path):
-    pages = [t1djax.write_report(cohort, tmp_path / name, created=NOW).read_bytes() for name in ("a.html", "b.html")]
+    one = t1djax.Cohort(cohort.patients[:1])
+    pages = [t1djax.write_report(one, tmp_path / name, created=NOW).read_bytes() for name in ("a.html", "b.html")]
     assert pages[0] == pages[1]
 
 

@@ -172,6 +172,27 @@ def lived(controller, cls, rules=LOST, days=DAYS):
         return jax.device_get(run(days)(controller, body, G0, jnp.asarray(values["daily_carbs"]), KEY, rules))
 
 
+@functools.cache
+def planned(cls):
+    """Profile, start and every step of the days of somebody."""
+    values = person(cls)
+
+    @jax.jit
+    def plan(body, daily):
+        settings_key, day_key, _, _ = jax.random.split(KEY, 4)
+        profile, lead = profile_of(body, daily, settings_key, QUIET.therapy)
+
+        def day(d):
+            return jax.vmap(plan_day(jax.random.fold_in(day_key, d), daily, lead, QUIET.therapy).at)(jnp.arange(288))
+
+        start = body.start(jnp.asarray(values["G0"]), profile.basal_U_h / 60)
+        return profile, start, jax.vmap(day)(jnp.arange(DAYS))
+
+    with jax.enable_x64(True):
+        body = cls.of(jax.tree.map(jnp.asarray, values))
+        return jax.device_get(plan(body, jnp.asarray(values["daily_carbs"])))
+
+
 @pytest.mark.parametrize(
     ("cls", "kind"),
     [
@@ -185,21 +206,8 @@ def lived(controller, cls, rules=LOST, days=DAYS):
 def test_a_controller_is_the_rule_of_a_plain_loop(cls, kind):
     _, trace = lived(CONTROLLERS[kind], cls)
     values = person(cls)
-    with jax.enable_x64(True):
-        settings_key, day_key, _, _ = jax.random.split(KEY, 4)
-        body, daily = cls.of(jax.tree.map(jnp.asarray, values)), jnp.asarray(values["daily_carbs"])
-
-        @jax.jit
-        def planned(body, daily):
-            profile, lead = profile_of(body, daily, settings_key, QUIET.therapy)
-            plans = [plan_day(jax.random.fold_in(day_key, d), daily, lead, QUIET.therapy) for d in range(DAYS)]
-            start = body.start(jnp.asarray(values["G0"]), profile.basal_U_h / 60)
-            return profile, start, [jax.vmap(plan.at)(jnp.arange(288)) for plan in plans]
-
-        profile, start, moments = jax.device_get(planned(body, daily))
-        carbs, main, counted = (
-            np.concatenate([getattr(m, x) for m in moments]) for x in ("carbs_g", "main", "counted_g")
-        )
+    profile, start, moments = planned(cls)
+    carbs, main, counted = (np.concatenate(getattr(moments, x)) for x in ("carbs_g", "main", "counted_g"))
     y = {f.name: float(getattr(start, f.name)) for f in dataclasses.fields(start)}
 
     def glucose(y):

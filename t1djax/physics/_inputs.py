@@ -339,13 +339,7 @@ class Inputs(eqx.Module):
         Returns:
             The two totals, U and g, in the shape of `ts`.
         """
-        width = jnp.diff(self.break_min)
-        i = self.index(ts)
-        totals = []
-        for rate in (self.insulin_U_min, self.carbs_mg_min / MG_PER_G):
-            before = jnp.concatenate([jnp.zeros_like(rate[:1]), jnp.cumsum(rate[:-1] * width)])
-            totals.append(before[i] + rate[i] * (ts - self.break_min[i]))
-        return totals[0], totals[1]
+        return _delivered(self, ts)
 
     def pad(self, length: int) -> "Inputs":
         """The same rates with the last break repeated until there are `length` of them.
@@ -369,3 +363,14 @@ class Inputs(eqx.Module):
 @functools.partial(jax.jit, static_argnums=1)
 def _extended(x: Float[Array, " breaks"], extra: int) -> Float[Array, " longer"]:
     return jnp.concatenate([x, jnp.repeat(x[-1:], extra)])
+
+
+@jax.jit
+def _delivered(inputs: Inputs, ts: Float[Array, " times"]) -> tuple[Float[Array, " times"], Float[Array, " times"]]:
+    width = jnp.diff(inputs.break_min)
+    i = inputs.index(ts)
+    totals = []
+    for rate in (inputs.insulin_U_min, inputs.carbs_mg_min / MG_PER_G):
+        before = jnp.concatenate([jnp.zeros_like(rate[:1]), jnp.cumsum(rate[:-1] * width)])
+        totals.append(before[i] + rate[i] * (ts - inputs.break_min[i]))
+    return totals[0], totals[1]
