@@ -317,9 +317,54 @@ class SaysDoses(Bergman):
     facts: ClassVar[Facts] = dataclasses.replace(Bergman.facts, insulin_states=("s1", "s2", "I", "X", "G"))
 
 
+def with_facts(**stated: Any) -> type[Bergman]:
+    class Stated(Bergman):
+        facts: ClassVar[Facts] = dataclasses.replace(Bergman.facts, **stated)
+
+    return Stated
+
+
+class FarStart(Bergman):
+    parameters: ClassVar = {**Bergman.parameters, "SG": dataclasses.replace(Bergman.parameters["SG"], start_low=8.0,
+                                                                            start_high=16.0)}  # fmt: skip
+
+
+class GivesNan(Bergman):
+    def rates(self, y: BergmanState, insulin_U_min: Any, carbs_mg_min: Any) -> BergmanState:
+        return eqx.tree_at(lambda y: y.X, super().rates(y, insulin_U_min, carbs_mg_min), jnp.sqrt(-y.X))
+
+
+class StartsElsewhere(Bergman):
+    def start(self, glucose_mg_dL: jax.Array, insulin_U_min: jax.Array) -> BergmanState:
+        return self.steady(jnp.asarray(100.0))[0]
+
+
+class ReadsInsulin(Bergman):
+    def glucose(self, y: BergmanState) -> jax.Array:
+        return y.G + 1e-3 * (y.I - self.steady(y.G)[0].I)
+
+
+class Falls(Bergman):
+    """Insulin takes as much whatever glucose is there."""
+
+    def rates(self, y: BergmanState, insulin_U_min: Any, carbs_mg_min: Any) -> BergmanState:
+        taken = y.X * (y.G - 120)
+        return eqx.tree_at(lambda y: y.G, super().rates(y, insulin_U_min, carbs_mg_min),
+                           super().rates(y, insulin_U_min, carbs_mg_min).G + taken)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("wrong", "part"),
     [
+        (with_facts(sensitivity="nope"), "nope"),
+        (with_facts(followed={"nope": (1.0, 0.3)}), "nope"),
+        (with_facts(learnt=("X",), insulin_states=("s1", "s2", "I")), "`learnt` lacks G"),
+        (with_facts(learnt=("nope",)), "nope"),
+        (FarStart, "SG"),
+        (GivesNan, "`rates` gives X"),
+        (StartsElsewhere, "`start`"),
+        (ReadsInsulin, "`glucose`"),
+        (Falls, "stays positive"),
         (NoUnit, "SG has no unit"),
         (NoRow, "field SG"),
         (NoStateUnit, "state X has no unit"),

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import t1djax
 from t1djax.cli import app
 from t1djax.cli._exit import EXIT_FAILED_PATIENTS
-from t1djax.physics import Kanderian, Magdelaine, kanderian, settings
+from t1djax.physics import Hovorka, Kanderian, Magdelaine, kanderian, settings
 from t1djax.records import NOT_TOLD, SETTINGS, PersonSettings, Setting, rounded
 from t1djax.statespace import StateSpaceFit
 from t1djax.statespace._bodies import weights
@@ -55,6 +55,44 @@ def test_a_body_in_the_form_of_the_filter_has_the_settings_of_itself():
             np.testing.assert_allclose(*both(kanderian()["3"], jnp.asarray(level)), rtol=1e-9)
 
 
+class StartsAtRest(Hovorka):
+    """With a second pool that is as the rest has it, whatever the insulin: what a class does that does not say more."""
+
+    def start(self, glucose_mg_dL, insulin_U_min):
+        return self.steady(glucose_mg_dL)[0]
+
+    def steady(self, glucose_mg_dL):
+        return Hovorka(**self.values()).steady(glucose_mg_dL)
+
+    def scales(self):
+        return Hovorka(**self.values()).scales()
+
+
+def test_a_body_that_starts_at_rest_has_in_the_form_of_the_filter_the_rest_of_the_one_that_does_not():
+    def rested(cls):
+        somebody = Person(jnp.asarray(140.0), jnp.zeros(4), jnp.ones(4), jnp.zeros(3))
+        body = own_body({}, somebody, Form(StateSpaceOptions(), cls), p1=jnp.asarray(40.0), q=jnp.asarray(4.0),
+                        drift_mg_dL_min=jnp.asarray(0.5))  # fmt: skip
+        y, basal = body.steady(jnp.asarray(120.0))
+        return body.glucose(y), basal, body.rates(y, basal / 60, 0.0), body.scales()
+
+    with jax.enable_x64(True):
+        (G, basal, rates, sizes), (_, same, *_) = (
+            jax.jit(rested, static_argnums=0)(c) for c in (StartsAtRest, Hovorka)
+        )
+    assert float(G) == pytest.approx(120.0)
+    for rate, size in zip(jax.tree.leaves(rates), jax.tree.leaves(sizes), strict=True):
+        assert abs(float(rate)) < 1e-9 * float(size)
+    assert 0 < float(basal) == pytest.approx(float(same))
+
+
+def test_no_need_is_below_zero(found):
+    draws = {**found.draws, "basal": np.linspace(-0.5, 0.7, 256)[:, None]}
+    low = dataclasses.replace(found, draws=draws).setting("basal")
+    assert (low.low, low.knowledge) == (0.0, NOT_TOLD)
+    assert low.high == pytest.approx(0.64)
+
+
 @pytest.fixture(scope="module")
 def patient() -> t1djax.Patient:
     cohort = t1djax.reference_cohort(
@@ -72,6 +110,12 @@ def found(patient) -> PersonSettings:
 def fit(patient) -> StateSpaceFit:
     options = t1djax.StateSpaceOptions(horizons_min=())
     return t1djax.fit_state_space([patient], options=options, train_until_min=np.inf)
+
+
+def test_a_printed_fit_shows_what_was_found_of_each_person(fit):
+    text = str(fit)
+    assert all(f"{s} " in text for s in ("p1", "q", *fit.patients[0].constants))
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_errors_of_effects_carry_those_of_the_constants(fit, patient):

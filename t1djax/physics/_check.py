@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._inputs import Inputs
 from ._physiology import AbstractPhysiology, equilibrium_slope
 from ._states import state_units
 
@@ -43,6 +44,9 @@ def check_physiology(body: AbstractPhysiology, *, glucose_mg_dL: float = 120.0) 
         rested = body.rest(glucose_mg_dL)
         _check_equations(body, *rested, glucose_mg_dL)
         _check_facts(body, *rested)
+        _check_start(body, rested[1], glucose_mg_dL)
+        if body.facts.stays_positive:
+            _check_positive(body, *rested)
 
 
 @functools.cache
@@ -78,7 +82,14 @@ def _check_table(body: AbstractPhysiology) -> None:
             raise _fail(body, f"{row.symbol} has no unit in `parameters`; write '1' where it has none")
         if not 0 < row.start_low <= row.start_high < np.inf or not 0 <= row.low < row.high < np.inf:
             raise _fail(body, f"the ranges of {row.symbol} are not positive and in order")
-    named = set(facts.need_meal) | set(facts.need_insulin) | {s for group in facts.together for s in group.symbols}
+        if not row.low <= math.sqrt(row.start_low * row.start_high) <= row.high:
+            raise _fail(
+                body,
+                f"a fit of {row.symbol} would start at {row.start_low:g} to {row.start_high:g} {row.unit}, outside of "
+                f"what people have ({row.low:g} to {row.high:g}); is the unit another?",
+            )
+    named = {facts.sensitivity, *facts.need_meal, *facts.need_insulin, *facts.followed, *facts.followed_back}
+    named = named.union(facts.coefficients, *(x.symbols for x in facts.together), *(x.move for x in facts.symmetries))
     if unknown := sorted(named - set(table)):
         raise _fail(body, f"`facts` speak of {', '.join(unknown)}, which `parameters` lacks")
 
@@ -90,9 +101,13 @@ def _check_state(cls: type[AbstractPhysiology]) -> None:
     for name, unit in state_units(State).items():
         if not unit:
             raise _fail(cls, f"the state {name} has no unit; write {name}: jax.Array = state('mg/dL')")
-    stated = (*cls.facts.insulin_states, *cls.facts.meal_states)
-    if unknown := sorted(set(stated) - set(state_units(State))):
+    learnt, names = cls.facts.learnt, state_units(State)
+    if unknown := sorted({*cls.facts.dose_states, *learnt} - set(names)):
         raise _fail(cls, f"`facts` speak of the states {', '.join(unknown)}, which `States` lacks")
+    if dropped := [name for name in cls.facts.pools(names) if learnt and name not in learnt]:
+        raise _fail(
+            cls, f"`learnt` lacks {', '.join(dropped)}, which the doses alone do not drive; add it, glucose first"
+        )
 
 
 def _check_equations(body: AbstractPhysiology, y: Any, basal: Any, glucose_mg_dL: float) -> None:
@@ -108,6 +123,8 @@ def _check_equations(body: AbstractPhysiology, y: Any, basal: Any, glucose_mg_dL
         size, slope = float(getattr(sizes, name)), float(getattr(dy, name))
         if not 0 < size < np.inf:
             raise _fail(body, f"`scales` gives {name} = {size:g}; a typical size is positive")
+        if not math.isfinite(slope):
+            raise _fail(body, f"`rates` gives {name} = {slope:g} at rest under {float(basal):.4g} U/h")
         if not abs(slope) <= _RESTS * size:
             raise _fail(
                 body,
@@ -116,6 +133,44 @@ def _check_equations(body: AbstractPhysiology, y: Any, basal: Any, glucose_mg_dL
             )
     if not np.isclose(float(stated), glucose_mg_dL, rtol=1e-6):
         raise _fail(body, f"`steady` at {glucose_mg_dL:g} mg/dL gives a state whose `glucose` is {float(stated):g}")
+
+
+def _check_start(body: AbstractPhysiology, basal: Any, glucose_mg_dL: float) -> None:
+    """The state at the start of a record, and how glucose hangs on states: what fits and filters rely on."""
+    wanted = 1.1 * glucose_mg_dL
+    y = body.start(jnp.asarray(wanted), basal / 120)
+    if not isinstance(y, body.States):
+        raise _fail(body, f"`start` gives {type(y).__name__} in place of {body.States.__name__}")
+    read = jax.grad(lambda y: jnp.sum(body.glucose(y)))
+    stated, *slopes = jax.jit(lambda y: (body.glucose(y), read(y), read(jax.tree.map(lambda x: 2 * x, y))))(y)
+    if not np.isclose(float(stated), wanted, rtol=1e-6):
+        raise _fail(body, f"`start` at {wanted:g} mg/dL gives a state whose `glucose` is {float(stated):g}")
+    names = list(state_units(body.States))
+    first = body.facts.pools(names)[:1]
+    near, far = (np.array([float(getattr(d, name)) for name in names]) for d in slopes)
+    own = np.isin(names, first)
+    if near[~own].any() or not near[own].any() or not np.allclose(near, far):
+        pool = f" ({first[0]})" if first else ""
+        raise _fail(
+            body,
+            f"`glucose` must be a multiple of the first state that the doses alone do not drive{pool}, and of that "
+            "alone; put the state that a sensor sees first",
+        )
+
+
+def _check_positive(body: AbstractPhysiology, y: Any, basal: Any) -> None:
+    """Glucose under more insulin than anybody takes."""
+    U, length_min = 100.0, 1440.0
+    ts, rates = np.linspace(0.0, length_min, 97), np.asarray([U, float(basal) / 60])
+    inputs = Inputs(jnp.asarray([0.0, 1.0]), jnp.asarray(rates), jnp.zeros(2))
+    G = np.asarray(body.solution(inputs, jnp.asarray(ts), y).glucose_mg_dL)
+    if not np.all(G > 0):
+        when = ts[np.argmin(G > 0)]
+        raise _fail(
+            body,
+            f"`facts` say that glucose stays positive, but {U:g} U take it to {G[np.argmin(G > 0)]:.3g} mg/dL after "
+            f"{when:g} min",
+        )
 
 
 def _check_facts(body: AbstractPhysiology, y: Any, basal: Any) -> None:

@@ -1,9 +1,11 @@
 """What is stated of a physiology beside its equations."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from .._documented import documented
 
 
 class Together(NamedTuple):
@@ -86,6 +88,7 @@ class Derived(NamedTuple):
     """Its value from theirs, by symbol."""
 
 
+@documented
 @dataclasses.dataclass(frozen=True)
 class Facts:
     """What is known of a physiology beside its equations. `check_physiology` holds the equations against it."""
@@ -133,6 +136,10 @@ class Facts:
     def dose_states(self) -> tuple[str, ...]:
         """States that the doses alone drive."""
         return (*self.insulin_states, *self.meal_states)
+
+    def pools(self, states: Iterable[str]) -> tuple[str, ...]:
+        """Of these states those that the doses do not drive alone: glucose first."""
+        return tuple(name for name in states if name not in self.dose_states)
 
     @property
     def by_balance(self) -> frozenset[str]:

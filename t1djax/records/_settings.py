@@ -255,7 +255,7 @@ class PersonSettings(WithOutcome, Plotted):
 
 
 def _setting(x: np.ndarray, before: np.ndarray, level: float) -> Setting:
-    known = x[np.isfinite(x)]
+    known = np.maximum(x[~np.isnan(x)], 0.0)  # a need of less than nothing is none
     ends = [(1 - level) / 2, 0.5, (1 + level) / 2]
     low, value, high = np.quantile(known, ends) if known.size else np.full(3, np.nan)
     spread, wide = (np.std(np.log(good)) if len(good := v[v > 0]) > len(v) / 2 else np.inf for v in (x, before))

@@ -13,6 +13,7 @@ from ..physics import AbstractPhysiology, runge_kutta_step
 from ._hyper import Form
 
 _MG_PER_G = 1000.0
+_NEWTON = 8
 _TYPICAL_MG_DL = 120.0  # at which every body rests
 
 INSULIN, FOOD = 0, 1
@@ -51,7 +52,7 @@ def unit_of(h: Mapping[str, Array], level_mg_dL: Array, form: Form) -> Unit:
     body = cls.of({s: h.get(s, value) for s, value in middle.items()})
     driven = (*facts.insulin_states, *facts.meal_states)
     empty = lambda y: _with(y, driven, [jnp.zeros_like(level_mg_dL)] * len(driven))
-    base = empty(body.start(level_mg_dL, jnp.zeros_like(level_mg_dL)))
+    base = _balanced(body, empty(body.start(level_mg_dL, jnp.zeros_like(level_mg_dL))), form)
     widest = max(len(facts.insulin_states), len(facts.meal_states))
     insulin, food = (
         _lags(body, base, names, channel, widest)
@@ -65,12 +66,36 @@ def unit_of(h: Mapping[str, Array], level_mg_dL: Array, form: Form) -> Unit:
     # Secants, with the other pools in balance: at the basal rate that a typical person of this body rests under.
     with jax.ensure_compile_time_eval():
         basal = cls.of(middle).steady(jnp.asarray(_TYPICAL_MG_DL))[1] / 60
-    under = empty(body.start(level_mg_dL, basal))
-    treated = _with(under, facts.insulin_states, list(basal * full[INSULIN]))
+    treated = settled(body, level_mg_dL, basal, full[INSULIN], form)
     fed = _with(base, facts.meal_states, list(full[FOOD]))
     rise = rate(base)
     gross = jnp.stack([(rise - rate(treated)) / basal, rate(fed) - rise]) * size
     return Unit(body, base, rise, size, lag, push, full, gross)
+
+
+def settled(
+    body: AbstractPhysiology, glucose_mg_dL: Array, insulin_U_min: Array, full: Float[Array, " lags"], form: Form
+) -> Any:
+    """The state under a lasting rate of insulin and no food, with glucose and nothing else out of balance."""
+    facts, y = form.physiology.facts, body.start(glucose_mg_dL, insulin_U_min)
+    y = _with(y, facts.meal_states, [jnp.zeros_like(glucose_mg_dL)] * len(facts.meal_states))
+    return _balanced(body, _with(y, facts.insulin_states, list(insulin_U_min * full)), form)
+
+
+def _balanced(body: AbstractPhysiology, y: Any, form: Form) -> Any:
+    """The pools beside glucose where they do not move, by Newton's method: `start` of a class need not say so."""
+    others, sizes = form.pools[1:], body.scales()
+    if not others:
+        return y
+    size = jnp.stack(_pick(sizes, others))
+
+    def left(v: Array) -> Array:
+        now = _with(y, others, list(v * size))
+        return jnp.stack(_pick(body.rates(now, 0.0, 0.0), others)) / size
+
+    newton = lambda _, v: v - jnp.linalg.solve(jax.jacfwd(left)(v), left(v))
+    v = jax.lax.fori_loop(0, _NEWTON, newton, jnp.stack(_pick(y, others)) / size)
+    return _with(y, others, list(v * size))
 
 
 def _lags(

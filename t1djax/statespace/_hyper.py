@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from .._documented import documented
 from ..physics import AbstractPhysiology, Magdelaine
 from ..records import Symbol, symbols_of
 
@@ -31,6 +32,7 @@ class Hyper(NamedTuple):
     """Where its search begins, in such standard deviations from the median: about where real records end."""
 
 
+@documented
 class StateSpaceOptions(NamedTuple):
     """Form of the model, and how its constants are found.
 
@@ -112,9 +114,7 @@ class Form(NamedTuple):
     @property
     def pools(self) -> tuple[str, ...]:
         """States of the body that the doses do not drive alone: glucose first."""
-        facts = self.physiology.facts
-        doses = {*facts.insulin_states, *facts.meal_states}
-        return tuple(name for name in self.physiology.States.__dataclass_fields__ if name not in doses)
+        return self.physiology.facts.pools(self.physiology.States.__dataclass_fields__)
 
     @property
     def exact(self) -> bool:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ._body import CHANNELS, FOOD, INSULIN, Unit, coupling, flow
+from ._body import CHANNELS, FOOD, INSULIN, Unit, coupling, flow, settled
 from ._exponential import discrete, exponential
 from ._hyper import Form, Layout, layout, meal_names
 from ._person import Person
@@ -389,7 +389,7 @@ def prior(
     sd = placed((n,), sds)
     if pools:
         basal = steps.before_U_min * person.effect_mean[1] / unit.gross[INSULIN]
-        y = unit.body.start(person.level_mg_dL, basal)
+        y = settled(unit.body, person.level_mg_dL, basal, unit.full[INSULIN], form)
         start = jnp.stack([unit.size * (getattr(y, name) - getattr(unit.base, name)) for name in pools])
         mean = mean.at[1 : 1 + len(pools)].set(start)
         sd = sd.at[1 : 1 + len(pools)].set(_START_SD)

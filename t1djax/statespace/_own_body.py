@@ -14,6 +14,7 @@ from ._hyper import Form
 from ._person import Person
 
 _NEWTON = 20
+_RESTS = 1e-7  # of the typical size of a state, per minute
 
 
 class OwnBody(AbstractPhysiology):
@@ -36,8 +37,8 @@ class OwnBody(AbstractPhysiology):
     """`k`, 1/min."""
     level_mg_dL: Float[Array, ""]
     """The level, mg/dL."""
-    first: str = eqx.field(static=True)
-    """The state that is glucose."""
+    pools: tuple[str, ...] = eqx.field(static=True)
+    """States that the doses alone do not drive: glucose first."""
     insulin_states: tuple[str, ...] = eqx.field(static=True)
     """Those that insulin alone drives."""
 
@@ -45,26 +46,37 @@ class OwnBody(AbstractPhysiology):
         """The equations above."""
         dy = self.unit.body.rates(y, self.insulin * insulin_U_min, self.food * carbs_mg_min)
         more = self.drift_mg_dL_min - self.reversion_per_min * (self.glucose(y) - self.level_mg_dL)
-        risen = getattr(dy, self.first) - self.unit.rise + more / self.unit.size
-        return eqx.tree_at(lambda dy: getattr(dy, self.first), dy, risen)
+        first = self.pools[0]
+        risen = getattr(dy, first) - self.unit.rise + more / self.unit.size
+        return eqx.tree_at(lambda dy: getattr(dy, first), dy, risen)
 
     def glucose(self, y: Any) -> Float[Array, "*shape"]:
         """Glucose, mg/dL."""
         return self.unit.body.glucose(y)
 
     def steady(self, glucose_mg_dL: Float[Array, ""]) -> tuple[Any, Float[Array, ""]]:
-        """State and basal rate (U/h) at which this glucose stands still, by Newton's method."""
+        """State and basal rate (U/h) at which this glucose stands still, by Newton's method; minus infinity where there
+        is none."""
+        unit, (first, *others) = self.unit, self.pools
+        raised = getattr(unit.base, first) + (glucose_mg_dL - self.level_mg_dL) / unit.size
+        places = lambda y: [getattr(y, name) for name in (first, *self.insulin_states, *others)]
+        sizes = jnp.stack([getattr(self.scales(), name) for name in self.pools])
 
-        def state(basal_U_min: Array) -> Any:
-            y = self.unit.body.start(glucose_mg_dL, self.insulin * basal_U_min)
-            full = self.insulin * basal_U_min * self.unit.full[INSULIN]
-            lags = lambda y: [getattr(y, name) for name in self.insulin_states]
-            return eqx.tree_at(lags, y, [full[i] for i in range(len(self.insulin_states))])
+        def state(v: Array) -> Any:
+            """Under a basal rate (U/min), and the other pools in their sizes."""
+            full = self.insulin * v[0] * unit.full[INSULIN]
+            lags = [full[i] for i in range(len(self.insulin_states))]
+            return eqx.tree_at(places, unit.base, [raised, *lags, *(v[1:] * sizes[1:])])
 
-        left = lambda u: getattr(self.rates(state(u), u, 0.0), self.first)
-        newton = lambda _, u: u - left(u) / jax.grad(left)(u)
-        basal = jax.lax.fori_loop(0, _NEWTON, newton, jnp.zeros_like(glucose_mg_dL))
-        return state(basal), 60 * basal
+        def left(v: Array) -> Array:
+            dy = self.rates(state(v), v[0], 0.0)
+            return jnp.stack([getattr(dy, name) for name in self.pools]) / sizes
+
+        newton = lambda _, v: v - jnp.linalg.solve(jax.jacfwd(left)(v), left(v))
+        pools = [getattr(unit.base, name) for name in others]
+        v = jax.lax.fori_loop(0, _NEWTON, newton, jnp.stack([jnp.zeros_like(raised), *pools]) / sizes.at[0].set(1.0))
+        rests = jnp.max(jnp.abs(left(v))) < _RESTS
+        return state(v), 60 * jnp.where(rests, v[0], -jnp.inf)
 
     def scales(self) -> Any:
         """Typical sizes of the states."""
@@ -85,6 +97,6 @@ def own_body(
         drift_mg_dL_min,
         back,
         person.level_mg_dL,
-        form.pools[0],
+        form.pools,
         facts.insulin_states,
     )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._checked import check_types
 from .._types import Key
 from ..data import Cohort, Patient
 from ..physics import AbstractPhysiology, settings
@@ -26,7 +27,7 @@ _WRONG = {False: (0.2, 0.15, 0.1), True: (0.3, 0.25, 0.4)}  # by whether a loop 
 _BASAL_SD = 0.35  # of the logarithm of a basal need in shares of half the daily insulin
 _AHEAD_MIN, _MEAL_DOUBT = 30.0, 0.3
 _EVERY_MIN = 5.0  # the largest change is flat
-_LEAST_RISE = 1e-3  # mg/dL per g
+_LEAST_EFFECT = 1e-3  # mg/dL per g, and per U
 _ALONE_MIN, _FASTING_MIN = 180.0, 240.0
 _ALIKE, _FEW_CORRECTIONS, _FEW_MEALS = 0.15, 3.0, 2.0
 
@@ -79,6 +80,7 @@ def person_settings(
 
     Source: Laplace's method, as in Tierney and Kadane, JASA 81(393), 1986.
     """
+    check_types(person_settings, locals())
     people = Cohort.of(patients).patients
     count = {p.name: int(np.sum(_seen(p) & (p.time_min <= until_min))) for p in people}
     few = [p for p in people if count[p.name] < LEAST_READINGS]
@@ -241,9 +243,10 @@ def _measured(
 
         def part(p1: Array, c: Array) -> Array:
             found = settings(own_body(h, person, form, p1=p1, q=q, drift_mg_dL_min=c), at_mg_dL, every_min=_EVERY_MIN)
-            # Where no basal rate holds glucose, or a meal does not raise it, there is no rest to start from.
-            at_rest = (found.basal_U_h > 0) & (found.rise_per_g > _LEAST_RISE)
-            effects = jnp.where(at_rest, jnp.stack([found.fall_per_U, found.g_per_U]), jnp.nan)
+            # Where no basal rate holds glucose, or doses do not move it, they tell nothing.
+            least = jnp.minimum(found.rise_per_g, found.fall_per_U)
+            tells = (found.basal_U_h > 0) & (least > _LEAST_EFFECT)
+            effects = jnp.where(tells, jnp.stack([found.fall_per_U, found.g_per_U]), jnp.nan)
             return jnp.append(effects, found.basal_U_h)
 
         return jax.vmap(part)(jnp.append(whole, p1), c), h["change"]
