@@ -93,9 +93,27 @@ app = typer.Typer(
 stderr = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables, for machines.")]
+
+
+def _bodies(names: str) -> str:
+    """They are there, and a class of one's own is imported: tables then have its columns."""
+    from ..physics import physiology_named  # noqa: PLC0415 - with JAX, which `--help` does without
+
+    for name in names.split(","):
+        physiology_named(name.strip())
+    return names
+
+
 Bodies = Annotated[
     str,
-    typer.Option("--physiology", help="Bodies whose answers are taken together: kanderian, hovorka, magdelaine."),
+    typer.Option(
+        "--physiology",
+        callback=_bodies,
+        help="Bodies whose answers are taken together: kanderian, hovorka, magdelaine, or module:Class of your own.",
+    ),
+]
+Body = Annotated[
+    str, typer.Option("--physiology", callback=_bodies, help="magdelaine, kanderian, hovorka, or module:Class.")
 ]
 Interval = Annotated[
     float | None, typer.Option(help="Minutes between simulated readings.  [default: 1; virtual patients 5]")
@@ -117,6 +135,8 @@ def main() -> None:
     """Entry point: known errors end in one line and an exit code, never in a traceback."""
     with contextlib.suppress(ValueError):  # not of the main thread
         signal.signal(signal.SIGTERM, _end_at_once)
+    if next(iter(sys.argv[1:]), "") in _OF_A_BODY:
+        sys.path.append(os.getcwd())
     try:
         code = app()  # leaves by SystemExit; wrong flags, --help and interrupts are its own business
     except SystemExit as e:
@@ -131,6 +151,9 @@ def main() -> None:
     sys.exit(code)
 
 
+_OF_A_BODY = {"simulate", "train", "sweep", "identify", "settings", "forecast", "replay", "trial"}
+"""Commands to which a class of one's own is named, which may lie in the working folder. Others import none from there:
+what is in results of somebody else shall not say which code runs."""
 _GOES_ON = {
     "train": ", and the same command with --resume goes on where it was",
     "sweep": ", and the same command goes on where it was",

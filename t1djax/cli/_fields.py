@@ -1,11 +1,8 @@
 """Flags made of the fields of records: their names, types, help and defaults stand with the fields, once."""
 
-import ast
 import dataclasses
 import functools
 import inspect
-import itertools
-import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -13,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 import pydantic
 import typer
 
+from .._documented import field_texts
 from ..config import BESIDE, ConfigError
 from ..io import columns_from_text
 
@@ -198,7 +196,9 @@ def _values(fields: Sequence[Field | Option], given: Mapping[str, Any]) -> Value
 
 
 def _fields(record: type, at: tuple[str, ...]) -> Iterator[Field]:
-    docs, kinds = _docs(record), get_type_hints(record)
+    # The first sentence of each.
+    docs = {name: text.partition(". ")[0].rstrip(".") + "." for name, text in field_texts(record).items()}
+    kinds = get_type_hints(record)
     for name, default in _defaults(record):
         kind = _given(kinds[name])
         if name == "question":  # a file has its fields beside the others
@@ -234,20 +234,3 @@ def _defaults(record: Any) -> Iterator[tuple[str, Any]]:
     else:
         for name, field in record.model_fields.items():
             yield name, field.get_default(call_default_factory=True)
-
-
-@functools.cache
-def _docs(record: type) -> Mapping[str, str]:
-    """The first sentence of the text under each field."""
-    made = next(x for x in _classes(record.__module__) if x.name == record.__name__)
-    found = {}
-    for field, below in itertools.pairwise(made.body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
-            text = " ".join(str(ast.literal_eval(below.value)).split())
-            found[field.target.id] = text.partition(". ")[0].rstrip(".") + "."
-    return found
-
-
-@functools.cache
-def _classes(module: str) -> Sequence[ast.ClassDef]:
-    return [x for x in ast.parse(inspect.getsource(sys.modules[module])).body if isinstance(x, ast.ClassDef)]

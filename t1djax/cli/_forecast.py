@@ -25,7 +25,7 @@ from ..population import (
 from ..prediction import with_stochastic
 from ..records import FutureInputs, RollingForecasts
 from ..statespace import StateSpaceFit, dose_responses, fit_state_space, state_space_forecasts
-from ._app import Interval, Json, commands, say, warnings_in_words
+from ._app import Body, Interval, Json, commands, say, warnings_in_words
 from ._data import READING, Data, Names, read_people
 from ._enough import check_horizons, check_length
 from ._execution import Line, telling
@@ -59,7 +59,7 @@ def forecast(
     population: Annotated[
         Path | None, typer.Option(help="What others taught, by `t1djax population train`.  [default: the shipped one]")
     ] = None,
-    physiology: Annotated[str, typer.Option(help="The body: magdelaine, kanderian or hovorka.")] = "magdelaine",
+    physiology: Body = "magdelaine",
     train_share: Annotated[float, typer.Option(help="Share of each record to learn from.")] = TRAINING_SHARE,
     future_inputs: Annotated[
         str, typer.Option(help="What is known of later insulin and meals: none, announced or recorded.")
@@ -144,10 +144,7 @@ def forecast(
         print_table(scores.loc[:, shown])
         typer.echo(f"future inputs: {future_inputs}")
         if fit is not None:
-            typer.echo(
-                f"fit of {counted(len(fit), 'patient')}: {fit.cost.compile_s:.1f} s to compile, "
-                f"{fit.cost.run_s:.1f} s to run"
-            )
+            typer.echo(f"fit of {counted(len(fit), 'patient')}: {fit.cost}")
         for file in files:
             typer.echo(file)
     for message in failed:

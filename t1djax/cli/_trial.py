@@ -10,6 +10,7 @@ import typer
 from .._words import counted
 from ..config import TrialConfig, load_trial
 from ..experiment import TrialRun, run_trial
+from ..physics import physiology_named
 from ..plotting import plot_trial
 from ..reporting import write_trial_page
 from ..trials import Difference
@@ -61,7 +62,7 @@ def _print(done: TrialRun, differences: Sequence[Difference], config: TrialConfi
         numbers = (found[f"{name}{end}"] for end in ("", "_sd", "_low", "_high"))
         table[heading] = [f"{m:.1f} ± {s:.1f}\n{a:.1f} to {b:.1f}" for m, s, a, b in zip(*numbers, strict=True)]
     people, days = counted(config.people, "person", "people"), counted(config.days, "day")
-    whose = f"{people} of {config.physiology.capitalize()}'s population, {days}"
+    whose = f"{people} of {physiology_named(config.physiology).__name__}'s population, {days}"
     typer.echo(f"{whose}: mean ± standard deviation over people, and the mean's 95 % interval")
     print_table(table)
     for x in differences:

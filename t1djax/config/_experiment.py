@@ -191,7 +191,7 @@ class Experiment(Strict):
                 f"{argument('members')} out, or {argument('warm_start')}"
             )
         if not isinstance(self.question.physiology, str):
-            what = "a class of one's own cannot stand in a file: give it to t1djax.fit"
+            what = "a class cannot stand in a file: write module:Class"
             raise Nested([_wrong(("physiology",), what)])
         wrong = both_ways(self.known, self.question.free)
         if self.known and self.data == REFERENCE:

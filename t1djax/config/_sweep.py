@@ -1,13 +1,15 @@
 """A matrix of experiments as a strict, frozen record."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 
+from .._arguments import ArgumentError
 from .._words import did_you_mean
-from ..physics import PHYSIOLOGIES
+from ..physics import physiology_named
 from ..question import Mode
 from ._base import ConfigError, Nested, Strict, flat, merge, say
 from ._experiment import SWEEPS_OWN, Experiment, Model
@@ -69,8 +71,9 @@ class SweepConfig(Strict):
             return values
         own = {name: value for name, value in values.items() if name in cls.model_fields}
         rest = {name: value for name, value in values.items() if name not in cls.model_fields}
-        if (body := PHYSIOLOGIES.get(str(rest.get("physiology")).lower())) is not None:
-            own.setdefault("inverse_params", body.facts.sensitivity)
+        if isinstance(named := rest.get("physiology"), str):
+            with contextlib.suppress(ArgumentError):  # each experiment says what is wrong with it
+                own.setdefault("inverse_params", physiology_named(named).facts.sensitivity)
         for name in ("models", "modes", "inverse_params"):
             if isinstance(own.get(name), str):
                 own[name] = [part.strip() for part in own[name].split(",") if part.strip()]

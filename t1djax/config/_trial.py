@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 
+from .._arguments import ArgumentError
 from .._words import did_you_mean
 from ..io import safe_name
+from ..physics import physiology_named
 from ..trials import (
     CGM,
     KINDS,
@@ -63,8 +65,8 @@ class TrialConfig(Strict):
         0.012
     """
 
-    physiology: Literal["magdelaine", "kanderian", "hovorka"] = "kanderian"
-    """Whose bodies."""
+    physiology: str = "kanderian"
+    """Whose bodies: magdelaine, kanderian, hovorka, or module:Class of your own that states a population."""
     people: int = pydantic.Field(default=100, ge=1, le=10_000_000)
     """How many are drawn of its population."""
     days: int = pydantic.Field(default=14, ge=1, le=366)
@@ -93,6 +95,15 @@ class TrialConfig(Strict):
     """The pump: fields of `Pump`."""
     margin_percent: float = pydantic.Field(default=5.0, gt=0)
     """Difference of time in range that would not matter, percentage points, for the test of equivalence."""
+
+    @pydantic.field_validator("physiology")
+    @classmethod
+    def _is_there(cls, value: str) -> str:
+        try:
+            physiology_named(value)
+        except ArgumentError as e:
+            raise ValueError(e.problem) from None
+        return value if ":" in value else value.lower()
 
     @pydantic.model_validator(mode="after")
     def _is_made(self) -> "TrialConfig":

@@ -24,7 +24,7 @@ import numpy as np
 
 from .._types import Key
 from ..networks import ARCHITECTURES, NetworkOptions, Window
-from ..physics import AbstractPhysiology, Inputs, physiology_named
+from ..physics import PHYSIOLOGIES, AbstractPhysiology, Inputs, physiology_named
 from ..records import Fit
 from ..twin import Physiology, Scales, Twin
 
@@ -84,7 +84,7 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
         "cells": fit.cells or fit.options.cells(float(np.max(np.asarray(fit.twins.window.span_min)))),
         "physiology": {name: sorted(getattr(body, name)) for name in ("known", "free", "prior", "bounds")},
         "noise_given": body.noise_sd_mg_dL is not None,
-        "body": body.body.__name__,
+        "body": next((name for name, cls in PHYSIOLOGIES.items() if cls is body.body), body.body.__name__),
         "insulin_given": body.insulin_U_min is not None,
         "steps": body.steps,
     }

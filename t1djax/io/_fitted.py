@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..physics import PHYSIOLOGIES, Doses, physiology_named, state_units
+from .._arguments import ArgumentError, argument
+from ..physics import PHYSIOLOGIES, AbstractPhysiology, Doses, physiology_named, state_units
 from ..records import FittedPatient, Outcome
 from ._results import ResultError, without_nan
 from ._tables import natural
@@ -145,7 +146,11 @@ def fitted_to_json(model: FittedPatient) -> dict[str, Any]:
     """A fitted patient as plain dictionaries, lists and numbers; what is not finite becomes null."""
     named = next((name for name, body in PHYSIOLOGIES.items() if body is model.body), None)
     if named is None:
-        raise ValueError(f"{model.name}: {model.body.__name__} is not of the package, and files hold no code; keep it")
+        own = f"{model.body.__module__}:{model.body.__qualname__}"
+        raise ValueError(
+            f"{model.name}: files hold no code; that they can name {model.body.__name__}, put it into a module and fit "
+            f"with {argument('physiology', own)}, as text"
+        )
     content: dict[str, Any] = {"format": FITTED_FORMAT, "format_version": FITTED_VERSION, "physiology": named}
     content |= {key: getattr(model, key) for key in (*_TEXTS, "ok", "message", *_NUMBERS)}
     content |= {key: dict(getattr(model, key)) for key in _GROUPS}
@@ -178,16 +183,18 @@ def fitted_from_json(content: Any, file: str) -> FittedPatient:
     if absent := [key for key in keys if key not in content]:
         raise ResultError(f"{file}: lacks {', '.join(absent)}; restore it or run the fit again")
     try:
-        return _fitted(content)
+        body = physiology_named(content.get("physiology", "magdelaine"))  # files of earlier versions are of that one
+    except ArgumentError as e:
+        raise ResultError(f"{file}: {e}") from e
+    try:
+        return _fitted(content, body)
     except (TypeError, ValueError, KeyError, AttributeError) as e:
         raise ResultError(f"{file}: is damaged ({e}); restore it or run the fit again") from e
 
 
-def _fitted(content: Mapping[str, Any]) -> FittedPatient:
+def _fitted(content: Mapping[str, Any], body: type[AbstractPhysiology]) -> FittedPatient:
     free = tuple(map(_text, content["free"]))
     groups = {key: {symbol: _number(x) for symbol, x in content[key].items()} for key in _GROUPS}
-    # Files of earlier versions are of the one physiology that there was.
-    body = physiology_named(content.get("physiology", "magdelaine"))
     every = {"parameters": [f.name for f in dataclasses.fields(body)], "state": list(state_units(body.States))}
     for key, needed in every.items():
         if absent := [symbol for symbol in needed if symbol not in groups[key]]:

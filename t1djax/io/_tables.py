@@ -44,8 +44,12 @@ from ._remarks import Step, finished, flaw, settled, sound
 from ._text import read_table
 
 TRUE_GLUCOSE = "true_glucose_mg_dL"
-STATES = tuple(column for body in PHYSIOLOGIES.values() for column in state_columns(body.States))
-TRUTH = (TRUE_GLUCOSE, *STATES)
+
+
+def truth_columns() -> tuple[str, ...]:
+    """Columns of what a person was simulated with."""
+    return (TRUE_GLUCOSE, *(column for body in PHYSIOLOGIES.values() for column in state_columns(body.States)))
+
 
 LONGEST = 1e8
 """Latest time, min (190 years)."""
@@ -160,7 +164,7 @@ def _cohort(
         if stated.time_zone and patient.start is not None and patient.start.tzinfo:
             patient = dataclasses.replace(patient, start=patient.start.astimezone(zone(stated.time_zone)))
         read.append(patient)
-        if truth and (name in true or any(column in table.names for column in TRUTH)):
+        if truth and (name in true or any(column in table.names for column in truth_columns())):
             truths[name] = yield from table_to_truth(table, true.get(name, Asserted()).parameters)
     return Cohort(tuple(read), truths)
 
@@ -256,7 +260,7 @@ def _columns(
         start += dt.timedelta(minutes=float(time_min[lead]))
         time_min = time_min - time_min[lead]
     there = lambda column: column in table.names
-    optional = (TIME, CLOCK, LONG_ACTING, *(duration for duration, _ in DURATIONS.values()), *TRUTH)
+    optional = (TIME, CLOCK, LONG_ACTING, *(duration for duration, _ in DURATIONS.values()), *truth_columns())
     readings = GLUCOSE_MMOL if there(GLUCOSE_MMOL) else GLUCOSE
     # Of a person on pens there need be no rate.
     rates = () if there(LONG_ACTING) and not there(BASAL) else (BASAL,)
@@ -300,7 +304,7 @@ def table_to_truth(table: Table, parameters: Mapping[str, float]) -> Step[Truth]
     """The truth columns of a table; NaN where there is none."""
     lead = _before(table)
     columns = {}
-    for name in TRUTH:
+    for name in truth_columns():
         if name in table.names:
             columns[name] = (yield from numbers(table, name))[lead:]
     glucose = columns.pop(TRUE_GLUCOSE, np.full(len(table) - lead, np.nan))

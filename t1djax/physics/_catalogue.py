@@ -1,19 +1,21 @@
 """The physiologies of the package by name."""
 
-import difflib
+import importlib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
+from .._arguments import ArgumentError
+from .._words import did_you_mean
 from ._hovorka import Hovorka
 from ._kanderian import Kanderian
 from ._magdelaine import Magdelaine
 from ._parameters import BODY_MASS, Parameter
 from ._physiology import AbstractPhysiology
 
-PHYSIOLOGIES: Mapping[str, type[AbstractPhysiology]] = MappingProxyType(
-    {cls.__name__.lower(): cls for cls in (Magdelaine, Kanderian, Hovorka)}
-)
-"""Those that can be named, on a command line and in a configuration."""
+_BY_NAME: dict[str, type[AbstractPhysiology]] = {cls.__name__.lower(): cls for cls in (Magdelaine, Kanderian, Hovorka)}
+PHYSIOLOGIES: Mapping[str, type[AbstractPhysiology]] = MappingProxyType(_BY_NAME)
+"""Those of the package by name, and classes of one's own that were named as `module:Class`."""
 
 
 def has_symbol(symbol: str) -> bool:
@@ -56,13 +58,14 @@ def physiology_named(name: str | type[AbstractPhysiology]) -> type[AbstractPhysi
     """A physiology by its name; a class is taken as it is.
 
     Args:
-        name: a key of `PHYSIOLOGIES`, in any case, or a class.
+        name: a key of `PHYSIOLOGIES`, in any case; `module:Class` of a class of one's own, which is imported; or a
+            class.
 
     Returns:
         The class.
 
     Raises:
-        ValueError: naming the nearest one, where there is none of this name.
+        ArgumentError: naming the nearest one, where there is none of this name; or what is given in place of a class.
 
     Example:
         >>> from t1djax.physics import physiology_named
@@ -70,9 +73,35 @@ def physiology_named(name: str | type[AbstractPhysiology]) -> type[AbstractPhysi
         'Hovorka'
     """
     if not isinstance(name, str):
-        return name
-    if name.lower() in PHYSIOLOGIES:
-        return PHYSIOLOGIES[name.lower()]
-    close = difflib.get_close_matches(name.lower(), PHYSIOLOGIES, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise ValueError(f"unknown physiology {name!r}; there are {', '.join(PHYSIOLOGIES)}{hint}")
+        return _class(name, type(name).__name__)
+    key = name.strip() if ":" in name else name.lower()
+    if key not in _BY_NAME and ":" in key:
+        _BY_NAME[key] = _imported(key)
+    if key in _BY_NAME:
+        return _BY_NAME[key]
+    near, known = did_you_mean(key, _BY_NAME), ", ".join(_BY_NAME)
+    raise ArgumentError(
+        "physiology", f"unknown physiology {name!r}{near}; there are {known}, and your own module:Class"
+    )
+
+
+def _imported(name: str) -> type[AbstractPhysiology]:
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except (ImportError, ValueError, TypeError) as e:
+        where = "it is looked for in the environment (PYTHONPATH), and by commands with a physiology in this folder"
+        raise ArgumentError("physiology", f"{name!r}: cannot import {module!r} ({e}); {where}") from e
+    if not hasattr(found, attribute):
+        classes = [n for n, x in vars(found).items() if isinstance(x, type) and issubclass(x, AbstractPhysiology)]
+        raise ArgumentError("physiology", f"{name!r}: {module} has no {attribute!r}{did_you_mean(attribute, classes)}")
+    return _class(getattr(found, attribute), name)
+
+
+def _class(found: Any, name: str) -> type[AbstractPhysiology]:
+    if isinstance(found, AbstractPhysiology):
+        raise ArgumentError("physiology", f"is one person's body; give the class, {type(found).__name__}")
+    if not (isinstance(found, type) and issubclass(found, AbstractPhysiology)):
+        known = ", ".join(PHYSIOLOGIES)
+        raise ArgumentError("physiology", f"{name} is no subclass of AbstractPhysiology; give one, or {known}")
+    return found

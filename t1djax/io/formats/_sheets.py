@@ -10,7 +10,7 @@ from .._columns import JOIN, OWN_COLUMNS, TIME, meant, parts, placed, unit_of
 from .._options import ReadOptions
 from .._raw import Raw, RawReading
 from .._remarks import SHOWN, Note, Step, finished, flaw, sound
-from .._tables import TRUTH
+from .._tables import truth_columns
 from . import _layout, _stamps
 from ._guess import guessed, person_column
 from ._known import Known, Sheet, columns_of, sheet_of
@@ -200,7 +200,7 @@ def mapped_of(file: str, block: _layout.Block, mapping: Mapping[str, str], sheet
             cells = zip(*(table.stripped(part) for part in wanted), strict=True)
             table = table.with_cells({name: [" ".join(row).strip() for row in cells]})
     units = {kind_of(own): unit_of(own, columns[kind_of(own)]) for own in mapping if own in OWN_COLUMNS}
-    unread = tuple(name for name in dict.fromkeys(names) if name and name not in {*taken, *TRUTH})
+    unread = tuple(name for name in dict.fromkeys(names) if name and name not in {*taken, *truth_columns()})
     return Mapped(table, columns, {**units, **sheet.units}, TIME in mapping, unread, sheet)
 
 
