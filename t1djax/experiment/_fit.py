@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Unpack
 
+from .._arguments import ArgumentError
+from .._checked import check_types
 from ..data import Cohort, Patient
 from ..inference import LeastSquares
 from ..networks import ARCHITECTURES, NetworkOptions
@@ -64,6 +66,7 @@ def fit(
         >>> round(found.value, 3)
         197.0
     """
+    check_types(fit, locals())
     return _fit_seeds(
         cohort, question_of(question, fields), (seed,), model, options, stages, on_progress, warm_start
     ).members[0]
@@ -107,6 +110,7 @@ def fit_ensemble(
         >>> t1djax.evaluation.spread(ensemble)["ksi_sd"].max() < 1e-6
         np.True_
     """
+    check_types(fit_ensemble, locals())
     return _fit_seeds(cohort, question_of(question, fields), tuple(seeds), model, options, stages, on_progress)
 
 
@@ -142,6 +146,9 @@ def _model(model: str | None, options: NetworkOptions | LeastSquares | None) -> 
     if not isinstance(options, NetworkOptions | LeastSquares | None):
         kind = type(options).__name__
         raise TypeError(f"options is a {kind}; give NetworkOptions, such as PINNOptions(), or LeastSquares()")
+    if isinstance(options, NetworkOptions) and not hasattr(options, "model"):
+        named = 'model: ClassVar[str] = "own"'
+        raise ArgumentError("options", f"{type(options).__name__} names no architecture; write {named} in it")
     stated = "ode" if isinstance(options, LeastSquares) else None if options is None else options.model
     if model is None:
         return stated or "pinn"

@@ -1,5 +1,6 @@
 from ._birnn import BIRNN as BIRNN
 from ._birnn import BIRNNOptions as BIRNNOptions
+from ._check import check_network as check_network
 from ._features import TimeFeatureOptions as TimeFeatureOptions
 from ._features import TimeFeatures as TimeFeatures
 from ._features import dose_memories as dose_memories

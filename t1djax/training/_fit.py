@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._checked import check_types
 from .._types import Key
-from ..data import Patient, Series, noise_level, stack, stacked_shape
+from ..data import Patient, Series, noise_level, series, stack, stacked_shape
 from ..identifiability import certainties, gauss_newton_change
 from ..losses import Drive, Places, drive, places, pointwise_residuals
-from ..networks import NetworkOptions, PINNOptions, Window
+from ..networks import ARCHITECTURES, FlaxOptions, NetworkOptions, PINNOptions, Window, check_network
 from ..physics import residual_columns, state_columns
 from ..problem import Problem, patient_keys
 from ..programs import at_work, on_device, spread_over, training_block
@@ -64,6 +65,7 @@ def fit_network(
 
     Source: Raissi, Perdikaris, Karniadakis, J. Comput. Phys. 378, 2019.
     """
+    check_types(fit_network, locals())
     members = fit_members(patients, [problem], keys=[key], options=options, stages=stages, on_progress=on_progress)
     return members[0]
 
@@ -126,6 +128,8 @@ def fit_members(
         )
     began, cells = time.perf_counter(), options.cells(span)
     with at_work(options.precision):
+        if type(options) not in (*ARCHITECTURES.values(), FlaxOptions):
+            _check_own(options, patients[0], keys[0])
         everyone = [patient for _ in problems for patient in patients]
         spread = spread_over(len(everyone), training_block(), devices).on_threads(len(everyone))
         own = jnp.concatenate([patient_keys(key, p.names) for key, p in zip(keys, problems, strict=True)])
@@ -162,6 +166,13 @@ def _checked(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     if not stages:
         raise ValueError("stages: name at least one, or leave them out for the default curriculum")
     return tuple(stages)
+
+
+def _check_own(options: NetworkOptions, patient: Patient, key: Key) -> None:
+    data = series(patient)
+    span = data.end_min - data.start_min
+    edges = jnp.linspace(data.start_min, data.end_min, options.cells(float(span)) + 1, dtype=options.dtype)
+    check_network(options, Window(data.inputs, span), edges, key=key)
 
 
 def _build(
@@ -261,7 +272,7 @@ def _records(
             s: Estimate(
                 float(value),
                 float(at_start[s][i]),
-                *certain[s],
+                **certain[s]._asdict(),
                 at_bound=problem.at_bound(s, float(value)),
             )
             for s, value in sensitivities.values.items()
