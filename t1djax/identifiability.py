@@ -12,6 +12,7 @@ from .physics import ON_BOARD_MIN, AbstractPhysiology, Magdelaine
 from .twin import Sensitivities
 
 _DOMINATED = 2.0  # the prior rules where the readings alone would leave so many times the standard error
+_ALONG = 1e-3  # of the length of a slope, its part along what nothing tells
 _NOTHING = 1e-10  # relative to what they tell in the other directions, readings that tell so little tell nothing
 
 
@@ -64,10 +65,12 @@ def check_identifiable(
 class Certainty(NamedTuple):
     """How well a quantity is determined."""
 
-    standard_error: float
-    """One posterior standard deviation, in the unit of the quantity."""
+    standard_error: float | None
+    """One posterior standard deviation, in the unit of the quantity; None where nothing estimated moves it."""
     prior_dominated: bool
     """Whether the readings alone would leave it more than twice as large."""
+    undetermined: bool
+    """Whether it changes along a direction of which neither readings nor prior tell anything."""
 
 
 def certainties(
@@ -89,12 +92,27 @@ def certainties(
     information, prior = np.asarray(information, np.float64), np.asarray(s.prior, np.float64)
     both = _with_prior(information, noise_sd_mg_dL, prior)
     alone = _inverse(information, _NOTHING) if prior.any() else both
+    open_ = _open(information, prior)
     found = {}
     for symbol, slope in s.slopes.items():
         g = np.asarray(slope, np.float64)
         sd, sd_alone = (noise_sd_mg_dL * float(np.sqrt(g @ covariance @ g)) for covariance in (both, alone))
-        found[symbol] = Certainty(sd, sd_alone > _DOMINATED * sd)
+        undetermined = bool(np.linalg.norm(g @ open_) > _ALONG * np.linalg.norm(g))
+        found[symbol] = Certainty(sd if g.any() else None, sd_alone > _DOMINATED * sd, undetermined)
     return found
+
+
+def _open(information: np.ndarray, prior: np.ndarray) -> Float[np.ndarray, "free open"]:
+    """Directions of the free coordinates of which neither readings nor prior tell anything, in columns of length 1."""
+    if not np.all(np.isfinite(information)):
+        return np.zeros((len(information), 0))
+    size = np.sqrt(np.maximum(np.diagonal(information), 0.0))
+    size = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    blind = vectors[:, values <= _NOTHING] / size[:, None]
+    blind /= np.linalg.norm(blind, axis=0)
+    values, vectors = np.linalg.eigh(blind.T @ prior @ blind)
+    return blind @ vectors[:, values <= _NOTHING]
 
 
 def gauss_newton_change(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from ._arguments import ArgumentError
+from ._checked import check_types
 from ._settle import check_plausible, settle, some
 from ._types import Key
 from ._words import counted
@@ -217,6 +218,7 @@ def pose(
         UnidentifiableError: where glucose cannot tell the free parameters apart.
         PhysiologyError: where a physiology of your own does not keep its terms.
     """
+    check_types(pose, locals())
     question = question_of(question, fields)
     free, priors, bounds = tuple(question.free), question.priors, question.bounds
     patients = Cohort.of(patients).patients

@@ -6,8 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 from ._arguments import ArgumentError
+from ._checked import check_types
 from ._words import did_you_mean
-from .physics import PHYSIOLOGIES, AbstractPhysiology, Parameter, check_class, physiology_named
+from .physics import (
+    PHYSIOLOGIES,
+    AbstractPhysiology,
+    Hovorka,
+    Kanderian,
+    Magdelaine,
+    Parameter,
+    check_class,
+    physiology_named,
+)
 
 Mode = Literal["forward", "inverse"]
 """*forward*: every parameter is known and the states are fitted. *inverse*: the named ones are estimated too."""
@@ -34,6 +44,7 @@ class LogNormal:
     """Standard deviation of the natural logarithm, without unit: 0.3 is about 30 % either way."""
 
     def __post_init__(self) -> None:
+        check_types(LogNormal, vars(self))
         for name in ("median", "sd_log"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ArgumentError(name, f"of a prior must be positive, not {getattr(self, name):g}")
@@ -105,7 +116,8 @@ class Question:
     """Estimate insulin and food on board at the start too: `initial_states` of the physiology."""
 
     physiology: str | type[AbstractPhysiology] = "magdelaine"
-    """The equations of the body: magdelaine, kanderian or hovorka; from Python, a class of your own as well."""
+    """The equations of the body: magdelaine, kanderian or hovorka, or module:Class of your own; from Python, a class
+    as well."""
 
     @property
     def body(self) -> type[AbstractPhysiology]:
@@ -113,13 +125,11 @@ class Question:
         return physiology_named(self.physiology)
 
     def __post_init__(self) -> None:
+        check_types(Question, vars(self))
         put = lambda name, value: object.__setattr__(self, name, value)
         free = symbols(self.free) if isinstance(self.free, str) else tuple(self.free)
-        try:
-            body = self.body
-        except ValueError as e:
-            raise ArgumentError("physiology", str(e)) from None
-        if body not in PHYSIOLOGIES.values():
+        body = self.body
+        if body not in (Magdelaine, Kanderian, Hovorka):
             check_class(body)
         put("physiology", next((name for name, cls in PHYSIOLOGIES.items() if cls is body), body))
         put("free", free if free or self.mode == "forward" else (body.facts.sensitivity,))
@@ -207,6 +217,9 @@ def question_of(question: Question | None, fields: Mapping[str, Any]) -> Questio
     Raises:
         TypeError: where there is no such field.
     """
+    names = [f.name for f in dataclasses.fields(Question)]
+    if unknown := [name for name in fields if name not in names]:
+        raise TypeError(f"there is no argument {unknown[0]!r}{did_you_mean(unknown[0], names)}")
     return Question(**fields) if question is None else dataclasses.replace(question, **fields)
 
 

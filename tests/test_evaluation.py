@@ -125,7 +125,8 @@ def test_recovery_is_the_absolute_relative_error_in_percent():
     rows = t1djax.evaluation.recovery(fitted(p, p.glucose_mg_dL), truth)
     assert rows["ksi"] == {
         "value": 198.0, "initial": 250.0, "standard_error": 2.0, "prior_dominated": False, "at_bound": False,
-        "white_error": None, "c_assumed": False, "truth": 200.0, "error_percent": pytest.approx(1.0),
+        "white_error": None, "c_assumed": False, "undetermined": False,
+        "truth": 200.0, "error_percent": pytest.approx(1.0),
     }  # fmt: skip
     assert rows["G0"]["error_percent"] == pytest.approx(25.0)
     assert rows["p1"]["truth"] == pytest.approx(10.0)  # 200 x 0.05

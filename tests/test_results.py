@@ -170,7 +170,7 @@ def test_metadata_holds_what_it_documents(tmp_path):
     assert (m["wall_seconds"], m["compile_seconds"], m["patients_in_the_program"]) == (3.75, 1.5, 2)
     assert set(m["estimates"]) == {"ksi", "Tu"}
     for entry in (*m["estimates"].values(), *m["derived"].values()):
-        flags = {"prior_dominated", "at_bound", "white_error", "c_assumed"}
+        flags = {"prior_dominated", "at_bound", "white_error", "c_assumed", "undetermined"}
         assert set(entry) == {"value", "initial", "standard_error", "truth", "error_percent"} | flags
     ksi = m["estimates"]["ksi"]
     assert ksi["truth"] == 200.0

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
+from .._checked import check_types
 from .._types import Key
 from ..physics import AbstractPhysiology, Doses, Magdelaine, NoRestError, Prior, physiology_named, prior_table, settings
 from ..programs import over_cohort, together
@@ -67,6 +68,7 @@ def draw_people(physiology: type[AbstractPhysiology], n: int, *, key: Key) -> Dr
         >>> people.values["SI"].shape
         (3,)
     """
+    check_types(draw_people, locals())
     if not physiology.population:
         raise ValueError(f"{physiology.__name__}: no `population` is stated from which people could be drawn")
     kept: list[dict[str, np.ndarray]] = []
@@ -146,6 +148,7 @@ def virtual_population(
         >>> cohort.names
         ('V0001', 'V0002', 'V0003')
     """
+    check_types(virtual_population, locals())
     if n < 1 or days < 1:
         raise ValueError(f"virtual_population: {n} people for {days} days; both must be one or more")
     body = physiology_named(physiology)

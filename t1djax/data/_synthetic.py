@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._checked import check_types
 from .._types import Key
 from ..physics import AbstractPhysiology, Doses, Inputs, Magdelaine, count_steps, presets, state_columns
 from ..programs import check_not_forked, over_cohort
@@ -95,6 +96,7 @@ def reference_cohort(
     Source: Magdelaine et al., IEEE Trans. Biomed. Eng. 62(6), 2015, doi 10.1109/TBME.2015.2393105, for Pat2 and
     Pat3; `presets` says what the others are.
     """
+    check_types(reference_cohort, locals())
     check_not_forked()
     everyone = presets()
     chosen = tuple(everyone) if names is None else tuple(names)

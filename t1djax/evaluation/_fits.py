@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from .._settle import doubtful_mass
 from ..data import Cohort, Patient, Truth
 from ..question import LogNormal
-from ..records import Ensemble, Fit, PatientFit, fitted_records, record_of
+from ..records import Ensemble, Fit, PatientFit, fitted_records, quantity, record_of
 from ._settings import named, settings_of
 
 if TYPE_CHECKING:
@@ -175,20 +175,24 @@ def doubts(fit: PatientFit, patient: Patient | None = None, *, priors: Mapping[s
         row = fit.body.parameters.get(symbol)
         if row is None:
             continue
+        stated = f"{symbol} = {quantity(f'{value:.4g}', row.unit)}"
         belief = priors.get(symbol)
         away = 0.0 if belief is None else (np.log(max(value, 1e-300)) - np.log(belief.median)) / belief.sd_log
         if belief is not None and not abs(away) <= _FAR_FROM_PRIOR:
             found.append(
-                f"{symbol} = {value:.4g} {row.unit} is {abs(away):.1f} standard deviations from its prior "
+                f"{stated} is {abs(away):.1f} standard deviations from its prior "
                 f"({belief.median:.4g}): the readings and the other beliefs contradict it, or the model does not hold"
             )
         if not row.low / 2 <= value <= row.high * 2:
             usual = f"{row.low:g} to {row.high:g}"
-            found.append(f"{symbol} = {value:.4g} {row.unit} is far outside the {usual} of people")
+            found.append(f"{stated} is far outside the {usual} of people")
         if at_bound:
-            found.append(f"{symbol} = {value:.4g} {row.unit} stands at its bound: the readings would have it beyond")
-        if prior_dominated:
-            found.append(f"{symbol} = {value:.4g} {row.unit} is set by a prior, not by the readings")
+            found.append(f"{stated} stands at its bound: the readings would have it beyond")
+        if e.undetermined:
+            others = " and ".join(s for s, x in fit.estimates.items() if x.undetermined)
+            found.append(f"{stated}: glucose does not tell {others} apart; estimate fewer")
+        elif prior_dominated:
+            found.append(f"{stated} is set by a prior, not by the readings")
         elif standard_error is not None and not standard_error <= value / 2:
             error = f"a standard error of {standard_error:.2g}"
             found.append(f"{symbol} = {value:.4g} has {error}: the readings hardly determine it")

@@ -10,6 +10,7 @@ import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float
 
+from .._checked import check_types
 from .._types import Key
 from .._words import each
 from ..data import Cohort, Patient, PatientArrays, Series
@@ -83,6 +84,7 @@ def fit_hierarchy(
 
     Source: Gelman et al., Bayesian Data Analysis, 3rd ed., 2013, chapters 5 and 13 (Laplace, marginal mode).
     """
+    check_types(fit_hierarchy, locals())
     patients = Cohort.of(patients).patients
     pooled = each(pooled) or tuple(s for s in problem.named if s != "G0")
     _check(patients, problem, pooled)

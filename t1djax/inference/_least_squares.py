@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._checked import check_types
 from .._types import Key
 from ..data import Patient, PatientArrays, Series
 from ..identifiability import certainties
@@ -84,6 +85,7 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
 
     Source: Marquardt, J. SIAM 11(2), 1963; Cramer-Rao for the standard errors.
     """
+    check_types(fit_ode, locals())
     options = LeastSquares() if options is None else options
     if not options.tolerance > 0 or options.max_steps < 1 or (options.starts is not None and options.starts < 1):
         raise ValueError(f"{options}: tolerance must be positive, max_steps and starts at least 1")
@@ -269,7 +271,7 @@ def _records(patients: Sequence[Patient], problem: Problem, s: _Solution, option
             symbol: Estimate(
                 float(value),
                 float(s.start[symbol][i]),
-                *certain[symbol],
+                **certain[symbol]._asdict(),
                 at_bound=problem.at_bound(symbol, float(value)),
             )
             for symbol, value in found.values.items()

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._checked import check_types
 from .._types import Key
 from ..data import Cohort, Patient, PatientArrays, Series
 from ..problem import Problem, patient_keys
@@ -88,6 +89,7 @@ def sample_posterior(
 
     Source: Neal, "MCMC using Hamiltonian dynamics", Handbook of Markov Chain Monte Carlo, 2011.
     """
+    check_types(sample_posterior, locals())
     patients = Cohort.of(patients).patients
     sampler = HMC() if sampler is None else sampler
     _check(patients, problem, chains, draws, warmup, noise, sampler)

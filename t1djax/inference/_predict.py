@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._checked import check_types
 from .._types import Key
 from ..data import Cohort, Patient, PatientArrays, Series, steps_needed
 from ..problem import patient_key
@@ -37,6 +38,7 @@ def posterior_glucose(
     Raises:
         ValueError: where the patients are others than those of the posterior.
     """
+    check_types(posterior_glucose, locals())
     patients, problem = Cohort.of(patients).patients, posterior.problem
     if tuple(p.name for p in patients) != problem.names:
         raise ValueError("the posterior is of other patients, or in another order")

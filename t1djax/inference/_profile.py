@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import special
 
+from .._checked import check_types
 from ..data import Cohort, Patient, PatientArrays, Series
 from ..programs import over_cohort
 from ..records import Fit, PatientProfile, Profile, fitted_records
@@ -100,6 +101,7 @@ def profile(
 
     Source: Raue et al., Bioinformatics 25(15), 2009; the factor as in Chandler and Bate, Biometrika 94(1), 2007.
     """
+    check_types(profile, locals())
     options = ProfileOptions() if options is None else options
     patients, problem = fitted_records(fit, cohort), fit.problem
     only = list(problem.named) if symbol is None else [symbol]

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from scipy import special
 
+from .._checked import check_types
 from .._settle import doubtful_mass
 from .._types import Key
 from ..data import Cohort, Patient
@@ -85,6 +86,7 @@ def identify(
 
     Source: Cramer-Rao; the sandwich of Huber (1967) and White (1982) for noise that is not as assumed.
     """
+    check_types(identify, locals())
     patients = fitted_records(fit, cohort)
     if not fit.problem.start:
         raise ValueError("identify: nothing was estimated; fit in inverse mode")
@@ -136,6 +138,7 @@ def preflight(
         >>> report["Pat3"].directions[0].words
         'ksi and ku_Vi move together: only ksi*ku_Vi is determined (±0.089 %)'
     """
+    check_types(preflight, locals())
     patients, question = tuple(cohort), question_of(question, fields)
     noise = SENSOR_MG_DL if question.noise_sd_mg_dL is None else question.noise_sd_mg_dL
     key = jax.random.key(0) if key is None else key

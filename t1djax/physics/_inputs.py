@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from .._checked import check_types
 from .._words import counted
 
 MG_PER_G = 1000.0
@@ -123,6 +124,7 @@ class Doses:
             >>> float(doses.bolus_U.sum())
             9.0
         """
+        check_types(Doses.of, locals())
         schedule = [(0.0, float(basal))] if isinstance(basal, (int, float)) else list(basal)
         events = []
         usual = (DOSE_DURATION_MIN, DOSE_DURATION_MIN, LONG_ACTING_MIN)

@@ -5,9 +5,12 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from .._documented import documented
+
 _FAR = 20.0  # times the typical value, either way
 
 
+@documented
 @dataclasses.dataclass(frozen=True)
 class Parameter:
     """Facts about one parameter of the model.

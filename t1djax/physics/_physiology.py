@@ -15,6 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
+from .._words import folded
 from ._cells import Cells, driven_states, over_cell
 from ._facts import Facts, Proxy, Symmetry
 from ._inputs import MIN_PER_H, ON_BOARD_MIN, Inputs
@@ -461,6 +462,18 @@ class AbstractPhysiology(eqx.Module):
     def values(self) -> dict[str, Float[Array, "*shape"]]:
         """The fields by symbol."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def __str__(self) -> str:
+        return _printed(self)
+
+
+def _printed(body: AbstractPhysiology) -> str:
+    """One person's parameters with their units, in lines of a terminal; of a cohort, shapes."""
+    values, rows = body.values(), getattr(body, "parameters", {})
+    if not all(s in rows and np.shape(x) == () and not isinstance(x, Tracer) for s, x in values.items()):
+        return repr(body)
+    unit = lambda s: f" {rows[s].unit}" * (rows[s].unit != "1")
+    return folded(f"{type(body).__name__}({', '.join(f'{s} {float(x):.4g}{unit(s)}' for s, x in values.items())})")
 
 
 def equilibrium_slope(body: AbstractPhysiology, y: Any, basal_U_h: Any) -> Any:

@@ -1,9 +1,15 @@
 """Trajectories of a body: by adaptive steps of diffrax, and by its own solution."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from .._arguments import ArgumentError
+from .._checked import check_types
 from ._inputs import Inputs
 from ._physiology import AbstractPhysiology, Trajectory
 from ._solve import solve
@@ -15,7 +21,7 @@ if TYPE_CHECKING:
 def simulate(
     p: AbstractPhysiology,
     inputs: Inputs,
-    ts: Float[Array, " times"],
+    ts: Float[Array, " times"] | Float[np.ndarray, " times"] | Sequence[float],
     *,
     y0: Any = None,
     G0: float | Float[Array, ""] = 120.0,
@@ -30,7 +36,7 @@ def simulate(
 
     Args:
         p: one person's body.
-        inputs: insulin and carbohydrate rates.
+        inputs: insulin and carbohydrate rates: `doses.inputs(start_min, end_min)`.
         ts: times at which to report, min, increasing, none before `inputs.start_min`.
         y0: state at the start; left out, rest at glucose `G0`.
         G0: glucose at the start, mg/dL; not used where `y0` is given.
@@ -45,6 +51,7 @@ def simulate(
 
     Raises:
         NoRestError: where the body does not rest at `G0`.
+        ArgumentError: where `G0` is not above zero, times decrease, or an argument is of another type.
         ValueError: where the controller is not adaptive.
 
     Example:
@@ -55,7 +62,8 @@ def simulate(
         >>> path.glucose_mg_dL.shape, bool(path.ok)
         ((3,), True)
     """
-    y0 = p.rest(G0)[0] if y0 is None else y0
+    check_types(simulate, locals())
+    ts, y0 = _times(ts), _start(p, G0) if y0 is None else y0
     found = solve(
         _rates,
         p,
@@ -77,7 +85,7 @@ def _rates(p: AbstractPhysiology, y: Any, insulin_U_min: Any, carbs_mg_min: Any)
 def propagate(
     p: AbstractPhysiology,
     inputs: Inputs,
-    ts: Float[Array, " times"],
+    ts: Float[Array, " times"] | Float[np.ndarray, " times"] | Sequence[float],
     *,
     y0: Any = None,
     G0: float | Float[Array, ""] = 120.0,
@@ -96,6 +104,7 @@ def propagate(
 
     Raises:
         NoRestError: where the body does not rest at `G0`.
+        ArgumentError: where `G0` is not above zero, times decrease, or an argument is of another type.
 
     Example:
         >>> import jax.numpy as jnp
@@ -105,4 +114,18 @@ def propagate(
         >>> path.glucose_mg_dL.shape, bool(path.ok)
         ((3,), True)
     """
-    return p.solution(inputs, ts, p.rest(G0)[0] if y0 is None else y0)
+    check_types(propagate, locals())
+    return p.solution(inputs, _times(ts), _start(p, G0) if y0 is None else y0)
+
+
+def _times(ts: Any) -> Float[Array, " times"]:
+    found = ts if isinstance(ts, Array) else jnp.asarray(ts, jnp.result_type(float))
+    if not isinstance(found, Tracer) and np.any(np.diff(found) < 0):
+        raise ArgumentError("ts", "the times must increase, min; sort them")
+    return found
+
+
+def _start(p: AbstractPhysiology, G0: Any) -> Any:
+    if not isinstance(G0, Tracer) and not np.all(np.asarray(G0) > 0):
+        raise ArgumentError("G0", f"must be above 0 mg/dL, not {np.asarray(G0):g}")
+    return p.rest(G0)[0]

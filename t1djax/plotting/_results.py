@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..physics import residual_columns, state_columns, state_units
-from ..records import PatientFit, Result, symbols_of
+from ..records import PatientFit, Result, quantity, symbols_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +77,7 @@ def plot_fit(fit: PatientFit) -> "Figure":
 
     units = symbols_of(fit.body)
     each = [
-        f"{s} {e.value:.4g}" + (f" ± {e.standard_error:.2g}" if e.standard_error else "") + f" {units[s].unit}"
+        quantity(f"{s} {e.value:.4g}" + (f" ± {e.standard_error:.2g}" if e.standard_error else ""), units[s].unit)
         for s, e in fit.estimates.items()
     ]
     lines = textwrap.wrap(", ".join([*each, *([] if fit.ok else [f"failed: {fit.message}"])]), _TITLE)

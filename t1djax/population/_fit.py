@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from .._checked import check_types
 from .._types import Key
 from .._whole import whole
 from ..data import Cohort, Patient, fingerprint, readings_ahead, rolling_origins
@@ -98,6 +99,7 @@ def fit_population(
         >>> t1djax.fit_population(people, options=options, key=jax.random.key(0))[0].people
         ('Pat2', 'Pat3')
     """
+    check_types(fit_population, locals())
     options = PopulationOptions() if options is None else options
     if min(options.width, options.members, options.steps, options.batch, options.learning_rate) <= 0:
         raise ValueError(f"fit_population: sizes, steps and learning rate must be positive: {options}")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._checked import check_types
 from ..data import HIGHEST_READING, HORIZONS_MIN, LOWEST_READING, Patient, readings_ahead, rolling_origins, training_end
 from ..programs import together
 from ..records import RollingForecasts
@@ -65,6 +66,7 @@ def population_forecasts(
 
     Source: Vovk, Gammerman, Shafer, "Algorithmic learning in a random world", 2005, for the intervals.
     """
+    check_types(population_forecasts, locals())
     horizons = np.asarray(horizon_min, dtype=np.float64)
     if not np.all((horizons > 0) & (horizons <= KNOTS_MIN[-1])):
         raise ValueError(f"population_forecasts: horizon_min is {tuple(horizon_min)}; give times up to 240 min")

@@ -56,6 +56,7 @@ from ._symbols import UNITS as UNITS
 from ._symbols import Symbol as Symbol
 from ._symbols import legend as legend
 from ._symbols import legend_line as legend_line
+from ._symbols import quantity as quantity
 from ._symbols import symbols_of as symbols_of
 from ._train_state import TrainState as TrainState
 from ._warm_start import WarmStart as WarmStart

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from .._by_name import ByName
+from .._documented import documented
 from .._html import html_table
 from .._plotted import Plotted
 from .._words import counted, folded
@@ -19,12 +20,13 @@ from ..physics import AbstractPhysiology, Magdelaine, physiology_named
 from ..problem import Problem
 from ..twin import Twin
 from ._outcomes import Outcome, WithOutcome
-from ._symbols import legend_line, symbols_of
+from ._symbols import legend_line, quantity, symbols_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@documented
 class Estimate(NamedTuple):
     """An estimated parameter of one patient, in the unit of `PARAMETERS`."""
 
@@ -43,6 +45,8 @@ class Estimate(NamedTuple):
     """One standard deviation from the curvature of the fit, were the noise white and the model right."""
     c_assumed: bool = False
     """Whether it goes by a balance (`Facts.balance`) that is assumed, not by the readings alone."""
+    undetermined: bool = False
+    """Whether neither readings nor priors tell it from others that are free: its value is one of many."""
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> "Estimate":
@@ -63,6 +67,7 @@ class Estimate(NamedTuple):
             bool(entry.get("at_bound")),
             entry.get("white_error"),
             bool(entry.get("c_assumed")),
+            bool(entry.get("undetermined")),
         )
 
     @property
@@ -81,6 +86,7 @@ class Estimate(NamedTuple):
     def remarks(self) -> tuple[str, ...]:
         """What to know before believing it, each in a few words."""
         applies = {
+            "glucose does not tell it": self.undetermined,
             "set by its prior": self.prior_dominated,
             "at its bound": self.at_bound,
             "goes by an assumed balance": self.c_assumed,
@@ -90,6 +96,7 @@ class Estimate(NamedTuple):
         return tuple(words for words, true in applies.items() if true)
 
 
+@documented
 @dataclasses.dataclass(frozen=True, eq=False)
 class PatientFit(WithOutcome, Plotted):
     """The fit of one patient, on the rows of the data."""
@@ -155,7 +162,8 @@ class PatientFit(WithOutcome, Plotted):
 
     def __repr__(self) -> str:
         rows = symbols_of(self.body)
-        listed = ", ".join(f"{symbol} {x.value:.4g} {rows[symbol].unit}" for symbol, x in self.estimates.items())
+        number = lambda s, x: quantity(f"{x.value:.4g}", rows[s].unit) + " (not told)" * x.undetermined
+        listed = ", ".join(f"{symbol} {number(symbol, x)}" for symbol, x in self.estimates.items())
         trouble = "" if self.ok else f"; failed: {self.message}"
         return folded(f"PatientFit({self.name}: {listed or 'states'}{trouble})")
 
@@ -247,7 +255,11 @@ class Cost(NamedTuple):
     run_s: float
     """Everything after it."""
 
+    def __str__(self) -> str:
+        return f"{self.compile_s:.1f} s to compile, {self.run_s:.1f} s to run"
 
+
+@documented
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fit(ByName[PatientFit]):
     """The fit of a cohort.
@@ -350,7 +362,9 @@ class Fit(ByName[PatientFit]):
         failed = sum(not patient.ok for patient in self.patients)
         trouble = f", {failed} failed" if failed else ""
         who = f"{what} of {counted(len(self), 'patient')}{trouble}"
-        return f"Fit({self.model} {self.problem.mode}: {who}, {self.cost.run_s:.1f} s)"
+        open_ = {s: None for p in self for s, e in p.estimates.items() if e.undetermined}
+        told = f"; glucose does not tell {', '.join(open_)}" if open_ else ""
+        return f"Fit({self.model} {self.problem.mode}: {who}{told}; {self.cost})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from ..problem import Problem
 from ._fits import Cost
 from ._outcomes import Outcome, WithOutcome
 from ._posterior import Interval, central_interval
-from ._symbols import legend_line, symbols_of
+from ._symbols import legend_line, quantity, symbols_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,8 @@ class PooledPatient(WithOutcome):
     def __repr__(self) -> str:
         trouble = "" if self.ok else f"; failed: {self.message}"
         of = symbols_of(self.body)
-        listed = ", ".join(f"{symbol} {np.median(draws):.4g} {of[symbol].unit}" for symbol, draws in self.draws.items())
+        median = lambda symbol, draws: quantity(f"{np.median(draws):.4g}", of[symbol].unit)
+        listed = ", ".join(f"{symbol} {median(symbol, draws)}" for symbol, draws in self.draws.items())
         return f"PooledPatient({self.name}: {listed}{trouble})"
 
 
@@ -82,7 +83,7 @@ class Hierarchy(ByName[PooledPatient]):
     """What it took."""
 
     def __repr__(self) -> str:
-        return f"Hierarchy({'+'.join(self.pooled)} of {counted(len(self), 'patient')}, {self.cost.run_s:.1f} s)"
+        return f"Hierarchy({'+'.join(self.pooled)} of {counted(len(self), 'patient')}; {self.cost})"
 
     def _repr_html_(self) -> str:
         of = symbols_of(self.problem.body)

@@ -137,7 +137,7 @@ class Posterior(ByName[PatientPosterior]):
         failed = sum(not patient.ok for patient in self.patients)
         trouble = f", {failed} doubtful" if failed else ""
         symbols = "+".join(self.patients[0].draws)
-        return f"Posterior({symbols} of {counted(len(self), 'patient')}{trouble}, {self.cost.run_s:.1f} s)"
+        return f"Posterior({symbols} of {counted(len(self), 'patient')}{trouble}; {self.cost})"
 
     def _repr_html_(self) -> str:
         doubtful = [f"{p.name} is doubtful: {p.message}" for p in self if not p.ok]

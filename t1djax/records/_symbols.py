@@ -50,6 +50,17 @@ UNITS: Mapping[str, str] = MappingProxyType({symbol: row.unit for symbol, row in
 """Unit of everything that is estimated, by symbol."""
 
 
+def quantity(number: str, unit: str) -> str:
+    """A number with its unit, which `1` is none of.
+
+    Example:
+        >>> from t1djax.records._symbols import quantity
+        >>> quantity("0.88", "1"), quantity("274", "mg/U/min")
+        ('0.88', '274 mg/U/min')
+    """
+    return number if unit == "1" else f"{number} {unit}"
+
+
 def legend(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType({})) -> dict[str, str]:
     """What symbols mean, with their units; each once, in the order given, those not known left out.
 
@@ -63,7 +74,8 @@ def legend(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType
         {'ksi': 'insulin sensitivity, in mg/U/min', 'Tu': 'time constant of insulin absorption, in min'}
     """
     rows = {**SYMBOLS, **more}
-    return {s: f"{rows[s].meaning}, in {rows[s].unit}" for s in dict.fromkeys(symbols) if s in rows}
+    in_unit = lambda row: row.meaning if row.unit == "1" else f"{row.meaning}, in {row.unit}"
+    return {s: in_unit(rows[s]) for s in dict.fromkeys(symbols) if s in rows}
 
 
 def legend_line(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType({})) -> str:

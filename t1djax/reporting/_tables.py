@@ -197,7 +197,7 @@ def _fit_block(
     for symbol, entry in estimates.items():
         error = entry.get("standard_error")
         flags = list(Estimate.read(entry).remarks)
-        if error == 0 and not entry.get("c_assumed"):
+        if not error and entry.get("white_error") is None and not entry.get("c_assumed"):
             flags.append("known")
         rows.append((symbol, symbols[symbol].unit, text(entry.get("value")), text(error), ", ".join(flags)))
     names = (("fit", "readings fitted"), ("held_out", "held out"), ("forecast", "after the forecast start"))

@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._by_name import ByName
+from .._checked import check_types
 from .._html import html_table
-from .._words import counted
+from .._words import counted, folded
 from ..data import TRAINING_SHARE, Cohort, Patient, readings_ahead, rolling_origins, training_end
 from ..physics import AbstractPhysiology
 from ..programs import over_cohort
 from ..question import Question
-from ..records import SYMBOLS, Cost, Estimate, Outcome, WithOutcome, legend_line
+from ..records import SYMBOLS, Cost, Estimate, Outcome, WithOutcome, legend_line, quantity
 from ._ahead import ahead, lasting_rates, lengths_ahead
 from ._body import Unit, unit_of
 from ._filter import Filtered, kalman_filter
@@ -96,6 +97,15 @@ def _legend(patients: Iterable["PatientStateSpace"]) -> str:
     return legend_line((s for p in patients for s in (*p.constants, *p.effects)), patients[0].form.symbols)
 
 
+def _in_words(patient: PatientStateSpace) -> str:
+    """What was found of a person, in lines of a terminal."""
+    rows = {**SYMBOLS, **patient.form.symbols}
+    found = {**patient.effects, **patient.constants}
+    listed = ", ".join(f"{s} {quantity(f'{e.value:.3g}', rows[s].unit)}" for s, e in found.items())
+    return folded(f"{patient.name}: {listed}" if patient.ok else f"{patient.name} failed: {patient.message}")
+
+
+_PRINTED = 10  # people
 _CONSTANTS = ("patient", "symbol", "unit", "value", "standard error", "prior")
 
 
@@ -122,7 +132,11 @@ class StateSpaceFit(ByName[PatientStateSpace]):
     def __repr__(self) -> str:
         failed = sum(not patient.ok for patient in self.patients)
         trouble = f", {failed} failed" if failed else ""
-        return f"StateSpaceFit({counted(len(self), 'patient')}{trouble}, {self.cost.run_s:.1f} s)"
+        return f"StateSpaceFit({counted(len(self), 'patient')}{trouble}; {self.cost})"
+
+    def __str__(self) -> str:
+        more = [f"and {len(self) - _PRINTED} more"] * (len(self) > _PRINTED)
+        return "\n".join([repr(self), *(_in_words(p) for p in self.patients[:_PRINTED]), *more])
 
     def _repr_html_(self) -> str:
         notes = [f"{p.name} failed: {p.message}" for p in self if not p.ok]
@@ -208,6 +222,7 @@ def fit_state_space(
         >>> fit["Pat3"].readings
         135
     """
+    check_types(fit_state_space, locals())
     form = Form(StateSpaceOptions() if options is None else options, Question(physiology=physiology).body)
     _check(form.options)
     patients = Cohort.of(patients).patients

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._checked import check_types
 from ..data import HIGHEST_READING, HORIZONS_MIN, LOWEST_READING, Patient, readings_ahead, rolling_origins
 from ..physics import Doses
 from ..programs import together
@@ -65,6 +66,7 @@ def state_space_forecasts(
         >>> forecasts.mean_mg_dL.shape
         (58, 2)
     """
+    check_types(state_space_forecasts, locals())
     found = fit[patient.name]
     origins = rolling_origins(patient, after_min=found.train_until_min) if origin_min is None else origin_min
     horizons = np.asarray(horizon_min, dtype=np.float64)

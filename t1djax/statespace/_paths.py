@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._checked import check_types
 from .._types import Key
 from ..data import Patient
 from ..programs import together
@@ -71,6 +72,7 @@ def smoothed_states(
 
     Source: Rauch, Tung and Striebel 1965; Godsill, Doucet and West, JASA 99(465), 2004.
     """
+    check_types(smoothed_states, locals())
     found = fit[patient.name]
     if draws and key is None:
         raise ValueError(f"smoothed_states: {draws} draws need a key, such as key=jax.random.key(0)")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import ArgumentError
+from .._checked import check_types
 from .._types import Key
 from ..data import Patient
 from ..physics import Doses
@@ -100,6 +101,7 @@ def replay(
     2016; its domain is studied in Vettoretti et al., Diabetes Technol. Ther. 18, 2016, and Hughes et al., J. Diabetes
     Sci. Technol. 15(6), 2021.
     """
+    check_types(replay, locals())
     people = [person] if isinstance(person, PatientStateSpace) else list(person)
     for one in people:
         if one.name != patient.name:

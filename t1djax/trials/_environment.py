@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import ArgumentError
+from .._checked import check_types
 from .._types import Key, Scalar
 from ..data import STEPS_PER_DAY
 from ..physics import AbstractPhysiology
@@ -280,6 +281,7 @@ def environment(
         >>> seen.shape, bool(truncated)
         ((8,), False)
     """
+    check_types(environment, locals())
     if days < 1:
         raise ArgumentError("days", f"is {days}; give one or more")
     rules = Rules() if rules is None else rules

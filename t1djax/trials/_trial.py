@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._arguments import ArgumentError
+from .._checked import check_types
 from .._types import Key
 from .._words import counted
 from ..data import STEPS_PER_DAY, Cohort
@@ -196,6 +197,7 @@ def trial(
         >>> len(found.outcomes)
         10
     """
+    check_types(trial, locals())
     rules = Rules() if rules is None else rules
     if not isinstance(controllers, Mapping) or not controllers:
         raise ArgumentError("controllers", 'give one or more by name, as in {"PID": PID()}')
