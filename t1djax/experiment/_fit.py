@@ -55,8 +55,9 @@ def fit(
 
     Raises:
         TypeError: where the model is no name, or options are none.
+        ArgumentError: where the question makes no sense, or an argument is of another type.
         ValueError: where the model is not known, a parameter is neither stated nor free, or the earlier fit lacks a
-            patient or has networks of other options; an `ArgumentError` where the question makes no sense.
+            patient or has networks of other options.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
 
     Example:
@@ -100,6 +101,7 @@ def fit_ensemble(
 
     Raises:
         TypeError: where the model is no name, or options are none.
+        ArgumentError: where the question makes no sense, or an argument is of another type.
         ValueError: where a seed comes twice or is out of range, and where `fit` raises it.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
 
