@@ -51,7 +51,7 @@ def simulate(
 
     Raises:
         NoRestError: where the body does not rest at `G0`.
-        ArgumentError: where `G0` is not above zero, times decrease, or an argument is of another type.
+        ArgumentError: where `G0` is below zero, times decrease, or an argument is of another type.
         ValueError: where the controller is not adaptive.
 
     Example:
@@ -104,7 +104,7 @@ def propagate(
 
     Raises:
         NoRestError: where the body does not rest at `G0`.
-        ArgumentError: where `G0` is not above zero, times decrease, or an argument is of another type.
+        ArgumentError: where `G0` is below zero, times decrease, or an argument is of another type.
 
     Example:
         >>> import jax.numpy as jnp
@@ -126,6 +126,6 @@ def _times(ts: Any) -> Float[Array, " times"]:
 
 
 def _start(p: AbstractPhysiology, G0: Any) -> Any:
-    if not isinstance(G0, Tracer) and not np.all(np.asarray(G0) > 0):
-        raise ArgumentError("G0", f"must be above 0 mg/dL, not {np.asarray(G0):g}")
+    if not isinstance(G0, Tracer) and not np.all(np.asarray(G0) >= 0):
+        raise ArgumentError("G0", f"is below zero mg/dL: {np.asarray(G0):g}")
     return p.rest(G0)[0]
