@@ -75,6 +75,7 @@ def test_held_out_people_come_when_they_are_given(made):
     assert refused.value.argument == ("held_out",)
 
 
+@pytest.mark.slow
 def test_a_reward_has_a_slope_by_earlier_actions(made):
     env, _ = made
 

@@ -56,7 +56,7 @@ def typical(form: Form) -> dict[str, jax.Array]:
     return {row.symbol: jnp.asarray(row.median) for row in form.constants}
 
 
-@pytest.fixture(scope="module", params=list(FORMS))
+@pytest.fixture(scope="module", params=["Hovorka", pytest.param("Kanderian", marks=pytest.mark.slow)])
 def body(request) -> tuple[str, Model, Any, Steps]:
     form = FORMS[request.param]
     with jax.enable_x64(True):
