@@ -162,6 +162,9 @@ def test_command_line(physiology, tmp_path):
     refused(2, "replay", "reference", "--bolus=-20%,-30%", "--meals=0.8,0.9")
     refused(2, "replay", "reference", "--bolus", "much")
     refused(2, "replay", "reference", "--bolus=-20%", "--between", "6-30")
+    refused(2, "replay", "reference", "--bolus-earlier=-5000")
+    for nothing in (["--meals=1.0"], ["--basal=+10%", "--from", "900000"]):  # before anything is learnt
+        assert "fitting" not in refused(2, "replay", "reference", *nothing)
 
 
 def test_a_loop_and_rescue_carbohydrate_answer_the_changed_glucose(fitted):

@@ -21,6 +21,7 @@ from ..statespace import (
     AbstractAnswer,
     RescueCarbs,
     StateSpaceOptions,
+    changed_min,
     factor,
     fit_bodies,
     other_doses,
@@ -92,6 +93,7 @@ def run_replay(
     if loop is not None and loop not in _LOOPS:
         raise ArgumentError("loop", f"{loop!r} is none of {', '.join(_LOOPS)}")
     hours = _hours(between)
+    flag = "doses" if doses is not None else next((name for name in texts if texts[name] is not None), "bolus_earlier")
     if out is not None:
         check_folder(out, _TABLE, "replays", overwrite=overwrite)
     with warnings_in_words():
@@ -101,7 +103,10 @@ def run_replay(
         for p in cohort:
             span = {"from_min": _minute(p, begin, "from", -np.inf), "to_min": _minute(p, end, "to", np.inf)}
             scenarios = {name: other_doses(p, **change, between_h=hours, **span) for name, change in several.items()}
-            others.append(scenarios if doses is None else {doses.name: _of_table(p, doses)})
+            scenarios = scenarios if doses is None else {doses.name: _of_table(p, doses)}
+            for other in scenarios.values():
+                changed_min(p, other, flag)
+            others.append(scenarios)
         options = StateSpaceOptions(horizons_min=())
         fits = fit_bodies(list(cohort), physiology, options=options, on_stage=tell.now)
         tell.now("replaying")
@@ -159,7 +164,7 @@ def _of_table(patient: Patient, path: Path) -> Doses:
         if column in table:
             amounts = np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=float)
             empty = table[column].isna().to_numpy()
-            if np.any(wrong := ~empty & ~(amounts >= 0)):
+            if np.any(wrong := ~empty & ~((amounts >= 0) & np.isfinite(amounts))):
                 row = int(np.argmax(wrong))
                 text = f"row {row + 2}, {column}: {table[column].iloc[row]}"
                 raise ConfigError(f"--doses {path}: {text} is no amount of zero or more")

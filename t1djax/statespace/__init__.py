@@ -23,6 +23,7 @@ from ._numbers import model_of_numbers as model_of_numbers
 from ._paths import SmoothedStates as SmoothedStates
 from ._paths import smoothed_states as smoothed_states
 from ._replay import replay as replay
+from ._scenarios import changed_min as changed_min
 from ._scenarios import factor as factor
 from ._scenarios import other_doses as other_doses
 from ._scenarios import replaced_doses as replaced_doses

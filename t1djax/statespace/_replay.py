@@ -23,6 +23,7 @@ from ._fit import PatientStateSpace, constants, root
 from ._hyper import Form
 from ._model import Answers, Model, after_doses, build, choices, effect_rows, matrices
 from ._person import Person, as_closed_loop
+from ._scenarios import changed_min, ends, rates_at
 from ._steps import Steps, round_up, stack_steps, steps_of
 
 # Of the record around a change: before it, what was on board and what insulin and food do to the person; after it, what
@@ -111,7 +112,7 @@ def replay(
     scenarios = {"other doses": doses} if isinstance(doses, Doses) else dict(doses)
     if not scenarios:
         raise ArgumentError("doses", "there are none; give some")
-    spans = {name: _span(patient, other, name) for name, other in scenarios.items()}
+    spans = {name: changed_min(patient, other, ("doses", name)) for name, other in scenarios.items()}
     looped = not answers and as_closed_loop(patient)
     start, end = min(a for a, _ in spans.values()), max(b for _, b in spans.values())
     near = (patient.time_min >= start - _BEFORE_MIN) & (patient.time_min <= end + _AFTER_MIN)
@@ -163,37 +164,13 @@ def _changes(
     return time[-gaps - 1 :], change, more
 
 
-def _span(patient: Patient, other: Doses, name: str) -> tuple[float, float]:
-    """First and last time at which doses differ, min."""
-    start, end = _ends(patient)
-    both = [doses.rates(start, end) for doses in (patient.doses, other)]
-    grid = np.unique(np.concatenate([start, end, *(t[(t > start) & (t < end)] for t, *_ in both)], axis=None))
-    record, changed = (np.stack(_rates_at(columns, grid[:-1])) for columns in both)
-    differs = np.flatnonzero(np.any(np.abs(record - changed) > 1e-5, axis=0))
-    if not differs.size:
-        raise ArgumentError(("doses", name), f"are those of the record from {start:g} to {end:g} min; change some")
-    return float(grid[differs[0]]), float(grid[differs[-1] + 1])
-
-
-def _ends(patient: Patient) -> tuple[float, float]:
-    times = patient.time_min[patient.valid]
-    return float(times[0]), float(times[-1])
-
-
-def _rates_at(columns: tuple[np.ndarray, ...], time_min: np.ndarray) -> list[np.ndarray]:
-    """Insulin (U/min) and carbohydrate (mg/min) from each time on, of what `Doses.rates` gives."""
-    breaks, *rates = columns
-    at = np.searchsorted(breaks, time_min, side="right") - 1
-    return [rate[at] for rate in rates]
-
-
 def _on_one_grid(
     patient: Patient, others: list[Doses], form: Form
 ) -> tuple[Steps, Float[np.ndarray, "scenarios steps 3"]]:
     """The record's steps, which begin at changes of the other doses too, and the rates of these in them. Meals that
     boluses hint at are those of the record."""
     longest, o = np.inf if form.exact else form.physiology.step_min, form.options
-    start, end = _ends(patient)
+    start, end = ends(patient)
     each = [doses.rates(start, end) for doses in others]
     cuts = np.unique(np.concatenate([t[(t > start) & (t < end)] for t, *_ in each]))
     alone = steps_of(
@@ -201,7 +178,7 @@ def _on_one_grid(
     )
     record = jax.tree.map(lambda x: x[0], stack_steps([alone]))
     time, kept = np.asarray(record.time_min), np.asarray(record.rates[:, 2])
-    rows = [_rates_at(columns, time) for columns in each]
+    rows = [rates_at(columns, time) for columns in each]
     return record, np.stack([np.stack([u, carbs / _MG_PER_G, kept], axis=-1) for u, carbs in rows])
 
 
@@ -303,7 +280,7 @@ def _changed(
 
 def _remarks(patient: Patient, other: Doses) -> tuple[str, ...]:
     """What the record cannot support."""
-    start, end = _ends(patient)
+    start, end = ends(patient)
     inside = lambda t: (t >= start) & (t <= end)
     found = []
     before, after = patient.doses, other

@@ -11,6 +11,7 @@ from ..data import Patient
 from ..physics import Doses
 
 _BOLUS_MIN, _MEAL_MIN = 1.0, 10.0  # over which new ones are given
+_FURTHEST_MIN = 720.0  # by which boluses move
 
 
 def factor(text: str, argument: str) -> float:
@@ -66,7 +67,7 @@ def other_doses(
         The other doses.
 
     Raises:
-        ArgumentError: where a factor is below zero.
+        ArgumentError: where a factor is below zero, or boluses move by more than half a day.
 
     Example:
         >>> import t1djax
@@ -78,6 +79,8 @@ def other_doses(
     for name, value in (("bolus", bolus), ("basal", basal), ("meals", meals)):
         if not 0 <= value < np.inf:
             raise ArgumentError(name, f"is {value:g}; give a factor of zero or more")
+    if not abs(bolus_earlier_min) <= _FURTHEST_MIN:
+        raise ArgumentError("bolus_earlier", f"is {bolus_earlier_min:g} min; give at most {_FURTHEST_MIN:g} either way")
     clock = 0 if patient.start is None else 60 * patient.start.hour + patient.start.minute
     begin, end = (60 * hour for hour in between_h)
 
@@ -169,3 +172,46 @@ def _cut_basal(
     edges = edges[np.isfinite(edges) & (edges > d.basal_time_min[0]) & (edges < last)]
     times = np.unique(np.concatenate([d.basal_time_min, edges]))
     return times, d.basal_U_h[np.searchsorted(d.basal_time_min, times, side="right") - 1]
+
+
+def changed_min(patient: Patient, other: Doses, argument: str | tuple[str, ...] = "doses") -> tuple[float, float]:
+    """First and last time at which doses differ from those of the record, min on its clock.
+
+    Args:
+        patient: the record.
+        other: the other doses.
+        argument: what to name in the error.
+
+    Raises:
+        ArgumentError: where they differ nowhere in the record.
+
+    Example:
+        >>> import t1djax
+        >>> from t1djax.statespace import changed_min, other_doses
+        >>> patient = t1djax.reference_cohort(interval_min=60, names=["Pat2"])["Pat2"]
+        >>> changed_min(patient, other_doses(patient, basal=0.8, from_min=300.0, to_min=420.0))
+        (300.0, 420.0)
+    """
+    start, end = ends(patient)
+    both = [doses.rates(start, end) for doses in (patient.doses, other)]
+    grid = np.unique(np.concatenate([start, end, *(t[(t > start) & (t < end)] for t, *_ in both)], axis=None))
+    record, changed = (np.stack(rates_at(columns, grid[:-1])) for columns in both)
+    differs = np.flatnonzero(np.any(np.abs(record - changed) > 1e-5, axis=0))
+    if not differs.size:
+        raise ArgumentError(
+            argument, f"no dose changes from {start:g} to {end:g} min, where the record is; change some there"
+        )
+    return float(grid[differs[0]]), float(grid[differs[-1] + 1])
+
+
+def ends(patient: Patient) -> tuple[float, float]:
+    """First and last time with a reading, min."""
+    times = patient.time_min[patient.valid]
+    return float(times[0]), float(times[-1])
+
+
+def rates_at(columns: tuple[np.ndarray, ...], time_min: np.ndarray) -> list[np.ndarray]:
+    """Insulin (U/min) and carbohydrate (mg/min) from each time on, of what `Doses.rates` gives."""
+    breaks, *rates = columns
+    at = np.searchsorted(breaks, time_min, side="right") - 1
+    return [rate[at] for rate in rates]
