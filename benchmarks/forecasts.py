@@ -24,7 +24,7 @@ KEY = 0
 _DRAWS = 1000
 _ALARMS = (0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 _BLOCK_MIN = 1440.0
-_SENT_H, _REQUESTS = (6.0, 24.0, 14 * 24.0), 100
+_SENT_H, _REQUESTS, _LEAST_SENT = (6.0, 24.0, 14 * 24.0), 100, 10
 _Z90 = 1.6448536269514722
 
 
@@ -217,6 +217,8 @@ def _requests(
         for patient, others in people:
             origins = rolling_origins(patient)
             origins = origins[np.isfinite(readings_ahead(patient, origins, HORIZONS_MIN)).all(axis=1)]
+            since = np.searchsorted(patient.time_min[patient.valid], [origins - 60 * _SENT_H[0], origins])
+            origins = origins[np.diff(since, axis=0)[0] >= _LEAST_SENT]
             origins = origins[np.linspace(0, len(origins) - 1, _REQUESTS).astype(int)]
             ask = [{"origin_min": np.array([t]), "horizon_min": HORIZONS_MIN, "train_until_min": t} for t in origins]
             sent = [
