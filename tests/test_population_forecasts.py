@@ -123,7 +123,7 @@ def test_a_training_goes_on_where_it_was(people, learnt, tmp_path):
     assert seen[0] == stopped[0]  # from the disk
     for one, two in zip(jax.tree.leaves(learnt[0].networks), jax.tree.leaves(again[0].networks), strict=True):
         np.testing.assert_array_equal(one, two)
-    with pytest.raises(ValueError, match="training"):
+    with pytest.raises(ValueError, match="options"):
         t1djax.fit_population(people[:2], options=QUICK, key=KEY, checkpoint=file)
 
 

@@ -20,7 +20,7 @@ from .._types import Key
 from .._whole import whole
 from ..data import Cohort, Patient, fingerprint, readings_ahead, rolling_origins
 from ..programs import together
-from ._files import TRAINING
+from ._files import FORMAT_VERSION, TRAINING
 from ._known import COLUMNS, MAY_LACK, known_at
 from ._network import (
     KNOTS_MIN,
@@ -297,7 +297,7 @@ def _course(
 
 def _fingerprint(people: Cohort, options: PopulationOptions, key: Key, unseen: Sequence[Sequence[str]]) -> str:
     drawn = np.asarray(jax.random.key_data(key)).tolist()
-    asked = repr((tuple(options), drawn, [list(names) for names in unseen], fingerprint(people)))
+    asked = repr((FORMAT_VERSION, tuple(options), drawn, [list(names) for names in unseen], fingerprint(people)))
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
@@ -312,5 +312,5 @@ def _read(file: Path, digest: str, like: Any) -> tuple[list[Course], Any]:
     with file.open("rb") as stream:
         recipe = json.loads(stream.readline())
         if recipe["training"] != digest:
-            raise ValueError(f"{file}: is of a training with other people, options or key; remove it, or name another")
+            raise ValueError(f"{file}: is of other people, options, key or version; remove it, or name another")
         return [Course(*chunk) for chunk in recipe["chunks"]], eqx.tree_deserialise_leaves(stream, like)
