@@ -243,18 +243,7 @@ class Hovorka(AbstractPhysiology):
             glucose_mg_dL: glucose, mg/dL.
         """
         Q1 = glucose_mg_dL / MG_DL_PER_MMOL_L * self.VG * self.M
-
-        def gain(I: Array) -> Array:
-            # Without max(): an insulin below zero then says that there is no rest.
-            x1, x2 = self.SI1 * I, self.SI2 * I
-            lost = x1 * Q1 * x2 / (self.k12 + x2)
-            return self.EGP0 * self.M * (1 - self.SI3 * I) - self._outflow(Q1) - jnp.where(I > 0, lost, 0)
-
-        # Falling and concave in I > 0: from the right Newton's steps never pass the root.
-        I = (self.EGP0 * self.M - self._outflow(Q1)) / (self.EGP0 * self.M * self.SI3)
-        newton = lambda _, I: I - gain(I) / jax.grad(gain)(I)
-        I = jax.lax.fori_loop(0, _NEWTON, newton, I)
-        insulin_U_min = I * self.ke * self.VI * self.M / _MU_PER_U
+        insulin_U_min = _holding(self, Q1) * self.ke * self.VI * self.M / _MU_PER_U
         return self.start(glucose_mg_dL, insulin_U_min), MIN_PER_H * insulin_U_min
 
     def start(self, glucose_mg_dL: Float[Array, ""], insulin_U_min: Float[Array, ""]) -> HovorkaState:
@@ -298,3 +287,18 @@ def hovorka(*, M: float = 70.0) -> Hovorka:
     Source: Hovorka et al., Physiol. Meas. 25, 2004, doi 10.1088/0967-3334/25/4/010, tables 1 and 2.
     """
     return Hovorka(M=M, **_MEANS)
+
+
+@jax.jit
+def _holding(p: Hovorka, Q1: Float[Array, ""]) -> Float[Array, ""]:
+    """The plasma insulin under which the first pool stays as it is, mU/L."""
+
+    def gain(I: Array) -> Array:
+        # Without max(): an insulin below zero then says that there is no rest.
+        x1, x2 = p.SI1 * I, p.SI2 * I
+        lost = x1 * Q1 * x2 / (p.k12 + x2)
+        return p.EGP0 * p.M * (1 - p.SI3 * I) - p._outflow(Q1) - jnp.where(I > 0, lost, 0)
+
+    # Falling and concave in I > 0: from the right Newton's steps never pass the root.
+    I = (p.EGP0 * p.M - p._outflow(Q1)) / (p.EGP0 * p.M * p.SI3)
+    return jax.lax.fori_loop(0, _NEWTON, lambda _, I: I - gain(I) / jax.grad(gain)(I), I)
