@@ -383,7 +383,7 @@ def _followed(H: Array, moved: Array, turned: Array) -> Array:
     return H + jnp.outer(turned, turned) / (turned @ moved) - jnp.outer(along, along) / expected
 
 
-_BENT = 0.05  # least share of the curvature that one step leaves
+_BENT = 0.2  # least share of the curvature that one step leaves
 
 
 def _solve(data: _Data, form: Form) -> _Solution:
@@ -429,8 +429,10 @@ def _solve(data: _Data, form: Form) -> _Solution:
     start, zero, far = data.belief.start, jnp.zeros(()), jnp.asarray(jnp.inf)
     begun = Now(start, start, nowhere, jnp.eye(n), zero, jnp.ones(()), far, jnp.asarray(0))
     end = jax.lax.while_loop(going, step, begun)
-    # Where a body's rates have kinks, the slope leads a little astray, and steps stop short of the last hundredth.
-    converged = (end.gain <= 10 * _CLOSE) & jnp.isfinite(end.best.cost)
+    # Where a body's rates have kinks, the slope leads a little astray: steps stop short of the last hundredth, and the
+    # curvature that was met at a kink says nothing.
+    expected = end.best.slope @ jnp.linalg.solve(end.best.curvature, end.best.slope) / 2
+    converged = (jnp.minimum(end.gain, expected) <= 10 * _CLOSE) & jnp.isfinite(end.best.cost)
     return _Solution(end.z, converged, end.steps - 1, end.best)
 
 
