@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from ..physics import AbstractPhysiology, runge_kutta_step
 from ._hyper import Form
@@ -45,7 +45,7 @@ class Unit(NamedTuple):
     """Fall of glucose that a unit makes (mg/dL/U), rise that a gram makes (mg/dL/g)."""
 
 
-def unit_of(h: Mapping[str, Array], level_mg_dL: ArrayLike, form: Form) -> Unit:
+def unit_of(h: Mapping[str, Array], level_mg_dL: Array, form: Form) -> Unit:
     """The body under the constants `h`; parameters that are not among them are in the middle of their table."""
     cls, facts = form.physiology, form.physiology.facts
     middle = {s: sqrt(row.start_low * row.start_high) for s, row in cls.parameters.items()}
