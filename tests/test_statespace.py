@@ -385,7 +385,7 @@ def test_recorded_inputs_are_those_of_the_walk(fitted):
     one = fit["D1"]
     h = {s: jnp.asarray(e.value) for s, e in one.constants.items()}
     steps = steps_of(patient)
-    model, _ = jax.jit(lambda h: built(h, one.person, steps, FORM))(h)
+    model, _ = jax.jit(lambda h, person: built(h, person, steps, FORM))(h, one.person)
     blind = jax.jit(kalman_filter)(model._replace(valid=model.valid & (steps.time_min <= origin[0])))
     at = np.searchsorted(np.asarray(steps.time_min), origin[0] + 60.0)
     np.testing.assert_allclose(found.mean_mg_dL[0, 0], blind.mean[at, 0] + one.person.level_mg_dL, rtol=1e-9)

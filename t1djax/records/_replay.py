@@ -55,6 +55,9 @@ class Replay:
 
         Args:
             start: clock time of the record's minute zero, `Patient.start`.
+
+        Returns:
+            Clock times, or minutes of the record.
         """
         first, last = float(self.time_min[0]), float(self.time_min[-1])
         if start is None:
