@@ -288,14 +288,14 @@ def _help(person: PersonSettings) -> str:
     if not person.ok:
         return f"{person.message}; look at the record with `t1djax inspect`"
     unknown = [w for w in SETTINGS if person.setting(w).knowledge == NOT_TOLD]
-    if not unknown:
+    if not unknown and seen.corrections >= _FEW_CORRECTIONS_A_WEEK * weeks:
         return "a longer record would tell more of the parts of the day"
     if person.days < _SHORT_DAYS:
         return f"a longer record: this one has {person.days:.3g} days"
     if seen.meals < 2 * person.days:
         return "carbohydrate on record for every meal and snack"
-    if "isf" in unknown and seen.corrections < _FEW_CORRECTIONS_A_WEEK * weeks:
-        return "insulin that acts alone, hours from meals and other boluses; the record has little of it"
+    if (not unknown or "isf" in unknown) and seen.corrections < _FEW_CORRECTIONS_A_WEEK * weeks:
+        return "insulin that acts alone, hours from meals and other boluses; without it the numbers rest on the equations"
     if "basal" in unknown and seen.fasting_h < _FEW_FASTING_H_A_DAY * person.days:
         return "hours without meals and boluses"
     return "a longer record, with every meal and bolus on it"
