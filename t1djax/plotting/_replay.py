@@ -40,8 +40,8 @@ def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: 
     was = replay.recorded_mg_dL[shown]
     middle, low, high = (part[shown] for part in replay.interval(level))
     with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 6.0))
-        glucose, doses, change = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1.3, 1.7))
+        figure = Figure(figsize=(7.2, 6.8))
+        glucose, doses, meals, change = figure.subplots(4, 1, sharex=True, height_ratios=(3, 1.3, 0.8, 1.7))
         glucose.axhspan(70, 180, color="0.94", lw=0)
         glucose.plot(x, was, ".", ms=3, color="0.45", label="as it was")
         glucose.fill_between(x, was + low, was + high, color=_FIT, alpha=0.25, lw=0, label=f"{100 * level:.0f} %")
@@ -57,8 +57,12 @@ def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: 
             (replay.changed, _FIT, "changed", 0.04),
         ):
             _draw_doses(doses, given, begin, end, _clock(patient), colour, name, side)
+            eaten = (given.meal_time_min >= begin - 60) & (given.meal_time_min <= end)
+            at = (given.meal_time_min[eaten] + _clock(patient)) / 60 + side
+            meals.vlines(at, 0, given.carbs_g[eaten], color=colour, lw=2.5)
         doses.set(ylabel="bolus, U\nbasal, U/h", ylim=(0, None))
         doses.legend(loc="upper right", ncols=2)
+        meals.set(ylabel="carbs, g", ylim=(0, None))
         change.axhline(0, color="0.6", lw=0.8)
         change.fill_between(x, low, high, color=_FORECAST, alpha=0.25, lw=0)
         change.plot(x, middle, color=_FORECAST)
