@@ -95,7 +95,7 @@ def test_less_insulin_raises_glucose_and_ranges_follow(fitted):
     assert ranges["recorded_percent"].to_numpy().sum() == pytest.approx(100)
     assert np.all(ranges["low"].to_numpy() <= ranges["replayed_percent"].to_numpy())
     figure = plot_replay(low, patient)
-    assert len(figure.axes) == 3
+    assert len(figure.axes) == 4
 
 
 @pytest.mark.slow

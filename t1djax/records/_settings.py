@@ -295,7 +295,7 @@ def _help(person: PersonSettings) -> str:
     if seen.meals < 2 * person.days:
         return "carbohydrate on record for every meal and snack"
     if (not unknown or "isf" in unknown) and seen.corrections < _FEW_CORRECTIONS_A_WEEK * weeks:
-        return "insulin that acts alone, hours from meals and other boluses; without it the numbers rest on the equations"
+        return "insulin that acts alone, hours from meals and other boluses; else the numbers rest on the equations"
     if "basal" in unknown and seen.fasting_h < _FEW_FASTING_H_A_DAY * person.days:
         return "hours without meals and boluses"
     return "a longer record, with every meal and bolus on it"
