@@ -87,7 +87,7 @@ def test_a_body_that_starts_at_rest_has_in_the_form_of_the_filter_the_rest_of_th
 
 
 def test_no_need_is_below_zero(found):
-    draws = {**found.draws, "basal": np.linspace(-0.5, 0.7, 256)[:, None]}
+    draws = {**found.draws, "basal": np.repeat(np.linspace(-0.5, 0.7, 256)[:, None], 5, axis=1)}
     low = dataclasses.replace(found, draws=draws).setting("basal")
     assert (low.low, low.knowledge) == (0.0, NOT_TOLD)
     assert low.high == pytest.approx(0.64)
@@ -278,6 +278,13 @@ def test_command_line(patient, found, tmp_path):
     assert table["cr_g_per_U"].to_numpy()[0] == pytest.approx(found.setting("cr").value, rel=1e-3)
     assert max(map(len, page.stdout.splitlines())) <= 120
     assert "not a medical device" in page.stdout
+
+
+def test_doubt_of_the_body_is_not_the_priors_share(found):
+    without = dataclasses.replace(found, doubts={}).setting("isf")
+    whole = found.setting("isf")
+    assert (whole.value, whole.low) == (without.value, without.low)
+    assert whole.prior_share < without.prior_share
 
 
 def test_another_unit_of_glucose(found):

@@ -39,6 +39,8 @@ that holds glucose between meals."""
 
 Knowledge = Literal["known", "roughly known", "the record does not tell"]
 NOT_TOLD: Knowledge = "the record does not tell"
+DOUBT_OF_PART = np.sqrt(1.25)
+"""A body is doubted all day, and half as much of each part of the day by itself."""
 _KNOWN, _ROUGHLY = 1.3, 2.0  # factors from the middle of a 90 % interval to its ends
 _MOSTLY_PRIOR = 0.5
 
@@ -112,6 +114,8 @@ class PersonSettings(WithOutcome, Plotted):
     """What can tell something: in all, then in each part."""
     reasons: tuple[str, ...]
     """What keeps a record from telling; empty where nothing does."""
+    doubts: Mapping[SettingName, float] = dataclasses.field(default_factory=dict)
+    """Standard deviation of the logarithm, in the draws, that stands for a body which is not the right one."""
     unit: GlucoseUnit = "mg/dL"
     """In which glucose is shown; draws are in mg/dL."""
 
@@ -162,7 +166,7 @@ class PersonSettings(WithOutcome, Plotted):
         draws, before = self.draws[which][:, at], self.prior_draws[which][:, at]
         if which == "isf":
             draws, before = self._shown(draws), self._shown(before)
-        return _setting(draws, before, level)
+        return _setting(draws, before, level, self.doubts.get(which, 0.0) * (1.0 if part is None else DOUBT_OF_PART))
 
     def day_to_day(self, level: float = 0.9) -> Setting:
         """How much a unit's effect changes from a day to the next: standard deviation, as a share.
@@ -254,12 +258,13 @@ class PersonSettings(WithOutcome, Plotted):
         return html_table(f"Settings of {self.name}", columns, rows, notes=[self.help])
 
 
-def _setting(x: np.ndarray, before: np.ndarray, level: float) -> Setting:
+def _setting(x: np.ndarray, before: np.ndarray, level: float, doubt: float = 0.0) -> Setting:
     known = np.maximum(x[~np.isnan(x)], 0.0)  # a need of less than nothing is none
     ends = [(1 - level) / 2, 0.5, (1 + level) / 2]
     low, value, high = np.quantile(known, ends) if known.size else np.full(3, np.nan)
     spread, wide = (np.std(np.log(good)) if len(good := v[v > 0]) > len(v) / 2 else np.inf for v in (x, before))
-    share = 1.0 if np.isinf(spread) else min(1.0, float(spread / wide) ** 2)
+    # No record takes away the doubt of a body, and no prior has it.
+    share = 1.0 if np.isinf(spread) else min(1.0, float(max(spread**2 - doubt**2, 0.0) / wide**2))
     return Setting(float(value), float(low), float(high), share)
 
 

@@ -1,7 +1,8 @@
 """Settings of a person from the whole record: the stochastic model, and small experiments on what it found."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -180,12 +181,15 @@ def settings_of(
     records = []
     for i, (f, p, end) in enumerate(zip(fitted, patients, ends, strict=True)):
         loop, start = as_closed_loop(p), float(p.time_min[p.valid][0])
-        doubted = found[i] * np.stack([np.exp(wrong_body * np.asarray(_WRONG[loop]) * wrong), np.ones_like(wrong)])
+        sd = wrong_body * np.asarray(_WRONG[loop])
+        doubted = found[i] * np.stack([np.exp(sd * wrong), np.ones_like(wrong)])
         given = np.asarray(p.doses.inputs(start, end).delivered(jnp.asarray([start, end])))[0, -1]
         daily_U = float(given) / (end - start) * MINUTES_PER_DAY
         kept = [_by_the_rule(x[:, 0, list(SETTINGS).index("basal")], daily_U) for x in doubted]
         both = [(x[k], walk[k]) for x, walk, k in zip(doubted, changes[i], kept, strict=True)]
-        records.append(_record(f, p, (start, end), both, daily_U, at_mg_dL, form))
+        # Not of basal need: the rule narrows it together with its doubt.
+        doubts = dict(zip(("isf", "cr"), sd.tolist(), strict=False))
+        records.append(_record(f, p, (start, end), both, daily_U, at_mg_dL, doubts, form))
     return records
 
 
@@ -274,6 +278,7 @@ def _record(
     draws: Sequence[tuple[np.ndarray, np.ndarray]],
     daily_U: float,
     at_mg_dL: float,
+    doubts: Mapping[Any, float],
     form: Form,
 ) -> PersonSettings:
     """Draws are those of settings and of changes: after the record is seen, and before."""
@@ -296,6 +301,7 @@ def _record(
         daily_U=daily_U,
         informative=seen,
         reasons=_reasons(patient, start, end, days, seen[0]),
+        doubts=doubts,
     )
 
 
