@@ -84,6 +84,8 @@ def _wrong(place: Path, value: Any, kind: Any) -> _Wrong | None:
             return here
         return next(filter(None, (_wrong((*place, key), x, inside[1]) for key, x in value.items())), None)
     if origin is not None and isinstance(origin, type) and issubclass(origin, Iterable):
+        if isinstance(value, np.ndarray | jax.Array):
+            return None if value.ndim else here
         if not hasattr(value, "__iter__") or (isinstance(value, str | Mapping) and inside[0] is not str):
             return here
         fixed = origin is tuple and inside[-1] is not ...
