@@ -70,8 +70,8 @@ def model_of_numbers(
         >>> cohort = t1djax.reference_cohort(interval_min=15, names=["Pat3"])
         >>> options = t1djax.StateSpaceOptions(horizons_min=(), max_steps=3)
         >>> fit = t1djax.fit_state_space(list(cohort), options=options)
-        >>> model_of_numbers("Pat3", model_numbers(fit["Pat3"]), t1djax.Magdelaine, train_until_min=900.0)
-        StateSpaceFit(1 patient, 0.0 s)
+        >>> model_of_numbers("Pat3", model_numbers(fit["Pat3"]), t1djax.Magdelaine, train_until_min=900.0).names
+        ('Pat3',)
     """
     form = Form(physiology=physiology)
     with jax.enable_x64(True):
