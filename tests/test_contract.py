@@ -182,7 +182,7 @@ def test_float32_is_kept(name):
     assert {x.dtype for x in [*numbers, states]} == {jnp.dtype("float32")}
 
 
-@architectures("pinn", "birnn")
+@architectures("pinn")
 def test_forecast_honesty(name):
     """Truth, and readings that are held out or come after the forecast start, change not a byte."""
     seen = cohort()

@@ -203,7 +203,8 @@ def test_one_parameter_in_two_guises_is_refused_with_any_prior():
 # The network
 
 
-@pytest.mark.parametrize("given", [10.0, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [10.0, None])
 def test_network_and_equations_agree_with_a_prior(given):
     people = cohort(15.0, 10.0)
     options: Any = {

@@ -197,9 +197,7 @@ def planned(cls):
     ("cls", "kind"),
     [
         *((Kanderian, kind) for kind in CONTROLLERS),
-        (Hovorka, "basal_bolus"),
-        *(pytest.param(Hovorka, kind, marks=pytest.mark.slow) for kind in CONTROLLERS if kind != "basal_bolus"),
-        *(pytest.param(Magdelaine, kind, marks=pytest.mark.slow) for kind in CONTROLLERS),
+        *(pytest.param(cls, kind, marks=pytest.mark.slow) for cls in (Hovorka, Magdelaine) for kind in CONTROLLERS),
     ],
     ids=lambda x: getattr(x, "__name__", x),
 )

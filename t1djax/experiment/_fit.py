@@ -54,7 +54,7 @@ def fit(
         training went. `ok` is false for a patient whose fit failed; the others are not touched.
 
     Raises:
-        TypeError: where the model is no name, or options are none.
+        ArgumentError: where the model is no name, or options are none.
         ArgumentError: where the question makes no sense, or an argument is of another type.
         ValueError: where the model is not known, a parameter is neither stated nor free, or the earlier fit lacks a
             patient or has networks of other options.
@@ -67,6 +67,7 @@ def fit(
         >>> round(found.value, 3)
         197.0
     """
+    model = _model(model, options)
     check_types(fit, locals())
     return _fit_seeds(
         cohort, question_of(question, fields), (seed,), model, options, stages, on_progress, warm_start
@@ -100,7 +101,7 @@ def fit_ensemble(
         The members, each what `fit` gives for its seed; `spread` compares them.
 
     Raises:
-        TypeError: where the model is no name, or options are none.
+        ArgumentError: where the model is no name, or options are none.
         ArgumentError: where the question makes no sense, or an argument is of another type.
         ValueError: where a seed comes twice or is out of range, and where `fit` raises it.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
@@ -112,6 +113,7 @@ def fit_ensemble(
         >>> t1djax.evaluation.spread(ensemble)["ksi_sd"].max() < 1e-6
         np.True_
     """
+    model = _model(model, options)
     check_types(fit_ensemble, locals())
     return _fit_seeds(cohort, question_of(question, fields), tuple(seeds), model, options, stages, on_progress)
 
@@ -120,7 +122,7 @@ def _fit_seeds(
     cohort: Cohort | Sequence[Patient],
     question: Question,
     seeds: tuple[int, ...],
-    model: str | None,
+    model: str,
     options: NetworkOptions | LeastSquares | None,
     stages: Sequence[Stage] | None,
     on_progress: Callable[[Progress], None] | None,
@@ -129,7 +131,6 @@ def _fit_seeds(
     patients = Cohort.of(cohort).patients
     if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
         raise ValueError("seeds: name at least one, each once, from 0 to 4294967295")
-    model = _model(model, options)
     network = None if model == "ode" or isinstance(options, LeastSquares) else options or ARCHITECTURES[model]()
     warm = warm_start_of(warm_start, patients, model, network)
     problems = posed(patients, question, seeds, warm)
@@ -144,10 +145,10 @@ def _model(model: str | None, options: NetworkOptions | LeastSquares | None) -> 
     if not isinstance(model, str | None):
         kind = model.__name__ if isinstance(model, type) else type(model).__name__
         known = ", ".join(f'"{name}"' for name in [*ARCHITECTURES, "ode"])
-        raise TypeError(f"model is a name, {known}, and {kind} is none; your own network and shapes go into options")
+        raise ArgumentError("model", f"give a name, {known}, not a {kind}; your own network and shapes go into options")
     if not isinstance(options, NetworkOptions | LeastSquares | None):
         kind = type(options).__name__
-        raise TypeError(f"options is a {kind}; give NetworkOptions, such as PINNOptions(), or LeastSquares()")
+        raise ArgumentError("options", f"give NetworkOptions, such as PINNOptions(), or LeastSquares(), not a {kind}")
     if isinstance(options, NetworkOptions) and not hasattr(options, "model"):
         named = 'model: ClassVar[str] = "own"'
         raise ArgumentError("options", f"{type(options).__name__} names no architecture; write {named} in it")
