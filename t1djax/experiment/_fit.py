@@ -54,8 +54,7 @@ def fit(
         training went. `ok` is false for a patient whose fit failed; the others are not touched.
 
     Raises:
-        ArgumentError: where the model is no name, or options are none.
-        ArgumentError: where the question makes no sense, or an argument is of another type.
+        ArgumentError: where the model is no name, the question makes no sense, or an argument is of another type.
         ValueError: where the model is not known, a parameter is neither stated nor free, or the earlier fit lacks a
             patient or has networks of other options.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
@@ -101,8 +100,7 @@ def fit_ensemble(
         The members, each what `fit` gives for its seed; `spread` compares them.
 
     Raises:
-        ArgumentError: where the model is no name, or options are none.
-        ArgumentError: where the question makes no sense, or an argument is of another type.
+        ArgumentError: where the model is no name, the question makes no sense, or an argument is of another type.
         ValueError: where a seed comes twice or is out of range, and where `fit` raises it.
         UnidentifiableError: where glucose cannot tell the free parameters apart.
 
