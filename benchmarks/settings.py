@@ -270,7 +270,7 @@ def real(
 ) -> None:
     """The first half of each record of a folder, from its first basal rate on, against the second."""
     read = []
-    for file in sorted(f for name in names for f in folder.glob(f"*{name}*.csv")):
+    for file in sorted(f for name in names for f in folder.glob(f"*{name}*.csv" if name else "*.csv")):
         try:
             p = t1djax.read_recording(file, carbs_unit=carbs_unit).patient
             early = p.time_min < p.doses.basal_time_min[0]
