@@ -25,10 +25,6 @@ _notation: ContextVar[Notation] = ContextVar("notation", default=as_code)
 def argument(name: str, *values: Any) -> str:
     """An argument in a text for people, as whoever shows it writes arguments.
 
-    Args:
-        name: of the argument.
-        values: what to pass, one or another, if the text says so.
-
     Example:
         >>> from t1djax._arguments import argument
         >>> argument("free", ["ksi", "kl"]), argument("assume_population", True), argument("known")

@@ -13,13 +13,9 @@ _MOST_ROWS = 30
 def html_table(
     title: str, header: Sequence[str], rows: Iterable[Sequence[object]], *, notes: Iterable[str] = ()
 ) -> str:
-    """A table with a title. Everything in it is text: names from files cannot become tags.
+    """A table with a title, and sentences below it; empty ones are left out.
 
-    Args:
-        title: what is shown.
-        header: names of the columns, with units.
-        rows: cells; the first names the row. Rows beyond thirty are counted, not shown.
-        notes: sentences to stand below; empty ones are left out.
+    Rows beyond thirty are counted, not shown. Everything in it is text: names from files cannot become tags.
 
     Example:
         >>> from t1djax._html import html_table

@@ -59,14 +59,7 @@ NAMESPACE_OF = {name: namespace for namespace, names in MOVED.items() for name i
 
 
 def moved(name: str) -> Any:
-    """What a name at its old place stands for.
-
-    Args:
-        name: one of `NAMESPACE_OF`.
-
-    Returns:
-        What its namespace has under this name.
-    """
+    """What a name at its old place stands for."""
     namespace = f"t1djax.{NAMESPACE_OF[name]}"
     warnings.warn(f"t1djax.{name} is {namespace}.{name} now", DeprecationWarning, stacklevel=3)
     return getattr(import_module(namespace), name)

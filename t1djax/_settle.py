@@ -41,11 +41,6 @@ def doubtful_mass(patient: Patient, free: Collection[str], body: type[AbstractPh
     """What to say of a body mass that may be one in pounds; nothing where none is stated, or it is not used.
 
     A mass in pounds is 2.2 times that in kg: too near what people have to be refused, since heavy people exist.
-
-    Args:
-        patient: states the mass.
-        free: symbols that are estimated.
-        body: whose parameters these are.
     """
     symbol = BODY_MASS.symbol
     mass, follows = patient.known.get(symbol, 0.0), {row.of for row in body.facts.proxies if row.symbol == symbol}
@@ -89,12 +84,6 @@ def settle(
 
     Of two parameters whose balance alone shows in glucose (`Facts.balance`), where neither is free and one of them is
     to be assumed, it is the balance that is: what is stated of one then moves the other along with it, and no estimate.
-
-    Args:
-        patients: the cohort.
-        free: symbols to estimate.
-        assume_population: take what nobody stated from the population.
-        body: whose parameters these are.
 
     Raises:
         ValueError: naming the patients, where a value is missing, or a balance is not above zero.

@@ -8,11 +8,6 @@ from collections.abc import Iterable
 def counted(n: int, one: str, many: str = "") -> str:
     """A number with its noun: `1 patient`, `2 patients`.
 
-    Args:
-        n: how many.
-        one: the noun for one.
-        many: the noun for several, where it is not `one` with an s.
-
     Example:
         >>> from t1djax._words import counted
         >>> counted(1, "patient"), counted(0, "patient"), counted(2, "person", "people")
@@ -23,10 +18,6 @@ def counted(n: int, one: str, many: str = "") -> str:
 
 def did_you_mean(name: object, among: Iterable[str]) -> str:
     """`: did you mean ...?`, where one of the names is close; else nothing.
-
-    Args:
-        name: what was written.
-        among: what there is.
 
     Example:
         >>> from t1djax._words import did_you_mean

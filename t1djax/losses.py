@@ -61,13 +61,8 @@ _ON_EDGE_MIN = 1e-3
 def places(data: Series, cells: int, *, whole: Sequence[Patient] = ()) -> Places:
     """Find the readings that lie on edges of cells, where a network is evaluated anyway.
 
-    On the host, since how many do not is a shape. With readings and cells both every five minutes all of them do, and a
-    step of training costs half.
-
-    Args:
-        data: a cohort, stacked.
-        cells: collocation cells of a window.
-        whole: the cohort of which this is a part: parts then share their shape.
+    On the host, since how many do not is a shape, which parts of a `whole` cohort share. With readings and cells both
+    every five minutes all of them do, and a step of training costs half.
     """
     time, fit = np.asarray(data.time_min, float), np.asarray(data.fit)
     edge, off = _nearest_edge(time, cells)
@@ -92,12 +87,7 @@ def _off_edges(patient: Patient, cells: int) -> int:
 
 
 def largest(patients: Sequence[Patient], cells: Callable[[float], int]) -> list[Patient]:
-    """The first patient, and those whose arrays and window are the largest: all that parts of a cohort have to know.
-
-    Args:
-        patients: the cohort.
-        cells: how many of them a window of so many minutes has.
-    """
+    """The first patient, and those whose arrays and window are the largest: all that parts of a cohort have to know."""
     span = lambda patient: float(patient.time_min[-1] - patient.time_min[0])
     longest = max(patients, key=span)
     number, shapes = cells(span(longest)), {id(patient): stacked_shape([patient]) for patient in patients}
@@ -110,13 +100,10 @@ def largest(patients: Sequence[Patient], cells: Callable[[float], int]) -> list[
 
 
 def drive(data: Series, cells: int, where: Places | None = None, parts: int = 1) -> Drive:
-    """Cut the window into `cells` equal cells and give each the doses that fall into it, whole.
+    """Cut the window of one patient into `cells` equal cells and give each the doses that fall into it, whole.
 
-    Args:
-        data: one patient.
-        cells: how many.
-        where: the readings among the edges, see `places`; if not given, all count as lying between them.
-        parts: into how many parts each is cut, see `AbstractPhysiology.parts`.
+    Readings count as lying between the edges where `places` is not given. Each cell has `parts`, see
+    `AbstractPhysiology.parts`.
     """
     if where is None:
         where = Places(data.time_min, cells + 1 + jnp.arange(data.time_min.shape[0], dtype=jnp.int32))
@@ -124,15 +111,9 @@ def drive(data: Series, cells: int, where: Places | None = None, parts: int = 1)
 
 
 def equation_residuals(states: Float[Array, "edges states"], twin: Twin, d: Drive) -> Float[Array, "states cells"]:
-    """How far the states are from the equations' step over each cell, see `AbstractPhysiology.cell_residuals`.
+    """How far learnt states at the edges are from the equations' step over each cell, mg/dL/min.
 
-    Args:
-        states: learnt states at the edges.
-        twin: gives the current parameters, and what each state counts.
-        d: see `drive`.
-
-    Returns:
-        One row per learnt state, mg/dL/min.
+    See `AbstractPhysiology.cell_residuals`.
     """
     return cell_residuals(states[:-1], states[1:], twin, d)
 
@@ -163,15 +144,9 @@ def losses(twin: Twin, data: Series, d: Drive) -> Terms:
 
 
 def pointwise_residuals(twin: Twin, data: Series, exact: Trajectory) -> Float[Array, "rows states"]:
-    """What the states miss of the equations at the rows of a record, by forward-mode derivatives in time.
+    """`x' - rates` of each learnt state at the rows of a record, in its unit per minute.
 
-    Args:
-        twin: the twin.
-        data: the record.
-        exact: the equations' solution on its rows, of which the states that are not learnt are taken.
-
-    Returns:
-        `x' - rates` of each learnt state, in its unit per minute.
+    The states that are not learnt are the `exact` solution's.
     """
     states, slopes = jax.jvp(twin.states, (data.time_min,), (jnp.ones_like(data.time_min),))
     body = twin.physiology.model()

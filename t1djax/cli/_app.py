@@ -176,12 +176,7 @@ _STYLES = {"error": "red", "warning": "yellow", "note": ""}
 
 
 def say(kind: Literal["error", "warning", "note"], text: object) -> None:
-    """Say something beside the results, on standard error.
-
-    Args:
-        kind: what it is.
-        text: what there is to say.
-    """
+    """Say something beside the results, on standard error."""
     stderr.print(f"{kind}: {text}", style=_STYLES[kind], markup=False, highlight=False, soft_wrap=True)
 
 

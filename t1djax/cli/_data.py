@@ -100,15 +100,7 @@ def read_people(
     known: Sequence[str] | None = None,
     **how: Any,
 ) -> People:
-    """Read what a command's arguments name.
-
-    Args:
-        data: the arguments.
-        names: patients to take, as people write them.
-        interval_min: of the reference cohort, min.
-        known: texts such as `M=72`, see `known_values`.
-        how: options of `read_recording`; those that are None are left out.
-    """
+    """Read what a command's arguments name; options of `read_recording` that are None are left out."""
     how = {key: value for key, value in how.items() if value not in (None, [])}
     asserted = known_values(known)
     reference = list(data) == [REFERENCE]
@@ -143,10 +135,7 @@ def _warn_of_lacking(cohort: Cohort) -> None:
 
 
 def known_values(texts: Sequence[str] | None) -> dict[str, float]:
-    """What `--known` states, by symbol.
-
-    Args:
-        texts: such as `M=72` or `M=72,ku_Vi=0.06`.
+    """What `--known` states, by symbol, in texts such as `M=72` or `M=72,ku_Vi=0.06`.
 
     Raises:
         ConfigError: where a text is no symbol and number, a symbol is not known, or it stands twice.

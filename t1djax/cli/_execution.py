@@ -53,11 +53,7 @@ class Teller:
         self._task = None if bar is None else bar.add_task("", total=None, detail="")
 
     def now(self, what: str) -> None:
-        """Say what begins.
-
-        Args:
-            what: in a word or two, such as `reading`.
-        """
+        """Say what begins, in a word or two, such as `reading`."""
         if self._bar is None or self._task is None:
             return
         self._bar.tasks[0].total = None  # which an update cannot take back
@@ -85,12 +81,7 @@ class Teller:
 
 @contextmanager
 def telling(words: Callable[[Any], Line], *, show: bool) -> Iterator[Teller]:
-    """One who says what is going on.
-
-    Args:
-        words: of progress.
-        show: whether to say anything.
-    """
+    """One who says what is going on."""
     if not show:
         yield Teller(words, None)
         return

@@ -30,9 +30,6 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType({
 def exit_code(error: Exception) -> int | None:
     """The code with which a command ends on an error; None where the error is a fault of the program.
 
-    Args:
-        error: what was raised.
-
     Example:
         >>> from t1djax.cli._exit import exit_code
         >>> exit_code(ValueError("free: ksi stands twice")), exit_code(KeyError("no patient 'Ada'"))

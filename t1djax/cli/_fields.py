@@ -147,10 +147,7 @@ POPULATION = "population"
 def flags_of(record: type, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> tuple[Field, ...]:
     """The fields of a record that flags can set: all but records of free form and functions.
 
-    Args:
-        record: a frozen dataclass, or a pydantic model.
-        only: names at its top level; all if not given.
-        without: names at its top level that get none.
+    A record is a frozen dataclass or a pydantic model; `only` and `without` are names at its top level.
     """
     return tuple(f for f in _every(record) if f.path[0] not in without and (not only or f.path[0] in only))
 

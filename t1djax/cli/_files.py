@@ -20,11 +20,7 @@ class ReadingJob(NamedTuple):
 
 
 def read_files(files: Sequence[Path], **how: Any) -> list[Recording]:
-    """The recordings of all files, each person by a name of their own.
-
-    Args:
-        files: files and folders.
-        how: options of `read_recording` as people write them, see `reading_jobs`.
+    """The recordings of all files, each person by a name of their own; for the options see `reading_jobs`.
 
     Raises:
         DataError: listing everything wrong with any of them.
@@ -47,11 +43,6 @@ def reading_jobs(files: Sequence[Path], *, together: bool = False, **how: Any) -
     An option is for every file, or for one, as in `ada.csv=mmol/L`. A unit of carbohydrate for every file is, among
     files of several formats, only for those that leave theirs open; columns for every file are for those of no known
     format.
-
-    Args:
-        files: files and folders.
-        together: whether all files are of one person.
-        how: options of `read_recording`: values, or texts as people write them.
 
     Raises:
         ConfigError: where a value or a name is not known.
@@ -84,11 +75,7 @@ def _groups(files: Sequence[Path]) -> list[Group]:
 
 
 def own_tables(folder: Path) -> list[Path]:
-    """The people's files where a folder holds t1djax's tables; all else is for `read_recording`, which says what it is.
-
-    Args:
-        folder: the folder.
-    """
+    """The people's files where a folder holds t1djax's tables; all else `read_recording` reads or refuses."""
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".csv" and path.name[0] != ".")
     people = [path for path in tables if path.stem.casefold() not in ("patients", "truth")]
     ours = len(people) < len(tables) or any("table" in recognised_formats(path) for path in people)

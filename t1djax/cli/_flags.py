@@ -17,10 +17,7 @@ _ELSEWHERE = ("convert", "train")
 def as_flags(path: Path, *values: Any, arguments: Sequence[str] | None = None) -> str:
     """An argument of the library as a flag of the command that runs, or else of another one; as code where none has it.
 
-    Args:
-        path: the argument.
-        values: what to pass, one or another.
-        arguments: of the command; those of this process if not given.
+    The command is that of `arguments`, or of this process.
 
     Example:
         >>> from t1djax.cli._flags import as_flags

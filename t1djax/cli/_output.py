@@ -14,13 +14,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an ea
 
 
 def check_folder(out: Path, table: str, what: str, *, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but, if it may be replaced, what an earlier run wrote.
-
-    Args:
-        out: the folder.
-        table: the file by which an earlier run is known.
-        what: what such a run wrote, in words.
-        overwrite: whether to replace it.
+    """Refuse a folder that holds anything but, if it may be replaced, what an earlier run wrote, known by its `table`.
 
     Raises:
         ConfigError: with what to do instead.
@@ -34,11 +28,9 @@ def check_folder(out: Path, table: str, what: str, *, overwrite: bool) -> None:
 
 
 def remove_figures(table: Path, ends: Iterable[str] = (".png",)) -> None:
-    """Remove the figures of an earlier run, also those of people who are no longer in it.
+    """Remove the figures of the run that wrote `table`, also those of people who are no longer in it.
 
-    Args:
-        table: of that run, with a column `patient`; nothing is done where there is none.
-        ends: of the figures' names, after a patient's.
+    `ends` are of the figures' names, after a patient's.
     """
     if not table.exists():
         return

@@ -78,11 +78,7 @@ _KINDS: Mapping[str, _Kind[Any]] = {
 
 
 def settings(groups: Sequence[Group], how: Mapping[str, Any]) -> dict[str, Setting[Any]]:
-    """Settings of files as a person wrote them; what was not written is left out.
-
-    Args:
-        groups: the files.
-        how: by name, the texts of a repeatable flag, or one value for all.
+    """Settings of files as a person wrote them, by name: the texts of a flag, or one value for all.
 
     Raises:
         ConfigError: where a value is none, or no file has the name before it.

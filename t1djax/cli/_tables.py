@@ -60,9 +60,6 @@ def print_table(frame: pd.DataFrame) -> None:
     """Print a table, every cell of it whole.
 
     A table wider than the terminal becomes several, each of which begins with the columns that name a row.
-
-    Args:
-        frame: the table.
     """
     shown = {str(column): [_cell(value) for value in frame[column]] for column in frame.columns}
     wide = {column: _width(column, cells) for column, cells in shown.items()}
@@ -75,11 +72,9 @@ def print_table(frame: pd.DataFrame) -> None:
 
 
 def parts(wide: Mapping[str, int], width: int) -> list[list[str]]:
-    """Columns as tables that fit, each with the first columns, which name a row.
+    """Columns as tables that fit a width, each with the first columns, which name a row.
 
-    Args:
-        wide: how wide each column is, with its padding, by name; between two columns there is a line.
-        width: of the terminal.
+    Columns are as wide as stated, with their padding; between two of them there is a line.
 
     Example:
         >>> from t1djax.cli._tables import parts
@@ -120,12 +115,6 @@ def _table(shown: Mapping[str, Sequence[str]]) -> Table:
 def alike(messages: Iterable[tuple[T, str]]) -> list[tuple[list[T], str]]:
     """Sentences that differ in numbers only, as one: with each number, or from which to which it goes.
 
-    Args:
-        messages: of whom, and what.
-
-    Returns:
-        Of whom, each once, and what, in the order in which they came.
-
     Example:
         >>> from t1djax.cli._tables import alike
         >>> alike([("Ada", "misses by 12 mg/dL"), ("Bob", "misses by 9 mg/dL"), ("Bob", "failed")])
@@ -139,10 +128,6 @@ def alike(messages: Iterable[tuple[T, str]]) -> list[tuple[list[T], str]]:
 
 def whom(fits: Iterable[tuple[str, int]], seeds: Collection[int]) -> list[str]:
     """Patients, each with the seeds that are meant where these are not all.
-
-    Args:
-        fits: by patient and seed.
-        seeds: all there are.
 
     Example:
         >>> from t1djax.cli._tables import whom
@@ -168,12 +153,7 @@ def _merged(texts: Sequence[str]) -> str:
 
 
 def print_legend(symbols: Iterable[str], body: type[AbstractPhysiology] = Magdelaine) -> None:
-    """What the symbols of a table mean, a line each.
-
-    Args:
-        symbols: those that were shown.
-        body: whose parameters they are.
-    """
+    """What the symbols of a table mean, a line each."""
     meanings = legend(symbols, symbols_of(body))
     width = max(map(len, meanings), default=0)
     for symbol, meaning in meanings.items():
@@ -181,12 +161,7 @@ def print_legend(symbols: Iterable[str], body: type[AbstractPhysiology] = Magdel
 
 
 def symbols_json(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType({})) -> dict[str, Any]:
-    """The same for machines: unit and meaning by symbol.
-
-    Args:
-        symbols: those that are shown.
-        more: further rows by symbol, which win.
-    """
+    """The same for machines: unit and meaning by symbol; rows of `more` win."""
     rows = {**SYMBOLS, **more}
     return {s: {"unit": rows[s].unit, "meaning": rows[s].meaning} for s in dict.fromkeys(symbols) if s in rows}
 

@@ -34,9 +34,7 @@ class Strict(pydantic.BaseModel):
 class Nested(ValueError):
     """Errors of a part that is validated on its own, to be listed with the others.
 
-    Args:
-        errors: pydantic's.
-        beside: whether a file has the part's fields beside the others, not below a name.
+    `beside` says whether a file has the part's fields beside the others, not below a name.
     """
 
     def __init__(self, errors: Iterable[Any], *, beside: bool = False) -> None:
@@ -91,12 +89,7 @@ _WORDS = {
 
 
 def say(error: Any, kind: type[pydantic.BaseModel] | None = None) -> str:
-    """What is wrong with a field, for who wrote it.
-
-    Args:
-        error: one of pydantic's.
-        kind: the record that was validated: of its fields the nearest is suggested.
-    """
+    """What is wrong with a field, for who wrote it; of the fields of `kind` the nearest is suggested."""
     if error["type"] == "extra_forbidden" or error["msg"] == "Unexpected keyword argument":
         there = _fields_at(kind, error["loc"][:-1])
         near = did_you_mean(error["loc"][-1], there)
@@ -148,15 +141,7 @@ def moved(values: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 def with_defaults(stored: Mapping[str, Any], kind: type[pydantic.BaseModel]) -> dict[str, Any]:
-    """A configuration that an earlier version wrote, with what was added since at its defaults.
-
-    Args:
-        stored: from a file.
-        kind: what it is of.
-
-    Returns:
-        The configuration as this version writes it.
-    """
+    """A configuration that an earlier version wrote, with what was added since at its defaults."""
 
     def over(fresh: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
         both = lambda k, v: isinstance(v, Mapping) and isinstance(fresh.get(k), Mapping)

@@ -244,10 +244,6 @@ def _wrong(at: tuple[str, ...], what: str) -> dict[str, Any]:
 def both_ways(known: Iterable[str], free: Iterable[str]) -> str:
     """What is wrong where parameters are stated and to be estimated at once; empty where none is.
 
-    Args:
-        known: symbols that are stated.
-        free: symbols to estimate.
-
     Example:
         >>> from t1djax.config import both_ways
         >>> both_ways({"M": 72.0}, ("ksi",))

@@ -49,13 +49,7 @@ def _texts(value: Any) -> list[Any]:
 
 
 def wrong_patterns(exclude: Sequence[Mapping[str, Any]], cells: Sequence[Cell], *, narrowed: bool) -> Iterator[Wrong]:
-    """What is wrong with `exclude`.
-
-    Args:
-        exclude: the patterns.
-        cells: the matrix.
-        narrowed: whether flags chose a part of a file's matrix; a pattern may then match nothing.
-    """
+    """What is wrong with `exclude`; a pattern may match nothing where flags narrowed a file's matrix."""
     for i, pattern in enumerate(exclude):
         if not pattern:
             yield ("exclude", i), "is empty and would leave out everything; name model, mode or inverse_params"

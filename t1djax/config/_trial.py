@@ -173,10 +173,6 @@ def _record(kind: Any, options: Options, at: str) -> Any:
 def load_trial(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> TrialConfig:
     """A trial from a YAML file, with overrides on top.
 
-    Args:
-        path: the file; none for the defaults.
-        overrides: values that win over it.
-
     Raises:
         ConfigError: listing every field that is wrong.
     """

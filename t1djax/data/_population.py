@@ -47,15 +47,7 @@ class Drawn(NamedTuple):
 def draw_people(physiology: type[AbstractPhysiology], n: int, *, key: Key) -> Drawn:
     """Draw bodies and habits: each row of `population` by itself, and again where the body is nobody's.
 
-    Whoever is drawn is the same whatever `n` is.
-
-    Args:
-        physiology: whose.
-        n: how many.
-        key: random key.
-
-    Returns:
-        The people, and how many were rejected on the way.
+    Whoever is drawn is the same whatever `n` is. Those rejected on the way are counted.
 
     Raises:
         ValueError: where the physiology has no population, or hardly anybody is kept.
@@ -184,11 +176,6 @@ def virtual_population(
 
 def habits_of(bodies: Mapping[str, AbstractPhysiology], n: int, *, key: Key) -> Drawn:
     """The first `n` of these people, with habits of their own.
-
-    Args:
-        bodies: people by name, of one physiology.
-        n: how many.
-        key: random key, of the habits.
 
     Raises:
         ValueError: where there are fewer, or they are of several physiologies.

@@ -289,11 +289,7 @@ def stacked_shape(patients: Sequence[Patient]) -> tuple[int, int, int]:
 
 
 class PatientArrays:
-    """The arrays of patients, made for the rows that are asked for; all parts have one shape.
-
-    Args:
-        patients: the cohort.
-    """
+    """The arrays of patients, made for the rows that are asked for; all parts have one shape."""
 
     def __init__(self, patients: Sequence[Patient]) -> None:
         self.patients, self.shape = patients, stacked_shape(patients)
@@ -307,12 +303,7 @@ class PatientArrays:
 
 
 def steps_needed(patients: Sequence[Patient], body: type[AbstractPhysiology]) -> int | None:
-    """Room for steps that a body needs on the longest of these records; None where its solution is exact.
-
-    Args:
-        patients: the cohort.
-        body: the physiology.
-    """
+    """Room for steps that a body needs on the longest of these records; None where its solution is exact."""
     if body.facts.exact:
         return None
     return max(count_steps(p.time_min, p._rates[0], body.step_min) for p in patients)

@@ -36,33 +36,19 @@ class Titration(NamedTuple):
     """Mean time until a gram has arrived, min."""
 
     def on_board(self, body: AbstractPhysiology, y: Any) -> tuple[Array, Array]:
-        """What food and insulin on board will add to glucose and take from it, beyond rest, mg/dL.
-
-        Args:
-            body: the person.
-            y: the state now.
-        """
+        """What food and insulin on board will add to glucose and take from it, beyond rest, mg/dL."""
         left = jax.tree.map(lambda gain, now, rest: gain * (now - rest), self.gains, y, self.rest)
         total = lambda names: sum((getattr(left, name) for name in names), jnp.zeros_like(self.per_U))
         return total(body.facts.meal_states), -total(body.facts.insulin_states)
 
     def slope(self, body: AbstractPhysiology, y: Any) -> Array:
-        """How glucose moves under the basal rate and without more food, mg/dL/min.
-
-        Args:
-            body: the person.
-            y: the state now.
-        """
+        """How glucose moves under the basal rate and without more food, mg/dL/min."""
         rates = body.rates(y, self.basal_U_h / 60, jnp.zeros_like(self.basal_U_h))
         return jax.jvp(body.glucose, (y,), (rates,))[1]
 
 
 def titrate(body: AbstractPhysiology, glucose_mg_dL: Array) -> Titration:
     """Linearise a body at rest. Pure JAX for one person; compute in float64.
-
-    Args:
-        body: the person.
-        glucose_mg_dL: glucose at rest, mg/dL.
 
     Raises:
         ValueError: where the physiology does not say which states follow insulin and food.

@@ -29,12 +29,7 @@ class Events(NamedTuple):
 def hypoglycaemic_events(patient: Patient, *, after_min: float = -np.inf) -> Events:
     """Events of readings below 70 mg/dL for 15 min or more; they end with 15 min at or above.
 
-    Args:
-        patient: the record; a gap of more than 35 min ends what is before it.
-        after_min: events that begin before this time are left out, min.
-
-    Returns:
-        The events in order.
+    A gap of more than 35 min ends what is before it; events that begin before `after_min` are left out.
 
     Example:
         >>> import numpy as np, t1djax

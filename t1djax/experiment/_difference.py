@@ -120,12 +120,7 @@ def diff_results(first: str | Path, second: str | Path) -> Matched:
 
 
 def result_difference(a: Result, b: Result) -> ResultDifference:
-    """Put two results side by side.
-
-    Args:
-        a: the first; see `read_result`.
-        b: the second.
-    """
+    """Put two results side by side."""
     x, y = a.metadata, b.metadata
     part = lambda keys: differences({k: x.get(k) for k in keys}, {k: y.get(k) for k in keys})
     settled = [with_defaults(m.get("config", {}), Experiment) for m in (x, y)]

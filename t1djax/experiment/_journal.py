@@ -128,10 +128,7 @@ class Journal:
 
     @contextlib.contextmanager
     def alone(self, part: str = "") -> Iterator[None]:
-        """Hold the run for this process.
-
-        Args:
-            part: of the run, where processes share it.
+        """Hold the run, or a part of it that processes share, for this process.
 
         Raises:
             Busy: where another process holds it.
@@ -225,9 +222,7 @@ def _is_partition(batches: list[Any], people: int | None) -> bool:
 def journals(root: Path, *, on_damage: Callable[[ResultError], object] = lambda _: None) -> list[Journal]:
     """All runs of a results folder, the newest last; one whose record was never written is none.
 
-    Args:
-        root: the results folder.
-        on_damage: told of runs that cannot be read; they are passed over.
+    `on_damage` is told of those that cannot be read; they are passed over.
     """
     found = []
     for path in (root / RUNS).glob(f"*/{_RECORD}"):
@@ -239,12 +234,7 @@ def journals(root: Path, *, on_damage: Callable[[ResultError], object] = lambda 
 
 
 def check_same(journal: Journal, record: Mapping[str, Any], *, sweep: Path | None = None) -> list[str]:
-    """Whether a run may go on as `record` asks.
-
-    Args:
-        journal: the run's.
-        record: what is asked.
-        sweep: the results folder, where it belongs to a sweep.
+    """Whether a run may go on as `record` asks; `sweep` is the results folder, where it belongs to one.
 
     Returns:
         What may change its bits, in words: other versions, another kind of device.

@@ -5,11 +5,7 @@ from collections.abc import Callable
 
 
 class Pace:
-    """Fits per second between two reports: neither compilation nor what was done before a stop counts.
-
-    Args:
-        clock: seconds.
-    """
+    """Fits per second between two reports: neither compilation nor what was done before a stop counts."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -18,12 +18,7 @@ from ._warm import posed, warm_start_of
 
 
 class Prepared:
-    """Everything about a run that is settled before it starts.
-
-    Args:
-        config: the experiment.
-        cohort: its patients, where they are read already.
-    """
+    """Everything about a run that is settled before it starts; `cohort`, where its patients are read already."""
 
     def __init__(self, config: Experiment, cohort: Cohort | None = None) -> None:
         self.config = config

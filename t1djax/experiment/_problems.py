@@ -36,17 +36,8 @@ def fit_problems(
 ) -> tuple[Fit, ...]:
     """Fit problems that are posed already, one per seed; errors are those that the residuals bear out.
 
-    Args:
-        patients: the patients of the problems.
-        problems: one per seed.
-        seeds: they set the initial weights.
-        model: a network's name, or `ode`.
-        options: the network's, or `LeastSquares`.
-        stages: the curriculum of a network.
-        whole: the cohort of which `patients` are a part; see `fit_members`.
-        warm: networks to start from; the problems hold its estimates already.
-        keeper: keeps the state of a network's training.
-        on_progress: called after each chunk of a network's training steps.
+    `whole` is the cohort of which `patients` are a part, see `fit_members`. Estimates of `warm` stand in the problems
+    already.
     """
     keys = [jax.random.fold_in(jax.random.key(seed), 2) for seed in seeds]
     if model == "ode":

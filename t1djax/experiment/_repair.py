@@ -15,12 +15,6 @@ def repair(journal: Journal, root: Path, batches: Iterable[int], seeds: int) -> 
     Damaged folders are moved into the run's own folder, so that nothing is lost and their names are free. Those of the
     batch that are sound stay as they are: fitted again, they would come out the same.
 
-    Args:
-        journal: the run's, held by this process.
-        root: the results folder.
-        batches: which to look at.
-        seeds: fits per patient.
-
     Returns:
         What the results of each finished batch that is sound say of themselves, by its number.
 

@@ -41,12 +41,8 @@ def run_trial(
 
     Where the configuration asks for recordings there is a folder `recordings-NAME` as well, which `read_cohort` reads.
 
-    The same configuration again goes on with the controllers that are missing.
-
-    Args:
-        config: the trial.
-        out: folder; new, empty, or of the same trial.
-        on_controller: told of each before it starts: its name, its number and how many there are.
+    The folder is new, empty, or of the same trial, which then goes on with the controllers that are missing;
+    `on_controller` is told of each before it starts: its name, its number and how many there are.
 
     Raises:
         ConfigError: where the folder holds something else.

@@ -70,15 +70,7 @@ def run_chains(
 ) -> Chains:
     """Chains of a log density whose coordinates have a scale of about one; pure JAX, `vmap` it over targets.
 
-    Step size and a diagonal mass matrix are adapted during the warm-up, as in Stan.
-
-    Args:
-        key: random key.
-        log_density: of a position, up to a constant.
-        starts: where each chain begins.
-        sampler: see `HMC` and `NUTS`.
-        draws: per chain, after the warm-up.
-        warmup: draws that adapt and are thrown away.
+    Step size and a diagonal mass matrix are adapted during the warm-up, as in Stan, whose draws are thrown away.
 
     Source: Hoffman and Gelman, J. Mach. Learn. Res. 15, 2014; the windows are those of Stan.
     """

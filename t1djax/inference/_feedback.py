@@ -12,12 +12,8 @@ def insulin_follows_glucose(patient: Patient, time_min: np.ndarray, residual: np
     """A warning where insulin that no meal explains follows what glucose was above the model; else nothing.
 
     Insulin that answers glucose (a closed loop, or a person who corrects) is correlated with disturbances that the
-    model does not have, and an estimate of insulin sensitivity takes the blame for them.
-
-    Args:
-        patient: gives the doses.
-        time_min: times of the fit readings, min.
-        residual: readings less model, mg/dL.
+    model does not have, and an estimate of insulin sensitivity takes the blame for them. The residual is readings less
+    model, mg/dL.
     """
     if len(residual) < 50 or not np.all(np.isfinite(residual)) or np.std(residual) < _ROUNDING_MG_DL:
         return ""

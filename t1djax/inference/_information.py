@@ -54,13 +54,10 @@ def noise_correlation(
 def noise_correlations(left: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[NoiseCorrelation]:
     """The sum of white noise and an AR(1) process that the residuals of each patient look like.
 
-    Its share and rate are those whose correlations are nearest, by least squares, to those of the residuals at 1, 2,
-    4, ... readings apart, up to a third of the record; so it sees slow drifts under white noise, too. A correlation
-    from one reading to the next that is within two standard errors of zero counts as none, and so does that of
-    residuals below 0.1 mg/dL (root mean square), which are no sensor's noise.
-
-    Args:
-        left: times (min) and residuals (mg/dL) of each patient's fit readings.
+    Its share and rate are those whose correlations are nearest, by least squares, to those of the residuals (times in
+    min, mg/dL) at 1, 2, 4, ... readings apart, up to a third of the record; so it sees slow drifts under white noise,
+    too. A correlation from one reading to the next that is within two standard errors of zero counts as none, and so
+    does that of residuals below 0.1 mg/dL (root mean square), which are no sensor's noise.
     """
     found = [WHITE] * len(left)
     alike: dict[int, list[int]] = {}
@@ -114,11 +111,6 @@ def unbiased(correlation: NoiseCorrelation, time_min: np.ndarray, unknowns: int)
 
     for `k` regressors that change slowly, of which a mean is the first.
 
-    Args:
-        correlation: of the residuals.
-        time_min: times of the readings, min.
-        unknowns: how many parameters were estimated.
-
     Source: Kendall, Biometrika 41, 1954, and Marriott and Pope, ibid., for a mean; each further regressor alike.
     """
     if correlation == WHITE or len(time_min) < _FEWEST:
@@ -132,12 +124,8 @@ def unbiased(correlation: NoiseCorrelation, time_min: np.ndarray, unknowns: int)
 def absorbed(readings: int, unknowns: int, taken: float) -> float:
     """By how much residuals understate the variance of autocorrelated noise, of which a fit takes its part.
 
-    `E r'r = s^2 (n - tr((J'J)^-1 J'RJ))`, against `s^2 (n - k)` of white noise, by which `s` was estimated.
-
-    Args:
-        readings: `n`.
-        unknowns: `k`.
-        taken: the trace.
+    `E r'r = s^2 (n - tr((J'J)^-1 J'RJ))`, against `s^2 (n - k)` of white noise, by which `s` was estimated from `n`
+    readings with `k` unknowns; the trace is `taken`.
     """
     return max(1.0, (readings - unknowns) / max(readings - taken, _LEAST_LEFT * readings))
 
@@ -162,10 +150,7 @@ def reading_information(
 ) -> Information:
     """The information in the fit readings of each patient, computed from the exact equations, block by block.
 
-    Args:
-        body: physiologies of the patients, stacked, without bounds, at the values of interest.
-        patients: give times, masks and doses; their readings do not count.
-        correlations: of the noise of each.
+    Parameters are without bounds, at the values of interest; readings themselves do not count.
     """
     if (steps := steps_needed(patients, body.body)) != body.steps:
         with jax.enable_x64(True):
@@ -216,10 +201,7 @@ class Bounds(NamedTuple):
 def invert(information: Float[np.ndarray, "free free"], readings: int, structural: int = 0) -> Bounds:
     """The inverse of an information, (mg/dL)^2, by eigenvalues in units where each parameter has one.
 
-    Args:
-        information: symmetric, times the variance of the noise.
-        readings: behind it; sets what is rounding.
-        structural: how many directions are known to be open.
+    The number of readings behind it sets what is rounding; `structural` directions are known to be open.
     """
     k = len(information)
     if not np.all(np.isfinite(information)):

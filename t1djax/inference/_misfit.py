@@ -32,15 +32,8 @@ def misfits(
 
     `chi^2 = sum r^2 / ((n - k) s^2)` is compared with its 99 % quantile for as many independent readings as the
     autocorrelation leaves, times the square of the factor within which `s` is known: 1.25 where it is stated and 1.5
-    where it is not. Residuals correlated for more than two hours get no such allowance: no sensor's noise does.
-
-    Args:
-        patients: give the readings.
-        left: times of the fit readings (min) and residuals (mg/dL).
-        correlations: of the residuals.
-        unknowns: how many parameters were estimated.
-        noise_sd_mg_dL: of the sensor, where it is stated; else 10 mg/dL, or the roughness of the readings if that is
-            more.
+    where it is not; it is 10 mg/dL then, or the roughness of the readings if that is more. Residuals correlated for
+    more than two hours get no such allowance: no sensor's noise does.
 
     Source: variance of the mean square of a stationary Gaussian process, Bartlett 1946.
     """
@@ -57,11 +50,6 @@ def misfits(
 
 def independent(readings: int, apart_min: float, correlation: NoiseCorrelation) -> float:
     """As many independent readings as tell the same of the variance of this noise.
-
-    Args:
-        readings: how many there are.
-        apart_min: time between them, min.
-        correlation: of their noise.
 
     Source: Bartlett 1946.
     """

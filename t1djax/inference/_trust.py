@@ -33,11 +33,6 @@ def widening(time_min: np.ndarray, correlation: NoiseCorrelation, unknowns: int)
     to the next; and since the fit takes its part of such noise, `w^2 (n - k)/(n - k w^2)`. `identify` has the errors of
     the sandwich formula, parameter by parameter; for a sensor's noise they agree within 15 %, these being the larger.
 
-    Args:
-        time_min: times of the fit readings, min.
-        correlation: of the residuals.
-        unknowns: how many parameters were estimated.
-
     Source: variance of the mean of an AR(1) process.
     """
     n, correlation = len(time_min), unbiased(correlation, time_min, unknowns)
@@ -52,9 +47,6 @@ def trusted(fit: Fit) -> Fit:
     Errors from the curvature of a fit take the noise for white and the model for right; they stay as `white_error`.
     Where the residuals are autocorrelated, `standard_error` is wider; where the model misses its readings by more than
     a sensor errs, there is none. Where a prior sets the estimate, the error is the prior's and stays.
-
-    Args:
-        fit: of any model.
     """
     if not fit.problem.start:
         return fit
@@ -85,16 +77,10 @@ def _trusted(e: Estimate, wider: float | None, c_assumed: bool) -> Estimate:
 
 
 def quick_verdict(fit: Fit | Ensemble) -> str:
-    """The verdicts of a fit in one line, from its standard errors: nothing is computed anew.
+    """The verdicts of a fit in one line, from its standard errors: `ksi determined in 9 of 10, ...`.
 
     Autocorrelated residuals widen all errors alike here, as they widen that of a mean. Of an ensemble it counts
     patients: a verdict is a patient's where every seed comes to it; elsewhere it is `differing between seeds`.
-
-    Args:
-        fit: in inverse mode; or one fit per seed.
-
-    Returns:
-        The line, such as `ksi determined in 9 of 10, weakly determined in 1 of 10`.
     """
     members = (fit,) if isinstance(fit, Fit) else fit.members
     counts: dict[str, dict[str, int]] = {}

@@ -42,12 +42,8 @@ def symmetries(
 ) -> list[Unseen]:
     """The exact symmetries of the equations that hold here, each checked against the information.
 
-    Args:
-        free: symbols in the order of the information.
-        body: states them, see `AbstractPhysiology.symmetries`.
-        values: every parameter by symbol.
-        information: of their logarithms, times the variance of the noise.
-        blind: which of them leave no trace at all.
+    That is of the logarithms of the free parameters, times the variance of the noise; those that are `blind` leave no
+    trace.
     """
     vector = lambda by: np.array([by.get(symbol, 0.0) for symbol in free])
     found = [Unseen(vector({s: 1.0}), (s,), "", vector({})) for s, dark in zip(free, blind, strict=True) if dark]
@@ -82,12 +78,7 @@ def directions(
 ) -> list[Direction]:
     """The symmetries, and the weak directions that the readings leave, in words.
 
-    Args:
-        free: symbols in order.
-        body: whose they are.
-        exact: the symmetries.
-        alone: variances from the readings alone, for their noise as it is.
-        white_alone: the same for white noise: says what is open.
+    `alone` is of the readings without priors, for their noise as it is; white noise says what is open.
     """
     found = [_structural(free, body, symmetry, alone) for symmetry in exact]
     k, opened = len(free), white_alone.open

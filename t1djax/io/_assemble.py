@@ -17,12 +17,7 @@ from ._series import judge, series, window
 
 
 def assemble(raw: Raw, options: ReadOptions) -> Step[Patient | None]:
-    """The patient of a parsed file; one that is refused may come out all the same, for a report.
-
-    Args:
-        raw: the parsed file.
-        options: how to read it.
-    """
+    """The patient of a parsed file; one that is refused may come out all the same, for a report."""
     if not raw.readings:
         yield flaw(raw.file, "there is no glucose reading at all", "a fit needs glucose")
         return None

@@ -30,15 +30,7 @@ _HOLE_MIN = 1.5
 def basal_of(
     raw: Raw, minutes: Rates, wanted: BasalUnit | None, span: tuple[float, float], bolus_U_day: float
 ) -> Step[tuple[Rates, Rates]]:
-    """When the rate changes, min, and to what, U/h.
-
-    Args:
-        raw: the parsed file.
-        minutes: when each of its rates begins.
-        wanted: the unit that the caller insists on.
-        span: of the record, min.
-        bolus_U_day: boluses, U/day.
-    """
+    """When the rate changes, min, and to what, U/h; `wanted` is the unit that the caller insists on."""
     file, merged, nothing = raw.file, raw.merged_insulin, (np.array([span[0]]), np.zeros(1))
     if not raw.basal:
         yield Facts(basal_unit=None, basal_unit_by=None)
@@ -149,13 +141,7 @@ def check_insulin(
 ) -> Step[None]:
     """Report insulin that nobody takes: people with type 1 diabetes take 0.2 to 2.5 U/kg a day.
 
-    Args:
-        basal_U_day: mean basal, U/day.
-        bolus_U: boluses of the covered days, U.
-        days: how many those are.
-        merged: whether basal holds the boluses.
-        wanted: whether the caller insists on the unit of basal; then only boluses are refused.
-        file: the file.
+    `merged` basal holds the boluses. Where the caller insists on the unit of basal, only boluses are refused.
     """
     bolus = bolus_U / max(days, SHORTEST)
     total = basal_U_day + bolus

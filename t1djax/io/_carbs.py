@@ -74,14 +74,7 @@ class Meals(NamedTuple):
 
 
 def unit_of_carbs(meals: Meals, stated: CarbsUnit | None, wanted: CarbsUnit | None, file: str) -> Step[str]:
-    """The unit to take meals in: as asked for, as stated; none where it is refused or left out.
-
-    Args:
-        meals: the meals; at least one.
-        stated: by the file or its format.
-        wanted: by the caller.
-        file: the file.
-    """
+    """The unit to take meals in: as asked for, as stated; none where it is refused or left out."""
     unit = wanted or stated
     by = "asked for" if wanted else "stated or documented" if stated else None
     yield Facts(carbs_unit=unit, carbs_unit_by=by)
@@ -118,12 +111,7 @@ def unit_of_carbs(meals: Meals, stated: CarbsUnit | None, wanted: CarbsUnit | No
 def check_carbs(meals: Meals, unit: str, sure: bool, per_U: Float[np.ndarray, " pairs"], file: str) -> Step[None]:
     """Report carbohydrate that cannot be in its unit, that nobody eats, or that fits no bolus.
 
-    Args:
-        meals: the meals.
-        unit: theirs.
-        sure: whether the file states it.
-        per_U: g per U of bolus where both were given; empty where boluses are not known.
-        file: the file.
+    `sure` units are stated by the file; `per_U` is g per U of bolus where both were given.
     """
     if (doubt := meals.doubt(unit, sure=sure)) is not None:
         yield flaw(file, *doubt, column="carbs")

@@ -180,10 +180,6 @@ def drop_twins(folder: str | Path, name: str) -> bool:
 
     The new arrays are whole before the recipe names them, and the old ones go then.
 
-    Args:
-        folder: what `save_twins` wrote.
-        name: the patient.
-
     Returns:
         Whether networks of others are left; where not, nothing is done: remove the folder.
 
@@ -233,11 +229,7 @@ def apart(f: Callable[..., _T], *args: Any) -> _T:
     """`f(*args)`, computed here, or, where this is one of several `jax.distributed` processes, in a process beside it.
 
     Of several processes Orbax lets only the first write arrays that lie on the host, and makes each wait for all. These
-    arrays are this process's own.
-
-    Args:
-        f: a function of a module; its arguments and its result travel between processes.
-        args: its arguments.
+    arrays are this process's own; `f`, its arguments and its result travel between processes.
     """
     return f(*args) if jax.process_count() == 1 else _beside().submit(f, *args).result()
 
@@ -301,9 +293,7 @@ def _flat(twins: Twin) -> dict[str, np.ndarray]:
 def sizes_as_now(arrays: dict[str, np.ndarray], twins: str = "") -> dict[str, np.ndarray]:
     """Arrays of twins by name; what earlier versions wrote had a size for each state of `Magdelaine`.
 
-    Args:
-        arrays: by name.
-        twins: how the names of the twins' begin.
+    Names of the twins' arrays begin with `twins`.
     """
     old = [f"{twins}.scales.{name}" for name in "GID"]
     if old[0] not in arrays:

@@ -24,15 +24,7 @@ def once(
     time_min: Float[np.ndarray, " readings"], glucose: Float[np.ndarray, " readings"], names: np.ndarray,
     chosen: str | None, file: str,
 ) -> Step[Bool[np.ndarray, " readings"]]:  # fmt: skip
-    """Which readings are kept, so that each is there once, of one sensor.
-
-    Args:
-        time_min: times, min, increasing.
-        glucose: readings, mg/dL.
-        names: which sensor or uploader each is of; empty texts where the file does not say.
-        chosen: the one to read.
-        file: the file.
-    """
+    """Which readings are kept, so that each is there once, of one sensor; `names` are empty where the file has none."""
     if chosen is not None and chosen in names:
         own = names == chosen
         keep = own.copy()

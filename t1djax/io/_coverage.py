@@ -41,9 +41,6 @@ def coverage(patient: Patient) -> Coverage:
     Where no bolus, meal or injection is on record for longer than a day, the days that lie wholly in that time count
     as not covered: nobody can tell whether nothing was given, or nothing was written down. Days begin at midnight, or
     at multiples of 24 h where there is no clock.
-
-    Args:
-        patient: the record.
     """
     span = (float(patient.time_min[0]), float(patient.time_min[-1]))
     return covered(span, patient.time_min[patient.valid], dose_times(patient), midnight_of(patient.start))

@@ -39,15 +39,7 @@ def doses_of(
     time: Float[np.ndarray, " rows"],
     own: Bool[np.ndarray, " rows"],
 ) -> Step[Doses]:
-    """Insulin and meals around the span of the rows, in U/h, U and g.
-
-    Args:
-        raw: the parsed file.
-        placed: its events on one clock.
-        options: how to read it.
-        time: rows of the record, min.
-        own: which of them have a reading.
-    """
+    """Insulin and meals around the span of the rows (min), in U/h, U and g; `own` rows have a reading."""
     span = (float(time[0]), float(time[-1]))
     events = []
     for kind, column in (("boluses", "bolus"), ("meals", "carbs"), ("long_acting", "long-acting insulin")):

@@ -69,12 +69,7 @@ def read_fitted(path: str | Path) -> FittedPatient:
 
 
 def write_fitted_cohort(models: Iterable[FittedPatient], path: str | Path) -> None:
-    """Write several fitted patients to one file, which a registry or server keeps.
-
-    Args:
-        models: the patients.
-        path: the file; its folder is there.
-    """
+    """Write several fitted patients to one file, which a registry or server keeps."""
     each = [fitted_to_json(model) for model in models]
     content = {"format": COHORT_FORMAT, "format_version": FITTED_VERSION, "patients": each}
     Path(path).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
@@ -82,9 +77,6 @@ def write_fitted_cohort(models: Iterable[FittedPatient], path: str | Path) -> No
 
 def read_fitted_cohort(path: str | Path) -> dict[str, FittedPatient]:
     """Fitted patients by name, from a file that `write_fitted_cohort` wrote.
-
-    Args:
-        path: the file.
 
     Raises:
         ResultError: naming the file, where it is missing, damaged, or of a newer format.

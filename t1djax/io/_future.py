@@ -22,14 +22,9 @@ PATIENT = "patient"
 
 
 def future_inputs(frame: "pd.DataFrame", model: FittedPatient) -> Step[tuple[np.ndarray, Doses] | None]:
-    """Times (min, on the record's clock) and doses of one patient's future.
+    """Times (min, on the record's clock) and doses of one patient's future; None where something is wrong.
 
-    Args:
-        frame: rows after the end of the record.
-        model: the patient.
-
-    Returns:
-        Times and doses, with what is under way at the end of the record; None where something is wrong.
+    Doses under way at the end of the record are among them.
     """
     read = yield from sound(_columns(frame, model))
     if read is None:

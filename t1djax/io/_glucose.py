@@ -27,10 +27,6 @@ def mixed_units(values: Float[np.ndarray, " readings"], rows: Sequence[Any]) -> 
 
     Sensors report 39 to 500 mg/dL, or 2.2 to 27.8 mmol/L. Readings on both sides of an empty range from 25 to 40 are
     therefore of two kinds. So are zeros beside readings: some programs write them for a missing one.
-
-    Args:
-        values: readings in the file's unit, finite.
-        rows: where each stands.
     """
     zero, between = values == 0, (values >= _MMOL_BELOW) & (values < _MG_FROM)
     low, high = (values > 0) & (values < _MMOL_BELOW), values >= _MG_FROM
@@ -62,12 +58,7 @@ def _beyond_sensors(glucose: Float[np.ndarray, " readings"]) -> Step[None]:
 
 
 def stuck(time_min: Float[np.ndarray, " readings"], glucose: Float[np.ndarray, " readings"]) -> str | None:
-    """A remark where a sensor shows one value for six hours and more, other than at the ends of its range.
-
-    Args:
-        time_min: times of readings, min, increasing.
-        glucose: readings, mg/dL.
-    """
+    """A remark where a sensor shows one value for six hours and more, other than at the ends of its range."""
     edges = np.concatenate([[0], np.flatnonzero(np.diff(glucose) != 0) + 1, [len(glucose)]])
     first, last = edges[:-1], edges[1:] - 1
     inner = (glucose[first] > _LIMITS[0]) & (glucose[first] < _LIMITS[1]) & (last - first + 1 >= _STUCK_READINGS)

@@ -36,9 +36,6 @@ _WEEKLY = re.compile(r"icodec|awiqli|efsitora", re.IGNORECASE)
 def kind_of_insulin(name: str) -> Kind | None:
     """Whether an insulin is long-acting (or intermediate), rapid (or short), or both in one vial; None where unknown.
 
-    Args:
-        name: of a brand, a substance or a class, in a language of the pens' makers.
-
     Example:
         >>> from t1djax.io._insulin import kind_of_insulin
         >>> [kind_of_insulin(name) for name in ("Toujeo", "NovoRapid", "NovoMix 30", "Zaubertrank")]
@@ -87,11 +84,7 @@ class Sorted(NamedTuple):
 
 
 def sort_injections(parts: list[tuple[str, float]]) -> Sorted:
-    """Units by kind of several injections, each with its name.
-
-    Args:
-        parts: name and U of each.
-    """
+    """Units by kind of several injections, each with its name."""
     kinds = [(name, units, kind_of_insulin(name)) for name, units in parts]
     rapid = sum(units for _, units, kind in kinds if kind != "long")
     long = [(name, units) for name, units, kind in kinds if kind == "long"]

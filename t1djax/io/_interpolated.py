@@ -43,10 +43,6 @@ def own_readings(time_min: Float[np.ndarray, " rows"], glucose: Float[np.ndarray
     Three things are looked for: straight lines between every so many rows, readings held until the next, and long
     straight lines across gaps. Lines that were rounded afterwards are known by the whole record: bends of more than one
     step of the rounding then lie on one phase of the grid.
-
-    Args:
-        time_min: times of the readings, min, increasing.
-        glucose: readings, mg/dL, all finite.
     """
     row = _grid(time_min)
     all_own = np.full(len(time_min), True)
@@ -88,10 +84,6 @@ def share_on_lines(time_min: Float[np.ndarray, " rows"], glucose: Float[np.ndarr
 
     A sensor's own readings do so now and then, by rounding; of readings drawn in threes two do. It doubts records too
     short for `own_readings` to tell which are the sensor's.
-
-    Args:
-        time_min: times of the readings, min, increasing.
-        glucose: readings, mg/dL, all finite.
     """
     step = np.diff(time_min)
     even = np.abs(np.diff(step)) < 1e-6 * np.maximum(step[1:], 1.0)

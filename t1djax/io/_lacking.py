@@ -14,10 +14,7 @@ _LATE_MIN = 60.0
 def lacking(patient: Patient, *, merged: bool = False, carbs_left_out: bool = False) -> list[str]:
     """What insulin or carbohydrate is missing from a whole record, in words with the remedy.
 
-    Args:
-        patient: the record.
-        merged: whether basal and bolus come as one rate.
-        carbs_left_out: whether carbohydrate was left out on demand.
+    Basal and bolus may come `merged` as one rate, and carbohydrate may be left out on demand.
     """
     seen = patient.time_min[patient.valid]
     if len(seen) < 2:

@@ -25,11 +25,7 @@ class Limited(NamedTuple):
 
 
 def facts_of(readings: Limited) -> dict[str, Any]:
-    """What a report says of limits, by field.
-
-    Args:
-        readings: those that are used.
-    """
+    """What a report says of limits, by field."""
     glucose, (low, high) = readings.glucose_mg_dL, LIMITS_MG_DL
     at_limit: Bool[np.ndarray, " readings"] = (readings.side != "") | (glucose <= low) | (glucose >= high)
     facts: dict[str, Any] = {"censored_share": float(at_limit.mean())}
@@ -45,9 +41,6 @@ def facts_of(readings: Limited) -> dict[str, Any]:
 def stand_ins(facts: Mapping[str, Any]) -> str:
     """What stands for readings that the file says to be beyond a limit; empty where there is none.
 
-    Args:
-        facts: see `facts_of`; or the fields of a report.
-
     Example:
         >>> from t1djax.io import stand_ins
         >>> stand_ins({"censored_low": 3, "censored_low_mg_dL": 40.0})
@@ -61,11 +54,7 @@ def stand_ins(facts: Mapping[str, Any]) -> str:
 
 
 def warning(facts: Mapping[str, Any]) -> str:
-    """What to say of readings for which a limit stands; empty where there is none.
-
-    Args:
-        facts: see `facts_of`.
-    """
+    """What to say of readings for which a limit stands, by `facts_of`; empty where there is none."""
     if not (text := stand_ins(facts)):
         return ""
     n = facts["censored_low"] + facts["censored_high"]

@@ -145,12 +145,7 @@ def inspect_file(path: Paths, *, format: str | None = None, **options: Any) -> R
 
 
 def people_in(path: str | Path, *, columns: Mapping[str, str] | str | None = None) -> tuple[str, ...]:
-    """Whom a file holds, where its format puts several people into one; else nobody by name.
-
-    Args:
-        path: the file.
-        columns: of a table of another make, which column is which; a mapping, or its text.
-    """
+    """Whom a file holds, where its format puts several people into one; else nobody by name."""
     text, _ = finished(read_text(Path(path)))
     if text is None:
         return ()

@@ -156,15 +156,7 @@ class ReadReport:
 
 
 def report(file: str, kind: str | None, patient: Patient | None, remarks: Remarks, *, merged: bool) -> ReadReport:
-    """The report of a patient, or of a file that gave none.
-
-    Args:
-        file: the file.
-        kind: name of the format.
-        patient: what was read.
-        remarks: what was noticed.
-        merged: whether basal and bolus come as one rate.
-    """
+    """The report of a patient, or of a file that gave none."""
     names = {field.name for field in dataclasses.fields(ReadReport)}
     facts = {name: value for name, value in remarks.facts.items() if name in names}
     if patient is not None:

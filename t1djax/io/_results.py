@@ -72,14 +72,7 @@ _ADDED = len("-9999.partial")
 
 
 def check_run_names(model: str, mode: str, patients: Iterable[str], named: Iterable[str], seed: int) -> None:
-    """Find out before a fit whether the patients' folders can bear their names.
-
-    Args:
-        model: what is fitted.
-        mode: forward or inverse.
-        patients: the names.
-        named: what is estimated.
-        seed: the largest.
+    """Find out before a fit whether the patients' folders can bear their names, with the largest seed.
 
     Raises:
         DataError: naming the patients whose names are too long.
@@ -119,23 +112,11 @@ def write_results(
     """Write each patient's folder under `root`, in `{name}.partial` first, renamed when it is whole.
 
     Nothing is overwritten: where a name is taken, `-2`, `-3`, ... is added to it. A folder that the same `run` finished
-    before it was stopped stays as it is.
+    before it was stopped stays as it is. By patient, `recovered`, `scores` and `doubts` are what the functions
+    `recovery`, `metrics` and `doubts` say; `draw` draws figures of a result into its folder, and `add` adds files to it
+    by name, before it is complete.
 
-    Args:
-        root: the results folder; made if it is not there.
-        fit: the fit of the cohort.
-        recovered: by patient, what `recovery` says of its estimates.
-        scores: by patient, what `metrics` says of its glucose.
-        config: the resolved configuration, kept in the metadata.
-        seed: the run's seed.
-        started: when the run began; local time for people.
-        doubts: by patient, what `doubts` says against its estimates.
-        draw: draws figures of a result into its folder.
-        run: name of the run, by which it knows its own folders again.
-        add: adds files to a patient's folder, by name, before it is complete.
-
-    Returns:
-        The results, in the order of the fit: what `read_result` finds in their folders.
+    The results are in the order of the fit, as `read_result` finds them.
 
     Raises:
         OSError: where the file system refuses; folders that were finished before stay.

@@ -25,9 +25,6 @@ def in_steps(glucose: Float[np.ndarray, " rows"]) -> tuple[Float[np.ndarray, " r
     """Readings as numbers of steps, and the step that the column is rounded to, mg/dL; 0 where it is not.
 
     Tenths of a mmol/L are known also where they were turned into whole mg/dL afterwards.
-
-    Args:
-        glucose: readings, mg/dL, all finite.
     """
     if len(np.unique(glucose)) < _FEWEST:
         step = 1.0 if np.all(glucose == np.round(glucose)) else 0.0
@@ -45,11 +42,8 @@ def rounded_lines(
 ) -> list[tuple[int, int]]:
     """First and last rows of stretches that are a straight line rounded to whole steps.
 
-    Args:
-        slot: number of each row on the grid.
-        level: readings in steps.
-        least_rows: how many rows a stretch has at the least.
-        least_rise: how many steps it goes up or down at the least.
+    Rows are numbered on the grid and levels counted in steps; `least_rise` is how many of them a stretch goes up or
+    down.
     """
     found = []
     bent = (np.diff(slot)[1:] != 1) | (np.diff(slot)[:-1] != 1) | (np.abs(np.diff(level, 2)) > 1.001)
@@ -71,12 +65,7 @@ def rounded_lines(
 
 
 def lines_by_chance(slot: Int[np.ndarray, " rows"], level: Float[np.ndarray, " rows"]) -> int:
-    """How many rows a stretch must have that chance hardly makes straight anywhere in a series like this.
-
-    Args:
-        slot: number of each row on the grid.
-        level: readings in steps.
-    """
+    """How many rows a stretch must have that chance hardly makes straight anywhere in a series like this."""
     beside = (np.diff(slot)[1:] == 1) & (np.diff(slot)[:-1] == 1)
     faint = beside & (np.abs(np.diff(level, 2)) <= 1.001)
     after = faint[:-1] & beside[1:]

@@ -9,12 +9,7 @@ Rates = Float[np.ndarray, " basals"]
 
 
 def changes(minutes: Rates, rates: Rates) -> Step[tuple[Rates, Rates]]:
-    """When the rate changes, and to what; of several at one time the last counts.
-
-    Args:
-        minutes: when each is stated, min, in any order.
-        rates: in any unit.
-    """
+    """When the rate changes, min, and to what; stated in any order, and of several at one time the last counts."""
     order = np.argsort(minutes, kind="stable")
     time, rate = minutes[order], rates[order]
     last = np.append(np.diff(time) > 0, True)

@@ -151,14 +151,7 @@ def window(whole: Series, placed: Placed, options: ReadOptions, file: str) -> St
 
 
 def judge(readings: Series, interpolation: str, *, keep: bool, clock: bool) -> Step[None]:
-    """Facts and doubts about the readings of the window.
-
-    Args:
-        readings: those of the window.
-        interpolation: how drawn readings are known, where the file has some.
-        keep: whether drawn readings are kept.
-        clock: whether the times are a clock's; without one it is a simulation, which may rest in a steady state.
-    """
+    """Facts and doubts about the readings of the window; without a clock it is a simulation, which may rest."""
     time, glucose, own, side = readings
     at_limits = limits.facts_of(Limited(time[own], glucose[own], side[own]))
     yield Facts(at_limits)

@@ -40,11 +40,7 @@ class Unknown(NamedTuple):
 
 
 def unknown_format(text: str) -> Unknown:
-    """What is wrong with a file of no known format, and the remedy: for a table, the columns that it likely has.
-
-    Args:
-        text: of the file.
-    """
+    """What is wrong with a file of no known format, and the remedy: for a table, the columns that it likely has."""
     what = "its format is not recognised"
     known = "if it is an export of a known format (`t1djax inspect --help` lists them), is its header whole?"
     tables = [] if text.lstrip("\ufeff" + BLANKS)[:1] in ("{", "[", "<") else _tables(text)

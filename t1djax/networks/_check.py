@@ -14,12 +14,6 @@ _ZERO = 1e-6  # of what the basis reaches
 def check_network(options: NetworkOptions, window: Window, edges_min: Float[Array, " edges"], *, key: Key) -> None:
     """Hold the network that options make against the contract of `AbstractSurrogate`.
 
-    Args:
-        options: of a network of one's own.
-        window: of one person.
-        edges_min: edges of its cells, min.
-        key: draws the weights.
-
     Raises:
         ArgumentError: about `options`, naming what is wrong with the network.
     """

@@ -40,11 +40,6 @@ def dose_memories(
     have the kinks in the right places. They hold no parameter of the patient: the time constants are fixed and
     straddle those of the population.
 
-    Args:
-        inputs: the doses.
-        ts: times, min.
-        lags_min: time constants, min.
-
     Returns:
         Four columns per time constant, not scaled: insulin (U/min), carbohydrate (mg/min), and the two answers of
         a pair of lags to its own start (1).

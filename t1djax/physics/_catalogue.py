@@ -21,9 +21,6 @@ PHYSIOLOGIES: Mapping[str, type[AbstractPhysiology]] = MappingProxyType(_BY_NAME
 def has_symbol(symbol: str) -> bool:
     """Whether some physiology has a parameter of this name: of the package, or a class of somebody's own.
 
-    Args:
-        symbol: of a parameter.
-
     Example:
         >>> from t1djax.physics import has_symbol
         >>> has_symbol("SI"), has_symbol("Q")
@@ -40,9 +37,6 @@ def table_with(symbols: Iterable[str]) -> Mapping[str, Parameter] | None:
 
     A body mass may be stated whatever the physiology.
 
-    Args:
-        symbols: of parameters.
-
     Example:
         >>> from t1djax.physics import table_with
         >>> table_with(["SI", "tau1"])["tau1"].unit
@@ -55,14 +49,7 @@ def table_with(symbols: Iterable[str]) -> Mapping[str, Parameter] | None:
 
 
 def physiology_named(name: str | type[AbstractPhysiology]) -> type[AbstractPhysiology]:
-    """A physiology by its name; a class is taken as it is.
-
-    Args:
-        name: a key of `PHYSIOLOGIES`, in any case; `module:Class` of a class of one's own, which is imported; or a
-            class.
-
-    Returns:
-        The class.
+    """A physiology by its key in `PHYSIOLOGIES`, or `module:Class`, which is imported; a class is taken as it is.
 
     Raises:
         ArgumentError: naming the nearest one, where there is none of this name; or what is given in place of a class.

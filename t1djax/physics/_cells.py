@@ -32,17 +32,10 @@ class Cells(eqx.Module):
 
 
 def cut(inputs: Inputs, end_min: Float[Array, ""], cells: int, parts: int) -> Cells:
-    """Cut the window of some inputs into equal cells.
+    """Cut the window of some inputs, which begin with it, into equal cells.
 
-    Args:
-        inputs: the doses; they begin with the window.
-        end_min: end of the window, min.
-        cells: how many.
-        parts: into how many parts of one length each cell is cut. A part has the doses' mean rate: no dose is lost,
-            and where none is shorter than a part each keeps its mean time.
-
-    Returns:
-        The cells.
+    A part of a cell has the doses' mean rate: no dose is lost, and where none is shorter than a part each keeps its
+    mean time.
     """
     span = end_min - inputs.start_min
     insulin, carbs = inputs.delivered(inputs.start_min + span * jnp.linspace(0.0, 1.0, cells * parts + 1))
@@ -58,14 +51,7 @@ def driven_states(rates: Callable[[Any, Any, Any], Any], names: Sequence[str], c
     d' = A d + B (u, r, 1),   d(t + h) = exp(A h) d + integral of exp(A s) ds B (u, r, 1)
     ```
 
-    Args:
-        rates: of state, insulin (U/min) and carbohydrate (mg/min).
-        names: which states.
-        cells: the doses.
-        y0: the state at the start of the window.
-
-    Returns:
-        States like `y0` with a leading axis of cells; those not named stay as they were.
+    Rates are of state, insulin (U/min) and carbohydrate (mg/min). States not in `names` stay as in `y0`.
     """
     pick = lambda y: [getattr(y, name) for name in names]
     if not names:
@@ -101,15 +87,7 @@ def driven_states(rates: Callable[[Any, Any, Any], Any], names: Sequence[str], c
 def over_cell(
     rates: Callable[[Any, Any, Any], Any], y: Any, insulin_U_min: Array, carbs_mg_min: Array, part_min: Array
 ) -> Any:
-    """The state at the end of a cell from that at its start: a step of order 4 for each part.
-
-    Args:
-        rates: of state, insulin (U/min) and carbohydrate (mg/min).
-        y: the state at the start.
-        insulin_U_min: insulin rate of each part, U/min.
-        carbs_mg_min: carbohydrate rate of each part, mg/min.
-        part_min: length of a part, min.
-    """
+    """The state at the end of a cell from that at its start: a step of order 4 for each part."""
     add = lambda y, k, share: jax.tree.map(lambda a, b: a + share * part_min * b, y, k)
     dtype, parts = insulin_U_min.dtype, insulin_U_min.shape[0]
     shares = jnp.asarray([0.0, 0.5, 0.5, 1.0], dtype), jnp.asarray([1 / 6, 1 / 3, 1 / 3, 1 / 6], dtype)

@@ -53,9 +53,6 @@ def check_physiology(body: AbstractPhysiology, *, glucose_mg_dL: float = 120.0) 
 def check_class(cls: type[AbstractPhysiology]) -> None:
     """`check_physiology` of a person in the middle of the starts of `parameters`, once for each class.
 
-    Args:
-        cls: the physiology.
-
     Raises:
         PhysiologyError: naming the class and what is wrong with it.
     """

@@ -12,14 +12,7 @@ from ._inputs import Inputs
 def lag_response(
     inputs: Inputs, rate: Float[Array, " breaks"], ts: Float[Array, " times"], T: Array
 ) -> Float[Array, " times"]:
-    """Answer of two equal lags, empty at the start, to a piecewise-constant rate: exact, in the rate's unit.
-
-    Args:
-        inputs: gives the breaks.
-        rate: value on each interval of the inputs.
-        ts: times, min.
-        T: time constant of each lag, min.
-    """
+    """Answer of two equal lags of `T` min, empty at the start, to piecewise-constant rates: exact, in their unit."""
     empty = jnp.zeros((), rate.dtype)
     return cascade(Lags(T, rate, empty, empty), inputs.break_min, ts, inputs.index(ts))[1]
 

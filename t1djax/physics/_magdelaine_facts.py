@@ -124,10 +124,6 @@ def symmetries(free: Collection[str], values: Mapping[str, float]) -> list[Symme
 
     `(ksi, I, ku/Vi) -> (ksi/a, a I, a ku/Vi)` and `(kl, kb) -> (kl + d, kb + d)`, by substitution into equations (1) to
     (3) of Magdelaine et al. 2015.
-
-    Args:
-        free: symbols of what is estimated and leaves a trace.
-        values: every parameter by symbol.
     """
     found, v = [], values
     along = [s for s in ("ku_Vi", "I0", "S0") if s in free]

@@ -84,9 +84,6 @@ BODY_MASS = Parameter("M", "kg", "body mass", "M_kg", 60.0, 110.0, 60.0, 110.0)
 def parameter_table(*rows: Parameter) -> Mapping[str, Parameter]:
     """The table of a physiology's parameters by symbol, in their order; `G0` comes last and need not be given.
 
-    Args:
-        rows: one for each parameter.
-
     Example:
         >>> from t1djax.physics import Parameter, parameter_table
         >>> list(parameter_table(Parameter("SG", "1/min", "glucose effectiveness", "SG", 0.005, 0.02, 0.005, 0.02)))

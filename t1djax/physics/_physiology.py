@@ -477,13 +477,7 @@ def _printed(body: AbstractPhysiology) -> str:
 
 
 def equilibrium_slope(body: AbstractPhysiology, y: Any, basal_U_h: Any) -> Any:
-    """Time derivatives of a state under a basal rate and no food: zero at rest.
-
-    Args:
-        body: the person.
-        y: the state.
-        basal_U_h: basal rate, U/h.
-    """
+    """Time derivatives of a state under a basal rate and no food: zero at rest."""
     basal = jnp.asarray(basal_U_h)
     return body.rates(y, basal / MIN_PER_H, jnp.zeros_like(basal))
 

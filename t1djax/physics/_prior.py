@@ -47,11 +47,7 @@ class Prior:
 
 
 def prior_table(*rows: Prior) -> Mapping[str, Prior]:
-    """Rows by symbol, in their order, for `AbstractPhysiology.population`.
-
-    Args:
-        rows: one for each trait.
-    """
+    """Rows by symbol, in their order, for `AbstractPhysiology.population`."""
     return MappingProxyType({row.symbol: row for row in rows})
 
 

@@ -13,9 +13,6 @@ from jaxtyping import Array, ArrayLike
 def scalar(x: ArrayLike) -> Array:
     """The converter of a physiology's fields: a number becomes an array of JAX's current default precision.
 
-    Args:
-        x: a number or an array, in the unit of the parameter.
-
     Example:
         >>> import equinox as eqx
         >>> import jax
@@ -51,9 +48,6 @@ def state(unit: str, *, column: str | None = None) -> Any:
 def state_columns(States: type) -> dict[str, str]:
     """Names of the states that tables show, by their columns.
 
-    Args:
-        States: the class of a physiology's states.
-
     Example:
         >>> from t1djax.physics import Magdelaine, state_columns
         >>> state_columns(Magdelaine.States)
@@ -70,10 +64,6 @@ def state_columns(States: type) -> dict[str, str]:
 def column_of(name: str, unit: str) -> str:
     """The column of a quantity: its name and its unit.
 
-    Args:
-        name: what it is called.
-        unit: its unit.
-
     Example:
         >>> from t1djax.physics._states import column_of
         >>> column_of("Isc", "uU/mL"), column_of("x1", "1/min"), column_of("x3", "1")
@@ -86,9 +76,6 @@ def column_of(name: str, unit: str) -> str:
 def start_symbol(leaf: str) -> str:
     """What a state at the start of a window is called, where it is estimated.
 
-    Args:
-        leaf: name of the state.
-
     Example:
         >>> from t1djax.physics import start_symbol
         >>> start_symbol("Isc"), start_symbol("S1")
@@ -98,20 +85,12 @@ def start_symbol(leaf: str) -> str:
 
 
 def state_units(State: type) -> dict[str, str]:
-    """Units of a state by name; empty strings where none is stated.
-
-    Args:
-        State: the class of a physiology's states.
-    """
+    """Units of a state by name; empty strings where none is stated."""
     return {f.name: f.metadata.get("unit", "") for f in dataclasses.fields(State)}
 
 
 def residual_columns(States: type, learnt: Iterable[str]) -> dict[str, str]:
     """Names of what learnt states miss of their equations, by columns.
-
-    Args:
-        States: the class of a physiology's states.
-        learnt: some of them.
 
     Example:
         >>> from t1djax.physics import Magdelaine, residual_columns

@@ -121,10 +121,6 @@ def fastest_rate(body: Any, y: Any) -> Float[Array, ""]:
     ```
     largest |eigenvalue| of A  <=  |A^16|^(1/16),   A = slopes of the rates by the states, in units of their scales
     ```
-
-    Args:
-        body: one person's.
-        y: the state.
     """
     sizes, structure = jax.tree.flatten(body.scales())
     scale = jnp.stack(sizes)

@@ -19,13 +19,6 @@ _ZONES = (("A", "lower B", "lower C"), ("upper B", "B", "lower D"), ("upper C", 
 def grid_zones(lowest_mg_dL: Any, highest_mg_dL: Any) -> np.ndarray:
     """Zones of the control-variability grid, `A` to `E`, of people by their extremes.
 
-    Args:
-        lowest_mg_dL: lowest glucose of each, mg/dL.
-        highest_mg_dL: highest glucose of each, mg/dL.
-
-    Returns:
-        A name for each.
-
     Source: Magni et al., J. Diabetes Sci. Technol. 2(4):630-635, 2008.
     """
     lowest, highest = np.asarray(lowest_mg_dL, float), np.asarray(highest_mg_dL, float)

@@ -6,11 +6,7 @@ from typing import Any, TypeGuard
 
 
 class NamedPerson:
-    """Who is removed. Accents may be part of their letters or signs of their own (Unicode's NFC and NFD).
-
-    Args:
-        name: the name, as in the data.
-    """
+    """Who is removed. Accents may be part of their letters or signs of their own (Unicode's NFC and NFD)."""
 
     def __init__(self, name: str) -> None:
         self.name = name

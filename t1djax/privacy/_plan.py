@@ -49,12 +49,7 @@ class Task(NamedTuple):
 
 
 class Plan:
-    """What is to be done, and what is known of the person.
-
-    Args:
-        places: the folders.
-        person: who.
-    """
+    """What is to be done, and what is known of the person."""
 
     def __init__(self, places: Places, person: NamedPerson) -> None:
         self.places, self.person = places, person
@@ -100,13 +95,9 @@ class Plan:
     ) -> None:
         """Plan what becomes of a thing: others' stays, the person's own goes, and what is of both is rewritten.
 
-        Args:
-            people: whose it is.
-            paths: files and folders, in the order in which they go: what says whose they are is the last.
-            what: in words.
-            stage: when it is due.
-            without: leaves the person out; None where a thing of several people goes as a whole.
-            telling: those with readings or fits, of which there may be copies.
+        Paths go in this order: what says whose they are is the last. `without` leaves the person out; where there is
+        none, a thing of several people goes as a whole. `telling` are paths with readings or fits, of which there may
+        be copies.
         """
         self.names |= set(people)
         mine = [*filter(self.person.same, people)]

@@ -39,11 +39,7 @@ class Searched(NamedTuple):
 
 
 class Readings:
-    """Hashes of a person's rows of readings, rounded to 1 mg/dL and to 0.1 mmol/L, in either order of time.
-
-    Args:
-        series: readings, mg/dL; NaN where there is none.
-    """
+    """Hashes of a person's rows of readings, rounded to 1 mg/dL and to 0.1 mmol/L, in either order of time."""
 
     def __init__(self, series: Iterable[np.ndarray]) -> None:
         known = [x[np.isfinite(x)] for x in series]
@@ -76,12 +72,7 @@ def _hashes(x: np.ndarray, *, telling: bool = False) -> np.ndarray:
 
 
 class Search:
-    """Looks for the person, and counts where it looked.
-
-    Args:
-        plan: what is known of the person. Of their own files there may be copies; in files of others that t1djax wrote,
-            keys, headers and names are words of the format.
-    """
+    """Looks for the person, and counts where it looked."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.person, self.readings = plan, plan.person, Readings(plan.series)
@@ -92,12 +83,7 @@ class Search:
         self.searched = Searched()
 
     def places(self, but: Iterable[Path], keep: Sequence[Path]) -> None:
-        """Every file in the folders, every name, and every link.
-
-        Args:
-            but: files that are not looked at.
-            keep: files and folders that somebody looked at and decided to keep.
-        """
+        """Every file in the folders, every name, and every link; `keep` are those that somebody decided to keep."""
         places, passed = self.plan.places, {path.absolute() for path in but}
         kept = [path.absolute() for path in keep]
         left = lambda path: not any(path.absolute().is_relative_to(one) for one in kept)

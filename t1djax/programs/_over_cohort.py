@@ -81,17 +81,7 @@ def over_cohort(
 def together(
     f: Callable[..., Any], *args: Any, static: tuple[Hashable, ...] = (), effort: Effort = "some"
 ) -> tuple[Any, float]:
-    """What a function of everybody together gives: in float64, compiled once.
-
-    Args:
-        f: called with `args`, then `static`; a module-level function.
-        args: trees of arrays, or of what gives them, as for `over_cohort`.
-        static: hashable options.
-        effort: of the compiler.
-
-    Returns:
-        The tree that `f` gives as arrays of the host, and the seconds spent compiling.
-    """
+    """What a function of everybody together gives, and the seconds spent compiling; see `over_cohort`."""
     with at_work():
         args = jax.tree.map(lambda x: x if hasattr(x, "dtype") else x[:], args)
         program, compile_s = compile_once(f, _Whole(static), args, effort=effort)

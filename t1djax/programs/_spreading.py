@@ -69,18 +69,7 @@ class Spread(NamedTuple):
         static: tuple[Hashable, ...] = (),
         effort: Effort = "some",
     ) -> tuple[Shares[Any], float]:
-        """Compile a function of one patient once for all of them, and call it on every share.
-
-        Args:
-            one: called with each patient's part of `each`, then `shared`, then `static`; a module-level function.
-            each: arrays of patients, as `split` gave them.
-            shared: arrays that are the same for everybody.
-            static: hashable options.
-            effort: of the compiler.
-
-        Returns:
-            What each thread's call gave, and the seconds spent compiling.
-        """
+        """Compile a function of one patient once for all of them, and call it on every share; see `over_cohort`."""
         rows = [(*args, *shared) for args in zip(*(arg.each for arg in each), strict=True)]
         how = Mapped(self._replace(threads=1), len(shared), static)
         program, seconds = compile_once(one, how, rows[0], effort=effort)
@@ -90,9 +79,7 @@ class Spread(NamedTuple):
     def over_patients(self, f: Callable[..., Any], *, shared: int = 0) -> Callable[..., Any]:
         """`f` of one patient made one of all: each device maps over its own patients, and none waits for another.
 
-        Args:
-            f: of arrays of one patient.
-            shared: how many of its last arguments are the same for everybody.
+        The last `shared` arguments are the same for everybody.
         """
 
         def mapped(*args: Any) -> Any:
@@ -125,13 +112,7 @@ class Mapped(NamedTuple):
 
 
 def spread_over(patients: int, block: int, devices: Sequence[Any] | None = None) -> Spread:
-    """How to run over so many patients on this process's devices.
-
-    Args:
-        patients: how many rows there are.
-        block: most patients that a device maps over at once.
-        devices: which to use; all of this process if not given. Not more are taken than there are patients.
-    """
+    """How to run over so many patients, at most a `block` at once on each of this process's devices."""
     devices = list(jax.local_devices() if devices is None else devices)[:patients]
     mesh = None
     if len(devices) > 1:

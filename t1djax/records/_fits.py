@@ -176,13 +176,6 @@ class PatientFit(WithOutcome, Plotted):
 def record_of(fit: PatientFit, given: Patient | None = None) -> Patient:
     """The record that a fit is of, or the one given in its place.
 
-    Args:
-        fit: of one patient.
-        given: a record of the same patient on the same rows.
-
-    Returns:
-        The record.
-
     Raises:
         ValueError: where the given record is of another patient, or on other rows.
     """
@@ -198,13 +191,6 @@ def record_of(fit: PatientFit, given: Patient | None = None) -> Patient:
 
 def fitted_records(fit: "Fit", given: Cohort | Iterable[Patient] | None = None) -> tuple[Patient, ...]:
     """The records that a fit is of, in its order, or those given in their place; see `record_of`.
-
-    Args:
-        fit: of a cohort.
-        given: records of the same patients, perhaps among others.
-
-    Returns:
-        One record per patient of the fit.
 
     Raises:
         ValueError: where a patient of the fit is not among those given, or on other rows, or two have one name.

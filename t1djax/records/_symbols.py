@@ -23,11 +23,7 @@ class Symbol(NamedTuple):
 
 
 def symbols_of(body: type[AbstractPhysiology]) -> dict[str, Symbol]:
-    """Unit and meaning of everything that is estimated of a physiology, by symbol.
-
-    Args:
-        body: the physiology.
-    """
+    """Unit and meaning of everything that is estimated of a physiology, by symbol."""
     rows = {**body.parameters, **body.initial_states()}
     derived = {row.symbol: row for row in body.facts.derived}
     return {**{s: Symbol(row.unit, row.meaning) for s, row in (rows | derived).items()}, **_NOISE}
@@ -64,10 +60,6 @@ def quantity(number: str, unit: str) -> str:
 def legend(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType({})) -> dict[str, str]:
     """What symbols mean, with their units; each once, in the order given, those not known left out.
 
-    Args:
-        symbols: as a table shows them.
-        more: further rows by symbol, which win.
-
     Example:
         >>> from t1djax.records import legend
         >>> legend(["ksi", "Tu", "ksi"])
@@ -80,10 +72,6 @@ def legend(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType
 
 def legend_line(symbols: Iterable[str], more: Mapping[str, Symbol] = MappingProxyType({})) -> str:
     """The same in one line, to stand below a table.
-
-    Args:
-        symbols: as a table shows them.
-        more: further rows by symbol, which win.
 
     Example:
         >>> from t1djax.records import legend_line

@@ -19,15 +19,8 @@ def answer(
 ) -> "pd.DataFrame":
     """What `predict` gives for a request, or `predict_from_readings` where there are readings in it.
 
-    What is wrong with the request becomes an error that servers report as 400.
-
-    Args:
-        models: the patients by name.
-        table: the request; an optional column without any value counts as left out.
-        params: may have `level`, the probability of the interval.
-
-    Returns:
-        As the one or the other.
+    What is wrong with the request becomes an error that servers report as 400. An optional column without any value
+    counts as left out; `params` may have `level`.
 
     Raises:
         MlflowException: with `INVALID_PARAMETER_VALUE`, naming the column.

@@ -152,12 +152,7 @@ def _new(
 
 
 def cohort_facts(models: Mapping[str, FittedPatient], content: str) -> tuple[dict[str, str], dict[str, float]]:
-    """What the tags of a version say, and the forecast RMSE by patient, mg/dL.
-
-    Args:
-        models: the patients in it.
-        content: hash of the file that holds them.
-    """
+    """What the tags of a version say, and the forecast RMSE by patient, mg/dL."""
     each, error, worst = cohort_errors(models)
     kinds = lambda key: "+".join(sorted({getattr(m, key) for m in models.values()}))
     facts = {
@@ -175,12 +170,7 @@ def cohort_facts(models: Mapping[str, FittedPatient], content: str) -> tuple[dic
 
 
 def without_patient(files: Mapping[str, bytes], name: str) -> tuple[dict[str, bytes], dict[str, str]]:
-    """The files and the tags of a version of several patients, with one of them left out.
-
-    Args:
-        files: those of the version by their paths in it; examples may be missing.
-        name: the patient.
-    """
+    """The files and the tags of a version of several patients, with one of them left out."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / PATIENTS_FILE
         file.write_bytes(files[VERSION_FILES[0]])

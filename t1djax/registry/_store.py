@@ -47,11 +47,7 @@ def default_uri(results: str | Path = RESULTS) -> str:
 
 @contextlib.contextmanager
 def mlflow_at(uri: str, *, make: bool = False) -> "Iterator[MlflowClient]":
-    """MLflow pointed at `uri`, and as it was before when it is done.
-
-    Args:
-        uri: a server, or `sqlite:///FILE`.
-        make: whether a database that is not there is made.
+    """MLflow pointed at `uri` (a server, or `sqlite:///FILE`), and as it was before when it is done.
 
     Raises:
         NotRegisteredError: where there is no such database.

@@ -6,12 +6,7 @@ from typing import Any
 
 
 def rendered(template: str, **values: Any) -> str:
-    """A page.
-
-    Args:
-        template: name of the template beside this module.
-        values: what it shows; everything is escaped.
-    """
+    """A page from the template beside this module; every value is escaped."""
     import jinja2  # noqa: PLC0415 - only pages need it
 
     room = importlib.resources.files(__package__ or "t1djax.reporting")

@@ -127,12 +127,6 @@ def answered(
 
     They add the difference of what they give on both glucoses, so that an unchanged glucose gets the recorded doses.
     Insulin does not fall below none; carbohydrate on record stays eaten.
-
-    Args:
-        answers: the rules.
-        now: how they stand.
-        higher_mg_dL: how much higher glucose would have read, mg/dL.
-        course: this step's row.
     """
     asks = course.valid & (now.since_min > SPREAD_MIN - 1)
     sides, given = [], []

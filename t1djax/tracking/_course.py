@@ -63,13 +63,7 @@ class Chunk(NamedTuple):
 
 
 def read_course(folder: Path, offset: int = 0, most_bytes: int | None = None) -> tuple[list[Chunk], int]:
-    """The whole lines of a run's course from `offset` on, and the offset behind them.
-
-    Args:
-        folder: the run's.
-        offset: where to start, a number of bytes.
-        most_bytes: stop after about so many; everything if not given.
-    """
+    """The whole lines of a run's course from an offset on, about `most_bytes` of them, and the offset behind them."""
     chunks: list[Chunk] = []
     if not (folder / COURSE).exists():
         return chunks, 0
@@ -104,13 +98,7 @@ def read_info(folder: Path) -> RunInfo | None:
 
 
 def drop_patient(folder: Path, name: str, config: Mapping[str, Any]) -> None:
-    """Leave one patient out of a run that MLflow is shown; each file is right by itself, and whole or as it was.
-
-    Args:
-        folder: the run's.
-        name: the patient.
-        config: the configuration without them.
-    """
+    """Leave one patient out of a run that MLflow is shown; each file is right by itself, and whole or as it was."""
     info = read_info(folder)
     assert info is not None
     rows = tuple(row for row in info.rows if row[0] != name)

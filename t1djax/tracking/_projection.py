@@ -63,12 +63,7 @@ class Projection:
         """Held by who sends this run to this MLflow."""
 
     def look(self, client: "MlflowClient", *, make: bool = True) -> RunInfo | None:
-        """Find the run in MLflow, and how far it was sent; None where nothing can be sent.
-
-        Args:
-            client: of the MLflow.
-            make: whether what is not there is made.
-        """
+        """Find the run in MLflow, and how far it was sent; None where nothing can be sent."""
         info, course = read_info(self.folder), self.folder / COURSE
         self.left = course.stat().st_size if course.exists() else 0
         if info is not None and (client is not self._client or not self._runs):
@@ -84,9 +79,7 @@ class Projection:
     def send(self, client: "MlflowClient", *, live: bool = False) -> bool:
         """Send a batch of the course and all results that are not there; whether something of the course is left.
 
-        Args:
-            client: of the MLflow.
-            live: whether the run is under way: what was said to be killed runs again.
+        In a run that is under way (`live`), what was said to be killed runs again.
 
         Raises:
             Exception: whatever MLflow, a driver or a store raises. Nothing is lost: call again.

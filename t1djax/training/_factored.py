@@ -52,15 +52,6 @@ def factored_steps(
     The block of the readout in the normal equations is then the same at every step, but for the units of states, which
     go with their effects. It is factorised once. Each step eliminates the readout (variable projection: Golub and
     Pereyra, SIAM J. Numer. Anal. 10, 1973) and damps the free coordinates alone.
-
-    Args:
-        twin: the twin; the network moves.
-        state: damping.
-        prepared: see `prepare`.
-        d: see `drive`.
-        weight: of the equations, see `Stage.residual_weight`.
-        steps: how many.
-        moves: whether the physiology moves.
     """
     rest = {"prepared": prepared, "weight": weight, "drive": d, "network_moves": jnp.asarray(True)}
     at = lambda twin: LinearMisses(twin=twin, **rest)
@@ -102,14 +93,7 @@ def _factor(A: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
 
 def reduced(twin: Twin, prepared: Prepared | Evaluated, d: Drive, weight: Float[Array, ""]) -> Reduced:
-    """What readings and equations say of the free coordinates where the twin is.
-
-    Args:
-        twin: the twin.
-        prepared: see `prepare`.
-        d: see `drive`.
-        weight: of the equations, see `Stage.residual_weight`.
-    """
+    """What readings and equations say of the free coordinates where the twin is."""
     misses = misses_of(twin, weight, prepared, d, jnp.asarray(True))
     w, z = twin.surrogate.readout.T, misses.start()
     A, found = misses.normal_equations(w, z)

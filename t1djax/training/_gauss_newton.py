@@ -113,14 +113,6 @@ def gauss_newton_step(
 
     `n` readings and `m` cells weigh alike, and the equations follow the noise of the readings. So do priors; where it
     is not given, that of the misfit before the step counts for them.
-
-    Args:
-        twin: the twin.
-        state: damping.
-        weight: of the equations, see `Stage.residual_weight`.
-        prepared: see `prepare`.
-        d: see `drive`.
-        moves: whether the network moves and whether the physiology does.
     """
     misses = misses_of(twin, weight, prepared, d, moves[0])
     w, z = twin.surrogate.readout.T, misses.start()  # state, basis

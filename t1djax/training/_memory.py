@@ -59,12 +59,6 @@ def training_memory(
 ) -> Memory:
     """Estimate the working memory of `fit_members` without running or compiling anything.
 
-    Args:
-        patients: the cohort, or the part of it that trains together.
-        problem: of the cohort.
-        options: of the network.
-        stages: the curriculum.
-
     Example:
         >>> import jax
         >>> import t1djax

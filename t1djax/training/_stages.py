@@ -115,11 +115,6 @@ def stays_linear(body: type[AbstractPhysiology], free: Iterable[str], precision:
 
     In single precision the answer is no: the readout cannot be eliminated to the digits that weakly determined
     parameters hang on (ten patients, noise of 10 mg/dL, `ksi`, `kl`, `kr_Vb` and `G0` free: 45 % off in place of 4 %).
-
-    Args:
-        body: the physiology.
-        free: symbols of what is estimated.
-        precision: of the arithmetic.
     """
     return body.facts.linear and precision == "float64" and not body.facts.coefficients & set(free)
 

@@ -66,14 +66,8 @@ def train(
 ) -> Trained:
     """Train a cohort of twins, stacked along a leading axis, through the stages of a curriculum.
 
-    Args:
-        twins: one per patient, stacked; like the rest, split already where a spread is given.
-        data: the patients' arrays, stacked; only `fit` readings are looked at.
-        d: their collocation, stacked.
-        stages: the curriculum.
-        spread: on which devices and threads, in which blocks; all of them if not given.
-        keeper: keeps the state after chunks, and gives back the one to go on from.
-        on_progress: called after each chunk; nothing else returns to the host before the end.
+    Where a spread is given, all is split already. Of `data` only `fit` readings are looked at. `keeper` keeps the state
+    after chunks, and gives back the one to go on from; else nothing but progress returns to the host before the end.
     """
     if spread is None:
         patients = jax.tree.leaves(data)[0].shape[0]

@@ -18,10 +18,6 @@ _UP_TO_ONE = ("dropout", "noise_rho", "missed_bolus", "late_bolus", "skipped_mea
 def check_controller(name: str, controller: Any) -> None:
     """Refuse a controller that is not pure or does not keep its shapes.
 
-    Args:
-        name: what it is called.
-        controller: what was given.
-
     Raises:
         ArgumentError: naming it.
     """
@@ -50,9 +46,6 @@ def check_controller(name: str, controller: Any) -> None:
 
 def check_rules(rules: Rules) -> None:
     """Refuse habits and devices with numbers that cannot be.
-
-    Args:
-        rules: what is the same for everybody.
 
     Raises:
         ArgumentError: naming the number.

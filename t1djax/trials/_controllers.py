@@ -20,16 +20,9 @@ _LEAST_LAG_MIN = 0.01
 
 
 def on_board_after(first: Scalar, second: Scalar, net_U_min: Scalar, dt_min: float | Scalar) -> tuple[Scalar, Scalar]:
-    """Insulin on board in two lags after a constant rate: `first' = net - first/lag`, `second' = (first - second)/lag`.
+    """Insulin (U) in two lags after a constant rate: `first' = net - first/lag`, `second' = (first - second)/lag`.
 
-    Args:
-        first: in the first lag, U.
-        second: in the second, U; it acts at `second / lag`.
-        net_U_min: rate beyond the basal rate of the profile, U/min.
-        dt_min: how long, min.
-
-    Returns:
-        Both at the end.
+    The rate is beyond the basal rate of the profile; insulin acts at `second / lag`.
     """
     lag = ON_BOARD_LAG_MIN
     kept = jnp.exp(-dt_min / lag)
@@ -118,10 +111,6 @@ class AbstractController(eqx.Module):
 
 def meal_bolus(profile: Profile, observation: Observation) -> Scalar:
     """What a bolus calculator proposes for an announced meal, U: the meal, a correction, less what is on board.
-
-    Args:
-        profile: the person's settings.
-        observation: what is seen now.
 
     Source: Walsh, Roberts, Bailey, J. Diabetes Sci. Technol. 5(1):129-135, 2011, for the rule and its parts.
     """

@@ -86,17 +86,6 @@ class Crowd:
 
         Bodies with rates that are fast beside 5 min take two, four, ... steps in these (`substeps_for`), twice as many
         where glucose did not stay finite.
-
-        Args:
-            controller: what doses.
-            rules: what is the same for everybody.
-            days: how many.
-            rows: whose.
-            block: most people at a time on each core or device.
-            traced: whether each step is kept too.
-
-        Returns:
-            What was counted, the steps if they were to be kept, and the seconds of compilation.
         """
         arrays, static = eqx.partition(jax.tree.map(as_array, controller), lambda x: hasattr(x, "dtype"))
         shared = arrays, jax.tree.map(as_array, rules), self.key_data
@@ -137,12 +126,7 @@ class Crowd:
         return *whole, compile_s
 
     def recorded(self, rows: np.ndarray, trace: Trace) -> Cohort:
-        """Traces as recordings: what the sensor showed, what the pump gave, what was eaten; and the truth.
-
-        Args:
-            rows: whose traces they are.
-            trace: each step of theirs.
-        """
+        """Traces as recordings: what the sensor showed, what the pump gave, what was eaten; and the truth."""
         people, truth = [], {}
         for i, row in enumerate(rows):
             name, t = self.names[row], jax.tree.map(lambda x, i=i: np.asarray(x[i]), trace)
@@ -167,13 +151,6 @@ def crowd_of(
     settings: Mapping[str, Any] | None = None,
 ) -> Crowd:
     """People drawn of a population, or given, with settings titrated to them where none are given.
-
-    Args:
-        people: how many to draw, or bodies by name.
-        key: random key.
-        physiology: whose people are drawn.
-        rules: what is the same for everybody.
-        settings: settings that are given, see `given_settings`.
 
     Raises:
         ArgumentError: where there is nobody, or a setting cannot be.
@@ -209,8 +186,7 @@ def drawn_names(people: int) -> list[str]:
 def substeps_for(fastest: Array | np.ndarray) -> np.ndarray:
     """Into how many steps of a body 5 min are cut: the least power of two that keeps each short beside its rates.
 
-    Args:
-        fastest: fastest rate of the body, 1/min, under its basal rate and a day's meal insulin within five hours.
+    The fastest, 1/min, is under the basal rate and a day's meal insulin within five hours.
     """
     return 2 ** np.ceil(np.log2(np.maximum(STEP_MIN * np.asarray(fastest) / _FAST, 1.0))).astype(int)
 

@@ -26,13 +26,7 @@ class CGM(eqx.Module):
     """What higher readings are reported as, mg/dL."""
 
     def follow(self, interstitial_mg_dL: Scalar, glucose_mg_dL: Scalar, minutes: float) -> Scalar:
-        """Interstitial glucose some minutes on, with glucose held.
-
-        Args:
-            interstitial_mg_dL: now, mg/dL.
-            glucose_mg_dL: of blood, mg/dL.
-            minutes: time that passes, min.
-        """
+        """Interstitial glucose some minutes on, with that of blood held."""
         kept = jnp.where(self.lag_min > 0, jnp.exp(-minutes / jnp.maximum(self.lag_min, 1e-6)), 0.0)
         return glucose_mg_dL + kept * (interstitial_mg_dL - glucose_mg_dL)
 
@@ -60,12 +54,7 @@ class Pump(eqx.Module):
             raise ArgumentError("delay_min", f"is {self.delay_min}; give a multiple of {STEP_MIN} min")
 
     def metered(self, basal_U_h: Scalar, bolus_U: Scalar) -> tuple[Scalar, Scalar]:
-        """What is delivered of what is asked for; gradients pass as if nothing were rounded.
-
-        Args:
-            basal_U_h: the rate, U/h.
-            bolus_U: the bolus, U.
-        """
+        """What is delivered of what is asked for; gradients pass as if nothing were rounded."""
         rate = _rounded(jnp.clip(basal_U_h, 0.0, self.largest_rate_U_h), self.basal_step_U_h)
         return rate, _rounded(jnp.clip(bolus_U, 0.0, self.largest_bolus_U), self.bolus_step_U)
 

@@ -81,13 +81,7 @@ class EnvState(NamedTuple):
 
 
 def features(profile: Profile, seen: Observation, before_mg_dL: Scalar) -> Float[Array, " features"]:
-    """What a policy sees, see `FEATURES`.
-
-    Args:
-        profile: the person's settings.
-        seen: what a controller sees.
-        before_mg_dL: the reading before.
-    """
+    """What a policy sees, see `FEATURES`."""
     turn = 2 * jnp.pi * seen.minute / 1440
     found = jnp.stack([
         seen.glucose_mg_dL / 100,
@@ -104,12 +98,7 @@ def features(profile: Profile, seen: Observation, before_mg_dL: Scalar) -> Float
 
 
 def action_of(profile: Profile, action: Float[Array, " two"]) -> Action:
-    """What is asked of the pump by an action between zero and `HIGHEST_ACTION`.
-
-    Args:
-        profile: the person's settings.
-        action: basal rate in basal rates of the profile, and bolus in usual days' insulin.
-    """
+    """What is asked of the pump by an action: basal rate in the profile's, bolus in usual days' insulin."""
     within = jnp.clip(action, 0.0, jnp.asarray(HIGHEST_ACTION, action.dtype))
     return Action(within[0] * profile.basal_U_h, within[1] * profile.daily_U)
 
@@ -150,20 +139,12 @@ class Environment:
         return len(HIGHEST_ACTION)
 
     def action_space(self, params: People | None = None) -> Box:
-        """Bounds of actions.
-
-        Args:
-            params: not used.
-        """
+        """Bounds of actions."""
         high = np.asarray(HIGHEST_ACTION, np.float32)
         return Box(np.zeros_like(high), high)
 
     def observation_space(self, params: People | None = None) -> Box:
-        """Bounds of observations.
-
-        Args:
-            params: not used.
-        """
+        """Bounds of observations."""
         low, high = np.asarray(list(FEATURES.values()), np.float32).T
         return Box(low, high)
 
@@ -213,13 +194,7 @@ class Environment:
     def step_env(
         self, state: EnvState, action: Float[Array, " two"], params: People
     ) -> tuple[EnvState, Float[Array, " features"], Scalar, Array, dict[str, Array]]:
-        """Five minutes, whatever then begins: the state, observation, reward, whether it terminated, and `info`.
-
-        Args:
-            state: where the episode stands.
-            action: basal rate and bolus, see `action_of`.
-            params: who may come.
-        """
+        """Five minutes, whatever then begins: the state, observation, reward, whether it terminated, and `info`."""
         subject = self._subject(params, state.person, state.day_key, state.sensor_key)
         wanted = action_of(subject.profile, action.astype(subject.G0.dtype))
         before = state.life.reading

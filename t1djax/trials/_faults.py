@@ -43,25 +43,13 @@ class Fault(eqx.Module):
 
 
 def strength(faults: tuple[Fault, ...], kind: str, minute: Array) -> Float[Array, ""]:
-    """Sizes of the faults of a kind that are there now, added up.
-
-    Args:
-        faults: all of a trial.
-        kind: which.
-        minute: time from the start of the trial, min.
-    """
+    """Sizes of the faults of a kind that are there now, added up."""
     there = [jnp.where(_active(fault, minute), fault.size, 0.0) for fault in faults if fault.kind == kind]
     return sum(there, jnp.zeros((), jnp.result_type(float)))
 
 
 def present(faults: tuple[Fault, ...], kind: str, minute: Array) -> Bool[Array, ""]:
-    """Whether a fault of a kind is there now.
-
-    Args:
-        faults: all of a trial.
-        kind: which.
-        minute: time from the start of the trial, min.
-    """
+    """Whether a fault of a kind is there now."""
     return sum((_active(fault, minute) for fault in faults if fault.kind == kind), jnp.asarray(False))
 
 

@@ -16,9 +16,7 @@ GIVEN = ("basal_U_h", "g_per_U", "mg_dL_per_U")
 def given_settings(settings: Mapping[str, Any], names: Sequence[str]) -> Float[np.ndarray, "people settings"]:
     """Settings as an array, a row for each person; not a number where one is to be titrated.
 
-    Args:
-        settings: by name of `GIVEN`: a number for everybody, one for each person, or numbers by person's name.
-        names: who is in the trial.
+    By name of `GIVEN`: a number for everybody, one for each person, or numbers by person's name.
 
     Raises:
         ArgumentError: naming the setting and the person.

@@ -88,15 +88,7 @@ def live_in_loop(
 
 
 def subject_of(body: AbstractPhysiology, G0: Scalar, daily_carbs_g: Scalar, key: Key, rules: Rules) -> Subject:
-    """A person with settings titrated to them.
-
-    Args:
-        body: the person.
-        G0: glucose at the start, mg/dL.
-        daily_carbs_g: usual carbohydrate of a day without snacks, g.
-        key: random key of the life.
-        rules: what is the same for everybody.
-    """
+    """A person with settings titrated to them."""
     settings_key, day_key, sensor_key, _ = jax.random.split(key, 4)
     profile, lead = profile_of(body, daily_carbs_g, settings_key, rules.therapy)
     return Subject(body, G0, daily_carbs_g, profile, lead, day_key, sensor_key)

@@ -133,14 +133,7 @@ class Life(NamedTuple):
 
 
 def profile_of(body: AbstractPhysiology, daily_carbs_g: Scalar, key: Key, therapy: Therapy) -> tuple[Profile, Scalar]:
-    """A person's settings, titrated with the lasting errors of the therapy; and by how much boluses come early, min.
-
-    Args:
-        body: the person.
-        daily_carbs_g: usual carbohydrate of a day, g.
-        key: random key of the errors.
-        therapy: habits.
-    """
+    """A person's settings, titrated with the lasting errors of the therapy; and by how much boluses come early, min."""
     known = titrate(body, jnp.asarray(therapy.target_mg_dL, daily_carbs_g.dtype))
     mine = pump_settings(key, known, therapy)
     daily = 24 * mine.basal_U_h + daily_carbs_g / mine.g_per_U
@@ -149,12 +142,7 @@ def profile_of(body: AbstractPhysiology, daily_carbs_g: Scalar, key: Key, therap
 
 
 def begin(subject: Subject, rules: Rules) -> Life:
-    """A life at midnight, under the profile's basal rate.
-
-    Args:
-        subject: who.
-        rules: what is the same for everybody.
-    """
+    """A life at midnight, under the profile's basal rate."""
     G0, basal = subject.G0, subject.profile.basal_U_h
     zero = jnp.zeros_like(G0)
     waiting = jnp.zeros(rules.pump.delay_min // STEP_MIN, G0.dtype)
@@ -179,19 +167,7 @@ def begin(subject: Subject, rules: Rules) -> Life:
 def observe(
     subject: Subject, rules: Rules, life: Life, moment: Moment, luck: Luck, step: Array
 ) -> tuple[Life, Observation]:
-    """What a controller sees at a step.
-
-    Args:
-        subject: who.
-        rules: what is the same for everybody.
-        life: where they stand.
-        moment: what the plan of the day has for the step.
-        luck: what the step has of chance.
-        step: number of the step since the start.
-
-    Returns:
-        The life with the reading, and the observation.
-    """
+    """The life with the reading at a step, and what a controller sees."""
     cgm, dtype = rules.cgm, subject.G0.dtype
     minute, of_day = _H * step.astype(dtype), step % STEPS_PER_DAY
     knock, odds = (x.astype(dtype) for x in luck)
@@ -227,20 +203,7 @@ def treat(
     step: Array,
     substeps: int | Array = 1,
 ) -> tuple[Life, StepOutcome]:
-    """What comes of an action in the next 5 min.
-
-    Args:
-        subject: who.
-        rules: what is the same for everybody.
-        life: where they stand, as `observe` returned it.
-        moment: what the plan has for the step.
-        action: what the controller asks for.
-        step: number of the step since the start.
-        substeps: into how many steps of the body the 5 min are cut.
-
-    Returns:
-        The life 5 min on, and what happened.
-    """
+    """The life 5 min after an action, and what came of it; the body takes `substeps` steps meanwhile."""
     body, profile, pump, dtype = subject.body, subject.profile, rules.pump, subject.G0.dtype
     G, minute = body.glucose(life.body), _H * step.astype(dtype)
     valid = jnp.isfinite(action.basal_U_h) & jnp.isfinite(action.bolus_U)

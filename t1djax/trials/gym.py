@@ -46,22 +46,13 @@ class ClosedLoopEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """A new episode.
-
-        Args:
-            seed: of its randomness and of what follows.
-            options: not used.
-        """
+        """A new episode."""
         super().reset(seed=seed)
         seen, self._state = self._reset(_key(self.np_random), self._people)
         return _seen(seen), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Five minutes.
-
-        Args:
-            action: basal rate and bolus.
-        """
+        """Five minutes."""
         people = self._env.default_params if self._people is None else self._people
         self._state, seen, reward, terminated, info = self._step(self._state, action, people)
         truncated = bool(self._state.time >= self._env.episode_steps)
@@ -102,22 +93,13 @@ class ClosedLoopVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """New episodes.
-
-        Args:
-            seed: of their randomness and of what follows.
-            options: not used.
-        """
+        """New episodes."""
         super().reset(seed=seed[0] if isinstance(seed, list) else seed)
         seen, self._state = self._reset(self._keys(), self._people)
         return _seen(seen), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Five minutes of each.
-
-        Args:
-            actions: basal rate and bolus of each.
-        """
+        """Five minutes of each."""
         seen, self._state, reward, terminated, truncated, info = self._step(
             self._keys(), self._state, np.asarray(actions), self._people
         )

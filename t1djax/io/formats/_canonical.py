@@ -17,12 +17,7 @@ def recognise(head: str) -> bool:
 
 
 def parse(files: _sheets.Files, options: ReadOptions) -> Step[Raw | None]:
-    """A patient's table, with what `patients.csv` beside it asserts; or tables with the columns that were asked for.
-
-    Args:
-        files: the table; of tables with other columns, all of the person.
-        options: how to read them; empty `columns` are guessed.
-    """
+    """A patient's table, with what `patients.csv` beside it asserts; or tables with the columns that were asked for."""
     if options.columns is not None:
         return (yield from _sheets.parse(files, options, columns=options.columns or None))
     path, text = files[0]

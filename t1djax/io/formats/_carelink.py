@@ -113,12 +113,7 @@ def _delimiter(text: str) -> str | None:
 
 
 def parse(files: Files, options: ReadOptions) -> Step[Raw | None]:
-    """Sensor, pump and bolus wizard. The preamble, which names the person, is not read.
-
-    Args:
-        files: the file.
-        options: how to read it.
-    """
+    """Sensor, pump and bolus wizard. The preamble, which names the person, is not read."""
     path, text = files[0]
     file = str(path)
     split = yield from split_rows(file, text, delimiter=_delimiter(text) or ",")

@@ -66,12 +66,7 @@ _FEW_WORDS = 30
 
 
 def guessed(names: Sequence[str], cells: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Columns by the library's names, as far as their names and what stands in them tell.
-
-    Args:
-        names: of the columns.
-        cells: of the first rows, by column.
-    """
+    """Columns by the library's names, as far as their names and what stands in their first rows tell."""
     cells = {name: [cell.strip(BLANKS) for cell in column] for name, column in cells.items()}
     found = dict(_time(names, cells))
     left = [name for name in names if name and name not in JOIN.join(found.values()).split(JOIN)]

@@ -40,12 +40,7 @@ def _header(text: str) -> str | None:
 
 
 def parse(files: _sheets.Files, options: ReadOptions) -> Step[Raw | None]:
-    """The sensor's own readings, scans, strips, insulin and food. The person's name is not read.
-
-    Args:
-        files: the file.
-        options: how to read it.
-    """
+    """The sensor's own readings, scans, strips, insulin and food. The person's name is not read."""
     file, text = str(files[0][0]), files[0][1]
     delimiter = _header(text)
     if delimiter is None:

@@ -51,10 +51,6 @@ def parse(files: Files, options: ReadOptions) -> Step[Raw | None]:
 
     Basal is as delivered: the profile's schedule in its time zone, as switches choose it, under temporary rates and
     suspensions. A temporary rate in percent states the change, as Nightscout defines it: -50 is half, 100 is twice.
-
-    Args:
-        files: of one person.
-        options: how to read them; a `glucose_unit` is that of the entries, mg/dL where it is left out.
     """
     paths = [path for path, _ in files]
     kinds = yield from sound(_records(files))

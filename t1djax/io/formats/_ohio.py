@@ -68,12 +68,7 @@ def recognise(head: str) -> bool:
 
 
 def parse(files: Files, options: ReadOptions) -> Step[Raw | None]:
-    """The events of a person. Entities are refused: a record has no use for them.
-
-    Args:
-        files: the file.
-        options: how to read it.
-    """
+    """The events of a person. Entities are refused: a record has no use for them."""
     path, text = files[0]
     file = str(path)
     events: list[_Event] = []

@@ -35,12 +35,8 @@ def cut_short(commands: Sequence[Command]) -> list[Command]:
 def delivered(scheduled: Sequence[RawBasal], commands: Sequence[Command]) -> tuple[RawBasal, ...]:
     """Rates as delivered. Each holds until the next and is marked as scheduled: nothing is left to lay over it.
 
-    Args:
-        scheduled: the schedule, in order of time.
-        commands: temporary rates, of which a later one ends an earlier, and suspensions, which go before both.
-
-    Returns:
-        Changes of the rate. Before the schedule begins only what a command states is known.
+    Of temporary rates a later one ends an earlier; suspensions go before both. Before the schedule, which is in order
+    of time, begins only what a command states is known.
 
     Example:
         >>> import datetime as dt

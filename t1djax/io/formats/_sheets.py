@@ -31,12 +31,8 @@ def parse(
 ) -> Step[Raw | None]:
     """Rows of tables in any order: a reading, a rate, a dose or a meal where there is a number.
 
-    Args:
-        files: the files.
-        options: how to read them.
-        columns: the person's column by the library's name; left out, as the format or a guess says.
-        known: the format of the tables.
-        rows_count: whether the record begins and ends with its rows rather than its readings.
+    Columns by the library's name are as the format or a guess says where left out. With `rows_count` the record begins
+    and ends with its rows rather than its readings.
     """
     tables = yield from tables_of(files, columns, known)
     name = "table" if known is None else known.name
@@ -46,16 +42,7 @@ def parse(
 def raw_of(
     tables: Sequence[Mapped], files: Files, options: ReadOptions, name: str, *, rows_count: bool = False, hint: str = ""
 ) -> Step[Raw | None]:
-    """One person's record of tables whose columns are told.
-
-    Args:
-        tables: the tables.
-        files: where they are from.
-        options: how to read them.
-        name: of the format.
-        rows_count: as in `parse`.
-        hint: a date elsewhere in the file, written as those of the table.
-    """
+    """One person's record of tables whose columns are told; `hint` is a date elsewhere in the file, like theirs."""
     path = files[0][0]
     mine: list[Mapped] = []
     for mapped in tables:
@@ -179,14 +166,7 @@ def _mapping(
 
 
 def mapped_of(file: str, block: _layout.Block, mapping: Mapping[str, str], sheet: Sheet) -> Step[Mapped]:
-    """A table with its columns by kind; those of a time or of words are put together.
-
-    Args:
-        file: the file.
-        block: the table.
-        mapping: its columns by the library's names.
-        sheet: what is known of it.
-    """
+    """A table with its columns by kind; those of a time or of words are put together."""
     names = block.names
     table = yield from section(file, names, block.rows, block.lines)
     kind_of = lambda own: OWN_COLUMNS[own].kind if own in OWN_COLUMNS else own

@@ -35,11 +35,8 @@ def from_minutes(table: Table, column: str) -> Step[Times]:
 def from_clock(table: Table, column: str, day_first: bool | None, hint: str = "") -> Step[tuple[Times, bool]]:
     """Times, and whether day and month are to be turned round because it was asked for where their order is fixed.
 
-    Args:
-        table: the table.
-        column: its column; a row without a time is reported.
-        day_first: whether the day stands before the month, where the user says so; else the whole column decides.
-        hint: a date elsewhere in the file, written alike.
+    A row without a time is reported. Where the user does not say `day_first`, the whole column decides, and a `hint`, a
+    date elsewhere in the file.
     """
     cells = [cell.strip(BLANKS) for cell in table.columns[column]]
     stated = [cell for cell in cells if cell]

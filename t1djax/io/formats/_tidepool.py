@@ -46,12 +46,7 @@ def recognise(head: str) -> bool:
 
 
 def parse(files: Files, options: ReadOptions) -> Step[Raw | None]:
-    """Readings, basal as delivered, boluses and carbohydrate; times carry the offset of the device.
-
-    Args:
-        files: the file.
-        options: how to read it.
-    """
+    """Readings, basal as delivered, boluses and carbohydrate; times carry the offset of the device."""
     path, text = files[0]
     file = str(path)
     csv = not _SHAPE.match(text.lstrip("\ufeff"))
