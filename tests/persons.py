@@ -53,10 +53,8 @@ def snapshot(*roots: Path) -> dict[str, bytes]:
 
 
 def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(database) as connection:
-        answer = connection.execute(query).fetchall()
-    connection.close()
-    return answer
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
 
 
 class Killed(BaseException):

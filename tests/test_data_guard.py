@@ -1,6 +1,7 @@
 """The guard against patient data: what a commit must not take, what it must, and the list of exceptions."""
 
 import bz2
+import contextlib
 import csv
 import gzip
 import io
@@ -65,7 +66,7 @@ def tarred(content: bytes) -> bytes:
 
 
 def database() -> bytes:
-    with sqlite3.connect(":memory:") as connection:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("create table t (a, b)")
         return connection.serialize()
 

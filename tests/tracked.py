@@ -1,5 +1,6 @@
 """A training without the training: what a tracker is told, and what must then be found."""
 
+import contextlib
 import datetime as dt
 import json
 import sqlite3
@@ -142,10 +143,8 @@ def stored(ask: Any) -> list[Stored]:
 
 def in_folder(results: Path) -> list[Stored]:
     """The runs of the database that a results folder holds."""
-    with sqlite3.connect(results / "mlflow.db") as db:
-        found = stored(lambda query: db.execute(query).fetchall())
-    db.close()
-    return found
+    with contextlib.closing(sqlite3.connect(results / "mlflow.db")) as db:
+        return stored(lambda query: db.execute(query).fetchall())
 
 
 def courses(runs: Iterable[Stored], info: RunInfo) -> dict[tuple[str, str], list[tuple[int, float]]]:
