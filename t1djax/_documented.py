@@ -29,15 +29,19 @@ def documented(cls: type[T]) -> type[T]:
 
 @functools.cache
 def field_texts(record: type) -> Mapping[str, str]:
-    """The text under each field of a class, in one line."""
-    made = next(x for x in _classes(record.__module__) if x.name == record.__name__)
+    """The text under each field of a class, in one line; of classes that no file holds there is none."""
+    made = [x for x in _classes(record.__module__) if x.name == record.__name__]
     return {
         field.target.id: " ".join(str(ast.literal_eval(below.value)).split())
-        for field, below in itertools.pairwise(made.body)
+        for field, below in itertools.pairwise(made[-1].body if made else [])
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr)
     }
 
 
 @functools.cache
 def _classes(module: str) -> Sequence[ast.ClassDef]:
-    return [x for x in ast.parse(inspect.getsource(sys.modules[module])).body if isinstance(x, ast.ClassDef)]
+    try:
+        source = inspect.getsource(sys.modules[module])
+    except (OSError, TypeError):  # of what was typed in
+        return []
+    return [x for x in ast.parse(source).body if isinstance(x, ast.ClassDef)]

@@ -101,15 +101,15 @@ def test_other_parameters_than_those_that_were_estimated_are_warned_of():
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Results of a small network, and its configuration."""
+    """Results of a small network of two people, one at a time, and its configuration."""
     root = tmp_path_factory.mktemp("warm")
     (root / "tiny.yaml").write_text(TINY, encoding="utf-8")
     args = ("train", "--config", root / "tiny.yaml", "--interval-min", "30", "--no-figures", "--json")
-    return root, args, done(*args, "--patients", "2,3", "--results", root / "first").json
+    return root, args, [done(*args, "--patients", n, "--results", root / "first").json for n in "23"]
 
 
 def test_the_restored_network_says_what_was_written(results):
-    for folder in results[2]["folders"]:
+    for folder in (folder for one in results[2] for folder in one["folders"]):
         saved = t1djax.load_twins(f"{folder}/{CHECKPOINTS}")
         shown = t1djax.read_result(t1djax.find_results([results[0] / "first"])[0].parent / folder)
         with jax.enable_x64(True):
@@ -134,11 +134,11 @@ def test_a_recurrent_network_of_the_shorter_record_is_restored(tmp_path):
 
 
 def test_from_a_folder(results, tmp_path):
-    root, args, before = results
+    root, args, (_, before) = results
     said = done(*args, "--patients", "3", "--warm-start", root / "first", "--results", tmp_path / "second").json
-    assert said["patients"][0]["ksi"] == pytest.approx(before["patients"][1]["ksi"], rel=1e-5)
+    assert said["patients"][0]["ksi"] == pytest.approx(before["patients"][0]["ksi"], rel=1e-5)
     found = t1djax.read_result(t1djax.find_results([tmp_path / "second"])[0])
-    assert found.metadata["estimates"]["ksi"]["initial"] == pytest.approx(before["patients"][1]["ksi"], rel=1e-12)
+    assert found.metadata["estimates"]["ksi"]["initial"] == pytest.approx(before["patients"][0]["ksi"], rel=1e-12)
     assert found.metadata["config"]["warm_start"] == str(root / "first")
     assert "starts from" in found.metadata["notes"][-1]
 

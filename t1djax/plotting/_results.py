@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._documented import field_texts
 from ..physics import residual_columns, state_columns, state_units
 from ..records import PatientFit, Result, quantity, symbols_of
 
@@ -186,10 +187,12 @@ def _number(result: Result, key: str) -> str:
 
 
 def _states(axes: "Sequence[Axes]", result: Result) -> None:
-    units = state_units(result.body.States)
+    units, texts = state_units(result.body.States), field_texts(result.body.States)
     for ax, (column, name) in zip(axes, state_columns(result.body.States).items(), strict=True):
         ax.plot(_hours(result.predictions), result.predictions[column], color=_FIT, lw=1.4)
         ax.set(ylabel=f"{name}, {units[name]}")
+        ax.margins(y=0.2)  # room for what it is
+        ax.text(0.01, 0.96, texts.get(name, "").rstrip("."), transform=ax.transAxes, va="top", fontsize=8.5)
     _below(axes, result, "unmeasured states")
 
 
