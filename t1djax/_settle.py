@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from ._arguments import argument
+from ._words import some
 from .data import Patient
 from .physics import BODY_MASS, PHYSIOLOGIES, AbstractPhysiology, Balance
 
@@ -33,8 +34,7 @@ def check_plausible(patients: Sequence[Patient], free: tuple[str, ...], body: ty
             found.setdefault(f" = {value:g} {row.unit} ({why})", []).append(f"{row.column} of {name}")
     if found:
         listed = [some(names) + value for value, names in found.items()]
-        more = f"; and {len(listed) - 8} more" if len(listed) > 8 else ""
-        raise ValueError(f"far from what people have, is the unit another? {'; '.join(listed[:8])}{more}")
+        raise ValueError(f"far from what people have, is the unit another? {some(listed, 8, between='; ')}")
 
 
 def doubtful_mass(patient: Patient, free: Collection[str], body: type[AbstractPhysiology]) -> tuple[str, ...]:
@@ -149,9 +149,8 @@ def _balance(settled: Settlement, patients: Sequence[Patient], free: tuple[str, 
     odd = [b.words(p.name, float(x), float(y)) for p, x, y in zip(patients, more, less, strict=True) if x <= y]
     stands = [row.symbol for row in body.facts.proxies if row.of == b.less]
     if odd:
-        rest = f"; and {len(odd) - 5} more" if len(odd) > 5 else ""
         raise ValueError(
-            f"{b.must}: {'; '.join(odd[:5])}{rest}, in {unit}. Correct {' or '.join((b.more, *stands))}, or do not "
+            f"{b.must}: {some(odd, between='; ')}, in {unit}. Correct {' or '.join((b.more, *stands))}, or do not "
             f"state {b.more}: name it among the parameters to estimate "
             f"({argument('free', [body.facts.sensitivity, b.more])}), or take it by "
             f"{argument('assume_population', True)}, where it follows {' or '.join((*stands, b.less))}"
@@ -170,8 +169,3 @@ def _balance(settled: Settlement, patients: Sequence[Patient], free: tuple[str, 
             f"{', '.join(by_it)} goes by this assumption, not by the readings alone: estimate {b.more} along with it, "
             f"or state {b.more} and {' or '.join(stands) or b.less}"
         )
-
-
-def some(names: Sequence[str]) -> str:
-    """The first five names, and how many there are more."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

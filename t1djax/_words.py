@@ -33,6 +33,18 @@ def folded(text: str) -> str:
     return textwrap.fill(text, 80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
+def some(names: Iterable[str], most: int = 5, *, between: str = ", ") -> str:
+    """The first names, and how many there are more.
+
+    Example:
+        >>> from t1djax._words import some
+        >>> some(["Ada", "Ben", "Cleo"], 2)
+        'Ada, Ben and 1 more'
+    """
+    names = list(names)
+    return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def each(names: str | Iterable[str]) -> tuple[str, ...]:
     """Names, in order; a text is one name, not its letters.
 

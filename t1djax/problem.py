@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, Shaped
 
 from ._arguments import ArgumentError
 from ._checked import check_types
-from ._settle import check_plausible, settle, some
+from ._settle import check_plausible, settle
 from ._types import Key
-from ._words import counted
+from ._words import counted, some
 from .data import Cohort, Patient, PatientArrays, Series, steps_needed
 from .identifiability import check_identifiable
 from .physics import AbstractPhysiology, Balance, Magdelaine, Parameter, start_symbol

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._words import some
 from ..config import ConfigError
 from ..data import TOLERANCE_MIN, Cohort, Patient, readings_ahead, rolling_origins, training_end
+from ..statespace import LEAST_READINGS
 
 _OFF_GRID = 0.25
 """A horizon this share of the sensor's step from a multiple of it has no reading of its own."""
-_LEAST_READINGS = 20
-"""As `fit_state_space` has it."""
 _FEW = 50
 """Fewer forecasts than this say little of a method: they overlap."""
 _DAY_H = 24.0
@@ -36,9 +36,8 @@ def check_horizons(cohort: Cohort, horizon_min: Sequence[float]) -> None:
     problems = []
     for (step, wrong), names in off.items():
         near = sorted({step * k for h in wrong for k in (int(h // step), int(h // step) + 1) if k > 0})
-        who = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         problems.append(
-            f"--horizons {_numbers(wrong)}: readings of {who} come each {step:g} min, so there is none at that "
+            f"--horizons {_numbers(wrong)}: readings of {some(names)} come each {step:g} min, so there is none at that "
             f"distance to score against; the nearest horizons that have readings are {_numbers(near)} min"
         )
     if problems:
@@ -66,10 +65,10 @@ def _impossible(patient: Patient, horizon_min: Sequence[float], share: float) ->
     seen = patient.time_min[patient.valid]
     learnt, scored = int(np.sum(seen <= end)), _scored(patient, horizon_min, end)
     remedy = "give a longer record, change --train-share, or leave them out (--patients)"
-    if learnt < _LEAST_READINGS:
+    if learnt < LEAST_READINGS:
         return (
             f"{patient.name}: {learnt} readings in the first {100 * share:g} % of {_hours(patient):.1f} h to learn "
-            f"from, and the fit needs {_LEAST_READINGS}; {remedy}"
+            f"from, and the fit needs {LEAST_READINGS}; {remedy}"
         )
     if not any(scored.values()):
         return (

@@ -10,8 +10,7 @@ import pandas as pd
 import typer
 
 from .._arguments import ArgumentError
-from .._settle import some
-from .._words import counted
+from .._words import counted, some
 from ..config import ConfigError, both_ways, built
 from ..data import Cohort, from_first_reading, windows
 from ..evaluation import doubts, metrics

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import jax
 import typer
 
-from .._settle import some
-from .._words import counted
+from .._words import counted, some
 from ..config import ConfigError
 from ..data import Cohort
 from ..evaluation import glycaemia_table, score_forecasts
@@ -130,6 +129,5 @@ def _of_cohort(found: list[dict[str, Any]], cohort: Cohort) -> dict[str, dict[st
     """Those of the people on the page, whole or in windows; others are told of and left out."""
     mine = {one["name"]: one for one in found if person_of(one["name"], cohort.names)}
     if others := sorted({one["name"] for one in found} - set(mine)):
-        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        say("note", f"identification of {', '.join(others[:5])}{more} is left out: not among those read")
+        say("note", f"identification of {some(others)} is left out: not among those read")
     return mine

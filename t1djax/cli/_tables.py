@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .._settle import some
+from .._words import some
 from ..io import without_nan
 from ..physics import PARAMETERS, AbstractPhysiology, Magdelaine
 from ..records import SYMBOLS, Symbol, legend, legend_line, symbols_of

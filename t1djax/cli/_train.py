@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from .._settle import some
-from .._words import counted
+from .._words import counted, some
 from ..config import ConfigError, Experiment, load_experiment
 from ..data import Cohort
 from ..evaluation import persistence_rmse, spread

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .._words import some
+
 _SHOWN = 4  # fields of a configuration in a label
 _NO_SETTINGS = ("results", "members")  # members are the seeds of one experiment
 
@@ -31,7 +33,7 @@ def settings_of(metadata: Sequence[Mapping[str, Any]]) -> list[str]:
             own = tuple(config.get(key, "-") for key in differing)
             if own not in by_values:
                 pairs = [f"{key} {value}" for key, value in zip(differing, own, strict=True)]
-                text = ", ".join(pairs[:_SHOWN]) + (f", {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else "")
+                text = some(pairs, _SHOWN)
                 alone = text not in by_values.values()
                 by_values[own] = text if alone else f"{text} ({len(by_values) + 1})"
             labels[i] = by_values[own]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .._words import some
 from ..io import DataWarning, NewerFormatError, ResultError, read_result
 from ._journal import Journal
 
@@ -39,8 +40,7 @@ def repair(journal: Journal, root: Path, batches: Iterable[int], seeds: int) -> 
                     wrong.append(str(e).partition(";")[0])
                     journal.set_aside(root / name)
         if wrong:
-            more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-            warnings.warn(f"{', '.join(wrong[:3])}{more}; these fits are run again", DataWarning, stacklevel=4)
+            warnings.warn(f"{some(wrong, 3)}; these fits are run again", DataWarning, stacklevel=4)
             note.unlink()
         else:
             sound[number] = found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import argument
-from .._words import counted
+from .._words import counted, some
 from ..data import Cohort
 from ..physics import PARAMETERS, table_with
 from ._asserted import PATIENTS_FILE, TIME_ZONE, TRUTH_FILE, asserted_table
@@ -140,8 +140,8 @@ def _prepare(folder: Path, files: Iterable[str], overwrite: bool) -> None:
     foreign = [name for name in there if name.lower().endswith(".csv") and name not in files]
     if foreign:
         raise FileExistsError(
-            f"{folder} holds tables that are no part of the cohort ({', '.join(foreign[:5])}"
-            f"{', ...' if len(foreign) > 5 else ''}); remove them or choose another folder"
+            f"{folder} holds tables that are no part of the cohort ({some(foreign)}); "
+            "remove them or choose another folder"
         )
 
 

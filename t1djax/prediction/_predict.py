@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ndtri
 
+from .._words import some
 from ..io import PATIENT, Step, finished, flaw, future_inputs, settled
 from ..physics import AbstractPhysiology, Doses, Inputs, count_steps, state_units
 from ..programs import over_cohort
@@ -102,7 +103,7 @@ def by_patient(
     if PATIENT not in names:
         if len(models) == 1:
             return [(next(iter(models.values())), np.arange(len(table)))]
-        yield flaw("table", "the column is missing", f"name one of {_some(models)} in each row", column=PATIENT)
+        yield flaw("table", "the column is missing", f"name one of {some(models, 10)} in each row", column=PATIENT)
         return []
     if not len(table):
         yield flaw("table", "it has no row", "give rows")
@@ -111,17 +112,12 @@ def by_patient(
     rows = [(str(name), np.asarray(where)) for name, where in column.groupby(column, sort=False).indices.items()]
     # Rows without a name are in no group.
     for label in table.index[column.isna()][:1]:
-        yield flaw("table", "the cell is empty", f"name one of {_some(models)}", column=PATIENT, row=label)
+        yield flaw("table", "the cell is empty", f"name one of {some(models, 10)}", column=PATIENT, row=label)
     for name, where in rows:
         if name not in models:
             what = f"{name[:80]!r} is not the patient" if single is not None else f"there is no patient {name[:80]!r}"
-            yield flaw("table", what, f"name one of {_some(models)}", column=PATIENT, row=table.index[where[0]])
+            yield flaw("table", what, f"name one of {some(models, 10)}", column=PATIENT, row=table.index[where[0]])
     return [(models[name], where) for name, where in rows if name in models]
-
-
-def _some(models: Mapping[str, FittedPatient]) -> str:
-    names = list(models)
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 class _Request(NamedTuple):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .._arguments import ArgumentError
+from .._words import some
 from ..records import FittedPatient
 from ._store import RegistryError, default_uri, mlflow_at
 from ._versions import ALIAS, PREFIX, fetch, find
@@ -164,9 +165,9 @@ def _against(
     each, error, _ = cohort_errors(models)
     found = []
     if lacking := [patient for patient in models if patient not in each]:
-        found.append(f"{_some(lacking)} has no forecast error: the record has no reading in its forecast part")
+        found.append(f"{some(lacking)} has no forecast error: the record has no reading in its forecast part")
     if high := [f"{patient} ({x:.3g})" for patient, x in each.items() if not x < target]:
-        found.append(f"the forecast RMSE is not below the target of {target:g} mg/dL: {_some(high)}")
+        found.append(f"the forecast RMSE is not below the target of {target:g} mg/dL: {some(high)}")
     if champion is None:
         return found
     if cohort_hash(models) != cohort_hash(champion):
@@ -189,11 +190,7 @@ def _for(error: float, worst: float, target: float, champion: Mapping[str, Fitte
 
 def _difference(models: Mapping[str, FittedPatient], champion: Mapping[str, FittedPatient]) -> str:
     if lost := sorted(champion.keys() - models.keys()):
-        return f"it has {_some(lost)} as well"
+        return f"it has {some(lost)} as well"
     if new := sorted(models.keys() - champion.keys()):
-        return f"it lacks {_some(new)}"
-    return f"another record of {_some([p for p in models if models[p].data_hash != champion[p].data_hash])}"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        return f"it lacks {some(new)}"
+    return f"another record of {some([p for p in models if models[p].data_hash != champion[p].data_hash])}"

@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from .._arguments import ArgumentError
 from .._types import Key
+from .._words import some
 from ..data import STEP_MIN, Cohort, Patient, Truth, draw_people, habits_of
 from ..physics import AbstractPhysiology, Doses, NoRestError, fastest_rate, physiology_named
 from ..programs import cores, over_cohort
@@ -209,8 +210,7 @@ def _say_left_out(
         with jax.enable_x64(True):
             cls.of({s: jnp.asarray(x[row]) for s, x in values.items() if s in cls.parameters}).rest(target_mg_dL)
     except NoRestError as e:
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        who = f"{', '.join(names[:10])}{more} {'is' if len(names) == 1 else 'are'} left out"
+        who = f"{some(names, 10)} {'is' if len(names) == 1 else 'are'} left out"
         warnings.warn(f"{who}: {e}", stacklevel=4)
 
 
