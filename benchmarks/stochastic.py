@@ -24,11 +24,11 @@ import t1djax
 from t1djax.physics import physiology_named
 from t1djax.statespace import StateSpaceFit, StateSpaceOptions, fit_state_space, model_of_numbers
 from t1djax.statespace._body import unit_of
-from t1djax.statespace._fit import run_filter, walked
 from t1djax.statespace._hyper import Form, layout
 from t1djax.statespace._model import build, positive, reading_row
 from t1djax.statespace._person import person_of
-from t1djax.statespace._steps import stack_steps
+from t1djax.statespace._search import run_filter
+from t1djax.statespace._steps import stack_steps, steps_for
 
 HORIZONS_MIN = (30.0, 60.0, 120.0)
 DAYS, STEP_MIN, LEVEL = 14, 15.0, 150.0
@@ -50,7 +50,7 @@ def drawn(body: str, seed: int) -> tuple[t1djax.Patient, dict[str, float]]:
     )
     blank = t1djax.Patient(f"{body}{seed}", t, np.full(len(t), LEVEL), doses)
     with jax.enable_x64(True):
-        steps = jax.tree.map(lambda x: x[0], stack_steps([walked(blank, form)]))
+        steps = jax.tree.map(lambda x: x[0], stack_steps([steps_for(blank, form)]))
         person = person_of(blank, until_min=float(t[-1]))
         z = {row.symbol: float(np.clip(rng.normal(), -1.5, 1.5)) for row in form.constants}
         z |= {s: z[s] / 2 for s in ("fast", "walk")}
@@ -198,7 +198,7 @@ def _of_record(patient: t1djax.Patient, model: str) -> list[np.ndarray]:
     person = fit_state_space([patient], physiology=model, train_until_min=np.inf).patients[0]
     form = person.form
     with jax.enable_x64(True):
-        steps, h = walked(patient, form), {s: jnp.asarray(e.value) for s, e in person.constants.items()}
+        steps, h = steps_for(patient, form), {s: jnp.asarray(e.value) for s, e in person.constants.items()}
         unit = unit_of(h, person.person.level_mg_dL, form)
         known: Any = jax.jit(
             lambda h: (

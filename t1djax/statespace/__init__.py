@@ -10,8 +10,6 @@ from ._exponential import discrete as discrete
 from ._filter import kalman_spread as kalman_spread
 from ._filter import kalman_update as kalman_update
 from ._fit import LEAST_READINGS as LEAST_READINGS
-from ._fit import PatientStateSpace as PatientStateSpace
-from ._fit import StateSpaceFit as StateSpaceFit
 from ._fit import fit_state_space as fit_state_space
 from ._forecast import DoseResponses as DoseResponses
 from ._forecast import dose_responses as dose_responses
@@ -23,6 +21,8 @@ from ._numbers import model_numbers as model_numbers
 from ._numbers import model_of_numbers as model_of_numbers
 from ._paths import SmoothedStates as SmoothedStates
 from ._paths import smoothed_states as smoothed_states
+from ._records import PatientStateSpace as PatientStateSpace
+from ._records import StateSpaceFit as StateSpaceFit
 from ._replay import replay as replay
 from ._scenarios import changed_min as changed_min
 from ._scenarios import factor as factor

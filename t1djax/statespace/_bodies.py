@@ -7,8 +7,9 @@ from jaxtyping import Float
 
 from ..data import Patient
 from ..physics import AbstractPhysiology
-from ._fit import PatientStateSpace, StateSpaceFit, fit_state_space
+from ._fit import fit_state_space
 from ._hyper import StateSpaceOptions
+from ._records import PatientStateSpace, StateSpaceFit
 
 BODIES = "kanderian,hovorka"
 """Bodies with a set point, which differ on what glucose gives back of a dose."""

@@ -14,10 +14,11 @@ from ..programs import together
 from ..records import FutureInputs, RollingForecasts
 from ._ahead import Ahead, Changes, ahead, changes_after, lasting_rates, lengths_ahead
 from ._body import unit_of
-from ._fit import PatientStateSpace, StateSpaceFit, run_filter, walked
 from ._hyper import Form
 from ._person import Person
-from ._steps import Steps, stack_steps
+from ._records import PatientStateSpace, StateSpaceFit
+from ._search import run_filter
+from ._steps import Steps, stack_steps, steps_for
 
 
 def state_space_forecasts(
@@ -162,7 +163,7 @@ def forecast_moments(
         empty = np.zeros((0, len(horizons)))
         return empty, empty
     with jax.enable_x64(True):
-        steps = jax.tree.map(lambda x: x[0], stack_steps([walked(patient, found.form)]))
+        steps = jax.tree.map(lambda x: x[0], stack_steps([steps_for(patient, found.form)]))
         changes = changes_after(patient, origins, horizons, future=future, announced_min=announced_min, also=also)
     h = {symbol: np.asarray(e.value) for symbol, e in found.constants.items()}
     person = jax.tree.map(np.asarray, found.person)

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..physics import AbstractPhysiology
 from ..records import Cost, Estimate, Outcome
-from ._fit import Joint, PatientStateSpace, StateSpaceFit
 from ._hyper import Form, StateSpaceOptions
 from ._person import Person
+from ._records import Joint, PatientStateSpace, StateSpaceFit
 
 _EFFECTS = ("c", "p1", "q", "r")
 

@@ -13,11 +13,11 @@ from ..data import Patient
 from ..programs import together
 from ._body import unit_of
 from ._filter import draw_paths, kalman_filter, smooth
-from ._fit import StateSpaceFit, walked
 from ._hyper import Form, layout
 from ._model import build, positive
 from ._person import Person
-from ._steps import Steps, stack_steps
+from ._records import StateSpaceFit
+from ._steps import Steps, stack_steps, steps_for
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def smoothed_states(
     if draws and key is None:
         raise ValueError(f"smoothed_states: {draws} draws need a key, such as key=jax.random.key(0)")
     with jax.enable_x64(True):
-        steps = walked(patient, found.form, until_min)
+        steps = steps_for(patient, found.form, until_min)
         padded = jax.tree.map(lambda x: x[0], stack_steps([steps]))
         key = jax.random.key(0) if key is None else key
     h = {symbol: np.asarray(e.value) for symbol, e in found.constants.items()}

@@ -1,32 +1,17 @@
 """What people tell of each other: priors of the stochastic model from the cohort."""
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from ._hyper import Form, layout
 from ._person import Person, drift
+from ._search import Belief, Solution
 
 _SHARE = 0.5
 """Priors for everybody are wide on purpose: people are taken to differ by so much of them before they are seen."""
-
-
-class Belief(NamedTuple):
-    """The prior of the constants' standardised logarithms, and where their search starts."""
-
-    mean: Float[Array, "*batch free"]
-    sd: Float[Array, "*batch free"]
-    start: Float[Array, "*batch free"]
-
-
-@runtime_checkable
-class _Solution(Protocol):
-    z: Array
-    converged: Array
-    found: Any
 
 
 def of_everybody(person: Person, form: Form) -> Belief:
@@ -35,7 +20,7 @@ def of_everybody(person: Person, form: Form) -> Belief:
     return Belief(*(jnp.asarray(zero + x) for x in (0.0, 1.0, [row.start for row in form.constants])))
 
 
-def of_the_cohort(rules: Person, solution: _Solution, form: Form) -> tuple[Person, Belief]:
+def of_the_cohort(rules: Person, solution: Solution, form: Form) -> tuple[Person, Belief]:
     """The priors of the cohort: one step of expectation and maximisation.
 
     ```

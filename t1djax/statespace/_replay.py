@@ -19,11 +19,12 @@ from ..records import Replay
 from ._answers import AbstractAnswer, Answering, Course, answered, begin
 from ._body import CHANNELS, unit_of
 from ._filter import draw_paths, kalman_filter
-from ._fit import PatientStateSpace, constants, root
 from ._hyper import Form
 from ._model import Answers, Model, after_doses, build, choices, effect_rows, matrices
 from ._person import Person, as_closed_loop
+from ._records import PatientStateSpace, root
 from ._scenarios import changed_min, ends, rates_at
+from ._search import constants
 from ._steps import Steps, round_up, stack_steps, steps_of
 
 # Of the record around a change: before it, what was on board and what insulin and food do to the person; after it, what

@@ -16,11 +16,13 @@ from ..physics import AbstractPhysiology, settings
 from ..programs import over_cohort
 from ..records import SETTINGS, Informative, Outcome, PersonSettings
 from ._bodies import BODIES, fit_bodies, weights
-from ._fit import LEAST_READINGS, PatientStateSpace, constants, root
+from ._fit import LEAST_READINGS
 from ._hyper import Form, StateSpaceOptions, layout
 from ._model import RHYTHM_SD, effect_prior, positive
 from ._own_body import own_body
 from ._person import Person, as_closed_loop
+from ._records import PatientStateSpace, root
+from ._search import constants
 from ._steps import MINUTES_PER_DAY, unpaired
 
 _DRAWS = 256

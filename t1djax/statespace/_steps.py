@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..data import HIGHEST_READING, LOWEST_READING, Patient
 from ..physics import Doses
+from ._hyper import Form
 
 PAIRING_MIN = 60.0
 """A bolus belongs to the carbohydrate stated at most so long before it, min; without any it may hide a meal."""
@@ -125,6 +126,13 @@ def steps_of(
         rates=jax.device_put(np.stack(rates, axis=-1)),
         squares=jax.device_put(squares[at[2]] / (_SMALL * _MG_PER_G)),
     )
+
+
+def steps_for(patient: Patient, form: Form, until_min: float | None = None) -> Steps:
+    """The steps of a record as a model of this form takes them."""
+    longest = np.inf if form.exact else form.physiology.step_min
+    blocks, ahead_min = form.options.sensitivity_blocks, form.options.paired_ahead_min
+    return steps_of(patient, until_min=until_min, longest_min=longest, blocks=blocks, ahead_min=ahead_min)
 
 
 def _midnight(patient: Patient) -> float:
