@@ -21,7 +21,7 @@ from ..records import (
     GridName,
     Line,
 )
-from ._results import _FIT, _FORECAST, _HELD_OUT, _INK, _STYLE, _TARGET_MG_DL, _TRUTH
+from ._style import FIT, FORECAST, HELD_OUT, INK, TARGET_MG_DL, TRUTH, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _DAY_MIN = 1440.0
 _GAP_MIN = 45.0  # a line is not drawn across a longer gap
-ZONE_COLOURS = {"A": _TRUTH, "B": "#56B4E9", "C": _HELD_OUT, "D": _FORECAST, "E": "#7A0403"}
+ZONE_COLOURS = {"A": TRUTH, "B": "#56B4E9", "C": HELD_OUT, "D": FORECAST, "E": "#7A0403"}
 _AGP_BIN_MIN, _AGP_HALF_MIN, _AGP_LEAST = 15.0, 30.0, 5
 """The profile: a point each 15 min from the readings within 30 min of it, of which there must be five."""
 
@@ -59,9 +59,6 @@ def plot_day(patient: Patient, *, start_min: float | None = None, hours: float =
         >>> len(figure.axes)
         3
     """
-    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     factor = _factor(unit)
     if not hours > 0:
         raise ValueError(f"plot_day: hours is {hours!r}; give a length of more than zero")
@@ -69,13 +66,12 @@ def plot_day(patient: Patient, *, start_min: float | None = None, hours: float =
     begin = _first_day(patient, clock, 60 * hours) if start_min is None else start_min
     end = begin + 60 * hours
     x = lambda minutes: (minutes + clock) / 60
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 4.8))
+    with new_figure(7.2, 4.8) as figure:
         glucose, insulin, carbs = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1.3, 1))
         _target(glucose, factor)
         seen = patient.valid & (patient.time_min >= begin) & (patient.time_min <= end)
         time, reading = _with_gaps(patient.time_min[seen], patient.glucose_mg_dL[seen] / factor)
-        glucose.plot(x(time), reading, color=_FIT, lw=1.2, marker="o", ms=2.5)
+        glucose.plot(x(time), reading, color=FIT, lw=1.2, marker="o", ms=2.5)
         glucose.set(ylabel=f"glucose, {unit}")
         glucose.set_ylim(bottom=0)
         doses = patient.doses
@@ -83,11 +79,11 @@ def plot_day(patient: Patient, *, start_min: float | None = None, hours: float =
         basal_time = np.concatenate([[begin], since[(since > begin) & (since < end)]])
         rate = rates[(np.searchsorted(since, basal_time, side="right") - 1).clip(0)]
         insulin.stairs(rate, x(np.append(basal_time, end)), color="#56B4E9", fill=True, alpha=0.5, label="basal, U/h")
-        _bars(insulin, x, doses.bolus_time_min, doses.bolus_U, (begin, end), _INK, "bolus, U")
+        _bars(insulin, x, doses.bolus_time_min, doses.bolus_U, (begin, end), INK, "bolus, U")
         insulin.set(ylabel="insulin")
         # Beside the axes: bars may stand anywhere inside.
         insulin.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.0)
-        _bars(carbs, x, doses.meal_time_min, doses.carbs_g, (begin, end), _HELD_OUT, "")
+        _bars(carbs, x, doses.meal_time_min, doses.carbs_g, (begin, end), HELD_OUT, "")
         carbs.set(ylabel="carbs, g", xlim=(x(begin), x(end)))
         for ax in (insulin, carbs):
             ax.set_ylim(bottom=0)
@@ -122,9 +118,6 @@ def plot_days(patient: Patient, *, days: int = 14, unit: str = "mg/dL") -> "Figu
         >>> len(figure.axes)
         7
     """
-    from matplotlib import rc_context  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     factor = _factor(unit)
     if days < 1:
         raise ValueError(f"plot_days: days is {days}; give 1 or more")
@@ -134,9 +127,8 @@ def plot_days(patient: Patient, *, days: int = 14, unit: str = "mg/dL") -> "Figu
     last = max(first, last)
     first = max(first, last - days + 1)
     rows = -(-(last - first + 1) // 7)
-    low, high = (limit / factor for limit in _TARGET_MG_DL)
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 0.5 + 0.95 * rows))
+    low, high = (limit / factor for limit in TARGET_MG_DL)
+    with new_figure(7.2, 0.5 + 0.95 * rows) as figure:
         panels = figure.subplots(rows, 7, sharex=True, sharey=True, squeeze=False)
         for number, ax in enumerate(panels.flat):
             day = first + number
@@ -147,9 +139,9 @@ def plot_days(patient: Patient, *, days: int = 14, unit: str = "mg/dL") -> "Figu
             time, value = _with_gaps(at[mine] - day * _DAY_MIN, reading[mine])
             hours = time / 60
             _target(ax, factor)
-            ax.plot(hours, value, color=_INK, lw=0.8)
-            ax.fill_between(hours, value, low, where=value < low, color=_FORECAST, alpha=0.7, lw=0)
-            ax.fill_between(hours, value, high, where=value > high, color=_HELD_OUT, alpha=0.6, lw=0)
+            ax.plot(hours, value, color=INK, lw=0.8)
+            ax.fill_between(hours, value, low, where=value < low, color=FORECAST, alpha=0.7, lw=0)
+            ax.fill_between(hours, value, high, where=value > high, color=HELD_OUT, alpha=0.6, lw=0)
             date = None if patient.start is None else patient.start.date() + dt.timedelta(days=day)
             name = f"day {day + 1}" if date is None else f"{date:%a %d %b}"
             ax.set_title(name, fontsize=7, pad=2)
@@ -187,22 +179,18 @@ def plot_agp(patient: Patient, *, unit: str = "mg/dL") -> "Figure":
 
     Source: Bergenstal et al., Diabetes Technol. Ther. 15(3):198 (2013); percentiles of Battelino et al. 2019.
     """
-    from matplotlib import rc_context  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     factor = _factor(unit)
     hours, levels = agp(patient)
     days = (patient.time_min[patient.valid][-1] - patient.time_min[patient.valid][0]) / _DAY_MIN
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 3.6))
+    with new_figure(7.2, 3.6) as figure:
         ax = figure.subplots()
         _target(ax, factor)
         low, q1, median, q3, high = levels / factor
-        ax.fill_between(hours, low, high, color=_FIT, alpha=0.18, lw=0, label="5 to 95 %")
-        ax.fill_between(hours, q1, q3, color=_FIT, alpha=0.38, lw=0, label="25 to 75 %")
-        ax.plot(hours, median, color=_INK, lw=1.8, label="median")
-        ax.axhline(54 / factor, color=_FORECAST, lw=0.8, ls=":")
-        ax.axhline(250 / factor, color=_FORECAST, lw=0.8, ls=":")
+        ax.fill_between(hours, low, high, color=FIT, alpha=0.18, lw=0, label="5 to 95 %")
+        ax.fill_between(hours, q1, q3, color=FIT, alpha=0.38, lw=0, label="25 to 75 %")
+        ax.plot(hours, median, color=INK, lw=1.8, label="median")
+        ax.axhline(54 / factor, color=FORECAST, lw=0.8, ls=":")
+        ax.axhline(250 / factor, color=FORECAST, lw=0.8, ls=":")
         top = np.nanmax(high) if np.isfinite(high).any() else 0.0
         ax.set(xlim=(0, 24), ylim=(0, max(300 / factor, 1.08 * top)), ylabel=f"glucose, {unit}")
         ax.set_xticks(range(0, 25, 3), [f"{h:02d}:00" for h in range(0, 25, 3)])
@@ -244,19 +232,15 @@ def plot_error_grid(pairs: ErrorGrid, *, title: str = "") -> "Figure":
         >>> plot_error_grid(pairs).axes[0].get_xlabel()
         'reference, mg/dL'
     """
-    from matplotlib import rc_context  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     clarke = pairs.grid == "clarke"
     # The published grid ends at 550 mg/dL; sensors read to 400.
     highest = max(float(np.max(x, initial=0.0)) for x in (pairs.reference_mg_dL, pairs.predicted_mg_dL))
     edge = 400 if clarke or highest <= 400 else 550
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(5.2, 5.0))
+    with new_figure(5.2, 5.0) as figure:
         ax = figure.subplots()
         ax.plot((0, edge), (0, edge), color="#999999", lw=0.7, ls=":")
         for line in _lines(pairs.grid):
-            ax.plot(*np.asarray(line).T, color=_INK, lw=0.9)
+            ax.plot(*np.asarray(line).T, color=INK, lw=0.9)
         size = 12 if len(pairs.zone) < 600 else 6
         shares = pairs.percent
         for zone in ZONES:
@@ -265,7 +249,7 @@ def plot_error_grid(pairs: ErrorGrid, *, title: str = "") -> "Figure":
             label = f"{zone} {shares[zone]:.1f} %"
             ax.scatter(*xy, s=size, color=ZONE_COLOURS[zone], alpha=0.55, lw=0, label=label, zorder=3)
         for zone, x, y in _LETTERS[pairs.grid.rstrip("12"), edge]:
-            ax.text(x, y, zone, fontsize=11, fontweight="bold", color=_INK, ha="center", va="center", zorder=4)
+            ax.text(x, y, zone, fontsize=11, fontweight="bold", color=INK, ha="center", va="center", zorder=4)
         ax.set(xlim=(0, edge), ylim=(0, edge), xlabel="reference, mg/dL", ylabel="predicted, mg/dL", aspect="equal")
         ax.legend(
             loc="upper center",
@@ -317,7 +301,7 @@ def _factor(unit: str) -> float:
 
 
 def _target(ax: "Axes", factor: float) -> None:
-    ax.axhspan(_TARGET_MG_DL[0] / factor, _TARGET_MG_DL[1] / factor, color=_TRUTH, alpha=0.1, lw=0)
+    ax.axhspan(TARGET_MG_DL[0] / factor, TARGET_MG_DL[1] / factor, color=TRUTH, alpha=0.1, lw=0)
 
 
 def _with_gaps(time: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._results import _STYLE
+from ._style import new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,21 +26,17 @@ def plot_comparison(table: "pd.DataFrame") -> "dict[str, Figure]":
     Returns:
         Figures by name: `comparison_{mode}_{parameters}`.
     """
-    from matplotlib import rc_context  # noqa: PLC0415 - heavy
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     figures = {}
     groups: Any = table.groupby(["mode", "parameters"], sort=False)
-    with rc_context(_STYLE):
-        for (mode, named), part in groups:
-            measures = _measures(part)
-            figure = Figure(figsize=(2.6 * len(measures) + 0.6, 3.2))
+    for (mode, named), part in groups:
+        measures = _measures(part)
+        with new_figure(2.6 * len(measures) + 0.6, 3.2) as figure:
             panels = figure.subplots(1, len(measures), squeeze=False)[0]
             for axes, (column, title) in zip(panels, measures.items(), strict=True):
                 each = part.groupby(_labels(part), sort=False)
                 by_model = {label: p[column].dropna().to_numpy(float) for label, p in each}
                 _panel(axes, by_model, title)
-            figures["_".join(x for x in ("comparison", str(mode), str(named)) if x)] = figure
+        figures["_".join(x for x in ("comparison", str(mode), str(named)) if x)] = figure
     return figures
 
 

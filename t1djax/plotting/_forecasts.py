@@ -8,13 +8,12 @@ from jaxtyping import Float
 from ..data import Patient
 from ..records import RollingForecasts
 from ._clinical import _clock, _clock_axis, _date, _target, _with_gaps
-from ._results import _FIT, _FORECAST, _HELD_OUT, _INK, _STYLE, _TRUTH
+from ._style import COLOURS, FIT, INK, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_COLOURS = (_FIT, _FORECAST, _TRUTH, _HELD_OUT, "#CC79A7", "#56B4E9", _INK)
 _MARKS = "osD^vPX"
 _Z50, _Z90 = 0.6744897501960817, 1.6448536269514722  # of the normal distribution
 
@@ -50,9 +49,6 @@ def plot_forecasts(
         >>> figure.axes[0].get_ylabel()
         'glucose, mg/dL'
     """
-    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     if forecasts.name != patient.name:
         raise ValueError(f"plot_forecasts: the forecasts are of {forecasts.name}, the record of {patient.name}")
     begin = float(np.min(forecasts.origin_min, initial=np.inf)) if start_min is None else start_min
@@ -67,12 +63,11 @@ def plot_forecasts(
         raise ValueError(f"plot_forecasts: {forecasts.name} has no forecast from {begin:g} to {end:g} min")
     clock = _clock(patient)
     x = lambda minutes: (minutes + clock) / 60
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 3.8))
+    with new_figure(7.2, 3.8) as figure:
         ax = figure.subplots()
         _target(ax, 1.0)
         for n, i in enumerate(chosen):
-            _fan(ax, x, forecasts, patient, i, _COLOURS[n % 2], n == 0)
+            _fan(ax, x, forecasts, patient, i, COLOURS[n % 2], n == 0)
         seen = patient.valid & (patient.time_min >= begin - 120) & (patient.time_min <= end)
         time, reading = _with_gaps(patient.time_min[seen], patient.glucose_mg_dL[seen])
         ax.plot(x(time), reading, color="#555555", lw=0.7, marker="o", ms=2.6, label="readings", zorder=5)
@@ -131,8 +126,6 @@ def plot_residuals(
         >>> len(figure.axes)
         4
     """
-    from matplotlib import rc_context  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
     from scipy.special import ndtri  # noqa: PLC0415
 
     there = np.isfinite(residual)
@@ -143,26 +136,25 @@ def plot_residuals(
     lags = np.arange(1, min(max_lag, n // 2) + 1)
     rho = autocorrelation(residual, int(lags[-1]))[1:]
     sd = float(r.std())
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 5.0))
+    with new_figure(7.2, 5.0) as figure:
         (over_time, correlation), (quantiles, spread) = figure.subplots(2, 2)
-        over_time.axhline(0, color=_INK, lw=0.7)
-        over_time.scatter(hours, r, s=6, color=_FIT, lw=0, alpha=0.6)
+        over_time.axhline(0, color=INK, lw=0.7)
+        over_time.scatter(hours, r, s=6, color=FIT, lw=0, alpha=0.6)
         over_time.set(xlabel="time, h", ylabel=f"residual, {unit}")
         edge = 1.96 / np.sqrt(n)
         correlation.axhspan(-edge, edge, color="#999999", alpha=0.25, lw=0)
-        correlation.axhline(0, color=_INK, lw=0.7)
-        correlation.vlines(lags, 0, rho, color=_FIT, lw=2)
+        correlation.axhline(0, color=INK, lw=0.7)
+        correlation.vlines(lags, 0, rho, color=FIT, lw=2)
         correlation.set(xlabel="lag, readings", ylabel="autocorrelation", ylim=(min(-0.3, 1.1 * float(rho.min())), 1.0))
         normal = ndtri((np.arange(n) + 0.5) / n)
-        quantiles.plot(normal, r.mean() + sd * normal, color=_INK, lw=0.8, ls="--")
-        quantiles.scatter(normal, np.sort(r), s=6, color=_FIT, lw=0, alpha=0.7)
+        quantiles.plot(normal, r.mean() + sd * normal, color=INK, lw=0.8, ls="--")
+        quantiles.scatter(normal, np.sort(r), s=6, color=FIT, lw=0, alpha=0.7)
         quantiles.set(xlabel="normal quantile", ylabel=f"residual, {unit}")
-        spread.hist(r, bins=min(40, max(10, n // 15)), density=True, color=_FIT, alpha=0.5)
+        spread.hist(r, bins=min(40, max(10, n // 15)), density=True, color=FIT, alpha=0.5)
         grid = np.linspace(r.min(), r.max(), 200)
         if sd > 0:
             bell = np.exp(-(((grid - r.mean()) / sd) ** 2) / 2) / (sd * np.sqrt(2 * np.pi))
-            spread.plot(grid, bell, color=_INK, lw=0.8, ls="--")
+            spread.plot(grid, bell, color=INK, lw=0.8, ls="--")
         spread.set(xlabel=f"residual, {unit}", ylabel="density")
         numbers = f"mean {r.mean():.3g}, sd {sd:.3g} {unit}, lag-1 autocorrelation {rho[0]:.2f}, n {n}"
         figure.suptitle(f"{title}\n{numbers}" if title else numbers, x=0.01, ha="left", fontsize=10)
@@ -204,9 +196,6 @@ def plot_horizons(scores: "pd.DataFrame", *, measure: str = "rmse_mg_dL") -> "Fi
         >>> plot_horizons(t1djax.score_forecasts(each)).axes[0].get_ylabel()
         'RMSE, mg/dL'
     """
-    from matplotlib import rc_context  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     if measure not in scores:
         raise ValueError(f"plot_horizons: no column {measure!r}; there are {', '.join(map(str, scores.columns))}")
     rows: list[dict[str, Any]] = [row for row in scores.to_dict(orient="records") if row["range"] == "all"]
@@ -214,12 +203,11 @@ def plot_horizons(scores: "pd.DataFrame", *, measure: str = "rmse_mg_dL") -> "Fi
     for row in rows:
         of = lines.setdefault((row["method"], row["future_inputs"]), {})
         of.setdefault(float(row["horizon_min"]), {})[row["patient"]] = float(row[measure])
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(5.6, 3.6))
+    with new_figure(5.6, 3.6) as figure:
         ax = figure.subplots()
         highest = []
         for k, ((method, knows), at) in enumerate(lines.items()):
-            colour, mark = _COLOURS[k % len(_COLOURS)], _MARKS[k % len(_MARKS)]
+            colour, mark = COLOURS[k % len(COLOURS)], _MARKS[k % len(_MARKS)]
             horizons = sorted(at)
             people = list(dict.fromkeys(name for each in at.values() for name in each))
             own = np.array([[at[h].get(name, np.nan) for h in horizons] for name in people])
@@ -231,7 +219,7 @@ def plot_horizons(scores: "pd.DataFrame", *, measure: str = "rmse_mg_dL") -> "Fi
             ax.plot(horizons, mean, color=colour, lw=1.8, marker=mark, ms=5, label=label)
             highest.append(float(np.max(own, initial=0.0, where=np.isfinite(own))))
         if measure in ("coverage_50_percent", "coverage_90_percent"):
-            ax.axhline(float(measure.split("_")[1]), color=_INK, lw=0.8, ls="--")
+            ax.axhline(float(measure.split("_")[1]), color=INK, lw=0.8, ls="--")
         elif measure.startswith(("rmse", "mae", "mard", "crps")):
             ax.set_ylim(0, _top(highest))
         ax.set(xlabel="horizon, min", ylabel=_label(measure), xticks=sorted({h for at in lines.values() for h in at}))

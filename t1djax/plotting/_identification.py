@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..records import PatientIdentification, Profile, interval_words
-from ._results import _STYLE
+from ._style import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,12 +35,8 @@ def plot_identification(patient: PatientIdentification) -> "Figure":
         >>> from t1djax.plotting import plot_identification  # doctest: +SKIP
         >>> plot_identification(report["Pat2"]).savefig("identification.png")  # doctest: +SKIP
     """
-    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     n = len(patient.parameters) + len(patient.derived)
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(10.5, max(3.2, 1.6 + 0.42 * n)))
+    with new_figure(10.5, max(3.2, 1.6 + 0.42 * n)) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
         _errors(left, patient)
         _correlations(right, patient)
@@ -100,14 +96,11 @@ def plot_windows(windows: Sequence[Mapping[str, Any]]) -> "Figure":
         >>> from t1djax.plotting import plot_windows  # doctest: +SKIP
         >>> plot_windows([p.as_dict() for p in report]).savefig("windows.png")  # doctest: +SKIP
     """
-    from matplotlib import rc_context  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: PLC0415
 
     symbols = list(dict.fromkeys(s for w in windows for s in w["parameters"]))
     named: set[str] = set()
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(8.0, 0.8 + 1.5 * len(symbols)), layout="constrained")
+    with new_figure(8.0, 0.8 + 1.5 * len(symbols)) as figure:
         axes = figure.subplots(len(symbols), 1, squeeze=False, sharex=True)[:, 0]
         for ax, symbol in zip(axes, symbols, strict=True):
             rows = [(_hours(w["name"], k), w["parameters"].get(symbol)) for k, w in enumerate(windows)]
@@ -151,11 +144,7 @@ def plot_profiles(profiles: Sequence[Profile], name: str) -> "Figure":
         >>> from t1djax.plotting import plot_profiles  # doctest: +SKIP
         >>> plot_profiles([t1djax.profile(fit, cohort, "ksi")], "Pat2").savefig("p.png")  # doctest: +SKIP
     """
-    from matplotlib import rc_context  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(max(3.4, 2.6 * len(profiles)), 2.8))
+    with new_figure(max(3.4, 2.6 * len(profiles)), 2.8) as figure:
         axes = figure.subplots(1, len(profiles), squeeze=False, sharey=True)[0]
         for ax, profile in zip(axes, profiles, strict=True):
             p = profile[name]

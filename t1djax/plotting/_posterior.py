@@ -6,7 +6,7 @@ import numpy as np
 
 from ..physics import AbstractPhysiology
 from ..records import Hierarchy, PatientPosterior, Posterior, symbols_of
-from ._results import _FIT, _FORECAST, _INK, _STYLE
+from ._style import FIT, FORECAST, INK, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,14 +23,10 @@ def plot_draws(patient: PatientPosterior) -> "Figure":
         >>> from t1djax.plotting import plot_draws  # doctest: +SKIP
         >>> plot_draws(posterior["Pat2"]).savefig("draws.png")  # doctest: +SKIP
     """
-    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     derived = {row.symbol for row in patient.body.facts.derived}
     symbols = [s for s in patient.draws if s not in derived]
     n = len(symbols)
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(2.4 + 1.9 * n, 1.0 + 1.7 * n))
+    with new_figure(2.4 + 1.9 * n, 1.0 + 1.7 * n) as figure:
         axes = figure.subplots(n, n + 1, squeeze=False, width_ratios=[1.5] + [1] * n)
         for i, symbol in enumerate(symbols):
             _chains(axes[i, 0], patient, symbol)
@@ -64,23 +60,19 @@ def plot_forest(found: Posterior | Hierarchy, symbol: str, *, level: float = 0.9
         >>> from t1djax.plotting import plot_forest  # doctest: +SKIP
         >>> plot_forest(posterior, "ksi").savefig("ksi.png")  # doctest: +SKIP
     """
-    from matplotlib import rc_context  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     people = list(found)[:_MOST_PEOPLE]
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(6.4, 1.2 + 0.2 * len(people)))
+    with new_figure(6.4, 1.2 + 0.2 * len(people)) as figure:
         ax = figure.subplots()
         for y, patient in enumerate(people):
             low, high = patient.interval(symbol, level)
-            colour = _FIT if patient.ok else _FORECAST
+            colour = FIT if patient.ok else FORECAST
             ax.plot([low, high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
             ax.plot(np.median(patient.draws[symbol]), y, marker="o", ms=3.5, color=colour)
         if isinstance(found, Hierarchy) and symbol in found.median:
             middle = np.log(found.median[symbol])
             half = np.median(found.sd_log[symbol])
-            ax.axvspan(*np.exp(middle.mean() + np.array([-1, 1]) * half), color=_INK, alpha=0.08, lw=0)
-            ax.axvline(float(np.exp(middle.mean())), color=_INK, lw=0.8, ls=":")
+            ax.axvspan(*np.exp(middle.mean() + np.array([-1, 1]) * half), color=INK, alpha=0.08, lw=0)
+            ax.axvline(float(np.exp(middle.mean())), color=INK, lw=0.8, ls=":")
         ax.set_yticks(range(len(people)), [p.name for p in people], fontsize=7)
         ax.set(xlabel=_label(symbol, found.problem.body), ylim=(len(people) - 0.5, -0.5))
         shaded = "; shaded: the population's middle, one standard deviation either way"
@@ -103,9 +95,9 @@ def _chains(ax: "Axes", patient: PatientPosterior, symbol: str) -> None:
 
 
 def _histogram(ax: "Axes", patient: PatientPosterior, symbol: str) -> None:
-    ax.hist(patient.draws[symbol].ravel(), bins=30, color=_FIT, alpha=0.7)
+    ax.hist(patient.draws[symbol].ravel(), bins=30, color=FIT, alpha=0.7)
     for end in patient.interval(symbol, 0.9):
-        ax.axvline(end, color=_INK, lw=0.8, ls=":")
+        ax.axvline(end, color=INK, lw=0.8, ls=":")
     ax.set_yticks([])
     ax.set_title(symbol, fontsize=7)
     ax.tick_params(labelsize=6)
@@ -114,7 +106,7 @@ def _histogram(ax: "Axes", patient: PatientPosterior, symbol: str) -> None:
 def _pair(ax: "Axes", patient: PatientPosterior, across: str, up: str) -> None:
     x, y = patient.draws[across].ravel(), patient.draws[up].ravel()
     some = slice(None, None, max(1, x.size // _MOST_POINTS))
-    ax.plot(x[some], y[some], ls="none", marker=".", ms=1.2, color=_FIT, alpha=0.5)
+    ax.plot(x[some], y[some], ls="none", marker=".", ms=1.2, color=FIT, alpha=0.5)
     if np.ptp(x) > 0 and np.ptp(y) > 0:
         ax.set_title(f"correlation {np.corrcoef(x, y)[0, 1]:.2f}", fontsize=7)
     ax.tick_params(labelsize=6)

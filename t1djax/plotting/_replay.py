@@ -8,7 +8,7 @@ from ..data import Patient
 from ..physics import Doses
 from ..records import Replay
 from ._clinical import _clock, _clock_axis
-from ._results import _FIT, _FORECAST, _STYLE
+from ._style import FIT, FORECAST, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,9 +29,6 @@ def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: 
     Raises:
         ValueError: where the replay is of another patient.
     """
-    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     if replay.name != patient.name:
         raise ValueError(f"plot_replay: the replay is of {replay.name}, the record of {patient.name}")
     begin = float(replay.time_min[0])
@@ -39,13 +36,12 @@ def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: 
     x = (replay.time_min[shown] + _clock(patient)) / 60
     was = replay.recorded_mg_dL[shown]
     middle, low, high = (part[shown] for part in replay.interval(level))
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 6.8))
+    with new_figure(7.2, 6.8) as figure:
         glucose, doses, meals, change = figure.subplots(4, 1, sharex=True, height_ratios=(3, 1.3, 0.8, 1.7))
         glucose.axhspan(70, 180, color="0.94", lw=0)
         glucose.plot(x, was, ".", ms=3, color="0.45", label="as it was")
-        glucose.fill_between(x, was + low, was + high, color=_FIT, alpha=0.25, lw=0, label=f"{100 * level:.0f} %")
-        glucose.plot(x, was + middle, color=_FIT, label="as the model would have it")
+        glucose.fill_between(x, was + low, was + high, color=FIT, alpha=0.25, lw=0, label=f"{100 * level:.0f} %")
+        glucose.plot(x, was + middle, color=FIT, label="as the model would have it")
         span = replay.span(patient.start)
         first = f" (the first {hours:g} h)" * (not shown.all())
         title = f"{replay.name}: {replay.scenario}\n{span}{first}. A model's answer, no advice.\n"
@@ -54,7 +50,7 @@ def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: 
         end = begin + 60 * hours
         for given, colour, name, side in (
             (replay.recorded, "0.45", "as it was", -0.04),
-            (replay.changed, _FIT, "changed", 0.04),
+            (replay.changed, FIT, "changed", 0.04),
         ):
             _draw_doses(doses, given, begin, end, _clock(patient), colour, name, side)
             eaten = (given.meal_time_min >= begin - 60) & (given.meal_time_min <= end)
@@ -64,8 +60,8 @@ def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: 
         doses.legend(loc="upper right", ncols=2)
         meals.set(ylabel="carbs, g", ylim=(0, None))
         change.axhline(0, color="0.6", lw=0.8)
-        change.fill_between(x, low, high, color=_FORECAST, alpha=0.25, lw=0)
-        change.plot(x, middle, color=_FORECAST)
+        change.fill_between(x, low, high, color=FORECAST, alpha=0.25, lw=0)
+        change.plot(x, middle, color=FORECAST)
         change.set(ylabel="change, mg/dL", xlim=(x[0] - 0.15, max(x[-1], x[0] + 1)))
         _clock_axis(change, patient, x[0], x[-1])
     return figure

@@ -10,26 +10,14 @@ import numpy as np
 from .._documented import field_texts
 from ..physics import residual_columns, state_columns, state_units
 from ..records import PatientFit, Result, quantity, symbols_of
+from ._style import FIT, FORECAST, HELD_OUT, INK, STYLE, TARGET_MG_DL, TRUTH, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): told apart by readers with any colour vision, and in grey.
-_INK, _FIT, _HELD_OUT, _FORECAST, _TRUTH = "#222222", "#0072B2", "#E69F00", "#D55E00", "#009E73"
-_TARGET_MG_DL = (70.0, 180.0)  # Battelino et al., Diabetes Care 42(8), 2019
 _TITLE = 80  # characters that a title's line holds
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "savefig.dpi": 150,
-    "figure.constrained_layout.use": True,
-}
-_FIXED: Any = _STYLE | {"figure.constrained_layout.use": False}
+_BY_HAND: Any = {"figure.constrained_layout.use": False}
 
 
 def plot_result(result: Result) -> "dict[str, Figure]":
@@ -39,22 +27,19 @@ def plot_result(result: Result) -> "dict[str, Figure]":
         >>> from t1djax.plotting import plot_result  # doctest: +SKIP
         >>> plot_result(read_result(folder))["glucose"].savefig("glucose.png")  # doctest: +SKIP
     """
-    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    with rc_context(_FIXED):
-        figures = {"glucose": Figure(figsize=(7.2, 4.6))}
+    figures = {}
+    with new_figure(7.2, 4.6, **_BY_HAND) as figures["glucose"]:
         _glucose(figures["glucose"], result.predictions, _result_title(result))
-        states, missed = state_columns(result.body.States), _missed(result)
-        for name, panels, draw in (("states", len(states), _states), ("residuals", len(missed), _residuals)):
-            figures[name] = Figure(figsize=(7.2, 0.8 + 1.5 * panels))
+    states, missed, n = state_columns(result.body.States), _missed(result), len(result.evolution)
+    drawn = [
+        ("states", len(states), 0.8 + 1.5 * len(states), _states),
+        ("residuals", len(missed), 0.8 + 1.5 * len(missed), _residuals),
+        *([("parameters", n, 1.2 + 1.7 * n, _parameters)] if n else []),
+    ]
+    for name, panels, height, draw in drawn:
+        with new_figure(7.2, height, **_BY_HAND) as figures[name]:
             draw(figures[name].subplots(panels, 1, sharex=True, squeeze=False)[:, 0].tolist(), result)
             _margins(figures[name])
-        if result.evolution:
-            n = len(result.evolution)
-            figures["parameters"] = Figure(figsize=(7.2, 1.2 + 1.7 * n))
-            _parameters(figures["parameters"].subplots(n, 1, sharex=True, squeeze=False)[:, 0].tolist(), result)
-            _margins(figures["parameters"])
     return figures
 
 
@@ -73,17 +58,13 @@ def plot_fit(fit: PatientFit) -> "Figure":
         >>> fit["Pat2"].plot().axes[0].get_ylabel()
         'glucose, mg/dL'
     """
-    from matplotlib import rc_context  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     units = symbols_of(fit.body)
     each = [
         quantity(f"{s} {e.value:.4g}" + (f" ± {e.standard_error:.2g}" if e.standard_error else ""), units[s].unit)
         for s, e in fit.estimates.items()
     ]
     lines = textwrap.wrap(", ".join([*each, *([] if fit.ok else [f"failed: {fit.message}"])]), _TITLE)
-    with rc_context(_FIXED):
-        figure = Figure(figsize=(7.2, 4.6))
+    with new_figure(7.2, 4.6, **_BY_HAND) as figure:
         _glucose(figure, fit.arrays(), "\n".join([fit.name, *lines]))
     return figure
 
@@ -94,12 +75,13 @@ def save_figures(result: Result, folder: str | Path | None = None) -> list[Path]
     Raises:
         OSError: where a file cannot be written.
     """
+
     from matplotlib import rc_context  # noqa: PLC0415
 
     folder = Path(result.folder if folder is None else folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         for name, figure in plot_result(result).items():
             paths.append(folder / f"{name}.png")
             figure.savefig(paths[-1])
@@ -120,7 +102,7 @@ def _forecast_region(axes: "Sequence[Axes]", p: Mapping[str, Any]) -> None:
     if forecast.any():
         hours = _hours(p)
         for ax in axes:
-            ax.axvspan(hours[forecast][0], hours[-1], color=_INK, alpha=0.06, lw=0, label="_forecast")
+            ax.axvspan(hours[forecast][0], hours[-1], color=INK, alpha=0.06, lw=0, label="_forecast")
 
 
 def _result_title(result: Result) -> str:
@@ -139,17 +121,17 @@ def _glucose(figure: "Figure", p: Mapping[str, Any], title: str) -> None:
     """Readings and model, and the doses below."""
     ax, doses = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     hours = _hours(p)
-    ax.axhspan(*_TARGET_MG_DL, color=_TRUTH, alpha=0.07, lw=0)
+    ax.axhspan(*TARGET_MG_DL, color=TRUTH, alpha=0.07, lw=0)
     many = p["mask_fit"].sum() > 600
     size = 14 if many else 8  # wider than the line: where the two agree, both are seen
     for mask, colour, label in (
         ("mask_fit", "#7f7f7f", "readings fitted"),
-        ("mask_held_out", _HELD_OUT, "readings held out"),
-        ("mask_forecast", _FORECAST, "readings after the forecast start"),
+        ("mask_held_out", HELD_OUT, "readings held out"),
+        ("mask_forecast", FORECAST, "readings after the forecast start"),
     ):
         m = p[mask]
         ax.scatter(hours[m], p["observed_mg_dL"][m], s=size, color=colour, label=label, lw=0, alpha=0.6, zorder=2)
-    ax.plot(hours, p["glucose_mg_dL"], color=_FIT, lw=1.0, label="model", zorder=3)
+    ax.plot(hours, p["glucose_mg_dL"], color=FIT, lw=1.0, label="model", zorder=3)
     _doses(doses, p)
     _forecast_region([ax, doses], p)
     ax.set(ylabel="glucose, mg/dL", xlim=(hours[0], hours[-1]), title=title)
@@ -171,13 +153,13 @@ def _margins(figure: "Figure", *, bottom: float = 0.5, title_lines: int = 1, bet
 def _doses(ax: "Axes", p: Mapping[str, Any]) -> None:
     """Boluses upwards in U, meals downwards in g, each by its largest; results of 0.1 have none."""
     hours = _hours(p)
-    for name, sign, colour, unit in (("bolus_U", 1, _FIT, "U"), ("carbs_g", -1, _HELD_OUT, "g")):
+    for name, sign, colour, unit in (("bolus_U", 1, FIT, "U"), ("carbs_g", -1, HELD_OUT, "g")):
         amounts = p.get(name, np.zeros(len(hours)))
         given, most = amounts > 0, float(np.max(amounts, initial=0.0))
         if most > 0:
             label = f"{'bolus' if unit == 'U' else 'meal'}, up to {most:.3g} {unit}"
             ax.vlines(hours[given], 0, sign * amounts[given] / most, color=colour, lw=2, label=label)
-    ax.axhline(0, color=_INK, lw=0.6)
+    ax.axhline(0, color=INK, lw=0.6)
     ax.set(xlabel="time, h (shaded: forecast)", ylabel="doses", ylim=(-1.15, 1.15), yticks=[])
 
 
@@ -189,7 +171,7 @@ def _number(result: Result, key: str) -> str:
 def _states(axes: "Sequence[Axes]", result: Result) -> None:
     units, texts = state_units(result.body.States), field_texts(result.body.States)
     for ax, (column, name) in zip(axes, state_columns(result.body.States).items(), strict=True):
-        ax.plot(_hours(result.predictions), result.predictions[column], color=_FIT, lw=1.4)
+        ax.plot(_hours(result.predictions), result.predictions[column], color=FIT, lw=1.4)
         ax.set(ylabel=f"{name}, {units[name]}")
         ax.margins(y=0.2)  # room for what it is
         ax.text(0.01, 0.96, texts.get(name, "").rstrip("."), transform=ax.transAxes, va="top", fontsize=8.5)
@@ -199,8 +181,8 @@ def _states(axes: "Sequence[Axes]", result: Result) -> None:
 def _residuals(axes: "Sequence[Axes]", result: Result) -> None:
     units = state_units(result.body.States)
     for ax, (column, name) in zip(axes, _missed(result).items(), strict=True):
-        ax.axhline(0, color=_INK, lw=0.6)
-        ax.plot(_hours(result.predictions), result.predictions[column], color=_FIT, lw=0.9)
+        ax.axhline(0, color=INK, lw=0.6)
+        ax.plot(_hours(result.predictions), result.predictions[column], color=FIT, lw=0.9)
         ax.set(ylabel=f"{name},\n{units[name]}/min".replace("/min/min", "/min²"))
     _below(axes, result, "what the states miss of the equations")
 
@@ -221,9 +203,9 @@ def _below(axes: "Sequence[Axes]", result: Result, what: str) -> None:
 
 def _parameters(axes: "Sequence[Axes]", result: Result) -> None:
     for ax, (symbol, course) in zip(axes, result.evolution.items(), strict=True):
-        ax.plot(course["step"], course["value"], color=_FIT, lw=1.4, marker=".", ms=3, label="estimate")
+        ax.plot(course["step"], course["value"], color=FIT, lw=1.4, marker=".", ms=3, label="estimate")
         if "truth" in course:
-            ax.axhline(float(course["truth"]), color=_TRUTH, lw=1, ls="--", label="truth")
+            ax.axhline(float(course["truth"]), color=TRUTH, lw=1, ls="--", label="truth")
         ax.set(ylabel=f"{symbol}, {symbols_of(result.body)[symbol].unit}")
     axes[0].set_title(f"{_title(result)}: parameters on their way")
     axes[0].legend(loc="best")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..records import NOT_TOLD, PersonSettings, rounded
-from ._results import _FIT, _STYLE
+from ._style import FIT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,14 +25,10 @@ def plot_settings(person: PersonSettings, *, level: float = 0.9) -> "Figure":
     Returns:
         The figure.
     """
-    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     starts = person.starts_h or (0.0,)
     edges = np.array([*starts, 24.0])
     parts = range(len(person.starts_h)) if person.starts_h else (None,)
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 7.0))
+    with new_figure(7.2, 7.0) as figure:
         axes = figure.subplots(3, 1, sharex=True)
         for ax, (which, row) in zip(axes, person.meanings.items(), strict=True):
             whole = person.setting(which, level=level)
@@ -42,10 +38,10 @@ def plot_settings(person: PersonSettings, *, level: float = 0.9) -> "Figure":
             for k, (a, b, s) in enumerate(zip(edges[:-1], edges[1:], each, strict=True)):
                 known = s.knowledge != NOT_TOLD
                 label = f"{100 * level:.0f} %" + ", the record does not tell" * (not known)
-                ax.fill_between([a, b], s.low, s.high, color=_FIT if known else "0.6", alpha=0.25, lw=0,
+                ax.fill_between([a, b], s.low, s.high, color=FIT if known else "0.6", alpha=0.25, lw=0,
                                 label=None if known in shown else label)  # fmt: skip
                 shown.add(known)
-                ax.plot([a, b], [s.value] * 2, color=_FIT if known else "0.5", ls="-" if known else ":")
+                ax.plot([a, b], [s.value] * 2, color=FIT if known else "0.5", ls="-" if known else ":")
                 seen = person.informative[k + 1 if person.starts_h else 0]
                 number = getattr(seen, _EVENTS[which])
                 ax.annotate(f"{number:.0f} {_COUNTED[which]}", ((a + b) / 2, 0.02), xycoords=("data", "axes fraction"),

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._forecasts import _COLOURS
-from ._results import _STYLE
+from ._style import COLOURS, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,17 +40,13 @@ def plot_trial(outcomes: "pd.DataFrame", profiles: "Mapping[str, pd.DataFrame]")
 
     Source: the grid of extremes follows Magni et al., J. Diabetes Sci. Technol. 2(4):630-635, 2008.
     """
-    from matplotlib import rc_context  # noqa: PLC0415 - heavy, and only people who plot need it
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     n = len(profiles)
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(9.0, max(4.5, 1.4 + 1.7 * n)))
+    with new_figure(9.0, max(4.5, 1.4 + 1.7 * n)) as figure:
         layout = figure.add_gridspec(n, 2, width_ratios=(3, 2))
         panels = layout[:, 0].subgridspec(n, 1).subplots(sharex=True, sharey=True, squeeze=False)[:, 0]
         grid = figure.add_subplot(layout[:, 1])
         for i, (ax, (name, profile)) in enumerate(zip(panels, profiles.items(), strict=True)):
-            hours, colour = profile["minute"] / 60, _COLOURS[i % len(_COLOURS)]
+            hours, colour = profile["minute"] / 60, COLOURS[i % len(COLOURS)]
             ax.axhspan(70, 180, color="0.93", lw=0)
             ax.fill_between(hours, profile["q05_mg_dL"], profile["q95_mg_dL"], color=colour, alpha=0.2, lw=0)
             ax.fill_between(hours, profile["q25_mg_dL"], profile["q75_mg_dL"], color=colour, alpha=0.35, lw=0)
