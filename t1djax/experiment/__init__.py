@@ -7,13 +7,10 @@ from ._difference import Matched as Matched
 from ._difference import Pair as Pair
 from ._difference import ResultDifference as ResultDifference
 from ._difference import diff_results as diff_results
-from ._difference import result_difference as result_difference
 from ._fit import fit as fit
 from ._fit import fit_ensemble as fit_ensemble
-from ._journal import Journal as Journal
 from ._journal import journals as journals
 from ._journal import read_journal as read_journal
-from ._journal import write_json as write_json
 from ._run import Execution as Execution
 from ._run import Run as Run
 from ._run import run as run

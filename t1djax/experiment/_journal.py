@@ -18,12 +18,11 @@ from .._arguments import argument
 from .._in_use import Busy
 from .._whole import whole
 from ..config import ConfigError, Experiment, with_defaults
-from ..io import ResultError, differences, without_nan
+from ..io import JsonFormat, ResultError, differences, without_nan
 from ..tracking import RUNS
 
-FORMAT = "t1djax.run"
-FORMAT_VERSION = 1
 _RECORD = "run.json"
+_FORMAT = JsonFormat("t1djax.run", 1, what="a run of t1djax", remedy="remove its folder and run again")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,8 +161,7 @@ def new_journal(root: Path, name: str, record: Mapping[str, Any]) -> Journal:
 def make_journal(folder: Path, record: Mapping[str, Any]) -> Journal:
     """The journal of a run, written down."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"format": FORMAT, "format_version": FORMAT_VERSION, **record}
-    write_json(folder / _RECORD, record)
+    write_json(folder / _RECORD, {**_FORMAT.head, **record})
     return read_journal(folder)
 
 
@@ -174,16 +172,7 @@ def read_journal(folder: Path) -> Journal:
         ResultError: naming the file that is damaged or of a newer format.
     """
     path = folder / _RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise ResultError(f"{path}: is not valid JSON ({e}); remove {folder} and run again") from e
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ResultError(f"{path}: does not describe a run of t1djax; remove {folder} and run again")
-    if record.get("format_version") != FORMAT_VERSION:
-        raise ResultError(
-            f"{path}: has format version {record.get('format_version')}, this t1djax reads {FORMAT_VERSION}; update it"
-        )
+    record = _FORMAT.read(path)
     check_record(path, record, {"config": dict, "data": str, "batches": list, "made_by": dict, "sweep": str})
     people = len(record["patients"]) if isinstance(record.get("patients"), dict) else None
     if not _is_partition(record["batches"], people) or ("patients" in record and people is None):

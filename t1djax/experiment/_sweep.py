@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime as dt
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -15,7 +14,7 @@ from .._in_use import Busy, using
 from ..config import ConfigError, SweepConfig, with_defaults
 from ..data import Cohort
 from ..evaluation import comparison, results_table
-from ..io import ResultError, as_cells, differences
+from ..io import JsonFormat, ResultError, as_cells, differences
 from ..plotting import save_comparison
 from ..training import Memory, Progress
 from ._cohort import load_cohort, read_by, source_of
@@ -30,9 +29,8 @@ from ._run import Execution, Run, carry_out, prepare_results, run_label, warn_of
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = "t1djax.sweep"
-FORMAT_VERSION = 1
 _SWEEP = "sweep.json"
+_FORMAT = JsonFormat("t1djax.sweep", 1, what="a sweep of t1djax", remedy="take other results")
 SUMMARY = "summary.json"
 """What a sweep leaves at the top of its results: the comparison, and every result's row."""
 
@@ -322,18 +320,12 @@ def _claim(root: Path, config: SweepConfig, started: dt.datetime) -> None:
             )
         return
     name = f"sweep_{started:%Y%m%d_%H%M%S}"
-    record = {"format": FORMAT, "format_version": FORMAT_VERSION, "name": name, "started": started.isoformat()}
-    write_json(path, {**record, "config": content})
+    write_json(path, {**_FORMAT.head, "name": name, "started": started.isoformat(), "config": content})
 
 
 def _read(root: Path) -> dict[str, Any]:
     path = root / _SWEEP
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise ResultError(f"{path}: cannot be read ({e}); take other results") from e
-    if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("format_version") != FORMAT_VERSION:
-        raise ResultError(f"{path}: does not describe a sweep that this t1djax reads; take other results, or update it")
+    record = _FORMAT.read(path)
     check_record(path, record, {"config": dict})
     if not is_plain(record.get("name")):
         raise ResultError(f"{path}: lacks its name, or has what is none; take other results")

@@ -26,6 +26,9 @@ from ._frames import patient_to_frame as patient_to_frame
 from ._future import PATIENT as PATIENT
 from ._future import future_inputs as future_inputs
 from ._hupa import read_hupa as read_hupa
+from ._json_files import JsonFormat as JsonFormat
+from ._json_files import NewerFormatError as NewerFormatError
+from ._json_files import ResultError as ResultError
 from ._lacking import lacking as lacking
 from ._limits import stand_ins as stand_ins
 from ._options import ReadOptions as ReadOptions
@@ -49,8 +52,6 @@ from ._report import ReadReport as ReadReport
 from ._results import CHECKPOINTS as CHECKPOINTS
 from ._results import CONFIG as CONFIG
 from ._results import OWNER as OWNER
-from ._results import NewerFormatError as NewerFormatError
-from ._results import ResultError as ResultError
 from ._results import check_run_names as check_run_names
 from ._results import find_results as find_results
 from ._results import made_by as made_by

@@ -27,9 +27,8 @@ from ..networks import ARCHITECTURES, NetworkOptions, Window
 from ..physics import PHYSIOLOGIES, AbstractPhysiology, Inputs, physiology_named
 from ..records import Fit
 from ..twin import Physiology, Scales, Twin
+from ._json_files import JsonFormat
 
-FORMAT = "t1djax.twins"
-FORMAT_VERSION = 2
 _T = TypeVar("_T")
 _RECIPE = "recipe.json"
 _ARRAYS = "arrays"
@@ -39,6 +38,19 @@ AROUND = 256 * 1024
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be read; the message names the file and the remedy."""
+
+
+_RECIPES = JsonFormat(
+    "t1djax.twins",
+    2,
+    what="networks of t1djax",
+    remedy="take another checkpoint",
+    absent="name a folder that save_twins wrote",
+    needed=("model", "options", "patients", "cells", "physiology", "noise_given"),
+    oldest=1,
+    error=CheckpointError,
+    newer=CheckpointError,
+)
 
 
 class SavedTwins(NamedTuple):
@@ -76,8 +88,7 @@ def save_twins(fit: Fit, folder: str | Path) -> Path:
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
     body = fit.twins.physiology
     recipe = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **_RECIPES.head,
         "model": fit.model,
         "options": _as_json(fit.options),
         "patients": list(fit.problem.names),
@@ -137,7 +148,7 @@ def load_twins(
         125
     """
     folder = Path(folder).absolute()
-    recipe = _read_recipe(folder / _RECIPE)
+    recipe = _RECIPES.read(folder / _RECIPE)
     damaged = (TypeError, ValueError, AttributeError, KeyError, AssertionError)
     if options is None or recipe["options"] is not None:
         try:
@@ -187,7 +198,7 @@ def drop_twins(folder: str | Path, name: str) -> bool:
         CheckpointError: where the folder is damaged.
     """
     folder = Path(folder).absolute()
-    recipe = _read_recipe(folder / _RECIPE)
+    recipe = _RECIPES.read(folder / _RECIPE)
     left = [i for i, other in enumerate(recipe["patients"]) if other != name]
     if not left:
         return False
@@ -308,25 +319,6 @@ def _as_json(options: NetworkOptions) -> dict[str, Any] | None:
     if type(options) is not ARCHITECTURES.get(options.model):
         return None
     return json.loads(json.dumps(dataclasses.asdict(options)))
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    try:
-        recipe = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise CheckpointError(f"{path}: cannot be read ({e.strerror}); name a folder that save_twins wrote") from e
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise CheckpointError(f"{path}: is not valid JSON ({e}); take another checkpoint") from e
-    if not isinstance(recipe, dict) or recipe.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: does not describe networks of t1djax (format is not {FORMAT!r})")
-    if recipe.get("format_version") not in (1, FORMAT_VERSION):
-        raise CheckpointError(
-            f"{path}: has format version {recipe.get('format_version')}, this t1djax reads {FORMAT_VERSION}; update it"
-        )
-    needed = ("model", "options", "patients", "cells", "physiology", "noise_given")
-    if absent := [name for name in needed if name not in recipe]:
-        raise CheckpointError(f"{path}: lacks {', '.join(absent)}; take another checkpoint")
-    return recipe
 
 
 def _options(recipe: dict[str, Any], path: Path) -> NetworkOptions:

@@ -13,14 +13,19 @@ import numpy as np
 from .._arguments import ArgumentError, argument
 from ..physics import PHYSIOLOGIES, AbstractPhysiology, Doses, physiology_named, state_units
 from ..records import FittedPatient, Outcome
-from ._results import ResultError, without_nan
+from ._json_files import JsonFormat, ResultError
+from ._results import without_nan
 from ._tables import natural
 
 MODEL_FILE = "model.json"
 """Its name in a results folder."""
-FITTED_FORMAT = "t1djax.fitted_patient"
-FITTED_VERSION = 1
-COHORT_FORMAT = "t1djax.fitted_cohort"
+_TEXTS = ("name", "model", "mode", "data_hash")
+_NUMBERS = ("end_min", "noise_sd_mg_dL")
+_GROUPS = ("parameters", "state", "metrics")
+_NEEDED = (*_TEXTS, "ok", *_NUMBERS, *_GROUPS, "free", "covariance", "slopes", "start", "under_way")
+_REMEDY, _ABSENT = "restore it or run the fit again", "the run has no fitted patient, fit it again"
+_FITTED = JsonFormat("t1djax.fitted_patient", 1, "a fitted patient of t1djax", _REMEDY, _ABSENT, _NEEDED)
+_COHORT = JsonFormat("t1djax.fitted_cohort", 1, "fitted patients of t1djax", _REMEDY, _ABSENT, ("patients",))
 
 
 def write_fitted(model: FittedPatient, folder: str | Path) -> Path:
@@ -65,14 +70,13 @@ def read_fitted(path: str | Path) -> FittedPatient:
     """
     path = Path(path)
     path = path / MODEL_FILE if path.is_dir() else path
-    return fitted_from_json(_content(path), str(path))
+    return fitted_from_json(_FITTED.read(path), str(path))
 
 
 def write_fitted_cohort(models: Iterable[FittedPatient], path: str | Path) -> None:
     """Write several fitted patients to one file, which a registry or server keeps."""
     each = [fitted_to_json(model) for model in models]
-    content = {"format": COHORT_FORMAT, "format_version": FITTED_VERSION, "patients": each}
-    Path(path).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+    Path(path).write_text(json.dumps(_COHORT.head | {"patients": each}, allow_nan=False), encoding="utf-8")
 
 
 def read_fitted_cohort(path: str | Path) -> dict[str, FittedPatient]:
@@ -81,24 +85,11 @@ def read_fitted_cohort(path: str | Path) -> dict[str, FittedPatient]:
     Raises:
         ResultError: naming the file, where it is missing, damaged, or of a newer format.
     """
-    path = Path(path)
-    content = _content(path)
-    if not isinstance(content, dict) or content.get("format") != COHORT_FORMAT:
-        raise ResultError(f"{path}: does not describe fitted patients of t1djax (format is not {COHORT_FORMAT!r})")
-    each = content.get("patients")
-    if content.get("format_version") != FITTED_VERSION or not isinstance(each, list):
-        raise ResultError(f"{path}: is damaged or of a newer format; restore it, or update t1djax")
+    each = _COHORT.read(Path(path))["patients"]
+    if not isinstance(each, list):
+        raise ResultError(f"{path}: is damaged; {_REMEDY}")
     models = [fitted_from_json(one, str(path)) for one in each]
     return {model.name: model for model in models}
-
-
-def _content(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as e:
-        raise ResultError(f"{path}: not there; the run has no fitted patient, fit it again") from e
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise ResultError(f"{path}: is not valid JSON ({e}); restore it or run the fit again") from e
 
 
 def find_fitted(paths: Iterable[str | Path]) -> list[Path]:
@@ -129,11 +120,6 @@ def find_fitted(paths: Iterable[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-_TEXTS = ("name", "model", "mode", "data_hash")
-_NUMBERS = ("end_min", "noise_sd_mg_dL")
-_GROUPS = ("parameters", "state", "metrics")
-
-
 def fitted_to_json(model: FittedPatient) -> dict[str, Any]:
     """A fitted patient as plain dictionaries, lists and numbers; what is not finite becomes null."""
     named = next((name for name, body in PHYSIOLOGIES.items() if body is model.body), None)
@@ -143,7 +129,7 @@ def fitted_to_json(model: FittedPatient) -> dict[str, Any]:
             f"{model.name}: files hold no code; that they can name {model.body.__name__}, put it into a module and fit "
             f"with {argument('physiology', own)}, as text"
         )
-    content: dict[str, Any] = {"format": FITTED_FORMAT, "format_version": FITTED_VERSION, "physiology": named}
+    content = _FITTED.head | {"physiology": named}
     content |= {key: getattr(model, key) for key in (*_TEXTS, "ok", "message", *_NUMBERS)}
     content |= {key: dict(getattr(model, key)) for key in _GROUPS}
     content |= {
@@ -164,16 +150,7 @@ def fitted_from_json(content: Any, file: str) -> FittedPatient:
     Raises:
         ResultError: where something is missing, of another kind or shape, or of a newer format.
     """
-    if not isinstance(content, Mapping) or content.get("format") != FITTED_FORMAT:
-        raise ResultError(f"{file}: does not describe a fitted patient of t1djax (format is not {FITTED_FORMAT!r})")
-    if content.get("format_version") != FITTED_VERSION:
-        raise ResultError(
-            f"{file}: has format version {content.get('format_version')}, this t1djax reads {FITTED_VERSION}; "
-            "update t1djax"
-        )
-    keys = (*_TEXTS, "ok", *_NUMBERS, *_GROUPS, "free", "covariance", "slopes", "start", "under_way")
-    if absent := [key for key in keys if key not in content]:
-        raise ResultError(f"{file}: lacks {', '.join(absent)}; restore it or run the fit again")
+    content = _FITTED.checked(content, file)
     try:
         body = physiology_named(content.get("physiology", "magdelaine"))  # files of earlier versions are of that one
     except ArgumentError as e:

@@ -23,18 +23,25 @@ import yaml
 from ..data import data_hash
 from ..records import Fit, Result
 from ._checkpoints import save_twins
+from ._json_files import JsonFormat, NewerFormatError, ResultError
 from ._remarks import DataError, Flaw
 from ._tables import natural
 
-FORMAT = "t1djax.result"
-FORMAT_VERSION = 1
 CHECKPOINTS = "checkpoints"
 """Subfolder of a result with the patient's network; see `load_twins`."""
 CONFIG = "config.yaml"
 """The resolved configuration: `t1djax train --config` runs it again."""
 OWNER = ".run"
 """In a partial folder: the run that writes it, and its patient."""
-_NEEDED = ("model", "mode", "patient", "seed", "ok", "estimates", "derived", "metrics", "wall_seconds")
+_METADATA = JsonFormat(
+    "t1djax.result",
+    1,
+    what="a result of t1djax",
+    remedy="restore it or run the fit again",
+    absent="the folder is no finished result",
+    needed=("model", "mode", "patient", "seed", "ok", "estimates", "derived", "metrics", "wall_seconds"),
+    newer=NewerFormatError,
+)
 _PREDICTIONS = (
     "time_min",
     "glucose_mg_dL",
@@ -44,14 +51,6 @@ _PREDICTIONS = (
     "mask_forecast",
 )
 _PACKAGES = ("t1djax", "jax", "jaxlib", "equinox", "diffrax", "optax", "optimistix", "numpy")
-
-
-class ResultError(ValueError):
-    """A results folder cannot be read; the message names the file and the remedy."""
-
-
-class NewerFormatError(ResultError):
-    """A result was written by a newer version of this package."""
 
 
 def run_name(model: str, mode: str, patient: str, named: Iterable[str], started: dt.datetime, seed: int) -> str:
@@ -134,8 +133,7 @@ def write_results(
         estimates = recovered[patient.name]
         metadata = without_nan(
             {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
+                **_METADATA.head,
                 "run": run,
                 "model": fit.model,
                 "mode": fit.problem.mode,
@@ -322,21 +320,7 @@ def read_result(folder: str | Path) -> Result:
     """
     folder = Path(folder)
     path = folder / "metadata.json"
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as e:
-        raise ResultError(f"{path}: not there; the folder is no finished result") from e
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise ResultError(f"{path}: is not valid JSON ({e}); restore it or run the fit again") from e
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise ResultError(f"{path}: does not describe a result of t1djax (format is not {FORMAT!r})")
-    if metadata.get("format_version") != FORMAT_VERSION:
-        raise NewerFormatError(
-            f"{path}: has format version {metadata.get('format_version')}, this t1djax reads {FORMAT_VERSION}; "
-            "update t1djax"
-        )
-    if absent := [key for key in _NEEDED if key not in metadata]:
-        raise ResultError(f"{path}: lacks {', '.join(absent)}; restore it or run the fit again")
+    metadata = _METADATA.read(path)
     groups = [metadata[key] for key in ("estimates", "derived")]
     entry = lambda x: isinstance(x, dict) and x.keys() >= _ENTRY
     sound = all(isinstance(group, dict) and all(map(entry, group.values())) for group in groups)

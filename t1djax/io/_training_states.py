@@ -17,8 +17,9 @@ from .._arguments import argument
 from ..records import TrainState
 from ._checkpoints import AROUND, apart, not_of_orbax, quiet_orbax, sizes_as_now
 from ._differences import differences
+from ._json_files import ResultError
 from ._remarks import DataWarning
-from ._results import ResultError, without_nan
+from ._results import without_nan
 
 FORMAT_VERSION = 1
 """Of what is kept of a training run."""

@@ -9,7 +9,8 @@ import numpy as np
 from ..networks import NetworkOptions
 from ..records import Result, WarmStart, window_marks
 from ._checkpoints import SavedTwins, load_twins
-from ._results import CHECKPOINTS, ResultError, find_results, read_result
+from ._json_files import ResultError
+from ._results import CHECKPOINTS, find_results, read_result
 
 
 def read_warm_start(
