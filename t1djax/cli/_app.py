@@ -6,7 +6,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any, Literal
 
@@ -189,22 +188,21 @@ def _version(wanted: bool) -> bool:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     if signal.getsignal(signal.SIGTERM) is _end_at_once:  # the command is imported
         signal.signal(signal.SIGTERM, _end_in_order)
+    context.with_resource(_warnings_in_words())
 
 
-@contextmanager
-def warnings_in_words() -> Iterator[None]:
-    from ..io import DataWarning  # noqa: PLC0415 - with pandas, which `--help` does without
-
-    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        say("warning", message)
+@contextlib.contextmanager
+def _warnings_in_words() -> Iterator[None]:
+    from ..io import DataWarning  # noqa: PLC0415 - with pandas, which a list of commands does without
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", DataWarning)
-        warnings.showwarning = show
+        warnings.showwarning = lambda message, *_, **__: say("warning", message)
         yield

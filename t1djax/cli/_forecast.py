@@ -12,7 +12,7 @@ import typer
 from .._words import counted
 from ..config import ConfigError
 from ..data import HORIZONS_MIN, TRAINING_SHARE, Cohort, Patient, rolling_origins, training_end
-from ..evaluation import BASELINES, BaselineMethod, baseline_forecasts, pooled_forecasts, score_forecasts
+from ..evaluation import BASELINES, baseline_forecasts, pooled_forecasts, score_forecasts
 from ..io import as_cells, find_fitted, read_fitted, write_fitted
 from ..plotting import plot_forecasts
 from ..population import (
@@ -25,7 +25,7 @@ from ..population import (
 from ..prediction import with_stochastic
 from ..records import FutureInputs, RollingForecasts
 from ..statespace import StateSpaceFit, dose_responses, fit_state_space, state_space_forecasts
-from ._app import Body, Interval, Json, commands, say, warnings_in_words
+from ._app import Body, Interval, Json, commands, say
 from ._data import READING, Data, Names, read_people
 from ._enough import check_horizons, check_length
 from ._execution import Line, telling
@@ -94,13 +94,12 @@ def forecast(
         raise ConfigError("--metabonet: name a folder for it with --out")
     if out is not None:
         check_folder(out, _TABLE, "forecasts", overwrite=overwrite)
-    with warnings_in_words():
-        cohort = read_people(
-            data,
-            names=patients,
-            interval_min=interval_min,
-            **reading,
-        ).cohort
+    cohort = read_people(
+        data,
+        names=patients,
+        interval_min=interval_min,
+        **reading,
+    ).cohort
     check_horizons(cohort, ahead)
     for text in check_length(cohort, ahead, train_share):
         say("warning", text)
@@ -205,56 +204,34 @@ def by_every_method(
     for k, patient in enumerate(cohort, 1):
         on_patient(Turn(k, len(cohort), patient.name))
         ask: Any = {"horizon_min": horizon_min, "train_until_min": training_end(patient, share=train_share)}
-        ways = [partial(_simple, patient, method, ask) for method in BASELINES]
-        ways += [partial(_pooled, patient, cohort, ask)] if len(cohort) > 1 else []
+        later: Any = {"future_inputs": future_inputs, "announced_min": announced_min}
+        ways: list[Callable[[], Any]] = []
         if fit is not None and others is not None:
-            ways.insert(0, partial(_blend, fit, others, patient, ask, future_inputs, announced_min))
+            ways.append(partial(_blend, fit, others, patient, ask, later))
         elif fit is not None:
-            ways.insert(0, partial(_own, fit, patient, horizon_min, future_inputs, announced_min))
+            ways.append(partial(state_space_forecasts, fit, patient, horizon_min=horizon_min, **later))
         elif others is not None:
-            ways.insert(0, partial(_taught, others, patient, ask))
+            ways.append(partial(population_forecasts, others, patient, **ask))
+        ways += [partial(baseline_forecasts, patient, method, **ask) for method in BASELINES]
+        ways += [partial(pooled_forecasts, patient, list(cohort), **ask)] if len(cohort) > 1 else []
         for way in ways:
             try:
-                made += way()
+                forecasts = way()
+                made += forecasts if isinstance(forecasts, list) else [forecasts]
             except ValueError as e:
                 say("warning", e)
     return made
 
 
-def _simple(patient: Patient, method: BaselineMethod, ask: Any) -> list[RollingForecasts]:
-    return [baseline_forecasts(patient, method, **ask)]
-
-
-def _pooled(patient: Patient, cohort: Cohort, ask: Any) -> list[RollingForecasts]:
-    return [pooled_forecasts(patient, list(cohort), **ask)]
-
-
-def _taught(others: PopulationForecaster, patient: Patient, ask: Any) -> list[RollingForecasts]:
-    return [population_forecasts(others, patient, **ask)]
-
-
-def _own(
-    fit: StateSpaceFit, patient: Patient, horizon_min: Sequence[float], future_inputs: Any, announced_min: float
-) -> list[RollingForecasts]:
-    how: Any = {"future_inputs": future_inputs, "announced_min": announced_min}
-    return [state_space_forecasts(fit, patient, horizon_min=horizon_min, **how)]
-
-
 def _blend(
-    fit: StateSpaceFit,
-    others: PopulationForecaster,
-    patient: Patient,
-    ask: Any,
-    future_inputs: FutureInputs,
-    announced_min: float,
+    fit: StateSpaceFit, others: PopulationForecaster, patient: Patient, ask: Any, later: Any
 ) -> list[RollingForecasts]:
     """The blend and what it is of, after the training part; its weights are from inside that part."""
     end, origins = ask["train_until_min"], rolling_origins(patient, after_min=-np.inf)
     how: Any = {"origin_min": origins, "horizon_min": ask["horizon_min"]}
     own, announced = state_space_forecasts(fit, patient, **how), None
-    if future_inputs != "none":
-        how |= {"future_inputs": future_inputs, "announced_min": announced_min}
-        announced = state_space_forecasts(fit, patient, **how)
+    if later["future_inputs"] != "none":
+        announced = state_space_forecasts(fit, patient, **how, **later)
     taught = population_forecasts(others, patient, origin_min=origins, **ask)
     both = blended_forecasts(taught, own, train_until_min=end, announced=announced)
     return [one.after(end) for one in (both, own if announced is None else announced, taught)]

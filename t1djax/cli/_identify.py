@@ -1,5 +1,6 @@
 """`t1djax identify`."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +18,12 @@ from ..evaluation import doubts, metrics
 from ..experiment import fit
 from ..inference import identify as identify_
 from ..inference import preflight, profile
+from ..io import as_cells, without_nan
 from ..physics import PHYSIOLOGIES, AbstractPhysiology
+from ..plotting import plot_fit, plot_identification, plot_profiles
 from ..question import Question, population_belief
 from ..records import Fit, Identification, PatientIdentification, Profile, interval_words, person_of, symbols_of
-from ._app import Interval, commands, say, stderr, warnings_in_words
+from ._app import Interval, commands, say, stderr
 from ._app import Json as Json_
 from ._data import READING, Data, Known, Names, known_values, read_people, reading_flags
 from ._execution import Line, telling
@@ -79,7 +82,7 @@ def identify(
         raise ConfigError("--step goes with --windows")
     if before_fit and profiles:
         raise ConfigError("--profile needs a fit; leave --preflight out")
-    with warnings_in_words(), telling(lambda line: line, show=not as_json) as tell:
+    with telling(lambda line: line, show=not as_json) as tell:
         tell.now(f"reading {data[0] if len(data) == 1 else counted(len(data), 'file')}")
         cohort = read_people(
             data,
@@ -251,11 +254,6 @@ def _gain(before: float, after: float) -> float:
 
 
 def _write(out: Path, report: Identification, fitted: Fit | None, likelihoods: list[Profile]) -> None:
-    import json  # noqa: PLC0415
-
-    from ..io import as_cells, without_nan  # noqa: PLC0415
-    from ..plotting import plot_fit, plot_identification, plot_profiles  # noqa: PLC0415 - heavy
-
     out.mkdir(parents=True, exist_ok=True)
     remove_figures(out / _TABLE, (".png", "_fit.png", "_profiles.png"))
     for symbol in {symbol for body in PHYSIOLOGIES.values() for symbol in body.parameters}:

@@ -21,7 +21,7 @@ from ..io import (
     write_cohort,
 )
 from ..io.formats import FORMATS
-from ._app import Json, commands, stderr, warnings_in_words
+from ._app import Json, commands, stderr
 from ._data import reading_flags
 from ._exit import EXIT_DATA
 from ._fields import Values, with_flags
@@ -75,9 +75,8 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Write files of any known format as a cohort of t1djax's own tables, in mg/dL, U/h, U and g."""
-    with warnings_in_words():
-        read = read_files(files, **how)
-        write_cohort(Cohort(tuple(x.patient for x in read)), out, overwrite=overwrite)
+    read = read_files(files, **how)
+    write_cohort(Cohort(tuple(x.patient for x in read)), out, overwrite=overwrite)
     reports = [x.report.as_dict() for x in read]
     made = {"made": dt.datetime.now().astimezone().isoformat(timespec="seconds"), "reports": reports}
     text = json.dumps(without_nan(made), indent=2, allow_nan=False)

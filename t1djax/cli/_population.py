@@ -21,7 +21,7 @@ from ..population import (
     write_population,
 )
 from ..tracking import LEARNT_FROM, Place, params
-from ._app import Json, commands, say, warnings_in_words
+from ._app import Json, commands, say
 from ._data import READING, Data, Names, read_people
 from ._execution import Line, telling
 from ._fields import Values, with_flags
@@ -74,8 +74,7 @@ def train(
     if not out.parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it")
     place = Place(out.parent, tracking_uri) if tracking or tracking_uri is not None else None
-    with warnings_in_words():
-        cohort = read_people(data, names=patients, **reading).cohort
+    cohort = read_people(data, names=patients, **reading).cohort
     if len(cohort) < 2:
         raise ConfigError(f"{counted(len(cohort), 'patient')} to learn from; give two or more")
     parts = people_split(cohort.names, min(folds, len(cohort))) if folds > 1 else ()

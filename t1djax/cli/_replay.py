@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import jax
 import numpy as np
+import pandas as pd
 import typer
 
 from .._arguments import ArgumentError
@@ -29,7 +30,7 @@ from ..statespace import (
     replay,
 )
 from ..trials import MPC, PID, BasalBolus, LoopAnswer, TempBasal, profile_by_rules
-from ._app import Bodies, Interval, Json, commands, say, warnings_in_words
+from ._app import Bodies, Interval, Json, commands, say
 from ._data import READING, Data, Names, read_people
 from ._execution import telling
 from ._fields import Values, with_flags
@@ -96,8 +97,7 @@ def run_replay(
     flag = "doses" if doses is not None else next((name for name in texts if texts[name] is not None), "bolus_earlier")
     if out is not None:
         check_folder(out, _TABLE, "replays", overwrite=overwrite)
-    with warnings_in_words():
-        cohort = read_people(data, names=patients, interval_min=interval_min, **reading).cohort
+    cohort = read_people(data, names=patients, interval_min=interval_min, **reading).cohort
     with telling(lambda line: line, show=not as_json) as tell:
         others: list[dict[str, Doses]] = []
         for p in cohort:
@@ -146,8 +146,6 @@ def _several(lists: dict[str, str], earlier: float) -> dict[str, dict[str, float
 
 def _of_table(patient: Patient, path: Path) -> Doses:
     """The record's doses, those of a table in their place over its times."""
-    import pandas as pd  # noqa: PLC0415
-
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as e:
@@ -200,8 +198,6 @@ def _hours(text: str) -> tuple[float, float]:
 
 
 def _write(out: Path, found: list[Replay], cohort: Cohort, level: float) -> None:
-    import pandas as pd  # noqa: PLC0415
-
     out.mkdir(parents=True, exist_ok=True)
     for r in found:
         alone = sum(other.name == r.name for other in found) == 1
@@ -222,8 +218,6 @@ def _as_json(r: Replay, level: float) -> dict[str, Any]:
 
 
 def _print(r: Replay, span: str, level: float) -> None:
-    import pandas as pd  # noqa: PLC0415
-
     middle, low, high = r.interval(level)
     since = r.time_min - r.time_min[0]
     at = [int(np.argmin(np.abs(since - t))) for t in _SHOWN_MIN if t <= since[-1] + 5]

@@ -16,7 +16,7 @@ from ..population import shipped_forecaster
 from ..records import person_of
 from ..reporting import write_report
 from ..statespace import fit_state_space, person_settings
-from ._app import Interval, Json, commands, say, warnings_in_words
+from ._app import Interval, Json, commands, say
 from ._data import READING, Data, Names, Unit, read_people
 from ._execution import telling
 from ._fields import Values, with_flags
@@ -57,7 +57,7 @@ def report(
     """Write a report that people read in a browser: glycaemic metrics, profiles, fits, forecasts with baselines."""
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} is there already; name another file, or replace it with --overwrite")
-    with warnings_in_words(), telling(turn_line, show=not as_json) as tell:
+    with telling(turn_line, show=not as_json) as tell:
         tell.now(f"reading {some(data)}")
         cohort, reports = read_people(
             data,

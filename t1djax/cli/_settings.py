@@ -14,7 +14,7 @@ from ..plotting import plot_settings
 from ..records import NOT_TOLD, PersonSettings, rounded
 from ..reporting import write_report
 from ..statespace import BODIES, person_settings
-from ._app import Bodies, Interval, Json, commands, say, warnings_in_words
+from ._app import Bodies, Interval, Json, commands, say
 from ._data import READING, Data, Names, Unit, read_people
 from ._execution import telling
 from ._exit import EXIT_FAILED_PATIENTS
@@ -52,8 +52,7 @@ def run_settings(
     """
     if out is not None:
         check_folder(out, _TABLE, "settings", overwrite=overwrite)
-    with warnings_in_words():
-        cohort = read_people(data, names=patients, interval_min=interval_min, **reading).cohort
+    cohort = read_people(data, names=patients, interval_min=interval_min, **reading).cohort
     with telling(lambda line: line, show=not as_json) as tell:
         asked: Any = {"physiology": physiology, "parts": parts, "at_mg_dL": at, "key": jax.random.key(seed)}
         found = [p.in_unit(unit) for p in person_settings(list(cohort), **asked, on_stage=tell.now)]

@@ -14,7 +14,7 @@ from ..data import virtual_population
 from ..experiment import load_cohort, sensor_noise
 from ..io import write_cohort
 from ..physics import Magdelaine
-from ._app import Json, commands, warnings_in_words
+from ._app import Json, commands
 from ._fields import Values, flags_of, with_flags
 from ._sensor import checked
 from ._tables import print_json
@@ -57,8 +57,7 @@ def simulate(
             censor=sensor.censor,
             key=jax.random.fold_in(jax.random.key(experiment.seed), 0),
         )
-    with warnings_in_words():
-        write_cohort(cohort, out, overwrite=overwrite)
+    write_cohort(cohort, out, overwrite=overwrite)
     glucose = np.concatenate([cohort.truth[name].glucose_mg_dL for name in cohort.names])
     inside = float(np.mean((glucose >= 40) & (glucose <= 400)))
     facts = {

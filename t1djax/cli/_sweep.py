@@ -11,7 +11,7 @@ import typer
 from .._words import counted
 from ..config import ConfigError, Experiment, SweepConfig, load_sweep
 from ..experiment import Execution, Program, Sweep, SweepProgress, plan_sweep, sweep
-from ._app import Json, commands, warnings_in_words
+from ._app import Json, commands
 from ._execution import Line, Tracked, stop_on_term, telling, tracker_of
 from ._exit import EXIT_FAILED_PATIENTS
 from ._fields import Values, flags_of, with_flags
@@ -52,13 +52,11 @@ def run_sweep(
     matrix_config = load_sweep(config, matrix | common)
     _join_processes(coordinator, processes, process)
     if dry_run:
-        with warnings_in_words():
-            plan = plan_sweep(matrix_config, execution=Execution(**how))
+        plan = plan_sweep(matrix_config, execution=Execution(**how))
         print_json([_planned(p) for p in plan]) if as_json else _print_plan(plan)
         return
     tracked = {"tracking": importlib.util.find_spec("mlflow") is not None} | tracked
     with (
-        warnings_in_words(),
         stop_on_term() as stop,
         tracker_of(Tracked(**tracked), matrix_config.results) as tracker,
         telling(_line, show=not as_json) as tell,

@@ -17,7 +17,7 @@ from ..inference import quick_verdict
 from ..problem import Problem
 from ..records import Estimate, symbols_of
 from ..training import Progress
-from ._app import Json, commands, say, stderr, warnings_in_words
+from ._app import Json, commands, say, stderr
 from ._execution import Line, Tracked, stop_on_term, telling, tracker_of
 from ._exit import EXIT_FAILED_PATIENTS
 from ._fields import Values, flags_of, with_flags
@@ -59,7 +59,6 @@ def train(
         tell.now("compiling and fitting" if experiment.model == "ode" else "compiling")
 
     with (
-        warnings_in_words(),
         stop_on_term() as stop,
         tracker_of(Tracked(**tracked), experiment.results) as tracker,
         telling(_line, show=not as_json) as tell,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from .._words import counted
@@ -14,7 +15,7 @@ from ..physics import physiology_named
 from ..plotting import plot_trial
 from ..reporting import write_trial_page
 from ..trials import Difference
-from ._app import Json, commands, warnings_in_words
+from ._app import Json, commands
 from ._execution import telling
 from ._fields import Values, flags_of, with_flags
 from ._tables import print_json, print_table
@@ -40,7 +41,7 @@ def trial(
     Evidence on models of people; no advice for anybody.
     """
     config = load_trial(file, stated)
-    with warnings_in_words(), telling(lambda line: line, show=not as_json) as tell:
+    with telling(lambda line: line, show=not as_json) as tell:
         done = run_trial(config, out, on_controller=lambda name, i, n: tell.now(f"{name} ({i + 1} of {n})"))
     plot_trial(done.trial.outcomes, done.profiles).savefig(out / "trial.png")
     differences = done.trial.differences(margins={"in_range_percent": config.margin_percent})
@@ -54,8 +55,6 @@ def trial(
 
 
 def _print(done: TrialRun, differences: Sequence[Difference], config: TrialConfig, out: Path) -> None:
-    import pandas as pd  # noqa: PLC0415
-
     found = done.trial.table()
     table = pd.DataFrame({"controller": found["controller"]})
     for name, heading in _SHOWN.items():
