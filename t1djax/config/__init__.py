@@ -15,4 +15,3 @@ from ._sweep import load_sweep as load_sweep
 from ._trial import TrialConfig as TrialConfig
 from ._trial import load_trial as load_trial
 from ._yaml import Loader as Loader
-from ._yaml import read_yaml as read_yaml

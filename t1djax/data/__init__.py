@@ -20,7 +20,6 @@ from ._origins import readings_ahead as readings_ahead
 from ._origins import rolling_origins as rolling_origins
 from ._origins import training_end as training_end
 from ._population import POPULATION as POPULATION
-from ._population import Drawn as Drawn
 from ._population import draw_people as draw_people
 from ._population import habits_of as habits_of
 from ._population import virtual_population as virtual_population

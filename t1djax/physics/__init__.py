@@ -29,7 +29,6 @@ from ._lags import cascade as cascade
 from ._lags import lag_response as lag_response
 from ._magdelaine import Magdelaine as Magdelaine
 from ._magdelaine import State as State
-from ._magdelaine import exact_lags as exact_lags
 from ._magdelaine import rates as rates
 from ._magdelaine import residual as residual
 from ._magdelaine import steady_state as steady_state

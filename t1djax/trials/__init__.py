@@ -24,14 +24,11 @@ from ._environment import Policy as Policy
 from ._environment import environment as environment
 from ._faults import KINDS as KINDS
 from ._faults import Fault as Fault
-from ._given import GIVEN as GIVEN
 from ._given import given_settings as given_settings
-from ._life import Tally as Tally
 from ._life import live_in_loop as live_in_loop
 from ._loop import Rules as Rules
 from ._loop import Trace as Trace
 from ._loop import profile_of as profile_of
-from ._trial import OUTCOMES as OUTCOMES
 from ._trial import Difference as Difference
 from ._trial import Trial as Trial
 from ._trial import trial as trial
