@@ -64,6 +64,13 @@ def strict_jax() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def float64() -> Iterator[None]:
+    """All of a file in double precision."""
+    with jax.enable_x64(True):
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def programs_end_before_memory() -> Iterator[None]:
     """Files share what they compile until a worker has held 4 GB."""

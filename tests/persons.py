@@ -15,7 +15,7 @@ import pytest
 import t1djax
 from t1djax.privacy._plan import Task
 
-from .test_cli import done
+from .command import done
 
 GONE, ALIKE, OTHERS = "Quixote7", "Quixote77", ("Sancho-11", "Dulcinea")
 """Who is removed; who has a name that begins alike; and the rest."""

@@ -29,6 +29,19 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser; skips where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no chromium on this machine")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
 def wait_for(ready: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
     """The first truthy answer of `ready`."""
     until = time.monotonic() + seconds

@@ -25,7 +25,7 @@ import pytest
 from t1djax import reference_cohort
 
 from .outcomes import leftovers, outcome
-from .services import MLflowServer, Server, answers, free_port, tool, wait_for
+from .services import MLflowServer, Server, answers, chromium, free_port, tool, wait_for
 
 pytestmark = pytest.mark.services
 ROOT = Path(__file__).resolve().parents[1]
@@ -375,12 +375,7 @@ def test_under_the_scheduler_and_its_web_page(
 
 def look(page: str, dag: str, mlflow: str, pictures: Path) -> None:
     """The page says it too. Pictures go to `T1DJAX_SCREENSHOTS` where that is set."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("no chromium on this machine")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with chromium() as browser:
         tab = browser.new_page(viewport={"width": 1500, "height": 1100})
         tab.set_default_timeout(60_000)
         tab.goto(f"{page}/dags")
@@ -407,4 +402,3 @@ def look(page: str, dag: str, mlflow: str, pictures: Path) -> None:
             tab.get_by_text("Folder for the results").first.wait_for()
             tab.wait_for_timeout(2000)
             tab.screenshot(path=pictures / f"airflow_form_{name}.png")
-        browser.close()

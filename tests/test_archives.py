@@ -12,7 +12,7 @@ import t1djax
 from t1djax.experiment import diff_results
 from t1djax.io import CHECKPOINTS, find_results
 
-from .test_cli import done, refused
+from .command import done, refused
 
 ARCHIVES = Path(__file__).parent / "archives"
 OLDEST, LATER, STOPPED = "results-0.1.0-2ce3ea7", "results-0.1.0-current", "interrupted-0.1.0-current"

@@ -15,7 +15,7 @@ from t1djax.inference._words import directions
 from t1djax.physics import TYPICAL_C
 from t1djax.reporting._tables import fit_blocks
 
-from .test_cli import done, refused
+from .command import done, refused
 
 KEY = jax.random.key(0)
 REST = {"Tu": 122.0, "ku_Vi": 0.059, "Tr": 183.0, "kr_Vb": 0.0024}

@@ -2,15 +2,13 @@
 
 import contextlib
 import dataclasses
-import io
-import json
 import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,63 +16,14 @@ import pytest
 import yaml
 
 import t1djax
-from t1djax import Outcome, cli, experiment
+from t1djax import Outcome, experiment
 from t1djax.cli._exit import EXIT_CODES
 from t1djax.experiment import _problems
 
-TWO = ("--patients", "Pat2,Pat3", "--interval-min", "30")
-NOISY = (*TWO, "--noise", "white", "--noise-sd", "10")
+from .command import NOISY, TINY, TWO, call, done, refused
+
 ODE = ("train", "--model", "ode", "--no-figures", "--json")
-TINY = """
-model: pinn
-inverse_params: [ksi]
-network:
-  width: 16
-  depth: 1
-  time: {octaves: 3}
-  cell_min: 60
-  stages: [{steps: 12, residual_weight: [10, 1000]}]
-"""
 FITTED = ("time_min", "glucose_mg_dL", "insulin_U_dL", "digestion_mg_dL_min", "mask_fit", "mask_held_out")
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out, parse_constant=lambda x: pytest.fail(f"{x} is no JSON"))
-
-
-def call(*args: object) -> Said:
-    """`t1djax args`, in this process, through the entry point of the script."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        patch.setattr(sys, "argv", ["t1djax", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-    code = left.value.code
-    assert code is None or isinstance(code, int)
-    return Said(code or 0, out.getvalue(), err.getvalue())
-
-
-def done(*args: object) -> Said:
-    said = call(*args)
-    assert said.code == 0, said.err
-    return said
-
-
-def refused(code: int, *args: object) -> str:
-    said = call(*args)
-    assert said.code == code, said
-    assert "Traceback" not in said.err
-    return said.err
 
 
 @pytest.fixture

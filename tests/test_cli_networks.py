@@ -7,7 +7,7 @@ import pytest
 
 import t1djax
 
-from .test_cli import NOISY, done, refused
+from .command import NOISY, done, refused
 
 SIZES = {
     "pinn": "width: 16\n  depth: 1\n  time: {octaves: 3}",

@@ -7,10 +7,11 @@ import pytest
 
 import t1djax
 from t1djax.statespace._body import unit_of
-from t1djax.statespace._fit import root, walked
 from t1djax.statespace._hyper import Form
 from t1djax.statespace._model import build
 from t1djax.statespace._person import person_of
+from t1djax.statespace._records import root
+from t1djax.statespace._steps import steps_for
 
 DAYS, CHANGES = 14, (0.0, 0.12, 0.12)
 OPTIONS = t1djax.StateSpaceOptions(horizons_min=(), daily_rhythm=0, slow_disturbance=False, sensitivity_walk=True)
@@ -29,7 +30,7 @@ def records() -> list[t1djax.Patient]:
     blank = t1djax.Patient("Ada", time, np.full(len(time), 150.0), doses)
     found = []
     with jax.enable_x64(True):
-        person, steps = person_of(blank, until_min=np.inf), walked(blank, form)
+        person, steps = person_of(blank, until_min=np.inf), steps_for(blank, form)
         h = {row.symbol: jnp.asarray(row.median) for row in form.constants} | {"fast": jnp.asarray(0.2)}
 
         @jax.jit

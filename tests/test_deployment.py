@@ -1,7 +1,6 @@
 """Guards, workflows, containers and the pipeline: what can be checked without a server."""
 
 import http.server
-import importlib.util
 import json
 import os
 import re
@@ -12,26 +11,17 @@ import threading
 import time
 import tomllib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
 from .services import tool
+from .test_project import load
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 DEPLOYMENT = ROOT / "examples" / "deployment"
-
-
-def load(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # Guards; the one against patient data is in test_data_guard.py

@@ -10,7 +10,7 @@ import pytest
 import t1djax
 from t1djax.io import find_results
 
-from .test_cli import NOISY, TINY, done, refused
+from .command import NOISY, TINY, done, refused
 
 
 @pytest.fixture(scope="module")

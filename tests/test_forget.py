@@ -21,6 +21,7 @@ from t1djax.io import Stopped
 from t1djax.tracking import read_info, write_info
 from t1djax.tracking._course import Chunk, read_course
 
+from .command import call, done, refused
 from .persons import (
     ALIKE,
     GONE,
@@ -34,7 +35,6 @@ from .persons import (
     sweep,
     write_people,
 )
-from .test_cli import call, done, refused
 from .tracked import program
 
 pytestmark = pytest.mark.filterwarnings(  # of MLflow's own making

@@ -19,8 +19,8 @@ from t1djax._in_use import alone, marked, using
 from t1djax.experiment import Busy
 from t1djax.privacy._log import Log
 
+from .command import call, refused
 from .persons import GONE, NAMES, OTHERS, killed_after, snapshot, write_people
-from .test_cli import call, refused
 
 
 class Enough(Exception):

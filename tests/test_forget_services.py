@@ -17,9 +17,9 @@ import t1djax
 from t1djax import registry
 from t1djax.config import ConfigError
 
+from .command import done
 from .persons import ALIKE, GONE, NAMES, import_mlflow, rows, snapshot, sweep, write_people
 from .services import S3, MLflowServer, Postgres, wait_for
-from .test_cli import done
 
 pytestmark = [
     pytest.mark.services,

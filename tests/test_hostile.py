@@ -15,7 +15,7 @@ from t1djax.config import ConfigError, load_experiment
 from t1djax.io import DataError, read_patient, read_recording, write_fitted
 from t1djax.io.formats import FORMATS
 
-from .test_cli import done
+from .command import done
 
 COMMENTS = "<!-- a --> " * 40
 HEADS = {

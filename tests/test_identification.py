@@ -1,20 +1,19 @@
 """The identifiability report against finite differences, dense algebra and every known symmetry of the model."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import t1djax
-from t1djax.cli import app
 from t1djax.inference import quick_verdict
 from t1djax.inference._feedback import insulin_follows_glucose
 from t1djax.inference._information import WHITE, coloured, noise_correlation, noise_correlations
 from t1djax.inference._trust import widening
+
+from .command import done
 
 FREE = ("G0", "kl", "ksi")
 
@@ -274,15 +273,12 @@ def test_command_line(pat3, tmp_path):
         tmp_path / "data",
     )
     out = tmp_path / "out"
-    command = ["identify", str(tmp_path / "data"), "--free", "ksi", "--profile", "--out", str(out)]
-    done = CliRunner().invoke(app, command)
-    assert done.exit_code == 0, done.output
-    assert "ksi" in done.output
-    assert "determined" in done.output
-    assert "profile of Pat3: ksi" in done.output
+    shown = done("identify", tmp_path / "data", "--free", "ksi", "--profile", "--out", out).out
+    assert "determined" in shown
+    assert "profile of Pat3: ksi" in shown
     assert {p.name for p in out.iterdir()} == {
         "identification.csv", "identification.json", "profile_ksi.csv", "Pat3.png", "Pat3_fit.png",
         "Pat3_profiles.png",
     }  # fmt: skip
-    done = CliRunner().invoke(app, ["identify", str(tmp_path / "data"), "--free", "ksi,ku_Vi", "--preflight", "--json"])
-    assert json.loads(done.stdout)["patients"][0]["rank"] == 2
+    report = done("identify", tmp_path / "data", "--free", "ksi,ku_Vi", "--preflight", "--json").json
+    assert report["patients"][0]["rank"] == 2

@@ -1,38 +1,21 @@
 """Reports of the shared files against what their folder says of them, and the commands that print them."""
 
-import contextlib
-import io
 import json
-import sys
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import t1djax
-from t1djax import DataError, DataWarning, cli, inspect_file, read_recording
+from t1djax import DataError, DataWarning, inspect_file, read_recording
 from t1djax.cli import app
 from t1djax.cli._data import read_people
 from t1djax.experiment import load_cohort
 from t1djax.io import ReadReport
 
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def say(monkeypatch: pytest.MonkeyPatch, *args: Any) -> Said:
-    """Run the command line in this process."""
-    monkeypatch.setattr(sys, "argv", ["t1djax", *map(str, args)])
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
-        cli.main()
-    return Said(int(left.value.code or 0), out.getvalue(), err.getvalue())
+from .command import call
 
 
 @pytest.fixture
@@ -208,9 +191,9 @@ def small(folder: Path, name: str = "adult.csv", factor: float = 1.0) -> Path:
     return file
 
 
-def test_inspect_prints_and_gives_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inspect_prints_and_gives_json(tmp_path: Path) -> None:
     file = small(tmp_path)
-    said = say(monkeypatch, "inspect", file)
+    said = call("inspect", file)
     assert said.code == 0
     expected = (
         "simglucose, results of a simulation",
@@ -223,24 +206,24 @@ def test_inspect_prints_and_gives_json(tmp_path: Path, monkeypatch: pytest.Monke
     )
     for text in expected:
         assert text in said.out
-    one = json.loads(say(monkeypatch, "inspect", file, "--json").out)
+    one = json.loads(call("inspect", file, "--json").out)
     assert one == json.loads(json.dumps(inspect_file(file).as_dict()))
-    both = say(monkeypatch, "inspect", file, tmp_path / "nowhere.csv", "--json")
+    both = call("inspect", file, tmp_path / "nowhere.csv", "--json")
     assert both.code == 3
     assert [bool(x["problems"]) for x in json.loads(both.out)] == [False, True]
-    wrong = say(monkeypatch, "inspect", small(tmp_path, "mmol.csv", 1 / 18.016))
+    wrong = call("inspect", small(tmp_path, "mmol.csv", 1 / 18.016))
     assert wrong.code == 3
     assert "problem: " in wrong.out
     assert "looks like mmol/L; pass --glucose-unit mmol/L" in wrong.out
-    assert say(monkeypatch, "inspect", file, "--glucose-unit", "g").code == 2
+    assert call("inspect", file, "--glucose-unit", "g").code == 2
 
 
-def test_convert_makes_a_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convert_makes_a_cohort(tmp_path: Path) -> None:
     files = [small(tmp_path, "ada.csv", 1 / 18.016), small(tmp_path, "ben.csv", 1 / 18.016)]
-    refused = say(monkeypatch, "convert", *files, "--out", tmp_path / "cohort")
+    refused = call("convert", *files, "--out", tmp_path / "cohort")
     assert refused.code == 3
     assert not (tmp_path / "cohort").exists()
-    said = say(monkeypatch, "convert", *files, "--glucose-unit", "mmol/L", "--out", tmp_path / "cohort")
+    said = call("convert", *files, "--glucose-unit", "mmol/L", "--out", tmp_path / "cohort")
     assert said.code == 0, said.err
     cohort = t1djax.read_cohort(tmp_path / "cohort")
     assert cohort.names == ("ada", "ben")
@@ -249,12 +232,12 @@ def test_convert_makes_a_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert cohort["ada"].doses.carbs_g.tolist() == [45.0]
     reports = json.loads((tmp_path / "cohort" / "reading.json").read_text())["reports"]
     assert [x["glucose_unit"] for x in reports] == ["mmol/L", "mmol/L"]
-    assert say(monkeypatch, "convert", *files, "--glucose-unit", "mmol/L", "--out", tmp_path / "cohort").code == 2
+    assert call("convert", *files, "--glucose-unit", "mmol/L", "--out", tmp_path / "cohort").code == 2
     frame = tmp_path / "two.csv"
     rows = [f"2024-05-01 {h:02d}:{m:02d}:00,{who},{120 + h + m % 7 * 3}.5,0.08,0"
             for who in ("Ada", "Ben") for h in range(4) for m in range(0, 60, 5)]  # fmt: skip
     frame.write_text("\n".join(["date,id,CGM,insulin,carbs", *rows]) + "\n")
-    both = say(monkeypatch, "convert", frame, "--out", tmp_path / "two", "--json")
+    both = call("convert", frame, "--out", tmp_path / "two", "--json")
     assert json.loads(both.out)["patients"] == ["Ada", "Ben"]
 
 
@@ -274,7 +257,7 @@ def test_report_is_flat_and_complete(tmp_path: Path) -> None:
     assert report.as_dict().keys() == set(ReadReport.__dataclass_fields__)
 
 
-def test_what_a_record_lacks_is_remarked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_record_lacks_is_remarked_on(tmp_path: Path) -> None:
     def table(name: str, basal: float, bolus: float, carbs: float) -> Path:
         rows = [f"{5 * i},{130 + i % 7 * 4},{basal:g},{bolus if i == 40 else ''},{carbs if i == 40 else ''}"
                 for i in range(300)]  # fmt: skip
@@ -290,7 +273,7 @@ def test_what_a_record_lacks_is_remarked_on(tmp_path: Path, monkeypatch: pytest.
         "Dee": ((0.9, 4, 40), None),
     }
     for name, (amounts, words) in lacks.items():
-        said = say(monkeypatch, "inspect", table(name, *amounts))
+        said = call("inspect", table(name, *amounts))
         assert said.code == 0
         assert [
             line
@@ -306,12 +289,12 @@ def test_what_a_record_lacks_is_remarked_on(tmp_path: Path, monkeypatch: pytest.
     ]  # fmt: skip
 
 
-def test_files_called_alike_are_told_apart_by_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_called_alike_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     files = []
     for folder in ("ada", "ben"):
         (tmp_path / folder).mkdir()
         files.append(small(tmp_path / folder, "person.csv"))
-    said = say(monkeypatch, "convert", *files, "--out", tmp_path / "cohort")
+    said = call("convert", *files, "--out", tmp_path / "cohort")
     assert said.code == 0, said.err
     assert f"{files[0]}: another file is called person as well: this patient is named ada_person" in said.err
     assert t1djax.read_cohort(tmp_path / "cohort").names == ("ada_person", "ben_person")
@@ -321,17 +304,17 @@ def test_files_called_alike_are_told_apart_by_their_folders(tmp_path: Path, monk
     with pytest.warns(DataWarning):  # as identify, forecast and report read them
         assert read_people(list(map(str, files))).cohort.names == ("ada_person", "ben_person")
     for again, words in (((files[0], files[0]), "person"), ((*files, "--subject", "Ada"), "Ada")):
-        refused = say(monkeypatch, "convert", *again, "--out", tmp_path / "other")
+        refused = call("convert", *again, "--out", tmp_path / "other")
         assert refused.code == 2
         assert f"{again[0]} and {again[1]} both give a patient called {words}" in refused.err
         assert "rename the files or put each into a folder of its own" in refused.err
     assert not (tmp_path / "other").exists()
 
 
-def test_a_folder_that_convert_made_is_inspected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert say(monkeypatch, "convert", small(tmp_path, "ada.csv"), small(tmp_path, "ben.csv"), "--out",
+def test_a_folder_that_convert_made_is_inspected(tmp_path: Path) -> None:
+    assert call("convert", small(tmp_path, "ada.csv"), small(tmp_path, "ben.csv"), "--out",
                tmp_path / "cohort").code == 0  # fmt: skip
-    said = say(monkeypatch, "inspect", tmp_path / "cohort", "--json")
+    said = call("inspect", tmp_path / "cohort", "--json")
     assert said.code == 0, said.out
     assert [(x["subject"], x["format"], x["readings"]) for x in json.loads(said.out)] == [
         ("ada", "table", 288), ("ben", "table", 288),
@@ -341,19 +324,19 @@ def test_a_folder_that_convert_made_is_inspected(tmp_path: Path, monkeypatch: py
         (tmp_path / "empty", "the folder is empty; a folder is for the files of one person, or for t1djax's own"),
         (tmp_path, "ada.csv is in more than one folder"),
     ):
-        refused = say(monkeypatch, "inspect", folder)
+        refused = call("inspect", folder)
         assert refused.code == 3
         assert words in refused.out
         assert "read_cohort" not in refused.out
 
 
-def test_a_table_of_glucose_alone_is_told_the_columns_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_glucose_alone_is_told_the_columns_it_lacks(tmp_path: Path) -> None:
     file = tmp_path / "ada.csv"
     file.write_text("time,glucose\n2024-05-01 00:00:00,120\n2024-05-01 00:05:00,121\n")
-    said = say(monkeypatch, "inspect", file)
+    said = call("inspect", file)
     assert said.code == 3
     assert "its columns are time, glucose; read it with --columns time=time,glucose=glucose" in said.out
-    repaired = say(monkeypatch, "inspect", file, "--columns", "time=time,glucose=glucose")  # as the message says
+    repaired = call("inspect", file, "--columns", "time=time,glucose=glucose")  # as the message says
     assert repaired.code == 0, repaired.out
     assert "warning: no insulin is on record" in repaired.out
     assert "there is no basal rate in the file; it is taken as zero" in repaired.out
@@ -370,18 +353,18 @@ def of_hupa(folder: Path, name: str, meal: float) -> Path:
     return file
 
 
-def test_units_of_carbohydrate_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_units_of_carbohydrate_by_file(tmp_path: Path) -> None:
     grams, exchanges, stated = of_hupa(tmp_path, "ada", 40.0), of_hupa(tmp_path, "ben", 4.0), small(tmp_path, "cem.csv")
 
     def carbs(*args: object) -> list[tuple[str, str, float]]:
-        out = json.loads(say(monkeypatch, "inspect", *args, "--json").out)
+        out = json.loads(call("inspect", *args, "--json").out)
         return [(x["carbs_unit"], x["carbs_unit_by"], round(x["carbs_g_day"])) for x in out]
 
     # Of several formats, a bare unit is for the file that leaves it open.
     assert carbs(grams, stated, "--carbs-unit", "g") == [("g", "asked for", 206), ("g/min", "stated or documented", 45)]
     by_file = (grams, exchanges, "--carbs-unit", "g", "--carbs-unit", "ben=exchange")
     assert carbs(*by_file) == [("g", "asked for", 206), ("exchange", "asked for", 206)]
-    said = say(monkeypatch, "convert", *by_file, "--out", tmp_path / "cohort")
+    said = call("convert", *by_file, "--out", tmp_path / "cohort")
     assert said.code == 0, said.err
     assert t1djax.read_cohort(tmp_path / "cohort")["ben"].doses.carbs_g.tolist() == [40.0] * 5
     for units, words in (
@@ -390,7 +373,7 @@ def test_units_of_carbohydrate_by_file(tmp_path: Path, monkeypatch: pytest.Monke
         (("g", "exchange"), "say for which file, as in --carbs-unit FILE=exchange"),
     ):
         options = [part for unit in units for part in ("--carbs-unit", unit)]
-        refused = say(monkeypatch, "inspect", grams, exchanges, *options)
+        refused = call("inspect", grams, exchanges, *options)
         assert refused.code == 2
         assert words in refused.err
 

@@ -14,7 +14,7 @@ from t1djax.io import ResultError, fitted_from_json, fitted_to_json, read_cohort
 from t1djax.physics import _catalogue, physiology_named
 
 from .bodies import bergman
-from .test_messages import call
+from .command import call
 
 NAME = "body_of_mine:Mine"
 

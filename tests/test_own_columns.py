@@ -1,25 +1,24 @@
 """Tables of people's own make: columns named by them, units and dates by flag, settings by file, and what is said."""
 
-import contextlib
 import datetime as dt
 import io
 import json
 import shlex
-import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import t1djax
-from t1djax import DataError, DataWarning, cli, inspect_file, read_cohort, read_recording
+from t1djax import DataError, DataWarning, inspect_file, read_cohort, read_recording
 from t1djax.config import ConfigError, load_experiment
 from t1djax.experiment import load_cohort
 from t1djax.io import columns_from_text, people_in
+
+from .command import call, done
 
 MMOL = 18.016
 START = dt.datetime(2025, 1, 13, 7)
@@ -27,26 +26,6 @@ N = 60
 READINGS = np.round(8 + 2 * np.sin(np.arange(N) / 9) + 0.4 * np.sin(np.arange(N) * 1.7), 1)  # mmol/L
 GERMAN = {"time": "Zeit", "glucose": "Glukose", "basal_U_h": "Basal", "bolus": "Insulin", "carbs_g": "KH"}
 FLAG = "time=Zeit,glucose=Glukose,basal_U_h=Basal,bolus=Insulin,carbs_g=KH"
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
-    """Run the command line in this process."""
-
-    def run(*args: Any) -> Said:
-        monkeypatch.setattr(sys, "argv", ["t1djax", *map(str, args)])
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
-            cli.main()
-        return Said(int(left.value.code or 0), out.getvalue(), err.getvalue())
-
-    return run
 
 
 def german(glucose: str = "Glukose", *, start: dt.datetime = START) -> str:
@@ -218,7 +197,7 @@ def test_own_table_keeps_its_first_and_last_row(tmp_path: Path) -> None:
 # Several people
 
 
-def test_people_in_one_table(tmp_path: Path, say: Callable[..., Said]) -> None:
+def test_people_in_one_table(tmp_path: Path) -> None:
     both = pd.concat([pd.read_csv(io.StringIO(own())).assign(Who=name) for name in ("Ada", "Ben")])
     file = tmp_path / "all.csv"
     both.to_csv(file, index=False)
@@ -226,7 +205,7 @@ def test_people_in_one_table(tmp_path: Path, say: Callable[..., Said]) -> None:
     with pytest.raises(DataError, match='2 people are in it; choose with subject="NAME", one of Ada, Ben'):
         read_recording(file, columns={"patient": "Who"})
     check(read_recording(file, columns={"patient": "Who"}, subject="Ben").patient)
-    said = say("convert", file, "--columns", "patient=Who", "--out", tmp_path / "cohort")
+    said = call("convert", file, "--columns", "patient=Who", "--out", tmp_path / "cohort")
     assert said.code == 0, said.err
     assert read_cohort(tmp_path / "cohort").names == ("Ada", "Ben")
     long = tmp_path / "long.csv"  # as `cohort_to_frame` gives it
@@ -298,16 +277,16 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_the_message_gives_the_line_that_reads_the_file(name: str, tmp_path: Path, say: Callable[..., Said]) -> None:
+def test_the_message_gives_the_line_that_reads_the_file(name: str, tmp_path: Path) -> None:
     text, line = TABLES[name]
     file = put(tmp_path, "ada.csv", text)
-    said = say("inspect", file)
+    said = call("inspect", file)
     assert said.code == 3
     assert "its format is not recognised; its columns are " in said.out
     argument = shlex.split(said.out.split("read it with --columns ")[1])[0]
     assert argument == line
     more = ("--subject", "P1") if name == "minutes" else ()
-    repaired = say("inspect", file, "--columns", argument, *more)
+    repaired = call("inspect", file, "--columns", argument, *more)
     assert repaired.code == 0, repaired.out
 
 
@@ -332,22 +311,21 @@ def test_only_what_is_there_is_claimed(tmp_path: Path) -> None:
 # The command line: settings by file
 
 
-def test_files_in_different_units(tmp_path: Path, say: Callable[..., Said]) -> None:
+def test_files_in_different_units(tmp_path: Path) -> None:
     ada, ben = put(tmp_path, "ada.csv", own(name="glucose_mg_dL")), put(tmp_path, "ben.csv", german())
     cem = put(tmp_path, "cem.csv", own(np.round(READINGS * MMOL), name="glucose_mg_dL"))
-    said = say("convert", ada, ben, cem, "--columns", FLAG, "--glucose-unit", "ada.csv=mmol/L", "--out", tmp_path / "c")
-    assert said.code == 0, said.err
+    done("convert", ada, ben, cem, "--columns", FLAG, "--glucose-unit", "ada.csv=mmol/L", "--out", tmp_path / "c")
     cohort = read_cohort(tmp_path / "c")
     assert cohort.names == ("ada", "ben", "cem")
     for name in ("ada", "ben"):
         check(cohort[name])
     assert cohort["cem"].glucose_mg_dL.tolist() == np.round(READINGS * MMOL).tolist()
     for by in (str(ben), "ben.csv", "ben"):
-        said = say("inspect", ada, ben, "--columns", f"{by}={FLAG}", "--glucose-unit", "mmol/L", "--json")
+        said = call("inspect", ada, ben, "--columns", f"{by}={FLAG}", "--glucose-unit", "mmol/L", "--json")
         assert said.code == 0, said.out
         assert [x["glucose_unit"] for x in json.loads(said.out)] == ["mmol/L"] * 2
     subjects = ("--subject", "ada=A", "--subject", "ben=B", "--hours", "ben=2", "--dates", "ben=day-first")
-    out = json.loads(say("inspect", ada, ben, "--columns", FLAG, "--glucose-unit", "mmol/L", *subjects, "--json").out)
+    out = json.loads(call("inspect", ada, ben, "--columns", FLAG, "--glucose-unit", "mmol/L", *subjects, "--json").out)
     assert [(x["subject"], x["span_h"]) for x in out] == [("A", 5 * (N - 1) / 60), ("B", 2.0)]
 
 
@@ -369,21 +347,21 @@ def test_files_in_different_units(tmp_path: Path, say: Callable[..., Said]) -> N
         (("--format", "excel"), "--format excel: give table, nightscout"),
     ],
 )  # fmt: skip
-def test_wrong_settings(tmp_path: Path, say: Callable[..., Said], flags: tuple[str, ...], says: str) -> None:
+def test_wrong_settings(tmp_path: Path, flags: tuple[str, ...], says: str) -> None:
     files = put(tmp_path, "ada.csv", own()), put(tmp_path, "ben.csv", own())
-    said = say("inspect", *files, *flags)
+    said = call("inspect", *files, *flags)
     assert said.code == 2
     assert says in said.err
 
 
-def test_files_called_alike_are_told_by_their_paths(tmp_path: Path, say: Callable[..., Said]) -> None:
+def test_files_called_alike_are_told_by_their_paths(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
     files = put(tmp_path / "one", "x.csv", own()), put(tmp_path / "two", "x.csv", own(name="glucose_mg_dL"))
-    said = say("inspect", *files, "--glucose-unit", "x.csv=mmol/L")
+    said = call("inspect", *files, "--glucose-unit", "x.csv=mmol/L")
     assert said.code == 2
     assert f"several files are called x.csv; write {files[0]} or {files[1]}" in said.err
-    assert say("inspect", *files, "--glucose-unit", f"{files[1]}=mmol/L").code == 0
+    assert call("inspect", *files, "--glucose-unit", f"{files[1]}=mmol/L").code == 0
 
 
 # Configurations

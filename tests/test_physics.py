@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,12 +28,6 @@ PRESETS = tuple(t1djax.presets())
 QUICK = hypothesis.settings(max_examples=30, deadline=None, derandomize=True, database=None)
 
 pytestmark = pytest.mark.usefixtures("strict_jax", "float64")
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 class Protocol(NamedTuple):

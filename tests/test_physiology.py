@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -52,10 +51,7 @@ ARRIVES = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @functools.cache

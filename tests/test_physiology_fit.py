@@ -15,7 +15,7 @@ from t1djax.inference import _least_squares
 from t1djax.physics import PHYSIOLOGIES, Kanderian, NoRestError, PhysiologyError, kanderian
 
 from .bodies import Bergman, bergman
-from .test_cli import done
+from .command import done
 from .test_physiology import GivesDict, NoRow, NoStateUnit, NoTree, NoUnit, Restless
 
 FREE = ("SI", "VG", "tauM", "EGP")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +34,7 @@ BODIES = {"kanderian": lambda: kanderian()["3"], "hovorka": hovorka, "bergman": 
 EVERY = pytest.mark.parametrize("name", list(BODIES))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def record(name: str, body: AbstractPhysiology, *, seed: int, ts: np.ndarray = TS) -> t1djax.Patient:

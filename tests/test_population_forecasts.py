@@ -20,7 +20,7 @@ from t1djax.population._forecast import _OWN_PENALTY_MIN
 from t1djax.population._known import COLUMNS, acted, known_at
 from t1djax.population._network import KNOTS_MIN, standard
 
-from .test_cli import done, refused
+from .command import done, refused
 from .test_rolling import changed_after, person
 
 QUICK = t1djax.population.PopulationOptions(width=8, members=1, steps=300, batch=256, learning_rate=1e-2)

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from importlib.metadata import metadata, version
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import jaxtyping
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(t1djax.__file__).parent  # as installed: the checkout may be without it
 
 
-def load(path: str):
+def load(path: str) -> Any:
     """A module of the repository that is no part of the package."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None

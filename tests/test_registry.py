@@ -27,7 +27,7 @@ from t1djax import registry
 from t1djax.programs import _programs
 from t1djax.records import FittedPatient
 
-from .test_cli import call, done, refused
+from .command import call, done, refused
 
 with warnings.catch_warnings():  # MLflow warns of its own type hints
     warnings.simplefilter("ignore")

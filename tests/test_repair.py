@@ -15,8 +15,8 @@ from t1djax.experiment import Execution, run, sweep
 from t1djax.experiment._pace import Pace
 from t1djax.io import DataError, DataWarning, NewerFormatError, check_run_names, find_results, read_result
 
+from .command import done
 from .outcomes import leftovers, outcome
-from .test_cli import done
 
 COMMON: dict[str, Any] = {"patients": "2,3", "sensor": {"interval_min": 60.0}, "results": "results"}
 

@@ -14,7 +14,7 @@ from t1djax.plotting import plot_replay
 from t1djax.statespace import AbstractAnswer, Dose, RescueCarbs, factor, other_doses, replaced_doses
 from t1djax.trials import PID, BasalBolus, LoopAnswer, profile_by_rules, trial
 
-from .test_cli import done, refused
+from .command import done, refused
 
 KEY = jax.random.key(3)
 PLAIN = t1djax.StateSpaceOptions(horizons_min=(), max_steps=8, daily_rhythm=0, slow_disturbance=False,

@@ -15,8 +15,9 @@ import pytest
 from matplotlib.image import imread
 
 import t1djax
-from t1djax import cli
 from t1djax.reporting._tables import _per_day, stated, text, verdicts
+
+from .command import call
 
 NOW = dt.datetime(2026, 3, 1, 12, 0)
 
@@ -193,18 +194,10 @@ def test_the_template_is_part_of_the_package():
 # The command
 
 
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: str) -> tuple[int, str, str]:
-    monkeypatch.setattr("sys.argv", ["t1djax", *args])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    said = capsys.readouterr()
-    return int(left.value.code or 0), said.out, said.err
-
-
 @pytest.mark.slow
-def test_the_command_writes_a_page_and_says_the_metrics(tmp_path, capsys, monkeypatch):
+def test_the_command_writes_a_page_and_says_the_metrics(tmp_path):
     reference = ("report", "reference", "--patients", "Pat2", "--interval-min", "30", "--out", str(tmp_path / "r.html"))
-    code, out, _ = run(capsys, monkeypatch, *reference, "--forecast", "--json")
+    code, out, _ = call(*reference, "--forecast", "--json")
     assert code == 0
     said = json.loads(out)
     found = t1djax.glycaemia(t1djax.reference_cohort(interval_min=30, names=["Pat2"])["Pat2"])
@@ -216,17 +209,17 @@ def test_the_command_writes_a_page_and_says_the_metrics(tmp_path, capsys, monkey
         "blend",
     }
     assert "Pat2" in page(tmp_path / "r.html").said
-    code, _, err = run(capsys, monkeypatch, *reference)
+    code, _, err = call(*reference)
     assert code == 2
     assert "--overwrite" in err
-    code, out, _ = run(capsys, monkeypatch, *reference, "--overwrite", "--unit", "mmol/L")
+    code, out, _ = call(*reference, "--overwrite", "--unit", "mmol/L")
     assert code == 0
     assert "mean_mmol_L" in out
-    code, _, err = run(capsys, monkeypatch, *reference, "--overwrite", "--unit", "g/L")
+    code, _, err = call(*reference, "--overwrite", "--unit", "g/L")
     assert (code, "mmol/L" in err) == (2, True)
 
 
-def test_the_command_shows_what_was_read_and_identified(tmp_path, capsys, monkeypatch):
+def test_the_command_shows_what_was_read_and_identified(tmp_path):
     rows = [
         f"{5 * i},{120 + 10 * ((i // 12) % 2)},0.9,{4 if i == 30 else ''},{40 if i == 30 else ''}" for i in range(97)
     ]
@@ -243,39 +236,37 @@ def test_the_command_shows_what_was_read_and_identified(tmp_path, capsys, monkey
         "--out",
         str(tmp_path / "id"),
     )
-    code, out, _ = run(capsys, monkeypatch, *asked)
+    code, out, _ = call(*asked)
     assert (code, "ksi" in out) == (0, True)
     found = json.loads((tmp_path / "id" / "identification.json").read_text(encoding="utf-8"))[0]
     assert found["name"] == "Ada"
-    code, out, _ = run(capsys, monkeypatch, *asked[:-2], "--json")
+    code, out, _ = call(*asked[:-2], "--json")
     assert any("misses its own readings" in doubt for doubt in json.loads(out)["patients"][0]["doubts"])
     shown = tmp_path / "r.html"
-    code, _, _ = run(
-        capsys, monkeypatch, "report", str(file), "--out", str(shown), "--identified", str(tmp_path / "id")
-    )
+    code, _, _ = call("report", str(file), "--out", str(shown), "--identified", str(tmp_path / "id"))
     assert code == 0
     said = page(shown).said
     assert found["parameters"]["ksi"]["verdict"] in said
     assert "coverage" in said  # of the report of reading
     (tmp_path / "no.json").write_text("{}", encoding="utf-8")
     wrong = ("report", str(file), "--out", str(shown), "--overwrite", "--identified", str(tmp_path / "no.json"))
-    code, _, err = run(capsys, monkeypatch, *wrong)
+    code, _, err = call(*wrong)
     assert (code, "identify --out" in err) == (3, True)
     for flags, words in (
         (("--known", "M"), "--known M: write a symbol"),
         (("--known", "Q=1"), "unknown parameter 'Q'"),
         (("--interval-min", "5"), "--interval-min is for the reference cohort"),
     ):
-        code, _, err = run(capsys, monkeypatch, "identify", str(file), *flags)
+        code, _, err = call("identify", str(file), *flags)
         assert (code, words in err) == (2, True)
 
 
-def test_results_of_fits_are_shown(tmp_path, capsys, monkeypatch):
+def test_results_of_fits_are_shown(tmp_path):
     two = ("--patients", "Pat2,Pat3", "--interval-min", "30")
     results, out = str(tmp_path / "runs"), tmp_path / "r.html"
-    code, *_ = run(capsys, monkeypatch, "train", "--model", "ode", "--no-figures", "--results", results, *two)
+    code, *_ = call("train", "--model", "ode", "--no-figures", "--results", results, *two)
     assert code == 0
-    code, _, err = run(capsys, monkeypatch, "report", "reference", "--patients", "Pat2", "--interval-min", "30",
+    code, _, err = call("report", "reference", "--patients", "Pat2", "--interval-min", "30",
                        "--fit-results", results, "--out", str(out))  # fmt: skip
     assert code == 0
     assert "results of Pat3 are left out" in err

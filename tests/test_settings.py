@@ -19,12 +19,12 @@ from t1djax.records import NOT_TOLD, SETTINGS, PersonSettings, Setting, rounded
 from t1djax.statespace import StateSpaceFit
 from t1djax.statespace._bodies import weights
 from t1djax.statespace._body import unit_of
-from t1djax.statespace._fit import walked
 from t1djax.statespace._hyper import Form, StateSpaceOptions
 from t1djax.statespace._model import build
 from t1djax.statespace._own_body import own_body
 from t1djax.statespace._person import Person
 from t1djax.statespace._settings import _by_the_rule, together
+from t1djax.statespace._steps import steps_for
 
 
 def test_settings_of_magdelaine_are_its_closed_forms():
@@ -319,7 +319,7 @@ def test_a_meal_that_is_doubted_adds_what_its_share_would_do_to_glucose():
         for doubt in (0.0, 0.3):
             form = Form(StateSpaceOptions(reversion=False, meal_doubt=doubt), Magdelaine)
             h = {row.symbol: jnp.asarray(row.median) for row in form.constants}
-            steps = walked(patient, form)
+            steps = steps_for(patient, form)
 
             @jax.jit
             def built(h, steps, form=form):
@@ -350,7 +350,7 @@ def test_a_first_rate_that_answers_a_reading_is_not_what_was_given_before():
     with jax.enable_x64(True):
         h = {row.symbol: jnp.asarray(row.median) for row in form.constants}
         for doses in (even, burst):
-            steps = walked(t1djax.Patient("Ada", time, np.full(400, 120.0), doses), form)
+            steps = steps_for(t1djax.Patient("Ada", time, np.full(400, 120.0), doses), form)
             built = jax.jit(lambda steps: build(h, somebody, steps, form, unit_of(h, somebody.level_mg_dL, form))[1])
             found.append(np.asarray(built(steps))[:, 0])
     apart = found[1] / found[0][:1] - 1

@@ -1,11 +1,8 @@
 """The stochastic model against a joint Gaussian, the matrix exponential, the deterministic model, and its own draws."""
 
-import contextlib
 import dataclasses
 import datetime as dt
-import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +14,21 @@ import scipy.integrate
 import scipy.linalg
 
 import t1djax
-from t1djax import cli
 from t1djax.statespace._ahead import Ahead, ahead, lasting_rates
 from t1djax.statespace._body import unit_of
 from t1djax.statespace._filter import kalman_filter, kalman_spread, smooth
-from t1djax.statespace._fit import constants
 from t1djax.statespace._hyper import Form, StateSpaceOptions, layout
 from t1djax.statespace._model import Model, build, matrices
 from t1djax.statespace._person import Person, person_of
+from t1djax.statespace._search import constants
 from t1djax.statespace._steps import Steps, stack_steps, steps_of, unpaired
+
+from .command import call
 
 EVERYTHING = Form(StateSpaceOptions(daily_rhythm=2, sensor_lag=True, sensor_memory=True, sensitivity_walk=True))
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def typical(form: Form, **changed: float) -> dict[str, jax.Array]:
@@ -514,16 +509,6 @@ def test_the_clock_of_the_record_does_not_matter():
     patient = record()
     later = dataclasses.replace(patient, start=dt.datetime(2020, 1, 1, 17, 30))
     assert jax.tree.all(jax.tree.map(np.array_equal, steps_of(patient), steps_of(later)))
-
-
-def call(*args: object) -> tuple[object, str, str]:
-    """`t1djax args` through the entry point of the script: exit code, output, errors."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "argv", ["t1djax", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-    return left.value.code or 0, out.getvalue(), err.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,10 @@ from t1djax.physics import Hovorka, Kanderian
 from t1djax.statespace._ahead import lasting_rates
 from t1djax.statespace._body import unit_of
 from t1djax.statespace._filter import draw_paths, kalman_filter, smooth
-from t1djax.statespace._fit import walked
 from t1djax.statespace._hyper import Form, StateSpaceOptions, layout
 from t1djax.statespace._model import Model
 from t1djax.statespace._person import Person
-from t1djax.statespace._steps import Steps
+from t1djax.statespace._steps import Steps, steps_for
 
 from .bodies import Bergman
 from .test_statespace import built, forecasts
@@ -32,10 +31,7 @@ FORMS = {cls.__name__: Form(StateSpaceOptions(), cls) for cls in (Kanderian, Hov
 _LEVEL = 150.0
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def somebody() -> Person:
@@ -60,7 +56,7 @@ def typical(form: Form) -> dict[str, jax.Array]:
 def body(request) -> tuple[str, Model, Any, Steps]:
     form = FORMS[request.param]
     with jax.enable_x64(True):
-        steps = walked(record(), form)
+        steps = steps_for(record(), form)
         model, on_board = jax.device_get(jax.jit(lambda h: built(h, somebody(), steps, form))(typical(form)))
         return request.param, model, on_board, jax.device_get(steps)
 
@@ -254,7 +250,7 @@ def test_drawn_paths_have_the_moments_of_the_smoother(body):
 
 def test_a_reading_at_a_limit_says_that_glucose_is_beyond(body):
     _, model, _, _ = body
-    low = jax.device_get(walked(dataclasses.replace(record(), glucose_mg_dL=np.full(22, 40.0)), FORMS["Kanderian"]))
+    low = jax.device_get(steps_for(dataclasses.replace(record(), glucose_mg_dL=np.full(22, 40.0)), FORMS["Kanderian"]))
     assert np.all(low.limit[low.valid] == -1)
     # One step, against the normal distribution cut off at the limit.
     one = jax.tree.map(lambda x: x[:1], model.motion.each)
@@ -325,7 +321,7 @@ def test_parts_of_the_day_have_effects_of_their_own():
     """At each step the one of that hour acts, as the only one would."""
     patient = dataclasses.replace(record(), start=dt.datetime(2024, 3, 1, 4, 30))
     one, four = (Form(StateSpaceOptions(sensitivity_blocks=n)) for n in (1, 4))
-    steps = walked(patient, four)
+    steps = steps_for(patient, four)
     hour = (np.asarray(steps.time_min) / 60 + 4.5) % 24
     assert np.array_equal(np.asarray(steps.block), np.floor(hour / 6 + 1e-9))
     build_one = jax.jit(lambda h, steps, form: built(h, somebody(), steps, form)[0].matrices()[0], static_argnums=2)
@@ -337,4 +333,4 @@ def test_parts_of_the_day_have_effects_of_their_own():
         assert np.count_nonzero(G[k, 0, at : at + 4]) <= 1
         assert G[k, 0, at + block] == F[k, 0, at]
     with pytest.raises(ValueError, match="clock"):
-        walked(record(), four)
+        steps_for(record(), four)

@@ -13,7 +13,7 @@ from t1djax.config._experiment import SWEEPS_OWN
 from t1djax.evaluation import comparison, results_table
 from t1djax.experiment._cohort import source_of
 
-from .test_cli import TWO, done, refused
+from .command import TWO, done, refused
 
 MATRIX = """
 models: [pinn, birnn, ode]

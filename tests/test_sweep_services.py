@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .services import S3, MLflowServer, Postgres
+from .services import S3, MLflowServer, Postgres, chromium
 from .tracked import stored
 
 pytestmark = [
@@ -67,13 +66,8 @@ def test_whole_matrix_on_postgres_and_s3(
 
 def look(uri: str, child: str, folder: Path) -> None:
     """The UI says it too. Pictures go to `T1DJAX_SCREENSHOTS` where that is set."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    api = pytest.importorskip("playwright.sync_api")
     pictures = Path(os.environ.get("T1DJAX_SCREENSHOTS", folder))
-    with api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 3200})
         page.set_default_timeout(60_000)
         page.goto(f"{uri}/#/experiments")
@@ -89,4 +83,3 @@ def look(uri: str, child: str, folder: Path) -> None:
             page.get_by_text(metric, exact=True).first.wait_for()
         page.wait_for_timeout(2000)  # lines are drawn
         page.screenshot(path=pictures / "matrix-metrics.png")
-        browser.close()

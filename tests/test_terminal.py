@@ -19,7 +19,7 @@ from t1djax.cli._tables import alike, parts, print_table
 from t1djax.cli._train import _line, _tell_of_errors
 from t1djax.training import Progress
 
-from .test_messages import call
+from .command import call
 
 
 class Terminal(io.StringIO):

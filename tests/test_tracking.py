@@ -32,8 +32,8 @@ from t1djax.tracking import (
     tracking_status,
 )
 
+from .command import call, done
 from .persons import rows
-from .test_cli import call, done
 from .tracked import STEPS, chunk, courses, expected, finish, in_folder, play, program, steps, stored, told
 
 NOBODY = "http://127.0.0.1:9"  # refuses at once

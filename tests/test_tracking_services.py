@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from t1djax import MLflowTracker, sync
 from t1djax.records import RunInfo
 from t1djax.tracking import TrackingWarning, tracked_runs, tracking_status
 
-from .services import S3, MLflowServer, Postgres, wait_for
+from .services import S3, MLflowServer, Postgres, chromium, wait_for
 from .test_survival_services import fill, little_disk  # noqa: F401 - a fixture
 from .tracked import STEPS, Stored, courses, expected, finish, in_folder, play, program, steps, stored
 
@@ -104,14 +103,9 @@ def test_matrix_in_the_results_folder_seen_in_a_browser(
 
 def look(uri: str, runs: list[Stored], folder: Path) -> None:
     """The UI says it too. Pictures go to `T1DJAX_SCREENSHOTS` where that is set."""
-    browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser_path is None:
-        pytest.skip("no chromium on this machine")
-    api = pytest.importorskip("playwright.sync_api")
     pictures = Path(os.environ.get("T1DJAX_SCREENSHOTS", folder))
     child = next(run for run in runs if run.name.startswith("pinn_inverse_P1_ksi"))
-    with api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 1800})
         page.set_default_timeout(60_000)
         page.goto(f"{uri}/#/experiments")
@@ -133,7 +127,6 @@ def look(uri: str, runs: list[Stored], folder: Path) -> None:
             page.get_by_text(metric, exact=True).first.wait_for()
         page.wait_for_timeout(2000)  # lines are drawn
         page.screenshot(path=pictures / "metrics.png")
-        browser.close()
 
 
 @pytest.mark.parametrize("arrived", [0, 2, 4])

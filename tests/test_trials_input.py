@@ -12,7 +12,7 @@ from t1djax.physics import kanderian
 from t1djax.trials import AbstractController, Action, BasalBolus, Meals, Rules, trial
 from t1djax.trials._crowd import crowd_of
 
-from .test_cli import done, refused
+from .command import done, refused
 
 KEY = jax.random.key(7)
 

@@ -8,16 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import t1djax
-from t1djax import cli
-from t1djax.cli import app
 from t1djax.inference import quick_verdict
 from t1djax.inference._information import Bounds, noise_correlation, residuals
 from t1djax.inference._misfit import misfits
 from t1djax.inference._words import directions
 from t1djax.records import interval_words, person_of
+
+from .command import done, refused
 
 DRAWS, MEALS = 100, 6
 
@@ -127,10 +126,7 @@ def test_what_other_data_would_bring_is_in_the_errors_of_the_table(report):
 
 def test_a_trace_of_another_model_is_not_determined(shared):
     file = shared / "data" / "simglucose" / "adult_001_GuardianRT5min_72h.csv"
-    asked = ["identify", str(file), "--free", "ksi", "--assume-population", "--json"]
-    done = CliRunner().invoke(app, asked)
-    assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)["patients"][0]
+    said = done("identify", file, "--free", "ksi", "--assume-population", "--json").json["patients"][0]
     assert said["misfit"]["found"]
     assert "determined" not in {d["verdict"] for d in said["parameters"].values()}
     assert said["parameters"]["ksi"]["verdict"] == "model misfit"
@@ -204,13 +200,9 @@ def test_what_contradicts_its_prior_is_doubted(people):
         (["--free", "ksi,kl", "--known", "ksi=200"], "--known: ksi is to be estimated too"),
     ],
 )
-def test_flags_that_contradict_themselves_are_refused(tmp_path, capsys, monkeypatch, flags, words):
+def test_flags_that_contradict_themselves_are_refused(tmp_path, flags, words):
     t1djax.write_cohort(t1djax.reference_cohort(interval_min=30, names=["Pat2"]), tmp_path / "data")
-    monkeypatch.setattr("sys.argv", ["t1djax", "identify", str(tmp_path / "data"), *flags])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 2
-    assert words in capsys.readouterr().err
+    assert words in refused(2, "identify", tmp_path / "data", *flags)
 
 
 def test_a_report_shows_each_window_of_a_person(tmp_path):
@@ -222,10 +214,8 @@ def test_a_report_shows_each_window_of_a_person(tmp_path):
         for hour, verdict in ((12, "determined"), (24, "model misfit"))
     ]  # fmt: skip
     (tmp_path / "identification.json").write_text(json.dumps([*found, found[0] | {"name": "Bo@0012h"}]))
-    asked = ["report", str(tmp_path / "data"), "--out", str(tmp_path / "r.html"), "--identified", str(tmp_path)]
-    done = CliRunner().invoke(app, asked)
-    assert done.exit_code == 0, done.output
-    assert "note: identification of Bo@0012h is left out" in done.output
+    output = done("report", tmp_path / "data", "--out", tmp_path / "r.html", "--identified", tmp_path)
+    assert "Bo@0012h" in output.err
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     pat2, pat3 = re.split(r'<section id="person-', page)[1:3]
     for words in ("window by window", "0012h", "0024h", "202 (from 150 up)", "model misfit", "mind the gap"):

@@ -11,7 +11,7 @@ import t1djax
 from t1djax.config import ConfigError
 from t1djax.io import CHECKPOINTS, CheckpointError
 
-from .test_cli import TINY, done, refused
+from .command import TINY, done, refused
 
 # Wide enough to follow the equations: the estimates are then those of least squares.
 SMALL = t1djax.PINNOptions(width=96, cell_min=30.0)
