@@ -13,8 +13,8 @@ from t1djax.cli._forecast import _write
 from t1djax.cli._output import check_folder
 from t1djax.config import ConfigError
 
+from .command import call
 from .files import walk
-from .test_inspect import say
 
 
 def person(name: str, rows: int, step: float = 5.0) -> t1djax.Patient:
@@ -37,10 +37,8 @@ def no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("t1djax.cli._forecast.fit_state_space", refuse)
 
 
-def test_horizons_off_the_grid_are_named_before_any_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_fit: None
-) -> None:
-    said = say(monkeypatch, "forecast", table(tmp_path, "Ada", 600), "--horizons", "7,30")
+def test_horizons_off_the_grid_are_named_before_any_fit(tmp_path: Path, no_fit: None) -> None:
+    said = call("forecast", table(tmp_path, "Ada", 600), "--horizons", "7,30")
     assert said.code == 2
     expected = "--horizons 7: readings of Ada come each 5 min"
     assert expected in said.err
@@ -57,10 +55,8 @@ def test_the_grid_is_each_persons_own() -> None:
     check_horizons(t1djax.Cohort((jitter,)), (30.0, 60.0, 120.0, 240.0))
 
 
-def test_short_records_are_refused_or_doubted_with_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_fit: None
-) -> None:
-    said = say(monkeypatch, "forecast", table(tmp_path, "Ada", 20), "--horizons", "15")
+def test_short_records_are_refused_or_doubted_with_numbers(tmp_path: Path, no_fit: None) -> None:
+    said = call("forecast", table(tmp_path, "Ada", 20), "--horizons", "15")
     assert said.code == 2
     assert "Ada: 14 readings in the first 70 % of 1.6 h to learn from, and the fit needs 20" in said.err
     with pytest.raises(ConfigError, match=r"Ada.*240 min"):
@@ -71,16 +67,14 @@ def test_short_records_are_refused_or_doubted_with_numbers(
     assert check_length(t1djax.Cohort((person("Ada", 3000),)), (30.0, 60.0), 0.7) == []
 
 
-def test_forecasts_of_an_earlier_run_are_kept_unless_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_fit: None
-) -> None:
+def test_forecasts_of_an_earlier_run_are_kept_unless_asked(tmp_path: Path, no_fit: None) -> None:
     cohort = t1djax.Cohort((person("Ada", 600),))
     made = [t1djax.baseline_forecasts(cohort["Ada"], "persistence", horizon_min=(30.0,))]
     out = tmp_path / "forecasts"
     _write(out, cohort, made)
     (out / "Ada.png").write_bytes(b"a figure of then")
     (out / "notes.txt").write_text("mine")
-    said = say(monkeypatch, "forecast", table(tmp_path, "Ben", 600), "--out", out)
+    said = call("forecast", table(tmp_path, "Ben", 600), "--out", out)
     assert said.code == 2
     assert "holds forecasts already; name another folder, or replace what is there with --overwrite" in said.err
     other = tmp_path / "other"
