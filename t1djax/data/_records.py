@@ -203,14 +203,7 @@ class Cohort(ByName[Patient]):
         return Cohort(chosen, {p.name: self.truth[p.name] for p in chosen if p.name in self.truth})
 
     def take(self, which: Sequence[int]) -> "Cohort":
-        """The cohort of some patients, by position; `cohort[:3]` is that of the first three.
-
-        Args:
-            which: positions, from 0.
-
-        Returns:
-            A cohort of these patients, with their truth where it is known.
-        """
+        """The cohort of some patients, by position; `cohort[:3]` is that of the first three."""
         return self.select(self.names[i] for i in which)
 
     def asserting(self, known: Mapping[str, float]) -> "Cohort":

@@ -37,16 +37,7 @@ class NoNoise(AbstractNoise):
     """A perfect sensor."""
 
     def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
-        """The glucose itself.
-
-        Args:
-            key: not used.
-            glucose_mg_dL: true glucose, mg/dL.
-            interval_min: not used, min.
-
-        Returns:
-            The same, mg/dL.
-        """
+        """The glucose itself."""
         return glucose_mg_dL
 
 
@@ -71,16 +62,7 @@ class WhiteNoise(AbstractNoise):
         _check_sd(self.sd_mg_dL)
 
     def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
-        """Glucose plus white noise.
-
-        Args:
-            key: draws the noise.
-            glucose_mg_dL: true glucose, mg/dL.
-            interval_min: time between readings, min; white noise does not depend on it.
-
-        Returns:
-            The readings, mg/dL.
-        """
+        """Glucose plus white noise."""
         return glucose_mg_dL + self.sd_mg_dL * jax.random.normal(key, glucose_mg_dL.shape, glucose_mg_dL.dtype)
 
 
@@ -105,16 +87,7 @@ class AR1Noise(AbstractNoise):
             raise ValueError(f"AR1Noise: rho is {self.rho}; it is a correlation between -1 and 1, both excluded")
 
     def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
-        """Glucose plus autoregressive noise.
-
-        Args:
-            key: draws the noise.
-            glucose_mg_dL: true glucose, mg/dL.
-            interval_min: time between readings, min; `rho` is per reading, so it is not used.
-
-        Returns:
-            The readings, mg/dL.
-        """
+        """Glucose plus autoregressive noise; `rho` is per reading, whatever their interval."""
         return glucose_mg_dL + self.sd_mg_dL * _unit_ar1(key, glucose_mg_dL, self.rho)
 
 
@@ -139,16 +112,7 @@ class BretonKovatchevNoise(AbstractNoise):
     """
 
     def sample(self, key: Key, glucose_mg_dL: Float[Array, " times"], *, interval_min: float) -> Float[Array, " times"]:
-        """Glucose plus the published error.
-
-        Args:
-            key: draws the noise.
-            glucose_mg_dL: true glucose, mg/dL.
-            interval_min: time between readings, min; the correlation from one to the next follows from it.
-
-        Returns:
-            The readings, mg/dL.
-        """
+        """Glucose plus the published error."""
         sd = _BK_RHO / (1 - _BK_RHO**2) ** 0.5
         e = sd * _unit_ar1(key, glucose_mg_dL, _BK_RHO ** (interval_min / _BK_INTERVAL_MIN))
         return glucose_mg_dL + _BK_XI + _BK_LAMBDA * jnp.sinh((e - _BK_GAMMA) / _BK_DELTA)

@@ -60,16 +60,7 @@ class BIRNNOptions(NetworkOptions):
             raise ValueError(f"cell must be gru or min_gru, not {self.cell!r}")
 
     def network(self, window: Window, edges_min: Float[Array, " edges"], *, key: Key) -> "BIRNN":
-        """Random hidden weights and a readout of zero: the network starts as a flat line.
-
-        Args:
-            window: the stretch of time and its doses, which set the scales.
-            edges_min: edges of the collocation cells, min; steps cover the same span.
-            key: draws the weights.
-
-        Returns:
-            The network.
-        """
+        """Random hidden weights and a readout of zero: the network starts as a flat line."""
         return BIRNN(self, window, edges_min, key=key)
 
 
@@ -174,15 +165,7 @@ class BIRNN(AbstractSurrogate):
         self.scales = Scales(self.scales.inputs, largest(self._columns(window, ts)))
 
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
-        """Hidden units, their integrals, time, lags and doses given at `ts` (min).
-
-        Args:
-            window: the stretch of time and its doses.
-            ts: times within the window, min.
-
-        Returns:
-            The columns that the readout combines, each divided by its scale: without unit.
-        """
+        """Hidden units, their integrals, time, lags and doses given at `ts` (min)."""
         return self._columns(window, ts) / jax.lax.stop_gradient(self.scales.basis)
 
     def _edges(self, window: Window) -> Array:

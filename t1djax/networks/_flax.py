@@ -53,14 +53,6 @@ class FlaxOptions(NetworkOptions):
     def network(self, window: Window, edges_min: Float[Array, " edges"], *, key: Key) -> "FlaxSurrogate":
         """The module with the parameters that it draws, and a readout of zero.
 
-        Args:
-            window: the stretch of time and its doses; features are scaled to it.
-            edges_min: edges of the collocation cells, min.
-            key: draws the module's parameters.
-
-        Returns:
-            The network.
-
         Raises:
             ValueError: where the module holds anything but parameters, or gives no `(times, outputs)`.
         """
@@ -115,15 +107,7 @@ class FlaxSurrogate(AbstractSurrogate):
         self.readout = jnp.zeros((size, 3))
 
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
-        """Outputs of the module, features and one at `ts` (min), each times the gate.
-
-        Args:
-            window: the stretch of time and its doses.
-            ts: times within the window, min.
-
-        Returns:
-            The columns that the readout combines, without unit.
-        """
+        """Outputs of the module, features and one at `ts` (min), each times the gate."""
         x = self.features(window, ts)
         columns = [self.apply(self.parameters, x), *([x] if self.skip else []), jnp.ones_like(x[:, :1])]
         return self.features.gate(window, ts)[:, None] * jnp.concatenate(columns, axis=1)

@@ -46,16 +46,7 @@ class ModifiedMLPOptions(NetworkOptions):
             raise ValueError("width and depth must be at least 1, spread positive")
 
     def network(self, window: Window, edges_min: Float[Array, " edges"], *, key: Key) -> "ModifiedMLP":
-        """Random hidden layers and a readout of zero: the network starts as a flat line.
-
-        Args:
-            window: the stretch of time and its doses; features are scaled to it.
-            edges_min: edges of the collocation cells, min.
-            key: draws the weights.
-
-        Returns:
-            The network.
-        """
+        """Random hidden layers and a readout of zero: the network starts as a flat line."""
         return ModifiedMLP(self, window, edges_min, key=key)
 
 
@@ -101,15 +92,7 @@ class ModifiedMLP(AbstractSurrogate):
         self.readout = jnp.zeros((n + m + 1, 3))
 
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
-        """Hidden units, features and one at `ts` (min), each times the gate.
-
-        Args:
-            window: the stretch of time and its doses.
-            ts: times within the window, min.
-
-        Returns:
-            The columns that the readout combines, without unit.
-        """
+        """Hidden units, features and one at `ts` (min), each times the gate."""
         x = self.features(window, ts)
         U, V = (jnp.tanh(encoder(x)) for encoder in self.encoders)
         first, *gates = self.layers

@@ -44,16 +44,7 @@ class PINNOptions(NetworkOptions):
             raise ValueError("width must be at least 1, depth at least 0, spread positive")
 
     def network(self, window: Window, edges_min: Float[Array, " edges"], *, key: Key) -> "PINN":
-        """Random hidden layers and a readout of zero: the network starts as a flat line.
-
-        Args:
-            window: the stretch of time and its doses; features are scaled to it.
-            edges_min: edges of the collocation cells, min.
-            key: draws the weights.
-
-        Returns:
-            The network.
-        """
+        """Random hidden layers and a readout of zero: the network starts as a flat line."""
         return PINN(self, window, edges_min, key=key)
 
 
@@ -98,15 +89,7 @@ class PINN(AbstractSurrogate):
         self.readout = jnp.zeros((sizes[0] + (sizes[-1] if self.layers else 0) + 1, 3))
 
     def basis(self, window: Window, ts: Float[Array, " times"]) -> Float[Array, "times basis"]:
-        """Hidden units, features and one at `ts` (min), each times the gate.
-
-        Args:
-            window: the stretch of time and its doses.
-            ts: times within the window, min.
-
-        Returns:
-            The columns that the readout combines, without unit.
-        """
+        """Hidden units, features and one at `ts` (min), each times the gate."""
         x = self.features(window, ts)
         h = x
         for layer in self.layers:

@@ -190,28 +190,12 @@ class Hovorka(AbstractPhysiology):
 
     @classmethod
     def drawn(cls, traits: Mapping[str, Any]) -> dict[str, Any]:
-        """`VG` from its exponential and `tau_I` from its inverse, which are what is normal.
-
-        Args:
-            traits: one value for each row of `population`.
-
-        Returns:
-            Parameters by symbol.
-        """
+        """`VG` from its exponential and `tau_I` from its inverse, which are what is normal."""
         values = dict(traits)
         return values | {"VG": jnp.log(values.pop("exp_VG")), "tau_I": 1 / values.pop("per_tau_I")}
 
     def rates(self, y: HovorkaState, insulin_U_min: Any, carbs_mg_min: Any) -> HovorkaState:
-        """The equations above.
-
-        Args:
-            y: the state.
-            insulin_U_min: insulin delivery, U/min.
-            carbs_mg_min: carbohydrate intake, mg/min.
-
-        Returns:
-            The time derivative of each state, in its unit per minute.
-        """
+        """The equations above."""
         liver = self.EGP0 * self.M * jnp.maximum(1 - y.x3, 0)
         return HovorkaState(
             Q1=liver - self._outflow(y.Q1) - y.x1 * y.Q1 + self.k12 * y.Q2 + y.D2 / self.tau_G,
@@ -237,22 +221,13 @@ class Hovorka(AbstractPhysiology):
         return y.Q1 / (self.VG * self.M) * MG_DL_PER_MMOL_L
 
     def steady(self, glucose_mg_dL: Float[Array, ""]) -> tuple[HovorkaState, Float[Array, ""]]:
-        """The insulin that holds a glucose: where what the liver gives, what is used and what is stored balance.
-
-        Args:
-            glucose_mg_dL: glucose, mg/dL.
-        """
+        """The insulin that holds a glucose: where what the liver gives, what is used and what is stored balance."""
         Q1 = glucose_mg_dL / MG_DL_PER_MMOL_L * self.VG * self.M
         insulin_U_min = _holding(self, Q1) * self.ke * self.VI * self.M / _MU_PER_U
         return self.start(glucose_mg_dL, insulin_U_min), MIN_PER_H * insulin_U_min
 
     def start(self, glucose_mg_dL: Float[Array, ""], insulin_U_min: Float[Array, ""]) -> HovorkaState:
-        """Insulin as a lasting rate leaves it, the second pool in balance, nothing to digest, and any glucose.
-
-        Args:
-            glucose_mg_dL: glucose, mg/dL.
-            insulin_U_min: insulin delivery in force, U/min.
-        """
+        """Insulin as a lasting rate leaves it, the second pool in balance, nothing to digest, and any glucose."""
         S = _MU_PER_U * insulin_U_min * self.tau_I
         I = _MU_PER_U * insulin_U_min / (self.ke * self.VI * self.M)
         x1, x2, x3 = self.SI1 * I, self.SI2 * I, self.SI3 * I

@@ -148,16 +148,7 @@ class Kanderian(AbstractPhysiology):
     """Time constant of a meal, min."""
 
     def rates(self, y: KanderianState, insulin_U_min: Any, carbs_mg_min: Any) -> KanderianState:
-        """The equations above.
-
-        Args:
-            y: the state.
-            insulin_U_min: insulin delivery, U/min.
-            carbs_mg_min: carbohydrate intake, mg/min.
-
-        Returns:
-            The time derivative of each state, in its unit per minute.
-        """
+        """The equations above."""
         return KanderianState(
             G=-(self.GEZI + y.Ieff) * y.G + self.EGP + y.RA,
             Isc=(_UU_PER_U * insulin_U_min / self.CI - y.Isc) / self.tau1,
@@ -172,21 +163,12 @@ class Kanderian(AbstractPhysiology):
         return y.G
 
     def steady(self, glucose_mg_dL: Float[Array, ""]) -> tuple[KanderianState, Float[Array, ""]]:
-        """`Ieff = EGP/G - GEZI`, and the basal rate that keeps it there.
-
-        Args:
-            glucose_mg_dL: glucose, mg/dL.
-        """
+        """`Ieff = EGP/G - GEZI`, and the basal rate that keeps it there."""
         insulin_U_min = (self.EGP / glucose_mg_dL - self.GEZI) / self.SI * self.CI / _UU_PER_U
         return self.start(glucose_mg_dL, insulin_U_min), MIN_PER_H * insulin_U_min
 
     def start(self, glucose_mg_dL: Float[Array, ""], insulin_U_min: Float[Array, ""]) -> KanderianState:
-        """Insulin as a lasting rate leaves it, nothing to digest, and any glucose.
-
-        Args:
-            glucose_mg_dL: glucose, mg/dL.
-            insulin_U_min: insulin delivery in force, U/min.
-        """
+        """Insulin as a lasting rate leaves it, nothing to digest, and any glucose."""
         insulin = _UU_PER_U * insulin_U_min / self.CI
         nothing = jnp.zeros_like(insulin)
         return KanderianState(glucose_mg_dL, insulin, insulin, self.SI * insulin, nothing, nothing)

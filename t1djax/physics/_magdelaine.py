@@ -106,14 +106,7 @@ class Magdelaine(AbstractPhysiology):
 
     @classmethod
     def complete(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters with `kb = 128 / M`, where it is not among them.
-
-        Args:
-            values: by symbol, in the units of the table.
-
-        Returns:
-            The same, and `kb`.
-        """
+        """Parameters with `kb = 128 / M`, where it is not among them."""
         values = dict(values)
         if "kb" not in values and "M" in values:
             values["kb"] = KB_BODY_MASS / values["M"]
@@ -121,24 +114,12 @@ class Magdelaine(AbstractPhysiology):
 
     @classmethod
     def initial_states(cls) -> Mapping[str, Parameter]:
-        """What can be estimated of what is on board at the start of a window.
-
-        Returns:
-            `INITIAL_STATES`.
-        """
+        """What can be estimated of what is on board at the start of a window."""
         return INITIAL_STATES
 
     @classmethod
     def symmetries(cls, free: Collection[str], values: Mapping[str, float]) -> list[Symmetry]:
-        """Changes of free parameters that leave glucose as it is: `ksi` with `ku_Vi`, and `kl` with `kb`.
-
-        Args:
-            free: symbols of what is estimated and leaves a trace.
-            values: every parameter by symbol.
-
-        Returns:
-            Those that the free parameters allow.
-        """
+        """Changes of free parameters that leave glucose as it is: `ksi` with `ku_Vi`, and `kl` with `kb`."""
         return symmetries(free, values)
 
     @classmethod
@@ -146,12 +127,6 @@ class Magdelaine(AbstractPhysiology):
         """`kb = 128 / M`, and the liver output that makes the drawn basal need hold equilibrium: `kl > kb` always.
 
         Heavy people have a low `kl`, as in the published pair.
-
-        Args:
-            traits: one value for each row of `population`.
-
-        Returns:
-            Parameters by symbol.
         """
         values = dict(traits)
         need = values.pop("basal")
@@ -160,59 +135,25 @@ class Magdelaine(AbstractPhysiology):
         return values
 
     def rates(self, y: State, insulin_U_min: Any, carbs_mg_min: Any) -> State:
-        """The equations: see `t1djax.physics.rates`.
-
-        Args:
-            y: the state.
-            insulin_U_min: insulin delivery, U/min.
-            carbs_mg_min: carbohydrate intake, mg/min.
-
-        Returns:
-            The time derivative of each state, in its unit per minute.
-        """
+        """The equations: see `t1djax.physics.rates`."""
         return rates(self, y, insulin_U_min, carbs_mg_min)
 
     def glucose(self, y: State) -> Float[Array, "*shape"]:
-        """Glucose, mg/dL.
-
-        Args:
-            y: one state, or an array of them.
-
-        Returns:
-            Its `G`.
-        """
+        """Glucose, mg/dL."""
         return y.G
 
     def steady(self, glucose_mg_dL: Float[Array, ""]) -> tuple[State, Float[Array, ""]]:
-        """State and basal rate that hold a glucose: `steady_state` and `equilibrium_basal_U_h`.
-
-        Args:
-            glucose_mg_dL: glucose, mg/dL; this body rests at every one.
-
-        Returns:
-            The state, and the rate in U/h.
-        """
+        """State and basal rate that hold a glucose: `steady_state` and `equilibrium_basal_U_h`."""
         return steady_state(self, glucose_mg_dL), self.equilibrium_basal_U_h
 
     def with_some_on_board(self, y: State) -> State:
-        """Insulin also where the liver gives hardly more than the brain takes, and the end of a meal.
-
-        Args:
-            y: the state.
-
-        Returns:
-            The state, nothing below that.
-        """
+        """Insulin also where the liver gives hardly more than the brain takes, and the end of a meal."""
         insulin = jnp.maximum(self.kl - self.kb, 0.05) / self.ksi
         at_least = jnp.maximum
         return State(y.G, at_least(y.S, insulin), at_least(y.I, insulin), at_least(y.E, 0.2), at_least(y.D, 0.2))
 
     def on_board(self, earlier: Inputs, at_min: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
         """What doses before a record leave of insulin and food, exactly.
-
-        Args:
-            earlier: boluses and meals of the day before, without the basal rate.
-            at_min: start of the record, min.
 
         Returns:
             What is to be added to `S`, `I`, `E` and `D`.
@@ -223,23 +164,11 @@ class Magdelaine(AbstractPhysiology):
         return {"S": S[0], "I": I[0], "E": E[0], "D": D[0]}
 
     def no_rest(self, glucose_mg_dL: float, basal_U_h: float) -> str:
-        """Why nothing holds a glucose: the liver gives less than the brain takes.
-
-        Args:
-            glucose_mg_dL: glucose, mg/dL.
-            basal_U_h: the rate that would, U/h.
-
-        Returns:
-            A sentence.
-        """
+        """Why nothing holds a glucose: the liver gives less than the brain takes."""
         return "the liver gives less glucose than the brain takes (kl < kb)"
 
     def scales(self) -> State:
-        """A standard deviation of glucose, insulin at equilibrium, and a meal's appearance.
-
-        Returns:
-            Typical sizes of the states, each in its unit.
-        """
+        """A standard deviation of glucose, insulin at equilibrium, and a meal's appearance."""
         insulin, one = jnp.abs(self.equilibrium_insulin), jnp.ones_like(self.ksi)
         return State(G=50 * one, S=insulin, I=insulin, E=one, D=one)
 
@@ -252,12 +181,6 @@ class Magdelaine(AbstractPhysiology):
         `exp(-h/T) [[1, 0], [h/T, 1]]` towards the level of its input. The states at the breaks are one
         short scan; glucose is the integral of the rest. There is no step, hence no step error, on any grid.
 
-        Args:
-            inputs: insulin and carbohydrate rates.
-            ts: times at which to report, min, none before `inputs.start_min`.
-            y0: state at the start.
-            steps: not used.
-
         Returns:
             The trajectory. `ok` is false where a state is not finite.
 
@@ -267,10 +190,6 @@ class Magdelaine(AbstractPhysiology):
 
     def sizes(self, cells: Cells, y0: State) -> Float[Array, " states"]:
         """Standard deviations of insulin and digestion, exact under these parameters.
-
-        Args:
-            cells: the doses.
-            y0: the state at the start of the window.
 
         Returns:
             One for glucose, then U/dL and mg/dL/min.
@@ -282,10 +201,6 @@ class Magdelaine(AbstractPhysiology):
 
     def effects(self, glucose_mg_dL: Float[Array, ""], sizes: Float[Array, " states"]) -> Float[Array, " states"]:
         """Insulin acts on glucose as `ksi I`: in these units residuals do not depend on what insulin is counted in.
-
-        Args:
-            glucose_mg_dL: not used.
-            sizes: not used.
 
         Returns:
             `(1, ksi, 1)`.
@@ -308,12 +223,6 @@ class Magdelaine(AbstractPhysiology):
         and likewise for `D`. The balance of glucose is taken over the whole cell, `(G1 - G0)/h + ksi mean I - c - mean
         D`, with means that are exact where the lags are, `mean I = mean S - Tu (I1 - I0)/h`, so that no error adds up
         over the window.
-
-        Args:
-            x0: glucose, insulin and digestion at the starts.
-            x1: the same at the ends.
-            cells: the doses.
-            y0: the state at the start of the window.
 
         Returns:
             Rows of `G` (mg/dL/min), `I` (U/dL) and `D` (mg/dL/min).

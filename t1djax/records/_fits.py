@@ -275,14 +275,7 @@ class Fit(ByName[PatientFit]):
     """Collocation cells with which the networks were made, those of the longest record; None for `ode`."""
 
     def take(self, which: Sequence[int]) -> "Fit":
-        """The fit of some of the patients, by position. Its cost is that of the program they shared.
-
-        Args:
-            which: positions of the patients, from 0.
-
-        Returns:
-            The fit, its patients in that order.
-        """
+        """The fit of some of the patients, by position. Its cost is that of the program they shared."""
         at = np.asarray(which)
         part = lambda by_name: {name: values[:, at] for name, values in by_name.items()}
         return dataclasses.replace(

@@ -18,7 +18,7 @@ from ._model import effect_prior, positive
 from ._person import Person, person_of
 from ._pool import of_everybody, of_the_cohort
 from ._records import Joint, PatientStateSpace, StateSpaceFit
-from ._search import REACH, Belief, Data, Solution, solve
+from ._search import REACH, Belief, Data, SearchResult, solve
 from ._steps import round_up, stack_steps, steps_for
 
 LEAST_READINGS = 20
@@ -130,7 +130,7 @@ def _stack(patients: Sequence[Patient], ends: Sequence[float], form: Form) -> Da
 
 
 def _record(
-    patient: Patient, end: float, s: Solution, person: Person, belief: Belief, *, form: Form
+    patient: Patient, end: float, s: SearchResult, person: Person, belief: Belief, *, form: Form
 ) -> PatientStateSpace:
     where, found = layout(form), s.found
     finite = bool(np.all(np.isfinite(s.z)) and np.isfinite(found.cost))

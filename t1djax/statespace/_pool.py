@@ -8,7 +8,7 @@ import numpy as np
 
 from ._hyper import Form, layout
 from ._person import Person, drift
-from ._search import Belief, Solution
+from ._search import Belief, SearchResult
 
 _SHARE = 0.5
 """Priors for everybody are wide on purpose: people are taken to differ by so much of them before they are seen."""
@@ -20,7 +20,7 @@ def of_everybody(person: Person, form: Form) -> Belief:
     return Belief(*(jnp.asarray(zero + x) for x in (0.0, 1.0, [row.start for row in form.constants])))
 
 
-def of_the_cohort(rules: Person, solution: Solution, form: Form) -> tuple[Person, Belief]:
+def of_the_cohort(rules: Person, solution: SearchResult, form: Form) -> tuple[Person, Belief]:
     """The priors of the cohort: one step of expectation and maximisation.
 
     ```

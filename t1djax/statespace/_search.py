@@ -56,7 +56,7 @@ class Found(NamedTuple):
     cov: Array
 
 
-class Solution(NamedTuple):
+class SearchResult(NamedTuple):
     """Where the search ended."""
 
     z: Array
@@ -154,7 +154,7 @@ def _followed(H: Array, moved: Array, turned: Array) -> Array:
 _BENT = 0.2  # least share of the curvature that one step leaves
 
 
-def solve(data: Data, form: Form) -> Solution:
+def solve(data: Data, form: Form) -> SearchResult:
     """Fisher scoring, damped by Levenberg's and Marquardt's rule; near the end steps go by the curvature that is met,
     also on steps that led nowhere."""
     n = len(form.constants)
@@ -201,4 +201,4 @@ def solve(data: Data, form: Form) -> Solution:
     # curvature that was met at a kink says nothing.
     expected = end.best.slope @ jnp.linalg.solve(end.best.curvature, end.best.slope) / 2
     converged = (jnp.minimum(end.gain, expected) <= 10 * _CLOSE) & jnp.isfinite(end.best.cost)
-    return Solution(end.z, converged, end.steps - 1, end.best)
+    return SearchResult(end.z, converged, end.steps - 1, end.best)
