@@ -91,7 +91,7 @@ def certainties(
     """
     information, prior = np.asarray(information, np.float64), np.asarray(s.prior, np.float64)
     both = _with_prior(information, noise_sd_mg_dL, prior)
-    alone = _inverse(information, _NOTHING) if prior.any() else both
+    alone = inverse(information, _NOTHING) if prior.any() else both
     open_ = _open(information, prior)
     found = {}
     for symbol, slope in s.slopes.items():
@@ -102,13 +102,19 @@ def certainties(
     return found
 
 
+def _spectrum(information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sizes of the coordinates, and eigenvalues and eigenvectors in units in which each of them has information one."""
+    size = np.sqrt(np.maximum(np.diagonal(information), 0.0))
+    size = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    return size, values, vectors
+
+
 def _open(information: np.ndarray, prior: np.ndarray) -> Float[np.ndarray, "free open"]:
     """Directions of the free coordinates of which neither readings nor prior tell anything, in columns of length 1."""
     if not np.all(np.isfinite(information)):
         return np.zeros((len(information), 0))
-    size = np.sqrt(np.maximum(np.diagonal(information), 0.0))
-    size = np.where(size > 0, size, 1.0)
-    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    size, values, vectors = _spectrum(information)
     blind = vectors[:, values <= _NOTHING] / size[:, None]
     blind /= np.linalg.norm(blind, axis=0)
     values, vectors = np.linalg.eigh(blind.T @ prior @ blind)
@@ -152,16 +158,14 @@ def covariance(
 
 def _with_prior(information: np.ndarray, noise_sd_mg_dL: float, prior: np.ndarray) -> np.ndarray:
     """Inverse of readings and prior together, times the variance: no noise at all then divides by nothing."""
-    return _inverse(information + noise_sd_mg_dL**2 * prior, np.finfo(np.float64).eps)
+    return inverse(information + noise_sd_mg_dL**2 * prior, np.finfo(np.float64).eps)
 
 
-def _inverse(information: np.ndarray, least: float) -> np.ndarray:
+def inverse(information: np.ndarray, least: float) -> np.ndarray:
     """Inverse by eigenvalues: a direction without information gets a huge variance, not an error."""
     if not np.all(np.isfinite(information)):
         return np.full(information.shape, np.nan)
-    size = np.sqrt(np.maximum(np.diagonal(information), 0.0))
-    size = np.where(size > 0, size, 1.0)
-    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    size, values, vectors = _spectrum(information)
     return (vectors / np.maximum(values, least)) @ vectors.T / np.outer(size, size)
 
 

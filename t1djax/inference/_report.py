@@ -12,6 +12,7 @@ from .._checked import check_types
 from .._settle import doubtful_mass
 from .._types import Key
 from ..data import Cohort, Patient
+from ..identifiability import inverse
 from ..problem import Problem, pose
 from ..question import Question, QuestionFields, question_of
 from ..records import (
@@ -295,12 +296,7 @@ def _scaled(bounds: Bounds, s2: float) -> Bounds:
 
 
 def _correlation(information: np.ndarray) -> np.ndarray:
-    if not np.all(np.isfinite(information)):
-        return np.full(information.shape, np.nan)
-    size = np.sqrt(np.maximum(np.diagonal(information), 0.0))
-    size = np.where(size > 0, size, 1.0)
-    values, vectors = np.linalg.eigh(information / np.outer(size, size))
-    covariance = (vectors / np.maximum(values, 1e-12)) @ vectors.T
+    covariance = inverse(information, 1e-12)
     spread = np.sqrt(np.diagonal(covariance))
     return covariance / np.outer(spread, spread)
 
