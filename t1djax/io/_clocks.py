@@ -18,7 +18,7 @@ from ._remarks import Doubt, Facts, Note, Step, flaw
 KINDS = ("readings", "basal", "boluses", "meals", "long_acting")
 _MINUTE = dt.timedelta(minutes=1)
 _HOUR = dt.timedelta(hours=1)
-_SORTED_MEND = (
+_SORTED_REMEDY = (
     "the rows are sorted by time, so nothing tells the two hours apart: export again in the order of recording, write "
     "times with their offset from UTC, or leave that hour out"
 )
@@ -169,7 +169,7 @@ def _localise(
             yield flaw(raw.file, what, remedy, column="time", row=turn[2])
         elif doubled is not None:
             what = f"the hour from {doubled.isoformat(' ')} stands twice, with two readings at one time"
-            yield flaw(raw.file, what, _SORTED_MEND, column="time")
+            yield flaw(raw.file, what, _SORTED_REMEDY, column="time")
         elif raw.clock:
             yield from _hint(times["readings"])
         yield Facts(time_zone="local, not stated" if raw.clock else None)
@@ -195,7 +195,7 @@ def _localise(
             + ("" if doubled is None else ", where they contradict each other")
         )
     if turn is None and doubled is not None and _kind(doubled, stated) == "twice":
-        yield flaw(raw.file, "the order of the rows does not tell the two hours apart", _SORTED_MEND, column="time")
+        yield flaw(raw.file, "the order of the rows does not tell the two hours apart", _SORTED_REMEDY, column="time")
     return out, stated
 
 

@@ -14,7 +14,7 @@ from ._inputs import Inputs
 from ._physiology import AbstractPhysiology, equilibrium_slope
 from ._states import state_units
 
-_RESTS = 1e-6  # of the typical size of a state, per minute
+_AT_REST = 1e-6  # of the typical size of a state, per minute
 _SAME = 1e-6  # relative, between slopes that are said to be the same
 
 
@@ -122,7 +122,7 @@ def _check_equations(body: AbstractPhysiology, y: Any, basal: Any, glucose_mg_dL
             raise _fail(body, f"`scales` gives {name} = {size:g}; a typical size is positive")
         if not math.isfinite(slope):
             raise _fail(body, f"`rates` gives {name} = {slope:g} at rest under {float(basal):.4g} U/h")
-        if not abs(slope) <= _RESTS * size:
+        if not abs(slope) <= _AT_REST * size:
             raise _fail(
                 body,
                 f"`steady` does not rest: {name} changes by {slope:.3g} {state_units(body.States)[name]} per minute "

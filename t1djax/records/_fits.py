@@ -342,8 +342,8 @@ class Fit(ByName[PatientFit]):
         trouble = f", {failed} failed" if failed else ""
         who = f"{what} of {counted(len(self), 'patient')}{trouble}"
         open_ = {s: None for p in self for s, e in p.estimates.items() if e.undetermined}
-        told = f"; glucose does not tell {', '.join(open_)}" if open_ else ""
-        return f"Fit({self.model} {self.problem.mode}: {who}{told}; {self.cost})"
+        limit = f"; glucose does not tell {', '.join(open_)}" if open_ else ""
+        return f"Fit({self.model} {self.problem.mode}: {who}{limit}; {self.cost})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

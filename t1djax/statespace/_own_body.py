@@ -14,7 +14,7 @@ from ._hyper import Form
 from ._person import Person
 
 _NEWTON = 20
-_RESTS = 1e-7  # of the typical size of a state, per minute
+_AT_REST = 1e-7  # of the typical size of a state, per minute
 
 
 class OwnBody(AbstractPhysiology):
@@ -75,8 +75,8 @@ class OwnBody(AbstractPhysiology):
         newton = lambda _, v: v - jnp.linalg.solve(jax.jacfwd(left)(v), left(v))
         pools = [getattr(unit.base, name) for name in others]
         v = jax.lax.fori_loop(0, _NEWTON, newton, jnp.stack([jnp.zeros_like(raised), *pools]) / sizes.at[0].set(1.0))
-        rests = jnp.max(jnp.abs(left(v))) < _RESTS
-        return state(v), 60 * jnp.where(rests, v[0], -jnp.inf)
+        at_rest = jnp.max(jnp.abs(left(v))) < _AT_REST
+        return state(v), 60 * jnp.where(at_rest, v[0], -jnp.inf)
 
     def scales(self) -> Any:
         """Typical sizes of the states."""

@@ -14,7 +14,7 @@ Record = Mapping[str, Any]
 _MOST_DIGITS = 300
 LONGEST_MIN = 10 * 365 * 24 * 60.0
 MS_PER_MIN = 6e4
-_MEND = "is the file cut short? export it again"
+_REMEDY = "is the file cut short? export it again"
 
 
 def _loads(text: str) -> Any:
@@ -84,7 +84,7 @@ def read_records(file: str, text: str) -> Step[list[Source] | None]:
         lines = _lines(file, text)
         if lines is not None:
             return lines
-        yield flaw(file, f"it is not JSON here ({error.msg}, column {error.colno})", _MEND, row=error.lineno)
+        yield flaw(file, f"it is not JSON here ({error.msg}, column {error.colno})", _REMEDY, row=error.lineno)
         return None
     except RecursionError:
         yield flaw(file, "its JSON is nested too deep", "export it again", row=1)
