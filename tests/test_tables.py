@@ -29,8 +29,8 @@ from t1djax.io import (
     write_cohort,
 )
 
-HEADER = "time_min,glucose_mg_dL,basal_U_h,bolus_U,carbs_g"
-GOOD = f"{HEADER}\n0,120,0.9,,\n5,118,,4,40\n10,,,,\n15,125,1.1,0,\n"
+from .test_bad_tables import GOOD, HEADER, put
+
 DOSE_COLUMNS = ("basal_time_min", "basal_U_h", "bolus_time_min", "bolus_U", "bolus_duration_min", "meal_time_min",
                 "carbs_g", "meal_duration_min")  # fmt: skip
 
@@ -48,12 +48,6 @@ def assert_same(a: Patient, b: Patient) -> None:
     assert np.array_equal(a.glucose_mg_dL, b.glucose_mg_dL, equal_nan=True)
     for column in DOSE_COLUMNS:
         assert same(getattr(a.doses, column), getattr(b.doses, column)), column
-
-
-def put(folder: Path, text: str | bytes, name: str = "Ada") -> Path:
-    file = folder / f"{name}.csv"
-    file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return file
 
 
 @functools.cache
