@@ -7,12 +7,10 @@ carbohydrate intake in mg/min (g in tables), body mass in kg.
 
 from typing import Literal
 
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 Scalar = Float[Array, ""]
 """A real number held by JAX."""
-Flag = Bool[Array, ""]
-"""A truth value held by JAX."""
 Key = PRNGKeyArray
 """A JAX random key."""
 

@@ -10,7 +10,7 @@ import pytest
 import t1djax
 from t1djax.inference import quick_verdict
 from t1djax.inference._feedback import insulin_follows_glucose
-from t1djax.inference._information import WHITE, coloured, noise_correlation, noise_correlations
+from t1djax.inference._information import WHITE, coloured, noise_correlations
 from t1djax.inference._trust import widening
 
 from .command import done
@@ -146,11 +146,11 @@ def test_coloured_information_equals_the_dense_product():
 def test_memory_of_white_and_autocorrelated_residuals():
     rng = np.random.default_rng(1)
     t, e = np.arange(2000) * 5.0, rng.normal(size=2000)
-    assert noise_correlation(t, e).correlation == 0.0
+    assert noise_correlations([(t, e)])[0].correlation == 0.0
     red = np.zeros(2000)
     for i in range(1, 2000):
         red[i] = 0.7 * red[i - 1] + e[i]
-    found = noise_correlation(t, red)
+    (found,) = noise_correlations([(t, red)])
     assert found.correlation == pytest.approx(0.7, abs=0.05)
     assert found.share == pytest.approx(1.0, abs=0.1)
     assert np.exp(-5 * found.decay_per_min) == pytest.approx(0.7, abs=0.07)
@@ -158,7 +158,7 @@ def test_memory_of_white_and_autocorrelated_residuals():
     slow = np.zeros(2000)
     for i in range(1, 2000):
         slow[i] = 0.98 * slow[i - 1] + np.sqrt(1 - 0.98**2) * e[i]
-    found = noise_correlation(t, slow + np.sqrt(3) * rng.normal(size=2000))
+    (found,) = noise_correlations([(t, slow + np.sqrt(3) * rng.normal(size=2000))])
     assert found.share == pytest.approx(0.25, abs=0.1)
     assert 100 < 1 / found.decay_per_min < 600
 
@@ -172,7 +172,7 @@ def test_memories_of_a_cohort_are_those_of_each():
         left.append((t, (1e-9 if i == 7 else 10.0) * rng.normal(size=n).cumsum()))
     left[9][1][3] = np.nan
     together = noise_correlations(left)
-    np.testing.assert_allclose(together, [noise_correlation(t, r) for t, r in left], rtol=1e-12)
+    np.testing.assert_allclose(together, [noise_correlations([one])[0] for one in left], rtol=1e-12)
     assert len({m.share for m in together}) > 10
     assert {together[i] for i in (0, 7, 9)} == {WHITE}
 
@@ -182,7 +182,7 @@ def test_only_what_a_sensor_may_leave_remembers(rms_mg_dL, remembers):
     """What a network leaves of readings without noise is smooth, and no reason to widen an error."""
     t = 5.0 * np.arange(300)
     smooth = np.sin(t / 200)
-    found = noise_correlation(t, rms_mg_dL * smooth / np.sqrt(np.mean(smooth**2)))
+    (found,) = noise_correlations([(t, rms_mg_dL * smooth / np.sqrt(np.mean(smooth**2)))])
     assert (found != WHITE) == remembers
     assert (widening(t, found, 1) > 2) == remembers
 

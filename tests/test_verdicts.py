@@ -11,7 +11,7 @@ import pytest
 
 import t1djax
 from t1djax.inference import quick_verdict
-from t1djax.inference._information import Bounds, noise_correlation, residuals
+from t1djax.inference._information import Bounds, noise_correlations, residuals
 from t1djax.inference._misfit import misfits
 from t1djax.inference._words import directions
 from t1djax.records import interval_words, person_of
@@ -95,7 +95,7 @@ def test_the_verdict_of_an_ensemble_is_about_patients(people, report):
 def test_noise_that_nobody_states_is_that_of_a_sensor(people):
     cohort, fit = people
     left = [residuals(cohort[f.name], f.glucose_mg_dL) for f in fit]
-    correlations = [noise_correlation(t, r) for t, r in left]
+    correlations = noise_correlations(left)
     found = misfits(cohort.patients, left, correlations, unknowns=2, noise_sd_mg_dL=None)
     flagged = lambda kind: np.mean([one.found for one, p in zip(found, cohort, strict=True) if p.name.startswith(kind)])
     assert flagged("white") == flagged("red") == 0
@@ -107,12 +107,12 @@ def test_noise_that_nobody_states_is_that_of_a_sensor(people):
     e = np.random.default_rng(0).normal(0, 30, len(loud.time_min))
     loud = dataclasses.replace(loud, glucose_mg_dL=200 + e)
     left_ = residuals(loud, np.full(len(e), 200.0))
-    (one,) = misfits([loud], [left_], [noise_correlation(*left_)], unknowns=2, noise_sd_mg_dL=None)
+    (one,) = misfits([loud], [left_], noise_correlations([left_]), unknowns=2, noise_sd_mg_dL=None)
     assert not one.found
     assert 20 < one.sensor_mg_dL < 40
     # A failed fit leaves nothing to trust.
     broken = (left_[0], np.full(len(left_[0]), np.nan))
-    assert misfits([loud], [broken], [noise_correlation(*broken)], unknowns=2, noise_sd_mg_dL=None)[0].found
+    assert misfits([loud], [broken], noise_correlations([broken]), unknowns=2, noise_sd_mg_dL=None)[0].found
 
 
 def test_what_other_data_would_bring_is_in_the_errors_of_the_table(report):

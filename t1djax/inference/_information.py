@@ -44,13 +44,6 @@ def residuals(patient: Patient, glucose_mg_dL: Float[np.ndarray, " rows"]) -> tu
     return patient.time_min[fit], patient.glucose_mg_dL[fit] - glucose_mg_dL[fit]
 
 
-def noise_correlation(
-    time_min: Float[np.ndarray, " readings"], residual: Float[np.ndarray, " readings"]
-) -> NoiseCorrelation:
-    """`noise_correlations` of one patient."""
-    return noise_correlations([(time_min, residual)])[0]
-
-
 def noise_correlations(left: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[NoiseCorrelation]:
     """The sum of white noise and an AR(1) process that the residuals of each patient look like.
 
@@ -192,10 +185,6 @@ class Bounds(NamedTuple):
         if self.open.size and np.linalg.norm(self.open.T @ g) > 1e-4 * np.linalg.norm(g):
             return np.inf
         return float(np.sqrt(max(g @ self.covariance @ g, 0.0)))
-
-    def sds(self) -> np.ndarray:
-        """Of each logarithm by itself."""
-        return np.array([self.sd(row) for row in np.eye(len(self.covariance))])
 
 
 def invert(information: Float[np.ndarray, "free free"], readings: int, structural: int = 0) -> Bounds:
