@@ -1,8 +1,8 @@
 """The mechanistic fit: least squares on the exact solution of the equations, and what it can know."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from ..identifiability import certainties
 from ..physics import residual_columns, state_columns
 from ..problem import Problem
 from ..programs import over_cohort
-from ..records import Cost, Estimate, Fit, History, Outcome, PatientFit
+from ..records import Cost, Fit, History, Outcome, PatientFit, estimates_of
 from ..twin import Physiology, Sensitivities
 from ._levenberg import Optimum, least_squares
 
@@ -99,12 +99,12 @@ def fit_ode(patients: Sequence[Patient], problem: Problem, *, key: Key, options:
     static = (options._replace(max_steps=soon), False)
     solution, compile_s = over_cohort(_fit_patient, each[0], data, starts, static=static)
 
-    def again(solution: _Solution, rows: np.ndarray, with_priors: bool) -> tuple[_Solution, float]:
+    def again(solution: _Solution, rows: np.ndarray, bounded: bool) -> tuple[_Solution, float]:
         if not rows.size:
             return solution, 0.0
         with jax.enable_x64(True):
             few = (jax.tree.map(lambda x: x[rows], each[0]), data[rows], {s: x[rows] for s, x in starts.items()})
-        found, seconds = over_cohort(_fit_patient, *few, static=(options, with_priors))
+        found, seconds = over_cohort(_fit_patient, *few, static=(options, bounded))
         return jax.tree.map(lambda x, y: _put(x, rows, y), solution, found), seconds
 
     late = solution.cut & (soon < options.max_steps)
@@ -142,12 +142,12 @@ def _misfit(z: dict[str, Array], given: _Given) -> Float[Array, " rows"]:
 
 
 def _fit_patient(
-    body: Physiology, data: Series, starts: dict[str, Array], options: LeastSquares, with_priors: bool
+    body: Physiology, data: Series, starts: dict[str, Array], options: LeastSquares, bounded: bool
 ) -> _Solution:
     given = _Given(body, data)
     readings = jnp.sum(data.fit)
     if starts:
-        each = jax.vmap(lambda z0: _solve(z0, given, options, with_priors))(starts)
+        each = jax.vmap(lambda z0: _solve(z0, given, options, bounded))(starts)
         best = jnp.argmin(jnp.where(jnp.isfinite(each.score), each.score, jnp.inf))
         found, start = jax.tree.map(lambda x: x[best], (each, starts))
     else:  # nothing is free: the states follow from the parameters
@@ -179,8 +179,8 @@ class _Found(NamedTuple):
     converged: Array
 
 
-def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares, with_priors: bool) -> _Found:
-    """The least squares from one start; `held` says whether nothing may go below its least."""
+def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares, bounded: bool) -> _Found:
+    """The least squares from one start; `bounded` says whether nothing may go below its least."""
     body, readings = given.body, jnp.sum(given.data.fit)
     named = lambda vector: dict(zip(sorted(z0), vector, strict=True))
     of_readings = lambda found: found.jacobian[: given.data.fit.size]
@@ -191,7 +191,7 @@ def _solve(z0: dict[str, Array], given: _Given, options: LeastSquares, with_prio
             return jnp.concatenate([_misfit(named(vector), given), prior_rows])
 
         how = {"tolerance": options.tolerance, "max_steps": options.max_steps}
-        return least_squares(rows, vector, lowest=body.lowest() if with_priors else None, **how)
+        return least_squares(rows, vector, lowest=body.lowest() if bounded else None, **how)
 
     def result(found: Optimum, score: Array, steps: Array) -> _Found:
         J = of_readings(found)
@@ -265,17 +265,9 @@ def _records(patients: Sequence[Patient], problem: Problem, s: _Solution, option
     derived = body.facts.derived if problem.mode == "inverse" else ()
     for i, patient in enumerate(patients):
         rows = len(patient.time_min)
-        found = Sensitivities(_of(s.found.values, i), _of(s.found.slopes, i), s.found.prior[i])
+        found, start = jax.tree.map(lambda x, i=i: x[i], (s.found, s.start))
         certain = certainties(np.asarray(s.information[i]), float(s.noise[i]), found)
-        report = {
-            symbol: Estimate(
-                float(value),
-                float(s.start[symbol][i]),
-                **certain[symbol]._asdict(),
-                at_bound=problem.at_bound(symbol, float(value)),
-            )
-            for symbol, value in found.values.items()
-        }
+        report = estimates_of(problem, certain, found.values, start)
         # The solution misses nothing.
         nothing = np.broadcast_to(0.0, rows)
         fits.append(
@@ -293,10 +285,6 @@ def _records(patients: Sequence[Patient], problem: Problem, s: _Solution, option
             )
         )
     return fits
-
-
-def _of(by_symbol: Mapping[str, Any], i: int) -> dict[str, Any]:
-    return {symbol: values[i] for symbol, values in by_symbol.items()}
 
 
 def _history(problem: Problem, s: _Solution) -> History:

@@ -16,6 +16,7 @@ from ._fits import Fit as Fit
 from ._fits import History as History
 from ._fits import PatientFit as PatientFit
 from ._fits import Result as Result
+from ._fits import estimates_of as estimates_of
 from ._fits import fitted_records as fitted_records
 from ._fits import record_of as record_of
 from ._fitted import FittedPatient as FittedPatient

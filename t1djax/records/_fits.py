@@ -15,6 +15,7 @@ from .._html import html_table
 from .._plotted import Plotted
 from .._words import counted, folded
 from ..data import Cohort, Patient
+from ..identifiability import Certainty
 from ..networks import NetworkOptions
 from ..physics import AbstractPhysiology, Magdelaine, physiology_named
 from ..problem import Problem
@@ -59,16 +60,8 @@ class Estimate(NamedTuple):
             The estimate.
         """
         number = lambda x: np.nan if x is None else x
-        return cls(
-            number(entry.get("value")),
-            number(entry.get("initial")),
-            entry.get("standard_error"),
-            bool(entry.get("prior_dominated")),
-            bool(entry.get("at_bound")),
-            entry.get("white_error"),
-            bool(entry.get("c_assumed")),
-            bool(entry.get("undetermined")),
-        )
+        rest = {name: entry.get(name, cls._field_defaults.get(name)) for name in cls._fields[2:]}
+        return cls(number(entry.get("value")), number(entry.get("initial")), **rest)
 
     @property
     def misfit(self) -> bool:
@@ -94,6 +87,16 @@ class Estimate(NamedTuple):
             "error widened: noise is autocorrelated": self.widened,
         }
         return tuple(words for words, true in applies.items() if true)
+
+
+def estimates_of(
+    problem: Problem, certain: Mapping[str, Certainty], values: Mapping[str, Any], starts: Mapping[str, Any]
+) -> dict[str, Estimate]:
+    """One patient's estimates by symbol, with their errors."""
+    return {
+        s: Estimate(float(x), float(starts[s]), **certain[s]._asdict(), at_bound=problem.at_bound(s, float(x)))
+        for s, x in values.items()
+    }
 
 
 @documented

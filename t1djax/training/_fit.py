@@ -21,7 +21,7 @@ from ..networks import ARCHITECTURES, FlaxOptions, NetworkOptions, PINNOptions, 
 from ..physics import residual_columns, state_columns
 from ..problem import Problem, patient_keys
 from ..programs import at_work, on_device, spread_over, training_block
-from ..records import Cost, Estimate, Fit, History, Outcome, PatientFit, WarmStart, window_marks
+from ..records import Cost, Fit, History, Outcome, PatientFit, WarmStart, estimates_of, window_marks
 from ..twin import Physiology, Scales, Sensitivities, Twin
 from ._gauss_newton import Reduced
 from ._keeper import Keeper
@@ -268,15 +268,7 @@ def _records(
         noise = float(report.noise[i])
         certain = certainties(information, noise, sensitivities)
         step = gauss_newton_change(information, gradient, noise, sensitivities)
-        found = {
-            s: Estimate(
-                float(value),
-                float(at_start[s][i]),
-                **certain[s]._asdict(),
-                at_bound=problem.at_bound(s, float(value)),
-            )
-            for s, value in sensitivities.values.items()
-        }
+        found = estimates_of(problem, certain, sensitivities.values, {s: x[i] for s, x in at_start.items()})
         glucose, body = np.asarray(report.glucose_mg_dL[i, :rows]), problem.body
         missed = residual_columns(body.States, body.facts.learnt)
         # What is on board at the start may wander where nothing depends on it; it does not count.
