@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from .._types import MG_DL_PER_MMOL_L, GlucoseUnit
+from .._types import GlucoseUnit, mg_dL_in
 from ..data import Patient
 from ._baselines import step_min
 from ._errors import GLUCOSE_RANGES
@@ -98,7 +98,7 @@ def glycaemia(patient: Patient, *, unit: GlucoseUnit = "mg/dL") -> Glycaemia:
     (2023) for GRI; Bergenstal et al., Diabetes Care 41(11):2275 (2018) for GMI; Kovatchev et al., Diabetes Care
     29(11):2433 (2006) for LBGI and HBGI.
     """
-    factor = _factor(unit)
+    factor = mg_dL_in(unit)
     reading, time = patient.glucose_mg_dL[patient.valid], patient.time_min[patient.valid]
     percent = [100 * float(inside(reading).mean()) for inside in GLUCOSE_RANGES.values()]
     very_low, low, in_range, high, very_high = percent
@@ -219,9 +219,3 @@ def glycaemia_table(patients: Iterable[Patient], *, unit: GlucoseUnit = "mg/dL")
         row = {f"{k}_{suffix}" if k in ("mean", "sd") else k: v for k, v in found._asdict().items() if k != "unit"}
         rows.append({"patient": patient.name} | row | {"representative": found.representative})
     return pd.DataFrame(rows)
-
-
-def _factor(unit: str) -> float:
-    if unit not in ("mg/dL", "mmol/L"):
-        raise ValueError(f"unit is {unit!r}; mg/dL or mmol/L")
-    return MG_DL_PER_MMOL_L if unit == "mmol/L" else 1.0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from .._types import MG_DL_PER_MMOL_L
+from .._types import mg_dL_in
 from ..data import Patient
 from ..records import (
     CLARKE_LINES,
@@ -59,7 +59,7 @@ def plot_day(patient: Patient, *, start_min: float | None = None, hours: float =
         >>> len(figure.axes)
         3
     """
-    factor = _factor(unit)
+    factor = mg_dL_in(unit)
     if not hours > 0:
         raise ValueError(f"plot_day: hours is {hours!r}; give a length of more than zero")
     clock = _clock(patient)
@@ -118,7 +118,7 @@ def plot_days(patient: Patient, *, days: int = 14, unit: str = "mg/dL") -> "Figu
         >>> len(figure.axes)
         7
     """
-    factor = _factor(unit)
+    factor = mg_dL_in(unit)
     if days < 1:
         raise ValueError(f"plot_days: days is {days}; give 1 or more")
     clock = _clock(patient)
@@ -179,7 +179,7 @@ def plot_agp(patient: Patient, *, unit: str = "mg/dL") -> "Figure":
 
     Source: Bergenstal et al., Diabetes Technol. Ther. 15(3):198 (2013); percentiles of Battelino et al. 2019.
     """
-    factor = _factor(unit)
+    factor = mg_dL_in(unit)
     hours, levels = agp(patient)
     days = (patient.time_min[patient.valid][-1] - patient.time_min[patient.valid][0]) / _DAY_MIN
     with new_figure(7.2, 3.6) as figure:
@@ -292,12 +292,6 @@ _LETTERS = {
     ("dts", 400): (("A", 25, 20), ("B", 265, 380), ("B", 380, 250), ("C", 190, 380), ("C", 380, 160), ("D", 130, 380),
                    ("D", 380, 105), ("E", 50, 380), ("E", 380, 30)),
 }  # fmt: skip
-
-
-def _factor(unit: str) -> float:
-    if unit not in ("mg/dL", "mmol/L"):
-        raise ValueError(f"unit is {unit!r}; mg/dL or mmol/L")
-    return MG_DL_PER_MMOL_L if unit == "mmol/L" else 1.0
 
 
 def _target(ax: "Axes", factor: float) -> None:
