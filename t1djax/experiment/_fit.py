@@ -129,8 +129,9 @@ def _fit_seeds(
     patients = Cohort.of(cohort).patients
     if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
         raise ValueError("seeds: name at least one, each once, from 0 to 4294967295")
-    network = None if model == "ode" or isinstance(options, LeastSquares) else options or ARCHITECTURES[model]()
-    warm = warm_start_of(warm_start, patients, model, network)
+    if model != "ode" and options is None:
+        options = ARCHITECTURES[model]()
+    warm = warm_start_of(warm_start, patients, model, None if isinstance(options, LeastSquares) else options)
     problems = posed(patients, question, seeds, warm)
     fits = fit_in_parts(
         patients, problems, seeds, model, options=options, stages=stages, warm=warm, on_progress=on_progress

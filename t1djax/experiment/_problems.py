@@ -9,7 +9,7 @@ import numpy as np
 from ..data import Patient
 from ..inference import LeastSquares, fit_ode, trusted
 from ..losses import largest
-from ..networks import ARCHITECTURES, NetworkOptions
+from ..networks import NetworkOptions
 from ..problem import Problem
 from ..records import Fit, WarmStart
 from ..training import Keeper, Progress, Stage, default_stages, fit_members
@@ -46,8 +46,7 @@ def fit_problems(
             raise ValueError("model ode has no stages; leave them out, or name a network")
         each = [fit_ode(patients, p, key=key, options=options) for p, key in zip(problems, keys, strict=True)]
         return tuple(trusted(fit) for fit in each)
-    assert not isinstance(options, LeastSquares)
-    options = ARCHITECTURES[model]() if options is None else options
+    assert isinstance(options, NetworkOptions)
     members = fit_members(
         patients,
         problems,
@@ -85,12 +84,12 @@ def fit_in_parts(
     fit_some = lambda some, posed, **more: fit_problems(
         some, posed, seeds, model, options=options, stages=stages, warm=warm, **more
     )
-    size = _size(patients, problems, model, options, stages, warm)
+    size = _size(patients, problems, options, stages, warm)
     if size >= len(patients):
         return fit_some(patients, problems, on_progress=on_progress)
     parts = [range(first, min(first + size, len(patients))) for first in range(0, len(patients), size)]
-    assert not isinstance(options, LeastSquares)
-    whole = largest(patients, (ARCHITECTURES[model]() if options is None else options).cells)
+    assert isinstance(options, NetworkOptions)
+    whole = largest(patients, options.cells)
     found: list[tuple[Fit, ...]] = []
     networks: list[Twin | None] = [None] * len(problems)
     for number, which in enumerate(parts):
@@ -120,16 +119,14 @@ def _filled(whole: Twin | None, part: Twin | None, which: range, n: int) -> Twin
 def _size(
     patients: Sequence[Patient],
     problems: Sequence[Problem],
-    model: str,
     options: NetworkOptions | LeastSquares | None,
     stages: Sequence[Stage] | None,
     warm: WarmStart | None,
 ) -> int:
     """Patients that train together: parts as alike as can be."""
     n, posed = len(patients), problems[0]
-    if model == "ode" or isinstance(options, LeastSquares) or n * len(problems) <= _PART:
+    if not isinstance(options, NetworkOptions) or n * len(problems) <= _PART:
         return n
-    options = ARCHITECTURES[model]() if options is None else options
     if stages is None:
         stages = default_stages(
             posed.mode, posed.start, options, warm=warm is not None, priors=bool(posed.priors), body=posed.body
