@@ -49,7 +49,6 @@ _RECIPES = JsonFormat(
     needed=("model", "options", "patients", "cells", "physiology", "noise_given"),
     oldest=1,
     error=CheckpointError,
-    newer=CheckpointError,
 )
 
 

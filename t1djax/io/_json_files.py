@@ -11,7 +11,7 @@ class ResultError(ValueError):
 
 
 class NewerFormatError(ResultError):
-    """A result was written by a newer version of this package."""
+    """What is read was written by a newer version of this package."""
 
 
 class JsonFormat(NamedTuple):
@@ -31,8 +31,6 @@ class JsonFormat(NamedTuple):
     """Keys that each has."""
     oldest: int | None = None
     error: type[ValueError] = ResultError
-    newer: type[ValueError] = ResultError
-    """Where the version is another."""
 
     @property
     def head(self) -> dict[str, Any]:
@@ -59,7 +57,8 @@ class JsonFormat(NamedTuple):
             raise self.error(f"{path}: does not describe {self.what} (format is not {self.name!r}); {self.remedy}")
         found = content.get("format_version")
         if found not in range(self.oldest or self.version, self.version + 1):
-            raise self.newer(f"{path}: has format version {found}, this t1djax reads {self.version}; update t1djax")
+            kind = NewerFormatError if self.error is ResultError else self.error
+            raise kind(f"{path}: has format version {found}, this t1djax reads {self.version}; update t1djax")
         if absent := [key for key in self.needed if key not in content]:
             raise self.error(f"{path}: lacks {', '.join(absent)}; {self.remedy}")
         return content

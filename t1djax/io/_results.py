@@ -23,7 +23,7 @@ import yaml
 from ..data import data_hash
 from ..records import Fit, Result
 from ._checkpoints import save_twins
-from ._json_files import JsonFormat, NewerFormatError, ResultError
+from ._json_files import JsonFormat, ResultError
 from ._remarks import DataError, Flaw
 from ._tables import natural
 
@@ -40,7 +40,6 @@ _METADATA = JsonFormat(
     remedy="restore it or run the fit again",
     absent="the folder is no finished result",
     needed=("model", "mode", "patient", "seed", "ok", "estimates", "derived", "metrics", "wall_seconds"),
-    newer=NewerFormatError,
 )
 _PREDICTIONS = (
     "time_min",
