@@ -20,9 +20,9 @@ from t1djax.io import TrainingStates
 from t1djax.records import TrainState
 from t1djax.training import default_stages, training_memory
 
+from .peers.talk import peak_MiB
 from .problems import UNSEEN
 from .report import Report, progress
-from .scale import peak_MiB
 
 _MIB = 1024**2
 

@@ -26,9 +26,9 @@ from t1djax.physics import AbstractPhysiology, physiology_named
 from t1djax.programs import at_work, over_cohort
 from t1djax.twin import Physiology
 
+from .peers.talk import peak_MiB
 from .problems import UNSEEN
 from .report import Report, progress
-from .scale import peak_MiB
 
 NOISE = t1djax.WhiteNoise(10.0)
 _MADE = 10_000  # people that are made; more are these again

@@ -16,9 +16,9 @@ import numpy as np
 import t1djax
 from t1djax.programs._programs import PROGRAMS
 
+from .peers.talk import peak_MiB
 from .problems import UNSEEN
 from .report import Report, progress
-from .scale import peak_MiB
 
 DAY_MIN = 1440.0
 

@@ -19,8 +19,8 @@ IMPORT_S = time.perf_counter() - _BEFORE
 from . import jobs  # noqa: E402
 from .optimisers import PLAIN  # noqa: E402
 from .peers import Answer  # noqa: E402
+from .peers.talk import peak_MiB  # noqa: E402
 from .problems import CLEAN_5, WHITE  # noqa: E402
-from .scale import peak_MiB  # noqa: E402
 
 CASES = {
     "noise-free": (CLEAN_5, 0),

@@ -15,7 +15,7 @@ READINGS, A_DAY = 100_000, 58
 _READ = """
 import sys, time, warnings
 warnings.simplefilter("ignore")
-from benchmarks.scale import peak_MiB
+from benchmarks.peers.talk import peak_MiB
 from t1djax import read_recording
 wall, cpu = time.perf_counter(), time.process_time()
 report = read_recording(sys.argv[1]).report

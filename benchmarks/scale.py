@@ -1,7 +1,6 @@
 """Many patients in one call: seconds, memory, errors; each size in a process of its own, so that peaks do not mix."""
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import numpy as np
 
 import t1djax
 
+from .peers.talk import peak_MiB
 from .problems import UNSEEN
 from .report import Report, progress
 
@@ -63,17 +63,6 @@ def measure(n: int, model: str) -> dict[str, Any]:
         "working, MiB": grown - held,
         "peak, MiB": peak_MiB(),
     }
-
-
-def peak_MiB() -> float:
-    """Of this program; what `getrusage` tells is at least the peak of the process that started it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return float(line.split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / _MIB if sys.platform == "darwin" else peak / 1024  # bytes there, KiB elsewhere
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from lags import Lags, lags
-from talk import serve
+from talk import each, serve
 
 
 def _second(m: Lags, t: Any) -> Any:
@@ -42,19 +42,6 @@ class _Watch(dde.callbacks.Callback):
             ksi = float(jnp.exp(self.model.params[1][0]))
             self.course.append([time.perf_counter() - self.began, time.process_time() - self.cpu, ksi])
             self.model.stop_training = self.course[-1][0] > self.budget_s
-
-
-def fit(job: dict[str, Any]) -> dict[str, Any]:
-    """ksi of every patient, one after the other, until the budget is spent."""
-    began, found = time.perf_counter(), []
-    for patient in job["patients"]:
-        if time.perf_counter() - began > job["budget_s"]:
-            break
-        found.append(_fit(patient, job))
-    keys = ("ksi", "course", "seconds", "glucose_mg_dL")
-    ksi, courses, seconds, glucose = ([f[k] for f in found] for k in keys)
-    told = {"ksi": ksi, "courses": courses, "seconds": seconds, "glucose_mg_dL": glucose, "every": job["every"]}
-    return told | {"compile_s": sum(f["compile_s"] for f in found)}
 
 
 def _fit(patient: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
@@ -120,4 +107,4 @@ def _fit(patient: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve({"fit": fit}, ("deepxde", "jax", "flax"))
+    serve({"fit": lambda job: each(_fit, job)}, ("deepxde", "jax", "flax"))

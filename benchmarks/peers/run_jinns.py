@@ -16,7 +16,7 @@ from jinns.loss import ODE, LossODE, LossWeightsODE
 from jinns.nn import PINN
 from jinns.parameters import DerivativeKeysODE, Params
 from lags import Lags, lags
-from talk import serve
+from talk import each, serve
 
 
 class _Net(eqx.Module):
@@ -39,19 +39,6 @@ def _at(m: Lags, t: jax.Array, second: bool) -> jax.Array:
     level, x1, x2 = (jnp.asarray(x, jnp.float32)[i] for x in (m.level, m.x1, m.x2))
     h = (t - jnp.asarray(m.start, jnp.float32)[i]) / m.T
     return level + ((x2 + x1 * h) if second else x1) * jnp.exp(-h)
-
-
-def fit(job: dict[str, Any]) -> dict[str, Any]:
-    """ksi of every patient, one after the other, until the budget is spent."""
-    began, found = time.perf_counter(), []
-    for patient in job["patients"]:
-        if time.perf_counter() - began > job["budget_s"]:
-            break
-        found.append(_fit(patient, job))
-    keys = ("ksi", "course", "seconds", "glucose_mg_dL")
-    ksi, courses, seconds, glucose = ([f[k] for f in found] for k in keys)
-    told = {"ksi": ksi, "courses": courses, "seconds": seconds, "glucose_mg_dL": glucose, "every": job["every"]}
-    return told | {"compile_s": sum(f["compile_s"] for f in found)}
 
 
 def _fit(patient: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
@@ -149,4 +136,4 @@ def _fit(patient: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve({"fit": fit}, ("jinns", "jax"))
+    serve({"fit": lambda job: each(_fit, job)}, ("jinns", "jax"))

@@ -23,11 +23,23 @@ def serve(tasks: dict[str, Callable[[dict[str, Any]], dict[str, Any]]], packages
     wall, cpu = time.perf_counter(), time.process_time()
     answer = tasks[job["task"]](job)
     answer |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-    answer["peak_MiB"] = _peak_mib()
+    answer["peak_MiB"] = peak_MiB()
     answer["versions"] = {name: version(name) for name in packages} | {"python": platform.python_version()}
     json.dump(answer, answers)
     answers.write("\n")
     answers.flush()
+
+
+def each(fit: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]], job: dict[str, Any]) -> dict[str, Any]:
+    """ksi of every patient, one after the other, until the budget is spent."""
+    began, found = time.perf_counter(), []
+    for patient in job["patients"]:
+        if time.perf_counter() - began > job["budget_s"]:
+            break
+        found.append(fit(patient, job))
+    keys = {"ksi": "ksi", "courses": "course", "seconds": "seconds", "glucose_mg_dL": "glucose_mg_dL"}
+    answer: dict[str, Any] = {name: [f[key] for f in found] for name, key in keys.items()}
+    return answer | {"every": job["every"], "compile_s": sum(f["compile_s"] for f in found)}
 
 
 def rates(patient: dict[str, Any]) -> list[tuple[float, float, float, float]]:
@@ -38,7 +50,7 @@ def rates(patient: dict[str, Any]) -> list[tuple[float, float, float, float]]:
     return [(a, min(b, last), u, r) for a, b, u, r in rows if a < last]
 
 
-def _peak_mib() -> float:
+def peak_MiB() -> float:
     """Of this program; what `getrusage` tells is at least the peak of the process that started it."""
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status", encoding="ascii") as status:
         return next(float(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
