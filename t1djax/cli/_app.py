@@ -72,6 +72,11 @@ class _Group(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_) for name, (_, help_) in _COMMANDS.items()])
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        found = super().resolve_command(ctx, args)
+        ctx.with_resource(_warnings_in_words())  # the command is imported, and what it needs
+        return found
+
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         names = [CompletionItem(n, help=h) for n, (_, h) in _COMMANDS.items() if n.startswith(incomplete)]
         return names + super(TyperGroup, self).shell_complete(ctx, incomplete)
@@ -188,14 +193,12 @@ def _version(wanted: bool) -> bool:
 
 @app.callback()
 def _root(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     if signal.getsignal(signal.SIGTERM) is _end_at_once:  # the command is imported
         signal.signal(signal.SIGTERM, _end_in_order)
-    context.with_resource(_warnings_in_words())
 
 
 @contextlib.contextmanager
