@@ -37,11 +37,12 @@ def test_marginal_density_is_that_of_dense_algebra() -> None:
 
     with jax.enable_x64(True):
         q = _Quadratic(jnp.asarray(h), jnp.asarray(A))
-        each = jax.vmap(lambda q: _reduce(q, index))(q)
+        each = jax.jit(jax.vmap(lambda q: _reduce(q, index)))(q)
         assert isinstance(each, _Reduced)
         points = np.array([[-1.0, 0.3], [0.5, -2.0]])
-        ours = [float(_log_density_of_spread(each, jnp.asarray(p))) for p in points]
-        W, b, _ = _mean_given_spread(each, jnp.asarray(points[0]))
+        density, mean_given = jax.jit(_log_density_of_spread), jax.jit(_mean_given_spread)
+        ours = [float(density(each, jnp.asarray(p))) for p in points]
+        W, b, _ = mean_given(each, jnp.asarray(points[0]))
         mean = np.linalg.solve(np.asarray(W), np.asarray(b))
     theirs = [dense(p) for p in points]
     assert ours[0] - ours[1] == pytest.approx(theirs[0][0] - theirs[1][0], rel=1e-9)

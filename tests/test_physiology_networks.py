@@ -84,7 +84,8 @@ def test_cells_are_linearised_as_autodiff_does(body: AbstractPhysiology, free: t
     with jax.enable_x64(True):
         twin, data, d = _small(body, free)
         weight, order = jnp.asarray(3.0), sorted(free)
-        misses = misses_of(twin, weight, prepare(twin, data, d), d, jnp.asarray(True))
+        made = eqx.filter_jit(lambda: misses_of(twin, weight, prepare(twin, data, d), d, jnp.asarray(True)))
+        misses = made()
         assert isinstance(misses, CellMisses)
         n, m, shape = float(jnp.sum(data.fit)), d.edges_min.shape[0], twin.surrogate.readout.T.shape
 
@@ -117,7 +118,7 @@ def test_condensed_cells_are_those_one_by_one() -> None:
     with jax.enable_x64(True):
         twin, data, d = _small(t1djax.presets()["Pat3"].model(), ("ksi", "Tr"))
         weight, yes = jnp.asarray(3.0), jnp.asarray(True)
-        linear = misses_of(twin, weight, prepare(twin, data, d), d, yes)
+        linear = eqx.filter_jit(lambda: misses_of(twin, weight, prepare(twin, data, d), d, yes))()
         assert isinstance(linear, LinearMisses)
         _, rows = d.parts(twin.surrogate.basis(twin.window, d.points_min))
         cells = misses_of(twin, weight, Evaluated(linear.prepared.basis, rows, data.glucose_mg_dL, data.fit), d, yes)

@@ -198,11 +198,16 @@ def test_a_blend_takes_the_better_one_and_covers_what_it_says():
         t1djax.population.blended_forecasts(poor, good, train_until_min=end, announced=moved.after(end))
 
 
-def test_the_command_forecasts_at_once_and_blends(people, tmp_path):
-    file, ada = tmp_path / "Ada.csv", people[0]
-    rows = [f"{t:g},{g:.0f},0.8" for t, g in zip(ada.time_min[:500], ada.glucose_mg_dL, strict=False)]
+def readings_and_basal(patient: t1djax.Patient, folder: Path) -> Path:
+    """A file of the first readings."""
+    rows = [f"{t:g},{g:.0f},0.8" for t, g in zip(patient.time_min[:500], patient.glucose_mg_dL, strict=False)]
+    file = folder / "Ada.csv"
     file.write_text("time_min,glucose_mg_dL,basal_U_h\n" + "\n".join(rows) + "\n")
-    table = {}
+    return file
+
+
+def test_the_command_forecasts_at_once_and_blends(people, tmp_path):
+    file, table = readings_and_basal(people[0], tmp_path), {}
     for model in ("population", "blend"):
         folder = tmp_path / model
         out = done("forecast", file, "--model", model, "--horizons", "30", "--out", folder, "--metabonet", "--json").out
@@ -216,9 +221,13 @@ def test_the_command_forecasts_at_once_and_blends(people, tmp_path):
     assert table["blend"]["population"] == pytest.approx(table["population"]["population"], rel=1e-6)
     assert table["blend"]["blend"] < table["blend"]["persistence"]
     assert "another --model" in refused(2, "forecast", file, "--future-inputs", "announced", "--model", "population")
-    row = json.loads(done("forecast", file, "--horizons", "30", "--future-inputs", "announced", "--json").out)[
-        "scores"
-    ][0]
+
+
+@pytest.mark.slow
+def test_the_command_says_what_a_unit_and_20_g_do(people, tmp_path):
+    file = readings_and_basal(people[0], tmp_path)
+    told = done("forecast", file, "--horizons", "30", "--future-inputs", "announced", "--json").out
+    row = json.loads(told)["scores"][0]
     assert (row["method"], row["future_inputs"]) == ("blend", "announced")
     assert row["unit_falls_percent"] == row["carbs_20_g_rises_percent"] == 100
 

@@ -85,7 +85,7 @@ def test_least_squares_is_that_of_scipy_for_each_of_a_cohort() -> None:
     with jax.enable_x64(True):
         curve = lambda z: jnp.exp(z[0] - jnp.exp(z[1]) * jnp.asarray(t))
         fit = lambda y: t1djax.inference.least_squares(lambda z: curve(z) - y, jnp.zeros(2))
-        found = jax.vmap(fit)(jnp.asarray(readings))
+        found = jax.jit(jax.vmap(fit))(jnp.asarray(readings))
     assert found.converged.all()
     for i, y in enumerate(readings):
         peer = scipy.optimize.least_squares(

@@ -329,20 +329,30 @@ def test_intervals_of_shares_end_where_shares_do(found):
         assert row.mean_mg_dL_high - row.mean_mg_dL == pytest.approx(half, rel=0.1)
 
 
-def test_the_slope_of_risk_by_a_gain_is_that_of_differences_and_may_reach_back_over_some_days_alone():
+def _risk_of_somebody():
     values = person(Kanderian)
 
-    def risk(gain, gradient_days):
+    def risk(gain, gradient_days=None):
         body = Kanderian.of(jax.tree.map(jnp.asarray, values))
         given = jnp.asarray(values["G0"]), jnp.asarray(values["daily_carbs"])
         return live_in_loop(PID(gain=gain), body, *given, KEY, QUIET, days=2, gradient_days=gradient_days)[0].risk
 
+    return jax.jit(jax.value_and_grad(risk), static_argnums=1)
+
+
+def test_the_slope_of_risk_by_a_gain_is_that_of_differences():
+    risk = _risk_of_somebody()
     with jax.enable_x64(True):
         at = jnp.asarray(0.008)
-        both = jax.jit(jax.value_and_grad(risk), static_argnums=1)
-        (value, slope), (same, of_a_day) = (both(at, days) for days in (None, 1))
-        apart = (both(at + 1e-7, None)[0] - both(at - 1e-7, None)[0]) / 2e-7
-    assert float(slope) == pytest.approx(float(apart), rel=1e-3)
+        apart = (risk(at + 1e-7)[0] - risk(at - 1e-7)[0]) / 2e-7
+        assert float(risk(at)[1]) == pytest.approx(float(apart), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_the_slope_may_reach_back_over_some_days_alone():
+    risk = _risk_of_somebody()
+    with jax.enable_x64(True):
+        (value, slope), (same, of_a_day) = (risk(jnp.asarray(0.008), days) for days in (None, 1))
     assert float(value) == pytest.approx(float(same), rel=1e-12)
     assert float(of_a_day) != pytest.approx(float(slope), rel=1e-6)
 
