@@ -287,6 +287,18 @@ def test_doubt_of_the_body_is_not_the_priors_share(found):
     assert whole.prior_share < without.prior_share
 
 
+def test_a_part_of_the_day_is_not_told_where_the_day_is_not(found):
+    """A part has a rhythm of its own in the prior, so that its share alone is less, as of basal need in a loop."""
+    e = np.random.default_rng(0).normal(size=(2, 256, 1))
+    mine, prior = np.exp(0.1 * np.repeat(e[0], 5, axis=1)), np.exp(0.12 * np.repeat(e[1], 5, axis=1))
+    prior[:, 1:] = prior[:, 1:] ** 5
+    person = dataclasses.replace(found, draws={**found.draws, "cr": mine}, prior_draws={**found.draws, "cr": prior})
+    day, part = (dataclasses.replace(person, doubts={}).setting("cr", k) for k in (None, 2))
+    assert day.prior_share == part.prior_share > 0.5
+    assert (day.low, day.high) == (part.low, part.high)
+    assert day.knowledge == part.knowledge == NOT_TOLD
+
+
 def test_another_unit_of_glucose(found):
     other = found.in_unit("mmol/L")
     assert other.setting("isf", 1).high == pytest.approx(found.setting("isf", 1).high / 18.016)

@@ -160,13 +160,17 @@ class PersonSettings(WithOutcome, Plotted):
             level: probability of the interval.
 
         Returns:
-            Its median and interval, and how much is prior.
+            Its median and interval, and how much is prior: of a part no less than of the whole day, whose level it has.
         """
         at = 0 if part is None else part + 1
         draws, before = self.draws[which][:, at], self.prior_draws[which][:, at]
         if which == "isf":
             draws, before = self._shown(draws), self._shown(before)
-        return _setting(draws, before, level, self.doubts.get(which, 0.0) * (1.0 if part is None else DOUBT_OF_PART))
+        doubt = self.doubts.get(which, 0.0)
+        if part is None:
+            return _setting(draws, before, level, doubt)
+        found, day = _setting(draws, before, level, doubt * DOUBT_OF_PART), self.setting(which)
+        return found._replace(prior_share=max(found.prior_share, day.prior_share))
 
     def day_to_day(self, level: float = 0.9) -> Setting:
         """How much a unit's effect changes from a day to the next: standard deviation, as a share.
