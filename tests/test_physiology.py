@@ -64,7 +64,7 @@ _TIMES, _STEPS, _BREAKS = 1160, 2160, 40  # of every run here, so that each body
 
 @eqx.filter_jit
 def _run(p: AbstractPhysiology, inputs: t1djax.physics.Inputs, ts: Any, y0: Any) -> t1djax.physics.Trajectory:
-    return p.solution(inputs, ts, y0, steps=_STEPS)
+    return p.solution(inputs, ts, y0, steps=round(_STEPS * 5 / p.step_min))
 
 
 def live(p: AbstractPhysiology, ts: Any = TS, *, y0: Any = None, **doses: Any) -> t1djax.physics.Trajectory:
@@ -163,7 +163,7 @@ def test_one_bad_person_spoils_no_other(name: str) -> None:
     inputs = Doses.of(basal=float(basal), **DAY).inputs(0, 1440)
     broken = jax.tree.map(lambda x: x * jnp.nan, p)
     both = jax.tree.map(lambda *x: jnp.stack(x), p, broken)
-    one = lambda q: q.solution(inputs, jnp.asarray(TS), rest, steps=count_steps(TS, inputs.break_min, 5.0))
+    one = lambda q: q.solution(inputs, jnp.asarray(TS), rest, steps=count_steps(TS, inputs.break_min, p.step_min))
     found = jax.jit(jax.vmap(one))(both)
     assert found.ok.tolist() == [True, False]
     np.testing.assert_allclose(found.glucose_mg_dL[0], live(p, **DAY).glucose_mg_dL, rtol=1e-9)

@@ -42,7 +42,7 @@ def record(name: str, body: AbstractPhysiology, *, seed: int, ts: np.ndarray = T
     _, basal = body.rest(120.0)
     doses = t1djax.Doses.of(basal=float(basal), meals=MEALS, boluses=BOLUSES)
     inputs, y0 = doses.inputs(0, ts[-1]), body.rest(120.0)[0]
-    steps = count_steps(ts, inputs.break_min, 5.0)
+    steps = count_steps(ts, inputs.break_min, body.step_min)
     run = jax.jit(lambda body, y0: body.solution(inputs, jnp.asarray(ts), y0, steps=steps).glucose_mg_dL)
     G = run(body, y0)
     noise = SD * np.random.default_rng(seed).standard_normal(len(ts))
@@ -53,7 +53,7 @@ def glucose(patient: t1djax.Patient, cls: type[AbstractPhysiology], symbols: tup
     """Of the logarithms of some parameters, the last of which is `G0`: written apart from what is tested."""
     inputs = patient.doses.inputs(float(patient.time_min[0]), float(patient.time_min[-1]))
     ts, insulin = jnp.asarray(patient.time_min), jnp.asarray(float(patient.doses.basal_U_h[0]) / 60)
-    steps = count_steps(ts, inputs.break_min, 5.0)
+    steps = count_steps(ts, inputs.break_min, cls.step_min)
 
     def of(z: jax.Array) -> jax.Array:
         values = dict(patient.known) | dict(zip(symbols, jnp.exp(z), strict=True))

@@ -1,5 +1,6 @@
 """How a virtual person doses: decisions taken as glucose unfolds."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,6 @@ from ._titration import Titration, titrate
 _BOLUS_STEP_U = 0.05  # what a pump can meter
 _LARGEST_BOLUS_U = 25.0
 _LONGEST_BOLUS_MIN = 240
-_STEPS_IN_STEP = 2  # of the body: while a bolus is delivered, and after it
 _REST_MIN = 1e4  # since an event that has not happened yet
 
 
@@ -137,7 +137,8 @@ def _step(
         jnp.stack([steady + jnp.where(at_once, bolus, 0.0), steady]),
         1000 * jnp.stack([plate.g_min, plate.g_min]),
     )
-    then = p.solution(inputs, jnp.asarray([STEP_MIN], steady.dtype), life.body, steps=_STEPS_IN_STEP).state
+    steps = 1 + math.ceil((STEP_MIN - 1) / p.step_min)  # while a bolus is delivered, and after it
+    then = p.solution(inputs, jnp.asarray([STEP_MIN], steady.dtype), life.body, steps=steps).state
     life = _Life(
         jax.tree.map(lambda x: x[0], then),
         plate.after_step(),

@@ -154,6 +154,8 @@ class Hovorka(AbstractPhysiology):
     facts: ClassVar[Facts] = _FACTS
     population: ClassVar[Mapping[str, Prior]] = _POPULATION
     limits: ClassVar[Limits | None] = Limits(110.0, (0.2, 3.0), (10.0, 200.0), (3.0, 30.0))
+    # Under the insulin of meals a pool's exchange reaches 1/min in one drawn person of 150: steps of 5 min fall apart.
+    step_min: ClassVar[float] = 2.5
 
     M: Scalar = eqx.field(converter=scalar)
     """Body mass, kg."""

@@ -16,7 +16,7 @@ from ._filter import Filtered
 from ._hyper import Form, layout
 from ._model import Matrices, Spans, after_doses, choices, effect_rows, matrices, reading_row, spans, through_body
 from ._person import Person
-from ._steps import Steps, unpaired
+from ._steps import LONGEST_MIN, Steps, unpaired
 
 _AT_MEAL_MIN = 15.0  # a bolus so near to a meal goes with it
 
@@ -79,7 +79,7 @@ def ahead(
         block: parts of the day at the origins; an effect lasts for as long as is looked ahead.
         horizon_min: how far ahead, min.
         changes: later changes of those rates; none if not given.
-        longest_min: longest step of a walk, min; that of the body if not given.
+        longest_min: longest step of a walk, min; `LONGEST_MIN` if not given.
         over: matrices over `lengths_ahead`, if they are at hand.
     """
     origins, horizons = len(rates), len(horizon_min)
@@ -117,7 +117,7 @@ def lengths_ahead(
 def _walk_steps(form: Form, horizon_min: tuple[float, ...], longest_min: float | None) -> Float[np.ndarray, " steps"]:
     """Lengths of steps that end on every horizon, min."""
     between = np.diff(np.unique([0.0, *horizon_min]))
-    longest = form.physiology.step_min if longest_min is None else longest_min
+    longest = LONGEST_MIN if longest_min is None else longest_min
     parts = np.ceil(between / longest - 1e-6).astype(int)
     return np.round(np.repeat(between / parts, parts), 9)
 

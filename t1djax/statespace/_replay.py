@@ -25,7 +25,7 @@ from ._person import Person, as_closed_loop
 from ._records import PatientStateSpace, root
 from ._scenarios import changed_min, ends, rates_at
 from ._search import constants
-from ._steps import Steps, round_up, stack_steps, steps_of
+from ._steps import LONGEST_MIN, Steps, round_up, stack_steps, steps_of
 
 # Of the record around a change: before it, what was on board and what insulin and food do to the person; after it, what
 # follows.
@@ -170,7 +170,7 @@ def _on_one_grid(
 ) -> tuple[Steps, Float[np.ndarray, "scenarios steps 3"]]:
     """The record's steps, which begin at changes of the other doses too, and the rates of these in them. Meals that
     boluses hint at are those of the record."""
-    longest, o = np.inf if form.exact else form.physiology.step_min, form.options
+    longest, o = np.inf if form.exact else LONGEST_MIN, form.options
     start, end = ends(patient)
     each = [doses.rates(start, end) for doses in others]
     cuts = np.unique(np.concatenate([t[(t > start) & (t < end)] for t, *_ in each]))

@@ -15,6 +15,8 @@ from ._hyper import Form
 
 PAIRING_MIN = 60.0
 """A bolus belongs to the carbohydrate stated at most so long before it, min; without any it may hide a meal."""
+LONGEST_MIN = 5.0
+"""Longest step of a body that is linearised, min: shorter ones move the evidence of a week by less than five."""
 MINUTES_PER_DAY = 1440.0
 _MG_PER_G = 1000.0
 _SMALL = 1e-3
@@ -130,7 +132,7 @@ def steps_of(
 
 def steps_for(patient: Patient, form: Form, until_min: float | None = None) -> Steps:
     """The steps of a record as a model of this form takes them."""
-    longest = np.inf if form.exact else form.physiology.step_min
+    longest = np.inf if form.exact else LONGEST_MIN
     blocks, ahead_min = form.options.sensitivity_blocks, form.options.paired_ahead_min
     return steps_of(patient, until_min=until_min, longest_min=longest, blocks=blocks, ahead_min=ahead_min)
 
