@@ -65,10 +65,17 @@ def test_glucose_stays_where_people_live(glucose):
 
 
 def test_glucose_moves_as_it_does_in_life(glucose):
-    assert 120 < glucose.mean() < 170
-    assert 20 < np.median(glucose.std(axis=1)) < 60
-    assert 0.05 < np.mean(glucose > 180) < 0.4
+    assert 120 < glucose.mean() < 180
     assert np.mean(np.ptp(glucose, axis=1) > 60) > 0.8
+    assert_varies(glucose)
+
+
+def assert_varies(glucose):
+    """As real records do: coefficient of variation, time low, very low and in range."""
+    assert 0.25 < np.median(glucose.std(axis=1) / glucose.mean(axis=1)) < 0.4
+    assert 0.01 < np.mean(glucose < 70) < 0.04
+    assert np.mean(glucose < 54) < 0.005
+    assert 0.55 < np.mean((glucose >= 70) & (glucose <= 180)) < 0.9
 
 
 def test_traits_stay_within_their_bounds_and_have_their_means(cohort):
@@ -152,6 +159,25 @@ def test_truth_is_what_an_ode_solver_finds_for_the_doses(cohort):
             assert truth.states["insulin_U_dL"][0] == float(model(truth).equilibrium_insulin)
 
 
+@pytest.mark.slow
+def test_truth_holds_where_a_body_is_fast():
+    """Somebody drawn of Hovorka's: under meal insulin glucose changes pools at 3/min, where long steps fall apart."""
+    values = {
+        "M": 82.79, "EGP0": 0.01758, "F01": 0.01245, "k12": 0.06362, "ka1": 0.006495, "ka2": 0.04084, "ka3": 0.06366,
+        "SI1": 0.009117, "SI2": 2.652e-05, "SI3": 0.02246, "ke": 0.09847, "VI": 0.1301, "tau_G": 69.4, "VG": 0.02309,
+        "tau_I": 44.68, "AG": 1.152, "G0": 157.2,
+    }  # fmt: skip
+    doses = Doses.of(basal=0.8, boluses=[(480, 15), (780, 25), (1150, 20)], meals=[(480, 60), (780, 80), (1150, 90)])
+    subject = Subject("fast", values, doses, 0.0, 1440.0, None, Hovorka)
+    truth = simulate_cohort([subject], Sensor(interval_min=5)).truth["fast"]
+    with jax.enable_x64(True):
+        p = Hovorka.of({s: jnp.asarray(x) for s, x in values.items()})
+        y0 = p.start(jnp.asarray(157.2), jnp.asarray(0.8 / 60))
+        solved = simulate(p, doses.inputs(0, 1440), jnp.arange(0.0, 1441.0, 5.0), y0=y0, max_steps=20000)
+    assert bool(solved.ok)
+    np.testing.assert_allclose(truth.glucose_mg_dL, solved.glucose_mg_dL, atol=0.5)
+
+
 def test_sensitivity_is_identifiable(cohort):
     """Cramer-Rao bound of ksi alone, white noise of 10 mg/dL on 5-min samples, by central differences."""
     ends = []
@@ -226,8 +252,7 @@ def test_people_of_other_bodies_live_as_people_do(physiology):
     cohort = virtual_population(40, key=KEY, physiology=physiology.__name__.lower(), noise=WhiteNoise(10.0))
     glucose = np.array([truth.glucose_mg_dL[::5] for truth in (cohort.truth[name] for name in cohort.names)])
     assert np.mean((glucose >= 40) & (glucose <= 400)) > 0.97
-    assert np.mean((glucose >= 70) & (glucose <= 180)) > 0.7
-    assert 15 < np.median(glucose.std(axis=1)) < 60
+    assert_varies(glucose)
     assert all(set(p.known) == set(physiology.parameters) - {"G0"} for p in cohort)
     assert all(set(t.states) == set(state_columns(physiology.States)) for t in cohort.truth.values())
 
@@ -248,7 +273,7 @@ def test_given_people_keep_their_bodies():
     assert cohort.names == tuple(kanderian())
     assert {n: cohort[n].known["SI"] for n in cohort.names} == {n: float(p.SI) for n, p in kanderian().items()}
     basal = {n: cohort[n].doses.basal_U_h[0] for n in cohort.names}
-    rested = {n: float(p.rest(125.0)[1]) for n, p in kanderian().items()}
+    rested = {n: float(p.rest(Therapy().target_mg_dL)[1]) for n, p in kanderian().items()}
     assert all(abs(basal[n] - rested[n]) < 0.14 * rested[n] + 0.03 for n in cohort.names)
     assert all(80 < np.mean(truth.glucose_mg_dL) < 180 for truth in cohort.truth.values())
 

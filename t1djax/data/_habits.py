@@ -27,6 +27,9 @@ _SHARE = (0.25, 0.35, 0.0, 0.40, 0.0)  # of the day's carbohydrate
 class Therapy(eqx.Module):
     """Habits of eating and dosing in a virtual population; the defaults are ordinary life with a pump and a CGM.
 
+    They were chosen so that glucose varies as in real records (`virtual_population`), since bodies do not: nobody
+    exercises, is ill, or is another person on another day.
+
     Settings are titrated to each patient: the basal rate holds the target, and what a unit takes from glucose and a
     gram adds in the end (`Titration`) gives the correction factor and the carbohydrate ratio.
 
@@ -34,30 +37,31 @@ class Therapy(eqx.Module):
     the sensor model's: the doses of a patient are the same whatever sensor later reads the record.
     """
 
-    target_mg_dL: float = 125.0
+    target_mg_dL: float = 115.0
     """Glucose that corrections aim at, mg/dL."""
     basal_step_U_h: float = 0.05
     """Resolution of the pump's basal rate, U/h."""
-    settings_cv: float = 0.15
+    settings_cv: float = 0.2
     """Error of a patient's carbohydrate ratio and correction factor, as a share; lasting."""
     basal_cv: float = 0.06
     """Error of the basal rate before it is rounded, as a share; lasting."""
-    counting_cv: float = 0.25
+    counting_cv: float = 0.35
     """Error of counting the carbohydrate of a meal, as a share; each time anew."""
-    missed_bolus: float = 0.07
+    missed_bolus: float = 0.2
     """Chance that a meal's bolus is forgotten."""
-    late_bolus: float = 0.2
+    late_bolus: float = 0.4
     """Chance that it comes 15 to 45 min after the meal has begun."""
     skipped_meal: float = 0.05
     """Chance that a meal is left out."""
-    snack: float = 0.5
+    snack: float = 0.7
     """Chance of a snack in the afternoon, and again late in the evening."""
     covered_snack: float = 0.5
     """Chance that a snack gets a bolus."""
-    high_mg_dL: float = 270.0
+    high_mg_dL: float = 300.0
     """Glucose above which a correction is taken between meals, awake and 3 h after the last bolus, mg/dL."""
-    low_mg_dL: float = 70.0
-    """Glucose below which, seen or foreseen, carbohydrate is taken, mg/dL."""
+    low_mg_dL: float = 55.0
+    """Glucose below which, seen or foreseen, carbohydrate is taken, mg/dL: about where people feel it (Mitrakou et al.,
+    Am. J. Physiol. 260:E67, 1991)."""
     reading_cv: float = 0.1
     """Error of the reading that a decision is taken from, as a share."""
 

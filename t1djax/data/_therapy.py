@@ -180,6 +180,6 @@ def _decide(
     ahead = reading + known.slope(p, life.body) * jnp.clip(known.meal_min / 6, 20, 45)
     low = jnp.where(awake, therapy.low_mg_dL, therapy.low_mg_dL - 5)
     eats = (life.plate.left_min > 0) | (plan.carbs_g > 0)
-    rescue = (ahead < low) & (eventual < 180) & (life.since_rescue >= 25) & ~eats
-    wanted = jnp.round(jnp.clip((100 - jnp.minimum(ahead, eventual)) / known.per_g, 12, 40))
+    rescue = (ahead < low) & (eventual < 180) & (life.since_rescue >= 15) & ~eats
+    wanted = jnp.round(jnp.clip((100 - jnp.minimum(ahead, eventual)) / known.per_g, 12, 80))
     return bolus, jnp.where(extended, settings.spread, 1.0), jnp.where(rescue, wanted, 0.0)
