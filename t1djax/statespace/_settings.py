@@ -26,7 +26,7 @@ from ._search import constants
 from ._steps import MINUTES_PER_DAY, unpaired
 
 _DRAWS = 256
-_WRONG = {False: (0.25, 0.2, 0.1), True: (0.25, 0.2, 0.4)}  # by whether a loop doses; on simulated people of two bodies
+_WRONG = {False: (0.25, 0.2, 0.1), True: (0.25, 0.2, 0.3)}  # by whether a loop doses; on simulated people of two bodies
 _BASAL_SD = 0.35  # of the logarithm of a basal need in shares of half the daily insulin
 _AHEAD_MIN, _MEAL_DOUBT = 30.0, 0.3
 _EVERY_MIN = 5.0  # the largest change is flat
@@ -65,7 +65,7 @@ def person_settings(
         until_min: readings and doses after this time are left out, min.
         draws: how many draws.
         wrong_body: factor on what stands for a body that is not the right one: standard deviations of logarithms of
-            0.25 (ISF), 0.2 (CR) and 0.1 (basal), 0.4 where a closed loop doses; zero for one that is.
+            0.25 (ISF), 0.2 (CR) and 0.1 (basal), 0.3 where a closed loop doses; zero for one that is.
         on_stage: is handed what begins, in words.
         key: draws.
 
