@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -16,7 +15,6 @@ from ._gauss_newton import (
     Prepared,
     Reduced,
     Slopes,
-    judge,
     least_damping,
     limited,
     misses_of,
@@ -141,10 +139,6 @@ def _step(
     dz = -jax.scipy.linalg.cho_solve((root, True), found.free - side.T @ rest)
     dz = jnp.where(moves, limited(dz, z, twin), 0.0)
     dw = -jax.scipy.linalg.solve_triangular(lower, rest + side @ dz, lower=True, trans=1) / unit[:, 0]
-    dw = dw.reshape(w.shape)
-    better, damping = judge(found.total, misses.sum_of_squares(w + dw, z + dz), state.damping)
-    w = jnp.where(better, misses.readout(w + dw, z + dz), w)
-    z = jnp.where(better, z + dz, z)
-    moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
+    moved, damping = misses.judged(dw.reshape(w.shape), dz, found.total, state.damping)
     gradient = jnp.concatenate([found.readout, jnp.where(moves, found.free, 0.0)])
     return moved, state._replace(damping=damping, gradient_norm=jnp.linalg.norm(gradient)), found.squares

@@ -127,10 +127,7 @@ def gauss_newton_step(
     step = -jax.scipy.linalg.cho_solve((factor, True), g)
     step = jnp.where(move, step, 0.0)
     dw, dz = step[:size].reshape(w.shape), limited(step[size:], z, twin)
-    better, damping = judge(found.total, misses.sum_of_squares(w + dw, z + dz), state.damping)
-    w = jnp.where(better, misses.readout(w + dw, z + dz), w)
-    z = jnp.where(better, z + dz, z)
-    moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), twin, (w.T, misses.named(z)))
+    moved, damping = misses.judged(dw, dz, found.total, state.damping)
     return moved, state._replace(damping=damping, gradient_norm=jnp.linalg.norm(g))
 
 
@@ -149,13 +146,6 @@ def sizes(A: Float[Array, "n n"]) -> Float[Array, " n"]:
 def least_damping(dtype: Any) -> float:
     """Below it the factorisation fails."""
     return 10 * float(jnp.finfo(dtype).eps)
-
-
-def judge(before: Array, after: Array, damping: Array) -> tuple[Bool[Array, ""], Float[Array, ""]]:
-    """Whether a step is taken, and the damping of the next one."""
-    better = jnp.isfinite(after) & (after <= before * (1 + 1e-4))
-    factor = jnp.where(better, 0.1, 10.0)
-    return better, jnp.clip(factor * damping, least_damping(damping.dtype), _LARGEST_DAMPING)
 
 
 class AbstractMisses(eqx.Module):
@@ -212,6 +202,17 @@ class AbstractMisses(eqx.Module):
     def sum_of_squares(self, w: Array, z: Array) -> Array:
         parts = self.rows(w, z)
         return jnp.sum(parts[0] ** 2) + jnp.sum(parts[1] ** 2) + self.data_squares(w, z)
+
+    def judged(self, dw: Array, dz: Array, before: Array, damping: Array) -> tuple[Twin, Float[Array, ""]]:
+        """The twin after a step, where that lowers the sum of squares, and the damping of the next one."""
+        w, z = self.twin.surrogate.readout.T, self.start()
+        after = self.sum_of_squares(w + dw, z + dz)
+        better = jnp.isfinite(after) & (after <= before * (1 + 1e-4))
+        w = jnp.where(better, self.readout(w + dw, z + dz), w)
+        z = jnp.where(better, z + dz, z)
+        moved = eqx.tree_at(lambda t: (t.surrogate.readout, t.physiology.free), self.twin, (w.T, self.named(z)))
+        factor = jnp.where(better, 0.1, 10.0)
+        return moved, jnp.clip(factor * damping, least_damping(damping.dtype), _LARGEST_DAMPING)
 
     @abc.abstractmethod
     def data_squares(self, w: Array, z: Array) -> Array:
