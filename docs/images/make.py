@@ -58,7 +58,7 @@ with plt.rc_context(style):
             at, mean - Z90 * sd, mean + Z90 * sd, color=ORANGE, alpha=0.2, lw=0, label="90 % of readings"
         )
         glucose.plot(at, mean, color=ORANGE, lw=1.8, label="forecast")
-        glucose.set(xlim=(h(now) - 18, h(now) + 3.2), ylim=(40, 300), yticks=(70, 180, 250))
+        glucose.set(xlim=(h(now) - 12.5, h(now) + 3.2), ylim=(40, 300), yticks=(70, 180, 250))
         glucose.set_title(f"Person {name}, forecast at {now % 1440 // 60:02.0f}:{now % 60:02.0f}")
         d = person.doses
         doses.bar(h(d.bolus_time_min), d.bolus_U, width=0.22, color=BLUE, label="bolus, U")
