@@ -23,7 +23,7 @@ from jaxtyping import Array
 import t1djax
 from t1djax.data import Therapy, titrate
 from t1djax.physics import AbstractPhysiology, Doses, Hovorka, Kanderian, runge_kutta_step
-from t1djax.statespace import AbstractAnswer, Dose, Seen, StateSpaceOptions, fit_state_space, replay
+from t1djax.statespace import LOOKED_BACK, AbstractAnswer, Dose, Seen, fit_state_space, replay
 
 H = 5.0
 DAYS, LEARNT = 5, 4320.0
@@ -165,10 +165,7 @@ def measure(truth: type[AbstractPhysiology], models: list[str], n: int, *, gain:
                 others[kind] = at, doses_of(other, scheduled, stated), G_other - G
             people.append(patient)
             lives[name] = (others, strength)
-    fits = [
-        fit_state_space(people, physiology=model, options=StateSpaceOptions(horizons_min=()),
-                        train_until_min=LEARNT) for model in models
-    ]  # fmt: skip
+    fits = [fit_state_space(people, physiology=model, options=LOOKED_BACK, train_until_min=LEARNT) for model in models]
     found: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
     for patient in people:
         others, strength = lives[patient.name]
@@ -200,9 +197,7 @@ def unexplained(file: Path, models: list[str]) -> str:
     half = float(patient.time_min[0] + patient.time_min[-1]) / 2
     cells = []
     for model in models:
-        fit = fit_state_space(
-            [patient], physiology=model, options=StateSpaceOptions(horizons_min=()), train_until_min=half
-        )
+        fit = fit_state_space([patient], physiology=model, options=LOOKED_BACK, train_until_min=half)
         states = t1djax.smoothed_states(fit, patient)
         after = states.time_min > half
         t, flow = states.time_min[after], (states.mean["fast"] + states.mean["slow"])[after]
@@ -224,7 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=6)
     parser.add_argument("--truth", default="kanderian,hovorka")
-    parser.add_argument("--models", default="kanderian+hovorka,kanderian,hovorka")
+    parser.add_argument("--models", default="kanderian+hovorka+magdelaine")
     parser.add_argument("--loop", action="store_true")
     parser.add_argument("--answer", action="store_true", help="tell the replay of the loop")
     parser.add_argument("--size", action="store_true")

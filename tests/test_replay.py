@@ -11,7 +11,12 @@ import pytest
 import t1djax
 from t1djax.physics import Doses, Kanderian, kanderian
 from t1djax.plotting import plot_replay
-from t1djax.statespace import AbstractAnswer, Dose, RescueCarbs, factor, other_doses, replaced_doses
+from t1djax.statespace import LOOKED_BACK, AbstractAnswer, Dose, RescueCarbs, factor, other_doses, replaced_doses
+from t1djax.statespace._body import unit_of
+from t1djax.statespace._fit import _stack
+from t1djax.statespace._hyper import Form, layout
+from t1djax.statespace._model import prior
+from t1djax.statespace._search import constants
 from t1djax.trials import PID, BasalBolus, LoopAnswer, profile_by_rules, trial
 
 from .command import done, refused
@@ -209,3 +214,30 @@ def test_what_a_loop_adds_follows_from_both_glucoses(fitted):
     held = np.diff(found.time_min, append=found.time_min[-1])
     assert found.answered is not None
     np.testing.assert_allclose(found.answered[:, 0], 1e-5 * found.change_mg_dL @ held, rtol=0.02)
+
+
+def test_a_record_looked_back_on_says_what_covers_its_meals():
+    """Prior of a unit's effect: 1700/39 mg/dL by the daily dose, 4.5 x 10 by 10 g to a unit; their geometric mean. The
+    drift balances the effects, so that it varies with them."""
+    t = np.arange(0.0, 2880.0 + 1, 15.0)
+    meals = np.arange(480.0, 2880.0, 480.0)
+    doses = Doses.of(basal=1.0, boluses=[(m - 10, 5.0) for m in meals], meals=[(m, 50.0) for m in meals])
+    patient = t1djax.Patient("Ada", t, np.full(len(t), 140.0), doses)
+    daily = 24 + 5 * len(meals) / 2
+    form = Form(LOOKED_BACK)
+    with jax.enable_x64(True):
+        data = _stack([patient], [np.inf], form)
+        person, steps = jax.tree.map(lambda x: x[0], (data.person, data.steps))
+        np.testing.assert_allclose(person.effect_mean[1], np.sqrt(1700 / daily * 45), rtol=2e-3)
+        assert not np.any(steps.rates[:, 2])  # a bolus ten minutes before its meal stands for no other meal
+
+        def spread(z):
+            h = constants(z, form)
+            return prior(h, unit_of(h, person.level_mg_dL, form), person, steps, form)[1]
+
+        cov = jax.jit(spread)(jnp.zeros(len(form.constants)))
+    where = layout(form)
+    c, effects = where.at("c"), slice(where.core, None)
+    sd, toward = np.asarray(person.effect_sd), np.asarray(person.usual) * [1, -1, -1]
+    np.testing.assert_allclose(cov[c, effects], sd[1:] ** 2 * toward)
+    np.testing.assert_allclose(cov[c, c], sd[0] ** 2 + np.sum((sd[1:] * toward) ** 2))

@@ -19,9 +19,9 @@ from ..records import Replay
 from ..reporting import write_report
 from ..statespace import (
     BODIES,
+    LOOKED_BACK,
     AbstractAnswer,
     RescueCarbs,
-    StateSpaceOptions,
     changed_min,
     factor,
     fit_bodies,
@@ -74,7 +74,7 @@ def run_replay(
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="Time from which nothing is changed any more.")] = None,
     between: Annotated[str, typer.Option(help="Hours of the day that are changed, such as 6-12.")] = "0-24",
-    physiology: Bodies = BODIES,
+    physiology: Bodies = f"{BODIES},magdelaine",
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="Probability of the intervals.")] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Sets the draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for replay.csv, figures and a page, replay.html.")] = None,
@@ -107,8 +107,7 @@ def run_replay(
             for other in scenarios.values():
                 changed_min(p, other, flag)
             others.append(scenarios)
-        options = StateSpaceOptions(horizons_min=())
-        fits = fit_bodies(list(cohort), physiology, options=options, on_stage=tell.now)
+        fits = fit_bodies(list(cohort), physiology, options=LOOKED_BACK, on_stage=tell.now)
         tell.now("replaying")
         found = []
         for p, other in zip(cohort, others, strict=True):

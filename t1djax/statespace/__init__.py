@@ -5,6 +5,7 @@ from ._answers import Dose as Dose
 from ._answers import RescueCarbs as RescueCarbs
 from ._answers import Seen as Seen
 from ._bodies import BODIES as BODIES
+from ._bodies import LOOKED_BACK as LOOKED_BACK
 from ._bodies import fit_bodies as fit_bodies
 from ._exponential import discrete as discrete
 from ._filter import kalman_spread as kalman_spread

@@ -14,6 +14,9 @@ from ._records import PatientStateSpace, StateSpaceFit
 BODIES = "kanderian,hovorka"
 """Bodies with a set point, which differ on what glucose gives back of a dose."""
 
+LOOKED_BACK = StateSpaceOptions(horizons_min=(), paired_ahead_min=30.0, looked_back=True)
+"""Form of a model by which a record is looked back on, as replays do."""
+
 
 def fit_bodies(
     patients: Sequence[Patient],

@@ -109,7 +109,13 @@ def _stack(patients: Sequence[Patient], ends: Sequence[float], form: Form) -> Da
     each = [steps_for(p, form, end) for p, end in zip(patients, ends, strict=True)]
     o = form.options
     people = [
-        person_of(p, until_min=end, ahead_min=o.paired_ahead_min, wide=o.wide_effects and not form.exact)
+        person_of(
+            p,
+            until_min=end,
+            ahead_min=o.paired_ahead_min,
+            wide=o.wide_effects and not form.exact,
+            looked_back=o.looked_back,
+        )
         for p, end in zip(patients, ends, strict=True)
     ]
     horizons = form.options.horizons_min

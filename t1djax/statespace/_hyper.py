@@ -62,6 +62,11 @@ class StateSpaceOptions(NamedTuple):
     """Whether a unit and a gram may do half or twice as much as rules of thumb have it, and more of the body is learnt
     (`Facts.followed_back`): for whole records, and bodies whose effects are positive by their form. Others take no
     notice, where meals and their boluses would trade places until insulin raises glucose."""
+    looked_back: bool = False
+    """Whether the record is looked back on for what doses do, not forecast. What a unit does is then expected from the
+    grams that the person covers with one, beside the daily dose; the drift balances whatever a unit and a gram do; and
+    `k` is the return of glucose by itself, about 1/250 min: one that stands for all that brings glucose back takes
+    back the doses' effects as well."""
     sensitivity_walk: bool = False
     """Whether the insulin effect `p1` walks at random, by a share (`change`) in a day that is learnt."""
     sensitivity_blocks: int = 1
@@ -102,6 +107,8 @@ Weak: two standard deviations of most span a factor of four each way. They keep 
 away, and are the same for everybody.
 """
 
+_BY_ITSELF = HYPERPARAMETERS["k"]._replace(median=0.004, log_sd=0.4, start=0.0)
+
 
 class Form(NamedTuple):
     """What tells one kind of model from another."""
@@ -139,7 +146,8 @@ class Form(NamedTuple):
         facts = self.physiology.facts
         followed = {**facts.followed, **(facts.followed_back if self.options.wide_effects else {})}
         own = [Hyper(s, table[s].unit, table[s].meaning, *prior) for s, prior in followed.items()]
-        return (*own, *(row for symbol, row in HYPERPARAMETERS.items() if symbol not in absent))
+        rows = {**HYPERPARAMETERS, **({"k": _BY_ITSELF} if self.options.looked_back else {})}
+        return (*own, *(row for symbol, row in rows.items() if symbol not in absent))
 
     @property
     def symbols(self) -> dict[str, Symbol]:

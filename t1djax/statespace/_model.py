@@ -394,6 +394,12 @@ def prior(
         mean = mean.at[1 : 1 + len(pools)].set(start)
         sd = sd.at[1 : 1 + len(pools)].set(_START_SD)
     cov = jnp.diag(sd**2).at[where.core :, where.core :].set(spread)
+    if form.options.looked_back:
+        parts = jnp.arange(form.options.sensitivity_blocks)
+        balance = jnp.asarray([1.0, -1.0, -1.0]) * person.usual @ jnp.mean(choices(parts, form), axis=0)
+        shared = spread @ balance
+        cov = cov.at[at("c"), where.core :].set(shared).at[where.core :, at("c")].set(shared)
+        cov = cov.at[at("c"), at("c")].add(balance @ shared)
     # The sensor starts in equilibrium with glucose, about a mg/dL.
     ends = jnp.asarray([at(name) for name in ("G", "Gi") if name in where.names])
     cov = cov.at[ends[:, None], ends].set(_START_SD**2)

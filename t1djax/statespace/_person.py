@@ -22,7 +22,9 @@ class Person(eqx.Module):
     """Mean rates of insulin (U/min), carbohydrate (g/min), and boluses without it (U/min)."""
 
 
-def person_of(patient: Patient, *, until_min: float, ahead_min: float = 0.0, wide: bool = False) -> Person:
+def person_of(
+    patient: Patient, *, until_min: float, ahead_min: float = 0.0, wide: bool = False, looked_back: bool = False
+) -> Person:
     """Level and priors of one patient.
 
     ```
@@ -33,7 +35,8 @@ def person_of(patient: Patient, *, until_min: float, ahead_min: float = 0.0, wid
     `TDD` is the total daily dose of the training part, U/day, between 10 and 200. The rules relate insulin effect and
     carbohydrate effect to the dose: 1700 mg/dL U/day over TDD, and 500 g U/day over TDD per unit. The spread is narrow
     for a reason: meals come with boluses, which cancel them, and wider priors let the two trade places until insulin
-    raises glucose.
+    raises glucose. Where a record is `looked_back` on, `q` is 4.5 and `p1` the geometric mean of that rule and of `q`
+    times the grams of the record for each unit of bolus, which is what covers the person's meals.
 
     Source: Davidson et al., "Analysis of guidelines for basal-bolus insulin dosing", Endocr. Pract. 14(9), 2008.
     """
@@ -44,8 +47,13 @@ def person_of(patient: Patient, *, until_min: float, ahead_min: float = 0.0, wid
     mean = lambda rate: float(np.sum(np.asarray(rate) * dt) / (end - start))
     u, carbs, alone = (mean(x) for x in np.asarray(steps.rates).T)
     p1 = 1700.0 / float(np.clip(u * MINUTES_PER_DAY, 10.0, 200.0))
-    q, r = 4.5 if wide else 3.4, 0.5 * p1
-    own = (_WIDE * p1, _WIDE * q) if wide else (0.3 * p1, 1.0)
+    q = 4.5 if wide or looked_back else 3.4
+    boluses = patient.doses.bolus_U[(patient.doses.bolus_time_min >= start) & (patient.doses.bolus_time_min <= end)]
+    bolused = float(np.sum(boluses)) / (end - start)
+    if looked_back and min(bolused, carbs) > 0:
+        p1 = float(np.sqrt(p1 * q * carbs / bolused))
+    r = 0.5 * p1
+    own = (_WIDE * p1, _WIDE * q) if wide else (0.3 * p1, 0.3 * q if looked_back else 1.0)
     effects, usual = np.asarray([p1, q, r]), np.asarray([u, carbs, alone])
     return Person(
         level_mg_dL=jnp.asarray(np.median(patient.glucose_mg_dL[seen])),

@@ -31,7 +31,7 @@ from ._steps import LONGEST_MIN, Steps, round_up, stack_steps, steps_of
 # follows.
 _BEFORE_MIN, _AFTER_MIN = 14 * 1440.0, 720.0
 _CONSTANTS, _PATHS = 16, 8  # draws of the constants, and of the disturbances under each
-_TRUST, _TIMING_MIN = 0.35, 10.0
+_TRUST, _TIMING_MIN = 0.3, 10.0
 _LOOP = "basal rates change as a closed loop changes them; it would have answered, give it as an answer"
 _MG_PER_G = 1000.0
 _SUPPORTED = 0.5  # change of insulin or carbohydrate, as a share of that recorded, beyond which nothing was seen
