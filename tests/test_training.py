@@ -572,13 +572,13 @@ def test_noise_is_read_off_the_readings():
         np.testing.assert_allclose(np.mean(found), sd, rtol=0.1)
     assert np.max(level_of_each(t1djax.data.stack(_cohort(5.0, 10).patients))) < 0.5
     # Jitter of the clock, rows without readings, and every fourth reading missing change little.
-    regular = jax.device_get(t1djax.data.series(cohort.patients[1]))
+    regular, put = t1djax.data.series(cohort.patients[1]), jax.device_put
     level = float(level_of(regular))
-    jitter = 0.05 * np.random.default_rng(0).normal(size=regular.time_min.shape).astype(np.float32)
-    thin = regular.fit & (np.arange(regular.fit.shape[0]) % 4 != 3)
-    double = lambda x: np.repeat(x, 2)
-    between = double(regular.fit) & (np.arange(2 * regular.fit.shape[0]) % 2 == 0)
-    nothing = np.zeros_like(between)
+    jitter = put(0.05 * np.random.default_rng(0).normal(size=regular.time_min.shape).astype(np.float32))
+    thin = put(np.asarray(regular.fit) & (np.arange(regular.fit.shape[0]) % 4 != 3))
+    double = lambda x: put(np.repeat(x, 2))
+    between = put(np.repeat(regular.fit, 2) & (np.arange(2 * regular.fit.shape[0]) % 2 == 0))
+    nothing = put(np.zeros(between.shape, bool))
     others = [
         dataclasses.replace(regular, time_min=regular.time_min + jitter),
         dataclasses.replace(regular, fit=thin),
