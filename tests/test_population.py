@@ -206,6 +206,7 @@ def test_people_are_distinct_and_do_not_depend_on_how_many_there_are(cohort):
     assert other.truth["V0001"].parameters["ksi"] != few.truth["V0001"].parameters["ksi"]
 
 
+@pytest.mark.slow
 def test_more_days_begin_with_the_same_days(cohort):
     week = virtual_population(2, key=KEY, days=5)
     for patient in week:
