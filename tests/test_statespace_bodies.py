@@ -236,7 +236,8 @@ def test_drawn_paths_have_the_moments_of_the_smoother(body):
     @jax.jit
     def all_of(model):
         filtered = kalman_filter(model)
-        return smooth(model, filtered), draw_paths(model, filtered, 4000, key=jax.random.key(0))
+        unit = jax.random.normal(jax.random.key(0), (len(model.y), 4000, len(model.mean)))
+        return smooth(model, filtered), draw_paths(model, filtered, unit)
 
     smoothed, paths = jax.device_get(all_of(model))
     sd = np.sqrt(np.diagonal(smoothed.cov, axis1=1, axis2=2))

@@ -1,6 +1,6 @@
 """A body as the filter sees it: glucose about the person's level, and effects of doses in mg/dL per unit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -131,12 +131,12 @@ def coupling(unit: Unit, form: Form) -> tuple[Float[Array, ""], Float[Array, "2 
 def flow(
     unit: Unit,
     form: Form,
-    pools: Float[Array, " pools"],
+    pools: Sequence[Array],
     effects: Float[Array, "3"],
-    lags: Float[Array, "3 lags"],
-    rates: Float[Array, "3"],
+    lags: Sequence[Sequence[Array] | Array],
+    rates: Sequence[Array],
     dt: Array,
-) -> Float[Array, " pools"]:
+) -> list[Array]:
     """The body's pools after `dt` by its own equations, less the rise at the base: one Runge-Kutta step of order 4.
 
     Args:
@@ -150,17 +150,18 @@ def flow(
     """
     p1, q, r = effects[0] / unit.gross[INSULIN], effects[1] / unit.gross[FOOD], effects[2] / unit.gross[FOOD]
     facts, first = form.physiology.facts, form.pools[0]
-    y = _with(unit.base, form.pools, list(jnp.stack(_pick(unit.base, form.pools)) + pools / unit.size))
-    y = _with(y, facts.insulin_states, list(p1 * lags[0]))
-    y = _with(y, facts.meal_states, list(q * lags[1] + r * lags[2]))
+    base = _pick(unit.base, form.pools)
+    y = _with(unit.base, form.pools, [at + x / unit.size for at, x in zip(base, pools, strict=True)])
+    y = _with(y, facts.insulin_states, [p1 * x for x in lags[0]])
+    y = _with(y, facts.meal_states, [q * a + r * b for a, b in zip(lags[1], lags[2], strict=False)])
 
     def slope(y: Any, u: Array, carbs: Array) -> Any:
         dy = unit.body.rates(y, u, carbs)
         return _with(dy, (first,), [getattr(dy, first) - unit.rise])
 
     after = runge_kutta_step(slope, y, dt, p1 * rates[0], _MG_PER_G * (q * rates[1] + r * rates[2]))
-    change = jnp.stack(_pick(after, form.pools)) - jnp.stack(_pick(y, form.pools))
-    return pools + unit.size * change
+    both = zip(pools, _pick(after, form.pools), _pick(y, form.pools), strict=True)
+    return [x + unit.size * (later - now) for x, later, now in both]
 
 
 def _pick(y: Any, names: tuple[str, ...]) -> list[Array]:

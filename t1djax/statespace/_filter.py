@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._types import Key, Scalar
+from .._types import Scalar
 from ._model import Exact, Model
 
 
@@ -190,7 +190,9 @@ def smooth(model: Model, filtered: Filtered, *, parallel: bool = False) -> Smoot
     return Smoothed(mean, cov)
 
 
-def draw_paths(model: Model, filtered: Filtered, number: int, *, key: Key) -> Float[Array, "paths steps states"]:
+def draw_paths(
+    model: Model, filtered: Filtered, unit: Float[Array, "steps paths states"]
+) -> Float[Array, "paths steps states"]:
     """Draws of all states of a record given all of its readings, by backward simulation.
 
     ```
@@ -202,16 +204,13 @@ def draw_paths(model: Model, filtered: Filtered, number: int, *, key: Key) -> Fl
     Args:
         model: the model with its readings.
         filtered: what `kalman_filter` gave for this model.
-        number: how many paths.
-        key: draws them.
+        unit: what draws them, standard normal numbers.
 
     Source: Fruhwirth-Schnatter, J. Time Ser. Anal. 15(2), 1994; Godsill, Doucet and West, JASA 99(465), 2004.
     """
     gain, shift, spread = _backwards(model, filtered)
     root = jax.vmap(_root)(jnp.concatenate([spread, filtered.cov[-1:]]))
-    last, n = filtered.mean[-1], filtered.mean.shape[1]
-    unit = jax.random.normal(key, (len(root), number, n), last.dtype)
-    end = last + unit[-1] @ root[-1].T
+    end = filtered.mean[-1] + unit[-1] @ root[-1].T
 
     def step(later: Array, now: tuple[Array, ...]) -> tuple[Array, Array]:
         G, g, L, unit = now
@@ -226,7 +225,8 @@ def _root(P: Array) -> Array:
     # States without noise leave covariances of lower rank, which Cholesky's method refuses.
     scale = jnp.sqrt(jnp.maximum(jnp.diagonal(P), 1e-300))
     values, vectors = jnp.linalg.eigh(P / (scale[:, None] * scale))
-    return scale[:, None] * vectors * jnp.sqrt(jnp.maximum(values, 0.0))
+    # The symmetric root of what is scaled: vectors alone change their signs with the last digit, and draws with them.
+    return scale[:, None] * ((vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T)
 
 
 def _sequential_filter(model: Model, last: bool) -> Filtered:

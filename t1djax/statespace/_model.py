@@ -239,7 +239,8 @@ def through_body(
     acts = jnp.asarray([*range(pools), *range(where.core, n)])
 
     def after(v: Array) -> tuple[Array, Array]:
-        moved = flow(unit, form, v[:pools], choice @ positive(v[pools:], person, form), on_board, rates, dt_min)
+        effects = choice @ positive(v[pools:], person, form)
+        moved = jnp.stack(flow(unit, form, list(v[:pools]), effects, list(on_board), list(rates), dt_min))
         return moved, moved
 
     J, moved = jax.jacfwd(after, has_aux=True)(x[acts])

@@ -95,7 +95,8 @@ def _states(
     model, _ = build(h, person, steps, form, unit_of(h, person.level_mg_dL, form))
     filtered = kalman_filter(model)
     smoothed = smooth(model, filtered)
-    paths = draw_paths(model, filtered, draws, key=key)
+    unit = jax.random.normal(key, (len(model.y), draws, len(model.mean)))
+    paths = draw_paths(model, filtered, unit)
     core = layout(form).core
     effects = lambda x: x.at[..., core:].set(positive(x[..., core:], person, form))
     mean, sd = effects(smoothed.mean), jax.numpy.sqrt(jax.numpy.diagonal(smoothed.cov, axis1=1, axis2=2))

@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from .._arguments import ArgumentError
 from .._checked import check_types
@@ -16,15 +16,12 @@ from ..data import Patient
 from ..physics import Doses
 from ..programs import over_cohort
 from ..records import Replay
-from ._answers import AbstractAnswer, Answering, Course, answered, begin
-from ._body import CHANNELS, unit_of
-from ._filter import draw_paths, kalman_filter
+from ._again import explained, lived_again
+from ._answers import AbstractAnswer, Course
 from ._hyper import Form
-from ._model import Answers, Model, after_doses, build, choices, effect_rows, matrices
-from ._person import Person, as_closed_loop
+from ._person import as_closed_loop
 from ._records import PatientStateSpace, root
-from ._scenarios import changed_min, ends, rates_at
-from ._search import constants
+from ._scenarios import Rates, differ_min, ends, rates_at
 from ._steps import LONGEST_MIN, Steps, round_up, stack_steps, steps_of
 
 # Of the record around a change: before it, what was on board and what insulin and food do to the person; after it, what
@@ -34,14 +31,8 @@ _CONSTANTS, _PATHS = 16, 8  # draws of the constants, and of the disturbances un
 _TRUST, _TIMING_MIN = 0.3, 10.0
 _LOOP = "basal rates change as a closed loop changes them; it would have answered, give it as an answer"
 _MG_PER_G = 1000.0
+_BLOCK = 32  # scenarios at a time: with the default draws, what they differ by stays in the caches of a CPU
 _SUPPORTED = 0.5  # change of insulin or carbohydrate, as a share of that recorded, beyond which nothing was seen
-
-
-class _Paths(NamedTuple):
-    """Draws of a record's states, and what no dose explains of each of their steps."""
-
-    x: Float[Array, "paths steps states"]
-    unexplained: Float[Array, "paths gaps states"]
 
 
 def replay(
@@ -113,78 +104,93 @@ def replay(
     scenarios = {"other doses": doses} if isinstance(doses, Doses) else dict(doses)
     if not scenarios:
         raise ArgumentError("doses", "there are none; give some")
-    spans = {name: changed_min(patient, other, ("doses", name)) for name, other in scenarios.items()}
-    looped = not answers and as_closed_loop(patient)
-    start, end = min(a for a, _ in spans.values()), max(b for _, b in spans.values())
+    first, last = ends(patient)
+    recorded, columns = patient.doses.rates(first, last), [other.rates(first, last) for other in scenarios.values()]
+    spans = [differ_min(recorded, other, last, ("doses", name)) for name, other in zip(scenarios, columns, strict=True)]
+    start, end = min(a for a, _ in spans), max(b for _, b in spans)
     near = (patient.time_min >= start - _BEFORE_MIN) & (patient.time_min <= end + _AFTER_MIN)
     part = dataclasses.replace(patient, glucose_mg_dL=np.where(near, patient.glucose_mg_dL, np.nan))
-    paths, others = max(1, draws // _CONSTANTS), list(scenarios.values())
+    shown = part.valid & (part.time_min >= start)
+    time, read = part.time_min[shown], part.glucose_mg_dL[shown]
+    others = _Others(list(scenarios.values()), columns, start, time)
     rules = tuple([answers] if isinstance(answers, AbstractAnswer) else answers)
     doubt_key, *keys = jax.random.split(key, 1 + len(people))
-    bodies = [_changes(one, part, others, rules, start, paths, k) for one, k in zip(people, keys, strict=True)]
-    size, shift = np.asarray(jax.random.normal(doubt_key, (2, len(people) * _CONSTANTS * paths)))
+    paths = max(1, draws // _CONSTANTS)
+    size, shift = np.asarray(jax.random.normal(doubt_key, (2, len(people), _CONSTANTS * paths)))
+    doubts = zip(np.exp(trust * size), timing_min * shift, strict=True)
+    bodies = [_changes(one, part, others, rules, doubt, k) for one, doubt, k in zip(people, doubts, keys, strict=True)]
+    change, more = (np.concatenate(x, axis=1) for x in zip(*bodies, strict=True))
+    looped = not answers and as_closed_loop(patient)
     found = []
     for i, (name, other) in enumerate(scenarios.items()):
-        shown = part.valid & (part.time_min >= spans[name][0])
-        time = part.time_min[shown]
-        rows = [(at, row) for at, change, _ in bodies for row in change[i]]
-        more = np.concatenate([given[i] for *_, given in bodies]) if rules else None
-        later = [np.interp(time - timing_min * s, at, row) for s, (at, row) in zip(shift, rows, strict=True)]
-        change = np.exp(trust * size)[:, None] * np.stack(later)
-        read = part.glucose_mg_dL[shown]
-        remarks = (*_remarks(patient, other), *([_LOOP] if looped else []))
-        found.append(Replay(patient.name, name, time, read, change, patient.doses, other, remarks, more))
+        since = np.searchsorted(time, spans[i][0])
+        remarks = (*_remarks(patient, other, recorded, columns[i]), *([_LOOP] if looped else []))
+        found.append(
+            Replay(patient.name, name, time[since:], read[since:], change[i, :, since:], patient.doses, other, remarks,
+                   more[i] if rules else None)
+        )  # fmt: skip
     return found
+
+
+class _Others(NamedTuple):
+    """The other doses, by scenario, and when glucose under them is asked for."""
+
+    doses: list[Doses]
+    columns: list[Rates]
+    start_min: float
+    """When the first of them differs."""
+    time_min: Float[np.ndarray, " readings"]
 
 
 def _changes(
     person: PatientStateSpace,
     part: Patient,
-    others: list[Doses],
+    others: _Others,
     rules: tuple[AbstractAnswer, ...],
-    start_min: float,
-    paths: int,
+    doubt: tuple[np.ndarray, np.ndarray],
     key: Key,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """By one body: times of its steps, min; how much higher a sensor would have read, scenarios by draws by steps; and
-    what answers gave beyond the record, scenarios by draws by insulin (U) and carbohydrate (g)."""
+) -> tuple[Float[np.ndarray, "scenarios draws readings"], Float[np.ndarray, "scenarios draws 2"]]:
+    """By one body: how much higher a sensor would have read; and what answers gave beyond the record, insulin (U) and
+    carbohydrate (g)."""
     form = person.form
     z_key, path_key = jax.random.split(key)
     with jax.enable_x64(True):
-        steps, rates = _on_one_grid(part, others, form)
+        steps, last = _on_one_grid(part, others.columns, form)
         z = _drawn_constants(person, z_key)
         keys = jax.random.key_data(jax.random.split(path_key, _CONSTANTS))
-        whole, _ = over_cohort(_explained, z, keys, shared=(steps, person.person), static=(form, paths))
-        course = _courses(part, others, steps, rates)
-        shared = (steps, z, whole, person.person, jax.tree.map(jnp.asarray, rules))
         time = np.asarray(steps.time_min)
         # Before the first change both are the same; rules have to have seen a day.
-        gaps = len(time) - 1 if rules else len(time) - int(np.searchsorted(time, start_min))
-        gaps = min(round_up(gaps), len(time) - 1)
-        (change, more), _ = over_cohort(_changed, rates, course, shared=shared, static=(form, gaps))
-    return time[-gaps - 1 :], change, more
+        since = 0 if rules else max(0, int(np.searchsorted(time, others.start_min)) - 1)
+        number = min(round_up(last - since), len(time) - 1)
+        first = max(0, last - number)
+        paths, again = len(doubt[0]) // _CONSTANTS, slice(first, first + number)
+        shared = (steps, person.person, np.asarray(first))
+        kept, _ = over_cohort(explained, z, keys, shared=shared, static=(form, paths, number))
+        rates = np.stack([np.stack(rates_at(x, time[again]), axis=-1) for x in others.columns]) / (1.0, _MG_PER_G)
+        more = rates - np.asarray(steps.rates)[again, :2]
+        course = _courses(part, others.doses, steps, rates) if rules else None
+        doubts = tuple(x.reshape(_CONSTANTS, paths) for x in doubt)
+        edges = time[first : first + number + 1]
+        shared = (kept, doubts, edges, others.time_min, jax.tree.map(jnp.asarray, rules))
+        return over_cohort(
+            lived_again, more, course, shared=shared, static=(form,), factorises=False, threaded=True, block=_BLOCK
+        )[0]
 
 
-def _on_one_grid(
-    patient: Patient, others: list[Doses], form: Form
-) -> tuple[Steps, Float[np.ndarray, "scenarios steps 3"]]:
-    """The record's steps, which begin at changes of the other doses too, and the rates of these in them. Meals that
-    boluses hint at are those of the record."""
+def _on_one_grid(patient: Patient, others: list[Rates], form: Form) -> tuple[Steps, int]:
+    """The record's steps, which begin at changes of the other doses too, and which is the last before padding. Meals
+    that boluses hint at are the record's."""
     longest, o = np.inf if form.exact else LONGEST_MIN, form.options
     start, end = ends(patient)
-    each = [doses.rates(start, end) for doses in others]
-    cuts = np.unique(np.concatenate([t[(t > start) & (t < end)] for t, *_ in each]))
+    cuts = np.unique(np.concatenate([t[(t > start) & (t < end)] for t, *_ in others]))
     alone = steps_of(
         patient, longest_min=longest, blocks=o.sensitivity_blocks, ahead_min=o.paired_ahead_min, cut_min=cuts
     )
-    record = jax.tree.map(lambda x: x[0], stack_steps([alone]))
-    time, kept = np.asarray(record.time_min), np.asarray(record.rates[:, 2])
-    rows = [rates_at(columns, time) for columns in each]
-    return record, np.stack([np.stack([u, carbs / _MG_PER_G, kept], axis=-1) for u, carbs in rows])
+    return jax.tree.map(lambda x: x[0], stack_steps([alone])), len(alone.time_min) - 1
 
 
 def _courses(
-    patient: Patient, others: list[Doses], record: Steps, rates: Float[np.ndarray, "scenarios steps 3"]
+    patient: Patient, others: list[Doses], record: Steps, rates: Float[np.ndarray, "scenarios steps 2"]
 ) -> Course:
     """What answers see, by scenario."""
     time = np.asarray(record.time_min)
@@ -195,16 +201,14 @@ def _courses(
             at = np.searchsorted(time, doses.meal_time_min, side="right") - 1
             inside = (at >= 0) & (doses.meal_time_min < time[-1])
             np.add.at(row[:, i], at[inside], doses.carbs_g[inside])
-    alike = lambda x: jnp.asarray(np.broadcast_to(np.asarray(x), (len(others), len(time))))
+    alike = lambda x: jnp.asarray(np.broadcast_to(np.asarray(x)[:-1], (len(others), len(time) - 1)))
     return Course(
         reading_mg_dL=alike(record.glucose_mg_dL),
         valid=alike(record.valid),
         minute=alike((time + clock) % 1440),
         dt_min=alike(np.asarray(record.dt_min)[np.asarray(record.interval)]),
-        insulin_U_min=jnp.asarray(
-            np.stack(np.broadcast_arrays(np.asarray(record.rates)[:, 0], rates[..., 0]), axis=-1)
-        ),
-        announced_g=jnp.asarray(stated),
+        insulin_U_min=jnp.stack([alike(record.rates[:, 0]), rates[..., 0]], axis=-1),
+        announced_g=jnp.asarray(stated[:, :-1]),
     )
 
 
@@ -215,71 +219,7 @@ def _drawn_constants(person: PatientStateSpace, key: Key) -> Float[np.ndarray, "
     return person.joint.mean[:n] + unit @ root(person.joint.cov[:n, :n]).T
 
 
-def _model(z: Array, person: Person, steps: Steps, form: Form) -> Model:
-    h = constants(z, form)
-    return build(h, person, steps, form, unit_of(h, person.level_mg_dL, form))[0]
-
-
-def _explained(z: Array, key_data: Array, steps: Steps, person: Person, form: Form, paths: int) -> _Paths:
-    model = _model(z, person, steps, form)
-    x = draw_paths(model, kalman_filter(model), paths, key=jax.random.wrap_key_data(key_data))
-    each = jax.tree.map(lambda row: row[:-1], model.motion.each)
-    ahead = jax.vmap(jax.vmap(lambda row, x: model.motion.step(row, x)[0]), in_axes=(None, 0))(each, x[:, :-1])
-    return _Paths(x, x[:, 1:] - ahead)
-
-
-def _changed(
-    rates: Float[Array, "steps 3"],
-    course: Course,
-    steps: Steps,
-    z: Array,
-    whole: _Paths,
-    person: Person,
-    rules: tuple[AbstractAnswer, ...],
-    form: Form,
-    gaps: int,
-) -> tuple[Float[Array, "draws later"], Float[Array, "draws 2"]]:
-    """How much higher a sensor would have read under other doses over the last `gaps` steps, mg/dL; and what answers
-    gave beyond them."""
-    steps = dataclasses.replace(steps, rates=rates)
-    short = lambda tree: jax.tree.map(lambda row: row[-gaps - 1 : -1], tree)
-    each_dt = short(steps.dt_min[steps.interval])
-
-    def under(z: Array, paths: _Paths) -> tuple[Array, Array]:
-        h = constants(z, form)
-        unit = unit_of(h, person.level_mg_dL, form)
-        model, M = build(h, person, steps, form, unit)[0], matrices(h, unit, form, steps.dt_min)
-        motion: Any = model.motion
-        each = short((model.motion.each, course, steps.interval, choices(steps.block, form)))
-
-        def walk(x: Array, unexplained: Array) -> tuple[Array, Array]:
-            def go(carry: tuple[Array, Answering, Array], given: tuple[Any, Array, Array]) -> Any:
-                now, answering, on_board = carry
-                (row, seen, interval, choice), then, w = given  # row: of `model.motion.each`
-                rates = jnp.zeros(3)
-                if rules:
-                    answering, more = answered(rules, answering, (now - then) @ model.read, seen)
-                    rates = rates.at[:2].set(more)
-                if rules and isinstance(row, Answers):
-                    row = row._replace(rows=row.rows + effect_rows(M, interval, on_board, rates) @ choice)
-                elif rules:
-                    row = row._replace(on_board=row.on_board + on_board, rates=row.rates + rates)
-                on_board = after_doses(M.lags[interval][jnp.asarray(CHANNELS)], on_board, rates)
-                now = motion.step(row, now)[0] + w
-                return (now, answering, on_board), (now, rates[:2])
-
-            x = x[-gaps - 1 :]
-            start = (x[0], begin(rules), jnp.zeros((3, unit.push.shape[1])))
-            _, (later, rates) = jax.lax.scan(go, start, (each, x[:-1], unexplained[-gaps:]))
-            return (jnp.concatenate([x[:1], later]) - x) @ model.read, each_dt @ rates
-
-        return jax.vmap(walk)(*paths)
-
-    found = jax.vmap(under)(z, whole)
-    return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), found)
-
-
-def _remarks(patient: Patient, other: Doses) -> tuple[str, ...]:
+def _remarks(patient: Patient, other: Doses, recorded: Rates, columns: Rates) -> tuple[str, ...]:
     """What the record cannot support."""
     start, end = ends(patient)
     inside = lambda t: (t >= start) & (t <= end)
@@ -293,13 +233,13 @@ def _remarks(patient: Patient, other: Doses) -> tuple[str, ...]:
     meals = inside(before.meal_time_min).sum(), inside(after.meal_time_min).sum()
     if meals[0] != meals[1] or np.any(np.asarray(after.carbs_g) == 0):
         found.append("meals are added or removed; the record has none of their kind to compare")
-    was, would = (_insulin(doses, start, end) for doses in (before, after))
+    was, would = (_insulin(x, end) for x in (recorded, columns))
     if would < _SUPPORTED * was:
         found.append("there is less than half of the insulin; counter-regulation and ketones are not in the model")
     return tuple(found)
 
 
-def _insulin(doses: Doses, start: float, end: float) -> float:
-    """What is delivered between two times, U."""
-    breaks, rates, _ = doses.rates(start, end)
-    return float(rates @ np.diff(np.minimum(breaks, end), append=end))
+def _insulin(columns: Rates, end_min: float) -> float:
+    """What is delivered until a time, U."""
+    breaks, rates, _ = columns
+    return float(rates @ np.diff(np.minimum(breaks, end_min), append=end_min))

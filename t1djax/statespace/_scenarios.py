@@ -13,6 +13,9 @@ from ..physics import Doses
 _BOLUS_MIN, _MEAL_MIN = 1.0, 10.0  # over which new ones are given
 _FURTHEST_MIN = 720.0  # by which boluses move
 
+Rates = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""What `Doses.rates` gives: times, min; insulin, U/min, and carbohydrate, mg/min, from each on."""
+
 
 def factor(text: str, argument: str) -> float:
     """A change as a factor: `-20%`, `+10 %` and `0.8`.
@@ -193,13 +196,19 @@ def changed_min(patient: Patient, other: Doses, argument: str | tuple[str, ...] 
         (300.0, 420.0)
     """
     start, end = ends(patient)
-    both = [doses.rates(start, end) for doses in (patient.doses, other)]
-    grid = np.unique(np.concatenate([start, end, *(t[(t > start) & (t < end)] for t, *_ in both)], axis=None))
-    record, changed = (np.stack(rates_at(columns, grid[:-1])) for columns in both)
+    return differ_min(patient.doses.rates(start, end), other.rates(start, end), end, argument)
+
+
+def differ_min(recorded: Rates, other: Rates, end_min: float, argument: str | tuple[str, ...]) -> tuple[float, float]:
+    """What `changed_min` gives, of rates from the start of the record until its end."""
+    start = recorded[0][0]
+    breaks = np.concatenate([recorded[0], other[0]])
+    grid = np.unique(np.append(breaks[breaks < end_min], end_min))
+    record, changed = (np.stack(rates_at(columns, grid[:-1])) for columns in (recorded, other))
     differs = np.flatnonzero(np.any(np.abs(record - changed) > 1e-5, axis=0))
     if not differs.size:
         raise ArgumentError(
-            argument, f"no dose changes from {start:g} to {end:g} min, where the record is; change some there"
+            argument, f"no dose changes from {start:g} to {end_min:g} min, where the record is; change some there"
         )
     return float(grid[differs[0]]), float(grid[differs[-1] + 1])
 
@@ -210,7 +219,7 @@ def ends(patient: Patient) -> tuple[float, float]:
     return float(times[0]), float(times[-1])
 
 
-def rates_at(columns: tuple[np.ndarray, ...], time_min: np.ndarray) -> list[np.ndarray]:
+def rates_at(columns: Rates, time_min: np.ndarray) -> list[np.ndarray]:
     """Insulin (U/min) and carbohydrate (mg/min) from each time on, of what `Doses.rates` gives."""
     breaks, *rates = columns
     at = np.searchsorted(breaks, time_min, side="right") - 1
