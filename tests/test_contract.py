@@ -152,7 +152,7 @@ def _fit(name: str) -> t1djax.Fit:
     return t1djax.fit(cohort(), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])
 
 
-@architectures("pinn", "flax_nnx")
+@architectures("flax_nnx")
 def test_a_fit_improves_and_its_networks_survive_a_round_trip(name, tmp_path):
     fit, options = _fit(name), ARCHITECTURES[name]
     assert fit.model == options.model
@@ -223,7 +223,8 @@ def _bit_for_bit(a: t1djax.Fit, b: t1djax.Fit) -> None:
         assert {name: v.tobytes() for name, v in ours.items()} == {name: v.tobytes() for name, v in theirs.items()}
 
 
-@pytest.mark.parametrize("name", ["pinn", pytest.param("modified_mlp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pinn", "modified_mlp"])
 def test_members_of_an_ensemble_are_the_fits_of_their_seeds(name):
     fit = functools.partial(t1djax.fit, cohort(), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])
     ensemble = t1djax.fit_ensemble(cohort(), seeds=(3, 1), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])

@@ -88,7 +88,10 @@ def test_a_network_that_does_not_follow_the_equations_is_doubted():
     near, far = (dataclasses.replace(fitted(p, p.glucose_mg_dL + 1.0), gap_mg_dL=gap) for gap in (0.09, 0.5))
     assert not any("own solution" in doubt for doubt in t1djax.doubts(near, p))
     assert any("0.5 mg/dL away from the equations' own solution" in doubt for doubt in t1djax.doubts(far, p))
-    # A network that is too small for the equations is such a one, and its estimate is off.
+
+
+@pytest.mark.slow
+def test_a_network_too_small_for_the_equations_is_doubted_and_its_estimate_is_off():
     cohort = t1djax.reference_cohort(interval_min=30, names=["Pat3"])
     poor = t1djax.PINNOptions(
         width=4, depth=1, time=t1djax.networks.TimeFeatureOptions(octaves=2, lags_min=()), cell_min=60.0

@@ -166,6 +166,7 @@ def test_simglucose(data: Path, adult: int) -> None:
     assert states.first == "minute 0"
 
 
+@pytest.mark.slow
 def test_every_recording_is_read_and_every_other_file_says_why(data: Path) -> None:
     for file in sorted(data.rglob("*.csv")):
         report = inspect_file(file, carbs_unit="g" if file.name.startswith("HUPA") else None)

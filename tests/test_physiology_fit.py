@@ -102,6 +102,7 @@ def test_errors_are_those_of_the_curvature(ten: t1djax.Cohort) -> None:
     np.testing.assert_allclose(ours, bound, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_report_says_what_readings_tell(ten: t1djax.Cohort) -> None:
     people = noisy(ten).select(["1", "6"])
     found = t1djax.fit(people, model="ode", physiology="kanderian", free=FREE)
@@ -255,6 +256,7 @@ def test_command_line_fits_another_body(ten: t1djax.Cohort, tmp_path: Path) -> N
     assert all("Ieff_per_min" in r.predictions for r in found)
 
 
+@pytest.mark.slow
 def test_prediction_goes_on_from_the_end_and_from_a_file(ten: t1djax.Cohort, tmp_path: Path) -> None:
     """One day is fitted, noise-free; the next is told of by its doses alone, and comes out as it was lived."""
     whole = ten["3"]

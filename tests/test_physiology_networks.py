@@ -128,7 +128,14 @@ def test_condensed_cells_are_those_one_by_one() -> None:
         np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-6 * np.max(np.abs(y)))
 
 
-@pytest.mark.parametrize("body", [pytest.param(kanderian()["1"], marks=pytest.mark.slow), hovorka(), bergman()])
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(kanderian()["1"], marks=pytest.mark.slow),
+        hovorka(),
+        pytest.param(bergman(), marks=pytest.mark.slow),
+    ],
+)
 def test_states_that_doses_drive_are_exact_in_cells(body: AbstractPhysiology) -> None:
     """Against the adaptive solution, which shares no step with them; the exact states have no residual."""
     doses = t1djax.Doses.of(basal=[(0.0, 0.9), (200.0, 1.4)], boluses=[(60.0, 4.0)], meals=[(65.0, 50.0, 20.0)])

@@ -5,7 +5,6 @@ import dataclasses
 import datetime as dt
 import json
 import sqlite3
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -320,40 +319,47 @@ def test_no_training_window_can_be_read_back(shipped, shared: Path):
     assert max(map(likeness, people)) < max(map(likeness, others)) + 0.03
 
 
-def test_the_command_learns_from_people_and_judges_itself_unseen(people, tmp_path):
+def tables(people, tmp_path) -> list[Path]:
+    """The readings of people as files, without meals."""
     for patient in people:
         rows = [f"{t:g},{g:.0f},0.8" for t, g in zip(patient.time_min, patient.glucose_mg_dL, strict=True)]
         file = tmp_path / f"{patient.name}.csv"
         file.write_text("time_min,glucose_mg_dL,basal_U_h\n" + "\n".join(rows) + "\n")
-    files, own = sorted(tmp_path.glob("*.csv")), tmp_path / "own.json"
-    track = ["--tracking-uri", f"sqlite:///{tmp_path / 'runs.db'}"] if find_spec("mlflow") else []
-    command = ["population", "train", *files, "--out", own, "--steps", "20", "--folds", "2", "--json"]
-    if track:  # a server that is away: the run is sent by the same command, from what was trained
-        first = done(*command, "--tracking-uri", "http://127.0.0.1:9")
-        assert own.is_file()
-        assert "--overwrite" in first.err
-        assert (tmp_path / "own.json.training").is_file()
-        command.append("--overwrite")
-    out = json.loads(done(*command, *track).out)
-    if track:
-        with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as db:
-            assert dict(db.execute("select key, value from params"))["steps"] == "20"
-            logged = dict(db.execute("select key, value from metrics"))
-            assert db.execute("select status from runs").fetchall() == [("FINISHED",)]
-        errors = [
-            row["rmse_mg_dL"] for row in out["scores"] if (row["method"], row["horizon_min"]) == ("population", 30)
-        ]
-        assert logged["unseen_population/rmse_mg_dL_30_min"] == pytest.approx(np.mean(errors))
-        assert logged["loss"] > 0
+    return sorted(tmp_path.glob("*.csv"))
+
+
+def test_the_command_learns_from_people_and_judges_itself_unseen(people, tmp_path):
+    files, own = tables(people, tmp_path), tmp_path / "own.json"
+    out = done("population", "train", *files, "--out", own, "--steps", "20", "--folds", "2", "--json").json
     assert t1djax.read_population(own).people == ("Ada", "Ben", "Cem") == tuple(out["people"])
     assert {row["patient"] for row in out["scores"]} == {"Ada", "Ben", "Cem"}
     assert [path.name for path in tmp_path.glob("own*")] == ["own.json"]  # nothing is left of the training
     assert "--overwrite" in refused(2, "population", "train", *files, "--out", own)
     assert "two or more" in refused(2, "population", "train", files[0], "--out", tmp_path / "one.json")
-    found = done("forecast", files[0], "--model", "population", "--population", own, "--horizons", "30", "--json").out
-    assert json.loads(found)["scores"][0]["method"] == "population"
-    if track:  # its run in MLflow goes with anybody whom it learnt from
-        t1djax.forget("Cem", also=tmp_path, tracking_uri=track[1], names_only=True)
-        with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as db:
-            assert db.execute("select run_uuid from runs union select run_uuid from tags").fetchall() == []
-        assert list(tmp_path.rglob("own.json")) == []
+    found = done("forecast", files[0], "--model", "population", "--population", own, "--horizons", "30", "--json").json
+    assert found["scores"][0]["method"] == "population"
+
+
+@pytest.mark.slow
+def test_the_command_is_tracked_though_the_server_was_away(people, tmp_path):
+    pytest.importorskip("mlflow")
+    files, own, database = tables(people, tmp_path), tmp_path / "own.json", tmp_path / "runs.db"
+    command = ["population", "train", *files, "--out", own, "--steps", "20", "--folds", "2", "--json"]
+    first = done(*command, "--tracking-uri", "http://127.0.0.1:9")
+    assert own.is_file()
+    assert "--overwrite" in first.err
+    assert (tmp_path / "own.json.training").is_file()
+    out = done(*command, "--overwrite", "--tracking-uri", f"sqlite:///{database}").json  # from what was trained
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        assert dict(db.execute("select key, value from params"))["steps"] == "20"
+        logged = dict(db.execute("select key, value from metrics"))
+        assert db.execute("select status from runs").fetchall() == [("FINISHED",)]
+    errors = [row["rmse_mg_dL"] for row in out["scores"] if (row["method"], row["horizon_min"]) == ("population", 30)]
+    assert logged["unseen_population/rmse_mg_dL_30_min"] == pytest.approx(np.mean(errors))
+    assert logged["loss"] > 0
+    assert [path.name for path in tmp_path.glob("own*")] == ["own.json"]
+    # Its run goes with anybody whom it learnt from.
+    t1djax.forget("Cem", also=tmp_path, tracking_uri=f"sqlite:///{database}", names_only=True)
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        assert db.execute("select run_uuid from runs union select run_uuid from tags").fetchall() == []
+    assert list(tmp_path.rglob("own.json")) == []

@@ -141,13 +141,13 @@ def _resident_mb() -> float:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory in use is read from /proc")
-@pytest.mark.parametrize("fits", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fits", [6, pytest.param(200, marks=pytest.mark.slow)])
 def test_many_fits_in_one_process_leave_nothing_behind(fits: int):
-    each = [_readings(seed) for seed in range(5)]
+    each = [_readings(seed) for seed in range(3)]
     for cohort in each:
         _ksi(cohort)
     programs, before = len(_programs.PROGRAMS), _resident_mb()
     for i in range(fits):
-        _ksi(each[i % 5])
+        _ksi(each[i % 3])
     assert len(_programs.PROGRAMS) == programs
     assert _resident_mb() - before < 10

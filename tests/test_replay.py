@@ -186,21 +186,27 @@ def test_hours_of_the_day_cut_the_basal_schedule():
     assert total(1320.0, 1560.0) == pytest.approx(6.0, rel=1e-4)
 
 
-@pytest.mark.parametrize("physiology", ["magdelaine", pytest.param("kanderian", marks=pytest.mark.slow)])
-def test_command_line(physiology, tmp_path):
-    words = ["replay", "reference", "--patients", "3", "--interval-min", "60", "--bolus=-20%", "--from", "1440",
-             "--physiology", physiology]  # fmt: skip
-    told = done(*words, "--out", tmp_path / "r", "--json").json[0]
+WORDS = ("replay", "reference", "--patients", "3", "--interval-min", "60", "--from", "1440", "--physiology")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("physiology", ["magdelaine", "kanderian"])
+def test_a_table_of_doses_that_a_loop_and_rescue_carbohydrate_answer(physiology, tmp_path):
+    table = tmp_path / "other.csv"
+    table.write_text("time,bolus_U,carbs_g\n1450,3,\n1460,,40\n2000,2,\n")
+    told = done(*WORDS, physiology, "--rescue=20", "--doses", table, "--loop", "pid", "--json").json[0]
+    assert told["scenario"] == "other.csv"
+    assert set(told["answered"]) == {"insulin_U", "carbs_g"}
+
+
+def test_command_line(tmp_path):
+    words = (*WORDS, "magdelaine")
+    told = done(*words, "--bolus=-20%", "--out", tmp_path / "r", "--json").json[0]
     assert told["patient"] == "Pat3"
     assert told["readings"][-1]["change_mg_dL"] > 0
     assert (tmp_path / "r" / "Pat3.png").stat().st_size > 10_000
-    table = tmp_path / "other.csv"
-    table.write_text("time,bolus_U,carbs_g\n1450,3,\n1460,,40\n2000,2,\n")
-    words[words.index("--bolus=-20%")] = "--rescue=20"
-    told = done(*words, "--doses", table, "--loop", "pid", "--json").json[0]
-    assert told["scenario"] == "other.csv"
-    assert set(told["answered"]) == {"insulin_U", "carbs_g"}
     assert "--bolus" in refused(2, "replay", "reference")
+    table = tmp_path / "other.csv"
     table.write_text("time,bolus_U\n1450,-3\n")
     assert "row 2" in refused(2, *words, "--doses", table)
     table.write_text("time,insulin\n1450,3\n")

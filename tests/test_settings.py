@@ -218,6 +218,7 @@ def test_a_basal_need_is_about_half_of_the_daily_insulin():
     assert _by_the_rule(np.array([-0.2, 0.0]), 24.0).tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_days_before_the_first_basal_rate_are_left_out(patient, found):
     late = dataclasses.replace(patient.doses, basal_time_min=patient.doses.basal_time_min + 720.0)
     stated = dataclasses.replace(patient, doses=late)

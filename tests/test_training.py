@@ -236,6 +236,7 @@ def test_one_factor_serves_whatever_ksi_becomes():
     assert end.damping == end_again.damping
 
 
+@pytest.mark.slow
 def test_each_factored_step_is_noted_with_its_losses():
     with jax.enable_x64(True):
         twins, d, data = _twins(_pose(_cohort(), ("ksi", "G0")))

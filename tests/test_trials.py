@@ -478,6 +478,7 @@ def test_an_occluded_pump_delivers_nothing():
     assert trace.glucose_mg_dL[-1] > 200
 
 
+@pytest.mark.slow
 def test_fast_bodies_take_more_steps_and_none_is_lost():
     """The fastest of some drawn people, whom steps of 5 min do not hold."""
     people = draw_people(Hovorka, 300, key=jax.random.key(0)).values
