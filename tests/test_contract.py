@@ -31,7 +31,7 @@ every_architecture = architectures(*FAST)
 every_architecture_and_mode = pytest.mark.parametrize(
     ("name", "mode"),
     [pytest.param(x, "inverse", marks=() if x in FAST else pytest.mark.slow) for x in ARCHITECTURES]
-    + [pytest.param(x, "forward", marks=() if x == "pinn" else pytest.mark.slow) for x in ARCHITECTURES],
+    + [pytest.param(x, "forward", marks=pytest.mark.slow) for x in ARCHITECTURES],
 )
 every_stage = pytest.mark.parametrize("trains", ["joint", "network", "physiology"])
 GAUSS_NEWTON = t1djax.Stage(steps=4, residual_weight=(1.0, 100.0))

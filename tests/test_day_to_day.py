@@ -51,6 +51,7 @@ def records() -> list[t1djax.Patient]:
     return found
 
 
+@pytest.mark.slow
 def test_the_change_from_day_to_day_is_recovered(records):
     fit = t1djax.fit_state_space(records, options=OPTIONS, train_until_min=np.inf)
     assert all(p.ok for p in fit)

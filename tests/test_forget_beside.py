@@ -216,6 +216,7 @@ def test_a_lock_ends_with_its_process(root: Path) -> None:
     assert t1djax.forget(GONE, **places(root)).complete
 
 
+@pytest.mark.services
 def test_a_killed_removal_keeps_readers_of_its_data_away(root: Path, tmp_path: Path) -> None:
     data, other = root / "data", tmp_path / "other"
     child = subprocess.run([sys.executable, "-c", _KILLED, GONE, str(data), str(root / "results")], check=False)

@@ -25,6 +25,7 @@ print(child(lambda: t1djax.fit(cohort, model="ode")), child(lambda: t1djax.refer
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_forked_after_a_computation_is_told_to_spawn() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=False)

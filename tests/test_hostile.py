@@ -139,7 +139,9 @@ def test_a_name_is_no_formula_of_a_spreadsheet(name: str, tmp_path: Path) -> Non
     assert t1djax.read_cohort(tmp_path).names == ("Ben",)
 
 
-@pytest.mark.parametrize("command", ["forecast --model population", "identify --preflight --free ksi"])
+@pytest.mark.parametrize(
+    "command", [pytest.param("forecast --model population", marks=pytest.mark.slow), "identify --preflight --free ksi"]
+)
 def test_no_table_of_a_command_runs_a_name(command: str, tmp_path: Path) -> None:
     cohort = t1djax.reference_cohort(interval_min=5, names=["Pat2"])
     t1djax.write_cohort(t1djax.Cohort((dataclasses.replace(cohort[0], name="=Ada"),)), tmp_path / "data")

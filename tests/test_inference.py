@@ -59,6 +59,7 @@ def test_noise_free_ksi_of_every_patient_within_1e_4_percent():
         np.testing.assert_allclose(found.glucose_mg_dL, patient.glucose_mg_dL, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_six_parameters_at_once_noise_free():
     patients = _grid(15.0)[:4]
     free = ["ksi", "kl", "Tu", "Tr", "kr_Vb", "G0"]

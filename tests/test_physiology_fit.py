@@ -76,6 +76,7 @@ def test_least_squares_is_that_of_scipy(ten: t1djax.Cohort) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_the_curvature(ten: t1djax.Cohort) -> None:
     """Standard errors against the inverse of `J'J`, with `J` by differences of solutions."""
     people = noisy(ten).select(["1"])

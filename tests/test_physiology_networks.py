@@ -113,6 +113,7 @@ def test_cells_are_linearised_as_autodiff_does(body: AbstractPhysiology, free: t
     close(found.total, r @ r, r @ r)
 
 
+@pytest.mark.slow
 def test_condensed_cells_are_those_one_by_one() -> None:
     """For linear equations both ways to the normal equations are at hand: they are the same."""
     with jax.enable_x64(True):

@@ -64,6 +64,7 @@ def test_readings_without_noise_are_known_to_rounding():
         assert one.low < truth < one.high < one.low * (1 + 1e-5)
 
 
+@pytest.mark.slow
 def test_a_profile_with_little_information_is_open_on_one_side(cohort):
     # All insulin of two days moves glucose by a few mg/dL: less sensitivity cannot be excluded, much more can.
     doses, pat3 = t1djax.Doses.of(basal=0.003, meals=[(60, 50)]), cohort["Pat3"]

@@ -399,6 +399,7 @@ def test_forward_fit_of_more_patients_than_a_block():
     np.testing.assert_allclose(fit.patients[9].glucose_mg_dL, alone.patients[0].glucose_mg_dL, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_more_patients_than_a_block_give_the_same_as_fewer():
     cohort = _cohort()
     many = [dataclasses.replace(p, name=f"{p.name}-{i}") for i in range(12) for p in cohort]

@@ -143,6 +143,7 @@ def falling():
     return t1djax.Patient("Ada", t, glucose, t1djax.Doses.of(meals=[(800.0, 10.0)]), known)
 
 
+@pytest.mark.slow
 def test_glucose_at_the_start_has_a_least(falling):
     fit = t1djax.fit([falling], model="ode", free=["Tr"], bounds={"Tr": (20.0, 100.0)})
     found = t1djax.identify(fit, what_if=False)["Ada"]
