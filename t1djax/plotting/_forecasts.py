@@ -223,7 +223,7 @@ def plot_horizons(scores: "pd.DataFrame", *, measure: str = "rmse_mg_dL") -> "Fi
         elif measure.startswith(("rmse", "mae", "mard", "crps")):
             ax.set_ylim(0, _top(highest))
         ax.set(xlabel="horizon, min", ylabel=_label(measure), xticks=sorted({h for at in lines.values() for h in at}))
-        ax.legend(loc="upper left")
+        figure.legend(loc="outside right center")
     return figure
 
 
@@ -235,6 +235,8 @@ def _top(highest: list[float]) -> float:
 
 
 def _label(measure: str) -> str:
+    if measure.startswith("coverage"):
+        return f"inside the {measure.split('_')[1]} % interval, %"
     for end, unit in (("_mg_dL", "mg/dL"), ("_percent", "%")):
         if measure.endswith(end):
             words = measure.removesuffix(end).replace("_", " ")
