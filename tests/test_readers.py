@@ -309,7 +309,7 @@ def test_duplicates_and_gaps(put: Callable[..., Path]) -> None:
     with pytest.warns(DataWarning) as caught:
         recording = read_recording(file)
     said = [str(w.message) for w in caught]
-    assert any("1 readings contradict another at the same time; the first in the file is kept" in text for text in said)
+    assert any("contradict each other at 1 time; the first in the file is kept" in text for text in said)
     assert any("1 entries of bolus repeat another exactly and are left out" in text for text in said)
     report = recording.report
     assert (report.duplicates, report.conflicting_duplicates) == (2, 1)

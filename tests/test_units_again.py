@@ -336,7 +336,7 @@ def test_missing_rows_lack_doses_too(put: Callable[..., Path]) -> None:
     head, *rows = hupa(600).splitlines()
     report = inspect_file(put("\n".join([head, *rows[:200], *rows[320:]]) + "\n"), carbs_unit="g")
     assert report.problems == ()
-    assert any(text.startswith("rows are missing for 10.1 h in 1 places") for text in report.warnings)
+    assert any(text.startswith("rows are missing for 10.1 h in 1 place") for text in report.warnings)
     without = rows.copy()
     for i in range(200, 320):
         cells = without[i].split(";")

@@ -64,8 +64,8 @@ def basal_of(
     if rows and gap.max() > _GAP:
         long = gap[gap > _GAP]
         yield Doubt(
-            f"rows are missing for {long.sum() / 60:.3g} h in {len(long)} places, and with them insulin and meals: "
-            "the basal before is held, and nothing is taken as eaten or injected"
+            f"rows are missing for {long.sum() / 60:.3g} h in {counted(len(long), 'place')}, and with them insulin "
+            "and meals: the basal before is held, and nothing is taken as eaten or injected"
         )
     mean = mean_rate(time, rate, span)
     yield from _check_unit(mean, bolus_U_day, unit, raw.basal_unit, wanted, rows=rows, merged=merged, file=file)

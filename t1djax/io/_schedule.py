@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from .._words import counted
 from ._remarks import Doubt, Step
 
 Rates = Float[np.ndarray, " basals"]
@@ -15,7 +16,7 @@ def changes(minutes: Rates, rates: Rates) -> Step[tuple[Rates, Rates]]:
     last = np.append(np.diff(time) > 0, True)
     clash = int(np.sum(~last[:-1] & (np.diff(rate) != 0)))
     if clash:
-        yield Doubt(f"{clash} basal rates contradict another at the same time; the last in the file is kept")
+        yield Doubt(f"basal rates contradict each other at {counted(clash, 'time')}; the last in the file is kept")
     time, rate = time[last], rate[last]
     change = np.concatenate([[True], np.diff(rate) != 0])
     return time[change], rate[change]

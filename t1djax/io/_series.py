@@ -101,7 +101,7 @@ def _each_once(rows: Series, device: np.ndarray, placed: Placed, options: ReadOp
     same, clash = int(np.sum(~first & ~differ)), int(np.sum(differ))
     yield Facts({"duplicates": same, "conflicting_duplicates": clash})
     if clash:
-        yield Doubt(f"{clash} readings contradict another at the same time; the first in the file is kept")
+        yield Doubt(f"readings contradict each other at {counted(clash, 'time')}; the first in the file is kept")
     rows, device = rows.take(first), device[first]
     near = yield from _main_stretch(rows.time_min, options, placed)
     rows, device = rows.take(near), device[near]
