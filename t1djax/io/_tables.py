@@ -256,7 +256,7 @@ def _columns(
     """Times, the clock of minute zero, readings, rates, and amounts and durations of each kind of dose."""
     time_min, start = yield from _times(table)
     lead = _before(table)
-    if start is not None and lead:
+    if start is not None and lead and np.isfinite(time_min[lead]):  # else it has been named
         start += dt.timedelta(minutes=float(time_min[lead]))
         time_min = time_min - time_min[lead]
     there = lambda column: column in table.names
