@@ -103,6 +103,13 @@ def test_less_insulin_raises_glucose_and_ranges_follow(fitted):
     assert np.all(ranges["low"].to_numpy() <= ranges["replayed_percent"].to_numpy())
     figure = plot_replay(low, patient)
     assert len(figure.axes) == 4
+    line = figure.axes[3].lines[1]
+    assert np.all(np.isfinite(line.get_ydata()))
+    seen = np.abs(np.arange(len(low.time_min)) - 20) > 4  # two hours without readings
+    gap = dataclasses.replace(low, time_min=low.time_min[seen], recorded_mg_dL=low.recorded_mg_dL[seen],
+                              change_mg_dL=low.change_mg_dL[:, seen])  # fmt: skip
+    line = plot_replay(gap, patient).axes[3].lines[1]
+    assert np.sum(np.isnan(line.get_ydata())) == 1
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DAY_MIN = 1440.0
-_GAP_MIN = 45.0  # a line is not drawn across a longer gap
+_GAP_MIN = 45.0  # a line is not drawn across a longer gap, but where readings are as rare as that
 ZONE_COLOURS = {"A": TRUTH, "B": "#56B4E9", "C": HELD_OUT, "D": FORECAST, "E": "#7A0403"}
 _AGP_BIN_MIN, _AGP_HALF_MIN, _AGP_LEAST = 15.0, 30.0, 5
 """The profile: a point each 15 min from the readings within 30 min of it, of which there must be five."""
@@ -300,7 +300,8 @@ def _target(ax: "Axes", factor: float) -> None:
 
 def _with_gaps(time: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
     """The series with a NaN inside every long gap, across which no line is drawn."""
-    after = np.flatnonzero(np.diff(time) > _GAP_MIN) + 1
+    apart = np.diff(time)
+    after = np.flatnonzero(apart > max(_GAP_MIN, 1.5 * float(np.median(apart)) if len(apart) else 0.0)) + 1
     return np.insert(time, after, time[after - 1] + 1 if len(after) else []), np.insert(values, after, np.nan)
 
 

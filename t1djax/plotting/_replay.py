@@ -7,7 +7,7 @@ import numpy as np
 from ..data import Patient
 from ..physics import Doses
 from ..records import Replay
-from ._clinical import _clock, _clock_axis
+from ._clinical import _clock, _clock_axis, _with_gaps
 from ._style import FIT, FORECAST, new_figure
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ def plot_replay(replay: Replay, patient: Patient, *, level: float = 0.9, hours: 
         raise ValueError(f"plot_replay: the replay is of {replay.name}, the record of {patient.name}")
     begin = float(replay.time_min[0])
     shown = replay.time_min <= begin + 60 * hours
-    x = (replay.time_min[shown] + _clock(patient)) / 60
-    was = replay.recorded_mg_dL[shown]
-    middle, low, high = (part[shown] for part in replay.interval(level))
+    time = replay.time_min[shown]
+    was, middle, low, high = (
+        _with_gaps(time, part[shown])[1] for part in (replay.recorded_mg_dL, *replay.interval(level))
+    )
+    x = (_with_gaps(time, time)[0] + _clock(patient)) / 60
     with new_figure(7.2, 6.8) as figure:
         glucose, doses, meals, change = figure.subplots(4, 1, sharex=True, height_ratios=(3, 1.3, 0.8, 1.7))
         glucose.axhspan(70, 180, color="0.94", lw=0)
