@@ -16,7 +16,7 @@ import scipy.linalg
 import t1djax
 from t1djax.statespace._ahead import Ahead, ahead, lasting_rates
 from t1djax.statespace._body import unit_of
-from t1djax.statespace._filter import kalman_filter, kalman_spread, smooth
+from t1djax.statespace._filter import kalman_filter, smooth
 from t1djax.statespace._hyper import Form, StateSpaceOptions, layout
 from t1djax.statespace._model import Model, build, matrices
 from t1djax.statespace._person import Person, person_of
@@ -111,15 +111,6 @@ def test_filter_is_the_conditional_gaussian(walked):
         np.testing.assert_allclose(found.mean[upto - 1], mean[upto - 1], rtol=1e-6, atol=1e-8)
         np.testing.assert_allclose(found.cov[upto - 1], cov[at, at], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(np.sum(found.log_likelihood[:upto]), density, rtol=1e-8)
-
-
-def test_slope_of_a_spread_is_that_of_its_products():
-    keys = jax.random.split(jax.random.key(0), 6)
-    P, F, Q, dP, dF, dQ = (jax.random.normal(key, (4, 4)) for key in keys)
-    now, moves = (P + P.T, F, Q + Q.T), (dP + dP.T, dF, dQ + dQ.T)
-    found = jax.jvp(kalman_spread, now, moves)
-    expected = jax.jvp(lambda P, F, Q: F @ P @ F.T + Q, now, moves)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_smoother_is_the_conditional_gaussian(walked):

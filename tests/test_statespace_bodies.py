@@ -124,7 +124,10 @@ SLOPES = {"Kanderian": (kanderian_slope, 3, 4), "Hovorka": (hovorka_slope, 6, 4)
 
 
 def independent(name: str, model: Model, steps: Steps) -> tuple[np.ndarray, np.ndarray, float]:
-    """The continuous-discrete extended filter: moments solved by SciPy, slopes by differences."""
+    """The continuous-discrete extended filter: moments solved by SciPy, slopes by differences.
+
+    Those of pools are as wide as the filter takes them.
+    """
     form = FORMS[name]
     h = {s: float(v) for s, v in typical(form).items()}
     make, insulin, food = SLOPES[name]
@@ -153,7 +156,7 @@ def independent(name: str, model: Model, steps: Steps) -> tuple[np.ndarray, np.n
         A = np.zeros((n, n))
         for j in range(n):
             d = np.zeros(n)
-            d[j] = 1e-5 * max(1.0, abs(x[j]))
+            d[j] = 10.0 if j < pools else 1e-5 * max(1.0, abs(x[j]))
             A[:, j] = (drift(x + d, lags, doses)[0] - drift(x - d, lags, doses)[0]) / (2 * d[j])
         return A
 
@@ -336,3 +339,14 @@ def test_parts_of_the_day_have_effects_of_their_own():
         assert G[k, 0, at + block] == F[k, 0, at]
     with pytest.raises(ValueError, match="clock"):
         steps_for(record(), four)
+
+
+def test_a_walk_that_ends_early_is_the_beginning_of_the_whole_one(body):
+    _, model, _, _ = body
+    whole = jax.device_get(jax.jit(kalman_filter)(model))
+    for upto in (7, len(model.y)):
+        found = jax.device_get(jax.jit(lambda m, n: kalman_filter(m, upto=n))(model, upto))
+        np.testing.assert_allclose(found.mean[0], whole.mean[upto - 1], rtol=1e-12)
+        np.testing.assert_allclose(found.cov[0], whole.cov[upto - 1], rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(found.log_likelihood[:upto], whole.log_likelihood[:upto], rtol=1e-10)
+        assert not np.any(found.log_likelihood[upto:])

@@ -45,7 +45,7 @@ def over_cohort(
         shared: arrays that are the same for everybody.
         static: hashable options.
         block: most patients at a time on a device, or in a thread: bounds memory, and one slow patient holds up its
-            block alone.
+            block alone. One is not mapped over at all, so that its loops end when it does.
         effort: of the compiler; haste for few patients if not given.
         factorises: whether `one` may factorise matrices; if not, the threads of the library for that are left alone,
             which saves small programs a fraction of a millisecond.
@@ -62,6 +62,8 @@ def over_cohort(
         spread = spread_over(count, count)
         if threaded:
             spread = spread.on_threads(count)
+        if block == 1:
+            spread = spread._replace(block=1)
         for here in blocks(count, block, spread.devices * spread.threads):
             some = spread.split(jax.tree.map(lambda x, here=here: x[here], each))
             haste = "least" if some.rows <= _FEW else "some"

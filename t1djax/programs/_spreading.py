@@ -85,7 +85,7 @@ class Spread(NamedTuple):
         def mapped(*args: Any) -> Any:
             each, same = args[: len(args) - shared], args[len(args) - shared :]
             rows = jax.tree.leaves(each)[0].shape[0]
-            if self.block is None or rows <= self.block:
+            if self.block is None or 1 < rows <= self.block:
                 return jax.vmap(lambda *x: f(*x, *same))(*each)
             one = lambda x: f(*x, *same)
             return _in_blocks(one, each, rows, _sizes.even(rows, self.block))

@@ -8,7 +8,7 @@ from ._bodies import BODIES as BODIES
 from ._bodies import LOOKED_BACK as LOOKED_BACK
 from ._bodies import fit_bodies as fit_bodies
 from ._exponential import discrete as discrete
-from ._filter import kalman_spread as kalman_spread
+from ._exponential import kalman_spread as kalman_spread
 from ._filter import kalman_update as kalman_update
 from ._fit import LEAST_READINGS as LEAST_READINGS
 from ._fit import fit_state_space as fit_state_space

@@ -160,7 +160,7 @@ def _walk(
         one = lambda x, lags, u, choice: through_body(unit, person, form, x, lags, u, choice, length)
         x, J = jax.vmap(one)(x @ F.T, lags, u, choice)
         lags = after_doses(whole.lags[i][jnp.asarray(CHANNELS)], lags, u)
-        return (x @ F.T, lags), (x @ F.T @ read, J[:, :pools])
+        return (x @ F.T, lags), (x @ F.T @ read, J)
 
     given = jnp.asarray(interval), jnp.asarray(dt), jnp.swapaxes(doses, 0, 1)
     _, (mean, J) = jax.lax.scan(step, (start, on_board), given)

@@ -1,6 +1,7 @@
 """Several bodies fitted to the same records. None of them is the right one: their draws are taken together."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Float
@@ -33,7 +34,7 @@ def fit_bodies(
         bodies: names or classes; a text may hold several names with commas between them.
         options: form of the model.
         until_min: readings and doses after this time are left out, min.
-        on_stage: is handed what begins, in words, before each body.
+        on_stage: is handed what begins, in words.
 
     Returns:
         A fit for each body.
@@ -52,12 +53,12 @@ def fit_bodies(
     """
     each = bodies.split(",") if isinstance(bodies, str) else [bodies] if isinstance(bodies, type) else bodies
     names = [one.strip() if isinstance(one, str) else one for one in each]
-    fits = []
-    for k, one in enumerate(names, 1):
-        name = one if isinstance(one, str) else one.__name__.lower()
-        on_stage(f"compiling and fitting {name}, body {k} of {len(names)}")
-        fits.append(fit_state_space(patients, physiology=one, options=options, train_until_min=until_min))
-    return fits
+    called = [one if isinstance(one, str) else one.__name__.lower() for one in names]
+    on_stage(f"compiling and fitting {' and '.join(called)}")
+    # Each compiles and walks on a core of its own.
+    with ThreadPoolExecutor(len(names)) as pool:
+        fit = lambda one: fit_state_space(patients, physiology=one, options=options, train_until_min=until_min)
+        return list(pool.map(fit, names))
 
 
 def weights(person: Sequence[PatientStateSpace]) -> Float[np.ndarray, " bodies"]:

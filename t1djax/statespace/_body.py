@@ -132,7 +132,7 @@ def flow(
     unit: Unit,
     form: Form,
     pools: Sequence[Array],
-    effects: Float[Array, "3"],
+    effects: Float[Array, "3 *rows"],
     lags: Sequence[Sequence[Array] | Array],
     rates: Sequence[Array],
     dt: Array,

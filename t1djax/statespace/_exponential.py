@@ -47,6 +47,20 @@ def discrete(
     return F, (Q + Q.T) / 2
 
 
+def kalman_spread(
+    cov: Float[Array, "states states"], transition: Float[Array, "states states"], noise: Float[Array, "states states"]
+) -> Float[Array, "states states"]:
+    """Covariance of the states after a step, `F P F' + Q`.
+
+    Args:
+        cov: before it.
+        transition: `F`, or its derivative.
+        noise: `Q`.
+    """
+    spread = transition @ cov @ transition.T + noise
+    return (spread + spread.T) / 2
+
+
 def _series(X: Float[Array, "n n"]) -> Float[Array, "n n"]:
     eye = jnp.eye(X.shape[0], dtype=X.dtype)
     return jax.lax.fori_loop(0, _TERMS, lambda i, total: eye + X @ total / (_TERMS - i), eye)

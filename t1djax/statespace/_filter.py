@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._types import Scalar
 from ._model import Exact, Model
@@ -36,7 +36,7 @@ class Smoothed(NamedTuple):
     """Covariances, in the products of those units."""
 
 
-def kalman_filter(model: Model, *, parallel: bool = False, last: bool = False) -> Filtered:
+def kalman_filter(model: Model, *, parallel: bool = False, upto: Int[Array, ""] | None = None) -> Filtered:
     """Filter one record: missing readings and steps of any length are no special case.
 
     ```
@@ -53,7 +53,8 @@ def kalman_filter(model: Model, *, parallel: bool = False, last: bool = False) -
     Args:
         model: the model with its readings.
         parallel: whether to scan in parallel.
-        last: whether to return the states of the last step alone, in sequence: those of all steps fill the memory.
+        upto: how many steps to walk, in sequence. The states are then those of the last of them alone, and steps behind
+            it count for nothing.
 
     Returns:
         The filtered states and the log-likelihood.
@@ -64,7 +65,7 @@ def kalman_filter(model: Model, *, parallel: bool = False, last: bool = False) -
     Source: Kalman 1960; Bucy and Joseph 1968; Sarkka and Garcia-Fernandez, "Temporal parallelization of Bayesian
     smoothers", IEEE Trans. Autom. Control 66(1), 2021.
     """
-    return _parallel_filter(model) if parallel else _sequential_filter(model, last)
+    return _parallel_filter(model) if parallel else _sequential_filter(model, upto)
 
 
 def kalman_update(
@@ -119,29 +120,6 @@ def _density(miss: Array, S: Array, valid: Array, limit: Array) -> Array:
     _, beyond = _inside(miss, S, limit)
     within = -0.5 * (jnp.log(2 * jnp.pi * S) + miss**2 / S)
     return jnp.where(valid, jnp.where(limit != 0.0, beyond, within), 0.0)
-
-
-@jax.custom_jvp
-def kalman_spread(
-    cov: Float[Array, "states states"], transition: Float[Array, "states states"], noise: Float[Array, "states states"]
-) -> Float[Array, "states states"]:
-    """Covariance of the states after a step, `F P F' + Q`.
-
-    Args:
-        cov: before it.
-        transition: `F`, or its derivative.
-        noise: `Q`.
-    """
-    return _symmetric(transition @ cov @ transition.T + noise)
-
-
-@kalman_spread.defjvp
-def _spread_slope(now: tuple[Array, ...], moves: tuple[Array, ...]) -> tuple[Array, Array]:
-    # The rule of products takes four of them along; covariances are symmetric, so that three do.
-    (P, F, Q), (dP, dF, dQ) = now, moves
-    after = P @ F.T
-    turned = dF @ after
-    return _symmetric(F @ after + Q), _symmetric(F @ (dP @ F.T) + dQ) + turned + turned.T
 
 
 def smooth(model: Model, filtered: Filtered, *, parallel: bool = False) -> Smoothed:
@@ -229,22 +207,33 @@ def _root(P: Array) -> Array:
     return scale[:, None] * ((vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T)
 
 
-def _sequential_filter(model: Model, last: bool) -> Filtered:
-    var = model.noise_sd**2
+def _sequential_filter(model: Model, upto: Array | None) -> Filtered:
+    var, n = model.noise_sd**2, len(model.y)
+    steps = model.motion.each, model.y, model.valid, model.limit
 
-    def step(carry: tuple[Array, ...], now: tuple[Any, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        m, P, *_ = carry
+    def step(m: Array, P: Array, now: tuple[Any, ...]) -> tuple[tuple[Array, Array], Filtered]:
         each, y, valid, limit = now
         found = kalman_update(m, P, model.read, var, y, valid, limit)
-        ahead, F, Q = model.motion.step(each, found.mean)
-        after = (ahead, kalman_spread(found.cov, F, Q))
-        return ((*after, *found[:2]), found[2:4]) if last else (after, found[:4])
+        return model.motion.ahead(each, found.mean, found.cov), found
 
-    steps, start = (model.motion.each, model.y, model.valid, model.limit), (model.mean, model.cov)
-    end, found = jax.lax.scan(step, 2 * start if last else start, steps)
-    m, P, miss, S = (end[2][None], end[3][None], *found) if last else found
-    # Densities of all readings at once, after the walk.
-    return Filtered(m, P, miss, S, _density(miss, S, model.valid, model.limit))
+    if upto is None:
+
+        def along(before: tuple[Array, Array], now: tuple[Any, ...]) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+            after, found = step(*before, now)
+            return after, found[:4]
+
+        m, P, miss, S = jax.lax.scan(along, (model.mean, model.cov), steps)[1]
+        return Filtered(m, P, miss, S, _density(miss, S, model.valid, model.limit))
+
+    def one(i: Array, so_far: tuple[Any, ...]) -> tuple[Any, ...]:
+        (m, P), _, miss, S = so_far
+        after, found = step(m, P, jax.tree.map(lambda x: x[i], steps))
+        return after, found[:2], miss.at[i].set(found.innovation), S.at[i].set(found.innovation_var)
+
+    start = model.mean, model.cov
+    _, (m, P), miss, S = jax.lax.fori_loop(0, upto, one, (start, start, jnp.zeros(n), jnp.ones(n)))
+    seen = model.valid & (jnp.arange(n) < upto)
+    return Filtered(m[None], P[None], miss, S, _density(miss, S, seen, model.limit))
 
 
 class _Element(NamedTuple):

@@ -23,7 +23,7 @@ from ._steps import round_up, stack_steps, steps_for
 
 LEAST_READINGS = 20
 """From fewer nothing is learnt."""
-_BLOCK = 2  # people at a time on a core: one who takes many steps holds up few, and their records fit into memory
+_BLOCK = 1  # person at a time on a core: walks through a record are many side by side already
 _PASSES = 4  # of expectation and maximisation: priors then move by less than a tenth of their spread
 _ORIGINS_MIN = 14.5  # between origins of forecasts that count in the fit: closer ones say the same
 

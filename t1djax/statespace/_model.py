@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ._body import CHANNELS, FOOD, INSULIN, Unit, coupling, flow, settled
-from ._exponential import discrete, exponential
+from ._exponential import discrete, exponential, kalman_spread
 from ._hyper import Form, Layout, layout, meal_names
 from ._person import Person
 from ._steps import MINUTES_PER_DAY, Steps
@@ -163,6 +163,11 @@ class Exact(NamedTuple):
         F = self.transition[now.interval] + jnp.pad(now.rows, ((0, n - driven), (n - effects, 0)))
         return F @ x, F, _with_doubt(self.noise[now.interval], now.doubt, self.enters)
 
+    def ahead(self, now: Answers, x: Float[Array, " states"], P: Float[Array, "states states"]) -> tuple[Array, Array]:
+        """State and covariance after a step."""
+        after, F, Q = self.step(now, x)
+        return after, kalman_spread(P, F, Q)
+
 
 def _with_doubt(Q: Array, doubt: Array | None, enters: Array) -> Array:
     return Q if doubt is None else Q + doubt * enters[:, None] * enters
@@ -184,6 +189,16 @@ class Stretch(NamedTuple):
     meals are not doubted."""
 
 
+class _Way(NamedTuple):
+    """A step as what is known beforehand, and what the body adds: `alone + into rows`, `noise + noisy into' + ...`."""
+
+    alone: Float[Array, "core core"]
+    into: Float[Array, "core pools"]
+    rows: Float[Array, "pools states"]
+    noise: Float[Array, "core core"]
+    noisy: Float[Array, "core pools"]
+
+
 class Linearised(eqx.Module):
     """Steps of any body: half a step of the disturbances, the body's own equations, the other half.
 
@@ -198,8 +213,10 @@ class Linearised(eqx.Module):
     """One row for each step."""
     dt_min: Float[Array, " lengths"]
     """The lengths of steps, min."""
+    whole: Matrices
+    """Of the disturbances over each."""
     half: Matrices
-    """Of the disturbances over half of each."""
+    """And over half of it."""
     walk: Float[Array, " lengths"]
     """Variance that `p1` gains over each."""
     unit: Unit
@@ -211,16 +228,45 @@ class Linearised(eqx.Module):
 
     def step(self, now: Stretch, x: Float[Array, " states"]) -> tuple[Array, Array, Array]:
         """State after a step, its transition, and the noise that it adds."""
-        n, m, at = x.shape[0], layout(self.form).core, now.interval
-        half = jnp.eye(n, dtype=x.dtype).at[:m, :m].set(self.half.transition[at])
-        Q = jnp.zeros((n, n), x.dtype).at[:m, :m].set(self.half.noise[at])
-        x, J = through_body(
-            self.unit, self.person, self.form, half @ x, now.on_board, now.rates, now.choice, self.dt_min[at]
+        n, m = x.shape[0], layout(self.form).core
+        after, way = self._way(now, x)
+        F = jnp.eye(n, dtype=x.dtype).at[:m, :m].set(way.alone).at[:m].add(way.into @ way.rows)
+        more = way.noisy @ way.into.T
+        Q = jnp.zeros((n, n), x.dtype).at[:m, :m].set(way.noise + more + more.T)
+        return after, F, self._walked(now, Q)
+
+    def ahead(self, now: Stretch, x: Float[Array, " states"], P: Float[Array, "states states"]) -> tuple[Array, Array]:
+        """State and covariance after a step, by the products that are not known beforehand alone."""
+        m = layout(self.form).core
+        after, way = self._way(now, x)
+        moved = way.alone @ P[:m] + way.into @ (way.rows @ P)
+        more = (moved @ way.rows.T + way.noisy) @ way.into.T + way.into @ way.noisy.T
+        core = moved[:, :m] @ way.alone.T + more + way.noise
+        late = moved[:, m:]
+        return after, self._walked(now, jnp.block([[(core + core.T) / 2, late], [late.T, P[m:, m:]]]))
+
+    def _way(self, now: Stretch, x: Float[Array, " states"]) -> tuple[Array, _Way]:
+        """The state after a step, and the way there.
+
+        With `H` and `Q` of half a step, and a body that moves its pools alone, by `(I + E g) x`, the step is
+        `H (I + E g) H = H H + (H E)(g H)`, and its noise `H (I + E g) Q (I + E g)' H' + Q`.
+        """
+        m, k, at = layout(self.form).core, len(self.form.pools), now.interval
+        H, Q = self.half.transition[at], self.half.noise[at]
+        x = x.at[:m].set(H @ x[:m])
+        x, rows = through_body(
+            self.unit, self.person, self.form, x, now.on_board, now.rates, now.choice, self.dt_min[at]
         )
-        F, enters = half @ J, meal_push(self.unit, self.form)
-        parts = self.form.options.sensitivity_blocks
-        noise = (F @ Q @ F.T + Q).at[m : m + parts, m : m + parts].add(self.walk[at])
-        return half @ x, F @ half, _with_doubt(noise, now.doubt, enters)
+        x = x.at[:m].set(H @ x[:m])
+        into, g = H[:, :k], rows[:, :m].at[:, :k].add(-jnp.eye(k))
+        turned = Q @ g.T
+        noisy = H @ turned + into @ (g @ turned) / 2
+        return x, _Way(self.whole.transition[at], into, rows.at[:, :m].set(g @ H), self.whole.noise[at], noisy)
+
+    def _walked(self, now: Stretch, Q: Float[Array, "states states"]) -> Array:
+        m, parts = layout(self.form).core, self.form.options.sensitivity_blocks
+        walked = Q.at[m : m + parts, m : m + parts].add(self.walk[now.interval])
+        return _with_doubt(walked, now.doubt, meal_push(self.unit, self.form))
 
 
 def through_body(
@@ -232,20 +278,30 @@ def through_body(
     rates: Float[Array, "3"],
     choice: Float[Array, "3 effects"],
     dt_min: Array,
-) -> tuple[Float[Array, " states"], Float[Array, "states states"]]:
-    """States after the body's own equations alone, and how they depend on those before."""
+) -> tuple[Float[Array, " states"], Float[Array, "pools states"]]:
+    """States after the body's own equations alone, and how its pools depend on those before.
+
+    By differences over what is not known of glucose and of effects: at a kink of the rates, derivatives would jump.
+
+    Source: Norgaard, Poulsen and Ravn, "New developments in state estimation for nonlinear systems", Automatica
+    36(11), 2000.
+    """
     where = layout(form)
-    pools, n = len(form.pools), len(where.names)
-    acts = jnp.asarray([*range(pools), *range(where.core, n)])
+    pools = len(form.pools)
+    effects = positive(x[where.core :], person, form)
+    size = jnp.concatenate([jnp.full(pools, _APART_MG_DL), _APART_SHARE * person.effect_mean[1:]])
+    apart = jnp.diag(size)
+    v = jnp.concatenate([x[:pools], choice @ effects]) + jnp.concatenate([0 * size[None], apart, -apart])
+    # Each state a number of its own: differences lie side by side in memory.
+    found = jnp.stack(flow(unit, form, list(v.T[:pools]), v.T[pools:], list(on_board), list(rates), dt_min), axis=-1)
+    moved, (up, down) = found[0], found[1:].reshape(2, len(size), pools)
+    J = ((up - down) / (2 * size[:, None])).T
+    slope = J[:, pools:] @ choice * effects / effect_prior(person, form)[0]
+    between = jnp.zeros((pools, where.core - pools), x.dtype)
+    return x.at[:pools].set(moved), jnp.concatenate([J[:, :pools], between, slope], axis=1)
 
-    def after(v: Array) -> tuple[Array, Array]:
-        effects = choice @ positive(v[pools:], person, form)
-        moved = jnp.stack(flow(unit, form, list(v[:pools]), effects, list(on_board), list(rates), dt_min))
-        return moved, moved
 
-    J, moved = jax.jacfwd(after, has_aux=True)(x[acts])
-    eye = jnp.eye(n, dtype=x.dtype)
-    return x.at[:pools].set(moved), eye.at[:pools].set(jnp.zeros((pools, n), x.dtype).at[:, acts].set(J))
+_APART_MG_DL, _APART_SHARE = 10.0, 0.1  # differences of pools, and of effects as a share of the usual
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -330,7 +386,7 @@ def build(
         motion = Exact(Answers(at, rows, doubt), alone, full_noise(M.noise, walk, form), meal_push(unit, form))
     else:
         each = Stretch(at, on_board, steps.rates, choice, doubt)
-        motion = Linearised(each, dt, half, walk, unit, person, form)
+        motion = Linearised(each, dt, M, half, walk, unit, person, form)
     mean, cov = prior(h, unit, person, steps, form)
     return Model(
         mean=mean,

@@ -1,6 +1,5 @@
 """The search for one person's constants: the objective with its curvature, and damped Fisher scoring on it."""
 
-import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -79,31 +78,35 @@ def run_filter(
     unit: Unit,
     beyond_min: Float[np.ndarray, " lengths"],
     *,
-    last: bool = False,
+    upto: Array | None = None,
 ) -> tuple[Filtered, Float[Array, "steps 3 lags"], Spans]:
     """The filtered record of one patient, what is on board at its steps, and the matrices over further lengths."""
     n = len(steps.dt_min)
     both = spans(h, unit, form, jnp.concatenate([steps.dt_min, beyond_min]))
     model, on_board = build(h, person, steps, form, unit, jax.tree.map(lambda x: x[:n], both))
-    return kalman_filter(model, last=last), on_board, jax.tree.map(lambda x: x[n:], both)
+    return kalman_filter(model, upto=upto), on_board, jax.tree.map(lambda x: x[n:], both)
 
 
 _STEP_MIN = 15.0  # of the walks to the horizons in the fit: lags are longer
 
 
-@functools.partial(jax.jit, static_argnums=2)  # traced once, for its shapes and in the loop
-def evaluate(z: Array, data: Data, form: Form) -> Found:
-    """The objective, and its slope and curvature: forward, so that one walk through the record gives all of it.
+_MOVED = 1e-5  # of a constant, for slopes: errs by as small a share
 
-    A normal term `log(S)/2 + miss^2/(2S)` is expected to curve by `miss' miss'/S + log(S)' log(S)'/2`.
+
+def evaluate(z: Array, upto: Array, data: Data, form: Form) -> Found:
+    """The objective of so many steps, and its slope and curvature, by walks with each of the constants moved a little.
+
+    A normal term `log(S)/2 + miss^2/(2S)` is expected to curve by `miss' miss'/S + log(S)' log(S)'/2`. Derivatives
+    along the walk would cost three times as much, to compute and to compile.
     """
     horizons = form.options.horizons_min
 
-    def terms(z: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    def terms(z: Array) -> tuple[Array, ...]:
         h = constants(z, form)
         unit = unit_of(h, data.person.level_mg_dL, form)
         beyond_min = lengths_ahead(form, horizons, _STEP_MIN)
-        filtered, on_board, beyond = run_filter(h, data.person, data.steps, form, unit, beyond_min, last=not horizons)
+        walked = None if horizons else upto
+        filtered, on_board, beyond = run_filter(h, data.person, data.steps, form, unit, beyond_min, upto=walked)
         log_likelihood = jnp.sum(filtered.log_likelihood)
         cost = jnp.sum(((z - data.belief.mean) / data.belief.sd) ** 2) / 2 - log_likelihood
         ours = filtered.innovation, jnp.log(filtered.innovation_var)
@@ -117,23 +120,29 @@ def evaluate(z: Array, data: Data, form: Form) -> Found:
             miss, log_var = data.target - data.person.level_mg_dL - expected.mean, jnp.log(expected.var)
             cost += jnp.sum(data.weight * (log_var + miss**2 / expected.var)) / 2
             theirs = miss.ravel(), log_var.ravel()
-        values = cost, *ours, *theirs, filtered.mean[-1]
-        return values, (*values[:-1], log_likelihood, filtered.mean[-1], filtered.cov[-1])
+        return cost, *ours, *theirs, filtered.mean[-1], log_likelihood, filtered.cov[-1]
 
-    slopes, values = jax.jacfwd(terms, has_aux=True)(z)
+    n = len(z)
+    every = jax.vmap(terms)(z + _MOVED * jnp.eye(n + 1, n, -1))
+    values = jax.tree.map(lambda x: x[0], every)
+    slopes = [(x[1:] - x[0]).T / _MOVED for x in every[:6]]
 
     def information(i: int, weight: Array) -> Array:
         miss, log_var = slopes[i], slopes[i + 1]
         share = weight * jnp.exp(-values[i + 1])
         return miss.T @ (miss * share[:, None]) + log_var.T @ (log_var * weight[:, None]) / 2
 
-    readings = information(1, data.steps.valid.astype(z.dtype))
+    readings = information(1, (data.steps.valid & (jnp.arange(len(data.steps.valid)) < upto)).astype(z.dtype))
     forecasts = information(3, data.weight.ravel())
     prior = jnp.diag(data.belief.sd**-2)
-    return Found(values[0], slopes[0], readings + forecasts + prior, readings + prior, slopes[-1], *values[-3:])
+    _, _, _, _, _, mean, log_likelihood, cov = values
+    whole = readings + forecasts + prior
+    return Found(values[0], slopes[0], whole, readings + prior, slopes[5], log_likelihood, mean, cov)
 
 
-_CLOSE = 1e-2  # what a whole step would still gain in the objective
+_CLOSE = 3e-2  # what a whole step would still gain in the objective: a quarter of a standard error at the most
+_FIRST_PART, _FIRST_STEPS = 8, 864  # the share of a record that a search begins with, and the least of it: three days
+_PART_CLOSE = 0.1  # where it takes the whole record
 _NEAR = 5.0  # gain below which the curvature is followed by how the slope changes
 _DAMPED = 0.3, 0.02, 1e3  # the first damping, the last, and that at which the search ends, as shares of the curvature
 
@@ -156,8 +165,10 @@ _BENT = 0.2  # least share of the curvature that one step leaves
 
 def solve(data: Data, form: Form) -> SearchResult:
     """Fisher scoring, damped by Levenberg's and Marquardt's rule; near the end steps go by the curvature that is met,
-    also on steps that led nowhere."""
-    n = len(form.constants)
+    also on steps that led nowhere. It starts with a part of the record, where no forecasts count."""
+    n, valid = len(form.constants), data.steps.valid
+    every = jnp.max(jnp.where(valid, jnp.arange(len(valid)), 0)) + 1
+    part = every if form.options.horizons_min else jnp.minimum(every, jnp.maximum(every // _FIRST_PART, _FIRST_STEPS))
 
     class Now(NamedTuple):
         z: Array
@@ -170,9 +181,11 @@ def solve(data: Data, form: Form) -> SearchResult:
         """What the step to the trial should gain."""
         gain: Array
         steps: Array
+        upto: Array
+        """How many steps of the record count."""
 
     def step(now: Now) -> Now:
-        tried = evaluate(now.trial, data, form)
+        tried = evaluate(now.trial, now.upto, data, form)
         ratio = (now.best.cost - tried.cost) / now.promised
         better = ratio > 0
         moved, turned = now.trial - now.z, tried.slope - now.best.slope
@@ -183,22 +196,25 @@ def solve(data: Data, form: Form) -> SearchResult:
         damping = jnp.where(ratio > 0.75, now.damping / 4, now.damping)
         damping = jnp.where(ratio > 0.25, jnp.where(damping < last, 0.0, damping), jnp.maximum(4 * damping, first))
         damped = H + damping * jnp.diag(jnp.diagonal(best.curvature))
-        full, whole = jnp.linalg.solve(jnp.stack([H, damped]), best.slope[:, None])[..., 0]
+        full, whole = (jnp.linalg.solve(A, best.slope) for A in (H, damped))
         # No further than two standard deviations of the prior at once: beyond, constants hardly move.
         move = whole * jnp.minimum(1.0, REACH / jnp.max(jnp.abs(whole)))
         promised = best.slope @ move - move @ H @ move / 2
-        return Now(z, z - move, best, H, damping, promised, best.slope @ full / 2, now.steps + 1)
+        after = Now(z, z - move, best, H, damping, promised, best.slope @ full / 2, now.steps + 1, now.upto)
+        through = (now.upto < every) & ~((after.gain > _PART_CLOSE) & (damping < _DAMPED[-1]))
+        anew = begun._replace(z=z, trial=z, steps=after.steps, upto=every)
+        return jax.tree.map(lambda a, b: jnp.where(through, a, b), anew, after)
 
     def going(now: Now) -> Array:
         return (now.steps <= form.options.max_steps) & (now.gain > _CLOSE) & (now.damping < _DAMPED[-1])
 
-    shapes = jax.eval_shape(lambda: evaluate(jnp.zeros(n), data, form))
+    shapes = jax.eval_shape(lambda: evaluate(jnp.zeros(n), every, data, form))
     nowhere = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)._replace(cost=jnp.asarray(jnp.inf))
     start, zero, far = data.belief.start, jnp.zeros(()), jnp.asarray(jnp.inf)
-    begun = Now(start, start, nowhere, jnp.eye(n), zero, jnp.ones(()), far, jnp.asarray(0))
+    begun = Now(start, start, nowhere, jnp.eye(n), zero, jnp.ones(()), far, jnp.asarray(0), part)
     end = jax.lax.while_loop(going, step, begun)
     # Where a body's rates have kinks, the slope leads a little astray: steps stop short of the last hundredth, and the
     # curvature that was met at a kink says nothing.
     expected = end.best.slope @ jnp.linalg.solve(end.best.curvature, end.best.slope) / 2
-    converged = (jnp.minimum(end.gain, expected) <= 10 * _CLOSE) & jnp.isfinite(end.best.cost)
-    return SearchResult(end.z, converged, end.steps - 1, end.best)
+    converged = (jnp.minimum(end.gain, expected) <= 3 * _CLOSE) & jnp.isfinite(end.best.cost)
+    return SearchResult(end.z, converged & (end.upto == every), end.steps - 1, end.best)
