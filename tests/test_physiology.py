@@ -340,6 +340,17 @@ class ReadsInsulin(Bergman):
         return y.G + 1e-3 * (y.I - self.steady(y.G)[0].I)
 
 
+class CountsFromBasal(Bergman):
+    """Remote insulin as a deviation, as the textbook has it: below zero without insulin."""
+
+    def rates(self, y: BergmanState, insulin_U_min: Any, carbs_mg_min: Any) -> BergmanState:
+        return super().rates(dataclasses.replace(y, X=y.X + 0.001), insulin_U_min, carbs_mg_min)
+
+    def steady(self, glucose_mg_dL: jax.Array) -> tuple[BergmanState, jax.Array]:
+        y, basal = super().steady(glucose_mg_dL)
+        return dataclasses.replace(y, X=y.X - 0.001), basal
+
+
 class Falls(Bergman):
     """Insulin takes as much whatever glucose is there."""
 
@@ -370,6 +381,7 @@ class Falls(Bergman):
         (GivesVector, "`scales` gives X"),
         (SaysLinear, "linear"),
         (SaysDoses, "insulin alone"),
+        (CountsFromBasal, "count from zero"),
     ],
 )
 def test_class_that_breaks_its_terms_is_told_which(wrong: type[Bergman], part: str) -> None:

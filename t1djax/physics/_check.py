@@ -198,3 +198,13 @@ def _check_facts(body: AbstractPhysiology, y: Any, basal: Any) -> None:
         if not alone or not constant:
             dose = "insulin" if other == 2 else "carbohydrate"
             raise _fail(body, f"`facts` say that {', '.join(group)} follow {dose} alone, linearly; they do not")
+        empty = np.asarray(jax.jit(scaled)(np.where(mine, 0.0, vector(y) / sizes), 0.0, 0.0))
+        if moved := [f"{name} ({x * size:.3g} {state_units(body.States)[name]} per minute)"
+                     for name, x, size, own in zip(names, empty, np.asarray(sizes), mine, strict=True)
+                     if own and abs(x) > _AT_REST]:  # fmt: skip
+            raise _fail(
+                body,
+                f"`rates` moves {', '.join(moved)} where there is nothing of {' or '.join(group)} and no dose; states "
+                "that a dose drives count from zero: take the constant into the rate of glucose, or leave the state "
+                "out of `facts`",
+            )
