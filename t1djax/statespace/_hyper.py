@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .._documented import documented
 from ..physics import AbstractPhysiology, Magdelaine
-from ..records import Symbol, symbols_of
+from ..records import SYMBOLS, Symbol, symbols_of
 
 
 class Hyper(NamedTuple):
@@ -152,7 +152,9 @@ class Form(NamedTuple):
     @property
     def symbols(self) -> dict[str, Symbol]:
         """Units and meanings of what is learnt, for tables and legends."""
-        return {**symbols_of(self.physiology), **{s: Symbol(r.unit, r.meaning) for s, r in HYPERPARAMETERS.items()}}
+        own = {s: Symbol(row.unit, row.meaning) for s, row in HYPERPARAMETERS.items()}
+        effects = {s: SYMBOLS[s] for s in ("c", "p1", "q", "r")}  # whatever a parameter of the body is called
+        return {**symbols_of(self.physiology), **own, **effects}
 
 
 class Layout(NamedTuple):
