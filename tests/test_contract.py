@@ -223,8 +223,7 @@ def _bit_for_bit(a: t1djax.Fit, b: t1djax.Fit) -> None:
         assert {name: v.tobytes() for name, v in ours.items()} == {name: v.tobytes() for name, v in theirs.items()}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["pinn", "modified_mlp"])
+@pytest.mark.parametrize("name", ["pinn", pytest.param("modified_mlp", marks=pytest.mark.slow)])
 def test_members_of_an_ensemble_are_the_fits_of_their_seeds(name):
     fit = functools.partial(t1djax.fit, cohort(), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])
     ensemble = t1djax.fit_ensemble(cohort(), seeds=(3, 1), options=ARCHITECTURES[name], stages=[GAUSS_NEWTON])

@@ -213,7 +213,6 @@ def test_samplers_agree_and_noise_is_found() -> None:
         assert low < SD < high
 
 
-@pytest.mark.slow
 def test_a_posterior_that_nothing_bounds_is_called_improper_with_the_prior_that_would(people):
     """Two hours of readings say where glucose began, and bound no insulin sensitivity."""
     patient = people[0]

@@ -238,7 +238,6 @@ def test_network_and_equations_agree_with_a_prior(given):
     assert not a["Pat2"].derived["p1"].prior_dominated
 
 
-@pytest.mark.slow
 def test_a_first_order_stage_feels_the_prior():
     people = cohort(names=("Pat2",))
     small = t1djax.PINNOptions(width=8, depth=1, time=t1djax.networks.TimeFeatureOptions(octaves=3), cell_min=60.0)

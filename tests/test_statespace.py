@@ -312,7 +312,6 @@ def test_constants_and_effects_are_found_within_their_errors(fitted):
         assert p1.standard_error < 0.9 * 0.3 * p1.initial  # the readings say more than the prior
 
 
-@pytest.mark.slow
 def test_people_who_are_alike_are_found_so_when_they_are_pooled(fitted):
     changed = {"fast": 1.7, "k": 0.011}
     with jax.enable_x64(True):

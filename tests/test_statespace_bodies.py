@@ -233,7 +233,6 @@ def test_forecasts_are_the_filter_walking_on(body):
     np.testing.assert_allclose(expected.var[0], var, rtol=1e-9)
 
 
-@pytest.mark.slow
 def test_drawn_paths_have_the_moments_of_the_smoother(body):
     _, model, _, _ = body
 

@@ -39,7 +39,6 @@ def cold() -> t1djax.Fit:
     return t1djax.fit(people(), options=SMALL)
 
 
-@pytest.mark.slow
 def test_the_same_data_has_converged_already():
     warm = t1djax.records.WarmStart.of(cold())
     again = t1djax.fit(people(), options=SMALL, warm_start=warm, stages=LAST)
