@@ -30,6 +30,9 @@ class ByName(Generic[T]):
     def __len__(self) -> int:
         return len(self.patients)
 
+    def __contains__(self, patient: object) -> bool:
+        return patient in self._by_name if isinstance(patient, str) else any(patient is one for one in self.patients)
+
     @overload
     def __getitem__(self, name: str | int) -> T: ...
     @overload

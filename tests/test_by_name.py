@@ -1,5 +1,7 @@
 """Records of a cohort: in order, and by the patient's name."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,9 @@ def test_records_are_found_by_name_and_keep_their_order(records: t1djax.Cohort |
     assert len(records) == 2
     assert records["Ben"] is records.patients[1]
     assert records._ipython_key_completions_() == ["Ada", "Ben"]
+    assert "Ben" in records
+    assert records["Ben"] in records
+    assert "Cy" not in records
     with pytest.raises(KeyError) as e:
         records["Cy"]
     assert all(name in str(e.value) for name in ("Cy", "Ada", "Ben"))
@@ -33,6 +38,9 @@ def test_records_are_found_by_name_and_keep_their_order(records: t1djax.Cohort |
 def test_patients_by_position_and_slices_of_them() -> None:
     cohort = t1djax.reference_cohort(interval_min=60, names=["Pat2", "Pat3", "Pat4"])
     fit = t1djax.fit(cohort, model="ode", free=["ksi"])
+    assert "doubts" not in repr(fit)
+    lost = dataclasses.replace(fit["Pat3"], glucose_mg_dL=fit["Pat3"].glucose_mg_dL + 90)
+    assert "Pat3" in repr(dataclasses.replace(fit, patients=(fit["Pat2"], lost, fit["Pat4"])))
     assert cohort[0] is cohort["Pat2"]
     assert cohort[-1] is cohort["Pat4"]
     assert cohort[1:].names == ("Pat3", "Pat4")

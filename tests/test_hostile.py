@@ -6,7 +6,9 @@ import os
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -98,6 +100,13 @@ def test_aliases_of_a_configuration_do_not_multiply(tmp_path: Path) -> None:
 def test_a_patient_has_finite_times_and_no_infinite_glucose(times: list[float], glucose: list[float]) -> None:
     with pytest.raises(ValueError, match=r"patient Ada: (time_min|glucose_mg_dL)"):
         t1djax.Patient("Ada", np.array(times), np.array(glucose), t1djax.Doses.of(basal=0.9))
+
+
+def test_columns_of_a_patient_that_are_lists_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users see it
+    columns: Any = [0.0, 5.0]
+    with pytest.raises(TypeError, match="time_min"):
+        t1djax.Patient("Ada", columns, columns, t1djax.Doses.of(basal=0.9))
 
 
 def test_glucose_below_zero_is_refused_or_told(tmp_path: Path) -> None:

@@ -351,6 +351,14 @@ class CountsFromBasal(Bergman):
         return dataclasses.replace(y, X=y.X - 0.001), basal
 
 
+class TooFast(Bergman):
+    """Insulin leaves plasma ten times as fast, where steps are of 5 min."""
+
+    def rates(self, y: BergmanState, insulin_U_min: Any, carbs_mg_min: Any) -> BergmanState:
+        dy = super().rates(y, insulin_U_min, carbs_mg_min)
+        return dataclasses.replace(dy, I=10 * dy.I)
+
+
 class Falls(Bergman):
     """Insulin takes as much whatever glucose is there."""
 
@@ -382,6 +390,7 @@ class Falls(Bergman):
         (SaysLinear, "linear"),
         (SaysDoses, "insulin alone"),
         (CountsFromBasal, "count from zero"),
+        (TooFast, "step_min"),
     ],
 )
 def test_class_that_breaks_its_terms_is_told_which(wrong: type[Bergman], part: str) -> None:

@@ -456,7 +456,10 @@ def test_a_hopeless_patient_leaves_the_others_alone():
 def test_seed_sets_start_and_weights_and_nothing_else_does():
     cohort = _cohort()
     stages = [t1djax.Stage(steps=2, residual_weight=(10.0, 10.0))]
-    a, b, c = (t1djax.fit(cohort, options=SMALL, stages=stages, seed=seed)["Pat3"] for seed in (1, 1, 2))
+    fits = [t1djax.fit(cohort, options=SMALL, stages=stages, seed=seed) for seed in (1, 1, 2)]
+    hidden = [np.asarray(fit.twins.surrogate.layers[0].weight).tobytes() for fit in fits if fit.twins is not None]
+    assert hidden[0] == hidden[1] != hidden[2]  # drawn, and not moved by these stages
+    a, b, c = (fit["Pat3"] for fit in fits)
     assert a.estimates == b.estimates
     assert a.estimates["ksi"].initial != c.estimates["ksi"].initial
     assert a.glucose_mg_dL.tobytes() == b.glucose_mg_dL.tobytes() != c.glucose_mg_dL.tobytes()

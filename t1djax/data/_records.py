@@ -26,6 +26,7 @@ class Patient(Plotted):
     There is no truth in it: that of a synthetic patient travels apart, as `Truth`.
 
     Raises:
+        TypeError: where times or readings are no arrays.
         ValueError: naming the patient and the field, where columns differ in length, time does not increase,
             there is no reading at all, or an asserted parameter is unknown or not a finite number.
     """
@@ -45,6 +46,10 @@ class Patient(Plotted):
     """Clock time of minute zero, where the record has one."""
 
     def __post_init__(self) -> None:
+        for field in ("time_min", "glucose_mg_dL"):
+            if not isinstance(value := getattr(self, field), np.ndarray):
+                what = f"patient {self.name}: {field} must be an array of NumPy, not {type(value).__name__}"
+                raise TypeError(f"{what}; numpy.asarray makes one of a list")
         if self.time_min.shape != self.glucose_mg_dL.shape:
             raise ValueError(f"patient {self.name}: time_min and glucose_mg_dL differ in length")
         if len(self.time_min) < 2 or not np.all(np.diff(self.time_min) > 0):

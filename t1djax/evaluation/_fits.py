@@ -1,5 +1,6 @@
 """How good a fit is: errors of glucose per set of readings, residuals, and, where it is known, the truth."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,7 @@ def doubts(fit: PatientFit, patient: Patient | None = None, *, priors: Mapping[s
     found = [] if fit.ok else [fit.message]
     seen = patient.glucose_mg_dL[patient.masks.fit]
     misfit = glucose_errors(fit.glucose_mg_dL, patient.glucose_mg_dL, patient.masks.fit)["rmse_mg_dL"]
-    if not misfit <= max(float(np.std(seen)), 1.0):
+    if dataclasses.replace(fit, patient=patient).worse_than_a_constant:
         table, meals = fit.body.parameters, fit.body.facts.need_meal
         shapes = [s for s, row in table.items() if s in meals or row.unit in ("min", "1/min")]
         assumed = [s for s in shapes if s not in fit.estimates and s not in patient.known]

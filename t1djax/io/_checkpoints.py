@@ -124,7 +124,7 @@ def load_twins(
 
     Args:
         folder: what `save_twins` wrote.
-        options: for a network of your own (flax), which JSON cannot hold: the options it was trained with.
+        options: for a network of your own, which JSON cannot hold: the options it was trained with.
         physiology: for a body of your own, its class.
 
     Returns:
@@ -168,9 +168,10 @@ def load_twins(
         arrays = sizes_as_now(apart(_read_arrays, folder / _arrays_in(recipe)))
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as e:
         raise CheckpointError(f"{folder / _arrays_in(recipe)}: cannot be read ({e}); take another checkpoint") from e
+    body = physiology or physiology_named(recipe.get("body", "Magdelaine"))
     try:
         with jax.enable_x64(options.precision == "float64"):
-            skeleton = _skeleton(recipe, options, arrays, physiology)
+            skeleton = _skeleton(recipe, options, arrays, body)
     except damaged as e:
         raise CheckpointError(f"{folder / _RECIPE}: does not fit the arrays ({e!r}); take another checkpoint") from e
     paths = jax.tree_util.tree_leaves_with_path(skeleton)
@@ -348,14 +349,13 @@ def _skeleton(
     recipe: dict[str, Any],
     options: NetworkOptions,
     arrays: dict[str, np.ndarray],
-    physiology: type[AbstractPhysiology] | None,
+    body: type[AbstractPhysiology],
 ) -> Twin:
     """Twins of shapes without numbers."""
     breaks = arrays[".window.inputs.break_min"].shape[1:]
     earlier = arrays.get(".window.inputs.earlier.break_min")
     asked = json.dumps({**recipe, "patients": len(recipe["patients"]), "arrays": None})
-    body_class = physiology or physiology_named(recipe.get("body", "Magdelaine"))
-    return _shapes(asked, options, breaks, None if earlier is None else earlier.shape[1:], body_class)
+    return _shapes(asked, options, breaks, None if earlier is None else earlier.shape[1:], body)
 
 
 @functools.lru_cache(maxsize=16)

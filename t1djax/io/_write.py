@@ -114,7 +114,10 @@ def _parameters(
         known = {symbol: PARAMETERS[symbol] for symbol in PARAMETERS if symbol in wanted}
         other = ", ".join(sorted(wanted - set(known)))
         yield flaw(
-            file, f"{other}: not of one physiology of the package", "write people of each physiology by themselves"
+            file,
+            f"{other}: not of one physiology that is known by name",
+            "write people of each physiology by themselves; one of your own is named by physiology='module:Class' in a "
+            "call before",
         )
     header = ["patient", *(p.column for p in known.values())]
     rows = [

@@ -16,6 +16,7 @@ from ._states import state_units
 
 _AT_REST = 1e-6  # of the typical size of a state, per minute
 _SAME = 1e-6  # relative, between slopes that are said to be the same
+_STABLE = 2.5  # fastest rate times the step; Runge-Kutta's method of order 4 grows without bound from 2.79 on
 
 
 class PhysiologyError(TypeError):
@@ -37,6 +38,8 @@ def check_physiology(body: AbstractPhysiology, *, glucose_mg_dL: float = 120.0) 
         >>> from t1djax.physics import check_physiology, kanderian
         >>> check_physiology(kanderian()["1"])
     """
+    if isinstance(body, type):
+        raise _fail(body, "it is a class; give a body of it, one person with numbers that people have")
     _check_table(body)
     _check_state(type(body))
     with jax.enable_x64(True):
@@ -186,6 +189,13 @@ def _check_facts(body: AbstractPhysiology, y: Any, basal: Any) -> None:
         return jax.jacfwd(scaled, (0, 1, 2))(v, basal / 60 + shift * 0.01, shift * 1e3)
 
     near, far = jax.tree.map(np.asarray, jax.jit(lambda: (slopes(0.0), slopes(0.5)))())
+    fastest = np.max(np.abs(np.linalg.eigvals(near[0])))
+    if not facts.exact and fastest * body.step_min > _STABLE:
+        raise _fail(
+            body,
+            f"steps of {body.step_min:g} min are too long for a rate of {fastest:.3g} per minute: glucose would grow "
+            f"without bound; state step_min: ClassVar[float] = {math.floor(1000 / fastest) / 1000:.2g}",
+        )
     same = lambda a, b: np.allclose(a, b, rtol=_SAME, atol=_SAME * np.max(np.abs(near[0])))
     if facts.linear and not all(same(a, b) for a, b in zip(near, far, strict=True)):
         raise _fail(body, "`facts` say linear, but a coefficient of the rates changes with the state")

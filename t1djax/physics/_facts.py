@@ -121,12 +121,14 @@ class Facts:
     """Parameters that a person's whole record is asked for where it is followed with disturbances, beside the effects
     of insulin and food: median over people and standard deviation of the logarithm."""
     followed_back: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
-    """Those that it is asked for as well where it is looked back on: they say where insulin acts, and how long."""
+    """Parameters that settings and replays, which look back on a whole record, learn besides those of `followed`: where
+    insulin acts, and how long."""
     linear: bool = False
     """Whether the rates are linear in the states with coefficients that never change, and glucose is the first learnt
     state."""
     coefficients: frozenset[str] = frozenset()
-    """Of linear rates, parameters that stand in coefficients otherwise than in `effects`: time constants."""
+    """Where the rates are linear, the parameters that change how fast states follow, such as time constants, and not
+    only how much a dose does."""
     exact: bool = False
     """Whether `solution` has no step error."""
     stays_positive: bool = False

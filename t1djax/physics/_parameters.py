@@ -42,8 +42,8 @@ class Parameter:
     prior_range: tuple[float, float] | None = None
     """Range that a prior stands for, where it is not the population's."""
     possible: tuple[float, float] | None = None
-    """Range outside of which a number is one in another unit; left out, from a twentieth of the typical value to
-    twenty times of it, and what people have."""
+    """Range outside of which a number is refused as one in another unit. If left out, a twentieth of the typical value
+    to twenty times it, widened to what people have."""
     real: tuple[float, float] | None = None
     """Range that records of real people show, where the population's does not cover it."""
 

@@ -94,7 +94,7 @@ class AbstractPhysiology(eqx.Module):
     """Longest step of `cell_residuals`, min."""
 
     @abc.abstractmethod
-    def rates(self, y: Any, insulin_U_min: Any, carbs_mg_min: Any) -> Any:
+    def rates(self, y: Any, insulin_U_min: Any, carbs_mg_min: Any, /) -> Any:
         """The equations: time derivative of each state, in its unit per minute.
 
         Args:

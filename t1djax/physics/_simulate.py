@@ -43,7 +43,8 @@ def simulate(
         solver: a diffrax solver; left out, `Tsit5`.
         stepsize_controller: an adaptive diffrax controller; left out, `PIDController(rtol=1e-8, atol=1e-8)` in
             float64 and `1e-5, 1e-6` in float32. The jumps are added to it.
-        adjoint: how to differentiate; left out, `RecursiveCheckpointAdjoint`.
+        adjoint: how to differentiate; left out, `RecursiveCheckpointAdjoint`, which goes backwards alone: for
+            `jax.jacfwd` and `jax.hessian` give `diffrax.ForwardMode()` or `diffrax.DirectAdjoint()`.
         max_steps: steps after which the solve gives up.
 
     Returns:

@@ -13,7 +13,7 @@ from .._by_name import ByName
 from .._documented import documented
 from .._html import html_table
 from .._plotted import Plotted
-from .._words import counted, folded
+from .._words import counted, folded, some
 from ..data import Cohort, Patient
 from ..identifiability import Certainty
 from ..networks import NetworkOptions
@@ -162,6 +162,14 @@ class PatientFit(WithOutcome, Plotted):
             "carbs_g": given(d.meal_time_min, d.carbs_g),
             **self.residuals,
         }
+
+    @property
+    def worse_than_a_constant(self) -> bool:
+        """Whether the fit misses its own readings by more than their mean would: the model does not describe them."""
+        where = self.patient.masks.fit
+        seen = self.patient.glucose_mg_dL[where]
+        miss = np.sqrt(np.mean((self.glucose_mg_dL[where] - seen) ** 2))
+        return not miss <= max(float(np.std(seen)), 1.0)
 
     def __repr__(self) -> str:
         rows = symbols_of(self.body)
@@ -346,6 +354,8 @@ class Fit(ByName[PatientFit]):
         who = f"{what} of {counted(len(self), 'patient')}{trouble}"
         open_ = {s: None for p in self for s, e in p.estimates.items() if e.undetermined}
         limit = f"; glucose does not tell {', '.join(open_)}" if open_ else ""
+        lost = [p.name for p in self if p.ok and p.worse_than_a_constant]
+        limit += f"; misses the readings of {some(lost)} by more than a constant would: see doubts" if lost else ""
         return f"Fit({self.model} {self.problem.mode}: {who}{limit}; {self.cost})"
 
 
