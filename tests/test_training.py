@@ -457,7 +457,8 @@ def test_seed_sets_start_and_weights_and_nothing_else_does():
     cohort = _cohort()
     stages = [t1djax.Stage(steps=2, residual_weight=(10.0, 10.0))]
     fits = [t1djax.fit(cohort, options=SMALL, stages=stages, seed=seed) for seed in (1, 1, 2)]
-    hidden = [np.asarray(fit.twins.surrogate.layers[0].weight).tobytes() for fit in fits if fit.twins is not None]
+    networks: list[Any] = [fit.twins.surrogate for fit in fits if fit.twins is not None]
+    hidden = [np.asarray(network.layers[0].weight).tobytes() for network in networks]
     assert hidden[0] == hidden[1] != hidden[2]  # drawn, and not moved by these stages
     a, b, c = (fit["Pat3"] for fit in fits)
     assert a.estimates == b.estimates
