@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _NAMES = {"isf": "insulin sensitivity (ISF)", "cr": "carbohydrate ratio (CR)", "basal": "basal need"}
 _EVENTS = {"isf": "corrections", "cr": "meals", "basal": "fasting_h"}
-_COUNTED = {"isf": "insulin alone", "cr": "meals", "basal": "h fasting"}
+_COUNTED = {"isf": "doses alone", "cr": "meals", "basal": "h fasting"}
 
 
 def plot_settings(person: PersonSettings, *, level: float = 0.9) -> "Figure":
@@ -47,9 +47,14 @@ def plot_settings(person: PersonSettings, *, level: float = 0.9) -> "Figure":
                 ax.annotate(f"{number:.0f} {_COUNTED[which]}", ((a + b) / 2, 0.02), xycoords=("data", "axes fraction"),
                             ha="center", fontsize=7, color="0.4")  # fmt: skip
             ax.axhline(whole.value, color="0.2", lw=0.8, ls="--", label=f"whole day, {rounded(whole.value)}")
-            ax.axhline(rule, color="0.6", lw=0.8, ls="-.", label=f"rule of thumb, {rounded(rule)}")
-            top = 1.2 * max((x for x in (rule, *(s.high for s in each)) if np.isfinite(x)), default=1.0)
-            ax.set(ylabel=f"{_NAMES[which]}\n{row.unit}", ylim=(0, top))
+            highest = max((s.high for s in each if np.isfinite(s.high)), default=1.0)
+            # A rule far above would press the bands together.
+            far = bool(rule > 2 * highest)
+            label = f"rule of thumb, {rounded(rule)}" + ", beyond the panel" * far
+            ax.axhline(rule, color="0.6", lw=0.8, ls="-.", label=label)
+            start = f", from {person.start_glucose}" if which == "isf" else ""
+            top = highest if far else np.fmax(highest, rule)
+            ax.set(ylabel=f"{_NAMES[which]}\n{row.unit}{start}", ylim=(0, 1.2 * top))
             ax.legend(loc="upper right", ncols=4, fontsize=7)
         axes[0].set_title(f"{person.name}: what the record says. A model's answer, no advice.")
         axes[-1].set(xlim=(0, 24), xlabel="time of day")
