@@ -659,6 +659,10 @@ def test_evaluate_collects_runs_into_a_csv(tmp_path, runs):
     output = tmp_path / "new" / "metrics.csv"
     printed = done("evaluate", results, forward, results, "--output", output)
     assert str(output) in printed.out
+    assert "warning" not in printed.err
+    again = output.parent / "again"
+    shutil.copytree(said["folders"][0], again)
+    assert "Pat2" in done("evaluate", results, again).err  # of one question twice
     table = exact(output)
     assert table["mode"].tolist() == ["inverse", "inverse", "forward", "forward"]
     assert table["patient"].tolist() == ["Pat2", "Pat3"] * 2

@@ -222,6 +222,7 @@ def test_command_line(tmp_path):
     refused(2, "replay", "reference", "--bolus=-20%", "--loop", "mine")
     refused(2, "replay", "reference", "--bolus=-20%,-30%", "--meals=0.8,0.9")
     refused(2, "replay", "reference", "--bolus", "much")
+    assert "+20%" in refused(2, "replay", "reference", "--bolus", "20")
     refused(2, "replay", "reference", "--bolus=-20%", "--between", "6-30")
     refused(2, "replay", "reference", "--bolus-earlier=-5000")
     for nothing in (["--meals=1.0"], ["--basal=+10%", "--from", "900000"]):  # before anything is learnt

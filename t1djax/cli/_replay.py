@@ -88,12 +88,12 @@ def run_replay(
     What the model does not explain is kept as it was. It is a model's answer and no advice.
     """
     texts = {"bolus": bolus, "basal": basal, "meals": meals}
-    several = _several({name: text for name, text in texts.items() if text is not None}, bolus_earlier)
+    hours = _hours(between)
+    several = _several({name: text for name, text in texts.items() if text is not None}, bolus_earlier, hours)
     if (not several) == (doses is None):
         raise ConfigError("give --bolus, --basal, --meals or --bolus-earlier, or a table by --doses")
     if loop is not None and loop not in _LOOPS:
         raise ArgumentError("loop", f"{loop!r} is none of {', '.join(_LOOPS)}")
-    hours = _hours(between)
     flag = "doses" if doses is not None else next((name for name in texts if texts[name] is not None), "bolus_earlier")
     if out is not None:
         check_folder(out, _TABLE, "replays", overwrite=overwrite)
@@ -127,7 +127,7 @@ def run_replay(
         _print(r, r.span(cohort[r.name].start), level)
 
 
-def _several(lists: dict[str, str], earlier: float) -> dict[str, dict[str, float]]:
+def _several(lists: dict[str, str], earlier: float, hours: tuple[float, float]) -> dict[str, dict[str, float]]:
     """Scenarios by name, of the words on the command line: one of them may have several values."""
     found: dict[str, dict[str, float]] = {}
     values = {name: [factor(part, name) for part in text.split(",")] for name, text in lists.items()}
@@ -139,6 +139,10 @@ def _several(lists: dict[str, str], earlier: float) -> dict[str, dict[str, float
         if earlier:
             change["bolus_earlier_min"] = earlier
             words.append(f"boluses {earlier:g} min earlier")
+        first, last = hours
+        if hours != (0.0, 24.0):
+            night = ", over midnight" if last < first else ""
+            words.append(f"between {first:g} and {last:g} h{night}")
         found |= {", ".join(words): change} if change else {}
     return found
 
@@ -222,7 +226,7 @@ def _print(r: Replay, span: str, level: float) -> None:
     at = [int(np.argmin(np.abs(since - t))) for t in _SHOWN_MIN if t <= since[-1] + 5]
     typer.echo(f"{r.name}: {r.scenario}; {span}, from the first changed dose on; {100 * level:.0f} % intervals")
     table = {
-        "after\nmin": [f"{since[i]:.0f}" for i in at],
+        "after the\nchange, min": [f"{since[i]:.0f}" for i in at],
         "as it was\nmg/dL": [f"{r.recorded_mg_dL[i]:.0f}" for i in at],
         "change\nmg/dL": [f"{middle[i]:+.0f} ({low[i]:+.0f} to {high[i]:+.0f})" for i in at],
     }

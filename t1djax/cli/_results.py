@@ -1,15 +1,18 @@
 """`t1djax evaluate` and `t1djax plot`: finished runs."""
 
+import collections
+import json
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import typer
 
+from .._words import some
 from ..config import ConfigError
 from ..io import as_cells, find_results, read_result
 from ..plotting import save_figures
-from ._app import Json, commands
+from ._app import Json, commands, say
 from ._tables import print_json, print_legend, print_table
 
 
@@ -29,6 +32,10 @@ def evaluate(
             row |= {symbol: entry["value"], f"{symbol}_se": entry["standard_error"]}
             row[f"{symbol}_error_percent"] = entry["error_percent"]
         rows.append(row | m["metrics"] | {"wall_seconds": m["wall_seconds"], "folder": str(folder)})
+    asked = [(m["patient"], m["seed"], json.dumps(m["config"], sort_keys=True)) for m in (r.metadata for r in read)]
+    if again := [patient for (patient, *_), times in collections.Counter(asked).items() if times > 1]:
+        say("warning", f"{some(again)}: more than one result of one question, as a run that was stopped and one begun "
+            "anew leave them; name the folders of one run")  # fmt: skip
     table = pd.DataFrame(rows)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)

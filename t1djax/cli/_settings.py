@@ -25,6 +25,9 @@ from ._tables import print_json, print_table
 _TABLE, _PAGE = "settings.csv", "settings.html"
 _INTENDED_USE = """Research software, not a medical device. These numbers describe a model of the record; they are no
 settings for a pump and no dose to take. Talk about changes of treatment with your clinic."""
+_BELOW = """?: the record does not tell; the number is mostly what was expected before it was seen.
+rules: 1800 and 500 over the daily insulin on record, half of it over 24 h. A model's ISF is smaller than the rule's,
+since its body gives part of a fall back."""
 _HEADS = {"isf": "ISF", "cr": "CR", "basal": "basal"}
 
 
@@ -107,6 +110,7 @@ def _print(p: PersonSettings, level: float) -> None:
     columns["meals"] = [*(str(seen.meals) for seen in p.informative), ""]
     columns["fasting\nh"] = [*(f"{seen.fasting_h:.0f}" for seen in p.informative), ""]
     print_table(pd.DataFrame(columns))
+    typer.echo(_BELOW)
     typer.echo(p.verdict(level) + "\n")
 
 

@@ -146,10 +146,10 @@ def check_insulin(
     bolus = bolus_U / max(days, SHORTEST)
     total = basal_U_day + bolus
     if bolus > _BOLUS and not merged:
-        text = f"boluses sum to {bolus:.4g} U/day (basal is {basal_U_day:.3g}), which nobody takes"
-        yield flaw(file, text, "are they in U? put the file right", column="bolus")
+        text = f"boluses sum to {bolus:.4g} U/day (basal is {basal_U_day:.3g}); few take more than {_BOLUS:g}"
+        yield flaw(file, text, "are they in U, with their decimal points? put the file right", column="bolus")
     elif total > _INSULIN and not wanted:
-        text = f"insulin sums to {total:.4g} U/day, which nobody takes"
+        text = f"insulin sums to {total:.4g} U/day; few take more than {_INSULIN:g}"
         remedy = f"check the units of basal ({argument('basal_unit')}) and boluses"
         yield flaw(file, text, remedy, column="insulin")
     elif total > _MUCH_INSULIN:

@@ -63,7 +63,8 @@ def unknown_format(text: str) -> Unknown:
         words = {"time": "time (written 2024-05-01 07:30 or 01.05.2024 07:30)", "glucose": "glucose"}
         missing = " and ".join(word for kind, word in words.items() if kind not in kinds)
         way = argument("columns", "time=NAME,glucose=NAME")
-        how = f"none of them looks like {missing}: say which are which, as in {way}"
+        events = argument("columns", "time=NAME,event=NAME,value=NAME")
+        how = f"none of them looks like {missing}: say which are which, as in {way}, or {events} for one row an event"
         return Unknown(what, f"{how}; {known}", guess, unplaced)
     plain = lambda own: unit_of(own, guess[own]) == OWN_COLUMNS[own].unit
     open_ = [
@@ -73,7 +74,9 @@ def unknown_format(text: str) -> Unknown:
     ]
     auto = f"a guess, which {argument('columns', 'auto')} takes"
     line = f"read it with {argument('columns', columns_to_text(guess))} ({' and '.join([auto, *open_])}"
-    rest = f"; not placed: {', '.join(map(quote_name, unplaced[: 2 * SHOWN]))}{', ...' * (len(unplaced) > 2 * SHOWN)}"
+    empty = lambda name: " (empty)" * (not any(cell.strip() for cell in cells[name]))
+    first = [f"{quote_name(name)}{empty(name)}" for name in unplaced[: 2 * SHOWN]]
+    rest = f"; not placed: {', '.join(first)}{', ...' * (len(unplaced) > 2 * SHOWN)}"
     return Unknown(what, f"{line}{rest if unplaced else ''}); {known}", guess, unplaced)
 
 

@@ -17,6 +17,10 @@ Rates = tuple[np.ndarray, np.ndarray, np.ndarray]
 """What `Doses.rates` gives: times, min; insulin, U/min, and carbohydrate, mg/min, from each on."""
 
 
+_MOST_TIMES = 3.0
+"""A larger factor without a sign is a percentage without its signs."""
+
+
 def factor(text: str, argument: str) -> float:
     """A change as a factor: `-20%`, `+10 %` and `0.8`.
 
@@ -25,7 +29,7 @@ def factor(text: str, argument: str) -> float:
         argument: which it is, for the error.
 
     Raises:
-        ArgumentError: where it is none of these, or below zero.
+        ArgumentError: where it is none of these, below zero, or a factor so large that a percentage is meant.
 
     Example:
         >>> from t1djax.statespace import factor
@@ -37,6 +41,9 @@ def factor(text: str, argument: str) -> float:
     if found is None or bool(found[1]) != bool(found[3]):
         raise ArgumentError(argument, f"{text!r} is no change; write -20%, +10%, or a factor such as 0.8")
     number = float(found[2]) / (100 if found[3] else 1)
+    if not found[1] and number > _MOST_TIMES:
+        text = f"{text.strip()!r} would be {number:g} times as much; write +{number:g}% or -{number:g}%"
+        raise ArgumentError(argument, f"{text}, or a factor of {_MOST_TIMES:g} at the most")
     value = 1 - number if found[1] == "-" else 1 + number if found[1] else number
     if value < 0:
         raise ArgumentError(argument, f"{text!r} takes away more than there is")
