@@ -28,7 +28,7 @@ from ._steps import MINUTES_PER_DAY, unpaired
 _DRAWS = 256
 _WRONG = {False: (0.25, 0.2, 0.1), True: (0.25, 0.2, 0.3)}  # by whether a loop doses; on simulated people of two bodies
 _BASAL_SD = 0.35  # of the logarithm of a basal need in shares of half the daily insulin
-_LEAST_SHARE = 0.03  # of the draws, that count after they are weighed by the rule
+_LEAST_SHARE = 0.1  # of the draws, that count after they are weighed by the rule
 _AHEAD_MIN, _MEAL_DOUBT = 30.0, 0.3
 _EVERY_MIN = 5.0  # the largest change is flat
 _LEAST_EFFECT = 1e-3  # mg/dL per g, and per U
@@ -203,11 +203,16 @@ def _by_the_rule(basal_U_h: Float[np.ndarray, " draws"], daily_U: float) -> Int[
     by nothing but this.
     """
     away = np.log(np.where(basal_U_h > 0, basal_U_h, np.nan) / (daily_U / 48)) / _BASAL_SD
-    weight = np.nan_to_num(np.exp(-(away**2) / 2))
-    n, total = len(weight), np.cumsum(weight)
-    # Where record and rule are so far apart that a handful of draws is left, these stand for neither.
-    told = total[-1] ** 2 > _LEAST_SHARE * n * np.sum(weight**2)
-    return np.searchsorted(total, (np.arange(n) + 0.5) / n * total[-1]) if told else np.arange(n)
+    n, closest = len(away), np.nanmin(away**2, initial=np.inf)
+    if not np.isfinite(closest):
+        return np.arange(n)
+    # Far from the rule a handful of draws would stand for all: it then counts less, until enough of them do.
+    for less in 0.5 ** np.arange(10):
+        weight = np.nan_to_num(np.exp(less * (closest - away**2) / 2))
+        if np.sum(weight) ** 2 >= _LEAST_SHARE * n * np.sum(weight**2):
+            break
+    total = np.cumsum(weight)
+    return np.searchsorted(total, (np.arange(n) + 0.5) / n * total[-1])
 
 
 def _clock_min(patient: Patient) -> float:
