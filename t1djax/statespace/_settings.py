@@ -207,11 +207,11 @@ def _by_the_rule(basal_U_h: Float[np.ndarray, " draws"], daily_U: float) -> Int[
     if not np.isfinite(closest):
         return np.arange(n)
     # Far from the rule a handful of draws would stand for all: it then counts less, until enough of them do.
-    for less in 0.5 ** np.arange(10):
-        weight = np.nan_to_num(np.exp(less * (closest - away**2) / 2))
-        if np.sum(weight) ** 2 >= _LEAST_SHARE * n * np.sum(weight**2):
-            break
-    total = np.cumsum(weight)
+    less = 0.5 ** np.arange(10)[:, None]
+    weights = np.nan_to_num(np.exp(less * (closest - away**2) / 2))
+    enough = np.sum(weights, axis=1) ** 2 >= _LEAST_SHARE * n * np.sum(weights**2, axis=1)
+    enough[-1] = True
+    total = np.cumsum(weights[np.argmax(enough)])
     return np.searchsorted(total, (np.arange(n) + 0.5) / n * total[-1])
 
 
