@@ -52,7 +52,7 @@ def plot_settings(person: PersonSettings, *, level: float = 0.9) -> "Figure":
             far = bool(rule > 2 * highest)
             label = f"rule of thumb, {rounded(rule)}" + ", beyond the panel" * far
             ax.axhline(rule, color="0.6", lw=0.8, ls="-.", label=label)
-            start = f", from {person.start_glucose}" if which == "isf" else ""
+            start = f"\nfrom {person.start_glucose}" if which == "isf" else ""
             top = highest if far else np.fmax(highest, rule)
             ax.set(ylabel=f"{_NAMES[which]}\n{row.unit}{start}", ylim=(0, 1.2 * top))
             ax.legend(loc="upper right", ncols=4, fontsize=7)
