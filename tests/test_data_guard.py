@@ -193,6 +193,7 @@ def repository(folder: Path, files: dict[str, str]) -> Callable[..., tuple[int, 
     return said
 
 
+@pytest.mark.slow
 def test_the_command_runs_as_hook_and_in_the_workflow(tmp_path: Path) -> None:
     assert HOOK["entry"] == "python .ci/check_data.py --", "a file called like an option hides no other"
     for file in (".ci/run", ".github/workflows/lint.yml"):

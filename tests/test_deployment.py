@@ -186,6 +186,7 @@ def test_images_are_pinned_and_run_as_nobody() -> None:
             assert base == "${BASE_IMAGE}@${BASE_DIGEST}", base
 
 
+@pytest.mark.slow
 def test_secrets_are_made_once_and_where_one_wishes(tmp_path: Path) -> None:
     """`compose.yaml` reads each of them, from the same folder."""
     folder = tmp_path / "secrets"

@@ -264,6 +264,7 @@ def test_insulin_that_follows_glucose_is_noticed():
         assert bool(insulin_follows_glucose(patient, t, e)) == follows
 
 
+@pytest.mark.slow
 def test_command_line(pat3, tmp_path):
     rng = np.random.default_rng(3)
     noise = rng.normal(0, 8, len(pat3.time_min))

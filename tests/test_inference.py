@@ -226,6 +226,7 @@ def test_more_than_a_block_of_patients_gives_the_same_as_fewer():
         assert fit[patient.name].estimates["ksi"].value == pytest.approx(patient.known["ksi"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_mass_that_may_be_in_pounds_is_doubted_and_kept():
     patient = _grid(15.0)[0]
     parameters = {s: v for s, v in patient.known.items() if s not in ("M", "kb", "kl", "ksi", "G0")}

@@ -417,6 +417,7 @@ def test_a_sweep_warns_once_of_each_patient(tmp_path: Path) -> None:
 # Completion
 
 
+@pytest.mark.slow
 def test_the_shell_completes_commands_and_flags() -> None:
     script = Path(sys.executable).with_name("t1djax")
     words = {"COMP_WORDS": "t1djax identify --estimate", "COMP_CWORD": "2", "_T1DJAX_COMPLETE": "complete_bash"}

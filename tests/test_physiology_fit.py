@@ -273,6 +273,7 @@ def test_prediction_goes_on_from_the_end_and_from_a_file(ten: t1djax.Cohort, tmp
     np.testing.assert_allclose(told[0], ten.truth["3"].glucose_mg_dL[~first], atol=0.5)
 
 
+@pytest.mark.slow
 def test_who_needs_many_steps_goes_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large cohorts first take few steps: those that are cut off come out as if nothing had been."""
     options = t1djax.inference.LeastSquares(starts=1, max_steps=30)

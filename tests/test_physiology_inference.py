@@ -169,7 +169,11 @@ def test_hierarchy_is_that_of_normal_people() -> None:
 
 @pytest.mark.parametrize(
     ("physiology", "free"),
-    [("kanderian", ("SI", "CI")), ("kanderian", ("tau1", "tau2")), ("hovorka", ("SI1", "SI2", "SI3", "VI"))],
+    [
+        ("kanderian", ("SI", "CI")),
+        ("kanderian", ("tau1", "tau2")),
+        pytest.param("hovorka", ("SI1", "SI2", "SI3", "VI"), marks=pytest.mark.slow),
+    ],
 )
 def test_sets_that_glucose_cannot_tell_apart_are_refused_by_name(physiology: str, free: tuple[str, ...]) -> None:
     patient = ada(physiology)

@@ -185,6 +185,7 @@ def test_networks_live_the_ten(model: str) -> None:
     assert max(apart) < 2.0
 
 
+@pytest.mark.slow
 def test_a_body_of_ones_own_trains_a_network_that_is_read_back(tmp_path) -> None:
     people = virtual_population(1, key=KEY, bodies={"Ada": bergman()}, interval_min=20)
     options = t1djax.PINNOptions(width=32, depth=1, cell_min=20.0)

@@ -144,6 +144,7 @@ def test_drawing_changes_no_global_state(tmp_path):
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.slow
 def test_neither_pyplot_nor_a_window_is_opened_and_notebooks_show_figures():
     code = (
         "import sys, t1djax, t1djax.cli, t1djax.plotting\n"

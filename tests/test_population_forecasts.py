@@ -223,6 +223,7 @@ def test_the_command_forecasts_at_once_and_blends(people, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_command_says_what_a_unit_and_20_g_do(people, tmp_path):
     file = readings_and_basal(people[0], tmp_path)
     told = done("forecast", file, "--horizons", "30", "--future-inputs", "announced", "--json").out

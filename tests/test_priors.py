@@ -131,7 +131,7 @@ def test_of_ksi_and_ku_Vi_the_prior_tells_one():
     ("doses", "free", "median"),
     [
         (t1djax.Doses.of(basal=1.0), "Tr", 90.0),
-        (t1djax.Doses.of(basal=1.0), "kr_Vb", 0.002),
+        pytest.param(t1djax.Doses.of(basal=1.0), "kr_Vb", 0.002, marks=pytest.mark.slow),
         (t1djax.Doses.of(meals=[(60, 20.0)]), "ksi", 210.0),
     ],
 )

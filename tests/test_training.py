@@ -70,6 +70,7 @@ def test_the_exact_solution_has_no_residual_at_any_step_length(cell_min):
         np.testing.assert_allclose(found, preset.parameters["ksi"] * r, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_pointwise_residuals_equal_finite_differences():
     with jax.enable_x64(True):
         twins, d, data = _twins(_pose(_cohort()))

@@ -340,6 +340,7 @@ def _risk_of_somebody():
     return jax.jit(jax.value_and_grad(risk), static_argnums=1)
 
 
+@pytest.mark.slow
 def test_the_slope_of_risk_by_a_gain_is_that_of_differences():
     risk = _risk_of_somebody()
     with jax.enable_x64(True):
