@@ -216,7 +216,7 @@ def test_overrides_win_and_nested_ones_merge(yaml_file):
 def test_fields_that_contradict(values, says):
     message = wrong(None, values)
     assert says in message
-    assert "{" not in message  # the mend, not a dump of the whole input
+    assert "{" not in message  # the remedy, not a dump of the whole input
 
 
 def test_options_of_reading_may_stand_where_they_stood(yaml_file):
